@@ -1,0 +1,59 @@
+# Every command of this project. `make` prints them; .ci/run calls `lint` and `test`.
+PYTHON ?= python3
+PORT ?= 8000
+SAMPLES := $(sort $(wildcard functions/api/static/samples/*.png functions/api/static/samples/*.jpg))
+IMAGES ?= $(SAMPLES)
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+CONSTRAINTS := infra/constraints.txt
+DEMO := layers/heatlens_torch/demo
+
+.PHONY: help run dev test lint format model samples clean
+.DEFAULT_GOAL := help
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.runtime ## Set up, make heatmaps of the samples (or IMAGES="a.png b.jpg") in out/, serve on PORT (8000)
+	@$(BIN)/heatlens invoke $(IMAGES) --out out || true
+	@$(BIN)/heatlens serve --port $(PORT)
+
+dev: $(VENV)/.dev ## Complete .venv with the development dependencies (torch and the rest)
+
+test: $(VENV)/.dev ## Run every test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## Check style and types: ruff and mypy --strict over everything
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## Let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+model: $(VENV)/.dev ## Train the demo model from its seed and compile it (minutes; result is committed)
+	$(BIN)/python -m heatlens_torch.demo.train -o $(DEMO)
+	$(BIN)/heatlens compile $(DEMO)/model.toml --out layers/heatlens/models/demo
+
+samples: $(VENV)/.dev ## Draw the sample images again (result is committed)
+	$(BIN)/python -m heatlens_torch.demo.samples -o functions/api/static/samples
+
+clean: ## Remove .venv, out/ and caches
+	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/.runtime: pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -c $(CONSTRAINTS) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(PIP) install -c $(CONSTRAINTS) -e '.[dev]'
+	$(BIN)/python infra/emulator.py $(BIN)/aws-lambda-rie
+	@touch $@

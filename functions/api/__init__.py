@@ -1,0 +1,1 @@
+"""The HTTP door: FastAPI, under Mangum on Lambda and under uvicorn elsewhere."""

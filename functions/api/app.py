@@ -1,0 +1,33 @@
+"""Settings -> the FastAPI application of one door."""
+
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+
+import heatlens
+from functions.api import errors
+from functions.api.requests import RequestId
+from functions.api.routes import router
+from functions.api.state import load_state
+from heatlens.settings import Door, Settings
+
+STATIC = Path(__file__).parent / "static"
+
+
+def create_app(settings: Settings, *, door: Door) -> FastAPI:
+    """Build the application with its model loaded, or with the reason why it is not."""
+    # The framework's /docs page loads its script from elsewhere, which fails offline and tells others who reads it.
+    app = FastAPI(title="Heatlens", version=heatlens.__version__, docs_url=None, redoc_url=None)
+    app.state.heatlens = load_state(settings, door)
+    app.add_middleware(RequestId)
+    app.include_router(router)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_api_route("/", _page, include_in_schema=False)
+    errors.install(app, settings)
+    return app
+
+
+async def _page() -> FileResponse:
+    return FileResponse(STATIC / "index.html")

@@ -1,0 +1,84 @@
+"""Exceptions -> RFC 9457 problem answers: one mapper, one shape, never a traceback, a path or a library's words."""
+
+import logging
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from functions.api.requests import request_id
+from functions.api.schemas import Problem
+from heatlens.errors import HeatlensError, InvalidOption, ModelUnavailable
+from heatlens.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+def install(app: FastAPI, settings: Settings) -> None:
+    """Make every way a request can fail end in the one shape."""
+
+    async def ours(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HeatlensError)
+        headers = {"retry-after": str(settings.retry_after_s)} if isinstance(error, ModelUnavailable) else {}
+        errors = error.errors if isinstance(error, InvalidOption) else None
+        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            logger.error("request %s failed: %s", request_id(request), error, exc_info=error)
+        return _problem(request, error.status, error.title, error.detail, error.code, headers=headers, errors=errors)
+
+    app.add_exception_handler(HeatlensError, ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _framework)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors: list[dict[str, object]] = [
+        {"loc": list(each["loc"]), "msg": each["msg"], "type": each["type"]} for each in error.errors()
+    ]
+    detail = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
+    return _problem(
+        request, InvalidOption.status, InvalidOption.title, detail, InvalidOption.code, headers={}, errors=errors
+    )
+
+
+async def _framework(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    phrase = HTTPStatus(error.status_code).phrase
+    code = "http." + phrase.lower().replace(" ", "_")
+    headers = dict(error.headers or {})
+    return _problem(request, error.status_code, phrase, str(error.detail), code, headers=headers)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    logger.error("request %s failed unexpectedly", request_id(request), exc_info=error)
+    detail = f"an unexpected error, logged under request {request_id(request)}"
+    # The framework answers what nobody foresaw from outside every middleware, so the id is set here.
+    headers = {"x-request-id": request_id(request)}
+    return _problem(request, HeatlensError.status, HeatlensError.title, detail, HeatlensError.code, headers=headers)
+
+
+def _problem(
+    request: Request,
+    status: int,
+    title: str,
+    detail: str,
+    code: str,
+    *,
+    headers: dict[str, str],
+    errors: list[dict[str, object]] | None = None,
+) -> Response:
+    problem = Problem(
+        type=f"urn:heatlens:error:{code}",
+        title=title,
+        status=status,
+        detail=detail,
+        code=code,
+        request_id=request_id(request),
+        errors=errors,
+    )
+    body = problem.model_dump_json(exclude_none=True)
+    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)

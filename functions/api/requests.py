@@ -1,0 +1,36 @@
+"""The id of a request: Lambda's own where there is one, else a new one; on every answer as `x-request-id`."""
+
+import uuid
+
+from fastapi import Request
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_KEY = "heatlens.request_id"
+
+
+class RequestId:
+    """ASGI middleware that names the request before anything else sees it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Set the id in the scope and on the answer."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        context = scope.get("aws.context")
+        name = scope[_KEY] = getattr(context, "aws_request_id", None) or uuid.uuid4().hex
+
+        async def send_named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-request-id"] = name
+            await send(message)
+
+        await self._app(scope, receive, send_named)
+
+
+def request_id(request: Request) -> str:
+    """The id that the middleware gave this request."""
+    return str(request.scope[_KEY])

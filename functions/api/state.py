@@ -1,0 +1,39 @@
+"""What a running door holds: settings, limits, and the model or the reason why there is none."""
+
+import logging
+from dataclasses import dataclass
+
+from heatlens.errors import ModelError, ModelUnavailable
+from heatlens.model import Model, load_model
+from heatlens.settings import Door, Limits, Settings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Immutable after start, shared by all requests."""
+
+    settings: Settings
+    limits: Limits
+    loaded: Model | ModelError
+
+    def model(self) -> Model:
+        """The loaded model.
+
+        Raises:
+            ModelUnavailable: It could not be loaded.
+        """
+        if isinstance(self.loaded, ModelError):
+            raise ModelUnavailable("the model is not loaded: see /api/inference/health")
+        return self.loaded
+
+
+def load_state(settings: Settings, door: Door) -> State:
+    """Load the model now, so that no request waits for it; a door without one starts all the same and says why."""
+    limits = settings.limits(door)
+    try:
+        return State(settings, limits, load_model(settings.model_dir, threads=settings.threads))
+    except ModelError as error:
+        logger.exception("the model is not loaded")
+        return State(settings, limits, error)

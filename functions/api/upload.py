@@ -1,0 +1,155 @@
+"""HTTP request -> uploads and the options of a JSON body; every limit is enforced while the body is read."""
+
+import base64
+import binascii
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from fastapi import Request
+from pydantic import ValidationError
+
+from functions.api.multipart import Part, read_parts
+from functions.api.schemas import BatchHeatmapBody, HeatmapBody, HeatmapOptions, ImageBody
+from heatlens.errors import (
+    BadBase64,
+    BodyTooLarge,
+    FileTooLarge,
+    HeatlensError,
+    InvalidOption,
+    MalformedBody,
+    TooManyFiles,
+    UnsupportedContentType,
+)
+from heatlens.settings import Limits
+from heatlens.types import Upload
+
+UNNAMED = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request taken apart: an upload or its error for each file, the names beside them, and a JSON body's options."""
+
+    filenames: list[str]
+    uploads: list[Upload | HeatlensError]
+    options: HeatmapOptions | None = None
+
+
+async def receive_one(request: Request, limits: Limits) -> Received:
+    """Read the single endpoint's request: field `file`, a JSON `image_base64`, or the image as the body.
+
+    Raises:
+        HeatlensError: The body, its type or its only image cannot be used.
+    """
+    received = await _receive(request, HeatmapBody, field="file", max_files=1, limits=limits)
+    if isinstance(error := received.uploads[0], HeatlensError):
+        raise error
+    return received
+
+
+async def receive_many(request: Request, limits: Limits) -> Received:
+    """Read the batch endpoint's request: field `files` repeated, JSON `images`, or one image as the body.
+
+    Raises:
+        HeatlensError: The body or its type cannot be used; a file that cannot be is an error in its own place.
+    """
+    return await _receive(request, BatchHeatmapBody, field="files", max_files=limits.files, limits=limits)
+
+
+async def _receive(
+    request: Request,
+    body: type[HeatmapBody] | type[BatchHeatmapBody],
+    *,
+    field: str,
+    max_files: int,
+    limits: Limits,
+) -> Received:
+    content_type = request.headers.get("content-type", "")
+    kind = content_type.partition(";")[0].strip().lower()
+    chunks = _limited(request, limits.body_bytes)
+    if kind == "multipart/form-data":
+        parts = await read_parts(
+            chunks, content_type, name=field, max_parts=max_files, max_part_bytes=limits.file_bytes
+        )
+        return _from_parts(parts, field, limits)
+    if kind == "application/json":
+        return _from_json(b"".join([chunk async for chunk in chunks]), body, max_files, limits)
+    if kind.startswith("image/"):
+        return _from_parts([await _whole(chunks, limits)], field, limits)
+    if not kind and not [chunk async for chunk in chunks if chunk]:
+        raise _missing(field)
+    raise UnsupportedContentType("send multipart/form-data, application/json or an image as the body")
+
+
+async def _limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+    too_large = BodyTooLarge(f"the request body is over the limit of {max_bytes:,} bytes")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise too_large
+    seen = 0
+    async for chunk in request.stream():
+        seen += len(chunk)
+        if seen > max_bytes:
+            raise too_large
+        yield chunk
+
+
+async def _whole(chunks: AsyncIterator[bytes], limits: Limits) -> Part:
+    data = bytearray()
+    async for chunk in chunks:
+        data += chunk
+    return Part(None, data, oversize=len(data) > limits.file_bytes)
+
+
+def _from_parts(parts: Sequence[Part], field: str, limits: Limits) -> Received:
+    if not parts:
+        raise _missing(field)
+    names = [part.filename or UNNAMED for part in parts]
+    uploads: list[Upload | HeatlensError] = [
+        _too_large(limits) if part.oversize else Upload(name, bytes(part.data))
+        for name, part in zip(names, parts, strict=True)
+    ]
+    return Received(names, uploads)
+
+
+def _from_json(
+    raw: bytes, body: type[HeatmapBody] | type[BatchHeatmapBody], max_files: int, limits: Limits
+) -> Received:
+    try:
+        parsed = body.model_validate_json(raw)
+    except ValidationError as error:
+        raise _invalid_json(error) from error
+    images: Sequence[ImageBody] = parsed.images if isinstance(parsed, BatchHeatmapBody) else [parsed]
+    if len(images) > max_files:
+        raise TooManyFiles(f"more than {max_files} images: send fewer at a time")
+    names = [image.filename or UNNAMED for image in images]
+    uploads = [_decoded(name, image, limits) for name, image in zip(names, images, strict=True)]
+    return Received(names, uploads, parsed)
+
+
+def _decoded(name: str, image: ImageBody, limits: Limits) -> Upload | HeatlensError:
+    try:
+        data = base64.b64decode(image.image_base64, validate=True)
+    except (binascii.Error, ValueError):
+        return BadBase64("image_base64 is not base64 (the standard alphabet, padded, without a data: prefix)")
+    return _too_large(limits) if len(data) > limits.file_bytes else Upload(name, data)
+
+
+def _invalid_json(error: ValidationError) -> HeatlensError:
+    errors: list[dict[str, object]] = [
+        {"loc": ["body", *each["loc"]], "msg": each["msg"], "type": each["type"]}
+        for each in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    if errors[0]["type"] == "json_invalid":
+        return MalformedBody("the body is not JSON")
+    detail = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+    return InvalidOption(detail, errors)
+
+
+def _missing(field: str) -> InvalidOption:
+    error: dict[str, object] = {"loc": ["body", field], "msg": "Field required", "type": "missing"}
+    return InvalidOption(f"the request has no file in the field {field!r}", [error])
+
+
+def _too_large(limits: Limits) -> FileTooLarge:
+    return FileTooLarge(f"the file is over the limit of {limits.file_bytes:,} bytes per file")

@@ -1,0 +1,45 @@
+"""Image bytes -> Lambda event -> the real handler -> answer."""
+
+import base64
+from typing import Any
+from urllib.parse import urlencode
+
+from functions.cli.events import KINDS, LambdaContext, answer_json, heatmap_request
+from functions.cli.files import Answer
+from heatlens.errors import HeatlensError, InvalidOption
+
+
+class Refused(HeatlensError):
+    """The handler answered a problem; the message is its `detail`."""
+
+
+class HandlerExplainer:
+    """The Lambda handler with its model loaded, fed with events of one kind."""
+
+    def __init__(self, *, kind: str, colormap: str, alpha: float) -> None:
+        """Import the handler, which loads the model as Lambda's init phase does.
+
+        Raises:
+            InvalidOption: No such kind of event.
+        """
+        if kind not in KINDS:
+            raise InvalidOption(f"unknown event kind {kind!r}: one of {', '.join(KINDS)}", [])
+        from functions.api.handler import handler
+
+        self._handler = handler
+        self._wrap = KINDS[kind]
+        self._query = urlencode({"colormap": colormap, "alpha": alpha, "include": "overlay"})
+
+    def __call__(self, name: str, data: bytes) -> Answer:
+        """Send one image.
+
+        Raises:
+            Refused: The answer is a problem.
+        """
+        event = self._wrap(heatmap_request(name, data, query=self._query))
+        answer: dict[str, Any] = self._handler(event, LambdaContext())  # type: ignore[arg-type]
+        body = answer_json(answer)
+        if answer["statusCode"] != 200:
+            raise Refused(body["detail"])
+        prediction = body["prediction"]
+        return Answer(prediction["label"], prediction["probability"], base64.b64decode(body["heatmap_base64"]))

@@ -1,0 +1,96 @@
+"""`heatlens`: explain files, compile models, serve the API, invoke the Lambda handler.
+
+Each command imports what it runs: `--help` and `explain` must not wait for the web framework, nor anything for torch.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from functions.cli.files import err, explain_each, out
+from heatlens.errors import HeatlensError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Images = Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE...")]
+OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the heatmaps; made if missing.")]
+ColormapName = Annotated[str, typer.Option(help="jet, hot or viridis.")]
+AlphaWeight = Annotated[float, typer.Option(help="Weight of the heat, 0.1 to 0.9.")]
+
+
+@app.command()
+def explain(
+    images: Images,
+    folder: OutFolder = Path("out"),
+    model: Annotated[Path | None, typer.Option(help="Model folder; HEATLENS_MODEL_DIR or the demo by default.")] = None,
+    colormap: ColormapName = "jet",
+    alpha: AlphaWeight = 0.4,
+) -> None:
+    """Write a heatmap PNG for each image, with the core alone."""
+    from functions.cli.explain import CoreExplainer
+
+    with _clear_errors():
+        explainer = CoreExplainer(model, colormap=colormap, alpha=alpha)
+        raise typer.Exit(explain_each(images, folder, explainer))
+
+
+@app.command()
+def invoke(
+    images: Images,
+    folder: OutFolder = Path("out"),
+    kind: Annotated[str, typer.Option(help="http-api-v2, rest-api-v1, alb or function-url.")] = "http-api-v2",
+    colormap: ColormapName = "jet",
+    alpha: AlphaWeight = 0.4,
+) -> None:
+    """Send each image through the Lambda handler as a real event, and write the PNG that comes back."""
+    from functions.cli.invoke import HandlerExplainer
+
+    with _clear_errors():
+        explainer = HandlerExplainer(kind=kind, colormap=colormap, alpha=alpha)
+        raise typer.Exit(explain_each(images, folder, explainer))
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8000,
+) -> None:
+    """Serve the API and its page until interrupted."""
+    from functions.cli.serve import serve_forever
+
+    with _clear_errors():
+        serve_forever(host, port)
+
+
+@app.command("compile")
+def compile_(
+    spec: Annotated[Path, typer.Argument(help="The model's description, model.toml.")],
+    folder: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
+) -> None:
+    """Compile a PyTorch classifier and prove it against pytorch-grad-cam (needs the extra `torch`)."""
+    try:
+        from heatlens_torch.compile import compile_model
+    except ModuleNotFoundError as error:
+        err.print(escape(f"compiling needs PyTorch ({error.name} is missing): pip install 'heatlens[torch]'"))
+        raise typer.Exit(1) from None
+    with _clear_errors():
+        parity = compile_model(spec, folder, progress=lambda text: out.print(escape(text))).parity
+    out.print(
+        f"equal to {parity.reference} on {parity.inputs} inputs, {parity.nonempty} of them with a map: "
+        f"signed map {parity.signed_map:.1e}, gradient {parity.gradient:.1e}, logits {parity.logits:.1e} "
+        f"(at most {parity.threshold:.0e})"
+    )
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """An error made for people ends the command with its sentence."""
+    try:
+        yield
+    except HeatlensError as error:
+        err.print(escape(str(error)))
+        raise typer.Exit(1) from error

@@ -1,0 +1,27 @@
+"""Lambda's runtime interface emulator, out of the wheel of aws-sam-cli -> one executable at the path given."""
+
+import platform
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+WHEEL = "aws-sam-cli==1.170.0"  # only unpacked: installed, it would pin another boto3
+ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+def fetch(target: Path) -> None:
+    """Download the wheel and write the emulator for this processor to `target`, executable."""
+    member = f"samcli/local/rapid/aws-lambda-rie-{ARCHITECTURE[platform.machine()]}"
+    with tempfile.TemporaryDirectory() as folder:
+        download = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
+        subprocess.run([*download, "--only-binary=:all:", "--dest", folder, WHEEL], check=True)  # noqa: S603 - fixed words
+        [wheel] = Path(folder).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            target.write_bytes(archive.read(member))
+    target.chmod(0o755)
+
+
+if __name__ == "__main__":
+    fetch(Path(sys.argv[1]))

@@ -1,0 +1,209 @@
+"""Every error Heatlens raises on purpose, with the status and code a client sees: any stage -> `HeatlensError`.
+
+HeatlensError
+├── InputError (400)              the bytes of one image
+│   ├── EmptyFile
+│   ├── UnsupportedImage
+│   ├── UnreadableImage
+│   └── BadBase64
+├── RequestError (400)            the request around the images
+│   ├── MalformedBody
+│   └── TooManyFiles
+├── LimitError (413)
+│   ├── FileTooLarge
+│   ├── ImageTooLarge
+│   ├── BodyTooLarge
+│   ├── RequestImagesTooLarge
+│   └── AnswerTooLarge
+├── UnsupportedContentType (415)
+├── InvalidOption (422)
+├── ModelUnavailable (503)
+├── GenerationFailed (500)
+└── ModelError                    a model folder or its making; never raised while answering a client
+    ├── CardError
+    ├── EngineError
+    ├── ModelFileError
+    └── CompileError
+        └── ParityError
+
+The message of an error is safe to send: it names what is wrong, where, and what to do, and never a path of the
+server, a traceback or another library's words. Those go to the log, as the error's `__cause__`.
+"""
+
+from typing import ClassVar
+
+
+class HeatlensError(Exception):
+    """Base of the tree; `code` is stable and dotted, `status` and `title` are the HTTP answer's."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+
+    @property
+    def detail(self) -> str:
+        """The sentence for the client."""
+        return str(self)
+
+
+class InputError(HeatlensError):
+    """One image cannot be used; in a batch only its item fails."""
+
+    status = 400
+    code = "input"
+    title = "Unusable image"
+
+
+class EmptyFile(InputError):
+    """No bytes at all."""
+
+    code = "input.empty"
+
+
+class UnsupportedImage(InputError):
+    """The bytes are not an image of a supported type."""
+
+    code = "input.unsupported"
+
+
+class UnreadableImage(InputError):
+    """The bytes begin like an image but cannot be decoded to the end."""
+
+    code = "input.unreadable"
+
+
+class BadBase64(InputError):
+    """`image_base64` is not base64."""
+
+    code = "input.bad_base64"
+
+
+class RequestError(HeatlensError):
+    """The request cannot be taken apart into images."""
+
+    status = 400
+    code = "request"
+    title = "Bad request"
+
+
+class MalformedBody(RequestError):
+    """The body is not what its content type says."""
+
+    code = "request.malformed"
+
+
+class TooManyFiles(RequestError):
+    """More files than one request may carry."""
+
+    code = "request.too_many_files"
+
+
+class LimitError(HeatlensError):
+    """Something is larger than the door it came through allows."""
+
+    status = 413
+    code = "limit"
+    title = "Too large"
+
+
+class FileTooLarge(LimitError):
+    """One file has too many bytes; in a batch only its item fails."""
+
+    code = "limit.file_bytes"
+
+
+class ImageTooLarge(LimitError):
+    """One image has too many pixels; in a batch only its item fails."""
+
+    code = "limit.image_pixels"
+
+
+class BodyTooLarge(LimitError):
+    """The request body has too many bytes."""
+
+    code = "limit.body_bytes"
+
+
+class RequestImagesTooLarge(LimitError):
+    """The images of one request have too many pixels together."""
+
+    code = "limit.request_pixels"
+
+
+class AnswerTooLarge(LimitError):
+    """The answer has more bytes than the door can carry."""
+
+    code = "limit.answer_bytes"
+
+
+class UnsupportedContentType(HeatlensError):
+    """The request's content type is neither multipart, JSON nor an image."""
+
+    status = 415
+    code = "request.unsupported_content_type"
+    title = "Unsupported content type"
+
+
+class InvalidOption(HeatlensError):
+    """A query value, a JSON key or a field is wrong; `errors` lists each as FastAPI clients read them."""
+
+    status = 422
+    code = "request.invalid"
+    title = "Invalid request"
+
+    def __init__(self, detail: str, errors: list[dict[str, object]]) -> None:
+        super().__init__(detail)
+        self.errors = errors
+
+
+class ModelUnavailable(HeatlensError):
+    """The door runs without a model; the health endpoint says why."""
+
+    status = 503
+    code = "model.unavailable"
+    title = "Model not loaded"
+
+
+class GenerationFailed(HeatlensError):
+    """An unexpected failure while explaining; the cause is in the log only."""
+
+    status = 500
+    code = "generation.failed"
+    title = "Generation failed"
+
+
+class ModelError(HeatlensError):
+    """A model folder is unusable, or cannot be made."""
+
+    code = "model"
+    title = "Unusable model"
+
+
+class CardError(ModelError):
+    """`card.json` is missing, invalid, or does not match the files beside it."""
+
+    code = "model.card"
+
+
+class EngineError(ModelError):
+    """The engine cannot execute the graphs as the settings demand."""
+
+    code = "model.engine"
+
+
+class ModelFileError(ModelError):
+    """A model description (`model.toml`) or its weights cannot be used."""
+
+    code = "model.file"
+
+
+class CompileError(ModelError):
+    """The network cannot be cut or differentiated at the chosen layer."""
+
+    code = "model.compile"
+
+
+class ParityError(CompileError):
+    """The compiled explanation differs from pytorch-grad-cam's: nothing is written."""
+
+    code = "model.parity"

@@ -1,0 +1,33 @@
+"""Logits [K] -> the predicted class: label, probability, explained logit and margin."""
+
+import numpy as np
+
+from heatlens.card import Card
+from heatlens.types import Floats, Prediction
+
+
+def predict(logits: Floats, card: Card) -> Prediction:
+    """Read the prediction off the logits of one image, `[K]`.
+
+    A one-logit model's negative class has the negated logit and the margin is the logit's distance from the decision
+    at 0; otherwise the margin is the lead over the second largest logit.
+    """
+    if card.output == "sigmoid":
+        index = int(logits[0] >= 0)
+        logit = float(logits[0]) if index else -float(logits[0])
+        return Prediction(card.classes[index], index, _sigmoid(logit), logit, logit)
+    index = int(np.argmax(logits))
+    logit = float(logits[index])
+    margin = logit - float(np.partition(logits, -2)[-2])
+    probability = _sigmoid(logit) if card.output == "multilabel" else _softmax(logits, index)
+    return Prediction(card.classes[index], index, probability, logit, margin)
+
+
+def _sigmoid(logit: float) -> float:
+    # tanh neither overflows nor loses the small side, unlike 1 / (1 + exp(-x)) in either of its forms.
+    return 0.5 * (1.0 + float(np.tanh(0.5 * logit)))
+
+
+def _softmax(logits: Floats, index: int) -> float:
+    shifted = np.exp(logits.astype(np.float64) - float(logits[index]))
+    return float(1.0 / shifted.sum())

@@ -1,0 +1,73 @@
+"""Every setting, its default, its unit and its reason, in one table: environment -> frozen `Settings`."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEMO_MODEL = Path(__file__).parent / "models" / "demo"
+MIB = 1024 * 1024
+MP = 1_000_000
+
+Door = Literal["lambda", "server"]
+
+
+class Limits(BaseModel):
+    """What one door accepts and can carry."""
+
+    model_config = ConfigDict(frozen=True)
+
+    file_bytes: int
+    body_bytes: int
+    image_pixels: int
+    request_pixels: int
+    files: int
+    answer_json_bytes: int | None
+    answer_binary_bytes: int | None
+
+
+DOOR_LIMITS: dict[Door, Limits] = {
+    # A Lambda event holds 6 MB of JSON, and API Gateway base64s the body into it: 4.5 MB of binary each way.
+    "lambda": Limits(
+        file_bytes=4 * MIB,
+        body_bytes=4_500_000,
+        image_pixels=25 * MP,
+        request_pixels=64 * MP,
+        files=50,
+        answer_json_bytes=6_000_000,
+        answer_binary_bytes=4_400_000,
+    ),
+    "server": Limits(
+        file_bytes=50 * MIB,
+        body_bytes=500_000_000,
+        image_pixels=100 * MP,
+        request_pixels=500 * MP,
+        files=500,
+        answer_json_bytes=None,
+        answer_binary_bytes=None,
+    ),
+}
+
+
+class Settings(BaseSettings):
+    """Read once per process from variables `HEATLENS_<NAME>`; a limit left unset is the door's own."""
+
+    model_config = SettingsConfigDict(env_prefix="HEATLENS_", frozen=True, extra="ignore", protected_namespaces=())
+
+    model_dir: Path = Field(DEMO_MODEL, description="Folder of the compiled model.")
+    threads: int = Field(0, ge=0, description="Threads of the inference engine; 0 lets the engine choose.")
+    batch_images: int = Field(8, gt=0, description="Images per engine batch: bounds the decoded images held at once.")
+    retry_after_s: int = Field(30, gt=0, description="Seconds a client is asked to wait while the model is missing.")
+    file_bytes: int | None = Field(None, gt=0, description="Largest file, in bytes.")
+    body_bytes: int | None = Field(None, gt=0, description="Largest request body, in bytes.")
+    image_pixels: int | None = Field(None, gt=0, description="Largest image, in pixels.")
+    request_pixels: int | None = Field(None, gt=0, description="Pixels of all images of one request together.")
+    files: int | None = Field(None, gt=0, description="Files in one request.")
+    answer_json_bytes: int | None = Field(None, gt=0, description="Largest JSON answer, in bytes.")
+    answer_binary_bytes: int | None = Field(None, gt=0, description="Largest image answer, in bytes.")
+
+    def limits(self, door: Door) -> Limits:
+        """The door's limits, with those that are set here in place of its own."""
+        own = {name: value for name in Limits.model_fields if (value := getattr(self, name)) is not None}
+        return DOOR_LIMITS[door].model_copy(update=own)

@@ -1,0 +1,1 @@
+"""AWS: staging, jobs and events, shared by the doors that run there."""

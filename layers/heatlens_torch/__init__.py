@@ -1,0 +1,1 @@
+"""Heatlens on PyTorch: compiling models, the reference explanations and the CUDA engine."""

@@ -1,0 +1,129 @@
+"""`model.toml` -> a model folder: `trunk.onnx`, `tail.onnx` and the `card.json` that proves them."""
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import onnx
+import torch
+
+from heatlens.card import Card, Graph, Layer, Parity, write_card
+from heatlens.engine import OpenVinoEngine
+from heatlens.errors import ModelFileError
+from heatlens_torch import hooks, parity, records
+from heatlens_torch.export import Exported, export
+from heatlens_torch.folder import whole
+from heatlens_torch.material import images_of, network_of
+from heatlens_torch.probe import Probe, probe
+from heatlens_torch.spec import ModelSpec, read_spec, read_training
+
+TRUNK_FILE = "trunk.onnx"
+TAIL_FILE = "tail.onnx"
+
+# The engine wants a card before the proof can exist; infinities cannot be written, so this one never leaves by mistake.
+_UNPROVEN = Parity(
+    inputs=1,
+    nonempty=0,
+    signed_map=math.inf,
+    gradient=math.inf,
+    logits=math.inf,
+    threshold=parity.THRESHOLD,
+    reference="none yet",
+)
+
+
+def _silent(_stage: str) -> None:
+    return None
+
+
+def compile_model(spec_path: Path, out: Path, *, progress: Callable[[str], None] = _silent) -> Card:
+    """Compile the model that `spec_path` describes into the folder `out`, and prove it.
+
+    Args:
+        spec_path: A `model.toml`; the paths in it are relative to its folder.
+        out: Appears whole or not at all; an existing model folder is replaced only by a proven one.
+        progress: Called with a few words before each stage.
+
+    Returns:
+        The card as written.
+
+    Raises:
+        ModelError: `ModelFileError` for the description, its weights or functions, `CompileError` for the network,
+            `ParityError` for a failed proof, `EngineError` where OpenVINO cannot execute the graphs.
+    """
+    spec = read_spec(spec_path)
+    with hooks.importable(spec_path.parent), whole(out) as folder:
+        card = _compile(spec, spec_path.parent, folder, progress)
+        write_card(card, folder)
+    return card
+
+
+def _compile(spec: ModelSpec, home: Path, folder: Path, progress: Callable[[str], None]) -> Card:
+    """Write the graphs into `folder` and return the card that belongs to them."""
+    progress("building the network")
+    network, source = network_of(spec, home)
+    images = images_of(spec)
+    probed = probe(network, spec.layer, torch.from_numpy(images[:2]))
+    _check_classes(spec, probed)
+    training = read_training(home / spec.training) if spec.training else None
+    progress(f"exporting, cut at {spec.layer}")
+    exported = export(network, spec.layer, probed, spec.preprocess.shape)
+    draft = _draft(spec, probed, exported, folder)
+    progress("comparing with pytorch-grad-cam")
+    engine = OpenVinoEngine(folder, draft)
+    proof = parity.prove(engine, network, spec.layer, images[: parity.INPUTS])
+    progress("calibrating and evaluating")
+    return draft.model_copy(
+        update={
+            "parity": proof,
+            "calibration": records.calibration(engine, draft, images) if spec.inputs else None,
+            "evaluation": records.evaluation(engine, draft, spec.evaluation) if spec.evaluation else None,
+            "training": training,
+            "source": source,
+            "made_with": records.made_with(),
+        }
+    )
+
+
+def _check_classes(spec: ModelSpec, probed: Probe) -> None:
+    """Tell a wrong class list before the minutes of exporting."""
+    if spec.output == "sigmoid" and len(spec.labels) != 2:
+        raise ModelFileError("classes: a sigmoid model has exactly two, negative then positive")
+    expected = 1 if spec.output == "sigmoid" else len(spec.labels)
+    if probed.logits != expected:
+        raise ModelFileError(
+            f"classes: {len(spec.labels)} names with output {spec.output!r} need {expected} logits, "
+            f"but the network answers {probed.logits}"
+        )
+
+
+def _draft(spec: ModelSpec, probed: Probe, exported: Exported, folder: Path) -> Card:
+    return Card(
+        name=spec.name,
+        version=spec.version,
+        notice=spec.notice,
+        classes=spec.labels,
+        output=spec.output,
+        preprocess=spec.preprocess,
+        layers=(Layer(name=spec.layer, shape=probed.shape),),
+        trunk=_write(exported.trunk, folder / TRUNK_FILE),
+        tail=_write(exported.tail, folder / TAIL_FILE),
+        parity=_UNPROVEN,
+    )
+
+
+def _write(model: onnx.ModelProto, path: Path) -> Graph:
+    """Save a graph; the card's record of it is read back from the graph itself."""
+    data = model.SerializeToString(deterministic=True)
+    path.write_bytes(data)
+    return Graph(
+        file=path.name,
+        sha256=hashlib.sha256(data).hexdigest(),
+        inputs=_names(model.graph.input),
+        outputs=_names(model.graph.output),
+    )
+
+
+def _names(values: Sequence[onnx.ValueInfoProto]) -> tuple[str, ...]:
+    return tuple(value.name for value in values)

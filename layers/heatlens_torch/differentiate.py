@@ -1,0 +1,73 @@
+"""The tail differentiated: graph (activation, … -> logits) -> module (activation, …, selector -> logits, gradient)."""
+
+from collections.abc import Callable, Sequence
+from itertools import count
+
+import torch
+from torch import fx
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from heatlens.errors import CompileError
+
+
+def choose(selector: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """The direction to differentiate in: the selector, and where its row is all zeros, the predicted class.
+
+    For one logit the predicted class is its sign (+1 from 0 upwards, else -1), otherwise the one-hot argmax.
+
+    Args:
+        selector: `[B,K]`.
+        logits: `[B,K]`.
+
+    Returns:
+        `[B,K]`.
+    """
+    if logits.shape[1] == 1:
+        predicted = torch.where(logits >= 0, 1.0, -1.0)
+    else:
+        classes = torch.arange(logits.shape[1])
+        predicted = (classes == logits.argmax(dim=1, keepdim=True)).to(logits.dtype)
+    unset = (selector == 0).all(dim=1, keepdim=True)
+    return torch.where(unset, predicted, selector)
+
+
+def differentiate(tail: fx.GraphModule, crossing: Sequence[torch.Tensor], logits: int) -> fx.GraphModule:
+    """Record the tail together with its gradient.
+
+    Args:
+        tail: `(activation, *crossing) -> logits`.
+        crossing: Example values in that order, the activation first; batch as `free_batch` advises.
+        logits: K.
+
+    Returns:
+        `(activation, *crossing, selector [B,K]) -> (logits [B,K], gradient [B,C,h,w])`, the gradient of
+        `sum(choose(selector, logits) * logits)` with respect to the activation.
+
+    Raises:
+        CompileError: An operator of the tail has no derivative that can be recorded.
+    """
+    selector = torch.zeros(crossing[0].shape[0], logits)
+    try:
+        # Symbolic over the tail alone: over a whole network it does not finish in minutes.
+        trace = make_fx(_with_gradient(tail), tracing_mode="symbolic", _allow_non_fake_inputs=True)
+        graph: fx.GraphModule = trace(*crossing, selector)
+    except Exception as error:  # any operator may raise what it likes
+        kind = type(error).__name__
+        raise CompileError(f"the network after the target layer cannot be differentiated ({kind})") from error
+    return graph
+
+
+def free_batch(*shapes: Sequence[int]) -> int:
+    """A batch size that no other dimension has: tracing gives equal sizes one symbol, and would confuse them."""
+    taken = {size for shape in shapes for size in shape}
+    return next(size for size in count(3) if size not in taken)
+
+
+def _with_gradient(tail: fx.GraphModule) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+    def explained(*values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        activation, *others, selector = values
+        logits, pull = torch.func.vjp(lambda a: tail(a, *others), activation)  # type: ignore[misc]  # three with has_aux
+        (gradient,) = pull(choose(selector, logits))
+        return logits, gradient
+
+    return explained

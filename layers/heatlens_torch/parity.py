@@ -1,0 +1,126 @@
+"""The proof: compiled graphs against pytorch-grad-cam on the original network, [N,3,H,W] -> `Parity`, or a refusal."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from heatlens.cam import gradcam
+from heatlens.card import Parity
+from heatlens.engine import Engine
+from heatlens.errors import ParityError
+from heatlens.types import Floats
+from heatlens_torch import reference
+
+INPUTS = 32
+THRESHOLD = 1e-4
+NONEMPTY_SHARE = 0.9
+BATCH_SIZES = (1, 3, 8)  # in turn: a graph that fixed its batch would pass with one size
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Of `N` images: `logits` `[N,K]`, `gradient` `[N,C,h,w]`, `signed_map` `[N,h,w]`."""
+
+    logits: Floats
+    gradient: Floats
+    signed_map: Floats
+
+
+def compiled(engine: Engine, images: Floats, selector: Floats) -> Explained:
+    """Explain images with the compiled graphs, in batches of different sizes.
+
+    Args:
+        engine: Executes the graphs.
+        images: `[N,3,H,W]`, preprocessed.
+        selector: `[N,K]`; a row of zeros is the predicted class.
+    """
+    parts = []
+    for span in _spans(len(images)):
+        crossing = engine.trunk(images[span])
+        logits, gradient = engine.tail(crossing, selector[span])
+        parts.append(Explained(logits, gradient, gradcam(crossing[0], gradient)))
+    return _joined(parts)
+
+
+def referee(network: nn.Module, layer: str, images: Floats) -> Explained:
+    """The same from pytorch-grad-cam, of each image's predicted class."""
+    parts = []
+    for span in _spans(len(images)):
+        said = reference.explain(network, layer, torch.from_numpy(images[span]))
+        parts.append(Explained(said.logits, said.gradient, said.signed_map))
+    return _joined(parts)
+
+
+def prove(engine: Engine, network: nn.Module, layer: str, images: Floats) -> Parity:
+    """Compare the compiled explanation of each image's predicted class with pytorch-grad-cam's.
+
+    Args:
+        engine: Executes the compiled graphs.
+        network: The original, in evaluation mode.
+        layer: Module path of the target.
+        images: `[N,3,H,W]`, preprocessed.
+
+    Returns:
+        `max |difference| / max |value|` of the signed map and the gradient (worst image) and of the logits (all).
+
+    Raises:
+        ParityError: A ratio is above the threshold, or too few maps have positive evidence for the proof to count.
+    """
+    theirs = referee(network, layer, images)
+    ours = compiled(engine, images, np.zeros_like(theirs.logits))
+    parity = Parity(
+        inputs=len(images),
+        nonempty=int((theirs.signed_map.max(axis=(1, 2)) > 0).sum()),
+        signed_map=max(map(ratio, ours.signed_map, theirs.signed_map)),
+        gradient=max(map(ratio, ours.gradient, theirs.gradient)),
+        logits=ratio(ours.logits, theirs.logits),
+        threshold=THRESHOLD,
+        reference=reference.name(),
+    )
+    _demand(parity)
+    return parity
+
+
+def ratio(ours: Floats, theirs: Floats) -> float:
+    """`max |ours - theirs| / max |theirs|`; infinite where the shapes differ, or a value is not finite."""
+    if ours.shape != theirs.shape or not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+        return float("inf")
+    difference, scale = float(np.abs(ours - theirs).max()), float(np.abs(theirs).max())
+    if difference == 0:
+        return 0.0
+    return difference / scale if scale > 0 else float("inf")
+
+
+def _demand(parity: Parity) -> None:
+    if not max(parity.signed_map, parity.gradient, parity.logits) <= parity.threshold:
+        # A ReLU's derivative jumps at zero, where rounding puts a cell on either side: the one honest way to fail.
+        jumps = "; a layer before an activation does this, choose the one after it"
+        raise ParityError(
+            f"the compiled explanation differs from {parity.reference}: signed map {parity.signed_map:.1e}, "
+            f"gradient {parity.gradient:.1e}, logits {parity.logits:.1e}, allowed {parity.threshold:.0e}"
+            + (jumps if parity.logits <= parity.threshold < parity.gradient else "")
+        )
+    if parity.nonempty < NONEMPTY_SHARE * parity.inputs:
+        raise ParityError(
+            f"only {parity.nonempty} of {parity.inputs} maps have positive evidence, so comparing them proves nothing: "
+            "use trained weights, or name images the network knows under `inputs`"
+        )
+
+
+def _spans(total: int) -> Iterator[slice]:
+    start = turn = 0
+    while start < total:
+        size = BATCH_SIZES[turn % len(BATCH_SIZES)]
+        yield slice(start, start + size)
+        start, turn = start + size, turn + 1
+
+
+def _joined(parts: list[Explained]) -> Explained:
+    return Explained(
+        np.concatenate([part.logits for part in parts]),
+        np.concatenate([part.gradient for part in parts]),
+        np.concatenate([part.signed_map for part in parts]),
+    )

@@ -1,0 +1,69 @@
+"""What the card says beside the proof: compiled engine and images -> calibration, evaluation, tools."""
+
+import json
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import heatlens
+from heatlens.card import Calibration, Card
+from heatlens.engine import Engine
+from heatlens.errors import ModelFileError
+from heatlens.types import Floats
+from heatlens_torch import hooks
+from heatlens_torch.material import stack
+from heatlens_torch.parity import compiled
+
+PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+TOOLS = ("torch", "torchvision", "onnx", "openvino", "grad-cam")
+
+
+def calibration(engine: Engine, card: Card, images: Floats) -> Calibration:
+    """Percentiles of the peak of the signed map of each image's predicted class.
+
+    Args:
+        engine: Executes the compiled graphs.
+        card: Of the model; only its number of logits is read.
+        images: `[N,3,H,W]`, preprocessed.
+    """
+    maps = compiled(engine, images, np.zeros((len(images), card.logits), np.float32)).signed_map
+    peaks = np.percentile(maps.max(axis=(1, 2)), PERCENTILES)
+    return Calibration(
+        images=len(images),
+        peak_percentiles={str(at): float(peak) for at, peak in zip(PERCENTILES, peaks, strict=True)},
+    )
+
+
+def evaluation(engine: Engine, card: Card, function: str) -> dict[str, Any]:
+    """Let the description's function judge the compiled model.
+
+    The function is given `score(images: list[PIL.Image])`, which answers logits and signed maps `[N,h,w]`, float32.
+    For a sigmoid model these are the one logit `[N]` and the map of the positive class, otherwise all logits `[N,K]`
+    and the map of the predicted class.
+
+    Raises:
+        ModelFileError: It fails, or returns something else than a JSON object.
+    """
+    positive = np.float32(1 if card.output == "sigmoid" else 0)
+
+    def score(images: list[Image.Image]) -> tuple[Floats, Floats]:
+        selector = np.full((len(images), card.logits), positive)
+        explained = compiled(engine, stack(images, card.preprocess), selector)
+        logits = explained.logits[:, 0] if card.output == "sigmoid" else explained.logits
+        return logits, explained.signed_map
+
+    findings = hooks.call("evaluation", function, score)
+    try:
+        json.dumps(findings, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(f"evaluation: {function!r} did not return plain JSON values") from error
+    if not isinstance(findings, dict):
+        raise ModelFileError(f"evaluation: {function!r} did not return a dict")
+    return findings
+
+
+def made_with() -> dict[str, str]:
+    """Release of each tool that shaped the graphs, and of Heatlens."""
+    return {tool: version(tool) for tool in TOOLS} | {"heatlens": heatlens.__version__}

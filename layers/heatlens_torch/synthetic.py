@@ -1,0 +1,60 @@
+"""Pictures and weights made from a seed: count -> varied RGB images, untrained network -> one worth comparing."""
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+BLOBS = 6
+NOISE = 24.0  # standard deviation in grey levels
+BRANCH_GAIN = 0.2
+
+
+def images(count: int, *, size: tuple[int, int], seed: int = 0) -> list[Image.Image]:
+    """Smooth coloured blobs under noise: unlike white noise, they differ from each other after any pooling.
+
+    Args:
+        count: How many.
+        size: Width and height in pixels.
+        seed: The same seed gives the same images.
+    """
+    return [_image(np.random.default_rng((seed, index)), size) for index in range(count)]
+
+
+def _image(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
+    width, height = size
+    y, x = np.linspace(0, 1, height)[:, None], np.linspace(0, 1, width)
+    pixels = np.full((height, width, 3), rng.uniform(40, 215, size=3))
+    for _ in range(BLOBS):
+        centre_x, centre_y = rng.uniform(0, 1, size=2)
+        radius = rng.uniform(0.05, 0.3)
+        blob = np.exp(-((x - centre_x) ** 2 + (y - centre_y) ** 2) / (2 * radius**2))
+        pixels += blob[..., None] * rng.uniform(-200, 200, size=3)
+    pixels += rng.normal(0, NOISE, size=pixels.shape)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def settle(network: nn.Module, batches: list[torch.Tensor]) -> None:
+    """Give a freshly seeded network activations that vary, and rounding errors that stay small.
+
+    Every BatchNorm sees `batches` `[B,3,H,W]` in training mode with a plain average in place of momentum; all else
+    stays in evaluation mode. Without it a deep seeded network answers every image alike or with nothing, and comparing
+    such maps proves nothing. The residual branches of ResNets are damped, as training leaves them: at equal weight
+    with their shortcut, fifty random layers magnify float32 rounding to 1e-4 of the map in any engine.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    with torch.no_grad():
+        for block in network.modules():
+            if isinstance(block, BasicBlock | Bottleneck):
+                (block.bn3 if isinstance(block, Bottleneck) else block.bn2).weight.fill_(BRANCH_GAIN)
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None
+            norm.train()
+        for batch in batches:
+            network(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()

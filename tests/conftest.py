@@ -1,0 +1,68 @@
+"""What several tests share: the tiny model, the demo model, and images made on the spot."""
+
+import io
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from heatlens.model import Model, load_model
+from heatlens.settings import DEMO_MODEL
+from tests.tiny import write_tiny_model
+
+ROOT = Path(__file__).parents[1]
+SAMPLES = ROOT / "functions" / "api" / "static" / "samples"
+HEATLENS = Path(sys.executable).parent / "heatlens"  # the installed command
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_folder: Path) -> Model:
+    return load_model(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def demo_model() -> Model:
+    return load_model(DEMO_MODEL)
+
+
+@pytest.fixture(scope="session")
+def sample_jpeg() -> bytes:
+    return (SAMPLES / "phantom-03-opacity.jpg").read_bytes()
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    """The image as a file of Pillow's making."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def noise(size: tuple[int, int], mode: str = "RGB", seed: int = 0) -> Image.Image:
+    """A seeded image of `size` (width, height)."""
+    shape = (size[1], size[0]) + ((3,) if mode == "RGB" else ())
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+
+
+@pytest.fixture(scope="session")
+def server_port() -> Iterator[int]:
+    """`heatlens serve` on a free port, until the session ends."""
+    server = subprocess.Popen([HEATLENS, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    line = server.stdout.readline()
+    try:
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
+        assert found, f"the server said {line!r}"
+        yield int(found[1])
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)

@@ -1,0 +1,78 @@
+"""Writes the conformance images beside itself: every kind of input the contract names, small and seeded."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+FOLDER = Path(__file__).parent
+
+
+def scene(width: int, height: int) -> Image.Image:
+    """A dark field with a bright blob left of its middle."""
+    y, x = np.mgrid[0:height, 0:width]
+    blob = np.exp(-((x - 0.3 * width) ** 2 + (y - 0.5 * height) ** 2) / (0.1 * min(width, height)) ** 2)
+    grain = np.random.default_rng(0).normal(0, 0.02, (height, width))
+    return Image.fromarray((np.clip(0.2 + 0.6 * blob + grain, 0, 1) * 255).astype(np.uint8))
+
+
+def one_colour_png(side: int) -> bytes:
+    """A valid PNG of `side` x `side` white pixels, 1 bit each, streamed so that making it needs no memory."""
+    packer, row, body = zlib.compressobj(9), b"\0" + b"\xff" * ((side + 7) // 8), b""
+    for _ in range(side):
+        body += packer.compress(row)
+    body += packer.flush()
+    chunks = [(b"IHDR", struct.pack(">2I5B", side, side, 1, 0, 0, 0, 0)), (b"IDAT", body), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+
+
+def saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    """The image as a file."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def files() -> dict[str, bytes]:
+    """File name to bytes."""
+    grey = scene(96, 96)
+    rgb = Image.merge("RGB", (grey, grey.point(lambda v: v // 2), grey.point(lambda v: 255 - v)))
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 40 + 1000)
+    transparent = rgb.copy()
+    transparent.putalpha(grey)
+    rotated = Image.Exif()
+    rotated[0x0112] = 6
+    jpeg, png = saved(rgb, "JPEG", quality=90), saved(grey, "PNG")
+    return {
+        "grey8.png": png,
+        "grey1.png": saved(grey.convert("1"), "PNG"),
+        "grey16.png": saved(deep, "PNG"),
+        "grey16-constant.png": saved(Image.fromarray(np.full((8, 8), 40_000, np.uint16)), "PNG"),
+        "rgb8.png": saved(rgb, "PNG"),
+        "palette.png": saved(rgb.quantize(16), "PNG", bits=4),
+        "alpha.png": saved(transparent, "PNG"),
+        "grey.jpg": saved(grey, "JPEG", quality=90),
+        "rgb.jpg": jpeg,
+        "cmyk.jpg": saved(rgb.convert("CMYK"), "JPEG", quality=90),
+        "rotated.jpg": saved(scene(96, 64), "JPEG", quality=90, exif=rotated),
+        "rgb.webp": saved(rgb, "WEBP", quality=80),
+        "rgb.bmp": saved(rgb.resize((24, 24)), "BMP"),
+        "two-frames.tif": saved(grey, "TIFF", save_all=True, append_images=[scene(32, 32)], compression="tiff_lzw"),
+        "one-pixel.png": saved(Image.new("RGB", (1, 1), (90, 90, 90)), "PNG"),
+        "three-to-one.png": saved(scene(192, 64), "PNG"),
+        "empty.png": b"",
+        "text.png": b"This is a text file with the name of an image.\n",
+        "truncated.jpg": jpeg[: len(jpeg) // 2],
+        "truncated.png": png[: len(png) // 2],
+        "bomb.png": one_colour_png(20_000),
+    }
+
+
+if __name__ == "__main__":
+    for name, data in files().items():
+        (FOLDER / name).write_bytes(data)

@@ -1,0 +1,134 @@
+"""One image, the same answer out of every door: the conformance images, asked of each."""
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from functions.cli.events import KINDS, heatmap_request
+from heatlens.card import read_card
+from heatlens.settings import DEMO_MODEL
+from tests.conftest import SAMPLES
+from tests.contract.conformance import images
+from tests.contract.doors import Door, http_door, lambda_door
+from tests.events import record
+
+FOLDER = Path(__file__).parent / "conformance"
+CASES: list[dict[str, Any]] = json.loads((FOLDER / "cases.json").read_text())
+QUERY = "include=overlay,original,map"
+DOORS = [*KINDS, "server"]
+
+
+@pytest.fixture(scope="module")
+def doors(server_port: int) -> dict[str, Door]:
+    from functions.api.handler import handler
+
+    behind_lambda = {kind: lambda_door(handler, wrap) for kind, wrap in KINDS.items()}
+    return behind_lambda | {"server": http_door(server_port)}
+
+
+def products(answer: bytes) -> dict[str, Any]:
+    """What must be the same everywhere: everything but the request's id and times."""
+    body: dict[str, Any] = json.loads(answer)
+    return {k: v for k, v in body.items() if k not in {"request_id", "processing_time_ms", "timings_ms"}}
+
+
+def test_every_image_has_a_case_and_is_what_its_script_makes() -> None:
+    made = images.files()
+
+    assert [case["file"] for case in CASES] == list(made)
+    for name, data in made.items():
+        stored = (FOLDER / name).read_bytes()
+        assert len(stored) == len(data)
+        if name.endswith(("8.png", "1.png", "bomb.png")):
+            assert stored == data
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["file"])
+def test_the_expected_answer(doors: dict[str, Door], door: str, case: dict[str, Any]) -> None:
+    data = (FOLDER / case["file"]).read_bytes()
+
+    answer = doors[door](heatmap_request(case["file"], data, query=QUERY))
+
+    body = json.loads(answer.body)
+    assert answer.status == case["status"], body
+    if case["status"] != 200:
+        assert body["code"] == case["code"]
+        assert answer.headers["content-type"] == "application/problem+json"
+        return
+    assert [body["width"], body["height"]] == case["size"]
+    assert body["original_media_type"] == case["original"]
+    original = base64.b64decode(body["original_image_base64"])
+    assert (original == data) == case["verbatim"]
+    assert list(Image.open(io.BytesIO(base64.b64decode(body["heatmap_base64"]))).size) == case["size"]
+
+
+ANSWERED = [case for case in CASES if case["status"] == 200]
+
+
+@pytest.mark.parametrize("case", ANSWERED, ids=lambda case: case["file"])
+def test_the_same_bytes_out_of_every_door(doors: dict[str, Door], case: dict[str, Any]) -> None:
+    request = heatmap_request(case["file"], (FOLDER / case["file"]).read_bytes(), query=QUERY)
+
+    answers = [products(doors[door](request).body) for door in DOORS]
+
+    assert all(answer == answers[0] for answer in answers)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_recorded_events_answer_what_the_server_answers(doors: dict[str, Door], kind: str) -> None:
+    from functions.api.handler import handler
+
+    event = json.loads((Path(record.__file__).parent / f"{kind}.json").read_text())
+    recorded = lambda_door(handler, lambda _: event)(record.request())
+
+    served = doors["server"](record.request())
+
+    assert recorded.status == 200
+    assert products(recorded.body) == products(served.body)
+    assert products(recorded.body)["map"]["shape"] == list(read_card(DEMO_MODEL)[0].layers[0].shape[1:])
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_png_comes_out_of_every_door(doors: dict[str, Door], door: str) -> None:
+    request = record.request()
+    request.headers["accept"] = "image/png"
+
+    answer = doors[door](request)
+
+    plain = products(doors["server"](record.request()).body)
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.body == base64.b64decode(plain["heatmap_base64"])
+
+
+SAMPLE_LIST: list[dict[str, Any]] = json.loads((SAMPLES / "samples.json").read_text())["samples"]
+
+
+@pytest.mark.parametrize("sample", SAMPLE_LIST, ids=lambda sample: sample["file"])
+def test_samples_are_classified_and_the_heat_lies_on_the_opacity(
+    doors: dict[str, Door], sample: dict[str, Any]
+) -> None:
+    data = (SAMPLES / sample["file"]).read_bytes()
+
+    body = json.loads(doors["server"](heatmap_request(sample["file"], data, query="include=map")).body)
+
+    assert body["prediction"]["label"] == sample["label"]
+    if sample["box"] is None:
+        return
+    column, row = hottest(body)
+    left, top, right, bottom = sample["box"]
+    assert left <= column <= right
+    assert top <= row <= bottom
+
+
+def hottest(body: dict[str, Any]) -> tuple[float, float]:
+    """Centre of the map's highest cell, in pixels of the original."""
+    height, width = body["map"]["shape"]
+    cells = memoryview(base64.b64decode(body["map"]["data_base64"])).cast("f")
+    row, column = divmod(max(range(len(cells)), key=cells.__getitem__), width)
+    return (column + 0.5) * body["width"] / width, (row + 0.5) * body["height"] / height

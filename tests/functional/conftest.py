@@ -1,0 +1,35 @@
+"""The API on the tiny model, asked as a client would."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from functions.api.app import create_app
+from heatlens.settings import Settings
+
+MakeClient = Callable[..., TestClient]
+
+
+@pytest.fixture
+def make_client(tiny_folder: Path) -> MakeClient:
+    """A client of the Lambda door's app; keywords are settings."""
+
+    def make(**settings: object) -> TestClient:
+        values = {"model_dir": tiny_folder} | settings
+        return TestClient(create_app(Settings.model_validate(values), door="lambda"), raise_server_exceptions=False)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def app(tiny_folder: Path) -> FastAPI:
+    return create_app(Settings(model_dir=tiny_folder), door="lambda")
+
+
+@pytest.fixture(scope="module")
+def client(app: FastAPI) -> Iterator[TestClient]:
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client

@@ -1,0 +1,86 @@
+"""What the documents say is there, and what is there is documented."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import heatlens
+from heatlens import errors
+from heatlens.errors import HeatlensError, ModelError
+from heatlens.settings import Settings
+from tests.conftest import ROOT
+
+DOORS = (ROOT / "functions" / "README.md").read_text()
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "functions").glob("*.md"), *(ROOT / "layers").glob("*.md")]
+
+
+def leaves() -> list[type[HeatlensError]]:
+    """Every error a client can meet."""
+    classes = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, HeatlensError)]
+    return [each for each in classes if not issubclass(each, ModelError) and "." in each.code]
+
+
+def test_every_make_target_that_a_document_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {name for page in DOCUMENTS for name in re.findall(r"(?:^|`)make ([a-z]+)", page.read_text(), re.MULTILINE)}
+
+    assert {"run", "test", "dev", "lint"} <= named
+    assert named <= targets
+
+
+def test_the_tests_and_the_readme_use_the_same_command() -> None:
+    assert re.search(r"^make test$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert re.search(r"^make test$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+
+
+def test_every_file_that_a_document_links_to_exists() -> None:
+    links = [
+        page.parent / target for page in DOCUMENTS for target in re.findall(r"\]\(((?!http)[^)#]+)\)", page.read_text())
+    ]
+
+    assert links
+    assert [str(link) for link in links if not link.exists()] == []
+
+
+@pytest.mark.parametrize("name", list(Settings.model_fields))
+def test_every_setting_is_documented(name: str) -> None:
+    assert f"`HEATLENS_{name.upper()}`" in DOORS
+
+
+@pytest.mark.parametrize("error", leaves(), ids=lambda error: error.code)
+def test_every_error_is_documented_with_its_status(error: type[HeatlensError]) -> None:
+    assert f"| `{error.code}` | {error.status} |" in DOORS
+
+
+def test_every_documented_error_exists() -> None:
+    documented = set(re.findall(r"^\| `([a-z0-9_.]+)` \| \d{3} \|", DOORS, re.MULTILINE))
+
+    assert documented == {error.code for error in leaves()} | {HeatlensError.code}
+
+
+def test_the_changelog_knows_this_version() -> None:
+    assert f"## {heatlens.__version__} " in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_readmes_curl_examples_work(server_port: int, tmp_path: Path) -> None:
+    blocks = re.findall(r"```sh\n(curl.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 1
+
+    script = blocks[0].replace("127.0.0.1:8000", f"127.0.0.1:{server_port}").replace("out/", f"{tmp_path}/")
+    subprocess.run(["sh", "-euc", script], cwd=ROOT, check=True)
+
+    assert (tmp_path / "answer.json").read_bytes().startswith(b'{"')
+    assert (tmp_path / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_dependency_is_justified() -> None:
+    decision = (ROOT / "infra" / "decisions" / "0002-dependencies.md").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [each for extra in project["optional-dependencies"].values() for each in extra]
+    declared = {re.split(r"[^a-z0-9-]", each)[0] for each in project["dependencies"] + extras} - {"heatlens"}
+
+    assert {"fastapi", "openvino", "torch", "boto3"} <= declared
+    assert [name for name in sorted(declared) if f"`{name}`" not in decision] == []
