@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget, ClassifierOutputTarget
@@ -312,6 +313,14 @@ def test_litresnet_enhanced_compiles_from_a_lightning_checkpoint(tmp_path: Path)
     }
     assert torch.equal(model.network.state_dict()["classifier.8.bias"], network.state_dict()["classifier.8.bias"])
     check_against_plain_gradcam(model)
+
+
+@torch.no_grad()
+def test_a_densenet_of_the_zoo_answers_as_torchvisions() -> None:
+    ours, theirs = zoo.build("torchvision:densenet121", {}), torchvision.models.densenet121(weights=None).eval()
+    ours.load_state_dict(theirs.state_dict())
+    image = _batch(synthetic.images(2, size=(64, 64)))
+    assert torch.equal(ours(image), theirs(image))
 
 
 DEMO = Path(zoo.__file__).parent / "demo" / "model.toml"
