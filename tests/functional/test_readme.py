@@ -1,0 +1,83 @@
+"""The commands of the README, run as they stand there."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, SAMPLES
+
+BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+IN_PROJECT_VENV = Path(sys.prefix) == ROOT / ".venv"
+needs_project_venv = pytest.mark.skipif(
+    not IN_PROJECT_VENV, reason="these commands use .venv: run the tests by make test"
+)
+
+
+def block(begins: str) -> str:
+    [found] = [each for each in BLOCKS if each.startswith(begins)]
+    return str(found)
+
+
+def shell(script: str) -> None:
+    subprocess.run(["sh", "-euc", script], cwd=ROOT, check=True, env=environment())
+
+
+def environment() -> dict[str, str]:
+    """Without what the make that runs the tests tells its children."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+
+
+def test_every_block_is_run_here() -> None:
+    assert [each.split()[0:2] for each in BLOCKS] == [
+        ["make", "run"],
+        ["make", "test"],  # what runs this
+        ["curl", "--silent"],
+        [".venv/bin/heatlens", "compile"],
+    ]
+
+
+@needs_project_venv
+def test_make_run_draws_the_samples_and_serves() -> None:
+    for old in (ROOT / "out").glob("phantom-*.png"):
+        old.unlink()
+    words = [*block("make run").split(), "PORT=0"]
+    run = subprocess.Popen(
+        words, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert run.stdout is not None
+    lines = []
+    try:
+        for line in run.stdout:
+            lines.append(line)
+            if line.startswith("Heatlens serves http://127.0.0.1:"):
+                break
+    finally:
+        os.killpg(run.pid, signal.SIGINT)
+        run.communicate(timeout=30)
+
+    names = [path.name for path in sorted(SAMPLES.iterdir()) if path.suffix != ".json"]
+    assert [line.split()[0] for line in lines if line.startswith("phantom-")] == names
+    assert sorted(path.stem for path in (ROOT / "out").glob("phantom-*.png")) == [Path(name).stem for name in names]
+    assert lines[-1].startswith("Heatlens serves")
+
+
+def test_the_curl_examples(server_port: int, tmp_path: Path) -> None:
+    shell(block("curl").replace("127.0.0.1:8000", f"127.0.0.1:{server_port}").replace("out/", f"{tmp_path}/"))
+
+    assert (tmp_path / "answer.json").read_bytes().startswith(b'{"')
+    assert (tmp_path / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+
+
+@needs_project_venv
+def test_compiling_and_using_the_result(tmp_path: Path) -> None:
+    script = block(".venv/bin/heatlens").replace("out/model", str(tmp_path / "model"))
+
+    shell(f"{script.rstrip()} --out {tmp_path}/out")
+
+    assert (tmp_path / "model" / "card.json").is_file()
+    assert (tmp_path / "out" / "phantom-01-opacity.png").read_bytes().startswith(b"\x89PNG")
