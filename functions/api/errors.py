@@ -1,7 +1,9 @@
 """Exceptions -> RFC 9457 problem answers: one mapper, one shape, never a traceback, a path or a library's words."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -15,34 +17,36 @@ from heatlens.settings import Settings
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+MAX_ERRORS = 10  # listed in one answer
 
 
 def install(app: FastAPI, settings: Settings) -> None:
     """Make every way a request can fail end in the one shape."""
 
     async def ours(request: Request, error: Exception) -> Response:
+        if isinstance(error, RequestValidationError):
+            error = invalid(error.errors())
         assert isinstance(error, HeatlensError)
         headers = {"retry-after": str(settings.retry_after_s)} if isinstance(error, ModelUnavailable) else {}
         errors = error.errors if isinstance(error, InvalidOption) else None
-        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             logger.error("request %s failed: %s", request_id(request), error, exc_info=error)
         return _problem(request, error.status, error.title, error.detail, error.code, headers=headers, errors=errors)
 
     app.add_exception_handler(HeatlensError, ours)
-    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(RequestValidationError, ours)
     app.add_exception_handler(HTTPException, _framework)
     app.add_exception_handler(Exception, _unexpected)
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+def invalid(found: Sequence[Mapping[str, Any]]) -> InvalidOption:
+    """Validation errors as pydantic lists them -> one error, of the first few."""
     errors: list[dict[str, object]] = [
-        {"loc": list(each["loc"]), "msg": each["msg"], "type": each["type"]} for each in error.errors()
+        {"loc": list(each["loc"]), "msg": each["msg"], "type": each["type"]} for each in found[:MAX_ERRORS]
     ]
-    detail = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
-    return _problem(
-        request, InvalidOption.status, InvalidOption.title, detail, InvalidOption.code, headers={}, errors=errors
-    )
+    # The first part of a location is where it was: query or body.
+    detail = "; ".join(f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in found[:MAX_ERRORS])
+    return InvalidOption(detail, errors)
 
 
 async def _framework(request: Request, error: Exception) -> Response:

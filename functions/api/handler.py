@@ -1,9 +1,12 @@
 """API Gateway, ALB or function URL event -> its answer; the model is loaded at import, in Lambda's init phase."""
 
 from mangum import Mangum
+from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 
+from functions.api import errors
 from functions.api.app import create_app
-from heatlens.settings import Settings
+from heatlens.settings import read_settings
 
-app = create_app(Settings(), door="lambda")
-handler = Mangum(app, lifespan="off")
+app = create_app(read_settings(), door="lambda")
+# A REST API without binary types would hand an encoded problem to the client as it is.
+handler = Mangum(app, lifespan="off", text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, errors.MEDIA_TYPE])

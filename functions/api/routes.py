@@ -1,11 +1,11 @@
 """The endpoints: receive, explain, deliver."""
 
+import asyncio
 import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
-from starlette.concurrency import run_in_threadpool
 
 from functions.api import deliver, upload
 from functions.api.requests import request_id
@@ -118,7 +118,7 @@ async def heatmap_batch(request: Request, query: Annotated[HeatmapOptions, Query
 
 
 @router.get("/health", operation_id="health")
-def health(request: Request) -> Health:
+async def health(request: Request) -> Health:
     """Say whether the model is loaded, and if not, why."""
     loaded = _state(request).loaded
     if isinstance(loaded, ModelError):
@@ -130,7 +130,7 @@ def health(request: Request) -> Health:
 
 
 @router.get("/ready", operation_id="ready", responses={503: _PROBLEMS[503]})
-def ready(request: Request) -> Ready:
+async def ready(request: Request) -> Ready:
     """Answer 200 when requests would be answered, 503 until then."""
     _state(request).model()
     return Ready(ready=True)
@@ -144,7 +144,7 @@ async def _explain(state: State, received: upload.Received, options: Options) ->
             state.model(), received.uploads, options, limits=state.limits, batch_images=settings.batch_images
         )
 
-    return await run_in_threadpool(run)
+    return await asyncio.get_running_loop().run_in_executor(state.workers, run)
 
 
 def _state(request: Request) -> State:

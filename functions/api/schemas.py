@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
 from heatlens.types import Box, Colormap, Include, Options, Quality
 
@@ -23,7 +23,7 @@ class HeatmapOptions(BaseModel):
 
     colormap: Colormap = Field("jet", description="Colour scheme of the heatmap.")
     alpha: Alpha = 0.4
-    include: Annotated[list[Include], BeforeValidator(_split), Field(min_length=1)] = Field(
+    include: Annotated[list[Include], FailFast(), BeforeValidator(_split), Field(min_length=1)] = Field(
         ["overlay", "original"], description="What the answer holds, repeated or separated by commas."
     )
 
@@ -51,7 +51,8 @@ class HeatmapBody(HeatmapOptions, ImageBody):
 class BatchHeatmapBody(HeatmapOptions):
     """JSON form of the batch endpoint's body."""
 
-    images: Annotated[list[ImageBody], Field(min_length=1)]
+    # Stopping at the first wrong one keeps the answer to a million wrong ones small.
+    images: Annotated[list[ImageBody], FailFast(), Field(min_length=1)]
 
 
 class _Answer(BaseModel):

@@ -1,6 +1,7 @@
 """What a running door holds: settings, limits, and the model or the reason why there is none."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from heatlens.errors import ModelError, ModelUnavailable
@@ -17,6 +18,8 @@ class State:
     settings: Settings
     limits: Limits
     loaded: Model | ModelError
+    # Not the framework's pool: forty images decoded at once would exhaust the memory.
+    workers: ThreadPoolExecutor
 
     def model(self) -> Model:
         """The loaded model.
@@ -31,9 +34,12 @@ class State:
 
 def load_state(settings: Settings, door: Door) -> State:
     """Load the model now, so that no request waits for it; a door without one starts all the same and says why."""
-    limits = settings.limits(door)
+    return State(settings, settings.limits(door), _load(settings), ThreadPoolExecutor(settings.concurrency, "explain"))
+
+
+def _load(settings: Settings) -> Model | ModelError:
     try:
-        return State(settings, limits, load_model(settings.model_dir, threads=settings.threads))
+        return load_model(settings.model_dir, threads=settings.threads)
     except ModelError as error:
-        logger.exception("the model is not loaded")
-        return State(settings, limits, error)
+        logger.error("the model is not loaded: %s (cause: %r)", error, error.__cause__)
+        return error

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from fastapi import Request
 from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
+from functions.api.errors import invalid
 from functions.api.multipart import Part, read_parts
 from functions.api.schemas import BatchHeatmapBody, HeatmapBody, HeatmapOptions, ImageBody
 from heatlens.errors import (
@@ -15,7 +18,6 @@ from heatlens.errors import (
     BodyTooLarge,
     FileTooLarge,
     HeatlensError,
-    InvalidOption,
     MalformedBody,
     TooManyFiles,
     UnsupportedContentType,
@@ -24,6 +26,7 @@ from heatlens.settings import Limits
 from heatlens.types import Upload
 
 UNNAMED = "unknown"
+_LONGEST_LENGTH = 18  # digits of a content length that is still worth reading as a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,8 @@ async def _receive(
         )
         return _from_parts(parts, field, limits)
     if kind == "application/json":
-        return _from_json(b"".join([chunk async for chunk in chunks]), body, max_files, limits)
+        raw = b"".join([chunk async for chunk in chunks])
+        return await run_in_threadpool(_from_json, raw, body, max_files, limits)
     if kind.startswith("image/"):
         return _from_parts([await _whole(chunks, limits)], field, limits)
     if not kind and not [chunk async for chunk in chunks if chunk]:
@@ -84,14 +88,17 @@ async def _receive(
 async def _limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
     too_large = BodyTooLarge(f"the request body is over the limit of {max_bytes:,} bytes")
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > max_bytes:
+    if declared.isdecimal() and (len(declared) > _LONGEST_LENGTH or int(declared) > max_bytes):
         raise too_large
     seen = 0
-    async for chunk in request.stream():
-        seen += len(chunk)
-        if seen > max_bytes:
-            raise too_large
-        yield chunk
+    try:
+        async for chunk in request.stream():
+            seen += len(chunk)
+            if seen > max_bytes:
+                raise too_large
+            yield chunk
+    except ClientDisconnect as error:
+        raise MalformedBody("the client went away before the body was whole") from error
 
 
 async def _whole(chunks: AsyncIterator[bytes], limits: Limits) -> Part:
@@ -136,19 +143,14 @@ def _decoded(name: str, image: ImageBody, limits: Limits) -> Upload | HeatlensEr
 
 
 def _invalid_json(error: ValidationError) -> HeatlensError:
-    errors: list[dict[str, object]] = [
-        {"loc": ["body", *each["loc"]], "msg": each["msg"], "type": each["type"]}
-        for each in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
-    if errors[0]["type"] == "json_invalid":
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    if found[0]["type"] == "json_invalid":
         return MalformedBody("the body is not JSON")
-    detail = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-    return InvalidOption(detail, errors)
+    return invalid([dict(each) | {"loc": ["body", *each["loc"]]} for each in found])
 
 
-def _missing(field: str) -> InvalidOption:
-    error: dict[str, object] = {"loc": ["body", field], "msg": "Field required", "type": "missing"}
-    return InvalidOption(f"the request has no file in the field {field!r}", [error])
+def _missing(field: str) -> HeatlensError:
+    return invalid([{"loc": ["body", field], "msg": "Field required", "type": "missing"}])
 
 
 def _too_large(limits: Limits) -> FileTooLarge:

@@ -7,7 +7,7 @@ from functions.cli.files import Answer
 from heatlens.errors import HeatlensError, InvalidOption
 from heatlens.model import load_model
 from heatlens.pipeline import explain
-from heatlens.settings import Settings
+from heatlens.settings import read_settings
 from heatlens.types import Colormap, Options, Upload
 
 
@@ -21,7 +21,7 @@ class CoreExplainer:
             HeatlensError: The model or an option cannot be used.
         """
         self._options = _options(colormap, alpha)
-        self._settings = Settings()
+        self._settings = read_settings()
         self._model = load_model(model_dir or self._settings.model_dir, threads=self._settings.threads)
 
     def __call__(self, name: str, data: bytes) -> Answer:

@@ -14,6 +14,10 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+class WouldOverwrite(HeatlensError):
+    """A heatmap would take the place of an image."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a line shows and a file holds."""
@@ -34,29 +38,36 @@ def explain_each(images: list[Path], folder: Path, explain: Callable[[str, bytes
     Returns:
         The exit status: 0, or 1 if any failed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        err.print(escape(f"{folder}: {error.strerror}"))
+        return 1
     out.print(f"{'file':<34} {'class':<12} {'probability':>11} {'ms':>7}  heatmap")
-    targets = _distinct(images, folder)
-    failed = sum(not _explain_file(*each, explain) for each in zip(images, targets, strict=True))
+    sources = {image.resolve() for image in images}
+    failed = 0
+    for image, target in zip(images, _distinct(images, folder), strict=True):
+        try:
+            _explain_file(image, target, sources, explain)
+        except OSError as error:
+            failed += 1
+            err.print(escape(f"{error.filename or image}: {error.strerror or error}"))
+        except HeatlensError as error:
+            failed += 1
+            err.print(escape(f"{image}: {error}"))
     return int(failed > 0)
 
 
-def _explain_file(image: Path, target: Path, explain: Callable[[str, bytes], Answer]) -> bool:
-    try:
-        data = image.read_bytes()
-        start = time.perf_counter()
-        answer = explain(image.name, data)
-        elapsed_ms = (time.perf_counter() - start) * 1000
-    except OSError as error:
-        err.print(escape(f"{image}: {error.strerror or 'cannot be read'}"))
-        return False
-    except HeatlensError as error:
-        err.print(escape(f"{image}: {error}"))
-        return False
+def _explain_file(image: Path, target: Path, sources: set[Path], explain: Callable[[str, bytes], Answer]) -> None:
+    if target.resolve() in sources:
+        raise WouldOverwrite(f"its heatmap would overwrite {target}, an image of this run: choose another --out")
+    data = image.read_bytes()
+    start = time.perf_counter()
+    answer = explain(image.name, data)
+    elapsed_ms = (time.perf_counter() - start) * 1000
     target.write_bytes(answer.png)
     row = f"{image.name:<34} {answer.label:<12} {answer.probability:>11.4f} {elapsed_ms:>7.1f}  {target}"
     out.print(escape(row))
-    return True
 
 
 def _distinct(images: list[Path], folder: Path) -> list[Path]:

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from functions.cli.events import KINDS, LambdaContext, answer_json, heatmap_request
 from functions.cli.files import Answer
-from heatlens.errors import HeatlensError, InvalidOption
+from heatlens.errors import HeatlensError, InvalidOption, ModelError
 
 
 class Refused(HeatlensError):
@@ -21,11 +21,14 @@ class HandlerExplainer:
 
         Raises:
             InvalidOption: No such kind of event.
+            ModelError: The handler runs, but has no model.
         """
         if kind not in KINDS:
             raise InvalidOption(f"unknown event kind {kind!r}: one of {', '.join(KINDS)}", [])
-        from functions.api.handler import handler
+        from functions.api.handler import app, handler
 
+        if isinstance(loaded := app.state.heatlens.loaded, ModelError):
+            raise loaded
         self._handler = handler
         self._wrap = KINDS[kind]
         self._query = urlencode({"colormap": colormap, "alpha": alpha, "include": "overlay"})

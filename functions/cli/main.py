@@ -75,7 +75,7 @@ def compile_(
     try:
         from heatlens_torch.compile import compile_model
     except ModuleNotFoundError as error:
-        err.print(escape(f"compiling needs PyTorch ({error.name} is missing): pip install 'heatlens[torch]'"))
+        err.print(escape(f"compiling needs the extra torch ({error.name} is missing): pip install 'heatlens[torch]'"))
         raise typer.Exit(1) from None
     with _clear_errors():
         parity = compile_model(spec, folder, progress=lambda text: out.print(escape(text))).parity

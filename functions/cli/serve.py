@@ -9,7 +9,7 @@ import uvicorn
 from functions.api.app import create_app
 from functions.cli.files import out
 from heatlens.errors import HeatlensError
-from heatlens.settings import Settings
+from heatlens.settings import read_settings
 
 
 class CannotListen(HeatlensError):
@@ -23,7 +23,7 @@ def serve_forever(host: str, port: int) -> None:
         CannotListen: The port is in use, or the address is not this machine's.
     """
     with _listen(host, port) as listener:
-        app = create_app(Settings(), door="server")
+        app = create_app(read_settings(), door="server")
         out.print(f"Heatlens serves http://{host}:{listener.getsockname()[1]} (Ctrl-C ends it)")
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
         with contextlib.suppress(KeyboardInterrupt):
@@ -35,5 +35,7 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise CannotListen(f"port {port} is in use: choose another, for example PORT={port + 1}") from error
+            raise CannotListen(
+                f"port {port} is in use: choose another (heatlens serve --port N, make run PORT=N)"
+            ) from error
         raise CannotListen(f"cannot listen on {host}, port {port}: {error.strerror}") from error

@@ -2,18 +2,28 @@
 
 import io
 from collections.abc import Callable
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
+from heatlens.deep import is_deep, stretched
 from heatlens.errors import EmptyFile, ImageTooLarge, UnreadableImage, UnsupportedImage
 from heatlens.types import Picture
 
-_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
-_UPRIGHT = (None, 1)
-_PNG_DEPTH = 24  # offset of IHDR's bit depth
+# Our own limit is checked right after an image is opened, before any pixel; Pillow's lies below the server's.
+Image.MAX_IMAGE_PIXELS = None
+
+_ORIENTATION = 0x0112  # EXIF tag
+_TURNS: dict[int | None, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_START_OF_SCAN = b"\xff\xda"  # within a scan 0xFF is always followed by something else
+_MAX_SCANS = 100  # a real progressive JPEG has a dozen; each costs a pass over all pixels
 
 
 def _is_webp(head: bytes) -> bool:
@@ -56,12 +66,12 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
     with _open(data, max_pixels=max_pixels) as image:
         try:
             image.load()
-            upright = ImageOps.exif_transpose(image)
-            verbatim = _verbatim(image, data)
-            return Picture(image=_eight_bits(upright), verbatim=verbatim)
+            turn = _TURNS.get(_orientation(image))
+            picture = _eight_bits(image, data)
         # Pillow's decoders raise whatever their format's parser meets; none of it may reach a client.
         except Exception as error:
             raise UnreadableImage("the image is truncated or damaged: it cannot be decoded to its end") from error
+    return Picture(picture.transpose(turn), None) if turn is not None else Picture(picture, _verbatim(data))
 
 
 def _open(data: bytes, *, max_pixels: int) -> Image.Image:
@@ -70,33 +80,35 @@ def _open(data: bytes, *, max_pixels: int) -> Image.Image:
     kind = next((name for name, matches in _SNIFF.items() if matches(data[:16])), None)
     if kind is None:
         raise UnsupportedImage(f"the bytes are not an image of a supported type ({SUPPORTED})")
+    if kind == "JPEG" and data.count(_START_OF_SCAN) > _MAX_SCANS:
+        raise UnreadableImage(f"the JPEG has more than {_MAX_SCANS} scans, which no picture needs")
     try:
         image = Image.open(io.BytesIO(data), formats=[kind])
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_large(max_pixels) from error
     except Exception as error:
-        raise UnreadableImage(f"the header of the {kind} image is damaged") from error
+        raise UnreadableImage(f"the {kind} image cannot be opened: damaged, or of a rare variant") from error
     if image.width * image.height > max_pixels:
-        raise _too_large(max_pixels)
+        raise ImageTooLarge(f"the image is over the limit of {max_pixels / 1e6:g} megapixels per image")
     return image
 
 
-def _too_large(max_pixels: int) -> ImageTooLarge:
-    return ImageTooLarge(f"the image is over the limit of {max_pixels / 1e6:g} megapixels per image")
-
-
-def _verbatim(image: Image.Image, data: bytes) -> str | None:
-    """Media type of an upload that any viewer shows as the model saw it, so that it may be passed on unchanged."""
-    if image.getexif().get(_ORIENTATION) not in _UPRIGHT:
+def _orientation(image: Image.Image) -> int | None:
+    """Tag of the EXIF; one that is damaged says nothing, and the pixels are whole all the same."""
+    try:
+        return image.getexif().get(_ORIENTATION)
+    except Exception:
         return None
+
+
+def _verbatim(data: bytes) -> str | None:
+    """Media type of an upright upload that goes back unchanged: a JPEG, or a PNG of 8 bits per sample."""
     if data.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
-    return "image/png" if data.startswith(b"\x89PNG") and data[_PNG_DEPTH] == 8 else None
+    return "image/png" if data.startswith(b"\x89PNG") and data[12:16] == b"IHDR" and data[24] == 8 else None
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        return _scaled(np.asarray(image))
+def _eight_bits(image: Image.Image, data: bytes) -> Image.Image:
+    if is_deep(image, data):
+        return stretched(image, data)
     if image.has_transparency_data:
         return _on_black(image.convert("RGBA"))
     if image.mode in ("1", "L"):
@@ -106,12 +118,3 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 def _on_black(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
-
-
-def _scaled(values: npt.NDArray[Any]) -> Image.Image:
-    levels = values.astype(np.float64)
-    low, high = levels.min(), levels.max()
-    if not np.isfinite(high - low):
-        raise ValueError("pixel values are not finite")
-    span = (high - low) or 1.0
-    return Image.fromarray(np.rint((levels - low) * (255 / span)).astype(np.uint8))

@@ -20,6 +20,7 @@ HeatlensError
 ├── ModelUnavailable (503)
 ├── GenerationFailed (500)
 └── ModelError                    a model folder or its making; never raised while answering a client
+    ├── SettingsError
     ├── CardError
     ├── EngineError
     ├── ModelFileError
@@ -177,6 +178,12 @@ class ModelError(HeatlensError):
 
     code = "model"
     title = "Unusable model"
+
+
+class SettingsError(ModelError):
+    """An environment variable has a value that cannot be."""
+
+    code = "model.settings"
 
 
 class CardError(ModelError):

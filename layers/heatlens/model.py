@@ -7,6 +7,7 @@ import numpy as np
 
 from heatlens.card import Card, read_card
 from heatlens.engine import Engine, OpenVinoEngine
+from heatlens.errors import EngineError
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,5 +33,11 @@ def load_model(folder: Path, *, threads: int = 0) -> Model:
 
 
 def _warm_up(engine: Engine, card: Card) -> None:
-    crossing = engine.trunk(np.zeros((1, 3, *card.preprocess.shape), np.float32))
-    engine.tail(crossing, np.zeros((1, card.logits), np.float32))
+    try:
+        crossing = engine.trunk(np.zeros((1, 3, *card.preprocess.shape), np.float32))
+        logits, gradient = engine.tail(crossing, np.zeros((1, card.logits), np.float32))
+    except Exception as error:  # engines raise their own kinds
+        raise EngineError("the graphs do not run on the input that the card describes") from error
+    shape = (1, *card.layers[0].shape)
+    if (crossing[0].shape, gradient.shape, logits.shape) != (shape, shape, (1, card.logits)):
+        raise EngineError("the graphs answer other shapes than the card says")

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from heatlens.errors import SettingsError
 
 DEMO_MODEL = Path(__file__).parent / "models" / "demo"
 MIB = 1024 * 1024
@@ -57,6 +59,7 @@ class Settings(BaseSettings):
 
     model_dir: Path = Field(DEMO_MODEL, description="Folder of the compiled model.")
     threads: int = Field(0, ge=0, description="Threads of the inference engine; 0 lets the engine choose.")
+    concurrency: int = Field(2, gt=0, description="Requests explained at once; each holds its decoded images.")
     batch_images: int = Field(8, gt=0, description="Images per engine batch: bounds the decoded images held at once.")
     retry_after_s: int = Field(30, gt=0, description="Seconds a client is asked to wait while the model is missing.")
     file_bytes: int | None = Field(None, gt=0, description="Largest file, in bytes.")
@@ -71,3 +74,16 @@ class Settings(BaseSettings):
         """The door's limits, with those that are set here in place of its own."""
         own = {name: value for name in Limits.model_fields if (value := getattr(self, name)) is not None}
         return DOOR_LIMITS[door].model_copy(update=own)
+
+
+def read_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        SettingsError: A variable has a value that cannot be; the sentence names it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingsError(f"HEATLENS_{str(first['loc'][0]).upper()}: {first['msg']}") from error

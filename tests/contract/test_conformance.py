@@ -3,13 +3,14 @@
 import base64
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from functions.cli.events import KINDS, heatmap_request
+from functions.cli.events import KINDS, LambdaContext, answer_json, heatmap_request, http_api_v2
 from heatlens.card import read_card
 from heatlens.settings import DEMO_MODEL
 from tests.conftest import SAMPLES
@@ -92,6 +93,26 @@ def test_recorded_events_answer_what_the_server_answers(doors: dict[str, Door], 
     assert recorded.status == 200
     assert products(recorded.body) == products(served.body)
     assert products(recorded.body)["map"]["shape"] == list(read_card(DEMO_MODEL)[0].layers[0].shape[1:])
+
+
+def test_lambdas_request_id_is_the_answers() -> None:
+    from functions.api.handler import handler
+
+    context = LambdaContext(aws_request_id="the-id")
+    for event in (http_api_v2(record.request()), http_api_v2(replace(record.request(), body=b"--"))):
+        answer = handler(event, context)  # type: ignore[arg-type]
+        assert answer["headers"]["x-request-id"] == "the-id"
+        assert answer_json(answer)["request_id"] == "the-id"
+
+
+def test_a_problem_is_text_for_a_gateway_without_binary_types() -> None:
+    from functions.api.handler import handler
+
+    request = heatmap_request("empty.png", b"")
+    answer = handler(KINDS["rest-api-v1"](request), LambdaContext())  # type: ignore[arg-type]
+
+    assert answer["isBase64Encoded"] is False
+    assert json.loads(answer["body"])["code"] == "input.empty"
 
 
 @pytest.mark.parametrize("door", DOORS)

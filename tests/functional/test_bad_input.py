@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,12 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from heatlens.card import Layer, Preprocess
 from heatlens.engine import OpenVinoEngine
+from heatlens.errors import GenerationFailed
 from tests.conftest import encoded, noise
 from tests.functional.conftest import MakeClient
+from tests.tiny import write_tiny_model
 
 URL = "/api/inference/heatmap"
 BATCH = "/api/inference/heatmap-batch"
@@ -114,6 +119,7 @@ def test_the_body_limit_holds_with_and_without_a_declared_length(make_client: Ma
     declared = client.post(URL, content=bytes(1001), headers=headers)
     streamed = client.post(URL, content=(bytes(100) for _ in range(11)), headers=headers)
 
+    assert client.post(URL, content=bytes(1000), headers=headers).status_code == 400  # read, and no image
     for response in (declared, streamed):
         body = problem(response, 413, "limit.body_bytes")
         assert body["detail"] == "the request body is over the limit of 1,000 bytes"
@@ -223,6 +229,27 @@ def test_parts_of_other_names_are_bounded(client: TestClient) -> None:
     problem(response, 400, "request.malformed")
 
 
+@pytest.mark.parametrize(
+    ("url", "body"),
+    [
+        (BATCH, b'{"images":[' + b",".join([b"1"] * 200_000) + b"]}"),
+        (URL, b'{"image_base64":"","include":[' + b",".join([b"1"] * 200_000) + b"]}"),
+        (URL, b'{"image_base64":"","include":[' + b",".join([b'"all"'] * 200_000) + b"]}"),
+    ],
+)
+def test_a_million_mistakes_get_a_short_answer(client: TestClient, url: str, body: bytes) -> None:
+    response = client.post(url, content=body, headers={"content-type": "application/json"})
+
+    assert len(problem(response, 422, "request.invalid")["errors"]) == 1
+    assert len(response.content) < 2000
+
+
+def test_a_mistake_is_named_by_the_option_it_is_in(client: TestClient) -> None:
+    body = problem(send(client, GOOD, "?include=overlay,everything"), 422, "request.invalid")
+
+    assert body["detail"].startswith("include.1: Input should be")
+
+
 @pytest.mark.parametrize("text", ["@@@", "data:image/png;base64,AAAA", "AAA", "Ä"])
 def test_bad_base64(client: TestClient, text: str) -> None:
     problem(client.post(URL, json={"image_base64": text}), 400, "input.bad_base64")
@@ -270,11 +297,41 @@ def test_a_file_over_its_limit_fails_alone(make_client: MakeClient) -> None:
 
 
 def test_pixels_of_a_request_are_counted_together(make_client: MakeClient) -> None:
-    client = make_client(request_pixels=2 * 24 * 24)
     two = [("files", ("a.png", GOOD))] * 2
 
-    assert client.post(BATCH, files=two).status_code == 200
-    problem(client.post(BATCH, files=[*two, two[0]]), 413, "limit.request_pixels")
+    assert make_client(request_pixels=2 * 24 * 24).post(BATCH, files=two).status_code == 200
+    problem(make_client(request_pixels=2 * 24 * 24 - 1).post(BATCH, files=two), 413, "limit.request_pixels")
+
+
+def test_the_byte_limit_holds_for_every_way_to_send_a_file(make_client: MakeClient) -> None:
+    as_json = {"image_base64": base64.b64encode(GOOD).decode()}
+    headers = {"content-type": "image/png"}
+
+    for limit, status in ((len(GOOD), 200), (len(GOOD) - 1, 413)):
+        client = make_client(file_bytes=limit)
+        assert client.post(URL, json=as_json).status_code == status
+        assert client.post(URL, content=GOOD, headers=headers).status_code == status
+        assert send(client, GOOD).status_code == status
+
+
+def test_the_answer_limit_stands_at_exactly_its_number(make_client: MakeClient) -> None:
+    headers = {"accept": "image/png"}
+    size = len(make_client().post(URL, files={"file": GOOD}, headers=headers).content)
+
+    for limit, status in ((size, 200), (size - 1, 413)):
+        client = make_client(answer_binary_bytes=limit)
+        assert client.post(URL, files={"file": GOOD}, headers=headers).status_code == status
+
+
+def test_a_declared_length_over_the_limit_is_refused_unread(make_client: MakeClient) -> None:
+    def body() -> Iterator[bytes]:
+        pytest.fail("the body was read")
+        yield b""  # type: ignore[unreachable]  # makes this a generator
+
+    client = make_client(body_bytes=1000)
+    for length in ("1001", "9" * 5000):
+        headers = {"content-type": "image/png", "content-length": length}
+        problem(client.post(URL, content=body(), headers=headers), 413, "limit.body_bytes")
 
 
 def test_an_answer_the_door_cannot_carry(make_client: MakeClient) -> None:
@@ -306,6 +363,48 @@ def test_without_a_model_the_door_stands_and_says_why(make_client: MakeClient, t
     }
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"output": "softmax"},
+        {"output": "softmax", "classes": ("A", "B", "C")},
+        {"layers": (Layer(name="cells", shape=(1, 2, 3)),)},
+        {"preprocess": Preprocess(resize=(30, 30), mean=(0, 0, 0), std=(1, 1, 1))},
+    ],
+)
+def test_a_card_that_does_not_fit_its_graphs_is_no_model(
+    make_client: MakeClient, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    client = make_client(model_dir=write_tiny_model(tmp_path / "odd", **changes))
+
+    health = client.get("/api/inference/health").json()
+
+    assert health["status"] == "unhealthy"
+    assert health["reason"].startswith("the graphs ")
+    problem(send(client, GOOD), 503, "model.unavailable")
+
+
+def test_health_answers_while_every_worker_is_busy(make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy, done = threading.Semaphore(0), threading.Event()
+
+    def slow(*_: object, **__: object) -> list[Any]:
+        busy.release()
+        assert done.wait(30)
+        return [GenerationFailed("slow")]
+
+    with make_client(concurrency=2) as client, monkeypatch.context() as patch, ThreadPoolExecutor(60) as senders:
+        patch.setattr("functions.api.routes.explain", slow)
+        waiting = [senders.submit(send, client, GOOD) for _ in range(50)]
+        assert busy.acquire(timeout=30)
+        assert busy.acquire(timeout=30)
+        try:
+            assert client.get("/api/inference/health").json()["status"] == "healthy"
+            assert not busy.acquire(blocking=False)  # no third at once
+        finally:
+            done.set()
+        assert {each.result().status_code for each in waiting} == {500}
+
+
 def test_a_failure_inside_is_a_safe_sentence_and_a_logged_cause(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -324,14 +423,15 @@ def test_a_failure_inside_is_a_safe_sentence_and_a_logged_cause(
     assert [item["code"] for item in batch.json()["results"]] == ["generation.failed", "input.empty"]
 
 
+@pytest.mark.parametrize("poison", [(np.nan, 1), (1, np.nan), (1, np.inf)])
 def test_a_model_that_answers_nan_is_a_failure_not_a_picture(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, poison: tuple[float, float]
 ) -> None:
     tail = OpenVinoEngine.tail
 
     def poisoned(engine: OpenVinoEngine, *arguments: Any) -> Any:  # noqa: ANN401 - passes through
         logits, gradient = tail(engine, *arguments)
-        return logits * np.float32("nan"), gradient
+        return logits * np.float32(poison[0]), gradient * np.float32(poison[1])
 
     with monkeypatch.context() as patch:
         patch.setattr(OpenVinoEngine, "tail", poisoned)

@@ -67,6 +67,52 @@ def test_two_images_of_one_stem_do_not_overwrite_each_other(tmp_path: Path) -> N
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a-2.png", "a.png"]
 
 
+@pytest.mark.parametrize("command", ["explain", "invoke"])
+def test_an_image_is_never_overwritten_by_its_heatmap(command: str, tmp_path: Path) -> None:
+    source = SAMPLES / "phantom-05-opacity-wide.png"
+    image, other = shutil.copy(source, tmp_path / "scan.png"), shutil.copy(JPEG, tmp_path / "other.jpg")
+
+    done = heatlens(command, image, other, "-o", tmp_path)
+
+    assert done.returncode == 1
+    assert "would overwrite" in done.stderr
+    assert Path(image).read_bytes() == source.read_bytes()
+    assert (tmp_path / "other.png").exists()
+
+
+@pytest.mark.parametrize("command", ["explain", "invoke"])
+def test_a_folder_that_cannot_be_written_gets_a_sentence(command: str, tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    (tmp_path / "out" / "phantom-03-opacity.png").mkdir(parents=True)
+
+    for folder, sentence in ((taken, "File exists"), (tmp_path / "out", "Is a directory")):
+        done = heatlens(command, JPEG, "-o", folder)
+        assert done.returncode == 1
+        assert sentence in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["explain", "invoke"])
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("HEATLENS_THREADS", "abc", "HEATLENS_THREADS: Input should be a valid integer"),
+        ("HEATLENS_MODEL_DIR", "/nowhere/at/all", "no readable card.json in the model folder 'all'"),
+    ],
+)
+def test_a_wrong_setting_gets_a_sentence(
+    command: str, variable: str, value: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    done = heatlens(command, JPEG, "-o", tmp_path)
+
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -117,7 +163,7 @@ def test_a_port_in_use_gets_a_sentence() -> None:
         done = heatlens("serve", "--port", port)
 
     assert done.returncode == 1
-    assert done.stderr == f"port {port} is in use: choose another, for example PORT={port + 1}\n"
+    assert done.stderr == f"port {port} is in use: choose another (heatlens serve --port N, make run PORT=N)\n"
 
 
 def test_the_makefile_prints_its_commands_by_default() -> None:

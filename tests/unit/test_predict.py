@@ -48,3 +48,4 @@ def test_multilabel_probability_is_each_class_own(tiny_model: Model) -> None:
     card = tiny_model.card.model_copy(update={"output": "multilabel", "classes": ("a", "b")})
 
     assert predict(floats([0.0, -1.0]), card).probability == 0.5
+    assert predict(floats([-1.0, 0.0]), card).label == "b"

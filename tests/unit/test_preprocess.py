@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -66,11 +68,19 @@ def test_the_box_is_never_empty_and_never_outside(size: tuple[int, int]) -> None
     assert 0 <= top < bottom <= size[1]
 
 
-def test_a_thread_thin_image_does_not_fill_the_memory() -> None:
+def test_a_thread_thin_image_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     image = Image.new("L", (3, 200_000), 128)
     image.paste(255, (0, 99_990, 3, 100_010))
+    made: list[int] = []
+    resize = Image.Image.resize
 
+    def counted(picture: Image.Image, size: tuple[int, int], *arguments: Any, **options: Any) -> Image.Image:  # noqa: ANN401
+        made.append(size[0] * size[1])
+        return resize(picture, size, *arguments, **options)
+
+    monkeypatch.setattr(Image.Image, "resize", counted)
     tensor = preprocess(image, recipe(256, (224, 224), "bilinear"))
 
     assert tensor.shape == (3, 224, 224)
+    assert made == [224 * 224]  # the whole would be 256 x 17,066,666
     assert tensor[0].max() == pytest.approx((1 - MEAN[0]) / STD[0])  # the stripe in the middle is what is seen
