@@ -10,17 +10,20 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CONSTRAINTS := infra/constraints.txt
 DEMO := layers/heatlens_torch/demo
 
-.PHONY: help run dev test lint format model samples clean
+.PHONY: help run run-batch dev test lint format model samples clean
 .DEFAULT_GOAL := help
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.runtime ## Set up, make heatmaps of the samples (or IMAGES="a.png b.jpg") in out/, serve on PORT (8000)
 	@$(BIN)/heatlens invoke $(IMAGES) --out out || true
 	@$(BIN)/heatlens serve --port $(PORT)
 
 dev: $(VENV)/.dev ## Complete .venv with the development dependencies (torch and the rest)
+
+run-batch: $(VENV)/.dev ## Run the samples (or DIR=folder) through the whole loop of staged batches, into out/batch
+	@$(BIN)/python infra/local_batches.py $(or $(DIR),functions/api/static/samples) out/batch
 
 test: $(VENV)/.dev ## Run every test
 	$(BIN)/python -m pytest

@@ -13,6 +13,7 @@ from PIL import Image
 
 from heatlens.model import Model, load_model
 from heatlens.settings import DEMO_MODEL
+from tests.aws import CREDENTIALS, Account, account
 from tests.tiny import write_tiny_model
 
 ROOT = Path(__file__).parents[1]
@@ -66,3 +67,12 @@ def server_port() -> Iterator[int]:
     finally:
         server.terminate()
         server.communicate(timeout=30)
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    """An empty account in memory."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with account() as made:
+        yield made

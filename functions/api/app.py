@@ -7,11 +7,12 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 import heatlens
-from functions.api import errors
+from functions.api import batches, errors
 from functions.api.requests import RequestId
 from functions.api.routes import router
 from functions.api.state import load_state
-from heatlens.settings import Door, Settings
+from heatlens.settings import Door, Settings, read_table
+from heatlens_aws.settings import AwsSettings
 
 STATIC = Path(__file__).parent / "static"
 
@@ -21,8 +22,11 @@ def create_app(settings: Settings, *, door: Door) -> FastAPI:
     # The framework's /docs page loads its script from elsewhere, which fails offline and tells others who reads it.
     app = FastAPI(title="Heatlens", version=heatlens.__version__, docs_url=None, redoc_url=None)
     app.state.heatlens = load_state(settings, door)
+    app.state.desk = batches.open_staging(read_table(AwsSettings))
+    batches.make_audit_heard()
     app.add_middleware(RequestId)
     app.include_router(router)
+    app.include_router(batches.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/", _page, include_in_schema=False)
     errors.install(app, settings)

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from functions.api.requests import request_id
 from functions.api.schemas import Problem
-from heatlens.errors import HeatlensError, InvalidOption, ModelUnavailable
+from heatlens.errors import HeatlensError, InvalidOption, ModelUnavailable, StagingUnavailable
 from heatlens.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,8 @@ def install(app: FastAPI, settings: Settings) -> None:
         if isinstance(error, RequestValidationError):
             error = invalid(error.errors())
         assert isinstance(error, HeatlensError)
-        headers = {"retry-after": str(settings.retry_after_s)} if isinstance(error, ModelUnavailable) else {}
+        waits = isinstance(error, ModelUnavailable) or (isinstance(error, StagingUnavailable) and error.passing)
+        headers = {"retry-after": str(settings.retry_after_s)} if waits else {}
         errors = error.errors if isinstance(error, InvalidOption) else None
         if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             logger.error("request %s failed: %s", request_id(request), error, exc_info=error)

@@ -69,27 +69,7 @@ def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
 )
 async def heatmap(request: Request, query: Annotated[HeatmapOptions, Query()]) -> Response:
     """Explain one image."""
-    start, state = time.perf_counter(), _state(request)
-    model = state.model()
-    received = await upload.receive_one(request, state.limits)
-    options = query.over(received.options)
-    as_png = deliver.wants_png(request.headers.get("accept", "*/*"))
-    if as_png:
-        options = Options(options.colormap, options.alpha, frozenset({"overlay"}))
-    [outcome] = await _explain(state, received, options)
-    if isinstance(outcome, HeatlensError):
-        raise outcome
-    if as_png:
-        return deliver.deliver_png(outcome, model, limits=state.limits)
-    return deliver.deliver_one(
-        received.filenames[0],
-        outcome,
-        model,
-        options,
-        limits=state.limits,
-        request_id=request_id(request),
-        elapsed_ms=_since(start),
-    )
+    return await explain_one(request, query)
 
 
 @router.post(
@@ -134,6 +114,37 @@ async def ready(request: Request) -> Ready:
     """Answer 200 when requests would be answered, 503 until then."""
     _state(request).model()
     return Ready(ready=True)
+
+
+async def explain_one(request: Request, wish: HeatmapOptions, *, raw: tuple[str, ...] = upload.RAW) -> Response:
+    """Answer a request that holds one image.
+
+    Args:
+        request: As it came.
+        wish: Options that stand outside the body, and win over those in it.
+        raw: How content types begin whose body is the image itself.
+    """
+    start, state = time.perf_counter(), _state(request)
+    model = state.model()
+    received = await upload.receive_one(request, state.limits, raw=raw)
+    options = wish.over(received.options)
+    as_png = deliver.wants_png(request.headers.get("accept", "*/*"))
+    if as_png:
+        options = Options(options.colormap, options.alpha, frozenset({"overlay"}))
+    [outcome] = await _explain(state, received, options)
+    if isinstance(outcome, HeatlensError):
+        raise outcome
+    if as_png:
+        return deliver.deliver_png(outcome, model, limits=state.limits)
+    return deliver.deliver_one(
+        received.filenames[0],
+        outcome,
+        model,
+        options,
+        limits=state.limits,
+        request_id=request_id(request),
+        elapsed_ms=_since(start),
+    )
 
 
 async def _explain(state: State, received: upload.Received, options: Options) -> list[Outcome]:

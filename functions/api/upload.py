@@ -26,6 +26,7 @@ from heatlens.settings import Limits
 from heatlens.types import Upload
 
 UNNAMED = "unknown"
+RAW = ("image/",)
 _LONGEST_LENGTH = 18  # digits of a content length that is still worth reading as a number
 
 
@@ -38,13 +39,18 @@ class Received:
     options: HeatmapOptions | None = None
 
 
-async def receive_one(request: Request, limits: Limits) -> Received:
+async def receive_one(request: Request, limits: Limits, *, raw: tuple[str, ...] = RAW) -> Received:
     """Read the single endpoint's request: field `file`, a JSON `image_base64`, or the image as the body.
+
+    Args:
+        request: As it came.
+        limits: The door's.
+        raw: How content types begin whose body is the image itself.
 
     Raises:
         HeatlensError: The body, its type or its only image cannot be used.
     """
-    received = await _receive(request, HeatmapBody, field="file", max_files=1, limits=limits)
+    received = await _receive(request, HeatmapBody, field="file", max_files=1, limits=limits, raw=raw)
     if isinstance(error := received.uploads[0], HeatlensError):
         raise error
     return received
@@ -66,6 +72,7 @@ async def _receive(
     field: str,
     max_files: int,
     limits: Limits,
+    raw: tuple[str, ...] = RAW,
 ) -> Received:
     content_type = request.headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
@@ -76,9 +83,9 @@ async def _receive(
         )
         return _from_parts(parts, field, limits)
     if kind == "application/json":
-        raw = b"".join([chunk async for chunk in chunks])
-        return await run_in_threadpool(_from_json, raw, body, max_files, limits)
-    if kind.startswith("image/"):
+        text = b"".join([chunk async for chunk in chunks])
+        return await run_in_threadpool(_from_json, text, body, max_files, limits)
+    if kind.startswith(raw):
         return _from_parts([await _whole(chunks, limits)], field, limits)
     if not kind and not [chunk async for chunk in chunks if chunk]:
         raise _missing(field)

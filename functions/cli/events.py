@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,15 +10,21 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 Event = dict[str, Any]
+TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class LambdaContext:
-    """What the runtime hands a handler beside the event; only the id is read."""
+    """What the runtime hands a handler beside the event."""
 
     aws_request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     function_name: str = "heatlens-api"
     memory_limit_in_mb: int = 3008
+    deadline: float = field(default_factory=lambda: time.monotonic() + TIMEOUT_S)
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until the function would be stopped."""
+        return max(0, round(1000 * (self.deadline - time.monotonic())))
 
 
 @dataclass(frozen=True, slots=True)

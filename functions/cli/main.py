@@ -16,6 +16,9 @@ from heatlens.errors import HeatlensError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
+batch = typer.Typer(no_args_is_help=True, help="Staged batches: any number of images.")
+app.add_typer(batch, name="batch")
+
 Images = Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE...")]
 OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the heatmaps; made if missing.")]
 ColormapName = Annotated[str, typer.Option(help="jet, hot or viridis.")]
@@ -84,6 +87,45 @@ def compile_(
         f"signed map {parity.signed_map:.1e}, gradient {parity.gradient:.1e}, logits {parity.logits:.1e} "
         f"(at most {parity.threshold:.0e})"
     )
+
+
+@batch.command("run")
+def batch_run(
+    source: Annotated[str, typer.Argument(help="Folder, searched with its subfolders, or s3://BUCKET/PREFIX.")],
+    folder: OutFolder = Path("out/batch"),
+    url: Annotated[str, typer.Option(help="Address of the server.")] = "http://127.0.0.1:8000",
+    header: Annotated[list[str] | None, typer.Option(help="Sent with every call, such as 'Authorization: …'.")] = None,
+    colormap: ColormapName = "jet",
+    alpha: AlphaWeight = 0.4,
+) -> None:
+    """Run a folder of images as one staged batch; interrupted and run again, it sends only what is missing."""
+    from functions.cli.batch_run import parse_headers, run_batch
+
+    with _clear_errors():
+        options = {"colormap": colormap, "alpha": alpha}
+        raise typer.Exit(run_batch(source, folder, url=url, headers=parse_headers(header or []), options=options))
+
+
+@app.command()
+def verify(
+    manifest: Annotated[str, typer.Argument(help="s3://BUCKET/out/BATCH/manifest.json, or a copy of it on disk.")],
+) -> None:
+    """Recompute every digest and count of a finished batch's manifest."""
+    from functions.cli.verify import verify_manifest
+
+    with _clear_errors():
+        raise typer.Exit(verify_manifest(manifest))
+
+
+@app.command()
+def redrive(
+    dead_letters: Annotated[str, typer.Option(help="Address (URL) of the dead-letter queue.")],
+) -> None:
+    """Send dead letters of batches that are still open back to their queue."""
+    from functions.cli.redrive import redrive_open
+
+    with _clear_errors():
+        raise typer.Exit(redrive_open(dead_letters))
 
 
 @contextmanager

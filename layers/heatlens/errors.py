@@ -17,7 +17,15 @@ HeatlensError
 │   └── AnswerTooLarge
 ├── UnsupportedContentType (415)
 ├── InvalidOption (422)
+├── UnknownPrincipal (403)
+├── BatchNotFound (404)
+├── BatchConflict (409)           a staged batch's state forbids it
+│   ├── BatchClosed
+│   ├── BatchFull
+│   ├── BatchUnfinished
+│   └── NothingToRetry
 ├── ModelUnavailable (503)
+├── StagingUnavailable (503)
 ├── GenerationFailed (500)
 └── ModelError                    a model folder or its making; never raised while answering a client
     ├── SettingsError
@@ -157,12 +165,72 @@ class InvalidOption(HeatlensError):
         self.errors = errors
 
 
+class UnknownPrincipal(HeatlensError):
+    """The gateway let somebody in and does not say whom; nobody is taken for somebody else."""
+
+    status = 403
+    code = "principal.unknown"
+    title = "Unknown principal"
+
+
+class BatchNotFound(HeatlensError):
+    """No such staged batch, or somebody else's, which is not told apart."""
+
+    status = 404
+    code = "batch.not_found"
+    title = "No such batch"
+
+
+class BatchConflict(HeatlensError):
+    """The staged batch is in a state that does not allow this."""
+
+    status = 409
+    code = "batch"
+    title = "Conflict with the batch's state"
+
+
+class BatchClosed(BatchConflict):
+    """The batch takes no more files."""
+
+    code = "batch.closed"
+
+
+class BatchFull(BatchConflict):
+    """More files than the batch was declared for."""
+
+    code = "batch.full"
+
+
+class BatchUnfinished(BatchConflict):
+    """Only a finished batch can be repeated."""
+
+    code = "batch.unfinished"
+
+
+class NothingToRetry(BatchConflict):
+    """Every file of the batch succeeded."""
+
+    code = "batch.nothing_to_retry"
+
+
 class ModelUnavailable(HeatlensError):
     """The door runs without a model; the health endpoint says why."""
 
     status = 503
     code = "model.unavailable"
     title = "Model not loaded"
+
+
+class StagingUnavailable(HeatlensError):
+    """Staged batches are not set up here, or their storage does not answer: then `passing`, and worth a retry."""
+
+    status = 503
+    code = "staging.unavailable"
+    title = "Staged batches unavailable"
+
+    def __init__(self, detail: str, *, passing: bool) -> None:
+        super().__init__(detail)
+        self.passing = passing
 
 
 class GenerationFailed(HeatlensError):

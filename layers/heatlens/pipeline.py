@@ -92,6 +92,8 @@ def _run(model: Model, jobs: list[_Job], options: Options) -> list[Outcome]:
         return []
     try:
         logits, signed_maps = _infer(model, jobs)
+    except MemoryError:  # says nothing of these images: who asked may try again, or with fewer
+        raise
     except Exception:
         logger.exception("inference failed")
         return [GenerationFailed("the heatmap could not be generated") for _ in jobs]

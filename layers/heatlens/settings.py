@@ -1,7 +1,7 @@
 """Every setting, its default, its unit and its reason, in one table: environment -> frozen `Settings`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -12,7 +12,8 @@ DEMO_MODEL = Path(__file__).parent / "models" / "demo"
 MIB = 1024 * 1024
 MP = 1_000_000
 
-Door = Literal["lambda", "server"]
+Table = TypeVar("Table", bound=BaseSettings)
+Door = Literal["lambda", "server", "staged"]
 
 
 class Limits(BaseModel):
@@ -49,6 +50,16 @@ DOOR_LIMITS: dict[Door, Limits] = {
         answer_json_bytes=None,
         answer_binary_bytes=None,
     ),
+    # There is no request: its limits are those of the files that are held in memory together.
+    "staged": Limits(
+        file_bytes=100 * MIB,
+        body_bytes=100 * MIB,
+        image_pixels=100 * MP,
+        request_pixels=100 * MP,
+        files=10_000,
+        answer_json_bytes=None,
+        answer_binary_bytes=None,
+    ),
 }
 
 
@@ -77,13 +88,21 @@ class Settings(BaseSettings):
 
 
 def read_settings() -> Settings:
-    """Read the environment.
+    """Read the core's settings from the environment; `read_table` says what it raises."""
+    return read_table(Settings)
+
+
+def read_table(table: type[Table]) -> Table:
+    """Read one table of settings from the environment.
 
     Raises:
         SettingsError: A variable has a value that cannot be; the sentence names it.
     """
     try:
-        return Settings()
+        return table()
     except ValidationError as error:
         first = error.errors()[0]
-        raise SettingsError(f"HEATLENS_{str(first['loc'][0]).upper()}: {first['msg']}") from error
+        name = str(first["loc"][0])
+        # A field with a name of its own in the environment is reported by that name.
+        variable = name if name.isupper() else f"HEATLENS_{name.upper()}"
+        raise SettingsError(f"{variable}: {first['msg']}") from error

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ needs_project_venv = pytest.mark.skipif(
 
 
 def block(begins: str) -> str:
-    [found] = [each for each in BLOCKS if each.startswith(begins)]
+    [found] = [each for each in BLOCKS if each.startswith((f"{begins} ", f"{begins}\n"))]
     return str(found)
 
 
@@ -37,6 +38,7 @@ def test_every_block_is_run_here() -> None:
         ["make", "run"],
         ["make", "test"],  # what runs this
         ["curl", "--silent"],
+        ["make", "run-batch"],
         [".venv/bin/heatlens", "compile"],
     ]
 
@@ -64,6 +66,16 @@ def test_make_run_draws_the_samples_and_serves() -> None:
     assert [line.split()[0] for line in lines if line.startswith("phantom-")] == names
     assert sorted(path.stem for path in (ROOT / "out").glob("phantom-*.png")) == [Path(name).stem for name in names]
     assert lines[-1].startswith("Heatlens serves")
+
+
+@needs_project_venv
+def test_make_run_batch_brings_every_sample_back() -> None:
+    shutil.rmtree(ROOT / "out" / "batch", ignore_errors=True)
+
+    shell(block("make run-batch"))
+
+    made = [path.name.removesuffix(".heatmap.png") for path in (ROOT / "out" / "batch").glob("*.heatmap.png")]
+    assert sorted(made) == [path.name for path in sorted(SAMPLES.iterdir()) if path.suffix != ".json"]
 
 
 def test_the_curl_examples(server_port: int, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import heatlens
 from heatlens import errors
 from heatlens.errors import HeatlensError, ModelError
 from heatlens.settings import Settings
+from heatlens_aws.settings import AwsSettings
 from tests.conftest import ROOT
 
 DOORS = (ROOT / "functions" / "README.md").read_text()
@@ -43,9 +44,15 @@ def test_every_file_that_a_document_links_to_exists() -> None:
     assert [str(link) for link in links if not link.exists()] == []
 
 
-@pytest.mark.parametrize("name", list(Settings.model_fields))
-def test_every_setting_is_documented(name: str) -> None:
-    assert f"`HEATLENS_{name.upper()}`" in DOORS
+def variables() -> list[str]:
+    """The environment variable of every setting."""
+    fields = Settings.model_fields | AwsSettings.model_fields
+    return [str(field.validation_alias or f"HEATLENS_{name.upper()}") for name, field in fields.items()]
+
+
+@pytest.mark.parametrize("variable", variables())
+def test_every_setting_is_documented(variable: str) -> None:
+    assert f"| `{variable}` |" in DOORS
 
 
 @pytest.mark.parametrize("error", leaves(), ids=lambda error: error.code)

@@ -18,7 +18,9 @@ FORBIDDEN = {
     "layers/heatlens": HEAVY | DOORS | LAYERS | {"boto3", "botocore", "fastapi", "starlette", "mangum", "uvicorn"},
     "layers/heatlens_torch": DOORS | {"heatlens_aws", "boto3", "fastapi", "starlette"},
     "layers/heatlens_aws": DOORS | HEAVY | {"heatlens_torch", "fastapi", "starlette"},
-    "functions/api": HEAVY | {"boto3", "heatlens_torch", "functions.cli"},
+    "functions/api": HEAVY | {"boto3", "botocore", "heatlens_torch", "functions.cli"},
+    "functions/batch": HEAVY | {"heatlens_torch", "fastapi", "starlette", "functions.api", "functions.cli"},
+    "functions/endpoint": HEAVY | {"boto3", "botocore", "heatlens_torch", "heatlens_aws", "functions.cli"},
 }
 # Modules in the process once the handler is imported and its model loaded. Most are the web framework's and the
 # engine's; a jump means that something heavy crept in.

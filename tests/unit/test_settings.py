@@ -31,6 +31,13 @@ def test_limits_are_those_of_the_contract() -> None:
         answer_binary_bytes=4_400_000,
     )
     assert DOOR_LIMITS["server"].file_bytes == 52_428_800
+    assert (DOOR_LIMITS["staged"].file_bytes, DOOR_LIMITS["staged"].image_pixels) == (104_857_600, 100_000_000)
+
+
+def test_one_staged_file_of_the_largest_size_fits_a_group() -> None:
+    staged = DOOR_LIMITS["staged"]
+
+    assert (staged.body_bytes, staged.request_pixels) == (staged.file_bytes, staged.image_pixels)
 
 
 def test_a_senseless_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

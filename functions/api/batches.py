@@ -1,0 +1,236 @@
+"""The endpoints of staged batches: find the caller's batch, do what is asked, leave one audit line."""
+
+import contextlib
+import json
+import logging
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pydantic_core
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
+
+from functions.api.batch_schemas import (
+    BatchCreate,
+    BatchCreated,
+    BatchStatus,
+    FilesDeclaration,
+    MissingLinks,
+    ResultsPage,
+    UploadLinks,
+)
+from functions.api.principal import principal
+from functions.api.requests import request_id
+from functions.api.schemas import Problem
+from functions.api.state import State
+from heatlens.errors import BodyTooLarge, HeatlensError, MalformedBody, StagingUnavailable, UnsupportedContentType
+from heatlens.types import Options
+from heatlens_aws.keys import is_batch_id
+from heatlens_aws.settings import AwsSettings
+
+if TYPE_CHECKING:  # it loads boto3
+    from functions.api.desk import Desk
+    from heatlens_aws.rows import Batch
+
+audit = logging.getLogger("heatlens.audit")
+
+PAGE, MAX_PAGE = 100, 200  # results
+MAX_BODY_BYTES = 2_000_000  # 500 declared files with long names have half a megabyte
+POLL_S = 5  # counts are as old as that at most
+
+Start = Annotated[int, Query(ge=0, description="Number of the first file.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Files at most.")]
+
+
+def open_staging(settings: AwsSettings) -> "Desk | None":
+    """The desk where staging is set up; only then is boto3 loaded."""
+    if not settings.ready:
+        return None
+    from functions.api.desk import open_desk
+
+    return open_desk(settings)
+
+
+def make_audit_heard() -> None:
+    """Let audit lines through: Lambda's root logger has a handler and a higher level, a plain server's has none."""
+    audit.setLevel(logging.INFO)
+    if not audit.hasHandlers():
+        audit.addHandler(logging.StreamHandler())
+
+
+class _BatchRoute(APIRoute):
+    """A route that answers nothing without a desk, and reads its body within a limit."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            _desk(request)
+            body = await _read(request)
+
+            async def replay() -> Message:
+                return {"type": "http.request", "body": body, "more_body": False}
+
+            return await handle(Request(request.scope, replay))
+
+        return guarded
+
+
+async def _read(request: Request) -> bytes:
+    """The body, which must be JSON if there is one."""
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise BodyTooLarge(f"the request body is over the limit of {MAX_BODY_BYTES:,} bytes")
+    except ClientDisconnect as error:
+        raise MalformedBody("the client went away before the body was whole") from error
+    if body and request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise UnsupportedContentType("send application/json")
+    try:
+        _ = body and pydantic_core.from_json(body)
+    except ValueError as error:
+        raise MalformedBody("the body is not JSON") from error
+    return bytes(body)
+
+
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "content": {"application/problem+json": {}}}
+    for status in (400, 403, 404, 409, 413, 415, 422, 500, 503)
+}
+router = APIRouter(prefix="/api/inference/batches", route_class=_BatchRoute, responses=_PROBLEMS)
+
+
+@router.post("", operation_id="batch_create", status_code=HTTPStatus.CREATED)
+def create(request: Request, wish: BatchCreate) -> BatchCreated:
+    """Open a batch for a number of files, or one that repeats what did not succeed in a finished one."""
+    with _access(request, "batch.create") as access:
+        model = _state(request).model().sha256
+        if wish.retry_of is not None:
+            created = access.desk.retry(access.who, wish.retry_of, model=model)
+        else:
+            assert wish.expected_files is not None, "validated"
+            options = _as_json(wish.over(None))
+            created = access.desk.create(access.who, expected=wish.expected_files, options=options, model=model)
+        access.batch_id = created.batch_id
+        return created
+
+
+@router.post("/{batch_id}/files", operation_id="batch_declare")
+def declare(request: Request, batch_id: str, declaration: FilesDeclaration) -> UploadLinks:
+    """Declare files and get the link to upload each."""
+    with _access(request, "batch.declare", batch_id) as access:
+        return access.desk.declare(access.batch(), declaration.files)
+
+
+@router.post("/{batch_id}/files/links", operation_id="batch_links")
+def links(request: Request, batch_id: str, start: Start = 0) -> MissingLinks:
+    """Get new links for what was not uploaded yet."""
+    with _access(request, "batch.links", batch_id) as access:
+        return access.desk.links(access.batch(), start=start)
+
+
+@router.post("/{batch_id}/close", operation_id="batch_close")
+def close(request: Request, response: Response, batch_id: str) -> BatchStatus:
+    """Say that no more files come; what was not uploaded is missing."""
+    with _access(request, "batch.close", batch_id) as access:
+        return _told_when(response, access.desk.close(access.batch()))
+
+
+@router.get("/{batch_id}", operation_id="batch_status")
+def status(request: Request, response: Response, batch_id: str) -> BatchStatus:
+    """Say how far a batch is; `Retry-After` says when to ask again."""
+    with _access(request, "batch.status", batch_id) as access:
+        return _told_when(response, access.desk.status(access.batch()))
+
+
+@router.get("/{batch_id}/results", operation_id="batch_results")
+def results(request: Request, batch_id: str, start: Start = 0, limit: Limit = PAGE) -> ResultsPage:
+    """Read what the files came to, in the order of their numbers."""
+    with _access(request, "batch.results", batch_id) as access:
+        return access.desk.results(access.batch(), start=start, limit=limit)
+
+
+@router.delete(
+    "/{batch_id}",
+    operation_id="batch_delete",
+    response_model=BatchStatus,
+    responses={204: {"description": "Everything of the batch is erased."}},
+)
+def delete(
+    request: Request,
+    response: Response,
+    batch_id: str,
+    purge: Annotated[bool, Query(description="Erase all objects and rows too.")] = False,  # noqa: FBT002 - a query
+) -> BatchStatus | Response:
+    """Stop what has not started."""
+    with _access(request, "batch.purge" if purge else "batch.cancel", batch_id) as access:
+        if purge:
+            access.desk.purge(access.batch())
+            return Response(status_code=HTTPStatus.NO_CONTENT)
+        return _told_when(response, access.desk.cancel(access.batch()))
+
+
+@dataclass(slots=True)
+class _Access:
+    """One caller at the desk."""
+
+    desk: "Desk"
+    who: str
+    batch_id: str | None
+
+    def batch(self) -> "Batch":
+        assert self.batch_id is not None, "the route has one"
+        return self.desk.find(self.who, self.batch_id)
+
+
+@contextlib.contextmanager
+def _access(request: Request, action: str, batch_id: str | None = None) -> Iterator[_Access]:
+    """Let the caller in and write down how it went; a text that is no batch's id is not repeated."""
+    access = _Access(_desk(request), "", batch_id)
+    outcome = "internal"
+    try:
+        access.who = principal(request)
+        with access.desk.outages():
+            yield access
+        outcome = "ok"
+    except HeatlensError as error:
+        outcome = error.code
+        raise
+    finally:
+        line = {
+            "who": access.who or None,
+            "action": action,
+            "batch": access.batch_id if access.batch_id and is_batch_id(access.batch_id) else None,
+            "outcome": outcome,
+            "request_id": request_id(request),
+        }
+        audit.info(json.dumps(line))
+
+
+def _told_when(response: Response, status: BatchStatus) -> BatchStatus:
+    if status.state in ("open", "running"):
+        response.headers["retry-after"] = str(POLL_S)
+    return status
+
+
+def _as_json(options: Options) -> dict[str, Any]:
+    return asdict(options) | {"include": sorted(options.include)}
+
+
+def _desk(request: Request) -> "Desk":
+    desk: Desk | None = request.app.state.desk
+    if desk is None:
+        raise StagingUnavailable("staged batches are not set up on this server", passing=False)
+    return desk
+
+
+def _state(request: Request) -> State:
+    state = request.app.state.heatlens
+    assert isinstance(state, State)
+    return state

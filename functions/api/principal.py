@@ -1,0 +1,49 @@
+"""A request -> who asks, as the gateway in front has proved it; nothing that a client can write itself is read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import Request
+
+from heatlens.errors import UnknownPrincipal
+
+LOCAL = "local"
+ANONYMOUS = "anonymous"
+_ASSUMED_ROLE = ":assumed-role/"
+
+
+def principal(request: Request) -> str:
+    """Name whoever asks.
+
+    Returns:
+        `jwt <issuer> <subject>`, `iam <ARN>` (of the role where one was assumed), `anonymous` behind a gateway that
+        asks nobody, or `local` without a gateway.
+
+    Raises:
+        UnknownPrincipal: The gateway has an authoriser that names nobody.
+    """
+    event = request.scope.get("aws.event")
+    if event is None:
+        return LOCAL
+    context = _mapping(event.get("requestContext"))
+    authorizer = _mapping(context.get("authorizer"))
+    # HTTP API and function URL, then the REST API's places for the same.
+    claims = _mapping(_mapping(authorizer.get("jwt")).get("claims")) or _mapping(authorizer.get("claims"))
+    arn = _mapping(authorizer.get("iam")).get("userArn") or _mapping(context.get("identity")).get("userArn")
+    if claims.get("iss") and claims.get("sub"):
+        return f"jwt {claims['iss']} {claims['sub']}"
+    if arn:
+        return f"iam {_role(str(arn))}"
+    if authorizer:
+        raise UnknownPrincipal("the gateway's authoriser names neither a token's subject nor a role")
+    return ANONYMOUS
+
+
+def _role(arn: str) -> str:
+    """Sessions of one role are one principal: their names change with every login."""
+    head, assumed, rest = arn.partition(_ASSUMED_ROLE)
+    return f"{head}{assumed}{rest.partition('/')[0]}"
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:  # noqa: ANN401 - an event holds whatever the gateway sent
+    return value if isinstance(value, Mapping) else {}

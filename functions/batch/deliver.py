@@ -1,0 +1,85 @@
+"""Explanation -> an attempt's objects: overlay.png, map.npy, and result.json, which names the others and comes last."""
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+
+import heatlens
+from heatlens.model import Model
+from heatlens.types import Explanation, Floats, Options
+from heatlens_aws.keys import MAP, OVERLAY, RESULT
+from heatlens_aws.staging import Staging
+
+SCHEMA_VERSION = 1
+Json = dict[str, Any]
+
+
+def deliver(
+    staging: Staging, prefix: str, sha256: str, explanation: Explanation, model: Model, options: Options
+) -> dict[str, str]:
+    """Write what was made of one image.
+
+    Args:
+        staging: The bucket.
+        prefix: The attempt's own.
+        sha256: Of the image as it was uploaded (hex).
+        explanation: What was made of it.
+        model: By which model.
+        options: As asked.
+
+    Returns:
+        The name of every object under the prefix, with its sha256 (hex).
+    """
+    objects: dict[str, str] = {}
+    if explanation.overlay:
+        overlay = explanation.overlay
+        objects[OVERLAY] = staging.write(prefix + OVERLAY, overlay.data, overlay.media_type)
+    objects[MAP] = staging.write(prefix + MAP, _npy(explanation.signed_map), "application/octet-stream")
+    document = _result(sha256, explanation, model, options) | {"objects": dict(objects)}
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n"
+    objects[RESULT] = staging.write(prefix + RESULT, text.encode(), "application/json")
+    return objects
+
+
+def _npy(signed_map: Floats) -> bytes:
+    """Little-endian float32 in C order, whatever the machine."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(signed_map, dtype="<f4"), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _result(sha256: str, explanation: Explanation, model: Model, options: Options) -> Json:
+    seen = explanation.prediction
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "input": {"sha256": sha256},
+        "width": explanation.width,
+        "height": explanation.height,
+        "box": list(explanation.box),
+        "prediction": {
+            "label": seen.label,
+            "index": seen.index,
+            "probability": seen.probability,
+            "logit": seen.logit,
+            "margin": seen.margin,
+        },
+        "quality": explanation.quality,
+        "options": {"colormap": options.colormap, "alpha": options.alpha},
+        "model": _model(model),
+        "heatlens": heatlens.__version__,
+    }
+
+
+def _model(model: Model) -> Json:
+    return {
+        "name": model.card.name,
+        "version": model.card.version,
+        "sha256": model.sha256,
+        "layer": model.card.layers[0].name,
+        "method": model.card.methods[0],
+        "engine": model.engine.name,
+        "precision": model.engine.precision,
+        "notice": model.card.notice,
+    }

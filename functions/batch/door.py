@@ -1,0 +1,57 @@
+"""Settings -> what a warm function keeps between invocations: model, clients and limits, none of which changes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from heatlens.errors import SettingsError
+from heatlens.model import Model, load_model
+from heatlens.settings import Limits, read_settings, read_table
+from heatlens_aws.clients import connect
+from heatlens_aws.jobs import Jobs
+from heatlens_aws.settings import AwsSettings
+from heatlens_aws.staging import Staging
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The staged side: table, bucket and queue."""
+
+    settings: AwsSettings
+    jobs: Jobs
+    staging: Staging
+    sqs: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A worker's tools; `batch_images` is the number of images in an engine batch."""
+
+    account: Account
+    model: Model
+    limits: Limits
+    batch_images: int
+
+
+def open_account() -> Account:
+    """Read the environment and connect.
+
+    Raises:
+        SettingsError: A value cannot be, or no bucket or no table is named.
+    """
+    settings = read_table(AwsSettings)
+    if not settings.ready:
+        raise SettingsError("HEATLENS_BUCKET and HEATLENS_TABLE are required")
+    clients = connect(settings)
+    return Account(settings, Jobs(clients.dynamodb, settings.table), Staging(clients.s3, settings.bucket), clients.sqs)
+
+
+def open_door() -> Door:
+    """Read the environment, connect, and load the model.
+
+    Raises:
+        ModelError: The settings or the model cannot be used.
+    """
+    settings = read_settings()
+    account = open_account()
+    model = load_model(settings.model_dir, threads=settings.threads)
+    return Door(account, model, settings.limits("staged"), settings.batch_images)

@@ -1,0 +1,30 @@
+"""What ends a staged file beside the errors of its image: cause -> code and sentence, as the table keeps them.
+
+InputError
+└── WrongDigest
+HeatlensError
+└── GaveUp
+"""
+
+from heatlens.errors import HeatlensError, InputError
+
+
+class WrongDigest(InputError):
+    """The bytes are not those that were declared."""
+
+    code = "input.digest"
+
+
+class GaveUp(HeatlensError):
+    """Every attempt met a trouble that was not the image's own."""
+
+    code = "batch.gave_up"
+    title = "Given up"
+
+
+class Shut(Exception):
+    """The function cannot work: its settings or its model are unusable; what it is sent comes again."""
+
+
+class TryAgain(Exception):
+    """Objects of an event without a queue behind it are not done; who sent it sends it again."""

@@ -1,0 +1,143 @@
+"""An object's key -> the row that its result belongs to: a declared file's, or an undeclared object's own."""
+
+import time
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+from functions.batch.upload import Item
+from heatlens.types import Options
+from heatlens_aws.finishing import DEADLINE_CODE
+from heatlens_aws.jobs import Jobs, Outcome
+from heatlens_aws.keys import DROP, attempt_prefix, drop_prefix
+from heatlens_aws.rows import Batch, BatchState, FileState
+
+OPTIONS = {option.name for option in fields(Options)}
+End = tuple[FileState, Outcome]
+
+
+class Foreign(Exception):
+    """An object among the uploads that nobody declared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What was said of the bytes before they came; `None` where nothing was."""
+
+    size: int | None = None
+    sha256: str | None = None
+
+    def fits(self, size: int, sha256: str) -> bool:
+        """Whether bytes of this size and digest are those."""
+        return self.size in (None, size) and self.sha256 in (None, sha256)
+
+
+class Target(Protocol):
+    """Where a result goes."""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a log may say of it."""
+        ...
+
+    @property
+    def options(self) -> Options:
+        """How it is to be explained."""
+        ...
+
+    def due(self) -> End | None:
+        """The end that it gets without being explained."""
+        ...
+
+    def expected(self) -> Expected | None:
+        """Read the row: what its bytes must be; `None` where it has its end.
+
+        Raises:
+            Foreign: There is no such row.
+        """
+        ...
+
+    def prefix(self, attempt: str) -> str:
+        """Where an attempt at it writes."""
+        ...
+
+    def commit(self, state: FileState, outcome: Outcome) -> bool:
+        """Give it its end; `False` where it had one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredFile:
+    """A file of a batch, which is as it was read when the invocation began."""
+
+    jobs: Jobs
+    batch: Batch
+    number: int
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return {"batch": self.batch.id, "number": self.number}
+
+    @property
+    def options(self) -> Options:
+        # A newer API may know options that this worker does not.
+        known = {name: value for name, value in self.batch.options.items() if name in OPTIONS}
+        return _without_original(Options(**known))
+
+    def due(self) -> End | None:
+        if self.batch.ending is BatchState.CANCELLED:
+            return FileState.CANCELLED, {}
+        return (FileState.FAILED, {"code": DEADLINE_CODE}) if self.batch.ending else None
+
+    def expected(self) -> Expected | None:
+        file = self.jobs.file(self.batch.id, self.number)
+        if file is None:
+            raise Foreign
+        return None if file.state.terminal else Expected(file.size, file.sha256)
+
+    def prefix(self, attempt: str) -> str:
+        return attempt_prefix(self.batch.id, self.number, attempt)
+
+    def commit(self, state: FileState, outcome: Outcome) -> bool:
+        return self.jobs.settle(self.batch.id, self.number, state, outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedObject:
+    """An object that nobody declared, in the place for such; `life_s` is how long its row is kept."""
+
+    jobs: Jobs
+    item: Item
+    life_s: int
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return {"drop": self.item.identity}
+
+    @property
+    def options(self) -> Options:
+        return _without_original(Options())
+
+    def due(self) -> End | None:
+        return None
+
+    def expected(self) -> Expected | None:
+        return None if self.jobs.drop(self.item.identity) else Expected()
+
+    def prefix(self, attempt: str) -> str:
+        stored = self.item.created.stored
+        return drop_prefix(stored.key, stored.identity, attempt)
+
+    def commit(self, state: FileState, outcome: Outcome) -> bool:
+        expires_at = int(time.time()) + self.life_s
+        return self.jobs.settle_drop(self.item.identity, {"state": state.value, **outcome}, expires_at=expires_at)
+
+
+def is_drop(key: str) -> bool:
+    """Whether an object is to be explained though nobody declared it; consoles make empty ones to show folders."""
+    return key.startswith(DROP) and not key.endswith("/")
+
+
+def _without_original(options: Options) -> Options:
+    """A staged result never copies the original; `include` comes from a row as a list."""
+    include = frozenset(options.include) - {"original"}
+    return Options(options.colormap, float(options.alpha), include)

@@ -1,0 +1,267 @@
+"""Messages -> committed results, group by group; answers which messages are to come again."""
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+
+from functions.batch.deliver import deliver
+from functions.batch.door import Door
+from functions.batch.errors import GaveUp, WrongDigest
+from functions.batch.report import line, metrics, trouble
+from functions.batch.targets import DeclaredFile, DroppedObject, Foreign, Target, is_drop
+from functions.batch.tasks import AGAIN, FOREIGN, IGNORED, SETTLED, SUPERSEDED, Ended, Task, bounded, groups
+from functions.batch.upload import Item, Message, items
+from heatlens.decode import measure
+from heatlens.errors import EmptyFile, FileTooLarge, GenerationFailed, HeatlensError
+from heatlens.pipeline import Outcome, explain
+from heatlens.types import Explanation, Upload
+from heatlens_aws.finishing import finish_if_done
+from heatlens_aws.jobs import Outcome as Record
+from heatlens_aws.keys import IN, parse_upload_key
+from heatlens_aws.rows import Batch, BatchState, FileState
+from heatlens_aws.staging import Superseded, TooLarge
+
+MARGIN_S = 10.0  # beside the time of the slowest group so far: for its commits and the answer
+FIRST_DELAY_S, LONGEST_DELAY_S = 10, 900
+
+
+class OutOfTime(Exception):
+    """The invocation would be killed before this is done."""
+
+
+def work(door: Door, received: Sequence[Message], time_left: Callable[[], float]) -> set[str]:
+    """Explain what the messages speak of, and commit each group before the next is read.
+
+    Args:
+        door: The tools.
+        received: Messages; several may speak of one object.
+        time_left: Seconds until the invocation is killed.
+
+    Returns:
+        Ids of the messages that speak of an object which is not done.
+    """
+    shift = _Shift(door, time_left)
+    shift.again |= {message.id for message in received if message.objects is None}
+    for group in groups(shift.admit(items(received)), door.limits, door.batch_images):
+        shift.do(group)
+    shift.finish()
+    _delay(door, [message for message in received if message.id in shift.again])
+    metrics(shift.counts)
+    return shift.again
+
+
+class _Shift:
+    """One invocation; what it gathers ends with it."""
+
+    def __init__(self, door: Door, time_left: Callable[[], float]) -> None:
+        self.again: set[str] = set()
+        self.counts: Counter[str] = Counter()
+        self._door, self._account = door, door.account
+        self._time_left = time_left
+        self._slowest = 0.0
+        self._batches: dict[str, Batch | None] = {}
+
+    def admit(self, found: Iterable[Item]) -> list[Task]:
+        """Find the target of each item; what has none ends here."""
+        tasks = []
+        for item in found:
+            try:
+                target = self._target(item)
+                if isinstance(target, Ended):
+                    self._count(target.state)
+                else:
+                    tasks.append(Task(item, target, target.options))
+            except Exception as error:
+                self._return(item, error)
+        return tasks
+
+    def do(self, group: Sequence[Task]) -> None:
+        """Read a group, then explain and commit it, in as few portions as the memory allows."""
+        if self._short(group):
+            return
+        began = time.perf_counter()
+        with ThreadPoolExecutor(len(group)) as pool:
+            waiting = self._each(pool, self._load, group)
+            for portion in bounded(waiting, self._pixels, self._door.limits.request_pixels, len(group)):
+                if not self._short(portion):
+                    self._each(pool, self._settle, self._explain(portion))
+        self._slowest = max(self._slowest, time.perf_counter() - began)
+
+    def finish(self) -> None:
+        """Finish the batches that may have got their last result here; the sweeper does it too, later."""
+        for batch in self._batches.values():
+            if batch and batch.state is BatchState.RUNNING:
+                try:
+                    finish_if_done(self._account.jobs, self._account.staging, batch)
+                except Exception as error:
+                    line("unfinished", batch=batch.id, trouble=trouble(error))
+
+    def _target(self, item: Item) -> Target | Ended:
+        key, account = item.created.stored.key, self._account
+        if item.created.bucket != account.settings.bucket:
+            return FOREIGN
+        if is_drop(key):
+            return DroppedObject(account.jobs, item, account.settings.row_life_s)
+        if not key.startswith(IN):
+            return IGNORED
+        named = parse_upload_key(key)
+        batch = self._batch(named[0]) if named else None
+        return DeclaredFile(account.jobs, batch, named[1]) if named and batch else FOREIGN
+
+    def _batch(self, name: str) -> Batch | None:
+        if name not in self._batches:
+            self._batches[name] = self._account.jobs.batch(name)
+        return self._batches[name]
+
+    def _load(self, task: Task) -> Ended | None:
+        """Read the row, then the bytes, unless the row says that nobody needs them."""
+        task.began = time.perf_counter()
+        if not (expected := task.target.expected()):
+            return SETTLED
+        if due := task.target.due():
+            return self._commit(task, *due)
+        try:
+            data = self._account.staging.read(task.item.created.stored, max_bytes=self._door.limits.file_bytes)
+        except TooLarge:
+            task.loaded = FileTooLarge(f"the file is over the limit of {self._door.limits.file_bytes:,} bytes per file")
+            return None
+        task.sha256 = hashlib.sha256(data).hexdigest()
+        task.loaded = Upload("", data)
+        if not data:
+            task.loaded = EmptyFile("the file is empty")
+        elif not expected.fits(len(data), task.sha256):
+            task.loaded = WrongDigest("the bytes are not those that were declared")
+        return None
+
+    def _explain(self, tasks: Sequence[Task]) -> Sequence[Task]:
+        try:
+            for task, outcome in zip(tasks, self._outcomes(tasks), strict=True):
+                task.outcome = outcome
+            for task in tasks:
+                # The engine answers for all it is given: one that it cannot do must not fail the others.
+                if len(tasks) > 1 and isinstance(task.outcome, GenerationFailed):
+                    [task.outcome] = self._outcomes([task])
+        except HeatlensError as error:
+            for task in tasks:
+                task.outcome = error
+        except Exception as error:
+            for task in tasks:
+                self._trouble(task, error)
+            return []
+        return tasks
+
+    def _outcomes(self, tasks: Sequence[Task]) -> list[Outcome]:
+        return explain(
+            self._door.model,
+            [task.loaded for task in tasks if task.loaded],
+            tasks[0].options,
+            limits=self._door.limits,
+            batch_images=len(tasks),
+        )
+
+    def _settle(self, task: Task) -> Ended:
+        """Write what was made of an item, then commit it."""
+        version = task.item.created.stored.identity
+        if isinstance(task.outcome, Explanation):
+            seen, prefix = task.outcome, task.target.prefix(task.attempt)
+            objects = deliver(self._account.staging, prefix, task.sha256, seen, self._door.model, task.options)
+            result = {
+                "attempt": task.attempt,
+                "version": version,
+                "label": seen.prediction.label,
+                "probability": seen.prediction.probability,
+                "quality": seen.quality,
+                "ms": round(sum(seen.timings_ms.values())),
+                "objects": objects,
+            }
+            return self._commit(task, FileState.OK, result)
+        error = task.outcome
+        assert isinstance(error, HeatlensError)
+        if isinstance(error.__cause__, MemoryError):
+            raise error.__cause__
+        return self._commit(task, FileState.FAILED, {"version": version, "code": error.code, "detail": error.detail})
+
+    def _commit(self, task: Task, state: FileState, outcome: Record) -> Ended:
+        code = outcome.get("code")
+        return Ended(state.value, code) if task.target.commit(state, outcome) else SETTLED
+
+    def _each(self, pool: Executor, step: Callable[[Task], Ended | None], tasks: Sequence[Task]) -> list[Task]:
+        """Take a step with all tasks at once; who goes on is returned, who ends is reported."""
+        going_on = []
+        for task, ended in zip(tasks, pool.map(lambda task: _tried(step, task), tasks), strict=True):
+            if isinstance(ended, Exception):
+                self._trouble(task, ended)
+            elif ended:
+                self._report(task, ended)
+            else:
+                going_on.append(task)
+        return going_on
+
+    def _trouble(self, task: Task, error: Exception) -> None:
+        """Send an item back, or give it up where nobody would send it again."""
+        if isinstance(error, Foreign):
+            self._report(task, FOREIGN)
+        elif isinstance(error, Superseded):
+            self._report(task, SUPERSEDED)
+        elif task.item.receives < self._account.settings.max_receives:
+            self._return(task.item, error, task)
+        else:
+            task.outcome = GaveUp("every attempt met a trouble that was not the file's own: repeat it")
+            try:
+                self._report(task, self._settle(task), trouble(error))
+            except Exception as another:
+                self._return(task.item, another, task)
+
+    def _return(self, item: Item, error: Exception, task: Task | None = None) -> None:
+        self.again |= item.messages
+        self._count(AGAIN)
+        about = task.target.about if task else {}
+        line("item", state=AGAIN, trouble=trouble(error), receives=item.receives, **about)
+
+    def _report(self, task: Task, ended: Ended, trouble: str | None = None) -> None:
+        self._count(ended.state)
+        ms = round((time.perf_counter() - task.began) * 1000)
+        about = task.target.about | {"attempt": task.attempt, "trouble": trouble}
+        line("item", state=ended.state, code=ended.code, ms=ms, **about)
+
+    def _count(self, state: str) -> None:
+        self.counts[f"Items{state.title()}"] += 1
+
+    def _short(self, tasks: Sequence[Task]) -> bool:
+        """Whether there is no time for these; then they are sent back."""
+        if self._time_left() >= MARGIN_S + self._slowest:
+            return False
+        for task in tasks:
+            self._trouble(task, OutOfTime())
+        return True
+
+    def _pixels(self, task: Task) -> int:
+        if not isinstance(task.loaded, Upload):
+            return 0
+        try:
+            return measure(task.loaded.data, max_pixels=self._door.limits.image_pixels)
+        except HeatlensError:
+            return 0
+
+
+def _tried(step: Callable[[Task], Ended | None], task: Task) -> Ended | Exception | None:
+    try:
+        return step(task)
+    except Exception as error:
+        return error
+
+
+def _delay(door: Door, returned: Sequence[Message]) -> None:
+    """Let messages that come again wait longer each time; one that cannot be told so waits as its queue does."""
+    queue = door.account.settings.queue_url
+    for message in returned:
+        if queue and message.receipt:
+            wait = min(FIRST_DELAY_S * 2 ** (message.receives - 1), LONGEST_DELAY_S)
+            try:
+                door.account.sqs.change_message_visibility(
+                    QueueUrl=queue, ReceiptHandle=message.receipt, VisibilityTimeout=wait
+                )
+            except Exception as error:
+                line("undelayed", trouble=trouble(error))

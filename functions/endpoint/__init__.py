@@ -1,0 +1,1 @@
+"""The SageMaker door: one container, `GET /ping` and `POST /invocations`."""

@@ -1,0 +1,1 @@
+"""Infrastructure and local tooling."""

@@ -1,0 +1,123 @@
+"""An account on this machine: moto's server with bucket, queue and table wired as the stack wires them."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from moto.server import ThreadedMotoServer
+
+from heatlens_aws.clients import Clients, connect
+from heatlens_aws.settings import AwsSettings
+
+BUCKET, TABLE, QUEUE = "heatlens-staging", "heatlens-jobs", "heatlens"
+VISIBILITY_S = 720
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_REGION": "us-east-1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAccount:
+    """What the doors and the poller need; `environment` is what a door's process is started with."""
+
+    settings: AwsSettings
+    clients: Clients
+    environment: dict[str, str]
+
+
+@contextmanager
+def local_account() -> Iterator[LocalAccount]:
+    """Start a server on a free port and wire an account in it, until the block ends."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line per call otherwise
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    before = dict(os.environ)
+    try:
+        host, port = server.get_host_and_port()
+        os.environ.update(CREDENTIALS)
+        yield wired(f"http://{host}:{port}")
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        server.stop()
+
+
+def wired(endpoint_url: str) -> LocalAccount:
+    """Make bucket, queue and table at an endpoint, and let the bucket's events go to the queue."""
+    settings = AwsSettings(bucket=BUCKET, table=TABLE, endpoint_url=endpoint_url)
+    clients = connect(settings)
+    queue_url = clients.sqs.create_queue(QueueName=QUEUE, Attributes={"VisibilityTimeout": str(VISIBILITY_S)})[
+        "QueueUrl"
+    ]
+    make_bucket(clients, BUCKET)
+    make_table(clients, TABLE)
+    arn = clients.sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    clients.s3.put_bucket_notification_configuration(
+        Bucket=BUCKET,
+        NotificationConfiguration={
+            "QueueConfigurations": [
+                {
+                    "QueueArn": arn,
+                    "Events": ["s3:ObjectCreated:*"],
+                    "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": prefix}]}},
+                }
+                for prefix in ("in/", "drop/")
+            ]
+        },
+    )
+    environment = CREDENTIALS | {
+        "HEATLENS_BUCKET": BUCKET,
+        "HEATLENS_TABLE": TABLE,
+        "HEATLENS_QUEUE_URL": queue_url,
+        "HEATLENS_ENDPOINT_URL": endpoint_url,
+    }
+    return LocalAccount(settings.model_copy(update={"queue_url": queue_url}), clients, environment)
+
+
+def make_bucket(clients: Clients, bucket: str) -> None:
+    """A versioned bucket."""
+    clients.s3.create_bucket(Bucket=bucket)
+    clients.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+
+
+def make_table(clients: Clients, table: str) -> None:
+    """The table with its sparse index of unfinished batches."""
+    keys = {"PK": "HASH", "SK": "RANGE"}
+    index = {"open_pk": "HASH", "open_sk": "RANGE"}
+    clients.dynamodb.create_table(
+        TableName=table,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in (*keys, *index)],
+        KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in keys.items()],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "open",
+                "KeySchema": [{"AttributeName": name, "KeyType": kind} for name, kind in index.items()],
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            }
+        ],
+    )
+
+
+def sqs_event(messages: list[dict[str, Any]]) -> dict[str, Any]:
+    """Messages as the queue's poller hands them to a function."""
+    return {"Records": [_record(message) for message in messages]}
+
+
+def _record(message: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "messageId": message["MessageId"],
+        "receiptHandle": message["ReceiptHandle"],
+        "body": message["Body"],
+        "attributes": message["Attributes"],
+        "messageAttributes": {},
+        "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:heatlens",
+        "awsRegion": "us-east-1",
+    }

@@ -1,0 +1,98 @@
+"""The whole loop of staged batches on this machine: account, API, worker and sweeper, until interrupted.
+
+`python infra/local_batches.py DIR OUT` runs the images of DIR through it once; without arguments it serves.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from functions.cli.events import LambdaContext
+from infra.local_account import LocalAccount, local_account, sqs_event
+
+BATCH_SIZE, WINDOW_S = 10, 1
+SWEEP_S = 5.0
+
+
+class Worker(threading.Thread):
+    """What Lambda's poller does: messages to the handler, and those it did not name as failed off the queue."""
+
+    def __init__(self, account: LocalAccount) -> None:
+        super().__init__(daemon=True, name="worker")
+        self._account = account
+        self._ending = threading.Event()
+
+    def run(self) -> None:
+        """Poll, and sweep now and then, until told to end."""
+        from functions.batch import handler, sweeper  # they read the environment, which is set by now
+
+        swept = 0.0
+        while not self._ending.is_set():
+            if time.monotonic() - swept > SWEEP_S:
+                sweeper.handler({"source": "aws.events"}, LambdaContext())
+                swept = time.monotonic()
+            self._turn(handler.handler)
+
+    def end(self) -> None:
+        """Finish the messages in hand and stop."""
+        self._ending.set()
+        self.join()
+
+    def _turn(self, handle: Callable[[Any, Any], Any]) -> None:
+        sqs, queue = self._account.clients.sqs, self._account.settings.queue_url
+        answer = sqs.receive_message(
+            QueueUrl=queue, MaxNumberOfMessages=BATCH_SIZE, WaitTimeSeconds=WINDOW_S, AttributeNames=["All"]
+        )
+        messages = answer.get("Messages", [])
+        if not messages:
+            return
+        failed = {each["itemIdentifier"] for each in handle(sqs_event(messages), LambdaContext())["batchItemFailures"]}
+        for message in messages:
+            if message["MessageId"] not in failed:
+                sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+
+
+@contextmanager
+def running() -> Iterator[tuple[str, str]]:
+    """Account, worker, sweeper and API; gives the API's and the account's address, and stops all at the end."""
+    with local_account() as account:
+        os.environ.update(account.environment)
+        command = [str(Path(sys.executable).parent / "heatlens"), "serve", "--port", "0"]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - fixed words
+        worker = Worker(account)
+        worker.start()
+        try:
+            assert server.stdout is not None, "asked for"
+            yield server.stdout.readline().split()[2], account.settings.endpoint_url
+        finally:
+            worker.end()
+            server.terminate()
+            server.wait()
+
+
+def main(words: list[str]) -> int:
+    """Run a folder of images through the loop, or serve it."""
+    from functions.cli.batch_run import run_batch
+
+    with running() as (url, storage):
+        print(f"staged batches at {url}/api/inference/batches, their account at {storage}", flush=True)
+        if words:
+            source, folder = words
+            return run_batch(source, Path(folder), url=url, headers={}, options={})
+        threading.Event().wait()
+    return 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as an interruption does
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(0)

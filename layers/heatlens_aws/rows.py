@@ -1,0 +1,162 @@
+"""The table's rows as typed records: DynamoDB attributes <-> `Batch`, `File`. Layout: see decision 6."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Self
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+FILES_PER_PARTITION = 1000
+META = "META"
+OPEN_INDEX = "open"
+OPEN = "OPEN"
+
+Attributes = dict[str, Any]
+_SERIALIZER, _DESERIALIZER = TypeSerializer(), TypeDeserializer()
+
+
+class FileState(StrEnum):
+    """A file moves once, from one of the first two to one of the others."""
+
+    PENDING = "PENDING"
+    SUBMITTED = "SUBMITTED"
+    OK = "OK"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    MISSING = "MISSING"
+
+    @property
+    def terminal(self) -> bool:
+        return self not in OPEN_FILE_STATES
+
+
+OPEN_FILE_STATES = (FileState.PENDING, FileState.SUBMITTED)
+
+
+class BatchState(StrEnum):
+    """`open` takes files, `running` no longer does, the others are ends."""
+
+    OPEN = "open"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def terminal(self) -> bool:
+        return self not in OPEN_BATCH_STATES
+
+
+OPEN_BATCH_STATES = (BatchState.OPEN, BatchState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One declared batch; times are seconds since 1970."""
+
+    id: str
+    owner: str
+    state: BatchState
+    expected: int
+    declared: int
+    options: dict[str, Any]
+    model: str
+    created: int
+    deadline: int
+    expires_at: int
+    ending: BatchState | None = None  # cancelled or expired, once that was decided and until it is done
+    retry_of: str | None = None
+
+    @classmethod
+    def from_attributes(cls, attributes: Attributes) -> Self:
+        """Read a row as DynamoDB returns it."""
+        row = plain(attributes)
+        return cls(
+            id=row["PK"].removeprefix("B#"),
+            owner=row["owner"],
+            state=BatchState(row["state"]),
+            expected=int(row["expected"]),
+            declared=int(row["declared"]),
+            options=row["options"],
+            model=row["model"],
+            created=int(row["created"]),
+            deadline=int(row["deadline"]),
+            expires_at=int(row["expires_at"]),
+            ending=BatchState(row["ending"]) if "ending" in row else None,
+            retry_of=row.get("retry_of"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """One declared file; what `outcome` holds depends on its state: what was committed with it, and nothing else."""
+
+    batch: str
+    number: int
+    state: FileState
+    name: str
+    size: int
+    sha256: str
+    media_type: str
+    outcome: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_attributes(cls, attributes: Attributes) -> Self:
+        """Read a row as DynamoDB returns it."""
+        row = plain(attributes)
+        return cls(
+            batch=row["PK"].split("#")[1],
+            number=int(row["SK"].removeprefix("F#")),
+            state=FileState(row["state"]),
+            name=row["name"],
+            size=int(row["size"]),
+            sha256=row["sha256"],
+            media_type=row["media_type"],
+            outcome=row.get("outcome", {}),
+        )
+
+
+def batch_key(batch: str) -> Attributes:
+    """Key of a batch's own row."""
+    return attributes({"PK": f"B#{batch}", "SK": META})
+
+
+def file_key(batch: str, number: int) -> Attributes:
+    """Key of a file's row."""
+    return attributes({"PK": partition(batch, number // FILES_PER_PARTITION), "SK": f"F#{number:05d}"})
+
+
+def partition(batch: str, chunk: int) -> str:
+    """Partition of up to a thousand files: a hot or large batch spreads over several."""
+    return f"B#{batch}#{chunk}"
+
+
+def attributes(row: dict[str, Any]) -> Attributes:
+    """Plain values as DynamoDB takes them; it knows no floats, so they go as decimals."""
+    return {name: _SERIALIZER.serialize(_decimals(value)) for name, value in row.items()}
+
+
+def plain(attributes: Attributes) -> dict[str, Any]:
+    """DynamoDB's values as plain ones."""
+    return {name: _numbers(_DESERIALIZER.deserialize(value)) for name, value in attributes.items()}
+
+
+def _decimals(value: Any) -> Any:  # noqa: ANN401 - JSON
+    if isinstance(value, dict):
+        return {name: _decimals(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_decimals(each) for each in value]
+    return Decimal(str(value)) if isinstance(value, float) else value
+
+
+def _numbers(value: Any) -> Any:  # noqa: ANN401 - JSON
+    if isinstance(value, dict):
+        return {name: _numbers(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_numbers(each) for each in value]
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return value

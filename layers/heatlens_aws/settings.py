@@ -1,0 +1,34 @@
+"""What staging needs to know of its account: environment -> frozen `AwsSettings`."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+HOUR = 3600  # seconds
+DAY = 24 * HOUR
+
+
+class AwsSettings(BaseSettings):
+    """Read once per process from variables `HEATLENS_<NAME>`; without a bucket and a table there is no staging."""
+
+    model_config = SettingsConfigDict(env_prefix="HEATLENS_", frozen=True, extra="ignore")
+
+    bucket: str = Field("", description="Bucket of uploads and results; versioned.")
+    table: str = Field("", description="DynamoDB table of batches and files.")
+    queue_url: str = Field("", description="SQS queue that carries the bucket's events, for retries with a delay.")
+    region: str = Field("us-east-1", description="Region of all of them.", validation_alias="AWS_REGION")
+    endpoint_url: str = Field("", description="Address of another S3, SQS and DynamoDB, for local use.")
+    upload_link_s: int = Field(HOUR, gt=0, description="Seconds an upload link lives.")
+    result_link_s: int = Field(15 * 60, gt=0, description="Seconds a link to a result lives.")
+    batch_deadline_s: int = Field(DAY, gt=0, description="Seconds after which no file of a batch stays open.")
+    row_life_s: int = Field(31 * DAY, gt=0, description="Seconds rows are kept; not shorter than the bucket's results.")
+    max_receives: int = Field(5, gt=0, description="Deliveries after which a file is given up; the queue's own number.")
+    batch_files: int = Field(10_000, gt=0, le=100_000, description="Files in one batch; keys have five digits.")
+    call_files: int = Field(500, gt=0, description="Files in one declaring call.")
+
+    # `sam local` names the bucket and the table after their places in the template, in an account that may have such.
+    sam_local: bool = Field(default=False, description="Whether SAM emulates.", validation_alias="AWS_SAM_LOCAL")
+
+    @property
+    def ready(self) -> bool:
+        """Whether staging is set up; under SAM's emulator only with an address of its own."""
+        return bool(self.bucket and self.table and (self.endpoint_url or not self.sam_local))

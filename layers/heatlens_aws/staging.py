@@ -1,0 +1,159 @@
+"""Objects in S3: signed uploads, versioned reads, attempt-scoped results, and documents that are written once."""
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from heatlens_aws.keys import upload_key
+from heatlens_aws.rows import File
+
+_GONE = {"NoSuchKey", "NoSuchVersion", "404", "412", "PreconditionFailed"}
+_EXISTS = {"412", "PreconditionFailed"}
+
+
+class Superseded(Exception):
+    """The bytes an event spoke of are no longer what the key holds: a newer event exists, this one ends."""
+
+
+class TooLarge(Exception):
+    """The object has more bytes than may be read; nothing was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object as an event or a listing names it."""
+
+    key: str
+    version: str | None = None
+    etag: str | None = None
+    modified: float | None = field(default=None, compare=False)  # seconds since 1970; only a listing says it
+
+    @property
+    def identity(self) -> str:
+        """What tells these bytes from earlier and later ones under the same key."""
+        return self.version or (self.etag or "").strip('"')
+
+
+class Staging:
+    """The bucket. Safe to share between threads."""
+
+    def __init__(self, s3: Any, bucket: str) -> None:  # noqa: ANN401 - boto3 has no types
+        self._s3 = s3
+        self.bucket = bucket
+
+    def upload_link(self, file: File, *, lifetime_s: int) -> tuple[str, dict[str, str]]:
+        """Sign a PUT for exactly this file: size, type, checksum, and only while nothing is there.
+
+        Returns:
+            The URL, and the headers the client must send with it.
+        """
+        checksum = base64.b64encode(bytes.fromhex(file.sha256)).decode("ascii")
+        parameters = {
+            "Bucket": self.bucket,
+            "Key": upload_key(file.batch, file.number),
+            "ContentLength": file.size,
+            "ContentType": file.media_type,
+            "ChecksumSHA256": checksum,
+            "IfNoneMatch": "*",
+        }
+        url: str = self._s3.generate_presigned_url("put_object", Params=parameters, ExpiresIn=lifetime_s)
+        headers = {
+            "content-length": str(file.size),
+            "content-type": file.media_type,
+            "x-amz-checksum-sha256": checksum,
+            "if-none-match": "*",
+        }
+        return url, headers
+
+    def download_link(self, key: str, *, lifetime_s: int) -> str:
+        """Sign a GET."""
+        parameters = {"Bucket": self.bucket, "Key": key}
+        url: str = self._s3.generate_presigned_url("get_object", Params=parameters, ExpiresIn=lifetime_s)
+        return url
+
+    def read(self, stored: Stored, *, max_bytes: int) -> bytes:
+        """Read exactly the bytes that were spoken of.
+
+        Raises:
+            Superseded: They are no longer there.
+            TooLarge: They are more than `max_bytes`.
+        """
+        pinned = {"VersionId": stored.version} if stored.version else {"IfMatch": stored.etag} if stored.etag else {}
+        try:
+            answer = self._s3.get_object(Bucket=self.bucket, Key=stored.key, **pinned)
+        except ClientError as error:
+            if _code(error) in _GONE:
+                raise Superseded(stored.key) from error
+            raise
+        if answer["ContentLength"] > max_bytes:
+            answer["Body"].close()
+            raise TooLarge(stored.key)
+        data: bytes = answer["Body"].read()
+        return data
+
+    def write(self, key: str, data: bytes, media_type: str) -> str:
+        """Write an object and return its sha256 (hex)."""
+        self._s3.put_object(Bucket=self.bucket, Key=key, Body=data, ContentType=media_type)
+        return hashlib.sha256(data).hexdigest()
+
+    def write_once(self, key: str, data: bytes, media_type: str) -> None:
+        """Write an object unless it is there already, which is as good: such documents are deterministic.
+
+        While another writes the same object S3 answers with a conflict, which is raised: that writer may fail yet.
+        """
+        try:
+            self._s3.put_object(Bucket=self.bucket, Key=key, Body=data, ContentType=media_type, IfNoneMatch="*")
+        except ClientError as error:
+            if _code(error) not in _EXISTS:
+                raise
+
+    def copy(self, source: Stored, key: str) -> bool:
+        """Copy exactly these bytes to a key that is not taken, within the bucket and without reading them.
+
+        Returns:
+            Whether the key holds them now; `False` means that the source is gone.
+        """
+        version = {"VersionId": source.version} if source.version else {}
+        try:
+            self._s3.copy_object(
+                Bucket=self.bucket,
+                Key=key,
+                CopySource={"Bucket": self.bucket, "Key": source.key} | version,
+                IfNoneMatch="*",
+            )
+        except ClientError as error:
+            if _code(error) in _EXISTS:
+                return True
+            if _code(error) in _GONE:
+                return False
+            raise
+        return True
+
+    def uploaded(self, prefix: str) -> Iterator[Stored]:
+        """List what lies under a prefix, latest versions."""
+        pages = self._s3.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix)
+        for page in pages:
+            for each in page.get("Versions", []):
+                if each["IsLatest"]:
+                    version = each["VersionId"] if each["VersionId"] != "null" else None
+                    yield Stored(each["Key"], version, each["ETag"], each["LastModified"].timestamp())
+
+    def erase(self, prefix: str) -> None:
+        """Delete all versions of everything under a prefix."""
+        pages = self._s3.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix)
+        for page in pages:
+            found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+            names = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in found]
+            if names:
+                answer = self._s3.delete_objects(Bucket=self.bucket, Delete={"Objects": names, "Quiet": True})
+                # The call succeeds even where a deletion in it did not.
+                for error in answer.get("Errors", []):
+                    raise ClientError({"Error": error}, "DeleteObjects")
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response["Error"]["Code"])

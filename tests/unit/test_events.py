@@ -1,0 +1,115 @@
+import json
+from typing import Any
+
+import pytest
+
+from heatlens_aws.events import Created, NotAnEvent, message_objects, objects
+from heatlens_aws.staging import Stored
+
+Json = dict[str, Any]
+
+
+def record(key: str = "in/a", name: str = "ObjectCreated:Put", version: str = "2.1", **thing: object) -> Json:
+    return {
+        "eventVersion": version,
+        "eventSource": "aws:s3",
+        "awsRegion": "us-east-1",
+        "eventTime": "2026-01-01T00:00:00.000Z",
+        "eventName": name,
+        "s3": {"bucket": {"name": "b"}, "object": {"key": key, "size": 5, "eTag": "e", "sequencer": "00"} | thing},
+    }
+
+
+def bridge(**thing: object) -> Json:
+    return {
+        "version": "0",
+        "source": "aws.s3",
+        "detail-type": "Object Created",
+        "detail": {"version": "0", "bucket": {"name": "b"}, "object": {"key": "in/a", "size": 5, "etag": "e"} | thing},
+    }
+
+
+def test_a_record_names_exactly_the_bytes_it_speaks_of() -> None:
+    event = {"Records": [record(versionId="v")]}
+
+    assert objects(event) == [Created("b", Stored("in/a", "v", '"e"'), 5)]
+
+
+def test_several_records_are_several_objects() -> None:
+    event = {"Records": [record("in/a"), record("in/b")]}
+
+    assert [created.stored.key for created in objects(event)] == ["in/a", "in/b"]
+
+
+@pytest.mark.parametrize("version", ["2.0", "2.1", "2.5", "3.0"])
+def test_no_schema_version_is_demanded(version: str) -> None:
+    assert len(objects({"Records": [record(version=version)]})) == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "key"), [("a+b", "a b"), ("a%2Bb", "a+b"), ("a%252Fb", "a%2Fb"), ("Zo%C3%AB", "Zoë"), ("a/b", "a/b")]
+)
+def test_s3_encodes_its_keys_as_forms_do(written: str, key: str) -> None:
+    [created] = objects({"Records": [record(written)]})
+
+    assert created.stored.key == key
+
+
+@pytest.mark.parametrize("key", ["a+b", "a%2Bb", "Zoë", "a b"])
+def test_event_bridge_encodes_nothing(key: str) -> None:
+    [created] = objects(bridge(key=key))
+
+    assert created.stored.key == key
+
+
+def test_event_bridge_spells_its_fields_otherwise() -> None:
+    assert objects(bridge(**{"version-id": "v"})) == [Created("b", Stored("in/a", "v", '"e"'), 5)]
+
+
+@pytest.mark.parametrize(
+    "name", ["ObjectCreated:Post", "ObjectCreated:CompleteMultipartUpload", "s3:ObjectCreated:Put"]
+)
+def test_however_an_object_came_it_was_created(name: str) -> None:
+    assert len(objects({"Records": [record(name=name)]})) == 1
+
+
+@pytest.mark.parametrize("name", ["ObjectRemoved:Delete", "ObjectTagging:Put", ""])
+def test_other_events_speak_of_no_object(name: str) -> None:
+    assert objects({"Records": [record(name=name)]}) == []
+    assert objects(bridge() | {"detail-type": "Object Deleted"}) == []
+
+
+def test_a_bucket_without_versions_names_bytes_by_their_etag() -> None:
+    [unversioned] = objects({"Records": [record()]})
+    [null] = objects({"Records": [record(versionId="null")]})
+
+    assert unversioned == null == Created("b", Stored("in/a", None, '"e"'), 5)
+    assert unversioned.stored.identity == "e"
+
+
+def test_s3s_test_event_speaks_of_nothing() -> None:
+    event = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Time": "…", "Bucket": "b", "RequestId": "r"}
+
+    assert message_objects(json.dumps(event)) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "no JSON",
+        "[]",
+        "null",
+        "{}",
+        '{"Records": 1}',
+        '{"Records": [1]}',
+        '{"Records": [{"eventName": "ObjectCreated:Put"}]}',
+        '{"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "b"}, "object": {"key": 1}}}]}',
+        '{"source": "aws.s3", "detail-type": "Object Created", "detail": {"bucket": {}}}',
+        '{"source": "aws.s3", "detail-type": "Object Created", "detail": 1}',
+        '{"source": "aws.ec2", "detail-type": "Object Created", "detail": {}}',
+    ],
+)
+def test_what_nobody_known_sends_is_refused(body: str) -> None:
+    with pytest.raises(NotAnEvent):
+        message_objects(body)
