@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CONSTRAINTS := infra/constraints.txt
 DEMO := layers/heatlens_torch/demo
 
-.PHONY: help run run-batch dev test lint format model samples clean
+.PHONY: help run run-batch dev test chaos test-staging lint format model samples clean
 .DEFAULT_GOAL := help
 
 help: ## Print this list
@@ -27,6 +27,12 @@ run-batch: $(VENV)/.dev ## Run the samples (or DIR=folder) through the whole loo
 
 test: $(VENV)/.dev ## Run every test
 	$(BIN)/python -m pytest
+
+chaos: $(VENV)/.dev ## Run the fault campaign over staged batches (2,000 images; SEED=1, WITHOUT=condition|attempts|versions)
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(WITHOUT),--without $(WITHOUT))
+
+test-staging: $(VENV)/.dev ## Run staging and queue against LocalStack, in an environment of its own
+	$(BIN)/python infra/localstack.py .venv-localstack $(BIN)/python -m pytest tests/staging
 
 lint: $(VENV)/.dev ## Check style and types: ruff and mypy --strict over everything
 	$(BIN)/ruff check .
@@ -45,7 +51,7 @@ samples: $(VENV)/.dev ## Draw the sample images again (result is committed)
 	$(BIN)/python -m heatlens_torch.demo.samples -o functions/api/static/samples
 
 clean: ## Remove .venv, out/ and caches
-	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-localstack out .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/.runtime: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

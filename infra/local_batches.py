@@ -19,6 +19,7 @@ from infra.local_account import LocalAccount, local_account, sqs_event
 
 BATCH_SIZE, WINDOW_S = 10, 1
 SWEEP_S = 5.0
+EVERYTHING = {"AttributeNames": ["All"], "MessageAttributeNames": ["All"]}
 
 
 class Worker(threading.Thread):
@@ -48,7 +49,7 @@ class Worker(threading.Thread):
     def _turn(self, handle: Callable[[Any, Any], Any]) -> None:
         sqs, queue = self._account.clients.sqs, self._account.settings.queue_url
         answer = sqs.receive_message(
-            QueueUrl=queue, MaxNumberOfMessages=BATCH_SIZE, WaitTimeSeconds=WINDOW_S, AttributeNames=["All"]
+            QueueUrl=queue, MaxNumberOfMessages=BATCH_SIZE, WaitTimeSeconds=WINDOW_S, **EVERYTHING
         )
         messages = answer.get("Messages", [])
         if not messages:
@@ -65,16 +66,15 @@ def running() -> Iterator[tuple[str, str]]:
     with local_account() as account:
         os.environ.update(account.environment)
         command = [str(Path(sys.executable).parent / "heatlens"), "serve", "--port", "0"]
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - fixed words
         worker = Worker(account)
         worker.start()
-        try:
-            assert server.stdout is not None, "asked for"
-            yield server.stdout.readline().split()[2], account.settings.endpoint_url
-        finally:
-            worker.end()
-            server.terminate()
-            server.wait()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603 - fixed words
+            try:
+                assert server.stdout is not None, "asked for"
+                yield server.stdout.readline().split()[2], account.settings.endpoint_url
+            finally:
+                worker.end()
+                server.terminate()
 
 
 def main(words: list[str]) -> int:

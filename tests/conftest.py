@@ -13,7 +13,8 @@ from PIL import Image
 
 from heatlens.model import Model, load_model
 from heatlens.settings import DEMO_MODEL
-from tests.aws import CREDENTIALS, Account, account
+from infra.local_account import CREDENTIALS
+from tests.aws import Account, account
 from tests.tiny import write_tiny_model
 
 ROOT = Path(__file__).parents[1]

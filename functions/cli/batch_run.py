@@ -24,6 +24,7 @@ UPLOADS_AT_ONCE = 8
 POLL_S = 2.0
 ENDS = {"succeeded", "partial", "failed", "cancelled", "expired"}
 ALREADY_THERE = 412  # a link is good for one upload
+BEING_WRITTEN = 409  # by somebody else, at this moment
 
 
 class BatchFailed(HeatlensError):
@@ -163,6 +164,8 @@ class _Run:
             def put(link: dict[str, Any]) -> None:
                 name = names[link["number"]]
                 response = storage.put(link["url"], content=self._source.read(name), headers=link["headers"])
+                if response.status_code == BEING_WRITTEN:
+                    raise BatchFailed(f"{name} is being uploaded by another run: run the same again")
                 if response.status_code not in (200, ALREADY_THERE):
                     raise BatchFailed(f"{name}: the upload was refused with status {response.status_code}")
 

@@ -1,0 +1,1 @@
+"""Staging and queue again, against LocalStack: see `make test-staging`."""

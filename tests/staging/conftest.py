@@ -1,0 +1,98 @@
+"""An account on two servers: bucket and queue on LocalStack, which checks signatures, and the table on moto's."""
+
+import logging
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+from functions.batch import handler, worker
+from heatlens.model import Model
+from heatlens_aws.jobs import Jobs
+from heatlens_aws.staging import Staging
+from infra import local_account
+from infra.localstack import URL_ENV
+from tests.aws import Account
+from tests.staged import Desk, desk
+from tests.staging.poller import Poller
+
+HERE = "tests/staging/"
+MISSING = f"no address of a LocalStack in {URL_ENV}: run `make test-staging`"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line instead of one per test."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if report.nodeid.startswith(HERE)]
+    if skipped and URL_ENV not in os.environ:
+        terminalreporter.write_line(f"{HERE}: {len(skipped)} skipped: {MISSING}")
+
+
+@pytest.fixture(scope="session")
+def localstack() -> str:
+    """The address of a running LocalStack."""
+    if URL_ENV not in os.environ:
+        pytest.skip(MISSING)
+    return os.environ[URL_ENV]
+
+
+@pytest.fixture(scope="session")
+def tables(localstack: str) -> Iterator[str]:
+    """The address of a DynamoDB: LocalStack without its containers has none."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def services(localstack: str, tables: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lead every client of this process, and of those it starts, to the two servers."""
+    environment = {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",  # the only one that LocalStack knows
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL_S3": localstack,
+        "AWS_ENDPOINT_URL_SQS": localstack,
+        "AWS_ENDPOINT_URL_DYNAMODB": tables,
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def local(services: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[local_account.LocalAccount]:
+    """An empty account, wired as the one on this machine is, under names of its own."""
+    mark = uuid.uuid4().hex[:8]
+    for name in ("BUCKET", "TABLE", "QUEUE"):
+        monkeypatch.setattr(local_account, name, f"{getattr(local_account, name)}-{mark}")
+    account = local_account.wired("")
+    for name in ("BUCKET", "TABLE", "QUEUE_URL"):
+        monkeypatch.setenv(f"HEATLENS_{name}", account.environment[f"HEATLENS_{name}"])
+    yield account
+    for client in (account.clients.s3, account.clients.sqs, account.clients.dynamodb):
+        client.close()
+
+
+@pytest.fixture
+def aws(local: local_account.LocalAccount) -> Account:
+    settings, clients = local.settings, local.clients
+    return Account(settings, clients, Jobs(clients.dynamodb, settings.table), Staging(clients.s3, settings.bucket))
+
+
+@pytest.fixture
+def staged(aws: Account, tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A worker behind the function's handler; what it sends back comes again after a second."""
+    made = desk(aws, tiny_model)
+    monkeypatch.setattr(handler, "door", made.door)
+    monkeypatch.setattr(worker, "FIRST_DELAY_S", 1)
+    return made
+
+
+@pytest.fixture
+def poller(staged: Desk) -> Poller:
+    return Poller(staged.aws)

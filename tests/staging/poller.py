@@ -1,0 +1,62 @@
+"""What Lambda's poller does between a queue and the worker's handler, a turn at a time."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from functions.batch import handler
+from infra.local_account import sqs_event
+from tests.aws import Account
+from tests.staged import Context
+
+PATIENCE_S = 20
+
+
+class Poller:
+    """Hands messages to the handler, and takes those off the queue that it did not send back."""
+
+    def __init__(self, aws: Account) -> None:
+        self._sqs, self._queue = aws.clients.sqs, aws.settings.queue_url
+
+    def receive(self, *, wait_s: int = 1, queue: str = "", **more: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+        """Up to ten messages of the queue, or of another."""
+        answer = self._sqs.receive_message(
+            QueueUrl=queue or self._queue,
+            MaxNumberOfMessages=10,
+            WaitTimeSeconds=wait_s,
+            AttributeNames=["All"],
+            MessageAttributeNames=["All"],
+            **more,
+        )
+        found: list[dict[str, Any]] = answer.get("Messages", [])
+        return found
+
+    def turn(self) -> list[dict[str, Any]]:
+        """One invocation, if there is anything to do; gives the messages that come again."""
+        messages = self.receive()
+        if not messages:
+            return []
+        event = sqs_event(messages)
+        for record, message in zip(event["Records"], messages, strict=True):
+            sent = message.get("MessageAttributes", {})
+            record["messageAttributes"] = {name: {"stringValue": each["StringValue"]} for name, each in sent.items()}
+        answer = handler.handler(event, Context())
+        assert answer is not None
+        again = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
+        for message in messages:
+            if message["MessageId"] not in again:
+                self._sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
+        return [message for message in messages if message["MessageId"] in again]
+
+    def until(self, done: Callable[[], object]) -> None:
+        """Turn after turn until something is so."""
+        give_up = time.monotonic() + PATIENCE_S
+        while not done():
+            assert time.monotonic() < give_up, "it never came to pass"
+            self.turn()
+
+    def held(self) -> int:
+        """Messages in the queue, hidden ones too."""
+        names = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
+        answer = self._sqs.get_queue_attributes(QueueUrl=self._queue, AttributeNames=names)
+        return sum(int(count) for count in answer["Attributes"].values())

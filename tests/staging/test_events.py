@@ -1,0 +1,66 @@
+"""An upload -> the bucket's own message in the queue -> key, version and size as they are."""
+
+import json
+
+import pytest
+
+from heatlens_aws.events import Created, message_objects
+from heatlens_aws.staging import Stored
+from tests.staged import Desk
+from tests.staging.poller import Poller
+
+KEYS = [
+    "drop/scan.png",
+    "drop/ward 3/two  spaces.png",
+    "drop/a+b&c=d%20e%2Fg.png",
+    "drop/Zoë/長い名前.png",
+    "drop/ß \u0065\u0301 (1)'*!~@,;:$.png",
+]
+
+
+def test_the_test_event_is_taken_off_the_queue_and_does_nothing(
+    staged: Desk, poller: Poller, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrived = [json.loads(message["Body"]) for message in poller.receive(VisibilityTimeout=0)]
+    assert {event["Event"] for event in arrived} == {"s3:TestEvent"}
+
+    assert poller.turn() == []
+
+    assert poller.held() == 0
+    assert all(json.loads(line)["event"] != "item" for line in capsys.readouterr().out.splitlines())
+    assert staged.keys("") == []
+
+
+def test_every_key_comes_through_as_it_is(staged: Desk, poller: Poller) -> None:
+    poller.turn()
+    sent = {key: staged.put(key.encode(), key=key) for key in KEYS}
+
+    arrived: list[Created] = []
+    while messages := poller.receive():
+        arrived += [each for message in messages for each in message_objects(message["Body"])]
+
+    bucket = staged.aws.settings.bucket
+    assert {each.stored.key: each for each in arrived} == {
+        key: Created(bucket, Stored(key, stored.version, stored.etag), len(key.encode()))
+        for key, stored in sent.items()
+    }
+    assert len(arrived) == len(KEYS)
+
+
+def test_results_and_other_places_send_nothing(staged: Desk, poller: Poller) -> None:
+    poller.turn()
+    for key in ("out/a.png", "other/drop/a.png", "dropped.png", "reply/1"):
+        staged.put(b"1", key=key)
+
+    assert poller.receive() == []
+
+
+def test_a_copy_is_an_arrival(staged: Desk, poller: Poller) -> None:
+    poller.turn()
+    source = staged.put(b"1", key="out/a")
+    staged.aws.staging.copy(source, "in/a")
+
+    [message] = poller.receive()
+    assert json.loads(message["Body"])["Records"][0]["eventName"] == "ObjectCreated:Copy"
+    [created] = message_objects(message["Body"])
+    assert created.stored == next(staged.aws.staging.uploaded("in/"))

@@ -1,0 +1,148 @@
+"""The API, links that are checked, a queue that is the bucket's own, and the worker: from declaring to results."""
+
+import hashlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from starlette.testclient import TestClient
+
+from functions.api import desk
+from functions.api.app import create_app
+from functions.batch import sweeper
+from functions.cli.batch_run import run_batch
+from heatlens.settings import Settings
+from infra.local_account import LocalAccount
+from infra.local_batches import Worker
+from tests.conftest import HEATLENS
+from tests.staged import Desk, picture
+from tests.staging.poller import Poller
+
+URL = "/api/inference/batches"
+
+
+@pytest.fixture
+def api(staged: Desk, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+    monkeypatch.setattr(desk, "COUNTS_LIVE_S", 0.0)
+    return TestClient(create_app(Settings(model_dir=tiny_folder), door="lambda"))
+
+
+def declared(api: TestClient, files: list[bytes]) -> tuple[str, list[dict[str, Any]]]:
+    """A batch's address, and the links to its files."""
+    batch = f"{URL}/{api.post(URL, json={'expected_files': len(files)}).json()['batch_id']}"
+    declarations = [
+        {"name": "a.png", "size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "media_type": "image/png"}
+        for data in files
+    ]
+    return batch, api.post(f"{batch}/files", json={"files": declarations}).json()["files"]
+
+
+def send(link: dict[str, Any], data: bytes) -> int:
+    return httpx2.put(link["url"], headers=link["headers"], content=data).status_code
+
+
+def ended(api: TestClient, batch: str, poller: Poller) -> str:
+    """Close it, work until it ends, and say how."""
+    api.post(f"{batch}/close")
+    answer: dict[str, Any] = {}
+    poller.until(lambda: answer.update(api.get(batch).json()) or answer["state"] not in ("open", "running"))
+    return str(answer["state"])
+
+
+def results(api: TestClient, batch: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = api.get(f"{batch}/results").json()["results"]
+    return found
+
+
+def test_from_declaring_to_results(api: TestClient, staged: Desk, poller: Poller) -> None:
+    files = [picture(seed) for seed in range(3)]
+    batch, links = declared(api, files)
+    assert [send(link, bytes(len(data))) for link, data in zip(links, files, strict=True)] == [400, 400, 400]
+    assert [send(link, data) for link, data in zip(links, files, strict=True)] == [200, 200, 200]
+    assert send(links[0], files[0]) == 412
+    assert api.post(f"{batch}/files/links").json()["files"] == []
+
+    assert ended(api, batch, poller) == "succeeded"
+
+    for result in results(api, batch):
+        overlay, whole = (httpx2.get(result["links"][name]) for name in ("overlay", "result"))
+        assert overlay.content.startswith(b"\x89PNG")
+        assert whole.json()["input"] == {"sha256": hashlib.sha256(files[result["number"]]).hexdigest()}
+
+
+def test_what_is_missing_gets_fresh_links_and_what_never_came_is_missing(
+    api: TestClient, staged: Desk, poller: Poller
+) -> None:
+    files = [picture(seed) for seed in range(3)]
+    batch, links = declared(api, files)
+    send(links[1], files[1])
+
+    fresh = api.post(f"{batch}/files/links").json()["files"]
+    assert [link["number"] for link in fresh] == [0, 2]
+    assert send(fresh[0], files[0]) == 200
+
+    assert ended(api, batch, poller) == "partial"
+    assert [result["state"] for result in results(api, batch)] == ["OK", "OK", "MISSING"]
+
+
+def test_a_retry_copies_what_failed_and_works_it_again(api: TestClient, staged: Desk, poller: Poller) -> None:
+    files = [picture(), b"no image"]
+    batch, links = declared(api, files)
+    for link, data in zip(links, files, strict=True):
+        assert send(link, data) == 200
+    assert ended(api, batch, poller) == "partial"
+
+    again = f"{URL}/{api.post(URL, json={'retry_of': batch.rpartition('/')[2]}).json()['batch_id']}"
+
+    assert ended(api, again, poller) == "failed"
+    assert [(result["state"], result["code"]) for result in results(api, again)] == [("FAILED", "input.unsupported")]
+
+
+def test_a_purge_leaves_nothing(api: TestClient, staged: Desk, poller: Poller) -> None:
+    data = picture()
+    batch, [link] = declared(api, [data])
+    send(link, data)
+    assert ended(api, batch, poller) == "succeeded"
+    [result] = results(api, batch)
+
+    assert api.delete(batch, params={"purge": True}).status_code == 204
+
+    left = staged.aws.clients.s3.list_object_versions(Bucket=staged.aws.settings.bucket)
+    assert (left.get("Versions", []), left.get("DeleteMarkers", [])) == ([], [])
+    assert api.get(batch).status_code == 404
+    assert httpx2.get(result["links"]["overlay"]).status_code == 404
+
+
+@pytest.fixture
+def server(staged: Desk, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of `heatlens serve` on the account."""
+    monkeypatch.setenv("HEATLENS_MODEL_DIR", str(tiny_folder))
+    with subprocess.Popen([HEATLENS, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().split()[2]
+        finally:
+            process.terminate()
+
+
+def test_the_command_runs_a_folder_on_a_server_with_the_worker_beside_it(
+    local: LocalAccount, staged: Desk, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeper, "account", staged.door.account)
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    names = [f"{seed} Müller+.png" for seed in range(4)]
+    for seed, name in enumerate(names):
+        (scans / name).write_bytes(picture(seed))
+    worker = Worker(local)
+    worker.start()
+    try:
+        assert run_batch(str(scans), out, url=server, headers={}, options={}) == 0
+    finally:
+        worker.end()
+
+    assert sorted(path.name for path in out.glob("*.png")) == [f"{name}.heatmap.png" for name in names]
+    assert sum(staged.engine.sizes) == len(names)
