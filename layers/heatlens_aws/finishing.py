@@ -13,7 +13,7 @@ from itertools import takewhile
 from typing import Any
 
 from heatlens_aws.jobs import Jobs, Outcome
-from heatlens_aws.keys import manifest_key, results_key, upload_key
+from heatlens_aws.keys import OUT, manifest_key, results_key, upload_key
 from heatlens_aws.rows import Batch, BatchState, File, FileState
 from heatlens_aws.staging import Staging
 
@@ -43,7 +43,10 @@ def finish_if_done(jobs: Jobs, staging: Staging, batch: Batch) -> Batch:
     staging.write_once(results_key(batch.id), results, "application/x-ndjson")
     staging.write_once(manifest_key(batch.id), _manifest(batch, files, results), "application/json")
     jobs.finish(batch, ended(batch, Counter(file.state for file in files)))
-    return jobs.batch(batch.id) or batch
+    after = jobs.batch(batch.id)
+    if after is None:  # purged meanwhile: what was just written has the names of its files
+        staging.erase(f"{OUT}{batch.id}/")
+    return after or batch
 
 
 def settle_open(jobs: Jobs, staging: Staging, batch: Batch) -> None:

@@ -28,7 +28,7 @@ from heatlens_aws.rows import (
 )
 
 Outcome = dict[str, Any]
-WRITE_CHUNK = 100  # rows in one transaction
+WRITE_CHUNK = 99  # rows in one transaction, which takes a hundred and checks the batch with one
 DELETE_CHUNK = 25  # rows in one batch write
 
 
@@ -114,7 +114,7 @@ class Jobs:
             )
             for index, file in enumerate(files)
         ]
-        self._write([_file_row(file, batch.expires_at) for file in made])
+        self._write(batch.id, [_file_row(file, batch.expires_at) for file in made])
         return made
 
     def file(self, batch: str, number: int) -> File | None:
@@ -140,7 +140,7 @@ class Jobs:
         """Write the row of a number that was taken and never used, as missing; one that exists stays as it is."""
         gap = File(batch=batch.id, number=number, state=FileState.MISSING, name="", size=0, sha256="", media_type="")
         with contextlib.suppress(Refused):
-            self._write([_file_row(gap, batch.expires_at)])
+            self._write(batch.id, [_file_row(gap, batch.expires_at)])
 
     def settle(self, batch: str, number: int, state: FileState, outcome: Outcome) -> bool:
         """Move a file to its end, if it has none: the commit, and every cancel, expiry and loss.
@@ -303,14 +303,20 @@ class Jobs:
                 raise Refused from error
             raise
 
-    def _write(self, rows: list[Attributes]) -> None:
+    def _write(self, batch: str, rows: list[Attributes]) -> None:
+        """Put rows that are not there, while their batch is: a purge must not be followed by names of its files."""
+        there = {
+            "TableName": self._table,
+            "Key": batch_key(batch),
+            "ConditionExpression": "attribute_exists(PK)",
+        }
         for start in range(0, len(rows), WRITE_CHUNK):
             puts = [
                 {"Put": {"TableName": self._table, "Item": row, "ConditionExpression": "attribute_not_exists(PK)"}}
                 for row in rows[start : start + WRITE_CHUNK]
             ]
             try:
-                self._dynamodb.transact_write_items(TransactItems=puts)
+                self._dynamodb.transact_write_items(TransactItems=[{"ConditionCheck": there}, *puts])
             except ClientError as error:
                 if _condition_failed(error):
                     raise Refused from error

@@ -143,14 +143,30 @@ def test_a_declaring_call_that_comes_after_its_gap_was_filled_is_refused(
     batch = make(aws)
     write = Jobs._write
 
-    def late(jobs: Jobs, rows: list[Any]) -> None:
+    def late(jobs: Jobs, name: str, rows: list[Any]) -> None:
         monkeypatch.setattr(Jobs, "_write", write)
         jobs.fill_gap(batch, 0)
-        write(jobs, rows)
+        write(jobs, name, rows)
 
     monkeypatch.setattr(Jobs, "_write", late)
     with pytest.raises(Refused):
         aws.jobs.declare(batch, [FILE])
+
+
+def test_a_declaring_call_that_comes_after_a_purge_leaves_nothing(
+    aws: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = make(aws)
+    write = Jobs._write
+
+    def late(jobs: Jobs, name: str, rows: list[Any]) -> None:
+        jobs.erase(read(aws))
+        write(jobs, name, rows)
+
+    monkeypatch.setattr(Jobs, "_write", late)
+    with pytest.raises(Refused):
+        aws.jobs.declare(batch, [FILE])
+    assert aws.clients.dynamodb.scan(TableName=aws.settings.table)["Count"] == 0
 
 
 def test_a_drop_is_settled_once(aws: Account) -> None:

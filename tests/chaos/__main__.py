@@ -1,0 +1,33 @@
+"""`python -m tests.chaos`: the fault campaign and its summary; exit status 0 if all invariants hold."""
+
+import argparse
+import logging
+import sys
+
+
+def main() -> int:
+    """Read the arguments, run, print."""
+    logging.disable(logging.CRITICAL)  # before the doors are imported, which say that they have no account
+    from tests.chaos.protections import PROTECTIONS
+    from tests.chaos.run import IMAGES, TURNS, run
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="repeats a campaign (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=IMAGES, help="images sent at random (default: %(default)s)")
+    parser.add_argument("--without", choices=PROTECTIONS, help="switch a protection off: the campaign must fail")
+    parser.add_argument("--processes", type=int, default=2, help="worlds at once (default: %(default)s)")
+    parser.add_argument("--troubles", nargs="*", choices=TURNS, default=TURNS, help="in turn (default: all)")
+    arguments = parser.parse_args()
+    summary = run(
+        seed=arguments.seed,
+        images=arguments.images,
+        without=arguments.without,
+        troubles=arguments.troubles,
+        processes=arguments.processes,
+    )
+    print(summary)
+    return 0 if summary.holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""Worlds in which all goes wrong at random: clients, workers and sweeper in turns, and one within another's calls."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from heatlens.model import Model
+from tests.chaos.bucket import CALM, STORM
+from tests.chaos.client import GONE, Client, Habit
+from tests.chaos.faults import Fault, Plan
+from tests.chaos.images import image
+from tests.chaos.protections import Protection
+from tests.chaos.queue import VISIBILITY_S, Letter
+from tests.chaos.steps import deliver, sweep
+from tests.chaos.summary import Summary
+from tests.chaos.turns import check
+from tests.chaos.world import DEADLINE_S, World, world
+
+WORLD_IMAGES = 50
+LARGEST_BATCH = 12
+DROPS = 0.15
+RATES = {Fault.THROTTLED: 0.02, Fault.REFUSED: 0.01, Fault.LOST: 0.01, Fault.CONFLICT: 0.01}
+CRASHES, MEANWHILES = 0.3, 0.5
+FAR = 12  # mean number of the call at which either happens
+HASTE = 0.25  # worlds in which the deadline comes while messages wait
+TICK_S = 40.0
+MOST_STEPS = 5000
+DROP_NAMES = ("scan {}.png", "a+b/{}.png", "größe&{}.png", "{}")
+
+
+@dataclass(slots=True)
+class Storm:
+    """One world's clients, and whose turn it is."""
+
+    world: World
+    clients: list[Client]
+    drops: list[str]
+    letters: list[Letter] = field(default_factory=list)
+
+    def rage(self) -> None:
+        """Until all clients have done what they wanted, and a while longer."""
+        lives = [client.life() for client in self.clients] + [self._dropper()]
+        self.world.bucket.weather = STORM
+        for _ in range(MOST_STEPS):
+            if not lives:
+                break
+            self.world.clock.advance(self.world.rng.uniform(0, TICK_S))
+            self._turn(lives)
+        if lives:
+            self.world.surprises.append(f"{len(lives)} clients never got an answer")
+        for _ in range(len(self.clients) * 2):
+            self.world.clock.advance(self.world.rng.uniform(0, VISIBILITY_S))
+            self._work()
+
+    def settle(self) -> None:
+        """The troubles end; then comes the deadline, or the deadline comes first."""
+        self.world.bucket.weather = CALM
+        if self.world.rng.random() >= HASTE:
+            self._drain()
+        self.world.clock.advance(DEADLINE_S)
+        sweep(self.world)
+        sweep(self.world)
+        self._drain()
+
+    def plan(self) -> Plan:
+        """The troubles of one step."""
+        rng = self.world.rng
+        at = {}
+        if rng.random() < CRASHES:
+            at[1 + int(rng.expovariate(1 / FAR))] = Fault.CRASH
+        if rng.random() < MEANWHILES:
+            at[1 + int(rng.expovariate(1 / FAR))] = Fault.MEANWHILE
+        return Plan(at=at, rates=RATES, meanwhile=self._meanwhile)
+
+    def _turn(self, lives: list[Iterator[None]]) -> None:
+        turn = self.world.rng.random()
+        if turn < 0.6:
+            life = self.world.rng.choice(lives)
+            if next(life, True):
+                lives.remove(life)
+        elif turn < 0.95:
+            self._work()
+        else:
+            sweep(self.world, self.plan())
+
+    def _work(self) -> None:
+        self.letters = self.world.queue.receive(self.world.rng.randint(1, 10))
+        deliver(self.world, self.letters, self.plan())
+
+    def _meanwhile(self) -> None:
+        """Somebody else's move between two calls, without troubles of its own."""
+        rng = self.world.rng
+        client = rng.choice(self.clients)
+        moves: list[tuple[float, Callable[[], object]]] = [
+            (0.50, lambda: deliver(self.world, list(self.letters))),
+            (0.15, lambda: sweep(self.world)),
+            (0.15, self._overwrite_drop),
+            (0.10, client.overwrite),
+            (0.05, lambda: self._work_on_others()),
+            (0.03, lambda: client.batch_id and client.end("cancel")),
+            (0.02, lambda: client.batch_id and client.end("purge")),
+        ]
+        [(_, move)] = rng.choices(moves, [weight for weight, _ in moves])
+        with suppress(*GONE):
+            move()
+
+    def _work_on_others(self) -> None:
+        deliver(self.world)
+
+    def _dropper(self) -> Iterator[None]:
+        """Somebody who puts objects without declaring them, sometimes twice under one name."""
+        rng, left = self.world.rng, [image(self.world.rng) for _ in self.drops]
+        while left:
+            yield
+            self.world.bucket.put(rng.choice(self.drops), left.pop())
+
+    def _overwrite_drop(self) -> None:
+        if self.drops:
+            self.world.counts["objects overwritten"] += 1
+            self.world.bucket.put(self.world.rng.choice(self.drops), image(self.world.rng))
+
+    def _drain(self) -> None:
+        while len(self.world.queue):
+            deliver(self.world)
+            sweep(self.world)
+            self.world.clock.advance(VISIBILITY_S / 2)
+
+
+def at_random(model: Model, seed: int, images: int, summary: Summary, *, without: Protection | None = None) -> None:
+    """Send some images through one world."""
+    with world(model, seed, summary.counts, without=without) as made:
+        storm = _storm(made, images)
+        storm.rage()
+        storm.settle()
+        check(made, summary)
+    summary.counts["worlds"] += 1
+
+
+def _storm(made: World, images: int) -> Storm:
+    rng = made.rng
+    drops = sum(rng.random() < DROPS for _ in range(images))
+    made.counts["images"] += images
+    storm = Storm(made, [], [f"drop/{rng.choice(DROP_NAMES).format(rng.randrange(6))}" for _ in range(drops)])
+    left = images - drops
+    while left:
+        size = min(left, rng.randint(1, LARGEST_BATCH))
+        files = [image(rng) for _ in range(size)]
+        storm.clients.append(Client(made, files, _habit(rng), storm.plan))
+        left -= size
+    return storm
+
+
+def _habit(rng: random.Random) -> Habit:
+    [ending] = rng.choices(("close", "cancel", "purge", "forget"), (72, 10, 6, 12))
+    return Habit(
+        ending=ending,
+        early=rng.random() < 0.3,
+        skip=0.04,
+        wrong=0.04,
+        overwrite=0.12,
+        repeat=rng.random() < 0.15,
+    )

@@ -1,0 +1,147 @@
+"""Clients: each declares a batch, uploads, and closes, cancels, purges or forgets it, one call at a time."""
+
+import hashlib
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from functions.api.batch_schemas import FileDeclaration
+from heatlens.errors import BatchClosed, BatchFull, BatchNotFound, BatchUnfinished, NothingToRetry
+from heatlens_aws.keys import upload_key
+from tests.chaos.faults import Plan
+from tests.chaos.images import image
+from tests.chaos.steps import ask
+from tests.chaos.world import World
+
+Answer = TypeVar("Answer")
+Plans = Callable[[], Plan | None]
+OWNER = "somebody"
+NAME = "Doe^Jane {}.png"  # must be nowhere but in the table and the manifest
+OPTIONS = {"colormap": "jet", "alpha": 0.4, "include": ["overlay"]}
+GONE = (BatchNotFound, BatchClosed, BatchFull, BatchUnfinished, NothingToRetry)
+POLLS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Habit:
+    """What a client does to its files and its batch; numbers are probabilities per file."""
+
+    ending: str = "close"  # or cancel, purge, forget
+    early: bool = False  # the ending may come at any time
+    skip: float = 0.0
+    wrong: float = 0.0
+    overwrite: float = 0.0
+    repeat: bool = False  # whether what failed is done again in a new batch
+
+
+@dataclass(slots=True)
+class Client:
+    """One client and its batch; `plans` gives each call's troubles."""
+
+    world: World
+    images: list[bytes]
+    habit: Habit = field(default_factory=Habit)
+    plans: Plans = lambda: None
+    batch_id: str = ""
+
+    def life(self) -> Iterator[None]:
+        """Everything it does, a call or an upload at a time."""
+        try:
+            yield from self._life()
+        except GONE:
+            self.world.counts["clients told that it is too late"] += 1
+
+    def overwrite(self) -> None:
+        """Put other bytes where one of the files is, past the link: nobody with rights on the bucket is held back."""
+        world = self.world
+        number = world.rng.randrange(len(self.images))
+        if self.batch_id:
+            world.counts["objects overwritten"] += 1
+            world.bucket.put(upload_key(self.batch_id, number), image(world.rng))
+
+    def end(self, ending: str, plan: Plan | None = None) -> bool:
+        """Close, cancel or purge; whether it was answered."""
+        desk, world = self.world.desk, self.world
+        call = {"close": desk.close, "cancel": desk.cancel, "purge": desk.purge}[ending]
+
+        def found_and_ended() -> bool:
+            call(desk.find(OWNER, self.batch_id))
+            return True
+
+        world.counts[f"calls to {ending}"] += 1
+        return bool(ask(world, found_and_ended, plan))
+
+    def _life(self) -> Iterator[None]:
+        rng, desk, habit = self.world.rng, self.world.desk, self.habit
+        # A call that died may have taken numbers: room for those that are declared again.
+        expected = 4 * len(self.images)
+        created = yield from self._answered(
+            lambda: desk.create(OWNER, expected=expected, options=OPTIONS, model="m" * 64)
+        )
+        self.batch_id = created.batch_id
+        numbered = yield from self._declare()
+        rng.shuffle(numbered)
+        stop = rng.randrange(len(numbered) + 1) if habit.early else len(numbered)
+        for number, data in numbered[:stop]:
+            yield
+            self._upload(number, data)
+        if habit.ending == "forget":
+            return
+        while not self.end(habit.ending, self.plans()):
+            yield
+        if habit.ending == "purge":
+            self.world.counts["batches purged"] += 1
+        elif habit.repeat:
+            yield from self._repeat()
+
+    def _declare(self) -> Generator[None, None, list[tuple[int, bytes]]]:
+        numbered: list[tuple[int, bytes]] = []
+        left = list(self.images)
+        while left:
+            chunk = left[: self.world.rng.randint(1, 6)]
+            numbers = yield from self._answered(partial(self._declared, [_declaration(data) for data in chunk]))
+            numbered += zip(numbers, chunk, strict=True)
+            left = left[len(chunk) :]
+        return numbered
+
+    def _declared(self, files: list[FileDeclaration]) -> list[int]:
+        desk = self.world.desk
+        return [link.number for link in desk.declare(desk.find(OWNER, self.batch_id), files).files]
+
+    def _upload(self, number: int, data: bytes) -> None:
+        world, habit, key = self.world, self.habit, upload_key(self.batch_id, number)
+        if world.rng.random() < habit.skip:
+            world.counts["uploads left out"] += 1
+            return
+        if world.rng.random() < habit.wrong:
+            world.counts["objects not as declared"] += 1
+            data = image(world.rng)
+        world.bucket.put(key, data, once=True)
+        if world.rng.random() < habit.overwrite:
+            world.counts["objects overwritten"] += 1
+            world.bucket.put(key, image(world.rng))
+
+    def _repeat(self) -> Iterator[None]:
+        """Wait for the end, then ask for a new batch of what failed; nobody looks after that one."""
+        desk = self.world.desk
+        for _ in range(POLLS):
+            yield
+            status = ask(self.world, lambda: desk.status(desk.find(OWNER, self.batch_id)), self.plans())
+            if status and status.time_left_s is None and status.state not in ("open", "running"):
+                again = ask(self.world, lambda: desk.retry(OWNER, self.batch_id, model="m" * 64), self.plans())
+                self.world.counts["batches repeated"] += again is not None
+                return
+
+    def _answered(self, call: Callable[[], Answer]) -> Generator[None, None, Answer]:
+        """Call until there is an answer."""
+        while True:
+            answer = ask(self.world, call, self.plans())
+            yield
+            if answer is not None:
+                return answer
+
+
+def _declaration(data: bytes) -> FileDeclaration:
+    digest = hashlib.sha256(data).hexdigest()
+    return FileDeclaration(name=NAME.format(digest[:4]), size=len(data), sha256=digest, media_type="image/png")

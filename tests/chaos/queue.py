@@ -1,0 +1,99 @@
+"""A queue on a simulated clock: messages late, doubled, in any order, back after a while, dead after too many times."""
+
+import random
+from collections import Counter
+from dataclasses import dataclass
+from itertools import count
+
+from tests.chaos.clock import Clock
+from tests.chaos.hooks import Call, Hook, Json
+
+VISIBILITY_S = 720.0
+MAX_RECEIVES = 5
+DOUBLE = 0.05  # deliveries of a message that another worker holds
+
+
+@dataclass(slots=True)
+class Letter:
+    """One message; `visible` is when it can be received, in seconds since 1970."""
+
+    id: str
+    body: str
+    visible: float
+    attributes: Json
+    receives: int = 0
+
+    @property
+    def record(self) -> Json:
+        """As Lambda's poller hands it over."""
+        return {
+            "messageId": self.id,
+            "receiptHandle": self.id,
+            "body": self.body,
+            "attributes": {"ApproximateReceiveCount": str(self.receives)},
+            "messageAttributes": self.attributes,
+            "eventSource": "aws:sqs",
+        }
+
+
+class Queue(Hook):
+    """Answers the product's calls to SQS, and hands letters to workers."""
+
+    def __init__(self, clock: Clock, rng: random.Random, counts: Counter[str]) -> None:
+        self._clock, self._rng, self._counts = clock, rng, counts
+        self._names = count()
+        self._letters: dict[str, Letter] = {}
+        self.dead: list[Letter] = []
+
+    def __len__(self) -> int:
+        return len(self._letters)
+
+    def send(self, body: str, *, delay_s: float = 0.0, attributes: Json | None = None) -> str:
+        """Take a message; it can be received after the delay."""
+        letter = Letter(f"m{next(self._names)}", body, self._clock.now + delay_s, attributes or {})
+        self._letters[letter.id] = letter
+        return letter.id
+
+    def receive(self, most: int) -> list[Letter]:
+        """Some of the messages that can be received, in any order; some of them stay so for somebody else."""
+        visible = [letter for letter in self._letters.values() if letter.visible <= self._clock.now]
+        self._rng.shuffle(visible)
+        return [letter for letter in visible[:most] if self._hand_out(letter)]
+
+    def delete(self, letter: Letter) -> None:
+        """A letter that is done."""
+        self._letters.pop(letter.id, None)
+
+    def before(self, call: Call) -> Json | None:
+        if call.service != "sqs":
+            return None
+        if call.name == "SendMessage":
+            self._counts["events sent again"] += 1
+            sent = self.send(call.params["MessageBody"], attributes=_stringly(call.params["MessageAttributes"]))
+            return {"MessageId": sent}
+        if call.name == "ChangeMessageVisibility":
+            if letter := self._letters.get(call.params["ReceiptHandle"]):
+                letter.visible = self._clock.now + call.params["VisibilityTimeout"]
+            return {}
+        assert call.name == "GetQueueAttributes", call.name
+        waiting = sum(letter.visible <= self._clock.now for letter in self._letters.values())
+        return {"Attributes": {"ApproximateNumberOfMessages": str(waiting)}}
+
+    def _hand_out(self, letter: Letter) -> bool:
+        if letter.receives == MAX_RECEIVES:
+            self.dead.append(self._letters.pop(letter.id))
+            self._counts["dead letters"] += 1
+            return False
+        letter.receives += 1
+        if self._rng.random() < DOUBLE:
+            self._counts["event: delivered to two"] += 1
+        else:
+            letter.visible = self._clock.now + VISIBILITY_S
+        return True
+
+
+def _stringly(attributes: Json) -> Json:
+    """Lambda hands attributes over in another spelling than they are sent."""
+    return {
+        name: {"stringValue": each["StringValue"], "dataType": each["DataType"]} for name, each in attributes.items()
+    }

@@ -1,0 +1,98 @@
+"""A seed and a size -> the summary of a whole campaign: troubles in turn, then at random, in a few processes."""
+
+import io
+import logging
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stdout
+from functools import cache
+from pathlib import Path
+
+from heatlens.model import Model, load_model
+from tests.chaos.campaign import WORLD_IMAGES, at_random
+from tests.chaos.client import NAME
+from tests.chaos.faults import Fault
+from tests.chaos.protections import Protection
+from tests.chaos.reader import Broken
+from tests.chaos.summary import Summary
+from tests.chaos.turns import MEANWHILES, in_turn
+from tests.tiny import write_tiny_model
+
+IMAGES = 2000
+TURNS = (*(str(fault) for fault in Fault if fault is not Fault.MEANWHILE), *MEANWHILES)
+WORD = NAME.partition(" ")[0]
+
+# The model's folder, the trouble that comes in turn or none, the seed, the images at random, what is switched off.
+Part = tuple[Path, str, int, int, Protection | None]
+
+
+class Log(io.TextIOBase):
+    """Takes what the product prints, and notes lines that hold a file's name."""
+
+    def __init__(self, summary: Summary) -> None:
+        self._summary = summary
+
+    def write(self, text: str) -> int:
+        if WORD in text:
+            self._summary.broken.append(Broken(6, "the log", "a file name in a line"))
+        return len(text)
+
+
+def run(
+    *,
+    seed: int,
+    images: int,
+    without: Protection | None = None,
+    troubles: Iterable[str] = TURNS,
+    processes: int = 1,
+) -> Summary:
+    """Run a campaign.
+
+    Args:
+        seed: Repeats it, whatever the number of processes.
+        images: How many are sent at random.
+        without: The protection that is switched off.
+        troubles: Those that are tried after each single call of a small batch.
+        processes: How many worlds go on at once; 1 stays in this process.
+    """
+    began = time.monotonic()
+    off = f", {without} switched off" if without else ""
+    summary = Summary(f"fault campaign: seed {seed}, {images:,} images at random{off}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = write_tiny_model(Path(name))
+        parts: list[Part] = [(folder, trouble, seed, 0, without) for trouble in troubles]
+        for number, start in enumerate(range(0, images, WORLD_IMAGES)):
+            parts.append((folder, "", seed * 1_000_003 + number, min(WORLD_IMAGES, images - start), without))
+        for done in _done(parts, processes):
+            summary.add(done)
+    summary.seconds = time.monotonic() - began
+    return summary
+
+
+def _done(parts: Sequence[Part], processes: int) -> Iterator[Summary]:
+    if processes == 1:
+        yield from map(_part, parts)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, initializer=logging.disable, initargs=(logging.CRITICAL,)) as pool:
+        yield from pool.map(_part, parts)
+
+
+def _part(part: Part) -> Summary:
+    """One trouble in turn, or one world at random."""
+    folder, trouble, seed, images, without = part
+    summary = Summary("")
+    with redirect_stdout(Log(summary)):
+        if trouble:
+            in_turn(_model(folder), seed, summary, trouble, without=without)
+        else:
+            at_random(_model(folder), seed, images, summary, without=without)
+    return summary
+
+
+@cache
+def _model(folder: Path) -> Model:
+    return load_model(folder, threads=1)

@@ -1,0 +1,74 @@
+"""One step each of a worker, the sweeper and a client's call; whatever dies in it dies as it would in production."""
+
+import traceback
+from collections.abc import Callable
+from typing import TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from functions.batch.sweeper import sweep as sweep_account
+from functions.batch.upload import messages
+from functions.batch.worker import work
+from heatlens.errors import HeatlensError
+from tests.chaos.faults import Crash, Plan
+from tests.chaos.queue import Letter
+from tests.chaos.world import World
+
+Answer = TypeVar("Answer")
+AT_ONCE = 10
+TIME_S, NO_TIME_S = 100.0, 5.0
+OUT_OF_TIME = 0.03  # invocations that have no time left
+
+
+def deliver(world: World, letters: list[Letter] | None = None, plan: Plan | None = None) -> list[Letter]:
+    """One invocation of a worker, for the letters that another one holds or for new ones; what it was given."""
+    letters = world.queue.receive(AT_ONCE) if letters is None else letters
+    if not letters:
+        return []
+    event = {"Records": [letter.record for letter in letters]}
+    seconds = NO_TIME_S if plan and plan.rates and world.rng.random() < OUT_OF_TIME else TIME_S
+    world.counts["invocations of the worker"] += 1
+    try:
+        with world.faults.step(plan):
+            again = work(world.door(), messages(event), lambda: seconds)
+    except Crash:
+        return letters
+    except Exception as error:
+        _surprise(world, "the worker", error)
+        return letters
+    for letter in letters:
+        if letter.id not in again:
+            world.queue.delete(letter)
+    return letters
+
+
+def sweep(world: World, plan: Plan | None = None) -> None:
+    """One invocation of the sweeper."""
+    world.counts["invocations of the sweeper"] += 1
+    try:
+        with world.faults.step(plan):
+            sweep_account(world.account, int(world.clock.now), lambda: TIME_S)
+    except (Crash, ClientError, BotoCoreError):
+        return
+    except Exception as error:
+        _surprise(world, "the sweeper", error)
+
+
+def ask(world: World, call: Callable[[], Answer], plan: Plan | None = None) -> Answer | None:
+    """One call of the API; `None` where it died or failed, which its client sees as a 5xx."""
+    try:
+        with world.faults.step(plan):
+            return call()
+    except (Crash, ClientError, BotoCoreError):
+        return None
+    except HeatlensError:
+        raise
+    except Exception as error:
+        _surprise(world, "the api", error)
+        return None
+
+
+def _surprise(world: World, door: str, error: Exception) -> None:
+    """Note what the door's own callers would not know how to take."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    world.surprises.append(f"{door} raised {type(error).__name__} in {place.name}")

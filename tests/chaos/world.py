@@ -1,0 +1,170 @@
+"""One seeded world: an account in memory, a simulated clock and queue, and the product's doors on hooked clients."""
+
+import os
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Self
+from unittest.mock import patch
+
+import numpy as np
+from moto import mock_aws
+from moto.moto_api._internal import mock_random
+
+from functions.api import desk as desks
+from functions.api.desk import Desk
+from functions.batch import targets, tasks, worker
+from functions.batch.door import Account, Door
+from heatlens.engine import Engine, Floats
+from heatlens.model import Model
+from heatlens.settings import DOOR_LIMITS
+from heatlens_aws import finishing
+from heatlens_aws.clients import Clients, connect
+from heatlens_aws.jobs import Jobs
+from heatlens_aws.staging import Staging
+from infra.local_account import CREDENTIALS, make_bucket, make_table
+from tests.aws import SETTINGS
+from tests.chaos.bucket import Bucket
+from tests.chaos.clock import Clock
+from tests.chaos.faults import Faults
+from tests.chaos.hooks import Call, Hook, Json, Wires
+from tests.chaos.images import FILE_BYTES
+from tests.chaos.protections import HOOKS, Protection, one_attempt
+from tests.chaos.queue import MAX_RECEIVES, Queue
+
+CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+DEADLINE_S = 4 * 3600
+
+
+class Inline:
+    """A pool whose work is done at once and in order: calls have numbers that a seed repeats."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    @staticmethod
+    def map(step: Callable[..., Any], *items: Iterable[Any]) -> Iterator[Any]:
+        return iter([step(*each) for each in zip(*items, strict=True)])
+
+
+class Processor:
+    """An engine on a processor of its own, whose last bits differ from others'."""
+
+    name, precision, device = "processor", "f32", "CPU"
+
+    def __init__(self, engine: Engine, number: int) -> None:
+        self._engine, self._factor = engine, np.float32(1 + number / 1000)
+
+    def trunk(self, batch: Floats) -> tuple[Floats, ...]:
+        first, *others = self._engine.trunk(batch)
+        return (first * self._factor, *others)
+
+    def tail(self, crossing: Any, selector: Floats) -> tuple[Floats, Floats]:  # noqa: ANN401 - as the protocol's
+        return self._engine.tail(crossing, selector)
+
+
+class Refusals(Hook):
+    """Counts the commits that found the file at its end: duplicates that changed nothing."""
+
+    def __init__(self, counts: Counter[str]) -> None:
+        self._counts = counts
+
+    def after(self, call: Call, answer: Json) -> None:
+        row = call.params.get("Key") or call.params.get("Item") or {}
+        refused = answer.get("Error", {}).get("Code") == "ConditionalCheckFailedException"
+        if refused and row["SK"]["S"].startswith("F#"):
+            self._counts["duplicates suppressed"] += 1
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything that a step needs; `raw` are clients without hooks, of whoever is not the product."""
+
+    rng: random.Random
+    counts: Counter[str]
+    clock: Clock
+    queue: Queue
+    faults: Faults
+    bucket: Bucket
+    raw: Clients
+    account: Account
+    desk: Desk
+    model: Model
+    surprises: list[str] = field(default_factory=list)
+
+    def door(self) -> Door:
+        """A worker's tools on a processor that is its own."""
+        engine = Processor(self.model.engine, self.rng.randrange(1000))
+        limits = DOOR_LIMITS["staged"].model_copy(update={"file_bytes": FILE_BYTES})
+        return Door(self.account, Model(self.model.card, self.model.sha256, engine), limits, 8)
+
+
+@contextmanager
+def world(model: Model, seed: int, counts: Counter[str], *, without: Protection | None = None) -> Iterator[World]:
+    """Make a world, and end it with the block."""
+    rng, clock = random.Random(seed), Clock()
+    mock_random.seed(seed)
+
+    def ulid() -> str:
+        return "".join(rng.choices(CROCKFORD, k=26))
+
+    with ExitStack() as stack:
+        stack.enter_context(patch.dict(os.environ, CREDENTIALS))
+        stack.enter_context(mock_aws())
+        for module, name, put in (
+            (desks, "ULID", ulid),
+            (tasks, "ULID", ulid),
+            (desks, "time", clock),
+            (targets, "time", clock),
+            (desks, "ThreadPoolExecutor", Inline),
+            (worker, "ThreadPoolExecutor", Inline),
+            (finishing, "ThreadPoolExecutor", Inline),
+        ):
+            stack.enter_context(patch.object(module, name, put))
+        if without == "attempts":
+            stack.enter_context(one_attempt())
+        yield _made(model, rng, clock, counts, [HOOKS[without]()] if without in HOOKS else [])
+
+
+@cache
+def _clients() -> tuple[Clients, Clients, Wires]:
+    """Made once: they take longer to make than a small world to live."""
+    raw, hooked = connect(SETTINGS), connect(SETTINGS)
+    return raw, hooked, Wires((hooked.s3, hooked.sqs, hooked.dynamodb))
+
+
+def _made(model: Model, rng: random.Random, clock: Clock, counts: Counter[str], switches: list[Hook]) -> World:
+    settings = SETTINGS.model_copy(
+        update={"queue_url": "https://queue", "batch_deadline_s": DEADLINE_S, "max_receives": MAX_RECEIVES}
+    )
+    raw, hooked, wires = _clients()
+    make_bucket(raw, settings.bucket)
+    make_table(raw, settings.table)
+    raw.dynamodb.update_table(
+        TableName=settings.table,
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+    )
+    queue, faults = Queue(clock, rng, counts), Faults(rng, counts)
+    bucket = Bucket(raw.s3, settings.bucket, queue, clock, rng, counts)
+    # Faults come last: what they raise keeps nobody else from seeing an answer.
+    wires.hooks = (*switches, bucket, Refusals(counts), faults, queue)
+    jobs, staging = Jobs(hooked.dynamodb, settings.table), Staging(hooked.s3, settings.bucket)
+    return World(
+        rng=rng,
+        counts=counts,
+        clock=clock,
+        queue=queue,
+        faults=faults,
+        bucket=bucket,
+        raw=raw,
+        account=Account(settings, jobs, staging, hooked.sqs),
+        desk=Desk(jobs, staging, settings),
+        model=model,
+    )
