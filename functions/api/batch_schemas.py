@@ -12,6 +12,7 @@ from heatlens.types import Quality
 STAGED_FILE_BYTES = 100 * MIB
 NAME_BYTES = 255  # of UTF-8: with the rest, a file's row stays under 1 KB
 
+Backend = Literal["lambda", "sagemaker"]
 BatchState = Literal["open", "running", "succeeded", "partial", "failed", "cancelled", "expired"]
 FileState = Literal["PENDING", "SUBMITTED", "OK", "FAILED", "CANCELLED", "MISSING"]
 
@@ -36,6 +37,7 @@ class BatchCreate(HeatmapOptions):
     expected_files: Annotated[int, Field(ge=1, strict=True)] | None = Field(
         None, description="Files that will be declared."
     )
+    backend: Backend = Field("lambda", description="Who explains: the batch function, or a SageMaker endpoint.")
     retry_of: str | None = Field(None, description="A finished batch whose failures are repeated, with its options.")
 
     @model_validator(mode="after")

@@ -116,7 +116,9 @@ def create(request: Request, wish: BatchCreate) -> BatchCreated:
         else:
             assert wish.expected_files is not None, "validated"
             options = _as_json(wish.over(None))
-            created = access.desk.create(access.who, expected=wish.expected_files, options=options, model=model)
+            created = access.desk.create(
+                access.who, expected=wish.expected_files, options=options, model=model, backend=wish.backend
+            )
         access.batch_id = created.batch_id
         return created
 

@@ -17,6 +17,7 @@ from typing import Any
 from ulid import ULID
 
 from functions.api.batch_schemas import (
+    Backend,
     BatchCreated,
     BatchStatus,
     FileDeclaration,
@@ -27,6 +28,7 @@ from functions.api.batch_schemas import (
     UploadLink,
     UploadLinks,
 )
+from functions.api.errors import invalid
 from heatlens.errors import (
     BatchClosed,
     BatchFull,
@@ -97,15 +99,20 @@ class Desk:
                 "the storage of staged batches does not answer: try again", passing=True
             ) from error
 
-    def create(self, owner: str, *, expected: int, options: dict[str, Any], model: str) -> BatchCreated:
+    def create(
+        self, owner: str, *, expected: int, options: dict[str, Any], model: str, backend: Backend = "lambda"
+    ) -> BatchCreated:
         """Open a batch.
 
         Raises:
+            InvalidOption: There is no such backend here.
             TooManyFiles: More than one batch may have.
         """
         if expected > self.settings.batch_files:
             raise TooManyFiles(f"more than {self.settings.batch_files:,} files: make several batches")
-        return _created(self._new(owner, expected=expected, options=options, model=model))
+        self._check_backend(backend)
+        chosen = {} if backend == "lambda" else {"backend": backend}
+        return _created(self._new(owner, expected=expected, options=options | chosen, model=model))
 
     def retry(self, owner: str, batch_id: str, *, model: str) -> BatchCreated:
         """Open a batch of the files that did not succeed in a finished one, its options kept.
@@ -117,10 +124,12 @@ class Desk:
             BatchNotFound: There is none, or it is somebody else's.
             BatchUnfinished: It has no end yet.
             NothingToRetry: All its files succeeded.
+            InvalidOption: Its backend is no longer there.
         """
         old = self.find(owner, batch_id)
         if not old.state.terminal:
             raise BatchUnfinished("only a finished batch can be repeated: wait for its end, or cancel it")
+        self._check_backend(old.options.get("backend", "lambda"))
         files = self._failures(old)
         if not files:
             raise NothingToRetry("no file of this batch failed")
@@ -248,6 +257,11 @@ class Desk:
         )
         self.jobs.create(batch)
         return batch
+
+    def _check_backend(self, backend: str) -> None:
+        if backend == "sagemaker" and not self.settings.async_endpoint:
+            wrong = {"loc": ("body", "backend"), "msg": "no endpoint is configured on this server", "type": "backend"}
+            raise invalid([wrong])
 
     def _again(self, batch: Batch) -> Batch:
         return self.find(batch.owner, batch.id)

@@ -17,7 +17,7 @@ Json = dict[str, Any]
 
 
 def deliver(
-    staging: Staging, prefix: str, sha256: str, explanation: Explanation, model: Model, options: Options
+    staging: Staging, prefix: str, sha256: str, explanation: Explanation, model: Json, options: Options
 ) -> dict[str, str]:
     """Write what was made of one image.
 
@@ -26,7 +26,7 @@ def deliver(
         prefix: The attempt's own.
         sha256: Of the image as it was uploaded (hex).
         explanation: What was made of it.
-        model: By which model.
+        model: By which model, as `described`.
         options: As asked.
 
     Returns:
@@ -43,6 +43,33 @@ def deliver(
     return objects
 
 
+def record(attempt: str, version: str, explanation: Explanation, objects: dict[str, str]) -> Json:
+    """What the table keeps of it: the commit."""
+    return {
+        "attempt": attempt,
+        "version": version,
+        "label": explanation.prediction.label,
+        "probability": explanation.prediction.probability,
+        "quality": explanation.quality,
+        "ms": round(sum(explanation.timings_ms.values())),
+        "objects": objects,
+    }
+
+
+def described(model: Model) -> Json:
+    """Which model and computation explain here."""
+    return {
+        "name": model.card.name,
+        "version": model.card.version,
+        "sha256": model.sha256,
+        "layer": model.card.layers[0].name,
+        "method": model.card.methods[0],
+        "engine": model.engine.name,
+        "precision": model.engine.precision,
+        "notice": model.card.notice,
+    }
+
+
 def _npy(signed_map: Floats) -> bytes:
     """Little-endian float32 in C order, whatever the machine."""
     buffer = io.BytesIO()
@@ -50,7 +77,7 @@ def _npy(signed_map: Floats) -> bytes:
     return buffer.getvalue()
 
 
-def _result(sha256: str, explanation: Explanation, model: Model, options: Options) -> Json:
+def _result(sha256: str, explanation: Explanation, model: Json, options: Options) -> Json:
     seen = explanation.prediction
     return {
         "schema_version": SCHEMA_VERSION,
@@ -67,19 +94,6 @@ def _result(sha256: str, explanation: Explanation, model: Model, options: Option
         },
         "quality": explanation.quality,
         "options": {"colormap": options.colormap, "alpha": options.alpha},
-        "model": _model(model),
+        "model": model,
         "heatlens": heatlens.__version__,
-    }
-
-
-def _model(model: Model) -> Json:
-    return {
-        "name": model.card.name,
-        "version": model.card.version,
-        "sha256": model.sha256,
-        "layer": model.card.layers[0].name,
-        "method": model.card.methods[0],
-        "engine": model.engine.name,
-        "precision": model.engine.precision,
-        "notice": model.card.notice,
     }

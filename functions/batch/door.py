@@ -6,6 +6,7 @@ from typing import Any
 from heatlens.errors import SettingsError
 from heatlens.model import Model, load_model
 from heatlens.settings import Limits, read_settings, read_table
+from heatlens_aws.asynchronous import Endpoint
 from heatlens_aws.clients import connect
 from heatlens_aws.jobs import Jobs
 from heatlens_aws.settings import AwsSettings
@@ -14,12 +15,13 @@ from heatlens_aws.staging import Staging
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The staged side: table, bucket and queue."""
+    """The staged side: table, bucket and queue, and the endpoint where one is named."""
 
     settings: AwsSettings
     jobs: Jobs
     staging: Staging
     sqs: Any
+    endpoint: Endpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,9 @@ def open_account() -> Account:
     if not settings.ready:
         raise SettingsError("HEATLENS_BUCKET and HEATLENS_TABLE are required")
     clients = connect(settings)
-    return Account(settings, Jobs(clients.dynamodb, settings.table), Staging(clients.s3, settings.bucket), clients.sqs)
+    jobs, staging = Jobs(clients.dynamodb, settings.table), Staging(clients.s3, settings.bucket)
+    endpoint = Endpoint(clients.sagemaker, settings) if settings.async_endpoint else None
+    return Account(settings, jobs, staging, clients.sqs, endpoint)
 
 
 def open_door() -> Door:

@@ -3,6 +3,7 @@
 InputError
 └── WrongDigest
 HeatlensError
+├── AsyncFailed
 └── GaveUp
 """
 
@@ -15,6 +16,13 @@ class WrongDigest(InputError):
     code = "input.digest"
 
 
+class AsyncFailed(HeatlensError):
+    """The asynchronous endpoint failed, and nobody can say more of it."""
+
+    code = "async.failed"
+    title = "Endpoint failed"
+
+
 class GaveUp(HeatlensError):
     """Every attempt met a trouble that was not the image's own."""
 
@@ -24,6 +32,10 @@ class GaveUp(HeatlensError):
 
 class Shut(Exception):
     """The function cannot work: its settings or its model are unusable; what it is sent comes again."""
+
+
+class NoEndpoint(Exception):
+    """A batch is to be explained by an endpoint, and this function knows none."""
 
 
 class TryAgain(Exception):

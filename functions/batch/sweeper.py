@@ -12,12 +12,15 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote_plus
 
+from functions.batch.collect import collect_lost
 from functions.batch.door import Account, open_account
 from functions.batch.errors import Shut
 from functions.batch.payloads import Json, LambdaContext
 from functions.batch.report import line, trouble
+from functions.batch.targets import SAGEMAKER
 from functions.batch.upload import AGAIN
 from heatlens.errors import ModelError
+from heatlens.settings import DOOR_LIMITS
 from heatlens_aws.finishing import finish_if_done, settle_open
 from heatlens_aws.jobs import Refused
 from heatlens_aws.keys import upload_key
@@ -28,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 BATCHES = 500  # looked at in one sweep, those that waited longest first
 MARGIN_S = 10.0
+LARGEST = DOOR_LIMITS["staged"].file_bytes
 GRACE_S = 15 * 60  # an event that is younger may be on its way
 ASK_MOST = 3  # times that a file's lost event is sent again
 
@@ -83,6 +87,8 @@ def bring_on(account: Account, name: str, now: int) -> None:
         settle_open(account.jobs, account.staging, batch)
     if not batch.ending:
         send_lost(account, batch, now)
+        if batch.options.get("backend") == SAGEMAKER:
+            collect_lost(account, batch, now, max_bytes=LARGEST)
     finish_if_done(account.jobs, account.staging, batch)
 
 

@@ -12,6 +12,7 @@ from heatlens_aws.keys import DROP, attempt_prefix, drop_prefix
 from heatlens_aws.rows import Batch, BatchState, FileState
 
 OPTIONS = {option.name for option in fields(Options)}
+SAGEMAKER = "sagemaker"
 End = tuple[FileState, Outcome]
 
 
@@ -82,6 +83,11 @@ class DeclaredFile:
         # A newer API may know options that this worker does not.
         known = {name: value for name, value in self.batch.options.items() if name in OPTIONS}
         return _without_original(Options(**known))
+
+    @property
+    def remote(self) -> bool:
+        """Whether an endpoint explains it, and not this function."""
+        return self.batch.options.get("backend") == SAGEMAKER
 
     def due(self) -> End | None:
         if self.batch.ending is BatchState.CANCELLED:

@@ -24,6 +24,7 @@ class Ended:
 
 FOREIGN, IGNORED, AGAIN = Ended("FOREIGN"), Ended("IGNORED"), "AGAIN"
 SETTLED, SUPERSEDED = Ended("SETTLED"), Ended("SUPERSEDED")
+SUBMITTED = Ended("SUBMITTED")
 
 
 @dataclass(slots=True)

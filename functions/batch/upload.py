@@ -7,7 +7,8 @@ from typing import cast
 
 from functions.batch.payloads import Json, SqsRecord
 from functions.batch.report import line, trouble
-from heatlens_aws.events import Created, NotAnEvent, message_objects, objects
+from heatlens_aws.asynchronous import Notice, read_notice
+from heatlens_aws.events import Created, NotAnEvent, objects, unwrap
 
 AGAIN = "again"  # message attribute: the sweeper sent this in place of a message that is lost
 
@@ -21,6 +22,7 @@ class Message:
     receives: int
     suspect: bool  # its earlier delivery may have killed a worker
     objects: tuple[Created, ...] | None
+    notice: Notice | None = None  # an endpoint has answered, or failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +70,21 @@ def items(received: Sequence[Message]) -> list[Item]:
 
 def _message(record: SqsRecord) -> Message:
     receives = int(record["attributes"]["ApproximateReceiveCount"])
+    notice, spoken_of = None, None
     try:
-        spoken_of = tuple(message_objects(record["body"]))
+        event = unwrap(record["body"])
+        notice = read_notice(event)
+        spoken_of = () if notice else tuple(objects(event))
     except NotAnEvent as error:
         # It goes back, and to the dead letters in the end: a person may know what it is.
         line("unreadable", message=record["messageId"], trouble=trouble(error))
-        spoken_of = None
     return Message(
         id=record["messageId"],
         receipt=record["receiptHandle"],
         receives=receives,
         suspect=receives > 1 or AGAIN in record.get("messageAttributes", {}),
         objects=spoken_of,
+        notice=notice,
     )
 
 

@@ -6,17 +6,20 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 
-from functions.batch.deliver import deliver
+from functions.batch.collect import collect
+from functions.batch.deliver import deliver, described, record
 from functions.batch.door import Door
 from functions.batch.errors import GaveUp, WrongDigest
 from functions.batch.report import line, metrics, trouble
+from functions.batch.submit import submit
 from functions.batch.targets import DeclaredFile, DroppedObject, Foreign, Target, is_drop
 from functions.batch.tasks import AGAIN, FOREIGN, IGNORED, SETTLED, SUPERSEDED, Ended, Task, bounded, groups
 from functions.batch.upload import Item, Message, items
 from heatlens.decode import measure
-from heatlens.errors import EmptyFile, FileTooLarge, GenerationFailed, HeatlensError
+from heatlens.errors import EmptyFile, FileTooLarge, GenerationFailed, HeatlensError, InputError, LimitError
 from heatlens.pipeline import Outcome, explain
 from heatlens.types import Explanation, Upload
+from heatlens_aws.asynchronous import Notice
 from heatlens_aws.finishing import finish_if_done
 from heatlens_aws.jobs import Outcome as Record
 from heatlens_aws.keys import IN, parse_upload_key
@@ -46,6 +49,9 @@ def work(door: Door, received: Sequence[Message], time_left: Callable[[], float]
     shift.again |= {message.id for message in received if message.objects is None}
     for group in groups(shift.admit(items(received)), door.limits, door.batch_images):
         shift.do(group)
+    for message in received:
+        if message.notice:
+            shift.collect(message, message.notice)
     shift.finish()
     _delay(door, [message for message in received if message.id in shift.again])
     metrics(shift.counts)
@@ -89,6 +95,26 @@ class _Shift:
                     self._each(pool, self._settle, self._explain(portion))
         self._slowest = max(self._slowest, time.perf_counter() - began)
 
+    def collect(self, message: Message, notice: Notice) -> None:
+        """Commit what an endpoint has answered; what cannot be committed at the last delivery the sweeper finds."""
+        about = {"batch": notice.attempt.batch, "number": notice.attempt.number} if notice.attempt else {}
+        began, known = time.perf_counter(), None
+        try:
+            if self._time_left() < MARGIN_S:
+                raise OutOfTime
+            batch = self._batch(notice.attempt.batch) if notice.attempt else None
+            limit = self._door.limits.file_bytes
+            ended = collect(self._account, batch, notice, max_bytes=limit) if batch else FOREIGN
+        except Superseded:
+            ended = SUPERSEDED
+        except Exception as error:
+            ended, known = Ended(AGAIN), trouble(error)
+            if message.receives < self._account.settings.max_receives:
+                self.again.add(message.id)
+        self._count(ended.state)
+        ms = round((time.perf_counter() - began) * 1000)
+        line("notice", state=ended.state, code=ended.code, ms=ms, trouble=known, receives=message.receives, **about)
+
     def finish(self) -> None:
         """Finish the batches that may have got their last result here; the sweeper does it too, later."""
         for batch in self._batches.values():
@@ -122,6 +148,8 @@ class _Shift:
             return SETTLED
         if due := task.target.due():
             return self._commit(task, *due)
+        if isinstance(task.target, DeclaredFile) and task.target.remote:
+            return self._submit(task, task.target)
         try:
             data = self._account.staging.read(task.item.created.stored, max_bytes=self._door.limits.file_bytes)
         except TooLarge:
@@ -134,6 +162,13 @@ class _Shift:
         elif not expected.fits(len(data), task.sha256):
             task.loaded = WrongDigest("the bytes are not those that were declared")
         return None
+
+    def _submit(self, task: Task, target: DeclaredFile) -> Ended | None:
+        try:
+            return submit(self._account, task, target, max_bytes=self._door.limits.file_bytes)
+        except (InputError, LimitError) as error:
+            task.loaded = error
+            return None
 
     def _explain(self, tasks: Sequence[Task]) -> Sequence[Task]:
         try:
@@ -166,17 +201,9 @@ class _Shift:
         version = task.item.created.stored.identity
         if isinstance(task.outcome, Explanation):
             seen, prefix = task.outcome, task.target.prefix(task.attempt)
-            objects = deliver(self._account.staging, prefix, task.sha256, seen, self._door.model, task.options)
-            result = {
-                "attempt": task.attempt,
-                "version": version,
-                "label": seen.prediction.label,
-                "probability": seen.prediction.probability,
-                "quality": seen.quality,
-                "ms": round(sum(seen.timings_ms.values())),
-                "objects": objects,
-            }
-            return self._commit(task, FileState.OK, result)
+            model = described(self._door.model)
+            objects = deliver(self._account.staging, prefix, task.sha256, seen, model, task.options)
+            return self._commit(task, FileState.OK, record(task.attempt, version, seen, objects))
         error = task.outcome
         assert isinstance(error, HeatlensError)
         if isinstance(error.__cause__, MemoryError):

@@ -21,6 +21,7 @@ class Clients:
     s3: Any
     sqs: Any
     dynamodb: Any
+    sagemaker: Any = None  # only where an endpoint is named
 
 
 def connect(settings: AwsSettings) -> Clients:
@@ -42,4 +43,10 @@ def connect(settings: AwsSettings) -> Clients:
         s3=boto3.client("s3", region_name=region, endpoint_url=endpoint, config=signing),
         sqs=boto3.client("sqs", region_name=region, endpoint_url=endpoint, config=patience),
         dynamodb=boto3.client("dynamodb", region_name=region, endpoint_url=endpoint, config=patience),
+        sagemaker=_runtime(settings, patience) if settings.async_endpoint else None,
     )
+
+
+def _runtime(settings: AwsSettings, patience: Config) -> Any:  # noqa: ANN401 - boto3 has no types
+    endpoint = settings.endpoint_url or None
+    return boto3.client("sagemaker-runtime", region_name=settings.region, endpoint_url=endpoint, config=patience)

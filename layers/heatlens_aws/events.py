@@ -46,13 +46,27 @@ def message_objects(body: str) -> list[Created]:
     Raises:
         NotAnEvent: The body is no such event.
     """
+    return objects(unwrap(body))
+
+
+def unwrap(body: str) -> Json:
+    """The event in a queue's message, also where SNS has put it in an envelope of its own.
+
+    Raises:
+        NotAnEvent: There is none.
+    """
+    event = _parsed(body)
+    return _parsed(event.get("Message")) if event.get("Type") == "Notification" else event
+
+
+def _parsed(text: Any) -> Json:  # noqa: ANN401 - an envelope holds whatever was sent
     try:
-        event = json.loads(body)
-    except ValueError as error:
+        event = json.loads(text)
+    except (ValueError, TypeError) as error:
         raise NotAnEvent("not JSON") from error
     if not isinstance(event, dict):
         raise NotAnEvent("not an object")
-    return objects(event)
+    return event
 
 
 def _from_s3(record: Json) -> Iterator[Created]:

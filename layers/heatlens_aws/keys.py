@@ -5,6 +5,7 @@ import re
 from urllib.parse import quote
 
 IN, DROP, OUT = "in/", "drop/", "out/"
+ASYNC = "async/"  # where an asynchronous endpoint answers
 _ID = "[0-9A-HJKMNP-TV-Z]{26}"
 _DECLARED = re.compile(rf"in/({_ID})/([0-9]{{5}})")
 _NAME_BYTES = 800  # leaves 224 for the rest of a key

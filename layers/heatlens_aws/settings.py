@@ -25,6 +25,10 @@ class AwsSettings(BaseSettings):
     batch_files: int = Field(10_000, gt=0, le=100_000, description="Files in one batch; keys have five digits.")
     call_files: int = Field(500, gt=0, description="Files in one declaring call.")
 
+    async_endpoint: str = Field("", description="SageMaker endpoint of batches with the backend sagemaker.")
+    async_timeout_s: int = Field(15 * 60, gt=0, le=HOUR, description="Seconds the endpoint may work at one image.")
+    async_ttl_s: int = Field(6 * HOUR, ge=60, le=6 * HOUR, description="Seconds an image may wait for the endpoint.")
+
     # `sam local` names the bucket and the table after their places in the template, in an account that may have such.
     sam_local: bool = Field(default=False, description="Whether SAM emulates.", validation_alias="AWS_SAM_LOCAL")
 

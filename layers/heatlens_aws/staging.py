@@ -38,6 +38,15 @@ class Stored:
         return self.version or (self.etag or "").strip('"')
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a key holds; `sha256` (hex) is S3's own where it has computed one over the whole object."""
+
+    stored: Stored
+    size: int
+    sha256: str | None
+
+
 class Staging:
     """The bucket. Safe to share between threads."""
 
@@ -94,6 +103,22 @@ class Staging:
             raise TooLarge(stored.key)
         data: bytes = answer["Body"].read()
         return data
+
+    def look(self, key: str) -> Found:
+        """Say what a key holds now, without reading it.
+
+        Raises:
+            Superseded: Nothing.
+        """
+        try:
+            answer = self._s3.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
+        except ClientError as error:
+            if _code(error) in _GONE:
+                raise Superseded(key) from error
+            raise
+        version = answer.get("VersionId")
+        stored = Stored(key, version if version != "null" else None, answer["ETag"])
+        return Found(stored, answer["ContentLength"], _hex(answer.get("ChecksumSHA256", "")))
 
     def write(self, key: str, data: bytes, media_type: str) -> str:
         """Write an object and return its sha256 (hex)."""
@@ -153,6 +178,11 @@ class Staging:
                 # The call succeeds even where a deletion in it did not.
                 for error in answer.get("Errors", []):
                     raise ClientError({"Error": error}, "DeleteObjects")
+
+
+def _hex(checksum: str) -> str | None:
+    """A checksum in base64; that of an upload in parts has a number behind it, and is not the object's digest."""
+    return base64.b64decode(checksum).hex() if checksum and "-" not in checksum else None
 
 
 def _code(error: ClientError) -> str:

@@ -1,0 +1,94 @@
+"""What an endpoint's container said, JSON -> what the core would have made here, or code and sentence of a failure.
+
+The fields are those of the API's `HeatmapResponse` and `Problem`, as far as they are read; here none may be missing.
+"""
+
+import base64
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from heatlens.types import Box, Encoded, Explanation, Floats, Options, Prediction, Quality
+
+PNG, SIGNATURE = "image/png", b"\x89PNG\r\n\x1a\n"
+
+
+class Failure(BaseModel):
+    """Why there is no answer."""
+
+    code: str = Field(pattern="^[a-z_.]{1,40}$")
+    detail: str
+
+
+class MadeBy(BaseModel):
+    """Which model and computation made the answer."""
+
+    name: str
+    version: str
+    sha256: str
+    layer: str
+    method: str
+    engine: str
+    precision: str
+    notice: str
+
+
+class Map(BaseModel):
+    """The signed map: little-endian float32 in C order, base64."""
+
+    shape: tuple[int, int]
+    dtype: Literal["float32"]
+    order: Literal["C"]
+    data_base64: str
+
+    def values(self) -> Floats:
+        """The map itself.
+
+        Raises:
+            ValueError: It has no values, not those of its shape, or some that are not finite.
+        """
+        data = base64.b64decode(self.data_base64, validate=True)
+        signed_map = np.frombuffer(data, "<f4").reshape(self.shape).astype(np.float32)
+        if not (signed_map.size and np.isfinite(signed_map).all()):
+            raise ValueError("a map without values, or with some that are not finite")
+        return signed_map
+
+
+class Answer(BaseModel):
+    """One explained image."""
+
+    heatmap_base64: str | None
+    media_type: str | None
+    width: int
+    height: int
+    box: Box
+    prediction: Prediction
+    quality: Quality
+    map: Map
+    timings_ms: dict[str, float]
+    model: MadeBy
+
+    def explanation(self, options: Options) -> Explanation:
+        """The same as the core's own.
+
+        Raises:
+            ValueError: Something that was asked for is missing, or is not what it is called.
+        """
+        return Explanation(
+            width=self.width,
+            height=self.height,
+            box=self.box,
+            prediction=self.prediction,
+            signed_map=self.map.values(),
+            quality=self.quality,
+            overlay=self._overlay() if "overlay" in options.include else None,
+            original=None,
+            timings_ms=self.timings_ms,
+        )
+
+    def _overlay(self) -> Encoded:
+        data = base64.b64decode(self.heatmap_base64 or "", validate=True)
+        if self.media_type != PNG or not data.startswith(SIGNATURE):
+            raise ValueError("an overlay that is no PNG")
+        return Encoded(data, PNG)
