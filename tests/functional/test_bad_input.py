@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from heatlens.card import Layer, Preprocess
 from heatlens.engine import OpenVinoEngine
 from heatlens.errors import GenerationFailed
-from tests.conftest import encoded, noise
+from tests.conftest import ROOT, encoded, noise
 from tests.functional.conftest import MakeClient
 from tests.tiny import write_tiny_model
 
@@ -58,7 +58,7 @@ def problem(response: Any, status: int, code: str) -> dict[str, Any]:  # noqa: A
     assert body["request_id"] == response.headers["x-request-id"]
     assert isinstance(body["detail"], str)
     assert "Traceback" not in response.text
-    assert "/work" not in response.text
+    assert str(ROOT) not in response.text
     return body
 
 
