@@ -65,6 +65,10 @@ class Target(Protocol):
         """Give it its end; `False` where it had one."""
         ...
 
+    def purged(self) -> bool:
+        """Whether its row was erased."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class DeclaredFile:
@@ -106,6 +110,9 @@ class DeclaredFile:
     def commit(self, state: FileState, outcome: Outcome) -> bool:
         return self.jobs.settle(self.batch.id, self.number, state, outcome)
 
+    def purged(self) -> bool:
+        return self.jobs.file(self.batch.id, self.number) is None
+
 
 @dataclass(frozen=True, slots=True)
 class DroppedObject:
@@ -136,6 +143,9 @@ class DroppedObject:
     def commit(self, state: FileState, outcome: Outcome) -> bool:
         expires_at = int(time.time()) + self.life_s
         return self.jobs.settle_drop(self.item.identity, {"state": state.value, **outcome}, expires_at=expires_at)
+
+    def purged(self) -> bool:
+        return False
 
 
 def is_drop(key: str) -> bool:

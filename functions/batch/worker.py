@@ -203,7 +203,11 @@ class _Shift:
             seen, prefix = task.outcome, task.target.prefix(task.attempt)
             model = described(self._door.model)
             objects = deliver(self._account.staging, prefix, task.sha256, seen, model, task.options)
-            return self._commit(task, FileState.OK, record(task.attempt, version, seen, objects))
+            ended = self._commit(task, FileState.OK, record(task.attempt, version, seen, objects))
+            # Only where the row is gone: a commit whose answer was lost is refused too, and its objects are named.
+            if ended is SETTLED and task.target.purged():
+                self._account.staging.erase(prefix)
+            return ended
         error = task.outcome
         assert isinstance(error, HeatlensError)
         if isinstance(error.__cause__, MemoryError):

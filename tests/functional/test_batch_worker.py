@@ -146,6 +146,25 @@ def test_of_two_workers_at_one_file_both_compute_and_one_commits(
     assert objects.items() <= staged.file().outcome["objects"].items()
 
 
+def test_a_worker_whose_batch_is_purged_meanwhile_takes_its_objects_back(
+    staged: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = picture()
+    staged.batch(data)
+    event, commit = staged.received(staged.put(data)), Jobs.settle
+
+    def after_a_purge(jobs: Jobs, *arguments: Any) -> bool:  # noqa: ANN401 - hands on
+        batch = jobs.batch(ID)
+        assert batch is not None
+        jobs.erase(batch)
+        return commit(jobs, *arguments)
+
+    monkeypatch.setattr(Jobs, "settle", after_a_purge)
+
+    assert staged.work(event) == set()
+    assert staged.keys("out/") == []
+
+
 def test_the_bytes_of_the_event_are_explained_though_the_key_holds_others_by_now(staged: Desk) -> None:
     staged.batch(grey(200))
     stored = staged.put(grey(200))
