@@ -3,6 +3,7 @@
 Each command imports what it runs: `--help` and `explain` must not wait for the web framework, nor anything for torch.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +56,31 @@ def invoke(
     with _clear_errors():
         explainer = HandlerExplainer(kind=kind, colormap=colormap, alpha=alpha)
         raise typer.Exit(explain_each(images, folder, explainer))
+
+
+@app.command()
+def event(
+    image: Annotated[Path, typer.Argument(help="Image file.", metavar="IMAGE")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="http-api-v2, rest-api-v1, alb, function-url; sqs, s3, eventbridge: the image as an object below "
+            "drop/; json: the body of a JSON request."
+        ),
+    ] = "http-api-v2",
+    query: Annotated[str, typer.Option(help="Of the request, such as 'colormap=hot&include=map'.")] = "",
+    bucket: Annotated[str, typer.Option(help="Of the object.")] = "bucket",
+) -> None:
+    """Print the event that brings an image to a Lambda function, for `sam local invoke` and the like."""
+    from functions.cli.make_event import make_event
+
+    with _clear_errors():
+        try:
+            made = make_event(image, kind, query=query, bucket=bucket)
+        except OSError as error:
+            err.print(escape(f"{image}: {error.strerror}"))
+            raise typer.Exit(1) from error
+        typer.echo(json.dumps(made))
 
 
 @app.command()
