@@ -8,9 +8,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CONSTRAINTS := infra/constraints.txt
+LOCK = $(BIN)/uv pip compile --quiet --constraints $(CONSTRAINTS) --generate-hashes --python-version 3.11 \
+  --python-platform linux --no-header --no-annotate
+MODEL_DIR ?= layers/heatlens/models/demo
+BUILD := docker build --file infra/Dockerfile --build-arg MODEL_DIR=$(MODEL_DIR)
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' layers/heatlens/__init__.py)
 DEMO := layers/heatlens_torch/demo
 
-.PHONY: help run run-batch dev test chaos test-staging lint format model samples clean
+.PHONY: help run run-batch dev image image-cuda invoke start-api endpoint push-endpoint test test-container chaos test-staging lint format model lock samples clean
 .DEFAULT_GOAL := help
 
 help: ## Print this list
@@ -34,6 +39,29 @@ chaos: $(VENV)/.dev ## Run the fault campaign over staged batches (2,000 images;
 test-staging: $(VENV)/.dev ## Run staging and queue against LocalStack, in an environment of its own
 	$(BIN)/python infra/localstack.py .venv-localstack $(BIN)/python -m pytest tests/staging
 
+image: ## Build the image (MODEL_DIR=folder of a compiled model; the demo model by default)
+	$(BUILD) --target cpu --tag heatlens:cpu .
+
+image-cuda: ## Build the image with PyTorch for GPUs (gigabytes, minutes)
+	$(BUILD) --platform linux/amd64 --target cuda --tag heatlens:cuda .
+
+invoke: $(VENV)/.dev $(SAM) ## sam build, then sam local invoke for each of IMAGES; heatmaps in out/invoke
+	@$(SAM) build
+	@$(BIN)/python infra/sam_invoke.py $(SAM) out/invoke $(IMAGES)
+
+start-api: $(SAM) ## sam build, then the API under sam local start-api on PORT (JSON bodies: SAM breaks binary ones)
+	@$(SAM) build
+	@$(SAM) local start-api --port $(PORT) --warm-containers EAGER --skip-pull-image
+
+endpoint: image ## The SageMaker door of the image on port 8080, as confined as it may run
+	docker run --rm --read-only --tmpfs /tmp --user 993:990 --cap-drop ALL --publish 127.0.0.1:8080:8080 heatlens:cpu serve
+
+push-endpoint: $(VENV)/.dev image-cuda ## Push the cuda image to REPOSITORY (ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME), named TAG
+	@$(BIN)/python infra/push_endpoint.py heatlens:cuda "$(REPOSITORY)" "$(or $(TAG),$(VERSION))"
+
+test-container: $(VENV)/.dev $(SAM) ## The tests of the image alone, with sizes and times; they need a Docker daemon
+	$(BIN)/python -m pytest tests/container
+
 lint: $(VENV)/.dev ## Check style and types: ruff and mypy --strict over everything
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,6 +74,11 @@ format: $(VENV)/.dev ## Let ruff mend what it can
 model: $(VENV)/.dev ## Train the demo model from its seed and compile it (minutes; result is committed)
 	$(BIN)/python -m heatlens_torch.demo.train -o $(DEMO)
 	$(BIN)/heatlens compile $(DEMO)/model.toml --out layers/heatlens/models/demo
+
+lock: $(VENV)/.dev ## Pin what the image installs, with hashes (result is committed)
+	$(LOCK) pyproject.toml --extra aws --extra dicom --output-file infra/image/cpu.txt
+	$(LOCK) pyproject.toml --extra aws --extra dicom infra/image/cuda.in --output-file infra/image/cuda.txt
+	$(LOCK) infra/image/tools.in --output-file infra/image/tools.txt
 
 samples: $(VENV)/.dev ## Draw the sample images again (result is committed)
 	$(BIN)/python -m heatlens_torch.demo.samples -o functions/api/static/samples

@@ -18,4 +18,4 @@ for service in $here/botocore/data/*/; do
   esac
 done
 rm -rf $here/boto3/examples $here/pydicom/data/test_files
-find $here -type d \( -name tests -o -name test \) -path '*/numpy/*' -prune -exec rm -rf {} +
+find $here -type d -name tests -prune -exec rm -rf {} +

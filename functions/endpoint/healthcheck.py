@@ -1,4 +1,4 @@
-"""Exit 0 if this container answers: the SageMaker door is asked, a Lambda function has nobody to ask but its runtime."""
+"""Exit 0 if this container answers: the SageMaker door is asked; a Lambda function has only its runtime to ask."""
 
 import sys
 import urllib.error
@@ -14,7 +14,7 @@ def main() -> int:
     if SERVER not in Path("/proc/1/cmdline").read_bytes():
         return 0
     try:
-        with urllib.request.urlopen(PING, timeout=4):  # noqa: S310 - our own address
+        with urllib.request.urlopen(PING, timeout=4):
             return 0
     except (urllib.error.URLError, OSError) as error:
         print(f"{PING}: {error}")

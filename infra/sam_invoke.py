@@ -1,0 +1,64 @@
+"""Image files -> events -> `sam local invoke` -> the heatmaps that come back, in a folder.
+
+`python infra/sam_invoke.py SAM OUT IMAGE...` with SAM's command; `sam build` comes before.
+"""
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from functions.cli.events import answer_json
+from functions.cli.files import Answer, explain_each
+from functions.cli.invoke import Refused
+from functions.cli.make_event import make_event
+from heatlens.errors import HeatlensError
+
+FUNCTION = "ApiFunction"
+LOG_SHOWN = 2000  # characters of what SAM said, where it answers nothing
+
+
+class NoAnswer(HeatlensError):
+    """SAM did not run the function, or the function died."""
+
+
+class SamExplainer:
+    """The function in a container of SAM's, a new one for each image: every answer is a cold start."""
+
+    def __init__(self, sam: str) -> None:
+        self._sam = sam
+
+    def __call__(self, image: Path) -> Answer:
+        """Send one image.
+
+        Raises:
+            NoAnswer: Nothing came back.
+            Refused: A problem came back.
+        """
+        event = make_event(image, "http-api-v2", query="include=overlay", bucket="")
+        command = [self._sam, "local", "invoke", FUNCTION, "--event", "-", "--skip-pull-image"]
+        done = subprocess.run(command, input=json.dumps(event), capture_output=True, check=False, text=True)  # noqa: S603
+        try:
+            answer = json.loads(done.stdout.strip().splitlines()[-1])
+            status, body = answer["statusCode"], answer_json(answer)
+        except (IndexError, ValueError, KeyError, TypeError) as error:
+            raise NoAnswer(f"no answer:\n{(done.stdout + done.stderr)[-LOG_SHOWN:]}") from error
+        if status != 200:
+            raise Refused(body["detail"])
+        seen = body["prediction"]
+        return Answer(seen["label"], seen["probability"], base64.b64decode(body["heatmap_base64"]))
+
+
+def main(words: Sequence[str]) -> int:
+    """Explain each image; the exit status says whether all were."""
+    sam, folder, *names = words
+    images = [Path(name) for name in names]
+    explain = SamExplainer(sam)
+    by_name = {image.name: image for image in images}
+    return explain_each(images, Path(folder), lambda name, _: explain(by_name[name]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,142 @@
+"""The docker command: images built from this checkout, containers that end with the block that runs them."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import ROOT
+
+TAG = "heatlens:test"
+MODEL_DIR = "layers/heatlens/models/demo"
+EMULATOR = Path(sys.executable).parent / "aws-lambda-rie"  # `make dev` puts it there
+# As Lambda runs an image: nothing but /tmp can be written, nobody is root, no way out.
+HARDENED = (
+    "--read-only",
+    "--tmpfs",
+    "/tmp",
+    "-u",
+    "993:990",
+    "--cap-drop",
+    "ALL",
+    "--memory",
+    "3008m",
+    "--cpus",
+    "1.7",
+)
+NO_NETWORK = ("--network", "none")
+_ASK = """
+import json, sys, urllib.request
+for line in sys.stdin:
+    with urllib.request.urlopen(sys.argv[1], line.encode(), timeout=120) as answer:
+        print(json.dumps(json.load(answer)))
+"""
+_FUNCTION = "http://127.0.0.1:8080/2015-03-31/functions/function/invocations"
+
+
+def docker(*words: str, text: str | None = None) -> str:
+    """Run the command; what it prints, both ways, since containers log to both."""
+    done = subprocess.run(["docker", *words], cwd=ROOT, input=text, capture_output=True, check=False, text=True)
+    assert done.returncode == 0, f"docker {words[0]}: {(done.stdout + done.stderr)[-2000:]}"
+    return done.stdout + (done.stderr if words[0] == "logs" else "")
+
+
+def trouble() -> str | None:
+    """Why there is no daemon to test with."""
+    try:
+        done = subprocess.run(["docker", "info"], capture_output=True, check=False, text=True)
+    except FileNotFoundError:
+        return "there is no docker command"
+    return None if done.returncode == 0 else f"no Docker daemon answers: {done.stderr.strip().splitlines()[-1]}"
+
+
+def build(tag: str = TAG, *, target: str = "cpu", model_dir: str = MODEL_DIR, cached: bool = True) -> str:
+    """Build a target and return its tag."""
+    words = ["build", "--quiet", "--file", "infra/Dockerfile", "--target", target, "--tag", tag]
+    docker(*words, "--build-arg", f"MODEL_DIR={model_dir}", *([] if cached else ["--no-cache"]), ".")
+    return tag
+
+
+def config(image: str) -> dict[str, Any]:
+    """An image's configuration."""
+    [described] = json.loads(docker("image", "inspect", image))
+    found: dict[str, Any] = described
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One that runs, or has run."""
+
+    id: str
+
+    @property
+    def logs(self) -> str:
+        return docker("logs", self.id)
+
+    @property
+    def exit_code(self) -> int:
+        return int(docker("inspect", "--format", "{{.State.ExitCode}}", self.id))
+
+    @property
+    def running(self) -> bool:
+        return docker("inspect", "--format", "{{.State.Running}}", self.id).strip() == "true"
+
+    @property
+    def port(self) -> int:
+        """The port on this machine that its port 8080 is published at."""
+        return int(docker("port", self.id, "8080/tcp").splitlines()[0].rpartition(":")[2])
+
+    def python(self, program: str, *words: str, text: str = "") -> str:
+        """Run a program in it."""
+        return docker("exec", "-i", self.id, "/opt/venv/bin/python", "-c", program, *words, text=text)
+
+    def invoke(self, events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Send events to the emulator in it, one after the other."""
+        lines = "".join(json.dumps(event) + "\n" for event in events)
+        return [json.loads(line) for line in self.python(_ASK, _FUNCTION, text=lines).splitlines()]
+
+    def wait(self, text: str, *, seconds: float = 60) -> str:
+        """Its log, once a text is in it.
+
+        Raises:
+            AssertionError: That takes too long.
+        """
+        until = time.monotonic() + seconds
+        while text not in (log := self.logs):
+            assert time.monotonic() < until, log[-4000:]
+            time.sleep(0.1)
+        return log
+
+
+@contextmanager
+def container(image: str, *options: str, command: Sequence[str] = ()) -> Iterator[Container]:
+    """Run an image until the block ends."""
+    made = Container(docker("run", "--detach", *options, image, *command).strip())
+    try:
+        yield made
+    finally:
+        docker("rm", "--force", "--volumes", made.id)
+
+
+@contextmanager
+def function(image: str, handler: str, *options: str) -> Iterator[Container]:
+    """Run a handler under Lambda's emulator, as confined as in the cloud."""
+    emulator = ("--volume", f"{EMULATOR}:/rie:ro", "--entrypoint", "/rie", "-e", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=3008")
+    words = ("--log-level", "info", "/opt/heatlens/entrypoint.sh", handler)
+    with container(image, *HARDENED, *NO_NETWORK, *emulator, *options, command=words) as made:
+        made.wait("exec '/opt/heatlens/entrypoint.sh'")
+        yield made
+
+
+@contextmanager
+def endpoint(image: str, *options: str) -> Iterator[Container]:
+    """Run the SageMaker door, published on a free port of this machine."""
+    with container(image, *HARDENED, "--publish", "127.0.0.1::8080", *options, command=["serve"]) as made:
+        made.wait("Uvicorn running")
+        yield made

@@ -1,0 +1,107 @@
+"""The API's and the worker's handlers under Lambda's emulator, as confined as in the cloud."""
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from functions.cli.events import KINDS, answer_body, answer_json, heatmap_request
+from heatlens.settings import DEMO_MODEL
+from tests.container.conftest import Fact
+from tests.container.docker import Container, function
+from tests.contract.doors import http_door
+from tests.contract.test_conformance import CASES, FOLDER, QUERY, products
+
+API = "functions.api.handler.handler"
+INIT = re.compile(r"INIT REPORT\(durationMs: ([0-9.]+)\)")
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def api(image: str) -> Iterator[Container]:
+    with function(image, API) as made:
+        yield made
+
+
+def events(kind: str) -> list[Json]:
+    """An event of each conformance image."""
+    requests = [heatmap_request(case["file"], (FOLDER / case["file"]).read_bytes(), query=QUERY) for case in CASES]
+    return [KINDS[kind](request) for request in requests]
+
+
+def told(answer: bytes) -> Json:
+    """All of an explanation; of a problem its code, for its sentence may name a limit, which is the door's own."""
+    body = products(answer)
+    return body if "code" not in body else {"code": body["code"]}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_image_comes_out_as_from_the_plain_server(api: Container, server_port: int, kind: str) -> None:
+    answers = api.invoke(events(kind))
+
+    for case, answer in zip(CASES, answers, strict=True):
+        data = (FOLDER / case["file"]).read_bytes()
+        served = http_door(server_port)(heatmap_request(case["file"], data, query=QUERY))
+        assert answer["statusCode"] == served.status == case["status"]
+        assert told(answer_body(answer)) == told(served.body), case["file"]
+
+
+def test_it_starts_within_lambdas_ten_seconds(api: Container, fact: Fact) -> None:
+    api.invoke(events("http-api-v2")[:1])
+
+    [milliseconds] = INIT.findall(api.logs)
+    fact(f"init phase of the api function under the emulator: {float(milliseconds):,.0f} ms")
+    assert float(milliseconds) < 10_000
+
+
+def test_a_model_that_is_not_there_is_told_and_ends_nothing(image: str, tmp_path: Path) -> None:
+    altered = tmp_path / "model"
+    altered.mkdir(mode=0o755)
+    for path in DEMO_MODEL.iterdir():
+        (altered / path.name).write_bytes(path.read_bytes() + (b" " if path.suffix == ".onnx" else b""))
+
+    for folder, words in ((altered, "sha256 differs"), (None, "no readable card.json")):
+        options = ("--volume", f"{folder}:/opt/model:ro") if folder else ("-e", "HEATLENS_MODEL_DIR=/nowhere")
+        with function(image, API, *options) as made:
+            health = KINDS["http-api-v2"](heatmap_request("", b""))
+            health["rawPath"], health["requestContext"]["http"] = (
+                "/api/inference/health",
+                {
+                    **health["requestContext"]["http"],
+                    "method": "GET",
+                    "path": "/api/inference/health",
+                },
+            )
+            told, refused = made.invoke([health, events("http-api-v2")[0]])
+
+        assert answer_json(told)["status"] == "unhealthy"
+        assert words in answer_json(told)["reason"]
+        assert refused["statusCode"] == 503
+        assert answer_json(refused)["code"] == "model.unavailable"
+        assert "retry-after" in refused["headers"]
+
+
+@pytest.mark.parametrize("handler", ["functions.batch.handler.handler", "functions.batch.sweeper.handler"])
+def test_the_staged_side_without_a_bucket_ends_at_init_with_one_line(image: str, handler: str) -> None:
+    with function(image, handler) as made:
+        [answer] = made.invoke([{"Records": []}])
+        log = made.logs
+
+    said = [line for line in log.splitlines() if "HEATLENS_BUCKET" in line]
+    assert said
+    assert "Traceback" not in log
+    assert "errorMessage" in json.dumps(answer)
+
+
+def test_an_overlay_comes_as_its_bytes(api: Container, sample_jpeg: bytes) -> None:
+    request = heatmap_request("scan.jpg", sample_jpeg)
+    request.headers["accept"] = "image/png"
+
+    [answer] = api.invoke([KINDS["http-api-v2"](request)])
+
+    assert answer["isBase64Encoded"] is True
+    assert base64.b64decode(answer["body"]).startswith(b"\x89PNG")
