@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+from botocore.exceptions import ConnectionClosedError
 from moto import mock_aws
 
 from heatlens_aws.clients import Clients, connect
@@ -38,3 +40,24 @@ def account() -> Iterator[Account]:
             Jobs(clients.dynamodb, settings.table),
             Staging(clients.s3, settings.bucket),
         )
+
+
+def lose_an_answer(client: Any, operation: str) -> list[str]:  # noqa: ANN401 - boto3 has no types
+    """Let the connection break once, after the service has done an operation: the client library asks again.
+
+    Returns:
+        The operation, once that has happened.
+    """
+    lost: list[str] = []
+    endpoint = client._endpoint
+    answered = endpoint._do_get_response
+
+    def broken(request: Any, model: Any, context: Any) -> Any:  # noqa: ANN401
+        answer = answered(request, model, context)
+        if model.name == operation and not lost:
+            lost.append(operation)
+            return None, ConnectionClosedError(endpoint_url=operation)
+        return answer
+
+    endpoint._do_get_response = broken
+    return lost

@@ -40,8 +40,8 @@ from heatlens.errors import (
 )
 from heatlens_aws.clients import FAILURES, connect
 from heatlens_aws.finishing import finish_if_done, settle_open
-from heatlens_aws.jobs import Declared, Jobs, Refused
-from heatlens_aws.keys import IN, MAP, OUT, OVERLAY, RESULT, attempt_prefix, is_batch_id, upload_key
+from heatlens_aws.jobs import Contended, Declared, Jobs, Refused
+from heatlens_aws.keys import ASYNC, IN, MAP, OUT, OVERLAY, RESULT, attempt_prefix, is_batch_id, upload_key
 from heatlens_aws.rows import OPEN_FILE_STATES, Batch, BatchState, File, FileState
 from heatlens_aws.settings import AwsSettings
 from heatlens_aws.staging import Staging, Stored
@@ -93,7 +93,7 @@ class Desk:
         """
         try:
             yield
-        except FAILURES as error:
+        except (*FAILURES, Contended) as error:
             logger.exception("the storage of staged batches failed")
             raise StagingUnavailable(
                 "the storage of staged batches does not answer: try again", passing=True
@@ -206,7 +206,7 @@ class Desk:
     def purge(self, batch: Batch) -> None:
         """Cancel a batch and erase all its objects and rows, its own row last: interrupted, it can be repeated."""
         self.cancel(batch)
-        for root in (IN, OUT):
+        for root in (IN, OUT, ASYNC):
             self.staging.erase(f"{root}{batch.id}/")
         self.jobs.erase(self._again(batch))
 
@@ -214,7 +214,7 @@ class Desk:
         """Say how far a batch is, and finish it if all its files have their end."""
         counts = self.recent.of(batch, self.jobs)
         if batch.state is BatchState.RUNNING and not any(counts[state] for state in OPEN_FILE_STATES):
-            batch = finish_if_done(self.jobs, self.staging, batch)
+            batch = self._finished(batch)
         ended = sum(counts[state] for state in FileState if state.terminal)
         left = (batch.expected if batch.state is BatchState.OPEN else batch.declared) - ended
         age = max(time.time() - batch.created, 1)
@@ -262,6 +262,14 @@ class Desk:
         if backend == "sagemaker" and not self.settings.async_endpoint:
             wrong = {"loc": ("body", "backend"), "msg": "no endpoint is configured on this server", "type": "backend"}
             raise invalid([wrong])
+
+    def _finished(self, batch: Batch) -> Batch:
+        """The batch with its end where that can be written now; another may be at it, and the sweeper comes anyway."""
+        try:
+            return finish_if_done(self.jobs, self.staging, batch)
+        except FAILURES:
+            logger.warning("batch %s was not finished by a look at it", batch.id, exc_info=True)
+            return batch
 
     def _again(self, batch: Batch) -> Batch:
         return self.find(batch.owner, batch.id)

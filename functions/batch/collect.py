@@ -106,7 +106,10 @@ def _complete(account: Account, target: DeclaredFile, file: File, attempt: Attem
         return _fail(target, file, AsyncFailed.code, "the endpoint's answer cannot be used")
     prefix, model = target.prefix(attempt.id), answer.model.model_dump()
     objects = deliver(account.staging, prefix, file.sha256, seen, model, target.options)
-    return _commit(target, FileState.OK, record(attempt.id, found.stored.identity, seen, objects))
+    ended = _commit(target, FileState.OK, record(attempt.id, found.stored.identity, seen, objects))
+    if ended is SETTLED and target.purged():
+        account.staging.erase(prefix)
+    return ended
 
 
 def _failure(account: Account, key: str | None) -> tuple[str, str]:

@@ -1,6 +1,9 @@
 """Batches and files in DynamoDB: every move is one conditional write, every count is a recount."""
 
 import contextlib
+import random
+import secrets
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -30,10 +33,17 @@ from heatlens_aws.rows import (
 Outcome = dict[str, Any]
 WRITE_CHUNK = 99  # rows in one transaction, which takes a hundred and checks the batch with one
 DELETE_CHUNK = 25  # rows in one batch write
+TURNS = 8  # tries at a row that others write at the same time
+FIRST_PAUSE_S = 0.02  # before the second try at most; twice that before the third, and so on
+CONDITION_FAILED = "ConditionalCheckFailedException"
 
 
 class Refused(Exception):
     """The row is not in a state that allows the move; nothing was changed."""
+
+
+class Contended(Exception):
+    """Others move the row again and again before us; a later try may meet nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +84,12 @@ class Jobs:
             "open_pk": OPEN,
             "open_sk": f"{batch.created}#{batch.id}",
         } | ({"retry_of": batch.retry_of} if batch.retry_of else {})
-        self._allowed(self._dynamodb.put_item, Item=attributes(row), ConditionExpression="attribute_not_exists(PK)")
+        try:
+            self._allowed(self._dynamodb.put_item, Item=attributes(row), ConditionExpression="attribute_not_exists(PK)")
+        except Refused:
+            # The first try may have got through and its answer lost; then the client library tried again.
+            if self.batch(batch.id) != batch:
+                raise
 
     def batch(self, batch: str) -> Batch | None:
         """Read a batch as it is now."""
@@ -84,24 +99,14 @@ class Jobs:
     def declare(self, batch: Batch, files: list[Declared]) -> list[File]:
         """Take numbers for files, then write their rows.
 
-        The numbers are taken by one atomic addition. A crash before the rows are written leaves numbers without a row,
-        which nobody was told of; `fill_gap` ends them once the batch takes no more files.
+        The numbers are taken by one conditional write. A crash before the rows are written leaves numbers without a
+        row, which nobody was told of; `fill_gap` ends them once the batch takes no more files.
 
         Raises:
             Refused: The batch takes no more files, or not so many.
+            Contended: Others declare files of the same batch, again and again before us.
         """
-        answer = self._allowed(
-            self._dynamodb.update_item,
-            Key=batch_key(batch.id),
-            UpdateExpression="ADD declared :count",
-            ConditionExpression="#state = :open AND attribute_not_exists(ending) AND declared <= :most",
-            ExpressionAttributeNames={"#state": "state"},
-            ExpressionAttributeValues=attributes(
-                {":count": len(files), ":open": BatchState.OPEN.value, ":most": batch.expected - len(files)}
-            ),
-            ReturnValues="UPDATED_NEW",
-        )
-        first = int(answer["Attributes"]["declared"]["N"]) - len(files)
+        first = self._take_numbers(batch.id, len(files))
         made = [
             File(
                 batch=batch.id,
@@ -116,6 +121,37 @@ class Jobs:
         ]
         self._write(batch.id, [_file_row(file, batch.expires_at) for file in made])
         return made
+
+    def _take_numbers(self, batch: str, count: int) -> int:
+        """Move the batch's `declared` on by `count`; the number that it stood at.
+
+        Not by an addition: the client library repeats a write whose answer was lost, and would add twice. `taken_by`
+        tells a repetition from somebody else's move.
+        """
+        token = secrets.token_hex(8)
+        for turn in range(TURNS):
+            found = self.batch(batch)
+            if found is None or not _has_room(found, count):
+                raise Refused
+            values = {":before": found.declared, ":after": found.declared + count, ":token": token}
+            try:
+                self._dynamodb.update_item(
+                    TableName=self._table,
+                    Key=batch_key(batch),
+                    UpdateExpression="SET declared = :after, taken_by = :token",
+                    ConditionExpression="#state = :open AND attribute_not_exists(ending) AND declared = :before",
+                    ExpressionAttributeNames={"#state": "state"},
+                    ExpressionAttributeValues=attributes(values | {":open": BatchState.OPEN.value}),
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+            except ClientError as error:
+                if _code(error) != CONDITION_FAILED:
+                    raise
+                if plain(error.response.get("Item", {})).get("taken_by") != token:
+                    _pause(turn)
+                    continue
+            return found.declared
+        raise Contended("other calls declare files of this batch all the time")
 
     def file(self, batch: str, number: int) -> File | None:
         """Read a file as it is now."""
@@ -299,7 +335,7 @@ class Jobs:
         try:
             return call(TableName=self._table, **arguments)
         except ClientError as error:
-            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+            if _code(error) == CONDITION_FAILED:
                 raise Refused from error
             raise
 
@@ -315,12 +351,22 @@ class Jobs:
                 {"Put": {"TableName": self._table, "Item": row, "ConditionExpression": "attribute_not_exists(PK)"}}
                 for row in rows[start : start + WRITE_CHUNK]
             ]
+            self._transact([{"ConditionCheck": there}, *puts])
+
+    def _transact(self, items: list[dict[str, Any]]) -> None:
+        """Write all or nothing; the batch's row may be met by another call's write, which passes."""
+        for turn in range(TURNS):
             try:
-                self._dynamodb.transact_write_items(TransactItems=[{"ConditionCheck": there}, *puts])
+                self._dynamodb.transact_write_items(TransactItems=items)
             except ClientError as error:
-                if _condition_failed(error):
+                reasons = {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}
+                if "ConditionalCheckFailed" in reasons:
                     raise Refused from error
-                raise
+                if "TransactionConflict" not in reasons or turn == TURNS - 1:
+                    raise
+                _pause(turn)
+            else:
+                return
 
     def _partition(self, batch: str, chunk: int, start: int) -> Iterator[Attributes]:
         pages = self._dynamodb.get_paginator("query").paginate(
@@ -333,9 +379,17 @@ class Jobs:
             yield from page["Items"]
 
 
-def _condition_failed(error: ClientError) -> bool:
-    reasons = error.response.get("CancellationReasons", [])
-    return any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons)
+def _code(error: ClientError) -> str:
+    return str(error.response["Error"]["Code"])
+
+
+def _pause(turn: int) -> None:
+    """Wait for a moment of random length, so that those who met do not meet again."""
+    time.sleep(random.uniform(0, FIRST_PAUSE_S * 2**turn))  # noqa: S311 - nobody gains by guessing it
+
+
+def _has_room(batch: Batch, count: int) -> bool:
+    return batch.state is BatchState.OPEN and not batch.ending and batch.declared + count <= batch.expected
 
 
 def _file_row(file: File, expires_at: int) -> Attributes:

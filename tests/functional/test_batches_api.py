@@ -916,3 +916,22 @@ def test_only_a_door_with_staging_loads_boto3_and_audits_without_a_logging_setup
 
     assert done.stdout.strip() == expected
     assert ("batch.status" in done.stderr) == bool(bucket)
+
+
+def test_a_look_that_meets_another_finisher_is_answered(
+    staged: TestClient, aws: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = declared(staged, 1)
+    upload(aws, batch, 0)
+    staged.post(f"{URL}/{batch}/close")
+    aws.jobs.settle(batch, 0, FileState.OK, DONE)
+
+    def met(*_: object) -> None:
+        raise ClientError({"Error": {"Code": "ConditionalRequestConflict"}}, "PutObject")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Staging, "write_once", met)
+        answer = staged.get(f"{URL}/{batch}")
+
+    assert (answer.status_code, answer.json()["state"]) == (200, "running")
+    assert staged.get(f"{URL}/{batch}").json()["state"] == "succeeded"

@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from pydantic import ValidationError
 from starlette.testclient import TestClient
 
+from functions.api.desk import Desk as ApiDesk
 from functions.batch.door import open_account
 from functions.batch.sweeper import sweep
 from functions.batch.targets import DeclaredFile
@@ -871,3 +872,46 @@ def test_a_retry_keeps_the_backend_and_needs_it(make_api: Callable[..., TestClie
 
     assert staged.read(again.json()["batch_id"]).options["backend"] == "sagemaker"
     assert (without.status_code, without.json()["code"]) == (422, "request.invalid")
+
+
+def purge(staged: Desk) -> None:
+    account = staged.door.account
+    api = ApiDesk(account.jobs, account.staging, account.settings)
+    api.purge(api.find("me", ID))
+
+
+def test_a_purge_erases_the_endpoints_answers_too(staged: Desk, runtime: FakeRuntime) -> None:
+    submitted(staged, picture())
+    told(staged, *runtime.notices)
+    assert staged.keys(ASYNC)
+
+    purge(staged)
+
+    assert staged.keys("") == []
+
+
+def test_an_answer_that_is_collected_while_its_batch_is_purged_is_taken_back(
+    staged: Desk, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted(staged, picture())
+    write = Staging.write
+
+    def purged_before(staging: Staging, key: str, data: bytes, media_type: str) -> str:
+        monkeypatch.setattr(Staging, "write", write)
+        purge(staged)
+        return write(staging, key, data, media_type)
+
+    monkeypatch.setattr(Staging, "write", purged_before)
+    told(staged, *runtime.notices)
+
+    assert staged.keys("out/") == []
+
+
+def test_a_missing_bucket_ends_nothing(staged: Desk, runtime: FakeRuntime) -> None:
+    staged.batch(picture(), options=REMOTE)
+    stored = staged.put(picture())
+    staged.aws.staging.erase("")
+    staged.aws.clients.s3.delete_bucket(Bucket=staged.aws.settings.bucket)
+
+    assert staged.work(staged.received(stored)) == {"m0"}
+    assert runtime.notices == []

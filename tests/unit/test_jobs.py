@@ -1,12 +1,14 @@
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
-from heatlens_aws.jobs import Declared, Jobs, Refused
-from heatlens_aws.rows import Batch, BatchState, FileState
-from tests.aws import Account
+from heatlens_aws.jobs import Contended, Declared, Jobs, Refused
+from heatlens_aws.rows import Batch, BatchState, FileState, attributes, batch_key
+from tests.aws import Account, lose_an_answer
 
 ID = "01J00000000000000000000000"
 FILE = Declared("scan.png", 10, "0" * 64, "image/png")
@@ -47,6 +49,74 @@ def test_a_batch_is_never_overwritten(aws: Account) -> None:
     with pytest.raises(Refused):
         aws.jobs.create(replace(batch, owner="somebody else"))
     assert read(aws).owner == "me"
+
+
+def test_a_batch_is_made_though_the_first_answer_is_lost(aws: Account) -> None:
+    lost = lose_an_answer(aws.clients.dynamodb, "PutItem")
+
+    batch = make(aws)
+
+    assert lost
+    assert read(aws) == batch
+
+
+def test_numbers_are_taken_once_though_the_answer_is_lost(aws: Account) -> None:
+    batch = make(aws, expected=4)
+    lost = lose_an_answer(aws.clients.dynamodb, "UpdateItem")
+
+    first, second = aws.jobs.declare(batch, [FILE] * 2), aws.jobs.declare(batch, [FILE] * 2)
+
+    assert lost
+    assert [file.number for file in first + second] == [0, 1, 2, 3]
+    assert read(aws).declared == 4
+
+
+def test_calls_that_declare_at_once_get_numbers_of_their_own(aws: Account) -> None:
+    batch = make(aws, expected=24)
+
+    with ThreadPoolExecutor(4) as pool:
+        calls = list(pool.map(lambda _: aws.jobs.declare(batch, [FILE] * 2), range(12)))
+
+    assert sorted(file.number for files in calls for file in files) == list(range(24))
+
+
+def test_a_call_that_meets_others_again_and_again_gives_up(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, real = make(aws), Jobs.batch
+    monkeypatch.setattr("heatlens_aws.jobs.FIRST_PAUSE_S", 0)
+
+    def overtaken(jobs: Jobs, name: str) -> Batch | None:
+        found = real(jobs, name)
+        other = attributes({":one": 1})
+        aws.clients.dynamodb.update_item(
+            TableName=aws.settings.table,
+            Key=batch_key(name),
+            UpdateExpression="ADD declared :one",
+            ExpressionAttributeValues=other,
+        )
+        return found
+
+    monkeypatch.setattr(Jobs, "batch", overtaken)
+    with pytest.raises(Contended):
+        aws.jobs.declare(batch, [FILE])
+
+
+def test_rows_are_written_though_another_call_meets_them(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = make(aws)
+    met: list[object] = []
+    write = aws.clients.dynamodb.transact_write_items
+
+    def meeting(**arguments: Any) -> Any:  # noqa: ANN401 - boto3's
+        if len(met) < 3:
+            met.append(arguments)
+            reasons = [{"Code": "TransactionConflict"}, {"Code": "None"}]
+            error = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
+            raise ClientError(error, "TransactWriteItems")
+        return write(**arguments)
+
+    monkeypatch.setattr(aws.clients.dynamodb, "transact_write_items", meeting)
+
+    assert [file.number for file in aws.jobs.declare(batch, [FILE])] == [0]
+    assert len(list(aws.jobs.files(read(aws)))) == 1
 
 
 def test_files_get_consecutive_numbers_over_calls(aws: Account) -> None:
