@@ -1,9 +1,12 @@
 """Staged batches on an account in memory: made, uploaded, announced as S3 and a queue do, and read back."""
 
 import hashlib
+import importlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -155,3 +158,9 @@ def grey(level: int, side: int = 40) -> bytes:
 
 def picture(seed: int = 0) -> bytes:
     return encoded(noise((48, 36), seed=seed))
+
+
+def imported(function: str) -> ModuleType:
+    """A function's module as its own process imports it, which opens all that it works with."""
+    sys.modules.pop(function, None)
+    return importlib.import_module(function)

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from functions.api.requests import request_id
 from functions.api.schemas import Problem
-from heatlens.errors import HeatlensError, InvalidOption, ModelUnavailable, StagingUnavailable
+from heatlens.errors import HeatlensError, InvalidOption
 from heatlens.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -27,8 +27,7 @@ def install(app: FastAPI, settings: Settings) -> None:
         if isinstance(error, RequestValidationError):
             error = invalid(error.errors())
         assert isinstance(error, HeatlensError)
-        waits = isinstance(error, ModelUnavailable) or (isinstance(error, StagingUnavailable) and error.passing)
-        headers = {"retry-after": str(settings.retry_after_s)} if waits else {}
+        headers = {"retry-after": str(settings.retry_after_s)} if error.passing else {}
         errors = error.errors if isinstance(error, InvalidOption) else None
         if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             logger.error("request %s failed: %s", request_id(request), error, exc_info=error)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -21,8 +22,10 @@ from functions.api.schemas import (
 )
 from functions.api.state import State
 from heatlens.errors import HeatlensError, ModelError
-from heatlens.pipeline import Outcome, explain
-from heatlens.types import Options
+from heatlens.pipeline import Outcome
+from heatlens.types import Options, Upload
+
+Explain = Callable[[Upload, Options], Awaitable[Outcome]]
 
 router = APIRouter(prefix="/api/inference")
 
@@ -85,7 +88,7 @@ async def heatmap_batch(request: Request, query: Annotated[HeatmapOptions, Query
     model = state.model()
     received = await upload.receive_many(request, state.limits)
     options = query.over(received.options)
-    outcomes = await _explain(state, received, options)
+    outcomes = await _explain(state, received.uploads, options)
     return deliver.deliver_many(
         received.filenames,
         outcomes,
@@ -116,13 +119,16 @@ async def ready(request: Request) -> Ready:
     return Ready(ready=True)
 
 
-async def explain_one(request: Request, wish: HeatmapOptions, *, raw: tuple[str, ...] = upload.RAW) -> Response:
+async def explain_one(
+    request: Request, wish: HeatmapOptions, *, raw: tuple[str, ...] = upload.RAW, explain: Explain | None = None
+) -> Response:
     """Answer a request that holds one image.
 
     Args:
         request: As it came.
         wish: Options that stand outside the body, and win over those in it.
         raw: How content types begin whose body is the image itself.
+        explain: Explains the image; by default this does it alone.
     """
     start, state = time.perf_counter(), _state(request)
     model = state.model()
@@ -131,7 +137,10 @@ async def explain_one(request: Request, wish: HeatmapOptions, *, raw: tuple[str,
     as_png = deliver.wants_png(request.headers.get("accept", "*/*"))
     if as_png:
         options = Options(options.colormap, options.alpha, frozenset({"overlay"}))
-    [outcome] = await _explain(state, received, options)
+    if explain and isinstance(image := received.uploads[0], Upload):
+        outcome = await explain(image, options)
+    else:
+        [outcome] = await _explain(state, received.uploads, options)
     if isinstance(outcome, HeatlensError):
         raise outcome
     if as_png:
@@ -147,15 +156,8 @@ async def explain_one(request: Request, wish: HeatmapOptions, *, raw: tuple[str,
     )
 
 
-async def _explain(state: State, received: upload.Received, options: Options) -> list[Outcome]:
-    settings = state.settings
-
-    def run() -> list[Outcome]:
-        return explain(
-            state.model(), received.uploads, options, limits=state.limits, batch_images=settings.batch_images
-        )
-
-    return await asyncio.get_running_loop().run_in_executor(state.workers, run)
+async def _explain(state: State, uploads: Sequence[Upload | HeatlensError], options: Options) -> list[Outcome]:
+    return await asyncio.get_running_loop().run_in_executor(state.workers, state.explain, uploads, options)
 
 
 def _state(request: Request) -> State:

@@ -1,12 +1,15 @@
 """What a running door holds: settings, limits, and the model or the reason why there is none."""
 
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from heatlens.errors import ModelError, ModelUnavailable
+from heatlens.errors import HeatlensError, ModelError, ModelUnavailable
 from heatlens.model import Model, load_model
+from heatlens.pipeline import Outcome, explain
 from heatlens.settings import Door, Limits, Settings
+from heatlens.types import Options, Upload
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +33,11 @@ class State:
         if isinstance(self.loaded, ModelError):
             raise ModelUnavailable("the model is not loaded: see /api/inference/health")
         return self.loaded
+
+    def explain(self, uploads: Sequence[Upload | HeatlensError], options: Options) -> list[Outcome]:
+        """Explain images within the door's limits; it takes its time, on the calling thread."""
+        settings = self.settings
+        return explain(self.model(), uploads, options, limits=self.limits, batch_images=settings.batch_images)
 
 
 def load_state(settings: Settings, door: Door) -> State:

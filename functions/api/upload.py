@@ -92,10 +92,15 @@ async def _receive(
     raise UnsupportedContentType("send multipart/form-data, application/json or an image as the body")
 
 
+def declared_bytes(request: Request, *, most: int) -> int:
+    """Bytes that the body has as its header says, `most` where that is more or is not said."""
+    declared = request.headers.get("content-length", "")
+    return min(int(declared), most) if declared.isdecimal() and len(declared) <= _LONGEST_LENGTH else most
+
+
 async def _limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
     too_large = BodyTooLarge(f"the request body is over the limit of {max_bytes:,} bytes")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and (len(declared) > _LONGEST_LENGTH or int(declared) > max_bytes):
+    if "content-length" in request.headers and declared_bytes(request, most=max_bytes + 1) > max_bytes:
         raise too_large
     seen = 0
     try:
@@ -109,10 +114,14 @@ async def _limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
 
 
 async def _whole(chunks: AsyncIterator[bytes], limits: Limits) -> Part:
-    data = bytearray()
+    part = Part(None)
     async for chunk in chunks:
-        data += chunk
-    return Part(None, data, oversize=len(data) > limits.file_bytes)
+        part.oversize = part.oversize or len(part.data) + len(chunk) > limits.file_bytes
+        if part.oversize:  # the rest is read and dropped: who sends listens only after
+            part.data = bytearray()
+        else:
+            part.data += chunk
+    return part
 
 
 def _from_parts(parts: Sequence[Part], field: str, limits: Limits) -> Received:

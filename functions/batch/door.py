@@ -42,11 +42,18 @@ def open_account() -> Account:
     """
     settings = read_table(AwsSettings)
     if not settings.ready:
-        raise SettingsError("HEATLENS_BUCKET and HEATLENS_TABLE are required")
+        raise SettingsError(_missing(settings))
     clients = connect(settings)
     jobs, staging = Jobs(clients.dynamodb, settings.table), Staging(clients.s3, settings.bucket)
     endpoint = Endpoint(clients.sagemaker, settings) if settings.async_endpoint else None
     return Account(settings, jobs, staging, clients.sqs, endpoint)
+
+
+def _missing(settings: AwsSettings) -> str:
+    if settings.sam_local and not settings.endpoint_url:
+        # Under SAM's emulator a bucket's name is its place in the template, which may be somebody's bucket.
+        return "under sam local there is no bucket: set HEATLENS_ENDPOINT_URL to the address of a local S3"
+    return "HEATLENS_BUCKET and HEATLENS_TABLE are required"
 
 
 def open_door() -> Door:

@@ -30,10 +30,6 @@ class GaveUp(HeatlensError):
     title = "Given up"
 
 
-class Shut(Exception):
-    """The function cannot work: its settings or its model are unusable; what it is sent comes again."""
-
-
 class NoEndpoint(Exception):
     """A batch is to be explained by an endpoint, and this function knows none."""
 

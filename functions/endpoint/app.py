@@ -1,7 +1,10 @@
-"""SageMaker's requests -> the API's answers: the image is the body, its options are in the custom attributes."""
+"""SageMaker's requests -> the API's answers: admit, receive, gather, explain, deliver.
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+The image is the body, its options are in the custom attributes.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Annotated, Any
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -12,8 +15,8 @@ from functions.api import errors, upload
 from functions.api.requests import RequestId
 from functions.api.routes import explain_one
 from functions.api.schemas import HeatmapOptions
-from functions.api.state import State, load_state
-from heatlens.errors import InvalidOption, ModelError, ModelUnavailable
+from functions.endpoint.door import Bench, Door, open_door
+from heatlens.errors import InvalidOption
 from heatlens.settings import Settings
 
 CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
@@ -24,33 +27,42 @@ RAW = (*upload.RAW, "application/octet-stream", "application/dicom")
 def create_app(settings: Settings) -> FastAPI:
     """Build the application with its model loaded, or with the reason why it is not."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.heatlens = load_state(settings, "server")
+    app.state.door = door = open_door(settings)
+    app.state.heatlens = door.state
     app.add_middleware(RequestId)
     app.include_router(router)
     errors.install(app, settings)
     return app
 
 
-def _ready(request: Request) -> None:
-    """Refuse everything while there is no model, and say why: nothing but these routes can be reached from outside."""
-    state: State = request.app.state.heatlens
-    if isinstance(state.loaded, ModelError):
-        raise ModelUnavailable(f"the model is not loaded: {state.loaded.detail}")
+def ready(request: Request) -> Bench:
+    """Give what answers the request; `Door.ready` says what it raises."""
+    return _door(request).ready()
 
 
-router = APIRouter(dependencies=[Depends(_ready)])
+async def admitted(request: Request) -> AsyncIterator[None]:
+    """Let a request in, until its answer is sent."""
+    door = _door(request)
+    with door.admission.admit(upload.declared_bytes(request, most=door.state.limits.body_bytes)):
+        yield
+
+
+router = APIRouter()
+Ready = Annotated[Bench, Depends(ready)]
 
 
 @router.get("/ping")
-async def ping() -> JSONResponse:
-    """Answer 200 while requests would be answered, also while one is: it never waits for a worker."""
+async def ping(bench: Ready) -> JSONResponse:
+    """Answer 200 while requests would be answered, also while some are: it waits for nothing."""
+    bench.pulse.check()
     return JSONResponse({})
 
 
-@router.post("/invocations")
-async def invocations(request: Request) -> Response:
-    """Explain one image."""
-    return await explain_one(request, read_attributes(request.headers.get(CUSTOM_ATTRIBUTES, "")), raw=RAW)
+@router.post("/invocations", dependencies=[Depends(ready), Depends(admitted)])
+async def invocations(request: Request, bench: Ready) -> Response:
+    """Explain one image; where the engine is broken too, for how else would it be found whole again."""
+    wish = read_attributes(request.headers.get(CUSTOM_ATTRIBUTES, ""))
+    return await explain_one(request, wish, raw=RAW, explain=bench.gatherer.explain)
 
 
 def read_attributes(text: str) -> HeatmapOptions:
@@ -74,3 +86,9 @@ def read_attributes(text: str) -> HeatmapOptions:
 
 def _invalid(found: Sequence[Mapping[str, Any]]) -> InvalidOption:
     return errors.invalid([{**each, "loc": ["header", CUSTOM_ATTRIBUTES, *each["loc"]]} for each in found])
+
+
+def _door(request: Request) -> Door:
+    door = request.app.state.door
+    assert isinstance(door, Door)
+    return door

@@ -26,6 +26,8 @@ HeatlensError
 │   └── NothingToRetry
 ├── ModelUnavailable (503)
 ├── StagingUnavailable (503)
+├── Busy (503)
+├── Stopping (503)
 ├── GenerationFailed (500)
 └── ModelError                    a model folder or its making; never raised while answering a client
     ├── SettingsError
@@ -43,11 +45,15 @@ from typing import ClassVar
 
 
 class HeatlensError(Exception):
-    """Base of the tree; `code` is stable and dotted, `status` and `title` are the HTTP answer's."""
+    """Base of the tree; `code` is stable and dotted, `status` and `title` are the HTTP answer's.
+
+    What is `passing` is worth a retry, and its answer says when.
+    """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
+    passing: bool = False
 
     @property
     def detail(self) -> str:
@@ -214,11 +220,12 @@ class NothingToRetry(BatchConflict):
 
 
 class ModelUnavailable(HeatlensError):
-    """The door runs without a model; the health endpoint says why."""
+    """The door runs without a model that works; the health endpoint says why."""
 
     status = 503
     code = "model.unavailable"
     title = "Model not loaded"
+    passing = True
 
 
 class StagingUnavailable(HeatlensError):
@@ -231,6 +238,24 @@ class StagingUnavailable(HeatlensError):
     def __init__(self, detail: str, *, passing: bool) -> None:
         super().__init__(detail)
         self.passing = passing
+
+
+class Busy(HeatlensError):
+    """As many requests, or as many bytes of them, are in the door as it may hold."""
+
+    status = 503
+    code = "door.busy"
+    title = "Too many requests at once"
+    passing = True
+
+
+class Stopping(HeatlensError):
+    """The process was told to end: it finishes what it has and takes nothing new."""
+
+    status = 503
+    code = "door.stopping"
+    title = "Shutting down"
+    passing = True
 
 
 class GenerationFailed(HeatlensError):

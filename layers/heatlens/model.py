@@ -8,6 +8,8 @@ import numpy as np
 from heatlens.card import Card, read_card
 from heatlens.engine import Engine, OpenVinoEngine
 from heatlens.errors import EngineError
+from heatlens.machine import Machine, read_machine
+from heatlens.memory import check_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,20 +21,33 @@ class Model:
     engine: Engine
 
 
-def load_model(folder: Path, *, threads: int = 0) -> Model:
+def load_model(folder: Path, *, threads: int = 0, machine: Machine | None = None) -> Model:
     """Verify the folder, compile its graphs and run them once, so that the first request finds them warm.
+
+    Args:
+        folder: The model folder.
+        threads: Size of the engine's thread pool; 0 makes it as large as the machine's share of processors, and where
+            that is not limited lets the engine choose.
+        machine: What there is; by default what this process is allowed.
 
     Raises:
         CardError: The folder is not a whole, unaltered model.
-        EngineError: The graphs cannot be executed as the card says.
+        EngineError: The graphs do not fit the memory, or cannot be executed as the card says.
     """
+    machine = machine or read_machine()
     card, sha256 = read_card(folder)
-    engine = OpenVinoEngine(folder, card, threads=threads)
-    _warm_up(engine, card)
+    check_memory([folder / graph.file for graph in (card.trunk, card.tail)], machine.memory_bytes)
+    engine = OpenVinoEngine(folder, card, threads=threads or machine.threads)
+    try_out(engine, card)
     return Model(card, sha256, engine)
 
 
-def _warm_up(engine: Engine, card: Card) -> None:
+def try_out(engine: Engine, card: Card) -> None:
+    """Run the graphs on a black image and look at the shapes of what comes out.
+
+    Raises:
+        EngineError: They do not run, or answer other shapes than the card says.
+    """
     try:
         crossing = engine.trunk(np.zeros((1, 3, *card.preprocess.shape), np.float32))
         logits, gradient = engine.tail(crossing, np.zeros((1, card.logits), np.float32))

@@ -69,10 +69,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HEATLENS_", frozen=True, extra="ignore", protected_namespaces=())
 
     model_dir: Path = Field(DEMO_MODEL, description="Folder of the compiled model.")
-    threads: int = Field(0, ge=0, description="Threads of the inference engine; 0 lets the engine choose.")
+    threads: int = Field(0, ge=0, description="Threads of the inference engine; 0: one per processor of the share.")
     concurrency: int = Field(2, gt=0, description="Requests explained at once; each holds its decoded images.")
     batch_images: int = Field(8, gt=0, description="Images per engine batch: bounds the decoded images held at once.")
-    retry_after_s: int = Field(30, gt=0, description="Seconds a client is asked to wait while the model is missing.")
+    retry_after_s: int = Field(30, gt=0, description="Seconds a client is asked to wait where waiting may help.")
     file_bytes: int | None = Field(None, gt=0, description="Largest file, in bytes.")
     body_bytes: int | None = Field(None, gt=0, description="Largest request body, in bytes.")
     image_pixels: int | None = Field(None, gt=0, description="Largest image, in pixels.")
@@ -80,6 +80,13 @@ class Settings(BaseSettings):
     files: int | None = Field(None, gt=0, description="Files in one request.")
     answer_json_bytes: int | None = Field(None, gt=0, description="Largest JSON answer, in bytes.")
     answer_binary_bytes: int | None = Field(None, gt=0, description="Largest image answer, in bytes.")
+
+    # The SageMaker door's.
+    port: int = Field(8080, gt=0, lt=65536, description="Port that is listened on; SageMaker asks at 8080.")
+    in_flight: int = Field(32, gt=0, description="Requests held at once; one more is refused, not queued.")
+    gather_ms: float = Field(5, ge=0, allow_inf_nan=False, description="Milliseconds an image waits for others.")
+    # SageMaker kills 30 s after it has said so; the last bytes need a moment.
+    stop_s: float = Field(25, gt=0, allow_inf_nan=False, description="Seconds for what runs when told to end.")
 
     def limits(self, door: Door) -> Limits:
         """The door's limits, with those that are set here in place of its own."""

@@ -10,6 +10,10 @@ from heatlens_aws.staging import Stored
 
 Json = dict[str, Any]
 CREATED = "ObjectCreated:"
+KINDS = (
+    "S3 events and EventBridge events of S3, directly or as messages of an SQS queue, and there also notices of an "
+    "asynchronous SageMaker endpoint by SNS"
+)
 
 
 class NotAnEvent(ValueError):
@@ -37,7 +41,7 @@ def objects(event: Json) -> list[Created]:
         return list(_from_eventbridge(event))
     if isinstance(event.get("Records"), list):
         return [created for record in event["Records"] for created in _from_s3(record)]
-    raise NotAnEvent("neither an S3 nor an EventBridge event")
+    raise NotAnEvent(f"an event of an unknown kind; known are {KINDS}")
 
 
 def message_objects(body: str) -> list[Created]:
@@ -72,13 +76,13 @@ def _parsed(text: Any) -> Json:  # noqa: ANN401 - an envelope holds whatever was
 def _from_s3(record: Json) -> Iterator[Created]:
     """One record of any schema version 2.x; S3 encodes its keys as forms do."""
     try:
+        entity = record["s3"]  # which other services' records, of streams or topics, do not have
         if not str(record.get("eventName", "")).removeprefix("s3:").startswith(CREATED):
             return
-        entity = record["s3"]
         thing = entity["object"]
         key, bucket = unquote_plus(thing["key"]), entity["bucket"]["name"]
     except (KeyError, TypeError, AttributeError) as error:
-        raise NotAnEvent("an S3 record without bucket or key") from error
+        raise NotAnEvent(f"a record that is none of S3's, or without bucket or key; known are {KINDS}") from error
     yield Created(bucket, _stored(key, thing.get("versionId"), thing.get("eTag")), thing.get("size"))
 
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from functions.batch.sweeper import sweep as sweep_account
+from functions.batch.sweep import sweep as sweep_account
 from functions.batch.upload import messages
 from functions.batch.worker import work
 from heatlens.errors import HeatlensError

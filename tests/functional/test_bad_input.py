@@ -393,7 +393,7 @@ def test_health_answers_while_every_worker_is_busy(make_client: MakeClient, monk
         return [GenerationFailed("slow")]
 
     with make_client(concurrency=2) as client, monkeypatch.context() as patch, ThreadPoolExecutor(60) as senders:
-        patch.setattr("functions.api.routes.explain", slow)
+        patch.setattr("functions.api.state.explain", slow)
         waiting = [senders.submit(send, client, GOOD) for _ in range(50)]
         assert busy.acquire(timeout=30)
         assert busy.acquire(timeout=30)
@@ -445,7 +445,7 @@ def test_an_unforeseen_failure_has_the_same_shape(client: TestClient, monkeypatc
         raise RuntimeError("secret")
 
     with monkeypatch.context() as patch:
-        patch.setattr("functions.api.routes.explain", broken)
+        patch.setattr("functions.api.state.explain", broken)
         response = send(client, GOOD)
 
     body = problem(response, 500, "internal")

@@ -1,7 +1,6 @@
 """Deliveries of every kind -> at most one commit per object, and nothing lost."""
 
 import hashlib
-import importlib
 import io
 import json
 from collections.abc import Callable
@@ -12,8 +11,8 @@ import numpy as np
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from functions.batch import handler as handlers
-from functions.batch.errors import Shut, TryAgain
+from functions.batch.errors import TryAgain
+from functions.batch.invocation import answer
 from functions.batch.upload import items, messages
 from functions.batch.worker import work
 from heatlens.model import Model
@@ -23,7 +22,7 @@ from heatlens_aws.keys import attempt_prefix, drop_prefix, manifest_key, results
 from heatlens_aws.rows import BatchState, FileState
 from heatlens_aws.staging import Staging, Stored
 from tests.aws import Account
-from tests.staged import ID, NAME, Context, Desk, desk, grey, picture
+from tests.staged import ID, NAME, Context, Desk, desk, grey, imported, picture
 
 OTHER = "01J11111111111111111111111"
 
@@ -715,18 +714,17 @@ def direct(staged: Desk, stored: Stored) -> dict[str, Any]:
 
 @pytest.mark.parametrize("wrap", [event_bridge, direct])
 def test_an_event_without_a_queue_is_worked_and_raises_where_something_is_not_done(
-    staged: Desk, monkeypatch: pytest.MonkeyPatch, wrap: Callable[[Desk, Stored], dict[str, Any]]
+    staged: Desk, wrap: Callable[[Desk, Stored], dict[str, Any]]
 ) -> None:
     data = picture()
     staged.batch(data)
     event = wrap(staged, staged.put(data))
-    monkeypatch.setattr(handlers, "door", staged.door)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Staging, "read", throttled)
         with pytest.raises(TryAgain):
-            handlers.handler(event, Context())
-    assert handlers.handler(event, Context()) is None
+            answer(staged.door, event, lambda: 100)
+    assert answer(staged.door, event, lambda: 100) is None
 
     assert staged.file().state is FileState.OK
 
@@ -740,15 +738,14 @@ def test_an_event_bridge_event_through_a_queue(staged: Desk) -> None:
     assert staged.file().state is FileState.OK
 
 
-def test_the_handler_answers_a_queue_which_messages_come_again(staged: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_queue_is_told_which_messages_come_again(staged: Desk) -> None:
     data = picture()
     staged.batch(data)
-    monkeypatch.setattr(handlers, "door", staged.door)
     event = staged.received(staged.put(data), "no JSON")
 
-    assert handlers.handler(event, Context()) == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
-    assert handlers.handler(staged.received(staged.put(data)), Context()) == {"batchItemFailures": []}
-    late = handlers.handler(staged.received(staged.put(data, key="drop/a")), Context(seconds=5))
+    assert answer(staged.door, event, lambda: 100) == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
+    assert answer(staged.door, staged.received(staged.put(data)), lambda: 100) == {"batchItemFailures": []}
+    late = answer(staged.door, staged.received(staged.put(data, key="drop/a")), lambda: 5)
     assert late == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
 
 
@@ -758,28 +755,11 @@ def test_the_handler_opens_its_door_at_import(staged: Desk, tiny_folder: Path, m
     monkeypatch.setenv("HEATLENS_MODEL_DIR", str(tiny_folder))
     monkeypatch.setenv("HEATLENS_BUCKET", staged.aws.settings.bucket)
     monkeypatch.setenv("HEATLENS_TABLE", staged.aws.settings.table)
-    importlib.reload(handlers)
+    handler = imported("functions.batch.handler").handler
 
-    handlers.handler(staged.received(staged.put(data)), Context())
+    assert handler(staged.received(staged.put(data)), Context()) == {"batchItemFailures": []}
 
     assert staged.file().state is FileState.OK
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("HEATLENS_MODEL_DIR", "/nowhere"), ("HEATLENS_BUCKET", ""), ("HEATLENS_MAX_RECEIVES", "0")],
-)
-def test_a_door_that_cannot_open_raises_at_every_invocation(
-    staged: Desk, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
-) -> None:
-    for key, good in {"MODEL_DIR": tiny_folder, "BUCKET": "b", "TABLE": "t"}.items():
-        monkeypatch.setenv(f"HEATLENS_{key}", str(good))
-    monkeypatch.setenv(name, value)
-    importlib.reload(handlers)
-
-    for _ in range(2):
-        with pytest.raises(Shut):
-            handlers.handler(staged.received(), Context())
 
 
 def test_invocations_share_nothing(staged: Desk) -> None:

@@ -3,68 +3,29 @@
 import base64
 import io
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from functions.cli.events import HttpRequest, answer_json, heatmap_request, http_api_v2
-from tests.conftest import ROOT
-
-EMULATOR = Path(sys.executable).parent / "aws-lambda-rie"  # `make dev` puts it there
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+from tests.emulator import Emulator, emulated
 
 
 @pytest.fixture(scope="module")
-def function() -> Iterator[str]:
-    """Address of the running function."""
-    assert EMULATOR.exists(), "run `make dev`: it fetches the emulator"
-    port, runtime = free_port(), free_port()
-    addresses = [f"--runtime-interface-emulator-address=127.0.0.1:{port}", f"--runtime-api-address=127.0.0.1:{runtime}"]
-    command = [str(EMULATOR), *addresses, sys.executable, "-m", "awslambdaric", "functions.api.handler.handler"]
-    environment = os.environ | {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769", "AWS_LAMBDA_FUNCTION_TIMEOUT": "30"}
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        wait_for(port)
-        yield f"http://127.0.0.1:{port}/2015-03-31/functions/function/invocations"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)  # the emulator and the runtime it started
-        process.wait()
+def function(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    environment = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769", "AWS_LAMBDA_FUNCTION_TIMEOUT": "30"}
+    with emulated("functions.api.handler.handler", tmp_path_factory.mktemp("function"), environment) as emulator:
+        yield emulator
 
 
-def wait_for(port: int) -> None:
-    for _ in range(100):
-        with socket.socket() as client:
-            if client.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise AssertionError("the emulator does not listen")
-
-
-def invoke(function: str, request: HttpRequest) -> dict[str, Any]:
-    data = json.dumps(http_api_v2(request)).encode()
-    with urllib.request.urlopen(function, data, timeout=60) as response:
-        answer: dict[str, Any] = json.load(response)
+def invoke(function: Emulator, request: HttpRequest) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(function.invoke(json.dumps(http_api_v2(request)).encode()))
     return answer
 
 
-def test_a_jpeg_goes_in_and_a_heatmap_comes_out(function: str, sample_jpeg: bytes) -> None:
+def test_a_jpeg_goes_in_and_a_heatmap_comes_out(function: Emulator, sample_jpeg: bytes) -> None:
     answer = invoke(function, heatmap_request("scan.jpg", sample_jpeg))
 
     body = answer_json(answer)
@@ -76,7 +37,7 @@ def test_a_jpeg_goes_in_and_a_heatmap_comes_out(function: str, sample_jpeg: byte
     assert base64.b64decode(body["original_image_base64"]) == sample_jpeg
 
 
-def test_the_png_itself_comes_back_as_binary(function: str, sample_jpeg: bytes) -> None:
+def test_the_png_itself_comes_back_as_binary(function: Emulator, sample_jpeg: bytes) -> None:
     request = heatmap_request("scan.jpg", sample_jpeg)
     request.headers["accept"] = "image/png"
 
@@ -87,9 +48,22 @@ def test_the_png_itself_comes_back_as_binary(function: str, sample_jpeg: bytes) 
     assert base64.b64decode(answer["body"]).startswith(b"\x89PNG")
 
 
-def test_bad_input_does_not_end_the_function(function: str, sample_jpeg: bytes) -> None:
+def test_bad_input_does_not_end_the_function(function: Emulator, sample_jpeg: bytes) -> None:
     refused = invoke(function, heatmap_request("scan.jpg", sample_jpeg[:2000]))
 
     assert refused["statusCode"] == 400
     assert answer_json(refused)["code"] == "input.unreadable"
     assert invoke(function, heatmap_request("scan.jpg", sample_jpeg))["statusCode"] == 200
+
+
+def test_what_is_no_request_fails_with_one_sentence_and_nothing_of_it_in_the_log(function: Emulator) -> None:
+    event = {"Records": [{"eventSource": "aws:s3", "s3": {"object": {"key": "Doe^Jane.png"}}}]}
+
+    answer = json.loads(function.invoke(json.dumps(event).encode()))
+
+    assert answer["errorType"] == "UnknownEvent"
+    assert "HTTP API" in answer["errorMessage"]
+    assert "\n" not in answer["errorMessage"]
+    logged = function.output.read_text() + function.log.read_text()
+    assert logged.count("[ERROR] UnknownEvent: ") == 1
+    assert "Doe" not in logged

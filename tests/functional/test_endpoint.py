@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from starlette.testclient import TestClient
 
 from functions.api.app import create_app as create_api
@@ -199,7 +198,7 @@ def test_a_ping_is_answered_while_images_are_explained(tiny_folder: Path, monkey
         assert go_on.wait(5)
         return [GenerationFailed("never mind")]
 
-    monkeypatch.setattr("functions.api.routes.explain", slow)
+    monkeypatch.setattr("functions.api.state.explain", slow)
     client = TestClient(create_app(Settings(model_dir=tiny_folder, concurrency=1)), raise_server_exceptions=False)
     with client:  # one event loop for both requests
         asking = threading.Thread(target=invoke, args=(client, IMAGE))
@@ -213,17 +212,11 @@ def test_a_ping_is_answered_while_images_are_explained(tiny_folder: Path, monkey
             asking.join()
 
 
-def test_it_is_served_on_every_address_at_the_port_that_sagemaker_asks(
-    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HEATLENS_MODEL_DIR", str(tiny_folder))
-    asked: dict[str, Any] = {}
-    monkeypatch.setattr(uvicorn, "run", lambda app, **options: asked.update(options, app=app))
+def test_it_is_served_on_every_address_at_the_port_that_sagemaker_asks(tiny_folder: Path) -> None:
+    config = serve.Server(Settings(model_dir=tiny_folder)).config
 
-    serve.main()
-
-    assert (asked["host"], asked["port"]) == ("0.0.0.0", 8080)
-    assert TestClient(asked["app"]).get("/ping").status_code == 200
+    assert (config.host, config.port) == ("0.0.0.0", 8080)
+    assert config.workers == 1
 
 
 def test_a_setting_that_cannot_be_ends_it_with_its_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from functions.api.desk import Desk as ApiDesk
 from functions.batch.door import open_account
-from functions.batch.sweeper import sweep
+from functions.batch.sweep import sweep
 from functions.batch.targets import DeclaredFile
 from heatlens.model import Model
 from heatlens_aws.asynchronous import Attempt, answer_key, read_notice

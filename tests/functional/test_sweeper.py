@@ -1,6 +1,5 @@
 """Batches that nobody else brings on -> their end; everything may be interrupted and repeated."""
 
-import importlib
 import json
 import time
 from itertools import pairwise
@@ -9,16 +8,15 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from functions.batch import sweeper
-from functions.batch.errors import Shut
-from functions.batch.sweeper import ASK_MOST, GRACE_S, sweep
+from functions.batch import sweep as sweeps
+from functions.batch.sweep import ASK_MOST, GRACE_S, sweep
 from heatlens.model import Model
 from heatlens_aws.jobs import Jobs
 from heatlens_aws.keys import manifest_key
 from heatlens_aws.rows import BatchState, FileState
 from heatlens_aws.staging import Staging
 from tests.aws import Account
-from tests.staged import ID, Context, Desk, Json, desk, picture
+from tests.staged import ID, Context, Desk, Json, desk, imported, picture
 
 OTHER = "01J11111111111111111111111"
 DEADLINE = 4_000_000_000
@@ -223,14 +221,14 @@ def test_a_troubled_batch_stops_no_other_and_goes_behind_them(
     for name in (ID, OTHER):
         staged.batch(picture(), number_of_batch=name)
         staged.aws.jobs.close(name)
-    bring_on = sweeper.bring_on
+    bring_on = sweeps.bring_on
 
     def troubled(account: Any, name: str, now: int) -> None:  # noqa: ANN401 - hands on
         if name == ID:
             failing()
         bring_on(account, name, now)
 
-    monkeypatch.setattr(sweeper, "bring_on", troubled)
+    monkeypatch.setattr(sweeps, "bring_on", troubled)
 
     assert swept(staged) == {"swept": 2, "troubled": 1}
     assert (staged.read(ID).state, staged.read(OTHER).state) == (BatchState.RUNNING, BatchState.FAILED)
@@ -290,17 +288,9 @@ def test_the_handler_sweeps(staged: Desk, monkeypatch: pytest.MonkeyPatch) -> No
     staged.aws.jobs.close(ID)
     monkeypatch.setenv("HEATLENS_BUCKET", staged.aws.settings.bucket)
     monkeypatch.setenv("HEATLENS_TABLE", staged.aws.settings.table)
-    importlib.reload(sweeper)
+    sweeper = imported("functions.batch.sweeper")
     scheduled = {"source": "aws.scheduler", "detail-type": "Scheduled Event", "detail": {}}
 
     assert sweeper.handler(scheduled, Context(seconds=5)) == {"swept": 0, "troubled": 0}
     assert sweeper.handler(scheduled, Context()) == {"swept": 1, "troubled": 0}
     assert staged.read().state is BatchState.FAILED
-
-
-def test_the_handler_without_an_account_raises(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HEATLENS_BUCKET", raising=False)
-    importlib.reload(sweeper)
-
-    with pytest.raises(Shut):
-        sweeper.handler({}, Context())

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from moto.server import ThreadedMotoServer
 
-from functions.batch import handler, worker
+from functions.batch import worker
 from heatlens.model import Model
 from heatlens_aws.jobs import Jobs
 from heatlens_aws.staging import Staging
@@ -87,6 +87,8 @@ def aws(local: local_account.LocalAccount) -> Account:
 @pytest.fixture
 def staged(aws: Account, tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """A worker behind the function's handler; what it sends back comes again after a second."""
+    from functions.batch import handler  # it opens the account at import
+
     made = desk(aws, tiny_model)
     monkeypatch.setattr(handler, "door", made.door)
     monkeypatch.setattr(worker, "FIRST_DELAY_S", 1)
@@ -95,4 +97,6 @@ def staged(aws: Account, tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def poller(staged: Desk) -> Poller:
-    return Poller(staged.aws)
+    from functions.batch import handler
+
+    return Poller(staged.aws, handler.handler)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from functions.batch import handler
+from functions.batch.payloads import Json, LambdaContext, SqsAnswer
 from infra.local_account import sqs_event
 from tests.aws import Account
 from tests.staged import Context
@@ -15,7 +15,8 @@ PATIENCE_S = 20
 class Poller:
     """Hands messages to the handler, and takes those off the queue that it did not send back."""
 
-    def __init__(self, aws: Account) -> None:
+    def __init__(self, aws: Account, handle: Callable[[Json, LambdaContext], SqsAnswer | None]) -> None:
+        self._handle = handle
         self._sqs, self._queue = aws.clients.sqs, aws.settings.queue_url
 
     def receive(self, *, wait_s: int = 1, queue: str = "", **more: Any) -> list[dict[str, Any]]:  # noqa: ANN401
@@ -40,7 +41,7 @@ class Poller:
         for record, message in zip(event["Records"], messages, strict=True):
             sent = message.get("MessageAttributes", {})
             record["messageAttributes"] = {name: {"stringValue": each["StringValue"]} for name, each in sent.items()}
-        answer = handler.handler(event, Context())
+        answer = self._handle(event, Context())
         assert answer is not None
         again = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
         for message in messages:

@@ -12,7 +12,6 @@ from starlette.testclient import TestClient
 
 from functions.api import desk
 from functions.api.app import create_app
-from functions.batch import sweeper
 from functions.cli.batch_run import run_batch
 from heatlens.settings import Settings
 from infra.local_account import LocalAccount
@@ -131,6 +130,8 @@ def server(staged: Desk, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_command_runs_a_folder_on_a_server_with_the_worker_beside_it(
     local: LocalAccount, staged: Desk, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from functions.batch import sweeper  # it opens the account at import
+
     monkeypatch.setattr(sweeper, "account", staged.door.account)
     scans, out = tmp_path / "scans", tmp_path / "out"
     scans.mkdir()

@@ -8,7 +8,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from functions.batch import sweeper, worker
+from functions.batch import sweep as sweeps
+from functions.batch import worker
 from functions.cli.redrive import redrive
 from functions.cli.verify import faults
 from heatlens_aws.keys import manifest_key
@@ -177,10 +178,10 @@ def test_a_lost_event_is_sent_again_and_worked(staged: Desk, poller: Poller) -> 
     while messages := poller.receive():  # all of them are lost
         for message in messages:
             account.sqs.delete_message(QueueUrl=account.settings.queue_url, ReceiptHandle=message["ReceiptHandle"])
-    later = int(time.time()) + sweeper.GRACE_S + 60
+    later = int(time.time()) + sweeps.GRACE_S + 60
 
-    assert sweeper.sweep(account, later, lambda: 100) == {"swept": 1, "troubled": 0}
+    assert sweeps.sweep(account, later, lambda: 100) == {"swept": 1, "troubled": 0}
     poller.until(lambda: states(staged) == ["OK"])
 
     assert poller.held() == 0
-    assert sweeper.send_lost(account, staged.read(), later + sweeper.GRACE_S) == 0
+    assert sweeps.send_lost(account, staged.read(), later + sweeps.GRACE_S) == 0

@@ -104,6 +104,8 @@ def test_s3s_test_event_speaks_of_nothing() -> None:
         '{"Records": 1}',
         '{"Records": [1]}',
         '{"Records": [{"eventName": "ObjectCreated:Put"}]}',
+        '{"Records": [{"EventSource": "aws:sns", "Sns": {"Message": "secret"}}]}',
+        '{"Records": [{"eventSource": "aws:dynamodb", "eventName": "INSERT", "dynamodb": {"Keys": "secret"}}]}',
         '{"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "b"}, "object": {"key": 1}}}]}',
         '{"source": "aws.s3", "detail-type": "Object Created", "detail": {"bucket": {}}}',
         '{"source": "aws.s3", "detail-type": "Object Created", "detail": 1}',
@@ -111,5 +113,14 @@ def test_s3s_test_event_speaks_of_nothing() -> None:
     ],
 )
 def test_what_nobody_known_sends_is_refused(body: str) -> None:
-    with pytest.raises(NotAnEvent):
+    with pytest.raises(NotAnEvent) as refused:
         message_objects(body)
+
+    assert "secret" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("event", [{}, {"Records": [{"EventSource": "aws:sns"}]}, {"source": "aws.ec2"}])
+def test_the_refusal_names_the_kinds_that_are_known(event: Json) -> None:
+    with pytest.raises(NotAnEvent, match=r"S3 events and EventBridge events .* SQS .* SageMaker endpoint by SNS"):
+        objects(event)

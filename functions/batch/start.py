@@ -1,0 +1,28 @@
+"""Lambda's init phase -> what a function keeps while it is warm, or the end of the process with one line that says why.
+
+An exception would do less: the runtime reports it under a traceback and a warning, and the reason stands between them.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+from heatlens.errors import ModelError
+
+logger = logging.getLogger(__name__)
+
+Kept = TypeVar("Kept")
+
+
+def start(open_all: Callable[[], Kept]) -> Kept:
+    """Open what a function works with.
+
+    Raises:
+        SystemExit: It cannot be opened. What was sent comes again, and the next process tries again.
+    """
+    try:
+        return open_all()
+    except ModelError as error:
+        logger.error("the function cannot start: %s%s", error, f" ({error.__cause__!r})" if error.__cause__ else "")
+        sys.exit(1)

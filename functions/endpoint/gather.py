@@ -1,0 +1,166 @@
+"""Images of concurrent requests -> engine batches, and each outcome back to its own request.
+
+An image that is alone in the door is explained at once. One that comes while others are inside waits a few
+milliseconds for them, and as long as no worker is free. The bits of an answer do not depend on its companions.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from starlette.concurrency import run_in_threadpool
+
+from heatlens.decode import measure
+from heatlens.errors import GenerationFailed, HeatlensError, RequestImagesTooLarge
+from heatlens.pipeline import Outcome
+from heatlens.types import Options, Upload
+
+Explain = Callable[[Sequence[Upload], Options], Sequence[Outcome]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a batch may have, what is explained at once, and how long an image waits for others, in seconds."""
+
+    images: int
+    pixels: int
+    batches: int
+    window_s: float
+
+
+@dataclass(slots=True)
+class _Group:
+    """Images of equal options that are to be explained together; `over` once its time to wait for others is."""
+
+    options: Options
+    over: bool = False
+    pixels: int = 0
+    uploads: list[Upload] = field(default_factory=list)
+    answers: list[asyncio.Future[Outcome]] = field(default_factory=list)
+
+
+class Gatherer:
+    """Groups that wait, and the batches that run. For one event loop."""
+
+    def __init__(self, explain: Explain, workers: Executor, bounds: Bounds, *, inside: Callable[[], int]) -> None:
+        """Begin with nothing waiting.
+
+        Args:
+            explain: Explains a batch, on a thread of its own.
+            workers: Those threads, `bounds.batches` of them.
+            bounds: Of a batch.
+            inside: How many requests are in the door, this one's included, wherever they are.
+        """
+        self._explain, self._workers, self._bounds, self._inside = explain, workers, bounds, inside
+        self._groups: list[_Group] = []
+        self._running: set[asyncio.Task[None]] = set()
+
+    @property
+    def waiting(self) -> int:
+        """Images that wait to be explained."""
+        return sum(len(group.uploads) for group in self._groups)
+
+    async def explain(self, upload: Upload, options: Options) -> Outcome:
+        """Explain one image, with others if there are any.
+
+        Raises:
+            Exception: Whatever explaining this image alone raised.
+        """
+        # A header may take long to read that was made for it, and everybody would wait.
+        pixels = await run_in_threadpool(_pixels, upload, self._bounds.pixels)
+        loop = asyncio.get_running_loop()
+        group = self._room(options, pixels)
+        if group is None:
+            group = _Group(options)
+            self._groups.append(group)
+            loop.call_later(self._bounds.window_s, self._close, group)
+        answer: asyncio.Future[Outcome] = loop.create_future()
+        group.uploads.append(upload)
+        group.answers.append(answer)
+        group.pixels += pixels
+        self._dispatch()
+        return await answer
+
+    def _room(self, options: Options, pixels: int) -> _Group | None:
+        return next(
+            (
+                group
+                for group in self._groups
+                if group.options == options
+                and len(group.uploads) < self._bounds.images
+                and group.pixels + pixels <= self._bounds.pixels
+            ),
+            None,
+        )
+
+    def _close(self, group: _Group) -> None:
+        group.over = True
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        """Start what is due as long as there are workers, the oldest first."""
+        while len(self._running) < self._bounds.batches:
+            group = next((group for group in self._groups if self._due(group)), None)
+            if group is None:
+                return
+            self._groups.remove(group)
+            task = asyncio.get_running_loop().create_task(self._run(group))
+            self._running.add(task)
+            task.add_done_callback(self._done)
+
+    def _due(self, group: _Group) -> bool:
+        return group.over or len(group.uploads) == self._bounds.images or self.waiting == self._inside()
+
+    async def _run(self, group: _Group) -> None:
+        loop = asyncio.get_running_loop()
+        outcomes = await loop.run_in_executor(self._workers, each_alone, self._explain, group.uploads, group.options)
+        for answer, outcome in zip(group.answers, outcomes, strict=True):
+            if answer.done():  # who asked has gone
+                continue
+            if isinstance(outcome, Exception) and not isinstance(outcome, HeatlensError):
+                answer.set_exception(outcome)
+            else:
+                answer.set_result(outcome)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._dispatch()
+
+
+def each_alone(explain: Explain, uploads: Sequence[Upload], options: Options) -> Sequence[Outcome | Exception]:
+    """Explain images together, and those that may have failed by their companions again, alone.
+
+    Returns:
+        For each its outcome, or what explaining it raised.
+    """
+    outcomes = _tried(explain, uploads, options)
+    if len(uploads) == 1:
+        return outcomes
+    return [
+        _tried(explain, [upload], options)[0] if _by_companions(outcome) else outcome
+        for upload, outcome in zip(uploads, outcomes, strict=True)
+    ]
+
+
+def _by_companions(outcome: Outcome | Exception) -> bool:
+    """The engine answers for all it is given, and pixels and memory are everybody's."""
+    if isinstance(outcome, HeatlensError):
+        shared = isinstance(outcome, GenerationFailed | RequestImagesTooLarge)
+        return shared or isinstance(outcome.__cause__, MemoryError)
+    return isinstance(outcome, Exception)
+
+
+def _tried(explain: Explain, uploads: Sequence[Upload], options: Options) -> Sequence[Outcome | Exception]:
+    try:
+        return explain(uploads, options)
+    except Exception as error:
+        return [error] * len(uploads)
+
+
+def _pixels(upload: Upload, max_pixels: int) -> int:
+    """Pixels of an image that will be decoded; one that will be refused counts nothing."""
+    try:
+        return measure(upload.data, max_pixels=max_pixels)
+    except HeatlensError:
+        return 0

@@ -1,0 +1,89 @@
+"""Environment and control groups -> the memory and the processors that this process is allowed."""
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+MEMORY_ENV = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"  # MiB
+MIB = 1024 * 1024
+LAMBDA_MIB_PER_PROCESSOR = 1769
+LAMBDA_MOST_PROCESSORS = 6
+_GROUPS = Path("sys/fs/cgroup")
+_UNLIMITED = 2**60  # bytes; version 1 writes "no limit" as a number beyond any memory
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What there is: bytes of memory and processors, a part of one counted as such; `None` where nothing limits it."""
+
+    memory_bytes: int | None = None
+    processors: float | None = None
+
+    @property
+    def threads(self) -> int:
+        """Threads worth having, one for each processor or part of one; 0 where nothing is known."""
+        # `os.cpu_count()` counts the host's processors, and so do inference engines: threads beyond the share only
+        # spend it faster, and then all of them stand still together.
+        return 0 if self.processors is None else max(1, math.ceil(self.processors))
+
+
+def read_machine(environ: Mapping[str, str] = os.environ, root: Path = Path("/")) -> Machine:
+    """Ask Lambda's environment, and where there is none the control groups of version 2 or 1.
+
+    Args:
+        environ: On Lambda it has the memory; processors come with it, one per 1,769 MiB and six at most.
+        root: Where `proc` and `sys` are.
+    """
+    memory = environ.get(MEMORY_ENV, "")
+    if memory.isdecimal():
+        processors = int(memory) / LAMBDA_MIB_PER_PROCESSOR
+        return Machine(int(memory) * MIB, min(processors, LAMBDA_MOST_PROCESSORS))
+    limits = [limit for folder in _folders(root, "memory") if (limit := _memory(folder))]
+    shares = [share for folder in _folders(root, "cpu") if (share := _processors(folder))]
+    return Machine(min(limits, default=None), min(shares, default=None))
+
+
+def _folders(root: Path, controller: str) -> Iterator[Path]:
+    """The folders whose limits hold for this process: its own group's, and those of the groups around it.
+
+    In a container the own group's path may be the host's, which is not visible there; the container's group is then
+    the one at the top.
+    """
+    try:
+        groups = (root / "proc/self/cgroup").read_text()
+    except OSError:
+        return
+    for line in groups.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        top = root / _GROUPS / controller if controllers else root / _GROUPS
+        own = top / path.lstrip("/")
+        yield from (folder for folder in (own, *own.parents) if folder.is_relative_to(top))
+
+
+def _memory(folder: Path) -> int | None:
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        [limit] = _numbers(folder / name) or [_UNLIMITED]
+        if 0 < limit < _UNLIMITED:
+            return limit
+    return None
+
+
+def _processors(folder: Path) -> float | None:
+    quota = _numbers(folder / "cpu.max")
+    if not quota:
+        quota = _numbers(folder / "cpu.cfs_quota_us") + _numbers(folder / "cpu.cfs_period_us")
+    if len(quota) != 2 or min(quota) <= 0:
+        return None
+    return quota[0] / quota[1]
+
+
+def _numbers(path: Path) -> list[int]:
+    """The numbers in a file; none where it is missing or says `max`."""
+    try:
+        return [int(word) for word in path.read_text().split()]
+    except (OSError, ValueError):
+        return []
