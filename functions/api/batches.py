@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import pydantic_core
 from fastapi import APIRouter, Query, Request, Response
@@ -42,6 +42,7 @@ PAGE, MAX_PAGE = 100, 200  # results
 MAX_BODY_BYTES = 2_000_000  # 500 declared files with long names have half a megabyte
 POLL_S = 5  # counts are as old as that at most
 
+Answer = TypeVar("Answer", UploadLinks, MissingLinks, ResultsPage)
 Start = Annotated[int, Query(ge=0, description="Number of the first file.")]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Files at most.")]
 
@@ -127,14 +128,14 @@ def create(request: Request, wish: BatchCreate) -> BatchCreated:
 def declare(request: Request, batch_id: str, declaration: FilesDeclaration) -> UploadLinks:
     """Declare files and get the link to upload each."""
     with _access(request, "batch.declare", batch_id) as access:
-        return access.desk.declare(access.batch(), declaration.files)
+        return access.of(access.desk.declare(access.batch(), declaration.files))
 
 
 @router.post("/{batch_id}/files/links", operation_id="batch_links")
 def links(request: Request, batch_id: str, start: Start = 0) -> MissingLinks:
     """Get new links for what was not uploaded yet."""
     with _access(request, "batch.links", batch_id) as access:
-        return access.desk.links(access.batch(), start=start)
+        return access.of(access.desk.links(access.batch(), start=start))
 
 
 @router.post("/{batch_id}/close", operation_id="batch_close")
@@ -155,7 +156,7 @@ def status(request: Request, response: Response, batch_id: str) -> BatchStatus:
 def results(request: Request, batch_id: str, start: Start = 0, limit: Limit = PAGE) -> ResultsPage:
     """Read what the files came to, in the order of their numbers."""
     with _access(request, "batch.results", batch_id) as access:
-        return access.desk.results(access.batch(), start=start, limit=limit)
+        return access.of(access.desk.results(access.batch(), start=start, limit=limit))
 
 
 @router.delete(
@@ -185,6 +186,13 @@ class _Access:
     desk: "Desk"
     who: str
     batch_id: str | None
+    items: str | None = None
+
+    def of(self, answer: Answer) -> Answer:
+        """Note which files an answer speaks of: the first number and the last."""
+        files = answer.results if isinstance(answer, ResultsPage) else answer.files
+        self.items = f"{files[0].number}-{files[-1].number}" if files else None
+        return answer
 
     def batch(self) -> "Batch":
         assert self.batch_id is not None, "the route has one"
@@ -209,6 +217,7 @@ def _access(request: Request, action: str, batch_id: str | None = None) -> Itera
             "who": access.who or None,
             "action": action,
             "batch": access.batch_id if access.batch_id and is_batch_id(access.batch_id) else None,
+            "items": access.items,
             "outcome": outcome,
             "request_id": request_id(request),
         }

@@ -153,6 +153,7 @@ def _model(model: Model) -> ModelAnswer:
         engine=model.engine.name,
         precision=model.engine.precision,
         notice=card.notice,
+        image=model.image,
     )
 
 

@@ -80,6 +80,7 @@ class ModelAnswer(_Answer):
     engine: str
     precision: str
     notice: str
+    image: str = Field("", description="Digest of the image that computed; empty where it was none.")
 
 
 class MapAnswer(_Answer):

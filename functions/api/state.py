@@ -47,7 +47,7 @@ def load_state(settings: Settings, door: Door) -> State:
 
 def _load(settings: Settings) -> Model | ModelError:
     try:
-        return load_model(settings.model_dir, threads=settings.threads)
+        return load_model(settings.model_dir, threads=settings.threads, image=settings.image_digest)
     except ModelError as error:
         logger.error("the model is not loaded: %s (cause: %r)", error, error.__cause__)
         return error

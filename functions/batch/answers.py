@@ -32,6 +32,7 @@ class MadeBy(BaseModel):
     engine: str
     precision: str
     notice: str
+    image: str = ""
 
 
 class Map(BaseModel):

@@ -67,6 +67,7 @@ def described(model: Model) -> Json:
         "engine": model.engine.name,
         "precision": model.engine.precision,
         "notice": model.card.notice,
+        "image": model.image,
     }
 
 

@@ -64,5 +64,5 @@ def open_door() -> Door:
     """
     settings = read_settings()
     account = open_account()
-    model = load_model(settings.model_dir, threads=settings.threads)
+    model = load_model(settings.model_dir, threads=settings.threads, image=settings.image_digest)
     return Door(account, model, settings.limits("staged"), settings.batch_images)

@@ -46,14 +46,14 @@ def sweep(account: Account, now: int, time_left: Callable[[], float]) -> dict[st
         if time_left() < MARGIN_S:
             break
         swept += 1
+        # Before, or a batch that takes all the time there is would keep the others waiting for ever.
+        with suppress(Exception):
+            account.jobs.look_again(name, now)
         try:
             bring_on(account, name, now)
         except Exception as error:
             troubled += 1
             line("unswept", batch=name, trouble=trouble(error))
-        # Even after a trouble, or one batch would keep the others waiting for ever.
-        with suppress(Exception):
-            account.jobs.look_again(name, now)
     return {"swept": swept, "troubled": troubled}
 
 

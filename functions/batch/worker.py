@@ -24,7 +24,7 @@ from heatlens_aws.finishing import finish_if_done
 from heatlens_aws.jobs import Outcome as Record
 from heatlens_aws.keys import IN, parse_upload_key
 from heatlens_aws.rows import Batch, BatchState, FileState
-from heatlens_aws.staging import Superseded, TooLarge
+from heatlens_aws.staging import Absent, Superseded, TooLarge
 
 MARGIN_S = 10.0  # beside the time of the slowest group so far: for its commits and the answer
 FIRST_DELAY_S, LONGEST_DELAY_S = 10, 900
@@ -234,6 +234,9 @@ class _Shift:
         """Send an item back, or give it up where nobody would send it again."""
         if isinstance(error, Foreign):
             self._report(task, FOREIGN)
+        elif isinstance(error, Absent) and isinstance(task.target, DroppedObject) and task.item.receives == 1:
+            # Perhaps not yet: a declared file's event would be sent again, of a drop nobody else knows.
+            self._return(task.item, error, task)
         elif isinstance(error, Superseded):
             self._report(task, SUPERSEDED)
         elif task.item.receives < self._account.settings.max_receives:

@@ -14,14 +14,15 @@ from heatlens.memory import check_memory
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A loaded model; `sha256` is its card's, which names every graph's."""
+    """A loaded model; `sha256` is its card's, which names every graph's, `image` the digest of the image it runs in."""
 
     card: Card
     sha256: str
     engine: Engine
+    image: str = ""
 
 
-def load_model(folder: Path, *, threads: int = 0, machine: Machine | None = None) -> Model:
+def load_model(folder: Path, *, threads: int = 0, machine: Machine | None = None, image: str = "") -> Model:
     """Verify the folder, compile its graphs and run them once, so that the first request finds them warm.
 
     Args:
@@ -29,6 +30,7 @@ def load_model(folder: Path, *, threads: int = 0, machine: Machine | None = None
         threads: Size of the engine's thread pool; 0 makes it as large as the machine's share of processors, and where
             that is not limited lets the engine choose.
         machine: What there is; by default what this process is allowed.
+        image: Digest of the image this runs in, for the provenance of what is made.
 
     Raises:
         CardError: The folder is not a whole, unaltered model.
@@ -39,7 +41,7 @@ def load_model(folder: Path, *, threads: int = 0, machine: Machine | None = None
     check_memory([folder / graph.file for graph in (card.trunk, card.tail)], machine.memory_bytes)
     engine = OpenVinoEngine(folder, card, threads=threads or machine.threads)
     try_out(engine, card)
-    return Model(card, sha256, engine)
+    return Model(card, sha256, engine, image)
 
 
 def try_out(engine: Engine, card: Card) -> None:

@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HEATLENS_", frozen=True, extra="ignore", protected_namespaces=())
 
     model_dir: Path = Field(DEMO_MODEL, description="Folder of the compiled model.")
+    image_digest: str = Field("", description="Digest of the image this runs in, for the results' provenance.")
     threads: int = Field(0, ge=0, description="Threads of the inference engine; 0: one per processor of the share.")
     concurrency: int = Field(2, gt=0, description="Requests explained at once; each holds its decoded images.")
     batch_images: int = Field(8, gt=0, description="Images per engine batch: bounds the decoded images held at once.")

@@ -66,7 +66,7 @@ def unwrap(body: str) -> Json:
 def _parsed(text: Any) -> Json:  # noqa: ANN401 - an envelope holds whatever was sent
     try:
         event = json.loads(text)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise NotAnEvent("not JSON") from error
     if not isinstance(event, dict):
         raise NotAnEvent("not an object")

@@ -12,12 +12,17 @@ from botocore.exceptions import ClientError
 from heatlens_aws.keys import upload_key
 from heatlens_aws.rows import File
 
-_GONE = {"NoSuchKey", "NoSuchVersion", "404", "412", "PreconditionFailed"}
 _EXISTS = {"412", "PreconditionFailed"}
+_ABSENT = {"NoSuchKey", "NoSuchVersion", "404"}
+_GONE = _EXISTS | _ABSENT
 
 
 class Superseded(Exception):
     """The bytes an event spoke of are no longer what the key holds: a newer event exists, this one ends."""
+
+
+class Absent(Superseded):
+    """There is nothing, not yet or no longer."""
 
 
 class TooLarge(Exception):
@@ -89,13 +94,15 @@ class Staging:
         """Read exactly the bytes that were spoken of.
 
         Raises:
-            Superseded: They are no longer there.
+            Superseded: They are no longer there, or `Absent`: nothing is.
             TooLarge: They are more than `max_bytes`.
         """
         pinned = {"VersionId": stored.version} if stored.version else {"IfMatch": stored.etag} if stored.etag else {}
         try:
             answer = self._s3.get_object(Bucket=self.bucket, Key=stored.key, **pinned)
         except ClientError as error:
+            if _code(error) in _ABSENT:
+                raise Absent(stored.key) from error
             if _code(error) in _GONE:
                 raise Superseded(stored.key) from error
             raise

@@ -12,7 +12,7 @@ import pytest
 from functions.cli.events import KINDS, answer_body, answer_json, heatmap_request
 from heatlens.settings import DEMO_MODEL
 from tests.container.conftest import Fact
-from tests.container.docker import Container, function
+from tests.container.docker import Container, docker, function
 from tests.contract.doors import http_door
 from tests.contract.test_conformance import CASES, FOLDER, QUERY, products
 
@@ -36,7 +36,9 @@ def events(kind: str) -> list[Json]:
 def told(answer: bytes) -> Json:
     """All of an explanation; of a problem its code, for its sentence may name a limit, which is the door's own."""
     body = products(answer)
-    return body if "code" not in body else {"code": body["code"]}
+    if "code" in body:
+        return {"code": body["code"]}
+    return body | {"model": {name: each for name, each in body["model"].items() if name != "image"}}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -95,6 +97,15 @@ def test_the_staged_side_without_a_bucket_ends_at_init_with_one_line(image: str,
     assert said
     assert "Traceback" not in log
     assert "errorMessage" in json.dumps(answer)
+
+
+def test_answers_name_the_image_that_made_them(api: Container, image: str) -> None:
+    digest = docker("run", "--rm", "--entrypoint", "cat", image, "/opt/heatlens/digest").strip()
+
+    [answer] = api.invoke(events("http-api-v2")[:1])
+
+    assert re.fullmatch("[0-9a-f]{64}", digest)
+    assert answer_json(answer)["model"]["image"] == digest
 
 
 def test_an_overlay_comes_as_its_bytes(api: Container, sample_jpeg: bytes) -> None:

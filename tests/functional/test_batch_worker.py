@@ -20,7 +20,7 @@ from heatlens.settings import MIB
 from heatlens_aws.jobs import Jobs
 from heatlens_aws.keys import attempt_prefix, drop_prefix, manifest_key, results_key, upload_key
 from heatlens_aws.rows import BatchState, FileState
-from heatlens_aws.staging import Staging, Stored
+from heatlens_aws.staging import Absent, Staging, Stored
 from tests.aws import Account
 from tests.staged import ID, NAME, Context, Desk, desk, grey, imported, picture
 
@@ -187,6 +187,33 @@ def test_a_superseded_event_ends_without_a_result(staged: Desk, known_by: str) -
 
     assert staged.engine.sizes == []
     assert staged.file().state is FileState.PENDING
+
+
+def test_a_drop_whose_event_comes_before_it_can_be_seen_is_explained_later(
+    staged: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = staged.put(picture(), key="drop/a.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Staging, "read", absent)
+        assert staged.work(staged.received(stored)) == {"m0"}
+
+    assert staged.work(staged.received(stored, receives=2)) == set()
+
+    assert len(staged.keys("out/drop/")) == 3
+
+
+def test_a_drop_that_is_gone_ends_at_its_second_delivery(staged: Desk) -> None:
+    stored = staged.put(picture(), key="drop/a.png")
+    staged.aws.staging.erase("drop/")
+
+    assert staged.work(staged.received(stored)) == {"m0"}
+    assert staged.work(staged.received(stored, receives=2)) == set()
+
+    assert staged.keys("out/") == []
+
+
+def absent(staging: Staging, stored: Stored, **_: object) -> bytes:
+    raise Absent(stored.key)
 
 
 @pytest.mark.parametrize(

@@ -813,6 +813,8 @@ def test_one_audit_line_for_each_access_and_no_file_name(
         ("batch.purge", batch, "ok"),
         ("batch.create", None, "batch.not_found"),
     ]
+    assert [line["items"] for line in lines()[:before]] == [None, "0-2", None]  # opened, declared, closed
+    assert [line["items"] for line in lines()[before:] if line["action"] == "batch.results"] == ["0-2", "0-2"]
     assert [line["request_id"] for line in lines()[before:]][:3] == [each.headers["x-request-id"] for each in answers]
     assert {line["who"] for line in lines()} == {"local"}
     ours = [record.getMessage() for record in caplog.records if not record.name.startswith("httpx")]

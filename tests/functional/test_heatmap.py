@@ -69,6 +69,7 @@ def test_what_the_extensions_add(client: TestClient) -> None:
         "engine": "openvino",
         "precision": "f32",
         "notice": "A test's model.",
+        "image": "",
     }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -294,3 +295,22 @@ def test_the_handler_sweeps(staged: Desk, monkeypatch: pytest.MonkeyPatch) -> No
     assert sweeper.handler(scheduled, Context(seconds=5)) == {"swept": 0, "troubled": 0}
     assert sweeper.handler(scheduled, Context()) == {"swept": 1, "troubled": 0}
     assert staged.read().state is BatchState.FAILED
+
+
+def test_a_batch_that_kills_its_sweeper_goes_behind_the_others(staged: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (ID, OTHER):
+        staged.batch(picture(), number_of_batch=name)
+        staged.aws.jobs.close(name)
+    bring_on = sweeps.bring_on
+
+    def killed(account: Account, name: str, now: int) -> None:
+        if name == ID:
+            raise KeyboardInterrupt  # what Lambda does when the time is over leaves as little behind
+        bring_on(account, name, now)
+
+    monkeypatch.setattr(sweeps, "bring_on", killed)
+    for minute in range(2):
+        with suppress(KeyboardInterrupt):
+            swept(staged, now=2_000_000_000 + 60 * minute)
+
+    assert staged.read(OTHER).state.terminal

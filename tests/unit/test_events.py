@@ -124,3 +124,8 @@ def test_what_nobody_known_sends_is_refused(body: str) -> None:
 def test_the_refusal_names_the_kinds_that_are_known(event: Json) -> None:
     with pytest.raises(NotAnEvent, match=r"S3 events and EventBridge events .* SQS .* SageMaker endpoint by SNS"):
         objects(event)
+
+
+def test_a_message_nested_too_deep_is_refused_as_any_other() -> None:
+    with pytest.raises(NotAnEvent):
+        message_objects("[" * 100_000)
