@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.chaos.reader import INVARIANTS, Broken
+from tests.chaos.findings import INVARIANTS, Broken
 
 EXAMPLES = 3
 REPORTED_ONLY: set[int] = set()
