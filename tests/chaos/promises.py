@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.chaos.findings import Reading
+from tests.chaos.paint import painted
 from tests.chaos.story import FILE_BYTES, Story, Upload
 
 Json = dict[str, Any]
@@ -104,15 +105,19 @@ class Promises:
             self._expect(10, where, f"{code} of what has the flaw {flaw!r}", holds=code == flaw)
             return
         self._expect(10, where, f"explained though {flaw}", holds=not flaw)
-        self._as_asked(where, prefix, outcome, meta["options"])
+        if not flaw:
+            self._as_asked(where, prefix, outcome, meta["options"], source)
 
-    def _as_asked(self, where: str, prefix: str, outcome: Json, options: Json) -> None:
+    def _as_asked(self, where: str, prefix: str, outcome: Json, options: Json, source: bytes) -> None:
         overlaid = "overlay.png" in outcome["objects"]
         self._expect(9, where, "an overlay, or none", holds=overlaid == ("overlay" in options["include"]))
+        asked = {name: options[name] for name in ("colormap", "alpha")}
         text = self.data(prefix + "result.json", None)
         if text is not None:
-            asked = {name: options[name] for name in ("colormap", "alpha")}
             self._expect(9, where, "not with the options that were asked", holds=json.loads(text)["options"] == asked)
+        overlay = self.data(prefix + "overlay.png", None)
+        if overlay is not None and hashlib.sha256(overlay).hexdigest() == outcome["objects"].get("overlay.png"):
+            self._expect(9, where, "not painted as asked", holds=painted(overlay, source, **asked))
 
     def _excused(self, index: int, identity: str) -> bool:
         """Whether an event may have ended without a row: its object came too late, or another has replaced it."""

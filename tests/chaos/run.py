@@ -88,12 +88,13 @@ def _done(parts: Sequence[Part], processes: int) -> Iterator[Summary]:
 def _part(part: Part) -> Summary:
     """One trouble in turn, or one world at random."""
     folder, turns, seed, images, without = part
-    summary = Summary("")
+    summary, began = Summary(""), time.process_time()
     with redirect_stdout(Log(summary)):
         if turns:
             in_turn(_model(folder), seed, summary, turns, without=without)
         else:
             at_random(_model(folder), seed, images, summary, without=without)
+    summary.busy_s = time.process_time() - began
     return summary
 
 

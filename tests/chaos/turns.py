@@ -25,6 +25,8 @@ from tests.chaos.world import DEADLINE_S, World, world
 MEANWHILES = ("worker", "sweep", "overwrite", "cancel", "purge")
 """Who else comes in between two calls."""
 ON_BATCHES = ("cancel", "purge", "sweep")
+THOROUGH = (Fault.CRASH, Fault.BROKEN)  # at every single call, however long the life
+LONG = ("cancelled and repeated", "endpoint")
 ROUNDS, ROUND_S = 3, 905.0  # of the sweeper, who takes an event for lost after a quarter of an hour
 DROPS = ("drop/a+b.png", "drop/größe&.png")
 
@@ -143,16 +145,24 @@ class Turns:
         return self.trouble != "overwrite" or script.files + script.drops > 1
 
     @property
+    def every(self) -> int:
+        """At which calls the trouble comes; a campaign is to last minutes."""
+        return 2 if self.life in LONG and self.trouble not in THOROUGH else 1
+
+    @property
     def fault(self) -> Fault:
         return Fault.MEANWHILE if self.trouble in MEANWHILES else Fault(self.trouble)
 
 
 def in_turn(
-    model: Model, seed: int, summary: Summary, turns: Turns, *, every: int = 1, without: Protection | None = None
+    model: Model, seed: int, summary: Summary, turns: Turns, *, every: int = 0, without: Protection | None = None
 ) -> None:
-    """Live a life without a trouble, then with one at each call that it fits, one after the other, in new worlds."""
+    """Live a life without a trouble, then with one at each call that it fits, one after the other, in new worlds.
+
+    `every` takes the place of the turns' own.
+    """
     whole = lived(model, seed, summary, turns, without=without)
-    places = whole.places(turns.fault)[::every]
+    places = whole.places(turns.fault)[:: every or turns.every]
     for number in places:
         lived(model, seed, summary, turns, number, without=without)
     summary.counts[f"in turn: {turns.trouble}"] += len(places)

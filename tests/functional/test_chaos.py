@@ -17,6 +17,7 @@ from functions.batch import sweep as sweeps
 from functions.batch import targets, worker
 from heatlens.errors import GenerationFailed
 from heatlens.model import Model
+from heatlens.pipeline import explain
 from heatlens.types import Options
 from heatlens_aws.jobs import Jobs
 from heatlens_aws.staging import Staging
@@ -134,11 +135,13 @@ def test_without_a_protection_the_campaign_fails(tiny_model: Model, protection: 
     assert f"invariant {invariant}: BROKEN" in str(summary)
 
 
-@pytest.mark.parametrize(("trouble"), ["worker", "overwrite"])
-def test_with_all_protections_the_same_campaign_holds(tiny_model: Model, trouble: str) -> None:
+@pytest.mark.parametrize(
+    ("life", "trouble"), [("closed", "worker"), ("closed", "overwrite"), ("endpoint", "overwrite")]
+)
+def test_with_all_protections_the_same_campaign_holds(tiny_model: Model, life: str, trouble: str) -> None:
     summary = Summary("")
 
-    in_turn(tiny_model, 7, summary, Turns("closed", trouble), every=3)
+    in_turn(tiny_model, 7, summary, Turns(life, trouble), every=4)
 
     assert summary.holds, summary
 
@@ -174,6 +177,11 @@ def other_options(options: Options) -> Options:
     return Options("viridis", 0.9, options.include)
 
 
+def painted_otherwise(model: Model, uploads: Any, options: Options, **limits: Any) -> Any:  # noqa: ANN401
+    """As a worker does that explains a group with its first one's options."""
+    return explain(model, uploads, other_options(options), **limits)
+
+
 def never_give_up(shift: Any, task: Any, error: Exception) -> None:  # noqa: ANN401
     shift._return(task.item, error, task)
 
@@ -183,6 +191,7 @@ MUTANTS: dict[str, tuple[Any, str, Any, str, int]] = {
     "lost events are never sent again": (sweeps, "send_lost", nothing, "event lost", 10),
     "every image fails": (worker, "explain", all_fail, "closed", 10),
     "files have other options than were asked": (targets, "_without_original", other_options, "closed", 9),
+    "overlays are painted otherwise than they say": (worker, "explain", painted_otherwise, "closed", 9),
     "drops have other options than are promised": (targets, "_without_original", other_options, "dropped", 9),
     "nobody gives up at the last delivery": (worker._Shift, "_trouble", never_give_up, "never time", 12),
     "lost notices are never looked after": (sweeps, "collect_lost", nothing, "endpoint", 10),
@@ -224,7 +233,8 @@ def test_the_exit_status_says_whether_an_invariant_broke(
 
 
 def test_the_reader_shares_no_code_with_the_writer() -> None:
-    standard = {"base64", "hashlib", "json", "math", "collections", "collections.abc", "dataclasses", "typing"}
+    standard = {"base64", "hashlib", "io", "json", "math", "collections", "collections.abc", "dataclasses", "typing"}
+    standard |= {"PIL", "numpy", "numpy.typing"}
     known, left = set[str](), {"reader"}
     while left:
         known |= left
@@ -233,7 +243,7 @@ def test_the_reader_shares_no_code_with_the_writer() -> None:
         imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
         left = {name.removeprefix("tests.chaos.") for name in imported - standard} - known
 
-    assert known == {"reader", "promises", "findings", "story"}
+    assert known == {"reader", "promises", "paint", "findings", "story"}
 
 
 def first_row(made: World, **wanted: str) -> Json:
