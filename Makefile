@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CONSTRAINTS := infra/constraints.txt
 DEMO := layers/heatlens_torch/demo
+TEMPLATES := template.yaml $(sort $(wildcard infra/*.yaml))
+TOOL := $(BIN)/python infra/tools.py # sam and checkov, each in an environment of its own
 
 .PHONY: help run run-batch dev test chaos test-staging lint format model samples clean
 .DEFAULT_GOAL := help
@@ -34,10 +36,13 @@ chaos: $(VENV)/.dev ## Run the fault campaign over staged batches (2,000 images;
 test-staging: $(VENV)/.dev ## Run staging and queue against LocalStack, in an environment of its own
 	$(BIN)/python infra/localstack.py .venv-localstack $(BIN)/python -m pytest tests/staging
 
-lint: $(VENV)/.dev ## Check style and types: ruff and mypy --strict over everything
+lint: $(VENV)/.dev ## Check style, types and templates: ruff, mypy --strict, cfn-lint, SAM, checkov
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/cfn-lint $(TEMPLATES)
+	@$(TOOL) sam validate --lint
+	@$(TOOL) checkov --skip-download --quiet --compact --framework cloudformation --file $(TEMPLATES)
 
 format: $(VENV)/.dev ## Let ruff mend what it can
 	$(BIN)/ruff check --fix .
@@ -51,7 +56,7 @@ samples: $(VENV)/.dev ## Draw the sample images again (result is committed)
 	$(BIN)/python -m heatlens_torch.demo.samples -o functions/api/static/samples
 
 clean: ## Remove .venv, out/ and caches
-	rm -rf $(VENV) .venv-localstack out .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-* .aws-sam out .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/.runtime: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
