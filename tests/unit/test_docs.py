@@ -13,7 +13,7 @@ from heatlens_aws.settings import AwsSettings
 from tests.conftest import ROOT
 
 DOORS = (ROOT / "functions" / "README.md").read_text()
-DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "functions").glob("*.md"), *(ROOT / "layers").glob("*.md")]
+DOCUMENTS = [page for folder in (".", "functions", "layers", "infra") for page in (ROOT / folder).glob("*.md")]
 
 
 def leaves() -> list[type[HeatlensError]]:
