@@ -11,7 +11,7 @@ from functions.api.batch_schemas import FileDeclaration
 from functions.api.desk import Desk
 from functions.batch import door as doors
 from functions.batch.door import Door
-from functions.batch.sweeper import sweep
+from functions.batch.sweep import sweep
 from functions.batch.upload import messages
 from functions.batch.worker import work
 from heatlens.model import Model

@@ -1,6 +1,5 @@
 """Parameters, functions and skipped checks of the templates: what linters do not see of them."""
 
-import importlib
 import re
 from pathlib import Path
 
@@ -8,8 +7,10 @@ import pytest
 
 from heatlens.settings import Settings
 from heatlens_aws.settings import AwsSettings
+from tests.aws import Account
 from tests.conftest import ROOT
 from tests.stack import EVERYTHING, FUNCTIONS, TEMPLATE, TEMPLATES, Stack, read, variables
+from tests.staged import imported
 
 STACK = Stack(TEMPLATE)
 FULL = Stack(TEMPLATE, EVERYTHING)
@@ -69,13 +70,13 @@ def test_the_functions_share_one_image_so_that_it_is_built_once() -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_command_names_a_handler_that_exists(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("HEATLENS_BUCKET", "HEATLENS_TABLE"):
-        monkeypatch.delenv(variable, raising=False)
+def test_a_command_names_a_handler_that_exists(name: str, aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEATLENS_BUCKET", aws.settings.bucket)
+    monkeypatch.setenv("HEATLENS_TABLE", aws.settings.table)
     [command] = STACK.properties(name)["ImageConfig"]["Command"]
     module, _, function = command.rpartition(".")
 
-    assert callable(getattr(importlib.import_module(module), function))
+    assert callable(getattr(imported(module), function))
     assert STACK.properties(name)["PackageType"] == "Image"
 
 
