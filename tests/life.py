@@ -217,3 +217,7 @@ def _by_the_endpoint(life: Life) -> None:
     life.work(life.put(batch, 1, second))  # and its notice is lost
     life.sweep(after=LONG)
     assert life.aws.jobs.file(batch.id, 1).state is FileState.OK  # type: ignore[union-attr]
+
+    life.desk.close(life.again(batch))
+    life.desk.purge(life.again(batch))
+    assert life.plain.keys(f"async/{batch.id}/") == []
