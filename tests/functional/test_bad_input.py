@@ -1,6 +1,5 @@
 """Bad input: each kind its own clear answer, nothing else fails because of it, nothing is left behind."""
 
-import asyncio
 import base64
 import io
 import os
@@ -22,7 +21,7 @@ from starlette.testclient import TestClient
 from heatlens.card import Layer, Preprocess
 from heatlens.engine import OpenVinoEngine
 from heatlens.errors import GenerationFailed
-from tests.conftest import ROOT, encoded, noise
+from tests.conftest import ROOT, awaited, encoded, noise
 from tests.functional.conftest import MakeClient
 from tests.tiny import write_tiny_model
 
@@ -334,11 +333,12 @@ def test_an_image_over_its_limit_is_read_to_its_end_and_not_kept(make_client: Ma
         "query_string": b"",
         "headers": [(b"content-type", b"image/png")],
     }
+
     async def call() -> None:
         await client.app(scope, receive, send)
 
     tracemalloc.start()
-    asyncio.run(call())
+    awaited(call())
     tracemalloc.stop()
 
     assert len(held) == 50

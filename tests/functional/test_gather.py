@@ -1,6 +1,5 @@
 """Concurrent requests at the SageMaker door -> fewer engine calls, the same bytes, and a bound on all of it."""
 
-import asyncio
 import base64
 import threading
 import time
@@ -17,7 +16,7 @@ from functions.endpoint.app import create_app
 from heatlens.engine import Floats
 from heatlens.model import Model, load_model
 from heatlens.settings import Settings
-from tests.conftest import encoded, noise
+from tests.conftest import awaited, encoded, noise
 from tests.staged import Counting, grey
 
 Message = MutableMapping[str, Any]
@@ -238,7 +237,7 @@ def test_a_body_of_unknown_length_counts_as_the_longest(make_door: MakeDoor) -> 
         inner.extend(await called(door, [(b"content-length", b"1")]))
         return {"type": "http.request", "body": grey(1), "more_body": False}
 
-    outer = asyncio.run(called(door, [], receive))
+    outer = awaited(called(door, [], receive))
 
     assert [message["status"] for message in (inner[0], outer[0])] == [503, 200]
 
@@ -260,7 +259,7 @@ def test_a_request_is_inside_until_its_answer_is_sent(make_door: MakeDoor) -> No
     door = make_door()
     inside: list[int] = []
 
-    asyncio.run(called(door, [], sent=lambda _: inside.append(door.door.admission.inside)))
+    awaited(called(door, [], sent=lambda _: inside.append(door.door.admission.inside)))
 
     assert inside == [1, 1]
     assert door.door.admission.inside == 0
