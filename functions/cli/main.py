@@ -15,6 +15,8 @@ from rich.markup import escape
 from functions.cli.files import err, explain_each, out
 from heatlens.errors import HeatlensError
 
+INTERRUPTED = 130  # exit status, as shells have it: 128 and the signal
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 batch = typer.Typer(no_args_is_help=True, help="Staged batches: any number of images.")
@@ -127,7 +129,7 @@ def batch_run(
     """Run a folder of images as one staged batch; interrupted and run again, it sends only what is missing."""
     from functions.cli.batch_run import parse_headers, run_batch
 
-    with _clear_errors():
+    with _clear_errors(interrupted="interrupted: run the same again to go on"):
         options = {"colormap": colormap, "alpha": alpha}
         raise typer.Exit(run_batch(source, folder, url=url, headers=parse_headers(header or []), options=options))
 
@@ -155,10 +157,13 @@ def redrive(
 
 
 @contextmanager
-def _clear_errors() -> Iterator[None]:
-    """An error made for people ends the command with its sentence."""
+def _clear_errors(*, interrupted: str = "interrupted") -> Iterator[None]:
+    """An error made for people ends the command with its sentence, and so does Ctrl-C."""
     try:
         yield
+    except KeyboardInterrupt as stop:
+        err.print(interrupted)
+        raise typer.Exit(INTERRUPTED) from stop
     except HeatlensError as error:
         err.print(escape(str(error)))
         raise typer.Exit(1) from error
