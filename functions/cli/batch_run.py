@@ -105,9 +105,10 @@ def _take_up(sender: Sender, images: dict[str, Image]) -> None:
         out.print(f"going on with batch {part.batch_id}")
         standing = [each for each in part.files if _stands(each, images, sender.failures)]
         if status.state != "open" and not part.sent:
+            sender.server.close(part.batch_id)  # it may have been interrupted before it said what is missing
             standing, part.sent = _arrived(sender.server, part, standing, images), True
         if changed := len(part.files) - len(standing):
-            out.print(f"{changed} files are not there as they are now: they are sent again in another batch")
+            out.print(f"{changed} of its files have changed, or it ended without them: they go into another batch")
         part.files = standing
     run.save(sender.folder)
 

@@ -168,14 +168,17 @@ class _Put:
 
     def _bytes(self, file: Noted) -> Iterator[bytes]:
         """The bytes of a file; of one that is no longer what was declared the last are withheld, so nothing arrives."""
-        digest, held = hashlib.sha256(), b""
+        digest, size, held = hashlib.sha256(), 0, b""
         for chunk in self.source.chunks(Image(file.name, file.size, file.stamp)):
             self.hands.go_on()
+            digest.update(chunk)
+            size += len(chunk)
+            if size > file.size:
+                break
             if held:
                 yield held
-            digest.update(chunk)
             held = chunk
-        if digest.hexdigest() != file.sha256:
+        if size != file.size or digest.hexdigest() != file.sha256:
             raise Changed("it was written since it was declared: run the same again")
         yield held
 

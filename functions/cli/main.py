@@ -127,9 +127,9 @@ def batch_run(
     alpha: AlphaWeight = 0.4,
 ) -> None:
     """Run a folder of images as one staged batch; interrupted and run again, it sends only what is missing."""
-    from functions.cli.batch_run import parse_headers, run_batch
-
     with _clear_errors(interrupted="interrupted: run the same again to go on"):
+        from functions.cli.batch_run import parse_headers, run_batch
+
         options = {"colormap": colormap, "alpha": alpha}
         raise typer.Exit(run_batch(source, folder, url=url, headers=parse_headers(header or []), options=options))
 
@@ -139,9 +139,9 @@ def verify(
     manifest: Annotated[str, typer.Argument(help="s3://BUCKET/out/BATCH/manifest.json, or a copy of it on disk.")],
 ) -> None:
     """Recompute every digest and count of a finished batch's manifest."""
-    from functions.cli.verify import verify_manifest
-
     with _clear_errors():
+        from functions.cli.verify import verify_manifest
+
         raise typer.Exit(verify_manifest(manifest))
 
 
@@ -150,9 +150,9 @@ def redrive(
     dead_letters: Annotated[str, typer.Option(help="Address (URL) of the dead-letter queue.")],
 ) -> None:
     """Send dead letters of batches that are still open back to their queue."""
-    from functions.cli.redrive import redrive_open
-
     with _clear_errors():
+        from functions.cli.redrive import redrive_open
+
         raise typer.Exit(redrive_open(dead_letters))
 
 

@@ -76,7 +76,7 @@ class Source(Protocol):
         """The bytes of one in pieces of `CHUNK` at most.
 
         Raises:
-            Unreadable: It is gone, may not be read, or is no longer what was listed.
+            Unreadable: It is gone, or may not be read.
         """
         ...
 
@@ -102,8 +102,6 @@ class Folder:
     def chunks(self, image: Image) -> Iterator[bytes]:
         try:
             with (self._root / image.name).open("rb") as file:
-                if _stamp(os.fstat(file.fileno())) != image.stamp:
-                    raise Changed("it was written since it was listed: run the same again")
                 while chunk := file.read(CHUNK):
                     yield chunk
         except OSError as error:

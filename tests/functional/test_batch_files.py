@@ -1,7 +1,7 @@
 """Files that `heatlens batch run` cannot send: each fails alone and is named, and nothing leaves the output folder."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ from botocore.exceptions import ReadTimeoutError
 from botocore.stub import Stubber
 
 from functions.cli.batch_names import MAX_BYTES, shown, sort_out
-from functions.cli.sources import Bucket, Folder, Image, NoSource, Refused, Unreadable
+from functions.cli.sources import CHUNK, Bucket, Folder, Image, NoSource, Refused, Unreadable
 from tests.conftest import encoded, noise
-from tests.loop import Loop, asks, heatmaps, meddle, recorded, results
+from tests.loop import Loop, asks, heatmaps, meddle, recorded, results, versions
 
 PNG = encoded(noise((24, 16)))
 
@@ -102,11 +102,56 @@ def test_a_file_that_changes_while_the_batch_runs_fails_alone(
     assert heatmaps(tmp_path / "out") == ["good.png.heatmap.png"]
 
 
-def test_a_file_that_is_written_while_it_is_read_fails_alone(source: Path, tmp_path: Path, loop: Loop) -> None:
-    class Growing(Folder):
-        """Other bytes each time, and their stamp does not say it."""
+@pytest.mark.parametrize("other", [b"", b"longer", b"\0" * len(PNG), PNG + b"\0" * CHUNK * 2, b"\0" * CHUNK * 3])
+def test_a_file_with_other_bytes_each_time_it_is_read_fails_alone(
+    other: bytes, source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Folder.chunks
+    turns: list[str] = []
 
-        def chunks(self, image: Image) -> Any:  # noqa: ANN401 - as above
+    def changing(folder: Folder, image: Image) -> Iterator[bytes]:
+        if image.name == "good.png":
+            return read(folder, image)
+        turns.append(image.name)
+        return iter([PNG] if len(turns) == 1 else [other[at : at + CHUNK] for at in range(0, len(other), CHUNK)])
+
+    (source / "other.png").write_bytes(PNG)
+    monkeypatch.setattr(Folder, "chunks", changing)
+    before = len(versions(loop.clients(monkeypatch), "in/"))
+
+    assert loop.run(source, tmp_path / "out") == 1
+
+    assert codes(tmp_path / "out") == {"good.png": None, "other.png": "source.changed"}
+    assert len(versions(loop.clients(monkeypatch), "in/")) - before == 1
+
+
+def test_a_large_file_that_changes_while_it_is_uploaded_does_not_arrive(
+    source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = encoded(noise((1100, 1000)))
+    assert len(large) > 3 * CHUNK
+    (source / "large.png").write_bytes(large)
+    read, turns = Folder.chunks, list[str]()
+
+    def changing(folder: Folder, image: Image) -> Iterator[bytes]:
+        turns.append(image.name)
+        for index, chunk in enumerate(read(folder, image)):
+            yield chunk[::-1] if index == 1 and turns.count("large.png") > 1 else chunk
+
+    monkeypatch.setattr(Folder, "chunks", changing)
+    before = len(versions(loop.clients(monkeypatch), "in/"))
+
+    assert loop.run(source, tmp_path / "out") == 1
+
+    assert codes(tmp_path / "out") == {"good.png": None, "large.png": "source.changed"}
+    assert len(versions(loop.clients(monkeypatch), "in/")) - before == 1
+
+
+def test_a_file_that_grows_before_it_is_read_fails_alone(source: Path, tmp_path: Path, loop: Loop) -> None:
+    class Growing(Folder):
+        """What was listed has become longer when it is read."""
+
+        def chunks(self, image: Image) -> Iterator[bytes]:
             yield from super().chunks(image)
             yield b"more" if image.name == "good.png" else b""
 
