@@ -14,8 +14,11 @@ MODEL_DIR ?= layers/heatlens/models/demo
 BUILD := docker build --file infra/Dockerfile --build-arg MODEL_DIR=$(MODEL_DIR)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' layers/heatlens/__init__.py)
 DEMO := layers/heatlens_torch/demo
+TEMPLATES := template.yaml $(sort $(wildcard infra/*.yaml))
+TOOL := $(BIN)/python infra/tools.py # sam and checkov, each in an environment of its own
 
-.PHONY: help run run-batch dev image image-cuda invoke start-api endpoint push-endpoint test test-container chaos test-staging lint format model lock samples clean
+.PHONY: help run run-batch dev image image-cuda invoke start-api endpoint push-endpoint test test-container chaos \
+  test-staging lint format model lock samples clean
 .DEFAULT_GOAL := help
 
 help: ## Print this list
@@ -45,13 +48,13 @@ image: ## Build the image (MODEL_DIR=folder of a compiled model; the demo model 
 image-cuda: ## Build the image with PyTorch for GPUs (gigabytes, minutes)
 	$(BUILD) --platform linux/amd64 --target cuda --tag heatlens:cuda .
 
-invoke: $(VENV)/.dev $(SAM) ## sam build, then sam local invoke for each of IMAGES; heatmaps in out/invoke
-	@$(SAM) build
-	@$(BIN)/python infra/sam_invoke.py $(SAM) out/invoke $(IMAGES)
+invoke: $(VENV)/.dev ## sam build, then sam local invoke for each of IMAGES; heatmaps in out/invoke
+	@$(TOOL) sam build
+	@$(BIN)/python infra/sam_invoke.py out/invoke $(IMAGES)
 
-start-api: $(SAM) ## sam build, then the API under sam local start-api on PORT (JSON bodies: SAM breaks binary ones)
-	@$(SAM) build
-	@$(SAM) local start-api --port $(PORT) --warm-containers EAGER --skip-pull-image
+start-api: $(VENV)/.dev ## sam build, then the API under sam local start-api on PORT (JSON bodies: SAM breaks binary ones)
+	@$(TOOL) sam build
+	@$(TOOL) sam local start-api --port $(PORT) --warm-containers EAGER --skip-pull-image
 
 endpoint: image ## The SageMaker door of the image on port 8080, as confined as it may run
 	docker run --rm --read-only --tmpfs /tmp --user 993:990 --cap-drop ALL --publish 127.0.0.1:8080:8080 heatlens:cpu serve
@@ -59,13 +62,16 @@ endpoint: image ## The SageMaker door of the image on port 8080, as confined as 
 push-endpoint: $(VENV)/.dev image-cuda ## Push the cuda image to REPOSITORY (ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME), named TAG
 	@$(BIN)/python infra/push_endpoint.py heatlens:cuda "$(REPOSITORY)" "$(or $(TAG),$(VERSION))"
 
-test-container: $(VENV)/.dev $(SAM) ## The tests of the image alone, with sizes and times; they need a Docker daemon
-	$(BIN)/python -m pytest tests/container
+test-container: $(VENV)/.dev ## The tests of the image alone, with sizes and times (CUDA=1: the large one too); they need Docker
+	$(if $(CUDA),HEATLENS_TEST_CUDA=1) $(BIN)/python -m pytest tests/container
 
-lint: $(VENV)/.dev ## Check style and types: ruff and mypy --strict over everything
+lint: $(VENV)/.dev ## Check style, types and templates: ruff, mypy --strict, cfn-lint, SAM, checkov
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/cfn-lint $(TEMPLATES)
+	@$(TOOL) sam validate --lint
+	@$(TOOL) checkov --skip-download --quiet --compact --framework cloudformation --file $(TEMPLATES)
 
 format: $(VENV)/.dev ## Let ruff mend what it can
 	$(BIN)/ruff check --fix .
@@ -84,7 +90,7 @@ samples: $(VENV)/.dev ## Draw the sample images again (result is committed)
 	$(BIN)/python -m heatlens_torch.demo.samples -o functions/api/static/samples
 
 clean: ## Remove .venv, out/ and caches
-	rm -rf $(VENV) .venv-localstack out .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-* .aws-sam out .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/.runtime: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -3,6 +3,7 @@
 `python infra/local_batches.py DIR OUT` runs the images of DIR through it once; without arguments it serves.
 """
 
+import logging
 import os
 import signal
 import subprocess
@@ -16,6 +17,8 @@ from typing import Any
 
 from functions.cli.events import LambdaContext
 from infra.local_account import LocalAccount, local_account, sqs_event
+
+logger = logging.getLogger(__name__)
 
 BATCH_SIZE, WINDOW_S = 10, 1
 SWEEP_S = 5.0
@@ -36,10 +39,13 @@ class Worker(threading.Thread):
 
         swept = 0.0
         while not self._ending.is_set():
-            if time.monotonic() - swept > SWEEP_S:
-                sweeper.handler({"source": "aws.events"}, LambdaContext())
-                swept = time.monotonic()
-            self._turn(handler.handler)
+            try:
+                if time.monotonic() - swept > SWEEP_S:
+                    swept = time.monotonic()
+                    sweeper.handler({"source": "aws.events"}, LambdaContext())
+                self._turn(handler.handler)
+            except Exception:  # as on Lambda: what was received comes again
+                logger.exception("an invocation failed")
 
     def end(self) -> None:
         """Finish the messages in hand and stop."""

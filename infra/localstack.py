@@ -14,10 +14,11 @@ import sys
 import tempfile
 import time
 import urllib.request
-import venv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from infra.environments import install
 
 URL_ENV = "HEATLENS_LOCALSTACK_URL"
 CONSTRAINTS = Path(__file__).with_name("localstack-constraints.txt")
@@ -29,23 +30,6 @@ LOG_SHOWN = 4000  # characters of its log, where it does not start
 
 class NotStarted(Exception):
     """LocalStack ended, or did not answer in time; the text is the end of its log."""
-
-
-def install(folder: Path) -> Path:
-    """Make the virtual environment, unless it is there as pinned.
-
-    Returns:
-        Its Python.
-    """
-    python, ready, pins = folder / "bin" / "python", folder / ".ready", CONSTRAINTS.read_text(encoding="utf-8")
-    if ready.exists() and ready.read_text(encoding="utf-8") == pins:
-        return python
-    print(f"installing LocalStack in {folder}", flush=True)
-    venv.create(folder, clear=True, with_pip=True)
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    subprocess.run([*pip, "install", "-c", str(CONSTRAINTS), *PACKAGES], check=True)  # noqa: S603 - fixed words
-    ready.write_text(pins, encoding="utf-8")
-    return python
 
 
 @contextmanager
@@ -79,7 +63,7 @@ def main(words: Sequence[str]) -> int:
     """Run a command beside LocalStack; its exit status is ours."""
     folder, *command = words
     try:
-        with running(install(Path(folder))) as url:
+        with running(install(Path(folder), CONSTRAINTS, PACKAGES)) as url:
             return _run(command, url)
     except NotStarted as error:
         print(f"LocalStack does not start:\n{error}", file=sys.stderr)

@@ -1,10 +1,11 @@
 """Image files -> events -> `sam local invoke` -> the heatmaps that come back, in a folder.
 
-`python infra/sam_invoke.py SAM OUT IMAGE...` with SAM's command; `sam build` comes before.
+`python infra/sam_invoke.py OUT IMAGE...`; `sam build` comes before.
 """
 
 import base64
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from functions.cli.files import Answer, explain_each
 from functions.cli.invoke import Refused
 from functions.cli.make_event import make_event
 from heatlens.errors import HeatlensError
+from infra.tools import DEFAULTS, QUIET, ready
 
 FUNCTION = "ApiFunction"
 LOG_SHOWN = 2000  # characters of what SAM said, where it answers nothing
@@ -27,8 +29,8 @@ class NoAnswer(HeatlensError):
 class SamExplainer:
     """The function in a container of SAM's, a new one for each image: every answer is a cold start."""
 
-    def __init__(self, sam: str) -> None:
-        self._sam = sam
+    def __init__(self) -> None:
+        self._command = [str(ready("sam")), "local", "invoke", FUNCTION, "--event", "-", "--skip-pull-image"]
 
     def __call__(self, image: Path) -> Answer:
         """Send one image.
@@ -38,8 +40,14 @@ class SamExplainer:
             Refused: A problem came back.
         """
         event = make_event(image, "http-api-v2", query="include=overlay", bucket="")
-        command = [self._sam, "local", "invoke", FUNCTION, "--event", "-", "--skip-pull-image"]
-        done = subprocess.run(command, input=json.dumps(event), capture_output=True, check=False, text=True)  # noqa: S603
+        done = subprocess.run(  # noqa: S603 - fixed words
+            self._command,
+            input=json.dumps(event),
+            capture_output=True,
+            check=False,
+            text=True,
+            env=DEFAULTS | os.environ | QUIET,
+        )
         try:
             answer = json.loads(done.stdout.strip().splitlines()[-1])
             status, body = answer["statusCode"], answer_json(answer)
@@ -53,9 +61,9 @@ class SamExplainer:
 
 def main(words: Sequence[str]) -> int:
     """Explain each image; the exit status says whether all were."""
-    sam, folder, *names = words
+    folder, *names = words
     images = [Path(name) for name in names]
-    explain = SamExplainer(sam)
+    explain = SamExplainer()
     by_name = {image.name: image for image in images}
     return explain_each(images, Path(folder), lambda name, _: explain(by_name[name]))
 

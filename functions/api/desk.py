@@ -206,9 +206,10 @@ class Desk:
     def purge(self, batch: Batch) -> None:
         """Cancel a batch and erase all its objects and rows, its own row last: interrupted, it can be repeated."""
         self.cancel(batch)
-        for root in (IN, OUT, ASYNC):
-            self.staging.erase(f"{root}{batch.id}/")
+        self._erase_objects(batch)
         self.jobs.erase(self._again(batch))
+        # A worker that wrote meanwhile, and whose commit was refused while there was a row, has left that to us.
+        self._erase_objects(batch)
 
     def status(self, batch: Batch) -> BatchStatus:
         """Say how far a batch is, and finish it if all its files have their end."""
@@ -262,6 +263,10 @@ class Desk:
         if backend == "sagemaker" and not self.settings.async_endpoint:
             wrong = {"loc": ("body", "backend"), "msg": "no endpoint is configured on this server", "type": "backend"}
             raise invalid([wrong])
+
+    def _erase_objects(self, batch: Batch) -> None:
+        for root in (IN, OUT, ASYNC):
+            self.staging.erase(f"{root}{batch.id}/")
 
     def _finished(self, batch: Batch) -> Batch:
         """The batch with its end where that can be written now; another may be at it, and the sweeper comes anyway."""

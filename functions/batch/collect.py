@@ -8,8 +8,8 @@ from functions.batch.door import Account
 from functions.batch.errors import AsyncFailed
 from functions.batch.submit import check
 from functions.batch.targets import DeclaredFile
-from functions.batch.tasks import FOREIGN, SETTLED, Ended
-from heatlens.errors import InputError, LimitError
+from functions.batch.tasks import AGAIN_LATER, FOREIGN, SETTLED, Ended
+from heatlens.errors import Busy, InputError, LimitError, ModelUnavailable, Stopping
 from heatlens.settings import MIB
 from heatlens_aws.asynchronous import Attempt, Notice, answer_key
 from heatlens_aws.jobs import Outcome
@@ -20,12 +20,14 @@ from heatlens_aws.staging import Found, Stored, Superseded, TooLarge
 ANSWER_BYTES = 512 * MIB  # JSON of 100 megapixels that no PNG makes smaller
 LATE = 200  # files of a batch looked after in one sweep: they take seconds, and other batches wait
 PROBLEM_BYTES = MIB
+# What the endpoint says of itself and not of an image. The sweeper finds a file that waits again, some times.
+PASSING = {Busy.code, Stopping.code, ModelUnavailable.code}
 FAILED = "the endpoint failed: its log says why"
 _DETAIL_LETTERS = 200  # a row has room for no more
 
 
 def collect(account: Account, batch: Batch, notice: Notice, *, max_bytes: int) -> Ended:
-    """Give a file the end that a notice tells of, if it has none.
+    """Give a file the end that a notice tells of, if it has none; one that was only turned away waits again.
 
     Raises:
         Superseded: The answer, or the image it is of, is no longer there.
@@ -46,7 +48,9 @@ def collect(account: Account, batch: Batch, notice: Notice, *, max_bytes: int) -
     if file.outcome.get("attempt", attempt.id) != attempt.id:
         return SETTLED
     code, detail = _failure(account, key)
-    if code != AsyncFailed.code and (wrong := _wrong(account, file, _held(account, file), max_bytes)):
+    if code in PASSING and "attempt" in file.outcome and account.jobs.withdraw(file):
+        return AGAIN_LATER
+    if code not in (AsyncFailed.code, *PASSING) and (wrong := _wrong(account, file, _held(account, file), max_bytes)):
         return _commit(target, FileState.FAILED, wrong)
     return _fail(target, file, code, detail)
 

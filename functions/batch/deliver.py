@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import heatlens
+from heatlens.errors import HeatlensError
 from heatlens.model import Model
 from heatlens.types import Explanation, Floats, Options
 from heatlens_aws.keys import MAP, OVERLAY, RESULT
@@ -38,9 +39,23 @@ def deliver(
         objects[OVERLAY] = staging.write(prefix + OVERLAY, overlay.data, overlay.media_type)
     objects[MAP] = staging.write(prefix + MAP, _npy(explanation.signed_map), "application/octet-stream")
     document = _result(sha256, explanation, model, options) | {"objects": dict(objects)}
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n"
-    objects[RESULT] = staging.write(prefix + RESULT, text.encode(), "application/json")
+    objects[RESULT] = staging.write(prefix + RESULT, _text(document), "application/json")
     return objects
+
+
+def deliver_failure(staging: Staging, prefix: str, sha256: str, error: HeatlensError) -> dict[str, str]:
+    """Say beside an object why there is no heatmap of it; `sha256` is empty where its bytes were not read.
+
+    Returns:
+        The one object's name, with its sha256 (hex).
+    """
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "input": {"sha256": sha256 or None},
+        "error": {"code": error.code, "detail": error.detail},
+        "heatlens": heatlens.__version__,
+    }
+    return {RESULT: staging.write(prefix + RESULT, _text(document), "application/json")}
 
 
 def record(attempt: str, version: str, explanation: Explanation, objects: dict[str, str]) -> Json:
@@ -69,6 +84,10 @@ def described(model: Model) -> Json:
         "notice": model.card.notice,
         "image": model.image,
     }
+
+
+def _text(document: Json) -> bytes:
+    return (json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n").encode()
 
 
 def _npy(signed_map: Floats) -> bytes:

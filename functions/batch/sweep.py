@@ -27,6 +27,7 @@ BATCHES = 500  # looked at in one sweep, those that waited longest first
 MARGIN_S = 10.0
 LARGEST = DOOR_LIMITS["staged"].file_bytes
 GRACE_S = 15 * 60  # an event that is younger may be on its way
+PATIENCE_S = 6 * 3600  # the same while the queue is never empty
 ASK_MOST = 3  # times that a file's lost event is sent again
 
 
@@ -82,12 +83,14 @@ def send_lost(account: Account, batch: Batch, now: int) -> int:
         How many.
     """
     waiting = {upload_key(batch.id, file.number): file for file in account.jobs.files(batch) if _waits(file)}
-    if not waiting or not account.settings.queue_url or _backlog(account):
+    if not waiting or not account.settings.queue_url:
         return 0
+    # While messages wait, a file that waits is hardly a sign that its event is lost: only one that waits for very long.
+    latest = now - (PATIENCE_S if _backlog(account) else GRACE_S)
     sent = 0
     for stored in account.staging.uploaded(f"in/{batch.id}/"):
         file = waiting.get(stored.key)
-        if file is None or stored.modified is None or stored.modified > now - GRACE_S:
+        if file is None or stored.modified is None or stored.modified > latest:
             continue
         if account.jobs.ask_again(file, now=now, after_s=GRACE_S, most=ASK_MOST):
             _send(account, stored)
@@ -102,7 +105,7 @@ def _waits(file: File) -> bool:
 
 
 def _backlog(account: Account) -> bool:
-    """Whether messages wait: then a file that waits is no sign that its event is lost."""
+    """Whether messages wait."""
     name = "ApproximateNumberOfMessages"
     answer = account.sqs.get_queue_attributes(QueueUrl=account.settings.queue_url, AttributeNames=[name])
     return int(answer["Attributes"][name]) > 0

@@ -36,6 +36,11 @@ class Target(Protocol):
     """Where a result goes."""
 
     @property
+    def undeclared(self) -> bool:
+        """Whether nobody but the bucket knows of it: its failure is told there too, its event is never sent again."""
+        ...
+
+    @property
     def about(self) -> dict[str, Any]:
         """What a log may say of it."""
         ...
@@ -77,6 +82,7 @@ class DeclaredFile:
     jobs: Jobs
     batch: Batch
     number: int
+    undeclared = False
 
     @property
     def about(self) -> dict[str, Any]:
@@ -121,6 +127,7 @@ class DroppedObject:
     jobs: Jobs
     item: Item
     life_s: int
+    undeclared = True
 
     @property
     def about(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 from functions.batch.collect import collect
-from functions.batch.deliver import deliver, described, record
+from functions.batch.deliver import deliver, deliver_failure, described, record
 from functions.batch.door import Door
 from functions.batch.errors import GaveUp, WrongDigest
 from functions.batch.report import line, metrics, trouble
@@ -27,6 +27,7 @@ from heatlens_aws.rows import Batch, BatchState, FileState
 from heatlens_aws.staging import Absent, Superseded, TooLarge
 
 MARGIN_S = 10.0  # beside the time of the slowest group so far: for its commits and the answer
+GAVE_UP = "every attempt met a trouble that was not the file's own: repeat it"
 FIRST_DELAY_S, LONGEST_DELAY_S = 10, 900
 
 
@@ -80,7 +81,8 @@ class _Shift:
                 else:
                     tasks.append(Task(item, target, target.options))
             except Exception as error:
-                self._return(item, error)
+                if not self._given_up(item):
+                    self._return(item, error)
         return tasks
 
     def do(self, group: Sequence[Task]) -> None:
@@ -212,7 +214,11 @@ class _Shift:
         assert isinstance(error, HeatlensError)
         if isinstance(error.__cause__, MemoryError):
             raise error.__cause__
-        return self._commit(task, FileState.FAILED, {"version": version, "code": error.code, "detail": error.detail})
+        failure: Record = {"version": version, "code": error.code, "detail": error.detail}
+        if task.target.undeclared:
+            told = deliver_failure(self._account.staging, task.target.prefix(task.attempt), task.sha256, error)
+            failure |= {"attempt": task.attempt, "objects": told}
+        return self._commit(task, FileState.FAILED, failure)
 
     def _commit(self, task: Task, state: FileState, outcome: Record) -> Ended:
         code = outcome.get("code")
@@ -234,7 +240,7 @@ class _Shift:
         """Send an item back, or give it up where nobody would send it again."""
         if isinstance(error, Foreign):
             self._report(task, FOREIGN)
-        elif isinstance(error, Absent) and isinstance(task.target, DroppedObject) and task.item.receives == 1:
+        elif isinstance(error, Absent) and task.target.undeclared and task.item.receives == 1:
             # Perhaps not yet: a declared file's event would be sent again, of a drop nobody else knows.
             self._return(task.item, error, task)
         elif isinstance(error, Superseded):
@@ -242,11 +248,26 @@ class _Shift:
         elif task.item.receives < self._account.settings.max_receives:
             self._return(task.item, error, task)
         else:
-            task.outcome = GaveUp("every attempt met a trouble that was not the file's own: repeat it")
+            task.outcome = GaveUp(GAVE_UP)
             try:
                 self._report(task, self._settle(task), trouble(error))
             except Exception as another:
                 self._return(task.item, another, task)
+
+    def _given_up(self, item: Item) -> bool:
+        """Whether a declared file whose batch cannot be read has its end, because nobody would send it again."""
+        named = parse_upload_key(item.created.stored.key)
+        if not named or item.receives < self._account.settings.max_receives:
+            return False
+        outcome = {"version": item.created.stored.identity, "code": GaveUp.code, "detail": GAVE_UP}
+        try:
+            self._account.jobs.settle(*named, FileState.FAILED, outcome)
+        except Exception as error:
+            line("item", state=AGAIN, trouble=trouble(error), receives=item.receives)
+            return False
+        self._count(FileState.FAILED)
+        line("item", state=FileState.FAILED, code=GaveUp.code, batch=named[0], number=named[1])
+        return True
 
     def _return(self, item: Item, error: Exception, task: Task | None = None) -> None:
         self.again |= item.messages

@@ -15,6 +15,8 @@ from rich.markup import escape
 from functions.cli.files import err, explain_each, out
 from heatlens.errors import HeatlensError
 
+INTERRUPTED = 130  # exit status, as shells have it: 128 and the signal
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 batch = typer.Typer(no_args_is_help=True, help="Staged batches: any number of images.")
@@ -125,9 +127,9 @@ def batch_run(
     alpha: AlphaWeight = 0.4,
 ) -> None:
     """Run a folder of images as one staged batch; interrupted and run again, it sends only what is missing."""
-    from functions.cli.batch_run import parse_headers, run_batch
+    with _clear_errors(interrupted="interrupted: run the same again to go on"):
+        from functions.cli.batch_run import parse_headers, run_batch
 
-    with _clear_errors():
         options = {"colormap": colormap, "alpha": alpha}
         raise typer.Exit(run_batch(source, folder, url=url, headers=parse_headers(header or []), options=options))
 
@@ -137,9 +139,9 @@ def verify(
     manifest: Annotated[str, typer.Argument(help="s3://BUCKET/out/BATCH/manifest.json, or a copy of it on disk.")],
 ) -> None:
     """Recompute every digest and count of a finished batch's manifest."""
-    from functions.cli.verify import verify_manifest
-
     with _clear_errors():
+        from functions.cli.verify import verify_manifest
+
         raise typer.Exit(verify_manifest(manifest))
 
 
@@ -148,17 +150,20 @@ def redrive(
     dead_letters: Annotated[str, typer.Option(help="Address (URL) of the dead-letter queue.")],
 ) -> None:
     """Send dead letters of batches that are still open back to their queue."""
-    from functions.cli.redrive import redrive_open
-
     with _clear_errors():
+        from functions.cli.redrive import redrive_open
+
         raise typer.Exit(redrive_open(dead_letters))
 
 
 @contextmanager
-def _clear_errors() -> Iterator[None]:
-    """An error made for people ends the command with its sentence."""
+def _clear_errors(*, interrupted: str = "interrupted") -> Iterator[None]:
+    """An error made for people ends the command with its sentence, and so does Ctrl-C."""
     try:
         yield
+    except KeyboardInterrupt as stop:
+        err.print(interrupted)
+        raise typer.Exit(INTERRUPTED) from stop
     except HeatlensError as error:
         err.print(escape(str(error)))
         raise typer.Exit(1) from error

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from functions.api.desk import Desk as ApiDesk
 from functions.batch.errors import TryAgain
 from functions.batch.invocation import answer
 from functions.batch.upload import items, messages
@@ -19,7 +20,7 @@ from heatlens.model import Model
 from heatlens.settings import MIB
 from heatlens_aws.jobs import Jobs
 from heatlens_aws.keys import attempt_prefix, drop_prefix, manifest_key, results_key, upload_key
-from heatlens_aws.rows import BatchState, FileState
+from heatlens_aws.rows import Batch, BatchState, FileState
 from heatlens_aws.staging import Absent, Staging, Stored
 from tests.aws import Account
 from tests.staged import ID, NAME, Context, Desk, desk, grey, imported, picture
@@ -200,6 +201,64 @@ def test_a_drop_whose_event_comes_before_it_can_be_seen_is_explained_later(
     assert staged.work(staged.received(stored, receives=2)) == set()
 
     assert len(staged.keys("out/drop/")) == 3
+
+
+def test_a_drop_that_fails_is_told_why_in_the_bucket(staged: Desk) -> None:
+    stored = staged.put(b"no image", key="drop/a.png")
+
+    assert staged.work(staged.received(stored)) == set()
+
+    [key] = staged.keys("out/drop/a.png/")
+    data = staged.object(key)
+    told = json.loads(data)
+    assert key.endswith("/result.json")
+    assert told["error"]["code"] == "input.unsupported"
+    assert told["input"]["sha256"] == hashlib.sha256(b"no image").hexdigest()
+    name = f"{staged.aws.settings.bucket}\n{stored.key}\n{stored.identity}"
+    outcome = staged.aws.jobs.drop(hashlib.sha256(name.encode()).hexdigest())
+    assert outcome is not None
+    assert outcome["objects"] == {"result.json": hashlib.sha256(data).hexdigest()}
+
+
+def test_the_last_delivery_ends_a_file_also_where_its_batch_cannot_be_read(
+    staged: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged.batch(picture())
+    event = staged.received(staged.put(picture()), receives=5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Jobs, "batch", throttled)
+        assert staged.work(event) == set()
+
+    assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, "batch.gave_up")
+
+
+def test_a_table_that_is_gone_ends_nothing(staged: Desk) -> None:
+    staged.batch(picture())
+    event = staged.received(staged.put(picture()), receives=5)
+    staged.aws.clients.dynamodb.delete_table(TableName=staged.aws.settings.table)
+
+    assert staged.work(event) == {"m0"}
+
+
+def test_what_is_written_between_a_purges_objects_and_its_rows_is_erased_too(
+    staged: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged.batch(picture())
+    event = staged.received(staged.put(picture()))
+    erase = Jobs.erase
+
+    def first_the_worker(jobs: Jobs, batch: Batch) -> None:
+        monkeypatch.setattr(Jobs, "erase", erase)
+        staged.aws.staging.write(f"out/{ID}/00000/late/overlay.png", b"late", "image/png")
+        jobs.erase(batch)
+
+    monkeypatch.setattr(Jobs, "erase", first_the_worker)
+    account = staged.door.account
+    api = ApiDesk(account.jobs, account.staging, account.settings)
+    api.purge(api.find("me", ID))
+    staged.work(event)
+
+    assert staged.keys("") == []
 
 
 def test_a_drop_that_is_gone_ends_at_its_second_delivery(staged: Desk) -> None:
@@ -418,6 +477,7 @@ def test_a_message_waits_longer_each_time(
     told: list[dict[str, object]] = []
     monkeypatch.setattr(staged.aws.clients.sqs, "change_message_visibility", lambda **call: told.append(call))
     monkeypatch.setattr(Jobs, "batch", throttled)
+    monkeypatch.setattr(Jobs, "settle", throttled)
 
     staged.work(staged.received(staged.put(picture()), receives=receives))
 

@@ -766,6 +766,7 @@ def test_who_asks_is_what_the_gateway_says(
             "who": who,
             "action": "batch.create",
             "batch": answer["batch_id"],
+            "items": None,
             "outcome": "ok",
             "request_id": context.aws_request_id,
         }

@@ -39,6 +39,7 @@ def test_every_block_is_run_here() -> None:
         ["make", "test"],  # what runs this
         ["curl", "--silent"],
         ["make", "run-batch"],
+        ["make", "invoke"],  # in tests/container
         [".venv/bin/heatlens", "compile"],
     ]
 

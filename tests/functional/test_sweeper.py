@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from functions.batch import door
 from functions.batch import sweep as sweeps
-from functions.batch.sweep import ASK_MOST, GRACE_S, sweep
+from functions.batch.sweep import ASK_MOST, GRACE_S, PATIENCE_S, sweep
 from heatlens.model import Model
 from heatlens_aws.jobs import Jobs
 from heatlens_aws.keys import manifest_key
@@ -303,7 +304,7 @@ def test_a_batch_that_kills_its_sweeper_goes_behind_the_others(staged: Desk, mon
         staged.aws.jobs.close(name)
     bring_on = sweeps.bring_on
 
-    def killed(account: Account, name: str, now: int) -> None:
+    def killed(account: door.Account, name: str, now: int) -> None:
         if name == ID:
             raise KeyboardInterrupt  # what Lambda does when the time is over leaves as little behind
         bring_on(account, name, now)
@@ -314,3 +315,17 @@ def test_a_batch_that_kills_its_sweeper_goes_behind_the_others(staged: Desk, mon
             swept(staged, now=2_000_000_000 + 60 * minute)
 
     assert staged.read(OTHER).state.terminal
+
+
+def test_behind_a_queue_that_is_never_empty_only_what_waits_for_very_long_is_lost(staged: Desk) -> None:
+    staged.batch(picture())
+    staged.put(picture())
+    queue = staged.aws.settings.queue_url
+    staged.aws.clients.sqs.send_message(QueueUrl=queue, MessageBody="somebody else's")
+
+    swept(staged, after=GRACE_S + 60)
+    assert [each["body"] for each in queued(staged)] == ["somebody else's"]
+
+    staged.aws.clients.sqs.send_message(QueueUrl=queue, MessageBody="somebody else's")
+    swept(staged, after=PATIENCE_S + 60)
+    assert len(queued(staged)) == 2

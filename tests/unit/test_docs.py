@@ -13,7 +13,7 @@ from heatlens_aws.settings import AwsSettings
 from tests.conftest import ROOT
 
 DOORS = (ROOT / "functions" / "README.md").read_text()
-DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "functions").glob("*.md"), *(ROOT / "layers").glob("*.md")]
+DOCUMENTS = [page for folder in (".", "functions", "layers", "infra") for page in (ROOT / folder).glob("*.md")]
 
 
 def leaves() -> list[type[HeatlensError]]:
@@ -23,8 +23,10 @@ def leaves() -> list[type[HeatlensError]]:
 
 
 def test_every_make_target_that_a_document_names_exists() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = {name for page in DOCUMENTS for name in re.findall(r"(?:^|`)make ([a-z]+)", page.read_text(), re.MULTILINE)}
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        name for page in DOCUMENTS for name in re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.MULTILINE)
+    }
 
     assert {"run", "test", "dev", "lint"} <= named
     assert named <= targets
