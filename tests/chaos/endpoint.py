@@ -19,8 +19,9 @@ from tests.chaos.story import Story
 from tests.sagemaker import FakeRuntime, enveloped, notice
 from tests.tiny import write_tiny_model
 
-FATES = ("told", "doubled", "failed", "lost", "late")
+FATES = ("told", "doubled", "failed", "lost", "late", "busy")
 LATE_S = 600.0
+BUSY = b'{"code": "door.busy", "detail": "ask again"}'
 TTL_S, TIMEOUT_S = 600, 900  # an image waits and is worked at; then the sweeper looks for a lost notice
 
 
@@ -32,6 +33,7 @@ class Container(Hook):
         self._s3, self._bucket = s3, bucket
         self._queue, self._story, self._counts = queue, story, counts
         self._made: FakeRuntime | None = None
+        self._turned_away: set[str] = set()
 
     @property
     def waiting(self) -> bool:
@@ -52,22 +54,31 @@ class Container(Hook):
             self._answer(*each, next(self.fates))
 
     def _answer(self, asked: Json, places: Json, fate: str) -> None:
-        self._counts[f"inference: {fate}"] += 1
         key = asked["InputLocation"].removeprefix(f"s3://{self._bucket}/")
-        if fate == "failed":
-            self._story.failed.add(key)
-        if self._is_there(key):
+        if fate == "busy" and key in self._turned_away:  # once: a file waits again three times at most
+            fate = "told"
+        self._counts[f"inference: {fate}"] += 1
+        if fate == "busy":
+            self._turned_away.add(key)
+            told = self._refused(asked, places, BUSY)
+        elif self._is_there(key):
             self._runtime.broken = fate == "failed"
             self._runtime.waiting.append((asked, places))
             self._runtime.run()
             told = self._runtime.notices.pop()
-        else:  # purged meanwhile: there is nothing to compute
+        else:
+            told = self._refused(asked, places, b"there is nothing to compute: it was purged meanwhile")
+        if fate != "busy" and told["invocationStatus"] != "Completed":
             self._story.failed.add(key)
-            told = notice(asked, places["FailureLocation"], "", completed=False)
         if fate == "lost":
             return
         for _ in range(2 if fate == "doubled" else 1):
             self._queue.send(json.dumps(enveloped(told)), delay_s=LATE_S if fate == "late" else 0.0)
+
+    def _refused(self, asked: Json, places: Json, words: bytes) -> Json:
+        place = places["FailureLocation"]
+        self._s3.put_object(Bucket=self._bucket, Key=place.removeprefix(f"s3://{self._bucket}/"), Body=words)
+        return notice(asked, place, "", completed=False)
 
     def _is_there(self, key: str) -> bool:
         return any(

@@ -47,6 +47,8 @@ class Promises:
         if not asked or not asked.told:
             return
         self._expect(7, batch, "there after a purge", holds=not left)
+        results = [key for key in self.objects if key.startswith(f"out/{batch}/")]
+        self._expect(7, batch, "results left by a purge", holds=not (results and self.story.untroubled))
         for upload in self.story.uploads[: asked.uploads]:
             if upload.key.startswith(f"in/{batch}/"):
                 here = any(each["VersionId"] == upload.version for each in self.objects.get(upload.key, ()))
@@ -103,6 +105,9 @@ class Promises:
         flaw = _flaw(source, sha256)
         if outcome["state"] == "FAILED":
             self._expect(10, where, f"{code} of what has the flaw {flaw!r}", holds=code == flaw)
+            self._expect(
+                10, where, "no word of it in the bucket", holds=key.startswith("in/") or self._told(prefix, code)
+            )
             return
         self._expect(10, where, f"explained though {flaw}", holds=not flaw)
         if not flaw:
@@ -118,6 +123,11 @@ class Promises:
         overlay = self.data(prefix + "overlay.png", None)
         if overlay is not None and hashlib.sha256(overlay).hexdigest() == outcome["objects"].get("overlay.png"):
             self._expect(9, where, "not painted as asked", holds=painted(overlay, source, **asked))
+
+    def _told(self, prefix: str, code: str) -> bool:
+        """Whether whoever dropped something finds there why there is no heatmap of it."""
+        text = self.data(prefix + "result.json", None)
+        return text is not None and json.loads(text)["error"]["code"] == code
 
     def _excused(self, index: int, identity: str) -> bool:
         """Whether an event may have ended without a row: its object came too late, or another has replaced it."""

@@ -128,16 +128,16 @@ class Reader:
             return
         source = self._version(key, outcome["version"], objects)
         digest = hashlib.sha256(source).hexdigest() if source is not None else None
+        for name, sha256 in outcome.get("objects", {}).items():
+            expect(f"{name} is not there", holds=prefix + name in objects)
+            if prefix + name in objects:
+                data = self._data(prefix + name)
+                expect(f"{name} is not as recorded", holds=hashlib.sha256(data).hexdigest() == sha256)
         if row["state"] == "FAILED":
             wrong = outcome["code"] == "input.digest"
             expect("a verdict on other bytes than it names", holds=not wrong or digest != row["sha256"])
             return
         expect("explained though it is not what was declared", holds=row["sha256"] in (None, digest))
-        for name, sha256 in outcome["objects"].items():
-            expect(f"{name} is not there", holds=prefix + name in objects)
-            if prefix + name in objects:
-                data = self._data(prefix + name)
-                expect(f"{name} is not as recorded", holds=hashlib.sha256(data).hexdigest() == sha256)
         if prefix + "result.json" in objects:
             document = json.loads(self._data(prefix + "result.json"))
             expect("result.json is of other bytes than the version", holds=document["input"]["sha256"] == digest)

@@ -26,7 +26,7 @@ MEANWHILES = ("worker", "sweep", "overwrite", "cancel", "purge")
 """Who else comes in between two calls."""
 ON_BATCHES = ("cancel", "purge", "sweep")
 THOROUGH = (Fault.CRASH, Fault.BROKEN)  # at every single call, however long the life
-LONG = ("cancelled and repeated", "endpoint")
+LONG = ("cancelled and repeated", "turned away", "endpoint")
 ROUNDS, ROUND_S = 3, 905.0  # of the sweeper, who takes an event for lost after a quarter of an hour
 DROPS = ("drop/a+b.png", "drop/größe&.png")
 
@@ -51,6 +51,7 @@ LIVES = {
     "event lost": Script(files=1, weather=Weather(lost=1), untimely=1),
     "dropped": Script(drops=2, weather=Weather(hidden=1, hidden_s=5)),
     "never time": Script(files=1, drops=1, untimely=9),
+    "turned away": Script(files=1, habit=Habit(backend="sagemaker"), fates=("busy", "doubled")),
     "endpoint": Script(files=3, habit=Habit(backend="sagemaker"), fates=("doubled", "failed", "lost")),
 }
 
@@ -190,6 +191,7 @@ def lived(
 def check(world: World, summary: Summary) -> None:
     """Let the reader read what is left of a world."""
     settings = world.account.settings
+    world.story.untroubled = not world.faults.happened
     streams = _streams(settings.region)
     reader = Reader(world.raw.s3, world.raw.dynamodb, streams, settings.bucket, settings.table)
     reading = reader.read(world.clock.now, world.story)
