@@ -174,7 +174,7 @@ def read_card(folder: Path) -> tuple[Card, str]:
 def _parse(raw: bytes) -> Card:
     try:
         fields = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CardError(f"{CARD_FILE} is not JSON") from error
     version = fields.get("schema_version") if isinstance(fields, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:

@@ -65,7 +65,7 @@ class Explainer:
         return self._model.sha256
 
     @overload
-    def explain(
+    def explain(  # type: ignore[overload-overlap]  # a string is one path, though it has letters
         self, image: ImageSource, *, colormap: Colormap = ..., alpha: float = ..., overlay: bool = ...
     ) -> Explanation: ...
 

@@ -52,9 +52,10 @@ class Stubs:
     """The stand-ins of one checkpoint, and which of them were met."""
 
     def __init__(self, uses: Uses) -> None:
-        self._made: list[tuple[str, object]] = []
+        self._made: dict[int, tuple[str, object]] = {}  # by identity; the object is held, or it could be another's
         self._called: set[str] = set()
         self._classes = {name: self._stub(name, uses) for name in sorted(uses.named)}
+        self._made |= {id(stub): (name, stub) for name, stub in self._classes.items()}
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -66,10 +67,8 @@ class Stubs:
         """The global that `value` stands for or was made by, `None` for real data."""
         if isinstance(value, Inert):
             return value.origin
-        for name, made in self._made:
-            if made is value:
-                return name
-        return next((name for name, stub in self._classes.items() if stub is value), None)
+        name, _ = self._made.get(id(value), (None, None))
+        return name
 
     def origins(self, content: object) -> set[str]:
         """The unknown globals in a value: what it holds of their making, and they themselves."""
@@ -87,7 +86,7 @@ class Stubs:
             # torch fills and extends nothing but its own three kinds of dict and the plain list.
             if name in uses.filled or name in uses.appended:
                 container: object = OrderedDict() if name in uses.filled else []
-                stubs._made.append((name, container))
+                stubs._made[id(container)] = name, container
                 return container
             return object.__new__(cls)
 

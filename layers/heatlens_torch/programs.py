@@ -15,11 +15,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.export.pt2_archive._package import PT2ArchiveReader
 
 from heatlens.errors import ModelFileError
 
-EXPORT_LINE = "torch.export.export(model, (image,), dynamic_shapes=({0: torch.export.Dim.AUTO},))"
+EXPORT_LINE = "torch.export.export(model.eval(), (image,), dynamic_shapes=({0: torch.export.Dim.AUTO},))"
 
 _FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _MODELS = re.compile(r"models/[^/]+\.json")
@@ -67,11 +66,17 @@ def load_program(path: Path) -> nn.Module:
     except Exception as error:  # torch.export raises many unrelated kinds
         raise ModelFileError(f"architecture: {path.name} cannot be read by this torch ({torch.__version__})") from error
     _check_input(program, path.name)
-    return Program(torch.export.unflatten(program)).eval()
+    try:
+        return Program(torch.export.unflatten(program)).eval()
+    except Exception as error:
+        raise ModelFileError(f"architecture: {path.name} cannot be taken apart into its modules") from error
 
 
 def _check_archive(path: Path) -> None:
     try:
+        # The very reader that torch.export.load uses, so that both see the same members.
+        from torch.export.pt2_archive._package import PT2ArchiveReader
+
         reader = PT2ArchiveReader(str(path))
         names = reader.get_file_names()
         expressions = [

@@ -204,6 +204,14 @@ def _check_source(description: Description) -> None:
         raise ModelFileError("weights: a torch.export file brings its own, so there is nothing to load")
     if description.program is not None and description.arguments:
         raise ModelFileError("arguments: a torch.export file takes none")
+    checkpoint = not (description.seed is not None or description.program or description.torchvision_weights)
+    for key, given, means in (
+        ("weights_entry", description.weights_entry, checkpoint),
+        ("weights_prefix", description.weights_prefix, checkpoint),
+        ("sha256", description.sha256, description.seed is None),
+    ):
+        if given is not None and not means:
+            raise ModelFileError(f"{key}: says nothing of {description.weights or description.architecture}: remove it")
 
 
 def _imagenet() -> tuple[str, ...]:

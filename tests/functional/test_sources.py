@@ -329,7 +329,7 @@ def test_a_program_with_a_fixed_batch_is_refused_with_the_line_to_use(tmp_path: 
 
     assert refusal(program_of(tmp_path)) == (
         "model.toml:3: architecture: a.pt2 was exported for a batch of 5 alone: export it again with "
-        "torch.export.export(model, (image,), dynamic_shapes=({0: torch.export.Dim.AUTO},))"
+        "torch.export.export(model.eval(), (image,), dynamic_shapes=({0: torch.export.Dim.AUTO},))"
     )
 
 

@@ -83,6 +83,12 @@ def test_only_seed_and_a_number_is_a_seed(tmp_path: Path, weights: str) -> None:
         ('"torchvision:resnet18"', '"torch.export:a.pt2"', "model.toml:5: weights: a torch.export file brings its own"),
         ('layer = "layer4"', 'sha256 = "abc"', "model.toml:8: sha256: String should match pattern"),
         ('layer = "layer4"', "layer = []", "model.toml:8: layer: "),
+        ('layer = "layer4"', f'sha256 = "{"0" * 64}"', "model.toml:8: sha256: says nothing of seed:7: remove it"),
+        (
+            'layer = "layer4"',
+            'weights_prefix = "m."',
+            "model.toml:8: weights_prefix: says nothing of seed:7: remove it",
+        ),
         ('name = "a"', "", "model.toml: name: Field required"),
         ('version = "1"', "version = 1", "model.toml:3: version: Input should be a valid string"),
         ('layer = "layer4"', 'layer = "layer4"\ncolour = 1', "model.toml:9: colour: not a key of a description"),

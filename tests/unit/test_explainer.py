@@ -45,7 +45,7 @@ def test_the_public_names_are_these() -> None:
     }
     assert set(heatlens.__all__) <= set(dir(heatlens))
     with pytest.raises(AttributeError, match="module 'heatlens' has no attribute 'Explained'"):
-        heatlens.Explained  # type: ignore[attr-defined]  # noqa: B018
+        heatlens.Explained  # noqa: B018
 
 
 def test_every_public_method_is_documented() -> None:
@@ -104,7 +104,7 @@ def test_an_image_may_come_in_any_form(tiny: Explainer, tmp_path: Path, mode: st
 
 def test_several_are_explained_in_their_order(tiny: Explainer, tmp_path: Path) -> None:
     pictures = [encoded(noise((20 + index, 20), seed=index)) for index in range(19)]
-    bad = {3: b"", 10: b"text", 17: tmp_path / "gone.png"}
+    bad: dict[int, bytes | Path] = {3: b"", 10: b"text", 17: tmp_path / "gone.png"}
     images = [bad.get(index, picture) for index, picture in enumerate(pictures)]
 
     outcomes = tiny.explain(iter(images))
