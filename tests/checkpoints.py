@@ -132,7 +132,8 @@ def data_parallel(state: State) -> object:
 
 
 def compiled(state: State) -> object:
-    return {"model": renamed(state, "_orig_mod."), "scaler": None}
+    inside = {key.replace("features.", "features._orig_mod."): value for key, value in state.items()}
+    return {"model": renamed(inside, "_orig_mod."), "scaler": None}
 
 
 KINDS: dict[str, Callable[[State], object]] = {

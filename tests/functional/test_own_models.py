@@ -74,10 +74,10 @@ def checkpoint(folder: Path) -> None:
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     torch.manual_seed(0)
-    network = module.build(width=12).eval()
+    network = module.build(width=32).eval()
     images = stack(synthetic.images(16, size=(128, 128)), read_spec(folder / "model.toml").preprocess)
     synthetic.settle(network, list(torch.from_numpy(images).chunk(2)))
-    content = {"state_dict": renamed(network.state_dict(), "model."), "hyper_parameters": {"width": 12, "lr": 1e-3}}
+    content = {"state_dict": renamed(network.state_dict(), "model."), "hyper_parameters": {"width": 32, "lr": 1e-3}}
     torch.save(LIGHTNING | content, folder / "epoch=3.ckpt")
 
 
@@ -95,7 +95,7 @@ def test_a_lightning_checkpoint_is_compiled(chest: Path) -> None:
 
     assert (card.output, card.classes, card.notice) == ("sigmoid", ("NORMAL", "PNEUMONIA"), "Not for medical use.")
     assert card.source["weights_prefix"] == "model."
-    assert card.layers[0].shape == (12, 16, 16)
+    assert card.layers[0].shape == (32, 16, 16)
 
 
 def test_the_compiled_model_explains_in_python_without_torch(chest: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_compiled_folder_is_inspected(chest: Path) -> None:
     assert said.startswith(f"chest 3  sha256 {read_card(chest / 'chest')[1]}\n")
     for line in (
         r"output +sigmoid: NORMAL, PNEUMONIA",
-        r"layer +5 +12 x 16 x 16",
+        r"layer +5 +32 x 16 x 16",
         r"weights_prefix model\.",
         r"torch +not st",
     ):

@@ -8,14 +8,14 @@ from typing import Any
 import jsonschema
 import pytest
 
-from heatlens.card import CARD_FILE, SCHEMA_VERSION
+from heatlens.card import SCHEMA_VERSION, read_card
 from heatlens.settings import DEMO_MODEL
 from heatlens_torch.schemas import CARD_SCHEMA, MODEL_SCHEMA, card_schema, model_schema
 from heatlens_torch.template import template
 from tests.conftest import ROOT
 
 DESCRIPTION = tomllib.loads((ROOT / "layers" / "heatlens_torch" / "demo" / "model.toml").read_text())
-CARD = json.loads((DEMO_MODEL / CARD_FILE).read_text())
+CARD = read_card(DEMO_MODEL)[0].model_dump(mode="json")
 
 
 @pytest.mark.parametrize(("path", "schema"), [(MODEL_SCHEMA, model_schema()), (CARD_SCHEMA, card_schema())])

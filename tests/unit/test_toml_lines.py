@@ -25,7 +25,10 @@ mean = [0.5, 0.5,
 std = [
   0.2, 0.2, 0.2 ]
 [ arguments.deep ]
-blocks = [[1, 2], [3]]
+blocks = [
+  [1, 2],
+  [3]
+]
 inline = {a = 1, b = "]"}
 last = \'\'\'one line\'\'\'
 '''
@@ -40,8 +43,8 @@ EXPECTED = {
     ("preprocess", "std"): 17,
     ("arguments", "deep"): 19,
     ("arguments", "deep", "blocks"): 20,
-    ("arguments", "deep", "inline"): 21,
-    ("arguments", "deep", "last"): 22,
+    ("arguments", "deep", "inline"): 24,
+    ("arguments", "deep", "last"): 25,
 }
 
 
@@ -60,7 +63,7 @@ def test_every_key_has_its_line() -> None:
 
 def test_a_part_of_a_value_is_where_its_key_is() -> None:
     assert line_of(TEXT, ("preprocess", "std", 2)) == 17
-    assert line_of(TEXT, ("arguments", "deep", "inline", "a")) == 21
+    assert line_of(TEXT, ("arguments", "deep", "inline", "a")) == 24
 
 
 def test_a_missing_key_is_where_its_table_is() -> None:
