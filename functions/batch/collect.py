@@ -48,9 +48,12 @@ def collect(account: Account, batch: Batch, notice: Notice, *, max_bytes: int) -
     if file.outcome.get("attempt", attempt.id) != attempt.id:
         return SETTLED
     code, detail = _failure(account, key)
-    if code in PASSING and "attempt" in file.outcome and account.jobs.withdraw(file):
+    if code in PASSING:
+        # A row that knows of no attempt, because its worker died before it could write it, waits as it is.
+        if file.state is FileState.SUBMITTED:
+            account.jobs.withdraw(file)
         return AGAIN_LATER
-    if code not in (AsyncFailed.code, *PASSING) and (wrong := _wrong(account, file, _held(account, file), max_bytes)):
+    if code != AsyncFailed.code and (wrong := _wrong(account, file, _held(account, file), max_bytes)):
         return _commit(target, FileState.FAILED, wrong)
     return _fail(target, file, code, detail)
 
