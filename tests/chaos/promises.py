@@ -99,6 +99,9 @@ class Promises:
             }
             self._expect(10, where, f"{code} for no reason", holds=causes[code])
             return
+        if "version" not in outcome:
+            self._expect(10, where, f"{code} of nobody knows what", holds=False)
+            return
         source = self.data(key, outcome["version"])
         if source is None:
             return  # of no object: the other reader says so
