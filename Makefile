@@ -62,8 +62,8 @@ endpoint: image ## The SageMaker door of the image on port 8080, as confined as 
 push-endpoint: $(VENV)/.dev image-cuda ## Push the cuda image to REPOSITORY (ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME), named TAG
 	@$(BIN)/python infra/push_endpoint.py heatlens:cuda "$(REPOSITORY)" "$(or $(TAG),$(VERSION))"
 
-test-container: $(VENV)/.dev ## The tests of the image alone, with sizes and times; they need a Docker daemon
-	$(BIN)/python -m pytest tests/container
+test-container: $(VENV)/.dev ## The tests of the image alone, with sizes and times (CUDA=1: the large one too); they need Docker
+	$(if $(CUDA),HEATLENS_TEST_CUDA=1) $(BIN)/python -m pytest tests/container
 
 lint: $(VENV)/.dev ## Check style, types and templates: ruff, mypy --strict, cfn-lint, SAM, checkov
 	$(BIN)/ruff check .

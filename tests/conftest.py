@@ -1,11 +1,13 @@
 """What several tests share: the tiny model, the demo model, and images made on the spot."""
 
+import asyncio
 import io
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from infra.local_account import CREDENTIALS
 from tests.aws import Account, account
 from tests.tiny import write_tiny_model
 
+Result = TypeVar("Result")
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "functions" / "api" / "static" / "samples"
 HEATLENS = Path(sys.executable).parent / "heatlens"  # the installed command
@@ -47,6 +50,12 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def awaited(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine to its end, in a loop of its own: asyncio.run would take away the one that Mangum keeps."""
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        return runner.run(coroutine)
 
 
 def noise(size: tuple[int, int], mode: str = "RGB", seed: int = 0) -> Image.Image:

@@ -8,24 +8,26 @@ from functions.batch.door import Account
 from functions.batch.errors import AsyncFailed
 from functions.batch.submit import check
 from functions.batch.targets import DeclaredFile
-from functions.batch.tasks import FOREIGN, SETTLED, Ended
-from heatlens.errors import InputError, LimitError
+from functions.batch.tasks import AGAIN_LATER, FOREIGN, SETTLED, Ended
+from heatlens.errors import Busy, InputError, LimitError, ModelUnavailable, Stopping
 from heatlens.settings import MIB
 from heatlens_aws.asynchronous import Attempt, Notice, answer_key
 from heatlens_aws.jobs import Outcome
 from heatlens_aws.keys import ASYNC, upload_key
 from heatlens_aws.rows import Batch, File, FileState
-from heatlens_aws.staging import Stored, Superseded, TooLarge
+from heatlens_aws.staging import Found, Stored, Superseded, TooLarge
 
 ANSWER_BYTES = 512 * MIB  # JSON of 100 megapixels that no PNG makes smaller
 LATE = 200  # files of a batch looked after in one sweep: they take seconds, and other batches wait
 PROBLEM_BYTES = MIB
+# What the endpoint says of itself and not of an image. The sweeper finds a file that waits again, some times.
+PASSING = {Busy.code, Stopping.code, ModelUnavailable.code}
 FAILED = "the endpoint failed: its log says why"
 _DETAIL_LETTERS = 200  # a row has room for no more
 
 
 def collect(account: Account, batch: Batch, notice: Notice, *, max_bytes: int) -> Ended:
-    """Give a file the end that a notice tells of, if it has none.
+    """Give a file the end that a notice tells of, if it has none; one that was only turned away waits again.
 
     Raises:
         Superseded: The answer, or the image it is of, is no longer there.
@@ -45,7 +47,15 @@ def collect(account: Account, batch: Batch, notice: Notice, *, max_bytes: int) -
     # Of two attempts one may fail by accident: as long as the row waits for another, its failure is no end.
     if file.outcome.get("attempt", attempt.id) != attempt.id:
         return SETTLED
-    return _fail(target, file, *_failure(account, key))
+    code, detail = _failure(account, key)
+    if code in PASSING:
+        # A row that knows of no attempt, because its worker died before it could write it, waits as it is.
+        if file.state is FileState.SUBMITTED:
+            account.jobs.withdraw(file)
+        return AGAIN_LATER
+    if code != AsyncFailed.code and (wrong := _wrong(account, file, _held(account, file), max_bytes)):
+        return _commit(target, FileState.FAILED, wrong)
+    return _fail(target, file, code, detail)
 
 
 def collect_lost(account: Account, batch: Batch, now: int, *, max_bytes: int) -> int:
@@ -97,19 +107,31 @@ def _complete(account: Account, target: DeclaredFile, file: File, attempt: Attem
     try:
         answer = Answer.model_validate_json(account.staging.read(Stored(key), max_bytes=ANSWER_BYTES))
         seen = answer.explanation(target.options)
-        # SageMaker reads a key, not a version: the answer counts if the key still holds what was declared.
-        found = account.staging.look(upload_key(file.batch, file.number))
-        check(account.staging, found, file, max_bytes=max_bytes)
-    except (InputError, LimitError) as error:
-        return _fail(target, file, error.code, error.detail)
     except (ValueError, TooLarge):
         return _fail(target, file, AsyncFailed.code, "the endpoint's answer cannot be used")
+    found = _held(account, file)
+    if wrong := _wrong(account, file, found, max_bytes):
+        return _commit(target, FileState.FAILED, wrong)
     prefix, model = target.prefix(attempt.id), answer.model.model_dump()
     objects = deliver(account.staging, prefix, file.sha256, seen, model, target.options)
     ended = _commit(target, FileState.OK, record(attempt.id, found.stored.identity, seen, objects))
     if ended is SETTLED and target.purged():
         account.staging.erase(prefix)
     return ended
+
+
+def _held(account: Account, file: File) -> Found:
+    """What the key holds now. SageMaker reads a key, not a version: it counts if this still is what was declared."""
+    return account.staging.look(upload_key(file.batch, file.number))
+
+
+def _wrong(account: Account, file: File, found: Found, max_bytes: int) -> Outcome | None:
+    """The verdict on bytes that were not declared, which names them and not those that were handed over."""
+    try:
+        check(account.staging, found, file, max_bytes=max_bytes)
+    except (InputError, LimitError) as error:
+        return {"version": found.stored.identity, "code": error.code, "detail": error.detail}
+    return None
 
 
 def _failure(account: Account, key: str | None) -> tuple[str, str]:

@@ -24,7 +24,7 @@ class Ended:
 
 FOREIGN, IGNORED, AGAIN = Ended("FOREIGN"), Ended("IGNORED"), "AGAIN"
 SETTLED, SUPERSEDED = Ended("SETTLED"), Ended("SUPERSEDED")
-SUBMITTED = Ended("SUBMITTED")
+SUBMITTED, AGAIN_LATER = Ended("SUBMITTED"), Ended("PENDING")
 
 
 @dataclass(slots=True)

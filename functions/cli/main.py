@@ -15,6 +15,8 @@ from rich.markup import escape
 from functions.cli.files import err, explain_each, out
 from heatlens.errors import HeatlensError
 
+INTERRUPTED = 130  # exit status, as shells have it: 128 and the signal
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 batch = typer.Typer(no_args_is_help=True, help="Staged batches: any number of images.")
@@ -105,9 +107,9 @@ def compile_(
     ] = False,
 ) -> None:
     """Compile a PyTorch classifier and prove it against pytorch-grad-cam (needs the extra `torch`)."""
-    with _extra_torch("compiling"):
-        from heatlens_torch.compile import compile_model
     with _clear_errors():
+        with _extra_torch("compiling"):
+            from heatlens_torch.compile import compile_model
         card = compile_model(spec, folder, with_torch=with_torch, progress=lambda text: out.print(escape(text)))
     parity = card.parity
     out.print(
@@ -122,9 +124,9 @@ def inspect(
     path: Annotated[Path, typer.Argument(help="model.toml, or the folder of a compiled model.", metavar="PATH")],
 ) -> None:
     """List the layers that a description's network could be explained at, or the facts of a compiled model."""
-    from functions.cli.inspect import facts
-
     with _clear_errors(), _extra_torch("inspecting a description"):
+        from functions.cli.inspect import facts
+
         for line in facts(path):
             out.print(escape(line))
 
@@ -137,9 +139,9 @@ def init_model(
     ] = "torchvision:resnet50",
 ) -> None:
     """Write a commented model description to fill in."""
-    from heatlens_torch.template import write_template
-
     with _clear_errors():
+        from heatlens_torch.template import write_template
+
         write_template(path, architecture)
     out.print(escape(f"wrote {path}: fill it in, then heatlens inspect {path}, heatlens compile {path}"))
 
@@ -154,9 +156,9 @@ def batch_run(
     alpha: AlphaWeight = 0.4,
 ) -> None:
     """Run a folder of images as one staged batch; interrupted and run again, it sends only what is missing."""
-    from functions.cli.batch_run import parse_headers, run_batch
+    with _clear_errors(interrupted="interrupted: run the same again to go on"):
+        from functions.cli.batch_run import parse_headers, run_batch
 
-    with _clear_errors():
         options = {"colormap": colormap, "alpha": alpha}
         raise typer.Exit(run_batch(source, folder, url=url, headers=parse_headers(header or []), options=options))
 
@@ -166,9 +168,9 @@ def verify(
     manifest: Annotated[str, typer.Argument(help="s3://BUCKET/out/BATCH/manifest.json, or a copy of it on disk.")],
 ) -> None:
     """Recompute every digest and count of a finished batch's manifest."""
-    from functions.cli.verify import verify_manifest
-
     with _clear_errors():
+        from functions.cli.verify import verify_manifest
+
         raise typer.Exit(verify_manifest(manifest))
 
 
@@ -177,9 +179,9 @@ def redrive(
     dead_letters: Annotated[str, typer.Option(help="Address (URL) of the dead-letter queue.")],
 ) -> None:
     """Send dead letters of batches that are still open back to their queue."""
-    from functions.cli.redrive import redrive_open
-
     with _clear_errors():
+        from functions.cli.redrive import redrive_open
+
         raise typer.Exit(redrive_open(dead_letters))
 
 
@@ -194,10 +196,13 @@ def _extra_torch(doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def _clear_errors() -> Iterator[None]:
-    """An error made for people ends the command with its sentence."""
+def _clear_errors(*, interrupted: str = "interrupted") -> Iterator[None]:
+    """An error made for people ends the command with its sentence, and so does Ctrl-C."""
     try:
         yield
+    except KeyboardInterrupt as stop:
+        err.print(interrupted)
+        raise typer.Exit(INTERRUPTED) from stop
     except HeatlensError as error:
         err.print(escape(str(error)))
         raise typer.Exit(1) from error

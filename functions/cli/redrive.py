@@ -1,19 +1,27 @@
-"""Dead letters of batches that are still open -> back to their queue, one by one."""
+"""Dead letters of batches that are still open -> back to their queue, one by one and under suspicion."""
+
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from functions.batch.upload import AGAIN
 from functions.cli.files import out
 from heatlens.errors import HeatlensError
 from heatlens.settings import read_table
+from heatlens_aws.asynchronous import read_notice
 from heatlens_aws.clients import Clients, connect
-from heatlens_aws.events import NotAnEvent, message_objects
+from heatlens_aws.events import NotAnEvent, objects, unwrap
 from heatlens_aws.jobs import Jobs
-from heatlens_aws.keys import parse_upload_key
+from heatlens_aws.keys import DROP, parse_upload_key
 from heatlens_aws.settings import AwsSettings
 
 WAIT_S = 1
 PAGE = 10  # messages of one call
 HOLD_S = 300  # while this runs, nobody else sees what was looked at
+LONGEST_HOLD_S = 12 * 60 * 60  # SQS allows no more
+SUSPECT = {AGAIN: {"DataType": "String", "StringValue": "1"}}  # it may have killed its worker: it runs alone
+
+Message = dict[str, Any]
 
 
 class CannotRedrive(HeatlensError):
@@ -47,32 +55,57 @@ def redrive_open(dead_letters: str) -> int:
 
 def redrive(clients: Clients, settings: AwsSettings, dead_letters: str) -> tuple[int, int]:
     """Count the letters sent back and those left."""
-    jobs, sent, left = Jobs(clients.dynamodb, settings.table), 0, 0
+    jobs, sent = Jobs(clients.dynamodb, settings.table), 0
+    left: dict[str, int] = {}  # seconds for which it is held, by message
     while messages := _next(clients, dead_letters):
         for message in messages:
-            if not _is_wanted(jobs, message["Body"]):
-                left += 1
-                continue
-            # Sent first: dying in between doubles a message, which is harmless, and never loses one.
-            clients.sqs.send_message(QueueUrl=settings.queue_url, MessageBody=message["Body"])
-            clients.sqs.delete_message(QueueUrl=dead_letters, ReceiptHandle=message["ReceiptHandle"])
-            sent += 1
-    return sent, left
+            name, receipt = message["MessageId"], message["ReceiptHandle"]
+            if name in left:
+                # There are more letters than the time sufficed for. Held twice as long each time, all end up held.
+                left[name] = min(2 * left[name], LONGEST_HOLD_S)
+                clients.sqs.change_message_visibility(
+                    QueueUrl=dead_letters, ReceiptHandle=receipt, VisibilityTimeout=left[name]
+                )
+            elif _is_wanted(jobs, message["Body"]):
+                # Sent first: dying in between doubles a message, which is harmless, and never loses one.
+                _send(clients, settings.queue_url, message)
+                clients.sqs.delete_message(QueueUrl=dead_letters, ReceiptHandle=receipt)
+                sent += 1
+            else:
+                left[name] = HOLD_S
+    return sent, len(left)
 
 
-def _next(clients: Clients, queue: str) -> list[dict[str, str]]:
+def _next(clients: Clients, queue: str) -> list[Message]:
     answer = clients.sqs.receive_message(
-        QueueUrl=queue, MaxNumberOfMessages=PAGE, WaitTimeSeconds=WAIT_S, VisibilityTimeout=HOLD_S
+        QueueUrl=queue,
+        MaxNumberOfMessages=PAGE,
+        MessageAttributeNames=["All"],
+        WaitTimeSeconds=WAIT_S,
+        VisibilityTimeout=HOLD_S,
     )
-    messages: list[dict[str, str]] = answer.get("Messages", [])
+    messages: list[Message] = answer.get("Messages", [])
     return messages
 
 
+def _send(clients: Clients, queue: str, message: Message) -> None:
+    attributes = message.get("MessageAttributes", {}) | SUSPECT
+    clients.sqs.send_message(QueueUrl=queue, MessageBody=message["Body"], MessageAttributes=attributes)
+
+
 def _is_wanted(jobs: Jobs, body: str) -> bool:
+    """Whether a letter speaks of a drop, or of a file whose batch is still open: uploaded, or answered for."""
     try:
-        keys = [created.stored.key for created in message_objects(body)]
-    except NotAnEvent:
+        event = unwrap(body)
+        if notice := read_notice(event):
+            return notice.attempt is not None and _is_open(jobs, notice.attempt.batch)
+        keys = [created.stored.key for created in objects(event)]
+    except (NotAnEvent, RecursionError):
         return False
     named = [parse_upload_key(key) for key in keys]
-    batches = [jobs.batch(each[0]) for each in named if each]
-    return any(batch and not batch.state.terminal for batch in batches) or any(key.startswith("drop/") for key in keys)
+    return any(key.startswith(DROP) for key in keys) or any(_is_open(jobs, each[0]) for each in named if each)
+
+
+def _is_open(jobs: Jobs, name: str) -> bool:
+    batch = jobs.batch(name)
+    return batch is not None and not batch.state.terminal

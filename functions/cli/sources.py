@@ -1,9 +1,14 @@
-"""`DIR` or `s3://BUCKET/PREFIX` -> the images there, by name."""
+"""`DIR` or `s3://BUCKET/PREFIX` -> the images there: names, sizes, stamps, and their bytes in pieces."""
 
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from heatlens.errors import HeatlensError
+from heatlens.settings import MIB
 
 RESULT_SUFFIX = ".heatmap.png"
 MEDIA_TYPES = {
@@ -15,22 +20,64 @@ MEDIA_TYPES = {
     ".tif": "image/tiff",
     ".tiff": "image/tiff",
 }
+CHUNK = MIB  # bytes of a file in memory at a time
 _S3 = "s3://"
+_CHANGED = {"412", "PreconditionFailed"}
+_GONE = {"404", "NoSuchKey"}
 
 
 class NoSource(HeatlensError):
     """The images cannot be listed."""
 
 
-class Source(Protocol):
-    """Images by name; a name is a path with forward slashes, unique in its source."""
+class Unreadable(HeatlensError):
+    """One file cannot be read, or is no longer what was listed."""
 
-    def names(self) -> list[str]:
-        """All images, in order."""
+    code = "source.unreadable"
+
+
+class Changed(Unreadable):
+    """One file is no longer what was listed."""
+
+    code = "source.changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One file of a source; `name` is a path with forward slashes, unique there.
+
+    Equal stamps mean that nobody has written the file in between, so that its digest need not be computed again.
+    """
+
+    name: str
+    size: int
+    stamp: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """One file that cannot be sent, whatever the server says; the others are not affected."""
+
+    name: str
+    code: str
+    why: str
+
+
+class Source(Protocol):
+    """A place with images."""
+
+    address: str
+
+    def images(self) -> Iterator[Image | Refused]:
+        """All that are there, in no order."""
         ...
 
-    def read(self, name: str) -> bytes:
-        """The bytes of one."""
+    def chunks(self, image: Image) -> Iterator[bytes]:
+        """The bytes of one in pieces of `CHUNK` at most.
+
+        Raises:
+            Unreadable: It is gone, or may not be read.
+        """
         ...
 
 
@@ -38,15 +85,40 @@ class Folder:
     """A folder with its subfolders; what an earlier run wrote into `results` is none of its images."""
 
     def __init__(self, root: Path, *, results: Path) -> None:
+        self.address = str(root.resolve())
         self._root = root
         self._results = results.resolve()
 
-    def names(self) -> list[str]:
-        found = (path for path in self._root.rglob("*") if _is_image(path.name) and path.is_file())
-        return sorted(path.relative_to(self._root).as_posix() for path in found if not self._is_result(path))
+    def images(self) -> Iterator[Image | Refused]:
+        locked: list[OSError] = []
+        for folder, _, names in os.walk(self._root, onerror=locked.append):
+            for name in names:
+                path = Path(folder, name)
+                if _is_image(name) and not self._is_result(path):
+                    yield self._look(path)
+        for error in locked:
+            yield Refused(self._name(Path(error.filename)) + "/", Unreadable.code, f"{error.strerror}")
 
-    def read(self, name: str) -> bytes:
-        return (self._root / name).read_bytes()
+    def chunks(self, image: Image) -> Iterator[bytes]:
+        try:
+            with (self._root / image.name).open("rb") as file:
+                while chunk := file.read(CHUNK):
+                    yield chunk
+        except OSError as error:
+            raise Unreadable(f"{error.strerror}") from error
+
+    def _look(self, path: Path) -> Image | Refused:
+        name = self._name(path)
+        try:
+            found = path.stat()
+        except OSError as error:
+            return Refused(name, Unreadable.code, f"{error.strerror}")
+        if not stat.S_ISREG(found.st_mode):
+            return Refused(name, Unreadable.code, "no regular file")
+        return Image(name, found.st_size, _stamp(found))
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._root).as_posix()
 
     def _is_result(self, path: Path) -> bool:
         return path.name.endswith(RESULT_SUFFIX) and path.resolve().is_relative_to(self._results)
@@ -56,18 +128,34 @@ class Bucket:
     """The objects under a prefix of a bucket, read with this machine's own credentials."""
 
     def __init__(self, s3: Any, bucket: str, prefix: str) -> None:  # noqa: ANN401 - boto3 has no types
+        self.address = f"{_S3}{bucket}/{prefix}"
         self._s3 = s3
         self._bucket = bucket
         self._prefix = prefix
 
-    def names(self) -> list[str]:
-        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
-        keys = (each["Key"] for page in pages for each in page.get("Contents", []))
-        return sorted(key.removeprefix(self._prefix) for key in keys if _is_image(key))
+    def images(self) -> Iterator[Image | Refused]:
+        from heatlens_aws.clients import FAILURES
 
-    def read(self, name: str) -> bytes:
-        data: bytes = self._s3.get_object(Bucket=self._bucket, Key=self._prefix + name)["Body"].read()
-        return data
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
+        try:
+            for page in pages:
+                for each in page.get("Contents", []):
+                    if _is_image(each["Key"]):
+                        yield Image(each["Key"].removeprefix(self._prefix), each["Size"], each["ETag"])
+        except FAILURES as error:
+            raise NoSource(f"{self.address} cannot be listed: {aws_code(error)}") from error
+
+    def chunks(self, image: Image) -> Iterator[bytes]:
+        from heatlens_aws.clients import FAILURES
+
+        try:
+            answer = self._s3.get_object(Bucket=self._bucket, Key=self._prefix + image.name, IfMatch=image.stamp)
+            yield from answer["Body"].iter_chunks(CHUNK)
+        except FAILURES as error:
+            code = aws_code(error)
+            if code in _CHANGED:
+                raise Changed("it was written since it was listed: run the same again") from error
+            raise Unreadable("it is gone" if code in _GONE else code) from error
 
 
 def source_at(address: str, *, results: Path) -> Source:
@@ -84,10 +172,8 @@ def source_at(address: str, *, results: Path) -> Source:
 
 
 def _bucket(address: str) -> Source:
-    from botocore.exceptions import BotoCoreError, ClientError
-
     from heatlens.settings import read_table
-    from heatlens_aws.clients import connect
+    from heatlens_aws.clients import FAILURES, connect
     from heatlens_aws.settings import AwsSettings
 
     bucket, _, prefix = address.removeprefix(_S3).partition("/")
@@ -95,9 +181,20 @@ def _bucket(address: str) -> Source:
     try:
         s3 = connect(read_table(AwsSettings)).s3
         s3.head_bucket(Bucket=bucket)
-    except (BotoCoreError, ClientError) as error:
+    except FAILURES as error:
         raise NoSource(f"{_S3}{bucket} cannot be read: {type(error).__name__}") from error
     return Bucket(s3, bucket, prefix)
+
+
+def aws_code(error: Exception) -> str:
+    """What AWS calls a failure, or what it is."""
+    response = getattr(error, "response", None) or {}  # some have one that is nothing
+    return str(response.get("Error", {}).get("Code") or type(error).__name__)
+
+
+def _stamp(found: os.stat_result) -> str:
+    # The time of change cannot be set back by tools that keep a copy's time of writing.
+    return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}"
 
 
 def _is_image(name: str) -> bool:

@@ -1,62 +1,47 @@
-"""A batch's manifest and its bucket -> whether what the manifest says is there, byte for byte."""
+"""A batch's manifest and its bucket -> whether all that was written of the batch agrees, byte for byte.
 
-import hashlib
+This finds damage and contradictions, not a forger: who may write the bucket can write all of it anew. File names are
+in no other document, so a name that was changed is not seen.
+"""
+
 import json
 from collections import Counter
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 
 from functions.cli.files import err, out
-from heatlens.errors import HeatlensError
+from functions.cli.manifest import Manifest, ManifestFile, NoManifest
+from functions.cli.sources import aws_code
+from functions.cli.verify_file import Read, differs, file_faults
 
-Read = Callable[[str], bytes | None]  # key -> bytes, or nothing where there is no such object
-
-
+AT_ONCE = 8
 _S3 = "s3://"
 
 
-class NoManifest(HeatlensError):
-    """There is nothing to verify."""
-
-
-def faults(manifest: dict[str, Any], read: Read) -> list[str]:
-    """What is wrong with a finished batch; nothing means that every digest and every count is as written.
+def faults(manifest: Manifest, read: Read) -> list[str]:
+    """What is wrong with a finished batch; nothing means that its documents and its objects agree.
 
     Args:
         manifest: The parsed `manifest.json`.
-        read: Reads an object of the batch's bucket.
+        read: Reads an object of the batch's bucket; called by several threads.
     """
-    files = manifest["files"]
-    counts = dict(Counter(file["state"] for file in files))
-    found = [] if counts == manifest["counts"] else [f"counted {counts}, the manifest says {manifest['counts']}"]
-    if [file["number"] for file in files] != list(range(len(files))):
+    files = manifest.files
+    counts = dict(Counter(file.state for file in files))
+    found = [] if counts == manifest.counts else [f"counted {counts}, the manifest says {manifest.counts}"]
+    if [file.number for file in files] != list(range(len(files))):
         found.append("the files are not numbered from 0 without a gap")
-    results = read(manifest["results"]["key"])
-    found += _differs("results.jsonl", results, manifest["results"]["sha256"])
-    if results is not None and len(results.splitlines()) != len(files):
-        found.append(f"results.jsonl has {len(results.splitlines())} lines for {len(files)} files")
-    for file in files:
-        if file["state"] == "OK":
-            found += _object_faults(manifest["batch"], file, read)
+    if manifest.results.key != manifest.results_key:
+        found.append(f"its results are not {manifest.results.key}")
+    results = read(manifest.results_key)
+    found += differs("results.jsonl", results, manifest.results.sha256)
+    found += _line_faults(files, results) if results is not None else []
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for of_one in pool.map(lambda file: file_faults(manifest, file, read), files):
+            found += of_one
     return found
-
-
-def _object_faults(batch: str, file: dict[str, Any], read: Read) -> list[str]:
-    outcome = file["outcome"]
-    prefix = f"out/{batch}/{file['number']:05d}/{outcome['attempt']}/"
-    found: list[str] = []
-    for name, sha256 in outcome["objects"].items():
-        found += _differs(f"file {file['number']}: {name}", read(prefix + name), sha256)
-    return found
-
-
-def _differs(what: str, data: bytes | None, sha256: str) -> list[str]:
-    if data is None:
-        return [f"{what} is missing"]
-    return [] if hashlib.sha256(data).hexdigest() == sha256 else [f"{what} is not what was committed"]
 
 
 def verify_manifest(address: str) -> int:
@@ -66,60 +51,89 @@ def verify_manifest(address: str) -> int:
         address: `s3://BUCKET/KEY`, or a path; the objects beside a path lie as the keys in the bucket do.
 
     Returns:
-        The exit status: 0 if everything is as written, else 1.
+        The exit status: 0 if everything agrees, else 1.
 
     Raises:
         NoManifest: It cannot be read.
     """
     raw, read = _from_s3(address) if address.startswith(_S3) else _from_disk(Path(address))
-    try:
-        manifest = json.loads(raw)
-        found = faults(manifest, read)
-    except (ValueError, KeyError, TypeError) as error:
-        raise NoManifest(f"{address} is not a manifest of a batch") from error
+    manifest = Manifest.parse(raw, address)
+    place = address if address.startswith(_S3) else Path(address).resolve().as_posix()
+    if not place.endswith(f"/{manifest.key}"):
+        raise NoManifest(f"{address} is the manifest of {manifest.batch}: it must lie as in the bucket, {manifest.key}")
+    found = faults(manifest, read)
     for fault in found:
         err.print(escape(fault))
     if not found:
-        out.print(f"{manifest['batch']}: {len(manifest['files'])} files as written: {manifest['counts']}")
+        out.print(f"{manifest.batch}: {len(manifest.files)} files as written: {manifest.counts}")
     return int(bool(found))
+
+
+def _line_faults(files: list[ManifestFile], results: bytes) -> list[str]:
+    """What the manifest and the lines of `results.jsonl` say differently."""
+    lines = results.splitlines()
+    if len(lines) != len(files):
+        return [f"results.jsonl has {len(lines)} lines for {len(files)} files"]
+    found: list[str] = []
+    for file, line in zip(files, lines, strict=True):
+        here = {"number": file.number, "state": file.state} | file.outcome
+        there = _parsed(line)
+        found += [
+            f"file {file.number}: {name} is {here.get(name)!r}, results.jsonl says {there.get(name)!r}"
+            for name in sorted(here.keys() | there.keys())
+            if here.get(name) != there.get(name)
+        ]
+    return found
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        parsed = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
 
 
 def _from_disk(path: Path) -> tuple[bytes, Read]:
     def read(key: str) -> bytes | None:
-        target = root / key
-        return target.read_bytes() if target.is_file() else None
+        try:
+            return (root / key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise NoManifest(f"{root / key}: {error.strerror}") from error
 
-    root = path.resolve().parents[2]  # above out/BATCH/manifest.json
     try:
-        return path.read_bytes(), read
+        raw = path.read_bytes()
     except OSError as error:
         raise NoManifest(f"{path}: {error.strerror}") from error
+    root = path.resolve().parent.parent.parent  # above out/BATCH/manifest.json
+    return raw, read
 
 
 def _from_s3(address: str) -> tuple[bytes, Read]:
-    from botocore.exceptions import BotoCoreError, ClientError
-
     from heatlens.settings import read_table
-    from heatlens_aws.clients import connect
+    from heatlens_aws.clients import FAILURES, connect
     from heatlens_aws.settings import AwsSettings
 
     bucket, _, key = address.removeprefix(_S3).partition("/")
-    s3 = connect(read_table(AwsSettings)).s3
 
     def read(key: str) -> bytes | None:
         try:
             data: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-        except ClientError as error:
+        except FAILURES as error:
             # Without the right to list, a missing key is answered as forbidden.
-            if error.response["Error"]["Code"] in ("NoSuchKey", "AccessDenied"):
+            code = aws_code(error)
+            if code in ("NoSuchKey", "AccessDenied"):
                 return None
-            raise
+            raise NoManifest(f"{_S3}{bucket}/{key} cannot be read: {code}") from error
         return data
 
     try:
-        raw = read(key)
-    except (BotoCoreError, ClientError) as error:
+        s3 = connect(read_table(AwsSettings)).s3
+    except FAILURES as error:
         raise NoManifest(f"{address} cannot be read: {type(error).__name__}") from error
+    raw = read(key) if key else None
     if raw is None:
         raise NoManifest(f"{address} does not exist, or may not be read")
     return raw, read

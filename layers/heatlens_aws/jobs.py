@@ -198,6 +198,26 @@ class Jobs:
             return False
         return True
 
+    def withdraw(self, file: File) -> bool:
+        """Let a submitted file wait again, because the attempt that it waits for was turned away.
+
+        Returns:
+            Whether this call did it; `False` means that it has its end, or waits for another attempt.
+        """
+        values = {":pending": FileState.PENDING.value, ":submitted": FileState.SUBMITTED.value}
+        try:
+            self._allowed(
+                self._dynamodb.update_item,
+                Key=file_key(file.batch, file.number),
+                UpdateExpression="SET #state = :pending REMOVE outcome",
+                ConditionExpression="#state = :submitted AND outcome.attempt = :attempt",
+                ExpressionAttributeNames={"#state": "state"},
+                ExpressionAttributeValues=attributes(values | {":attempt": file.outcome["attempt"]}),
+            )
+        except Refused:
+            return False
+        return True
+
     def ask_again(self, file: File, *, now: int, after_s: int, most: int) -> bool:
         """Note that a waiting file's lost event is sent again, not sooner than `after_s` seconds after the last time.
 

@@ -3,7 +3,8 @@
 import json
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote_plus
@@ -13,6 +14,7 @@ from botocore.exceptions import ClientError
 from tests.chaos.clock import Clock
 from tests.chaos.hooks import Call, Hook, Json
 from tests.chaos.queue import Queue
+from tests.chaos.story import Event, Story, Upload
 
 UPLOADS = ("in/", "drop/")
 
@@ -43,9 +45,8 @@ class Bucket(Hook):
     clock: Clock
     rng: random.Random
     counts: Counter[str]
+    story: Story
     weather: Weather = CALM
-    _hidden: dict[tuple[str, str], float] = field(default_factory=dict)
-    _modified: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def put(self, key: str, data: bytes, *, once: bool = False) -> None:
         """Upload; `once` as a declared file's link does, which fails where something is."""
@@ -61,33 +62,51 @@ class Bucket(Hook):
         self._announce(key, answer["VersionId"], answer["ETag"])
 
     def before(self, call: Call) -> None:
-        if call.name != "GetObject" or not call.params["Key"].startswith(UPLOADS):
+        if call.name not in ("GetObject", "HeadObject") or not call.params["Key"].startswith(UPLOADS):
             return
-        key, version = call.params["Key"], call.params.get("VersionId")
-        names = [(key, version)] if version else [name for name in self._hidden if name[0] == key]
-        if any(self._is_hidden(*name) for name in names):
+        upload = self.story.named(call.params["Key"], call.params.get("VersionId"))
+        if upload and self._is_hidden(upload):
+            upload.early += 1
             self.counts["event: before its object"] += 1
-            raise ClientError({"Error": {"Code": "NoSuchVersion" if version else "NoSuchKey"}}, call.name)
+            raise ClientError(
+                {"Error": {"Code": "NoSuchVersion" if "VersionId" in call.params else "NoSuchKey"}}, call.name
+            )
 
     def after(self, call: Call, answer: Json) -> None:
-        if call.name == "ListObjectVersions":
-            names = [(each, (each["Key"], each["VersionId"])) for each in answer.get("Versions", [])]
-            for each, name in names:
-                each["LastModified"] = datetime.fromtimestamp(self._modified.get(name, self.clock.now), UTC)
-            if names:
-                answer["Versions"] = [each for each, name in names if not self._is_hidden(*name)]
+        if call.name == "ListObjectVersions" and "Versions" in answer:
+            answer["Versions"] = list(self._seen(answer["Versions"]))
         if call.name == "CopyObject" and "CopyObjectResult" in answer:
             self._announce(call.params["Key"], answer["VersionId"], answer["CopyObjectResult"]["ETag"])
 
+    def _seen(self, versions: list[Json]) -> Iterator[Json]:
+        """What a listing shows: the latest is the latest of those that can be seen."""
+        shown = {(each["Key"], each["VersionId"]): each for each in versions}
+        latest: dict[str, Json] = {}
+        for upload in self.story.uploads:
+            if each := shown.get((upload.key, upload.version)):
+                each["LastModified"] = datetime.fromtimestamp(upload.at, UTC)
+                each["IsLatest"] = True
+                if self._is_hidden(upload):
+                    del shown[upload.key, upload.version]
+                    continue
+                if before := latest.get(upload.key):
+                    before["IsLatest"] = False
+                latest[upload.key] = each
+        yield from shown.values()
+
     def _announce(self, key: str, version: str, etag: str) -> None:
-        self._modified[key, version] = self.clock.now
+        now = self.clock.now
+        upload = Upload(key, version, etag.strip('"'), now, now)
+        self.story.uploads.append(upload)
         if self._happens("hidden"):
-            self._hidden[key, version] = self.clock.now + self.rng.uniform(1, self.weather.hidden_s)
+            upload.visible += self.rng.uniform(1, self.weather.hidden_s)
         if self._happens("lost"):
             return
         for _ in range(2 if self._happens("doubled") else 1):
             delay = self.rng.uniform(1, self.weather.late_s) if self._happens("late") else 0.0
-            self.queue.send(json.dumps(self._event(key, version, etag)), delay_s=delay)
+            body, event = self._event(upload)
+            upload.events.append(event)
+            self.queue.send(json.dumps(body), delay_s=delay, event=event)
 
     def _happens(self, what: str) -> bool:
         if self.rng.random() >= getattr(self.weather, what):
@@ -95,18 +114,22 @@ class Bucket(Hook):
         self.counts[f"event: {what}"] += 1
         return True
 
-    def _is_hidden(self, key: str, version: str) -> bool:
-        return self._hidden.get((key, version), 0.0) > self.clock.now
+    def _is_hidden(self, upload: Upload) -> bool:
+        return upload.visible > self.clock.now
 
-    def _event(self, key: str, version: str, etag: str) -> Json:
+    def _event(self, upload: Upload) -> tuple[Json, Event]:
         """Most as S3 sends it, some as EventBridge does, some of a bucket that says no versions."""
         shape = self.rng.random() if self.weather is not CALM else 0.0
-        bucket, etag = {"name": self.name}, etag.strip('"')
+        key, quoted, bucket = upload.key, quote_plus(upload.key, safe="/"), {"name": self.name}
         if shape < 0.7:
-            thing = {"key": quote_plus(key, safe="/"), "versionId": version, "eTag": etag}
-            return {"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": bucket, "object": thing}}]}
+            thing = {"key": quoted, "versionId": upload.version, "eTag": upload.etag}
+            return _record(bucket, thing), Event(key, upload.version)
         if shape < 0.85:
-            thing = {"key": quote_plus(key, safe="/"), "eTag": etag}
-            return {"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": bucket, "object": thing}}]}
-        thing = {"key": key, "version-id": version, "etag": etag}
-        return {"source": "aws.s3", "detail-type": "Object Created", "detail": {"bucket": bucket, "object": thing}}
+            return _record(bucket, {"key": quoted, "eTag": upload.etag}), Event(key, upload.etag)
+        thing = {"key": key, "version-id": upload.version, "etag": upload.etag}
+        detail = {"bucket": bucket, "object": thing}
+        return {"source": "aws.s3", "detail-type": "Object Created", "detail": detail}, Event(key, upload.version)
+
+
+def _record(bucket: Json, thing: Json) -> Json:
+    return {"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": bucket, "object": thing}}]}

@@ -4,10 +4,13 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import repeat
+from typing import Any
 
 from heatlens.model import Model
 from tests.chaos.bucket import CALM, STORM
 from tests.chaos.client import GONE, Client, Habit
+from tests.chaos.endpoint import FATES
 from tests.chaos.faults import Fault, Plan
 from tests.chaos.images import image
 from tests.chaos.protections import Protection
@@ -20,11 +23,13 @@ from tests.chaos.world import DEADLINE_S, World, world
 WORLD_IMAGES = 50
 LARGEST_BATCH = 12
 DROPS = 0.15
-RATES = {Fault.THROTTLED: 0.02, Fault.REFUSED: 0.01, Fault.LOST: 0.01, Fault.CONFLICT: 0.01}
+RATES = {Fault.THROTTLED: 0.02, Fault.REFUSED: 0.01, Fault.LOST: 0.01, Fault.BROKEN: 0.01, Fault.CONFLICT: 0.01}
 CRASHES, MEANWHILES = 0.3, 0.5
 FAR = 12  # mean number of the call at which either happens
 HASTE = 0.25  # worlds in which the deadline comes while messages wait
 TICK_S = 40.0
+ROUNDS, ROUND_S = 4, 1600.0  # of the sweeper, after which it takes an event or a notice for lost
+REMOTE = 0.15  # batches that an endpoint computes
 MOST_STEPS = 5000
 DROP_NAMES = ("scan {}.png", "a+b/{}.png", "größe&{}.png", "{}")
 
@@ -42,6 +47,7 @@ class Storm:
         """Until all clients have done what they wanted, and a while longer."""
         lives = [client.life() for client in self.clients] + [self._dropper()]
         self.world.bucket.weather = STORM
+        self.world.container.fates = self._fates()
         for _ in range(MOST_STEPS):
             if not lives:
                 break
@@ -56,8 +62,14 @@ class Storm:
     def settle(self) -> None:
         """The troubles end; then comes the deadline, or the deadline comes first."""
         self.world.bucket.weather = CALM
+        self.world.container.fates = repeat("told")
         if self.world.rng.random() >= HASTE:
             self._drain()
+            for _ in range(ROUNDS):
+                self.world.clock.advance(ROUND_S)
+                sweep(self.world)
+                self._drain()
+            self.world.story.quiet = self.world.clock.now
         self.world.clock.advance(DEADLINE_S)
         sweep(self.world)
         sweep(self.world)
@@ -87,16 +99,18 @@ class Storm:
     def _work(self) -> None:
         self.letters = self.world.queue.receive(self.world.rng.randint(1, 10))
         deliver(self.world, self.letters, self.plan())
+        self.world.container.run()
 
     def _meanwhile(self) -> None:
         """Somebody else's move between two calls, without troubles of its own."""
         rng = self.world.rng
         client = rng.choice(self.clients)
         moves: list[tuple[float, Callable[[], object]]] = [
-            (0.50, lambda: deliver(self.world, list(self.letters))),
+            (0.45, lambda: deliver(self.world, list(self.letters))),
             (0.15, lambda: sweep(self.world)),
-            (0.15, self._overwrite_drop),
-            (0.10, client.overwrite),
+            (0.20, self._overwrite_letters),
+            (0.05, self._overwrite_drop),
+            (0.05, lambda: client.overwrite(rng.randrange(len(client.images)))),
             (0.05, lambda: self._work_on_others()),
             (0.03, lambda: client.batch_id and client.end("cancel")),
             (0.02, lambda: client.batch_id and client.end("purge")),
@@ -120,9 +134,20 @@ class Storm:
             self.world.counts["objects overwritten"] += 1
             self.world.bucket.put(self.world.rng.choice(self.drops), image(self.world.rng))
 
+    def _overwrite_letters(self) -> None:
+        """What a worker has just been told of, and may not have read yet."""
+        for key in sorted({letter.event.key for letter in self.letters if letter.event}):
+            self.world.counts["objects overwritten"] += 1
+            self.world.bucket.put(key, image(self.world.rng))
+
+    def _fates(self) -> Iterator[str]:
+        while True:
+            yield self.world.rng.choice(FATES)
+
     def _drain(self) -> None:
-        while len(self.world.queue):
+        while len(self.world.queue) or self.world.container.waiting:
             deliver(self.world)
+            self.world.container.run()
             sweep(self.world)
             self.world.clock.advance(VISIBILITY_S / 2)
 
@@ -146,7 +171,7 @@ def _storm(made: World, images: int) -> Storm:
     while left:
         size = min(left, rng.randint(1, LARGEST_BATCH))
         files = [image(rng) for _ in range(size)]
-        storm.clients.append(Client(made, files, _habit(rng), storm.plan))
+        storm.clients.append(Client(made, files, _habit(rng), storm.plan, _options(rng)))
         left -= size
     return storm
 
@@ -160,4 +185,13 @@ def _habit(rng: random.Random) -> Habit:
         wrong=0.04,
         overwrite=0.12,
         repeat=rng.random() < 0.15,
+        backend="sagemaker" if rng.random() < REMOTE else "lambda",
     )
+
+
+def _options(rng: random.Random) -> dict[str, Any]:
+    return {
+        "colormap": rng.choice(("jet", "hot", "viridis")),
+        "alpha": rng.choice((0.1, 0.4, 0.9)),
+        "include": rng.choice((["overlay"], ["original", "overlay"], ["map"])),
+    }

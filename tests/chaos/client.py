@@ -4,21 +4,22 @@ import hashlib
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from functions.api.batch_schemas import FileDeclaration
+from functions.api.batch_schemas import Backend, FileDeclaration
 from heatlens.errors import BatchClosed, BatchFull, BatchNotFound, BatchUnfinished, NothingToRetry
 from heatlens_aws.keys import upload_key
 from tests.chaos.faults import Plan
 from tests.chaos.images import image
 from tests.chaos.steps import ask
+from tests.chaos.story import Asked
 from tests.chaos.world import World
 
 Answer = TypeVar("Answer")
 Plans = Callable[[], Plan | None]
 OWNER = "somebody"
 NAME = "Doe^Jane {}.png"  # must be nowhere but in the table and the manifest
-OPTIONS = {"colormap": "jet", "alpha": 0.4, "include": ["overlay"]}
+OPTIONS: dict[str, Any] = {"colormap": "hot", "alpha": 0.7, "include": ["overlay"]}  # not what drops get
 GONE = (BatchNotFound, BatchClosed, BatchFull, BatchUnfinished, NothingToRetry)
 POLLS = 12
 
@@ -33,6 +34,7 @@ class Habit:
     wrong: float = 0.0
     overwrite: float = 0.0
     repeat: bool = False  # whether what failed is done again in a new batch
+    backend: Backend = "lambda"
 
 
 @dataclass(slots=True)
@@ -43,6 +45,7 @@ class Client:
     images: list[bytes]
     habit: Habit = field(default_factory=Habit)
     plans: Plans = lambda: None
+    options: dict[str, Any] = field(default_factory=OPTIONS.copy)
     batch_id: str = ""
 
     def life(self) -> Iterator[None]:
@@ -52,13 +55,11 @@ class Client:
         except GONE:
             self.world.counts["clients told that it is too late"] += 1
 
-    def overwrite(self) -> None:
-        """Put other bytes where one of the files is, past the link: nobody with rights on the bucket is held back."""
-        world = self.world
-        number = world.rng.randrange(len(self.images))
+    def overwrite(self, number: int) -> None:
+        """Put other bytes where a file is, past the link: nobody with rights on the bucket is held back."""
         if self.batch_id:
-            world.counts["objects overwritten"] += 1
-            world.bucket.put(upload_key(self.batch_id, number), image(world.rng))
+            self.world.counts["objects overwritten"] += 1
+            self.world.bucket.put(upload_key(self.batch_id, number), image(self.world.rng))
 
     def end(self, ending: str, plan: Plan | None = None) -> bool:
         """Close, cancel or purge; whether it was answered."""
@@ -70,14 +71,19 @@ class Client:
             return True
 
         world.counts[f"calls to {ending}"] += 1
-        return bool(ask(world, found_and_ended, plan))
+        before = len(world.story.uploads)
+        asked = world.story.endings.setdefault(self.batch_id, {}).setdefault(ending, Asked(world.clock.now, before))
+        if not ask(world, found_and_ended, plan):
+            return False
+        asked.answered, asked.uploads = min(asked.answered, world.clock.now), before
+        return True
 
     def _life(self) -> Iterator[None]:
         rng, desk, habit = self.world.rng, self.world.desk, self.habit
         # A call that died may have taken numbers: room for those that are declared again.
         expected = 4 * len(self.images)
         created = yield from self._answered(
-            lambda: desk.create(OWNER, expected=expected, options=OPTIONS, model="m" * 64)
+            lambda: desk.create(OWNER, expected=expected, options=self.options, model="m" * 64, backend=habit.backend)
         )
         self.batch_id = created.batch_id
         numbered = yield from self._declare()
@@ -88,8 +94,7 @@ class Client:
             self._upload(number, data)
         if habit.ending == "forget":
             return
-        while not self.end(habit.ending, self.plans()):
-            yield
+        yield from self._ended(habit.ending)
         if habit.ending == "purge":
             self.world.counts["batches purged"] += 1
         elif habit.repeat:
@@ -122,15 +127,22 @@ class Client:
             world.counts["objects overwritten"] += 1
             world.bucket.put(key, image(world.rng))
 
+    def _ended(self, ending: str) -> Iterator[None]:
+        while not self.end(ending, self.plans()):
+            yield
+
     def _repeat(self) -> Iterator[None]:
-        """Wait for the end, then ask for a new batch of what failed; nobody looks after that one."""
+        """Wait for the end, then ask for a new batch of what failed, and for links, which copies what is left."""
         desk = self.world.desk
         for _ in range(POLLS):
             yield
             status = ask(self.world, lambda: desk.status(desk.find(OWNER, self.batch_id)), self.plans())
             if status and status.time_left_s is None and status.state not in ("open", "running"):
-                again = ask(self.world, lambda: desk.retry(OWNER, self.batch_id, model="m" * 64), self.plans())
-                self.world.counts["batches repeated"] += again is not None
+                again = yield from self._answered(lambda: desk.retry(OWNER, self.batch_id, model="m" * 64))
+                self.batch_id = again.batch_id
+                self.world.counts["batches repeated"] += 1
+                yield from self._answered(lambda: desk.links(desk.find(OWNER, self.batch_id), start=0))
+                yield from self._ended("close")
                 return
 
     def _answered(self, call: Callable[[], Answer]) -> Generator[None, None, Answer]:

@@ -17,5 +17,9 @@ class Clock:
     def time(self) -> float:
         return self.now
 
+    @staticmethod
+    def sleep(_: float) -> None:
+        """Pauses between tries are of random length, and nobody but the one who pauses waits for them."""
+
     def advance(self, seconds: float) -> None:
         self.now += seconds

@@ -8,13 +8,23 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NoReturn
 
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
 from tests.chaos.hooks import Call, Hook, Json
 
-READS = {"GetObject", "ListObjectVersions", "GetItem", "Query", "GetQueueAttributes"}
-THROTTLING = {"s3": "SlowDown", "dynamodb": "ProvisionedThroughputExceededException", "sqs": "ThrottlingException"}
-REFUSING = {"s3": "AccessDenied", "dynamodb": "InternalServerError", "sqs": "AccessDeniedException"}
+READS = {"GetObject", "HeadObject", "ListObjectVersions", "GetItem", "Query", "GetQueueAttributes"}
+THROTTLING = {
+    "s3": "SlowDown",
+    "dynamodb": "ProvisionedThroughputExceededException",
+    "sqs": "ThrottlingException",
+    "sagemaker-runtime": "ThrottlingException",
+}
+REFUSING = {
+    "s3": "AccessDenied",
+    "dynamodb": "InternalServerError",
+    "sqs": "AccessDeniedException",
+    "sagemaker-runtime": "InternalFailure",
+}
 
 
 class Crash(BaseException):
@@ -22,12 +32,16 @@ class Crash(BaseException):
 
 
 class Fault(StrEnum):
-    """What can happen at a call; the first three instead of it, the others after it is done."""
+    """What can happen at a call; the first three instead of it, the others after it is done.
+
+    An answer is lost for good, or the connection breaks before it and the client library asks for the same again.
+    """
 
     THROTTLED = "throttled"
     REFUSED = "write refused"
     CONFLICT = "write met another"
     LOST = "answer lost"
+    BROKEN = "asked twice"
     CRASH = "crash"
     MEANWHILE = "others in between"
 
@@ -39,7 +53,11 @@ class Plan:
     at: Mapping[int, Fault] = field(default_factory=dict)
     rates: Mapping[Fault, float] = field(default_factory=dict)
     meanwhile: Callable[[], None] = lambda: None
-    calls: int = 0
+    met: list[Call] = field(default_factory=list)
+
+    def places(self, fault: Fault) -> list[int]:
+        """Numbers of the calls it met at which a fault can happen."""
+        return [number for number, call in enumerate(self.met, 1) if _fits(fault, call)]
 
 
 class Faults(Hook):
@@ -47,6 +65,7 @@ class Faults(Hook):
 
     def __init__(self, rng: random.Random, counts: Counter[str]) -> None:
         self.counts = counts
+        self.happened = 0  # troubles; others' moves in between are none
         self._rng = rng
         self._plan = Plan()
 
@@ -70,25 +89,34 @@ class Faults(Hook):
         if fault is Fault.CONFLICT:
             self._instead(call, fault, "ConditionalRequestConflict")
 
+    def sent(self, call: Call) -> None:
+        if call.notes.get("fault") is Fault.BROKEN:
+            call.notes["fault"] = None
+            self._count(Fault.BROKEN)
+            raise ConnectionClosedError(endpoint_url=call.service)
+
     def after(self, call: Call, answer: Json) -> None:
         del answer
         fault = call.notes.pop("fault", None)
         if fault is None:
             return
-        self.counts[f"fault: {fault}"] += 1
         if fault is Fault.LOST:
+            self._count(fault)
             raise ReadTimeoutError(endpoint_url=call.service)
         if fault is Fault.CRASH:
+            self._count(fault)
+            self.counts[f"crash after {call.name}"] += 1
             raise Crash
+        self.counts[f"fault: {fault}"] += 1
         meanwhile = self._plan.meanwhile
         with self.step(Plan()):
             meanwhile()
 
     def _fault(self, call: Call) -> Fault | None:
         plan = self._plan
-        plan.calls += 1
+        plan.met.append(call)
         self.counts["calls"] += 1
-        fault = plan.at.get(plan.calls) or self._drawn(plan)
+        fault = plan.at.get(len(plan.met)) or self._drawn(plan)
         return fault if fault and _fits(fault, call) else None
 
     def _drawn(self, plan: Plan) -> Fault | None:
@@ -102,11 +130,15 @@ class Faults(Hook):
         return None
 
     def _instead(self, call: Call, fault: Fault, code: str) -> NoReturn:
-        self.counts[f"fault: {fault}"] += 1
+        self._count(fault)
         raise ClientError({"Error": {"Code": code, "Message": "planned"}}, call.name)
+
+    def _count(self, fault: Fault) -> None:
+        self.happened += 1
+        self.counts[f"fault: {fault}"] += 1
 
 
 def _fits(fault: Fault, call: Call) -> bool:
     if fault is Fault.CONFLICT:
         return "IfNoneMatch" in call.params
-    return fault not in (Fault.REFUSED, Fault.LOST) or call.name not in READS
+    return fault not in (Fault.REFUSED, Fault.LOST, Fault.BROKEN) or call.name not in READS

@@ -1,12 +1,18 @@
 """A boto3 client's calls -> hooks that see, change, answer or break them; paginators and retries included."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+from botocore.exceptions import HTTPClientError
+
 Json = dict[str, Any]
 _CALL = "chaos-call"  # in the context that botocore hands from event to event of one call
+# Each of its calls has a token, by which DynamoDB knows a repetition and answers it as it did the first; moto does not.
+TOKENED = "TransactWriteItems"
+Carried = tuple[tuple[Any, Json] | None, Exception | None]  # a response or an error, as botocore's endpoint has it
 ANSWERED = SimpleNamespace(status_code=200, headers={})
 
 
@@ -29,6 +35,9 @@ class Hook:
     def before(self, call: Call) -> Json | None:
         """Raise instead of the call, or answer in its place."""
 
+    def sent(self, call: Call) -> None:
+        """Raise botocore's error of a connection: the service has done it, and the client library asks again."""
+
     def after(self, call: Call, answer: Json) -> None:
         """Change its answer, or raise instead of it; what it did is done."""
 
@@ -43,6 +52,8 @@ class Wires:
             events.register("provide-client-params", self._asked)
             events.register("before-call", self._before)
             events.register("after-call", self._after)
+            # No event lies between what a service does and what botocore makes of its answer.
+            client._endpoint._do_get_response = partial(self._carried, client._endpoint._do_get_response)
 
     def _asked(self, params: Json, model: Any, context: Json, **_: object) -> Json:  # noqa: ANN401 - botocore's
         call = Call(model.service_model.service_name, model.name, dict(params))
@@ -52,10 +63,35 @@ class Wires:
         return call.params
 
     def _before(self, context: Json, **_: object) -> tuple[SimpleNamespace, Json] | None:
+        call = context[_CALL]
         for hook in self.hooks:
-            if (answer := hook.before(context[_CALL])) is not None:
-                return ANSWERED, answer
+            if (answer := hook.before(call)) is not None:
+                return ANSWERED, self._answered(call, hook, answer)
         return None
+
+    def _answered(self, call: Call, hook: Hook, answer: Json) -> Json:
+        """What a hook answers never is on a wire; where that breaks it is asked again all the same."""
+        try:
+            self._sent(call)
+        except HTTPClientError:
+            return hook.before(call) or answer
+        return answer
+
+    def _carried(self, answered: Callable[..., Carried], request: Any, model: Any, context: Json) -> Carried:  # noqa: ANN401
+        """One try of a call, which may break after its service has done it."""
+        answer, error = answered(request, model, context)
+        call = context[_CALL]
+        if model.name == TOKENED and answer:
+            answer = call.notes.setdefault("first answer", answer)
+        try:
+            self._sent(call)
+        except HTTPClientError as broken:
+            return None, broken
+        return answer, error
+
+    def _sent(self, call: Call) -> None:
+        for hook in self.hooks:
+            hook.sent(call)
 
     def _after(self, parsed: Json, context: Json, **_: object) -> None:
         for hook in self.hooks:

@@ -4,25 +4,25 @@ import random
 
 from PIL import Image
 
+from tests.chaos.story import FILE_BYTES
 from tests.conftest import encoded, noise
-
-FILE_BYTES = 20_000  # the campaign's limit per file
 
 
 def image(rng: random.Random) -> bytes:
     """Mostly a good image, no two alike."""
     kind = rng.random()
-    good = _good(rng)
+    made = good(rng)
     if kind < 0.86:
-        return good
+        return made
     if kind < 0.90:
-        return good[: len(good) // 2]
+        return made[: len(made) // 2]
     if kind < 0.94:
         return rng.randbytes(200)
     if kind < 0.97:
-        return good + bytes(FILE_BYTES)
+        return made + bytes(FILE_BYTES)
     return encoded(Image.new("L", (1, 1), rng.randrange(256)))
 
 
-def _good(rng: random.Random) -> bytes:
+def good(rng: random.Random) -> bytes:
+    """An image that nothing is wrong with."""
     return encoded(noise((rng.randint(8, 24), rng.randint(8, 24)), seed=rng.getrandbits(32)))

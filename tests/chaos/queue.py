@@ -1,12 +1,15 @@
 """A queue on a simulated clock: messages late, doubled, in any order, back after a while, dead after too many times."""
 
+import json
 import random
 from collections import Counter
 from dataclasses import dataclass
 from itertools import count
+from urllib.parse import unquote_plus
 
 from tests.chaos.clock import Clock
 from tests.chaos.hooks import Call, Hook, Json
+from tests.chaos.story import Event, Story
 
 VISIBILITY_S = 720.0
 MAX_RECEIVES = 5
@@ -15,13 +18,23 @@ DOUBLE = 0.05  # deliveries of a message that another worker holds
 
 @dataclass(slots=True)
 class Letter:
-    """One message; `visible` is when it can be received, in seconds since 1970."""
+    """One message; `visible` is when it can be received, in seconds since 1970.
+
+    `troubled` says that something happened to the worker that had it last, or that this one still has it.
+    """
 
     id: str
     body: str
     visible: float
     attributes: Json
+    event: Event | None  # of an upload
     receives: int = 0
+    troubled: bool = False
+
+    @property
+    def last(self) -> bool:
+        """Whether it will not be handed out again."""
+        return self.receives == MAX_RECEIVES
 
     @property
     def record(self) -> Json:
@@ -39,18 +52,19 @@ class Letter:
 class Queue(Hook):
     """Answers the product's calls to SQS, and hands letters to workers."""
 
-    def __init__(self, clock: Clock, rng: random.Random, counts: Counter[str]) -> None:
-        self._clock, self._rng, self._counts = clock, rng, counts
+    def __init__(self, clock: Clock, rng: random.Random, counts: Counter[str], story: Story) -> None:
+        self._clock, self._rng, self._counts, self._story = clock, rng, counts, story
         self._names = count()
         self._letters: dict[str, Letter] = {}
-        self.dead: list[Letter] = []
 
     def __len__(self) -> int:
         return len(self._letters)
 
-    def send(self, body: str, *, delay_s: float = 0.0, attributes: Json | None = None) -> str:
+    def send(
+        self, body: str, *, delay_s: float = 0.0, attributes: Json | None = None, event: Event | None = None
+    ) -> str:
         """Take a message; it can be received after the delay."""
-        letter = Letter(f"m{next(self._names)}", body, self._clock.now + delay_s, attributes or {})
+        letter = Letter(f"m{next(self._names)}", body, self._clock.now + delay_s, attributes or {}, event)
         self._letters[letter.id] = letter
         return letter.id
 
@@ -63,13 +77,16 @@ class Queue(Hook):
     def delete(self, letter: Letter) -> None:
         """A letter that is done."""
         self._letters.pop(letter.id, None)
+        if letter.event:
+            letter.event.handled = True
 
     def before(self, call: Call) -> Json | None:
         if call.service != "sqs":
             return None
         if call.name == "SendMessage":
             self._counts["events sent again"] += 1
-            sent = self.send(call.params["MessageBody"], attributes=_stringly(call.params["MessageAttributes"]))
+            body, attributes = call.params["MessageBody"], _stringly(call.params["MessageAttributes"])
+            sent = self.send(body, attributes=attributes, event=_event(body))
             return {"MessageId": sent}
         if call.name == "ChangeMessageVisibility":
             if letter := self._letters.get(call.params["ReceiptHandle"]):
@@ -80,11 +97,14 @@ class Queue(Hook):
         return {"Attributes": {"ApproximateNumberOfMessages": str(waiting)}}
 
     def _hand_out(self, letter: Letter) -> bool:
-        if letter.receives == MAX_RECEIVES:
-            self.dead.append(self._letters.pop(letter.id))
+        if letter.last:
+            del self._letters[letter.id]
             self._counts["dead letters"] += 1
+            if not letter.troubled:
+                self._story.dead.append(letter.id)
             return False
         letter.receives += 1
+        letter.troubled = True
         if self._rng.random() < DOUBLE:
             self._counts["event: delivered to two"] += 1
         else:
@@ -97,3 +117,9 @@ def _stringly(attributes: Json) -> Json:
     return {
         name: {"stringValue": each["StringValue"], "dataType": each["DataType"]} for name, each in attributes.items()
     }
+
+
+def _event(body: str) -> Event:
+    """What the sweeper sends in the place of an event."""
+    thing = json.loads(body)["Records"][0]["s3"]["object"]
+    return Event(unquote_plus(thing["key"]), thing.get("versionId") or thing["eTag"])

@@ -5,44 +5,15 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Set
-from dataclasses import dataclass, field
 from typing import Any
+
+from tests.chaos.findings import Reading
+from tests.chaos.promises import Promises
+from tests.chaos.story import Story
 
 Json = dict[str, Any]
 ENDS = ("OK", "FAILED", "CANCELLED", "MISSING")
 BATCH_ENDS = ("succeeded", "partial", "failed", "cancelled", "expired")
-INVARIANTS = {
-    1: "a terminal item never changes",
-    2: "a committed item names objects of the recorded sha256, made of the bytes it names",
-    3: "counts are recounts",
-    4: "after the deadline no item and no batch is open",
-    5: "the manifest lists exactly the terminal items",
-    6: "file names are in the table and the manifest only",
-    7: "and in neither after a purge",
-    8: "no door fails in a way that nobody planned",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """One invariant that one item or batch breaks."""
-
-    invariant: int
-    where: str
-    what: str
-
-
-@dataclass(slots=True)
-class Reading:
-    """What was found, and what it was found in."""
-
-    broken: list[Broken] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def expect(self, *, holds: bool, invariant: int, where: str, what: str) -> None:
-        """Note what does not hold."""
-        if not holds:
-            self.broken.append(Broken(invariant, where, what))
 
 
 class Reader:
@@ -51,9 +22,10 @@ class Reader:
     def __init__(self, s3: Any, dynamodb: Any, streams: Any, bucket: str, table: str) -> None:  # noqa: ANN401
         self._s3, self._dynamodb, self._streams = s3, dynamodb, streams
         self._bucket, self._table = bucket, table
+        self._known: dict[tuple[str, str | None], bytes] = {}
 
-    def read(self, now: float) -> Reading:
-        """Check everything."""
+    def read(self, now: float, story: Story) -> Reading:
+        """Check everything, against what was done to the account."""
         reading = Reading()
         rows = [_plain(item) for item in self._scanned()]
         objects = self._objects()
@@ -67,11 +39,18 @@ class Reader:
             self._batch(reading, batch, meta, sorted(files[batch], key=lambda row: str(row["SK"])), objects, now)
         for batch in files.keys() - batches.keys():
             self._purged(reading, batch, files[batch])
-        for row in rows:
-            if row["PK"].startswith("D#"):
-                self._drop(reading, row, objects)
+        drops = {row["PK"].removeprefix("D#"): row for row in rows if row["PK"].startswith("D#")}
+        for row in drops.values():
+            self._drop(reading, row, objects)
         self._left(reading, batches.keys(), objects)
         self._names(reading, objects, rows)
+        promises = Promises(reading, story, self._bucket, objects, lambda key, each: self._version(key, each, objects))
+        for batch, meta in batches.items():
+            promises.batch(batch, meta, files[batch])
+        for batch in story.endings:
+            promises.purged(batch, left=batch in batches)
+        promises.drops({name: row["outcome"] for name, row in drops.items()})
+        promises.letters()
         return reading
 
     def _history(self, reading: Reading) -> None:
@@ -143,22 +122,22 @@ class Reader:
             reading.expect(holds=holds, invariant=2, where=where, what=what)
 
         if "version" not in outcome:
-            expect("no version though it was not the deadline", holds=outcome.get("code") == "batch.deadline")
+            expect("no version", holds=outcome.get("code") in ("batch.deadline", "async.failed"))
             return
-        if outcome.get("code") == "batch.gave_up":
+        if outcome.get("code") in ("batch.gave_up", "async.failed"):
             return
         source = self._version(key, outcome["version"], objects)
         digest = hashlib.sha256(source).hexdigest() if source is not None else None
+        for name, sha256 in outcome.get("objects", {}).items():
+            expect(f"{name} is not there", holds=prefix + name in objects)
+            if prefix + name in objects:
+                data = self._data(prefix + name)
+                expect(f"{name} is not as recorded", holds=hashlib.sha256(data).hexdigest() == sha256)
         if row["state"] == "FAILED":
             wrong = outcome["code"] == "input.digest"
             expect("a verdict on other bytes than it names", holds=not wrong or digest != row["sha256"])
             return
         expect("explained though it is not what was declared", holds=row["sha256"] in (None, digest))
-        for name, sha256 in outcome["objects"].items():
-            expect(f"{name} is not there", holds=prefix + name in objects)
-            if prefix + name in objects:
-                data = self._data(prefix + name)
-                expect(f"{name} is not as recorded", holds=hashlib.sha256(data).hexdigest() == sha256)
         if prefix + "result.json" in objects:
             document = json.loads(self._data(prefix + "result.json"))
             expect("result.json is of other bytes than the version", holds=document["input"]["sha256"] == digest)
@@ -245,16 +224,18 @@ class Reader:
                 found[each["Key"]].append(each)
         return dict(found)
 
-    def _version(self, key: str, identity: str, objects: dict[str, list[Json]]) -> bytes | None:
-        """The bytes that an identity names: a version, or the latest with such an ETag."""
+    def _version(self, key: str, identity: str | None, objects: dict[str, list[Json]]) -> bytes | None:
+        """The bytes that an identity names: a version, or the latest with such an ETag, or the latest of all."""
         for each in objects.get(key, []):
-            if identity in (each["VersionId"], each["ETag"].strip('"')):
-                return self._data(key, VersionId=each["VersionId"])
+            if identity in (None, each["VersionId"], each["ETag"].strip('"')):
+                return self._data(key, each["VersionId"])
         return None
 
-    def _data(self, key: str, **version: str) -> bytes:
-        data: bytes = self._s3.get_object(Bucket=self._bucket, Key=key, **version)["Body"].read()
-        return data
+    def _data(self, key: str, version: str | None = None) -> bytes:
+        if (key, version) not in self._known:
+            chosen = {"VersionId": version} if version else {}
+            self._known[key, version] = self._s3.get_object(Bucket=self._bucket, Key=key, **chosen)["Body"].read()
+        return self._known[key, version]
 
 
 def _ended(row: Json) -> bool:

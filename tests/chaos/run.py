@@ -9,24 +9,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 from heatlens.model import Model, load_model
 from tests.chaos.campaign import WORLD_IMAGES, at_random
 from tests.chaos.client import NAME
 from tests.chaos.faults import Fault
+from tests.chaos.findings import Broken
 from tests.chaos.protections import Protection
-from tests.chaos.reader import Broken
 from tests.chaos.summary import Summary
-from tests.chaos.turns import MEANWHILES, in_turn
+from tests.chaos.turns import LIVES, MEANWHILES, Turns, in_turn
 from tests.tiny import write_tiny_model
 
 IMAGES = 2000
-TURNS = (*(str(fault) for fault in Fault if fault is not Fault.MEANWHILE), *MEANWHILES)
+TROUBLES = (*(str(fault) for fault in Fault if fault is not Fault.MEANWHILE), *MEANWHILES)
 WORD = NAME.partition(" ")[0]
 
-# The model's folder, the trouble that comes in turn or none, the seed, the images at random, what is switched off.
-Part = tuple[Path, str, int, int, Protection | None]
+# The model's folder, what is taken in turn or nothing, the seed, the images at random, what is switched off.
+Part = tuple[Path, Turns | None, int, int, Protection | None]
 
 
 class Log(io.TextIOBase):
@@ -46,7 +47,8 @@ def run(
     seed: int,
     images: int,
     without: Protection | None = None,
-    troubles: Iterable[str] = TURNS,
+    lives: Iterable[str] = tuple(LIVES),
+    troubles: Iterable[str] = TROUBLES,
     processes: int = 1,
 ) -> Summary:
     """Run a campaign.
@@ -55,7 +57,8 @@ def run(
         seed: Repeats it, whatever the number of processes.
         images: How many are sent at random.
         without: The protection that is switched off.
-        troubles: Those that are tried after each single call of a small batch.
+        lives: Those that troubles come into in turn.
+        troubles: Those that are tried at each single call of such a life.
         processes: How many worlds go on at once; 1 stays in this process.
     """
     began = time.monotonic()
@@ -63,9 +66,10 @@ def run(
     summary = Summary(f"fault campaign: seed {seed}, {images:,} images at random{off}")
     with tempfile.TemporaryDirectory() as name:
         folder = write_tiny_model(Path(name))
-        parts: list[Part] = [(folder, trouble, seed, 0, without) for trouble in troubles]
+        turns = [Turns(life, trouble) for life, trouble in product(lives, troubles)]
+        parts: list[Part] = [(folder, each, seed, 0, without) for each in turns if each.apt]
         for number, start in enumerate(range(0, images, WORLD_IMAGES)):
-            parts.append((folder, "", seed * 1_000_003 + number, min(WORLD_IMAGES, images - start), without))
+            parts.append((folder, None, seed * 1_000_003 + number, min(WORLD_IMAGES, images - start), without))
         for done in _done(parts, processes):
             summary.add(done)
     summary.seconds = time.monotonic() - began
@@ -83,13 +87,14 @@ def _done(parts: Sequence[Part], processes: int) -> Iterator[Summary]:
 
 def _part(part: Part) -> Summary:
     """One trouble in turn, or one world at random."""
-    folder, trouble, seed, images, without = part
-    summary = Summary("")
+    folder, turns, seed, images, without = part
+    summary, began = Summary(""), time.process_time()
     with redirect_stdout(Log(summary)):
-        if trouble:
-            in_turn(_model(folder), seed, summary, trouble, without=without)
+        if turns:
+            in_turn(_model(folder), seed, summary, turns, without=without)
         else:
             at_random(_model(folder), seed, images, summary, without=without)
+    summary.busy_s = time.process_time() - began
     return summary
 
 

@@ -20,23 +20,32 @@ TIME_S, NO_TIME_S = 100.0, 5.0
 OUT_OF_TIME = 0.03  # invocations that have no time left
 
 
-def deliver(world: World, letters: list[Letter] | None = None, plan: Plan | None = None) -> list[Letter]:
-    """One invocation of a worker, for the letters that another one holds or for new ones; what it was given."""
+def deliver(
+    world: World, letters: list[Letter] | None = None, plan: Plan | None = None, *, untimely: bool = False
+) -> list[Letter]:
+    """One invocation of a worker, for the letters that another one holds or for new ones; what it was given.
+
+    An untimely one has no time left.
+    """
     letters = world.queue.receive(AT_ONCE) if letters is None else letters
     if not letters:
         return []
     event = {"Records": [letter.record for letter in letters]}
-    seconds = NO_TIME_S if plan and plan.rates and world.rng.random() < OUT_OF_TIME else TIME_S
+    untimely = untimely or bool(plan and plan.rates and world.rng.random() < OUT_OF_TIME)
     world.counts["invocations of the worker"] += 1
+    before, again = world.faults.happened, {letter.id for letter in letters}
     try:
         with world.faults.step(plan):
-            again = work(world.door(), messages(event), lambda: seconds)
+            again = work(world.door(), messages(event), lambda: NO_TIME_S if untimely else TIME_S)
     except Crash:
-        return letters
+        pass
     except Exception as error:
         _surprise(world, "the worker", error)
-        return letters
+    troubled = world.faults.happened > before
     for letter in letters:
+        if letter.event and letter.last and (troubled or untimely):
+            world.story.exhausted.add(letter.event.key)
+        letter.troubled = troubled
         if letter.id not in again:
             world.queue.delete(letter)
     return letters

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.chaos.reader import INVARIANTS, Broken
+from tests.chaos.findings import INVARIANTS, Broken
 
 EXAMPLES = 3
 REPORTED_ONLY: set[int] = set()
@@ -18,11 +18,13 @@ class Summary:
     counts: Counter[str] = field(default_factory=Counter)
     broken: list[Broken] = field(default_factory=list)
     seconds: float = 0.0
+    busy_s: float = 0.0  # of all processors
 
     def add(self, part: "Summary") -> None:
         """Take over what a part did and found."""
         self.counts.update(part.counts)
         self.broken += part.broken
+        self.busy_s += part.busy_s
 
     @property
     def holds(self) -> bool:
@@ -43,4 +45,5 @@ class Summary:
             cases = [each for each in self.broken if each.invariant == number]
             yield f"  invariant {number}: {f'BROKEN {len(cases)} times' if cases else 'holds'} ({words})"
             yield from (f"    {each.where}: {each.what}" for each in cases[:EXAMPLES])
-        yield f"  {'all invariants hold' if self.holds else 'FAILED'} after {self.seconds:.0f} s"
+        end = "all invariants hold" if self.holds else "FAILED"
+        yield f"  {end} after {self.seconds:.0f} s, {self.busy_s:.0f} s of work"

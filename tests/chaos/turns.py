@@ -1,105 +1,200 @@
-"""One small batch, over and over: each time one trouble after one of its calls, the next time after the next."""
+"""Small lives, over and over: each time one trouble at one of its calls, the next time at the next."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
+from itertools import cycle
 from typing import Any, Self
 
 import boto3
 
 from heatlens.model import Model
-from tests.chaos.client import GONE, Client
+from tests.chaos.bucket import CALM, Weather
+from tests.chaos.client import GONE, Client, Habit
 from tests.chaos.faults import Fault, Plan
-from tests.chaos.images import image
+from tests.chaos.findings import Broken
+from tests.chaos.images import good
 from tests.chaos.protections import Protection
 from tests.chaos.queue import VISIBILITY_S, Letter
-from tests.chaos.reader import Broken, Reader
+from tests.chaos.reader import Reader
 from tests.chaos.steps import deliver, sweep
 from tests.chaos.summary import Summary
 from tests.chaos.world import DEADLINE_S, World, world
 
-FILES = 3
 MEANWHILES = ("worker", "sweep", "overwrite", "cancel", "purge")
 """Who else comes in between two calls."""
+ON_BATCHES = ("cancel", "purge", "sweep")
+THOROUGH = (Fault.CRASH, Fault.BROKEN)  # at every single call, however long the life
+LONG = ("cancelled and repeated", "turned away", "endpoint")
+ROUNDS, ROUND_S = 3, 905.0  # of the sweeper, who takes an event for lost after a quarter of an hour
+DROPS = ("drop/a+b.png", "drop/größe&.png")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What happens in a life when no trouble comes into it; `lives` is what it tells of."""
+
+    files: int = 0
+    habit: Habit = field(default_factory=Habit)
+    drops: int = 0
+    weather: Weather = CALM
+    busy: bool = False  # a worker takes what there is after each of the client's steps
+    untimely: int = 0  # first invocations of the worker that have no time
+    fates: Sequence[str] = ("told",)
+
+
+LIVES = {
+    "closed": Script(files=3),
+    "cancelled and repeated": Script(files=2, habit=Habit(ending="cancel", repeat=True), busy=True),
+    "purged": Script(files=2, habit=Habit(ending="purge"), busy=True),
+    "event lost": Script(files=1, weather=Weather(lost=1), untimely=1),
+    "dropped": Script(drops=2, weather=Weather(hidden=1, hidden_s=5)),
+    "never time": Script(files=1, drops=1, untimely=9),
+    "turned away": Script(files=1, habit=Habit(backend="sagemaker"), fates=("busy", "doubled")),
+    "endpoint": Script(files=3, habit=Habit(backend="sagemaker"), fates=("doubled", "failed", "lost")),
+}
 
 
 @dataclass(slots=True)
 class Life:
-    """One batch from its creation to its end, and who may come in between."""
+    """One script's client, and who may come in between."""
 
     world: World
-    client: Client
-    letters: list[Letter]
+    script: Script
+    client: Client | None
+    letters: list[Letter] = field(default_factory=list)
+    invocations: int = 0
 
     @classmethod
-    def of(cls, world: World) -> Self:
-        return cls(world, Client(world, [image(world.rng) for _ in range(FILES)]), [])
+    def of(cls, world: World, name: str = "closed") -> Self:
+        script = LIVES[name]
+        world.bucket.weather, world.container.fates = script.weather, cycle(script.fates)
+        files = [good(world.rng) for _ in range(script.files)]
+        return cls(world, script, Client(world, files, script.habit) if files else None)
 
     def live(self) -> None:
         """Whatever dies is done again: by the client, by the queue, by the sweeper."""
-        for _ in self.client.life():
+        for key in DROPS[: self.script.drops]:
+            self.world.bucket.put(key, good(self.world.rng))
+        for _ in self.client.life() if self.client else ():
             self.world.clock.advance(1)
-        self.drain()
-        sweep(self.world)
-        self.drain()
+            if self.script.busy:
+                self._work()
+        self._drain()
+        for _ in range(ROUNDS):
+            self.world.clock.advance(ROUND_S)
+            sweep(self.world)
+            self._drain()
+        self.world.story.quiet = self.world.clock.now
         self.world.clock.advance(DEADLINE_S)
         sweep(self.world)
         sweep(self.world)
 
-    def drain(self) -> None:
+    def _drain(self) -> None:
         """Work until the queue is empty."""
-        while len(self.world.queue):
-            self.letters = self.world.queue.receive(10)
-            deliver(self.world, self.letters)
+        while len(self.world.queue) or self.world.container.waiting:
+            self._work()
             self.world.clock.advance(VISIBILITY_S / 2)
+
+    def _work(self) -> None:
+        self.letters = self.world.queue.receive(10)
+        if self.letters:
+            self.invocations += 1
+            deliver(self.world, self.letters, untimely=self.invocations <= self.script.untimely)
+        self.world.container.run()
 
     def meanwhile(self, who: str) -> Callable[[], None]:
         """Somebody else's move."""
         moves: dict[str, Callable[[], object]] = {
             "worker": lambda: deliver(self.world, self.letters),
             "sweep": lambda: sweep(self.world),
-            "overwrite": self.client.overwrite,
+            "overwrite": self._overwrite,
         }
 
         def move() -> None:
             if who in moves:
                 moves[who]()
-            elif self.client.batch_id:
+            elif self.client and self.client.batch_id:
                 with suppress(*GONE):
                     self.client.end(who)
 
         return move
 
+    def _overwrite(self) -> None:
+        """All that is there, so that whoever is about to read reads something else."""
+        for number in range(self.script.files):
+            if self.client:
+                self.client.overwrite(number)
+        for key in DROPS[: self.script.drops]:
+            self.world.bucket.put(key, good(self.world.rng))
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Which life is lived again and again, and what comes into it."""
+
+    life: str
+    trouble: str
+
+    @property
+    def apt(self) -> bool:
+        """Whether the life has what the trouble meddles with, and does not itself do what the trouble would."""
+        script = LIVES[self.life]
+        if self.trouble in ON_BATCHES:
+            return script.habit.ending == "close" and script.files > 1
+        return self.trouble != "overwrite" or script.files + script.drops > 1
+
+    @property
+    def every(self) -> int:
+        """At which calls the trouble comes; a campaign is to last minutes."""
+        return 2 if self.life in LONG and self.trouble not in THOROUGH else 1
+
+    @property
+    def fault(self) -> Fault:
+        return Fault.MEANWHILE if self.trouble in MEANWHILES else Fault(self.trouble)
+
 
 def in_turn(
-    model: Model, seed: int, summary: Summary, trouble: str, *, every: int = 1, without: Protection | None = None
+    model: Model, seed: int, summary: Summary, turns: Turns, *, every: int = 0, without: Protection | None = None
 ) -> None:
-    """Live the same life with a trouble at its first call, at its second, and so on, each time in a new world."""
-    number, lives = 1, 0
-    while _lived(model, seed, summary, trouble, number, without):
-        number, lives = number + every, lives + 1
-    summary.counts[f"in turn: {trouble}"] += lives
+    """Live a life without a trouble, then with one at each call that it fits, one after the other, in new worlds.
+
+    `every` takes the place of the turns' own.
+    """
+    whole = lived(model, seed, summary, turns, without=without)
+    places = whole.places(turns.fault)[:: every or turns.every]
+    for number in places:
+        lived(model, seed, summary, turns, number, without=without)
+    summary.counts[f"in turn: {turns.trouble}"] += len(places)
 
 
-def _lived(model: Model, seed: int, summary: Summary, trouble: str, number: int, without: Protection | None) -> bool:
-    """Live once; whether there was such a call."""
+def lived(
+    model: Model,
+    seed: int,
+    summary: Summary,
+    turns: Turns,
+    number: int | None = None,
+    *,
+    without: Protection | None = None,
+) -> Plan:
+    """Live once, with the trouble at a call or without it; the plan, which knows the calls."""
     with world(model, seed, summary.counts, without=without) as made:
-        life = Life.of(made)
-        fault = Fault.MEANWHILE if trouble in MEANWHILES else Fault(trouble)
-        plan = Plan(at={number: fault}, meanwhile=life.meanwhile(trouble))
+        life = Life.of(made, turns.life)
+        plan = Plan(at={number: turns.fault} if number else {}, meanwhile=life.meanwhile(turns.trouble))
         with made.faults.step(plan):
             life.live()
         check(made, summary)
-        return plan.calls >= number
+        return plan
 
 
 def check(world: World, summary: Summary) -> None:
     """Let the reader read what is left of a world."""
     settings = world.account.settings
+    world.story.untroubled = not world.faults.happened
     streams = _streams(settings.region)
     reader = Reader(world.raw.s3, world.raw.dynamodb, streams, settings.bucket, settings.table)
-    reading = reader.read(world.clock.now)
+    reading = reader.read(world.clock.now, world.story)
     summary.broken += reading.broken + [Broken(8, "a door", surprise) for surprise in world.surprises]
     summary.counts.update(reading.counts)
 

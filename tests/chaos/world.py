@@ -11,17 +11,20 @@ from typing import Any, Self
 from unittest.mock import patch
 
 import numpy as np
+from botocore import endpoint as botocore_endpoint
 from moto import mock_aws
 from moto.moto_api._internal import mock_random
 
 from functions.api import desk as desks
 from functions.api.desk import Desk
-from functions.batch import targets, tasks, worker
+from functions.batch import submit, targets, tasks, worker
 from functions.batch.door import Account, Door
 from heatlens.engine import Engine, Floats
 from heatlens.model import Model
 from heatlens.settings import DOOR_LIMITS
 from heatlens_aws import finishing
+from heatlens_aws import jobs as jobs_module
+from heatlens_aws.asynchronous import Endpoint
 from heatlens_aws.clients import Clients, connect
 from heatlens_aws.jobs import Jobs
 from heatlens_aws.staging import Staging
@@ -29,11 +32,13 @@ from infra.local_account import CREDENTIALS, make_bucket, make_table
 from tests.aws import SETTINGS
 from tests.chaos.bucket import Bucket
 from tests.chaos.clock import Clock
+from tests.chaos.endpoint import TIMEOUT_S, TTL_S, Container
 from tests.chaos.faults import Faults
 from tests.chaos.hooks import Call, Hook, Json, Wires
-from tests.chaos.images import FILE_BYTES
 from tests.chaos.protections import HOOKS, Protection, one_attempt
 from tests.chaos.queue import MAX_RECEIVES, Queue
+from tests.chaos.story import FILE_BYTES, Story
+from tests.sagemaker import NAME
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 DEADLINE_S = 4 * 3600
@@ -93,6 +98,8 @@ class World:
     queue: Queue
     faults: Faults
     bucket: Bucket
+    container: Container
+    story: Story
     raw: Clients
     account: Account
     desk: Desk
@@ -123,6 +130,9 @@ def world(model: Model, seed: int, counts: Counter[str], *, without: Protection 
             (tasks, "ULID", ulid),
             (desks, "time", clock),
             (targets, "time", clock),
+            (submit, "time", clock),
+            (jobs_module, "time", clock),
+            (botocore_endpoint, "time", clock),
             (desks, "ThreadPoolExecutor", Inline),
             (worker, "ThreadPoolExecutor", Inline),
             (finishing, "ThreadPoolExecutor", Inline),
@@ -136,13 +146,21 @@ def world(model: Model, seed: int, counts: Counter[str], *, without: Protection 
 @cache
 def _clients() -> tuple[Clients, Clients, Wires]:
     """Made once: they take longer to make than a small world to live."""
-    raw, hooked = connect(SETTINGS), connect(SETTINGS)
-    return raw, hooked, Wires((hooked.s3, hooked.sqs, hooked.dynamodb))
+    settings = SETTINGS.model_copy(update={"async_endpoint": NAME})
+    raw, hooked = connect(SETTINGS), connect(settings)
+    return raw, hooked, Wires((hooked.s3, hooked.sqs, hooked.dynamodb, hooked.sagemaker))
 
 
 def _made(model: Model, rng: random.Random, clock: Clock, counts: Counter[str], switches: list[Hook]) -> World:
     settings = SETTINGS.model_copy(
-        update={"queue_url": "https://queue", "batch_deadline_s": DEADLINE_S, "max_receives": MAX_RECEIVES}
+        update={
+            "queue_url": "https://queue",
+            "batch_deadline_s": DEADLINE_S,
+            "max_receives": MAX_RECEIVES,
+            "async_endpoint": NAME,
+            "async_ttl_s": TTL_S,
+            "async_timeout_s": TIMEOUT_S,
+        }
     )
     raw, hooked, wires = _clients()
     make_bucket(raw, settings.bucket)
@@ -151,10 +169,12 @@ def _made(model: Model, rng: random.Random, clock: Clock, counts: Counter[str], 
         TableName=settings.table,
         StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
     )
-    queue, faults = Queue(clock, rng, counts), Faults(rng, counts)
-    bucket = Bucket(raw.s3, settings.bucket, queue, clock, rng, counts)
-    # Faults come last: what they raise keeps nobody else from seeing an answer.
-    wires.hooks = (*switches, bucket, Refusals(counts), faults, queue)
+    story = Story()
+    queue, faults = Queue(clock, rng, counts, story), Faults(rng, counts)
+    bucket = Bucket(raw.s3, settings.bucket, queue, clock, rng, counts, story)
+    container = Container(raw.s3, settings.bucket, queue, story, counts)
+    # Faults come before those who answer: what they raise keeps nobody else from seeing an answer.
+    wires.hooks = (*switches, bucket, Refusals(counts), faults, queue, container)
     jobs, staging = Jobs(hooked.dynamodb, settings.table), Staging(hooked.s3, settings.bucket)
     return World(
         rng=rng,
@@ -163,8 +183,10 @@ def _made(model: Model, rng: random.Random, clock: Clock, counts: Counter[str], 
         queue=queue,
         faults=faults,
         bucket=bucket,
+        container=container,
+        story=story,
         raw=raw,
-        account=Account(settings, jobs, staging, hooked.sqs),
+        account=Account(settings, jobs, staging, hooked.sqs, Endpoint(hooked.sagemaker, settings)),
         desk=Desk(jobs, staging, settings),
         model=model,
     )

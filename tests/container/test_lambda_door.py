@@ -59,14 +59,17 @@ def test_it_starts_within_lambdas_ten_seconds(api: Container, fact: Fact) -> Non
     assert float(milliseconds) < 10_000
 
 
-def test_a_model_that_is_not_there_is_told_and_ends_nothing(image: str, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_used_is_told_and_ends_nothing(image: str, tmp_path: Path) -> None:
     altered = tmp_path / "model"
     altered.mkdir(mode=0o755)
     for path in DEMO_MODEL.iterdir():
         (altered / path.name).write_bytes(path.read_bytes() + (b" " if path.suffix == ".onnx" else b""))
 
-    for folder, words in ((altered, "sha256 differs"), (None, "no readable card.json")):
-        options = ("--volume", f"{folder}:/opt/model:ro") if folder else ("-e", "HEATLENS_MODEL_DIR=/nowhere")
+    for options, words in (
+        (("--volume", f"{altered}:/opt/model:ro"), "sha256 differs"),
+        (("-e", "HEATLENS_MODEL_DIR=/nowhere"), "no readable card.json"),
+        (("-e", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=128"), "the model needs about"),
+    ):
         with function(image, API, *options) as made:
             health = KINDS["http-api-v2"](heatmap_request("", b""))
             health["rawPath"], health["requestContext"]["http"] = (

@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from functions.api.app import create_app
 from heatlens.settings import Settings
+from tests.loop import Loop, running_loop
 
 MakeClient = Callable[..., TestClient]
 
@@ -33,3 +34,17 @@ def app(tiny_folder: Path) -> FastAPI:
 def client(app: FastAPI) -> Iterator[TestClient]:
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def loop() -> Iterator[Loop]:
+    """Account, worker, sweeper and API of staged batches on this machine."""
+    with running_loop() as loop:
+        yield loop
+
+
+@pytest.fixture(autouse=True)
+def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tried again is tried at once."""
+    monkeypatch.setattr("functions.cli.retries.FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr("functions.cli.batch_send.DECLARE_WAIT_S", 0.001)

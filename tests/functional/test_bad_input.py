@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +21,7 @@ from starlette.testclient import TestClient
 from heatlens.card import Layer, Preprocess
 from heatlens.engine import OpenVinoEngine
 from heatlens.errors import GenerationFailed
-from tests.conftest import ROOT, encoded, noise
+from tests.conftest import ROOT, awaited, encoded, noise
 from tests.functional.conftest import MakeClient
 from tests.tiny import write_tiny_model
 
@@ -312,6 +313,36 @@ def test_the_byte_limit_holds_for_every_way_to_send_a_file(make_client: MakeClie
         assert client.post(URL, json=as_json).status_code == status
         assert client.post(URL, content=GOOD, headers=headers).status_code == status
         assert send(client, GOOD).status_code == status
+
+
+def test_an_image_over_its_limit_is_read_to_its_end_and_not_kept(make_client: MakeClient) -> None:
+    client = make_client(file_bytes=1000, body_bytes=10_000_000)
+    held: list[int] = []
+
+    async def receive() -> dict[str, Any]:
+        held.append(tracemalloc.get_traced_memory()[0])
+        return {"type": "http.request", "body": bytes(100_000), "more_body": len(held) < 50}
+
+    async def send(_: Any) -> None:  # noqa: ANN401 - ASGI
+        pass
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": URL,
+        "query_string": b"",
+        "headers": [(b"content-type", b"image/png")],
+    }
+
+    async def call() -> None:
+        await client.app(scope, receive, send)
+
+    tracemalloc.start()
+    awaited(call())
+    tracemalloc.stop()
+
+    assert len(held) == 50
+    assert max(held) - held[0] < 1_000_000  # of the 5,000,000 that were sent
 
 
 def test_the_answer_limit_stands_at_exactly_its_number(make_client: MakeClient) -> None:

@@ -1,50 +1,21 @@
 """`heatlens batch run` against the whole loop on this machine."""
 
-import json
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import httpx2
 import pytest
+from rich.progress import Task
 
-from functions.cli import batch_run
-from functions.cli.batch_run import NOTES, BatchFailed, run_batch
+from functions.cli import batch_run, batch_send
+from functions.cli.batch_names import NOTES
+from functions.cli.batch_notes import BatchFailed
+from functions.cli.batch_run import parse_headers, run_batch
+from functions.cli.progress import Pace
 from functions.cli.sources import NoSource
-from functions.cli.verify import faults, verify_manifest
-from heatlens_aws.clients import Clients, connect
-from heatlens_aws.settings import AwsSettings
-from infra.local_account import BUCKET, CREDENTIALS
-from tests.conftest import ROOT, SAMPLES, encoded, noise
-
-
-@dataclass(frozen=True)
-class Loop:
-    url: str
-    storage: str
-
-    def clients(self, monkeypatch: pytest.MonkeyPatch) -> Clients:
-        for name, value in CREDENTIALS.items():
-            monkeypatch.setenv(name, value)
-        return connect(AwsSettings(endpoint_url=self.storage))
-
-
-@pytest.fixture(scope="module")
-def loop() -> Iterator[Loop]:
-    words = [sys.executable, "infra/local_batches.py"]
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
-    try:
-        said = process.stdout.readline().split()
-        yield Loop(said[3].removesuffix("/api/inference/batches,"), said[-1])
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+from functions.cli.verify import verify_manifest
+from infra.local_account import BUCKET
+from tests.conftest import SAMPLES, encoded, noise
+from tests.loop import Loop, asks, heatmaps, recorded, results, versions
 
 
 @pytest.fixture
@@ -59,86 +30,58 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def run(source: Path, folder: Path, loop: Loop) -> int:
-    return run_batch(str(source), folder, url=loop.url, headers={}, options={})
-
-
-def results(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
-
-
-def versions(clients: Clients, prefix: str) -> list[str]:
-    answer = clients.s3.list_object_versions(Bucket=BUCKET, Prefix=prefix)
-    return [each["Key"] for each in answer.get("Versions", [])]
-
-
-def newest_batch(clients: Clients) -> str:
-    return max(key.split("/")[1] for key in versions(clients, "out/") if "drop" not in key)
-
-
 def test_every_image_gets_its_heatmap(source: Path, tmp_path: Path, loop: Loop) -> None:
-    assert run(source, tmp_path / "out", loop) == 0
+    assert loop.run(source, tmp_path / "out") == 0
 
     names = [*(f"{index}.png" for index in range(5)), "ward/Müller, Jürgen.jpg"]
     assert [(each["name"], each["state"]) for each in results(tmp_path / "out")] == [(name, "OK") for name in names]
     for name in names:
         assert (tmp_path / "out" / f"{name}.heatmap.png").read_bytes().startswith(b"\x89PNG")
     assert not (tmp_path / "out" / NOTES).exists()
+    assert list((tmp_path / "out").rglob("*.new")) == []
 
 
-def test_interrupted_and_run_again_it_sends_only_what_is_missing(
-    source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
+def test_what_one_batch_cannot_have_goes_into_several(
+    source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sent: list[str] = []
-    put = httpx2.Client.put
+    monkeypatch.setattr(batch_run, "PART_FILES", 4)
+    monkeypatch.setattr(batch_send, "CALL_FILES", 3)
+    calls = recorded(monkeypatch, asks("POST", "/batches", "/files"))
 
-    def counted(client: httpx2.Client, url: str, **request: Any) -> httpx2.Response:  # noqa: ANN401 - passes through
-        if len(sent) == stop_after:
-            raise KeyboardInterrupt
-        response = put(client, url, **request)
-        sent.append(url)
-        return response
+    assert loop.run(source, tmp_path / "out") == 0
 
-    monkeypatch.setattr(batch_run, "UPLOADS_AT_ONCE", 1)
-    monkeypatch.setattr(httpx2.Client, "put", counted)
-    stop_after = 4
-    with pytest.raises(KeyboardInterrupt):
-        run(source, tmp_path / "out", loop)
-    first = json.loads((tmp_path / "out" / NOTES).read_text())["batch_id"]
-    stop_after = -1
-    assert run(source, tmp_path / "out", loop) == 0
-
-    assert len(sent) == 6
-    clients = loop.clients(monkeypatch)
-    assert versions(clients, "in/" + first) == [f"in/{first}/{number:05d}" for number in range(6)]
-    assert len(results(tmp_path / "out")) == 6
-
-
-def test_a_bad_file_fails_alone(source: Path, tmp_path: Path, loop: Loop, capsys: pytest.CaptureFixture[str]) -> None:
-    (source / "broken.png").write_bytes(b"no image")
-
-    assert run(source, tmp_path / "out", loop) == 1
-
-    states = {each["name"]: (each["state"], each["code"]) for each in results(tmp_path / "out")}
-    assert states.pop("broken.png") == ("FAILED", "input.unsupported")
-    assert set(states.values()) == {("OK", None)}
-    assert "broken.png: FAILED input.unsupported" in capsys.readouterr().out
+    assert [path.rpartition("/")[2] for path in calls] == ["batches", "files", "files", "batches", "files"]
+    numbered = [(each["batch"], each["number"]) for each in results(tmp_path / "out")]
+    first, second = dict.fromkeys(batch for batch, _ in numbered)
+    assert numbered == [*((first, number) for number in range(4)), (second, 0), (second, 1)]
+    assert len(heatmaps(tmp_path / "out")) == 6
+    assert f"6 heatmaps in {tmp_path / 'out'}, 0 failed (batch: {first}, {second})" in capsys.readouterr().out
 
 
 def test_running_again_where_the_results_are_leaves_them_out(source: Path, loop: Loop) -> None:
     for _ in range(2):
-        assert run(source, source, loop) == 0
+        assert loop.run(source, source) == 0
 
     assert len(results(source)) == 6
+
+
+def test_a_file_that_fails_now_has_no_heatmap_of_an_earlier_run(source: Path, tmp_path: Path, loop: Loop) -> None:
+    loop.run(source, tmp_path / "out")
+    (source / "1.png").write_bytes(b"no image")
+    (source / "2.png").write_bytes(b"")
+
+    assert loop.run(source, tmp_path / "out") == 1
+
+    names = ["0.png", "3.png", "4.png", "ward/Müller, Jürgen.jpg"]
+    assert heatmaps(tmp_path / "out") == [f"{name}.heatmap.png" for name in names]
 
 
 def test_a_finished_batch_is_as_its_manifest_says(
     source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(source, tmp_path / "out", loop)
+    loop.run(source, tmp_path / "out")
     clients = loop.clients(monkeypatch)
-    monkeypatch.setenv("HEATLENS_ENDPOINT_URL", loop.storage)
-    batch = newest_batch(clients)
+    batch = results(tmp_path / "out")[0]["batch"]
     copy = tmp_path / "copy"
     for key in versions(clients, f"out/{batch}/"):
         (copy / key).parent.mkdir(parents=True, exist_ok=True)
@@ -152,62 +95,65 @@ def test_a_finished_batch_is_as_its_manifest_says(
     [overlay] = copy.glob(f"out/{batch}/00002/*/overlay.png")
     overlay.write_bytes(overlay.read_bytes() + b"\0")
     assert verify_manifest(str(manifest)) == 1
-    assert "file 2: overlay.png is not what was committed" in capsys.readouterr().err
-
-
-def test_verify_sees_every_kind_of_fault() -> None:
-    digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # of nothing
-    manifest = {
-        "batch": "B",
-        "counts": {"OK": 1},
-        "results": {"key": "results", "sha256": digest},
-        "files": [{"number": 0, "state": "OK", "outcome": {"attempt": "a", "objects": {"map.npy": digest}}}],
-    }
-    whole = {"results": b"", "out/B/00000/a/map.npy": b""}
-
-    nothing: dict[str, bytes] = {}
-
-    assert faults(manifest, whole.get) == ["results.jsonl has 0 lines for 1 files"]
-    assert "results.jsonl is missing" in faults(manifest, nothing.get)
-    assert "file 0: map.npy is missing" in faults(manifest, nothing.get)
-    assert any("counted" in fault for fault in faults(manifest | {"counts": {"OK": 2}}, whole.get))
-    gap = [manifest["files"][0] | {"number": 1}]  # type: ignore[index]
-    assert any("numbered" in fault for fault in faults(manifest | {"files": gap}, whole.get))
+    assert capsys.readouterr().err == "file 2: overlay.png is not what was committed\n"
 
 
 def test_what_cannot_be_run_gets_a_sentence(source: Path, tmp_path: Path, loop: Loop) -> None:
     (tmp_path / "empty").mkdir()
+    out = tmp_path / "out"
 
     with pytest.raises(BatchFailed, match="has no images"):
-        run(tmp_path / "empty", tmp_path / "out", loop)
-    with pytest.raises(BatchFailed, match="does not answer"):
-        run_batch(str(source), tmp_path / "out", url="http://127.0.0.1:9", headers={}, options={})
+        loop.run(tmp_path / "empty", out)
+    for url, sentence in (
+        ("http://127.0.0.1:9", r"does not answer \(ConnectError\): run the same again to go on"),
+        ("nonsense", "does not answer"),
+        ("http://127.0.0.1:port", "is no address"),
+        (loop.storage, "refused|answers as no Heatlens does"),
+    ):
+        with pytest.raises(BatchFailed, match=sentence):
+            run_batch(str(source), out, url=url, headers={}, options={})
     with pytest.raises(BatchFailed, match=r"refused \(422\)"):
-        run_batch(str(source), tmp_path / "out", url=loop.url, headers={}, options={"alpha": 7})
+        loop.run(source, out, alpha=7)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BatchFailed, match="file"):
+        loop.run(source, tmp_path / "file")
+
+    assert loop.run(source, out) == 0, "what was refused stands in nobody's way"
 
 
 def test_images_may_come_from_a_bucket(
     source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clients = loop.clients(monkeypatch)
-    monkeypatch.setenv("HEATLENS_ENDPOINT_URL", loop.storage)
     clients.s3.create_bucket(Bucket="elsewhere")
     for path in source.rglob("*.*"):
         key = f"scans/{path.relative_to(source).as_posix()}"
         clients.s3.put_object(Bucket="elsewhere", Key=key, Body=path.read_bytes())
     clients.s3.put_object(Bucket="elsewhere", Key="scans-of-others/a.png", Body=b"x")
 
-    assert run_batch("s3://elsewhere/scans", tmp_path / "out", url=loop.url, headers={}, options={}) == 0
+    assert loop.run("s3://elsewhere/scans", tmp_path / "out") == 0
 
     assert len(results(tmp_path / "out")) == 6
     assert (tmp_path / "out" / "ward" / "Müller, Jürgen.jpg.heatmap.png").exists()
     with pytest.raises(NoSource, match="s3://nowhere cannot be read"):
-        run_batch("s3://nowhere", tmp_path / "out", url=loop.url, headers={}, options={})
+        loop.run("s3://nowhere", tmp_path / "out")
     with pytest.raises(NoSource, match="is no folder"):
-        run_batch(str(tmp_path / "nowhere"), tmp_path / "out", url=loop.url, headers={}, options={})
+        loop.run(tmp_path / "nowhere", tmp_path / "out")
 
 
 def test_headers_are_written_as_people_write_them() -> None:
-    assert batch_run.parse_headers(["Authorization: Bearer a:b"]) == {"Authorization": "Bearer a:b"}
-    with pytest.raises(BatchFailed, match="'nonsense' is no header"):
-        batch_run.parse_headers(["nonsense"])
+    assert parse_headers(["Authorization: Bearer a:b"]) == {"Authorization": "Bearer a:b"}
+    for wrong in ("nonsense", "a: ü", "a: b\nc: d"):
+        with pytest.raises(BatchFailed, match="is no header: write it as Name: value"):
+            parse_headers([wrong])
+
+
+def test_a_bar_says_rate_and_time_left_of_the_server_or_as_measured() -> None:
+    now = [0.0]
+    task = Task(0, "explain", 100, 0, _get_time=lambda: now[0])  # type: ignore[arg-type]
+
+    assert Pace().render(task).plain == ""
+    task.fields.update(rate=2.5, left=90)
+    assert Pace().render(task).plain == "2.5/s, 0:01:30 left"
+    task.finished_time = 1.0
+    assert Pace().render(task).plain == ""

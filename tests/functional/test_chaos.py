@@ -1,25 +1,35 @@
-"""Faults at every call and at random -> the invariants hold; with any one protection off the same campaign fails."""
+"""Faults at every call and at random -> the invariants hold; without a protection, or with a mutant, they do not."""
 
 import ast
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import boto3
 import pytest
 
+from functions.api import desk
+from functions.batch import sweep as sweeps
+from functions.batch import targets, worker
+from heatlens.errors import GenerationFailed
 from heatlens.model import Model
-from tests.chaos import reader
+from heatlens.pipeline import explain
+from heatlens.types import Options
+from heatlens_aws.jobs import Jobs
+from heatlens_aws.staging import Staging
+from tests.chaos import findings
 from tests.chaos.__main__ import main
 from tests.chaos.faults import Crash, Fault, Faults, Plan
+from tests.chaos.findings import Broken
 from tests.chaos.hooks import Call
 from tests.chaos.protections import Protection
-from tests.chaos.reader import Broken
 from tests.chaos.run import run
 from tests.chaos.summary import Summary
-from tests.chaos.turns import FILES, Life, check, in_turn
+from tests.chaos.turns import LIVES, Life, Turns, check, in_turn, lived
 from tests.chaos.world import World, world
 from tests.conftest import ROOT
 
@@ -31,13 +41,29 @@ NEEDED: dict[Protection, tuple[str, int]] = {
     "versions": ("overwrite", 2),
 }
 Json = dict[str, Any]
+OPERATIONS = {
+    "s3": {"GetObject", "HeadObject", "PutObject", "CopyObject", "ListObjectVersions", "DeleteObjects"},
+    "dynamodb": {
+        "GetItem",
+        "PutItem",
+        "UpdateItem",
+        "Query",
+        "TransactWriteItems",
+        "BatchWriteItem",
+        "DeleteItem",
+    },
+    "sqs": {"ChangeMessageVisibility", "GetQueueAttributes", "SendMessage"},
+    "sagemaker-runtime": {"InvokeEndpointAsync"},
+}
+A_MESSAGE = json.dumps({"Records": [{"s3": {"object": {"key": "in/a", "eTag": "b"}}}]})
+STAGED = ("layers/heatlens_aws", "functions/batch")
 
 
 @contextmanager
-def lived(model: Model, counts: Counter[str]) -> Iterator[World]:
-    """A world in which one small batch has come to its end."""
+def finished(model: Model, counts: Counter[str], name: str = "closed") -> Iterator[World]:
+    """A world in which one small life has come to its end."""
     with world(model, 2, counts) as made:
-        Life.of(made).live()
+        Life.of(made, name).live()
         yield made
 
 
@@ -51,13 +77,51 @@ def test_all_invariants_hold_at_random() -> None:
     assert summary.counts["duplicates suppressed"] > 0
 
 
-def test_all_invariants_hold_after_a_crash_at_each_call_in_turn() -> None:
-    summary = run(seed=7, images=0, troubles=("crash",))
+@pytest.mark.parametrize("fault", [Fault.CRASH, Fault.BROKEN])
+def test_all_invariants_hold_after_a_fault_at_each_call_in_turn(tiny_model: Model, fault: Fault) -> None:
+    whole = lived(tiny_model, 7, Summary(""), Turns("dropped", fault))
+    summary = run(seed=7, images=0, lives=("dropped",), troubles=(fault,))
 
     assert summary.holds, summary
-    calls = summary.counts["in turn: crash"]
-    assert summary.counts["fault: crash"] == calls
-    assert calls >= 3 + 6 * FILES  # create, declare, close; and of each file: two reads, three objects, the commit
+    assert summary.counts[f"fault: {fault}"] == summary.counts[f"in turn: {fault}"] == len(whole.places(fault))
+    assert fault is not Fault.CRASH or len(whole.places(fault)) == len(whole.met)
+
+
+def called() -> dict[str, set[str]]:
+    """Operations that the staged side's source calls, by service."""
+    found: dict[str, set[str]] = {}
+    sources = [ROOT / "functions" / "api" / "desk.py"]
+    for folder in STAGED:
+        sources += (ROOT / folder).glob("*.py")
+    text = "".join(each.read_text() for each in sources)
+    for service, attribute in (
+        ("s3", "_s3"),
+        ("dynamodb", "_dynamodb"),
+        ("sqs", "sqs"),
+        ("sagemaker-runtime", "_runtime"),
+    ):
+        operations = boto3.client(service, region_name="us-east-1").meta.method_to_api_mapping
+        names = set(re.findall(rf"\b{attribute}\.([a-z_]+)", text))
+        names |= set(re.findall(rf"\b{attribute}\.get_paginator\(\"(\w+)\"\)", text))
+        found[service] = {operations[name] for name in names if name in operations}
+    return found
+
+
+def test_every_operation_of_the_staged_side_is_met_by_a_crash_in_turn(tiny_model: Model) -> None:
+    summary = Summary("")
+    met: dict[str, set[str]] = {service: set() for service in OPERATIONS}
+    for life in LIVES:
+        turns = Turns(life, Fault.CRASH)
+        calls = lived(tiny_model, 7, summary, turns).met
+        for number, call in enumerate(calls, 1):
+            if call.name not in met[call.service]:
+                met[call.service].add(call.name)
+                lived(tiny_model, 7, summary, turns, number)
+
+    assert met == called() == OPERATIONS
+    crashes = {name for name in summary.counts if name.startswith("crash after")}
+    assert crashes == {f"crash after {name}" for names in OPERATIONS.values() for name in names}
+    assert summary.holds, summary
 
 
 @pytest.mark.parametrize("protection", NEEDED)
@@ -65,19 +129,90 @@ def test_without_a_protection_the_campaign_fails(tiny_model: Model, protection: 
     trouble, invariant = NEEDED[protection]
     summary = Summary("")
 
-    in_turn(tiny_model, 7, summary, trouble, every=3, without=protection)
+    in_turn(tiny_model, 7, summary, Turns("closed", trouble), every=3, without=protection)
 
     assert not summary.holds
     assert f"invariant {invariant}: BROKEN" in str(summary)
 
 
-@pytest.mark.parametrize(("trouble"), ["worker", "overwrite"])
-def test_with_all_protections_the_same_campaign_holds(tiny_model: Model, trouble: str) -> None:
+@pytest.mark.parametrize(
+    ("life", "trouble"), [("closed", "worker"), ("closed", "overwrite"), ("endpoint", "overwrite")]
+)
+def test_with_all_protections_the_same_campaign_holds(tiny_model: Model, life: str, trouble: str) -> None:
     summary = Summary("")
 
-    in_turn(tiny_model, 7, summary, trouble, every=3)
+    in_turn(tiny_model, 7, summary, Turns(life, trouble), every=4)
 
     assert summary.holds, summary
+
+
+@pytest.mark.parametrize("life", LIVES)
+def test_a_life_without_troubles_ends_as_it_was_meant_to(tiny_model: Model, life: str) -> None:
+    summary = Summary("")
+
+    lived(tiny_model, 7, summary, Turns(life, Fault.CRASH))
+
+    ends = {
+        "closed": {"files OK": 3},
+        "cancelled and repeated": {"files OK": 2, "files CANCELLED": 1},
+        "purged": {},
+        "event lost": {"files OK": 1},
+        "dropped": {"drops OK": 2},
+        "never time": {"files FAILED": 1, "drops FAILED": 1},
+        "turned away": {"files OK": 1},
+        "endpoint": {"files OK": 2, "files FAILED": 1},
+    }
+    assert summary.broken == []
+    assert {name: count for name, count in summary.counts.items() if name.startswith(("files", "drops"))} == ends[life]
+
+
+def nothing(*_: object, **__: object) -> int:
+    return 0
+
+
+def all_fail(_: Model, uploads: list[object], *__: object, **___: object) -> list[GenerationFailed]:
+    return [GenerationFailed("it failed") for _ in uploads]
+
+
+def other_options(options: Options) -> Options:
+    return Options("viridis", 0.9, options.include)
+
+
+def painted_otherwise(model: Model, uploads: Any, options: Options, **limits: Any) -> Any:  # noqa: ANN401
+    """As a worker does that explains a group with its first one's options."""
+    return explain(model, uploads, other_options(options), **limits)
+
+
+def never_give_up(shift: Any, task: Any, error: Exception) -> None:  # noqa: ANN401
+    shift._return(task.item, error, task)
+
+
+MUTANTS: dict[str, tuple[Any, str, Any, str, int]] = {
+    "drops are never explained": (worker, "is_drop", lambda _: False, "dropped", 11),
+    "lost events are never sent again": (sweeps, "send_lost", nothing, "event lost", 10),
+    "every image fails": (worker, "explain", all_fail, "closed", 10),
+    "files have other options than were asked": (targets, "_without_original", other_options, "closed", 9),
+    "overlays are painted otherwise than they say": (worker, "explain", painted_otherwise, "closed", 9),
+    "drops have other options than are promised": (targets, "_without_original", other_options, "dropped", 9),
+    "nobody gives up at the last delivery": (worker._Shift, "_trouble", never_give_up, "never time", 12),
+    "lost notices are never looked after": (sweeps, "collect_lost", nothing, "endpoint", 10),
+    "closing finds nothing that came": (Staging, "uploaded", lambda *_: iter(()), "closed", 9),
+    "closing cancels": (desk.Desk, "close", desk.Desk.cancel, "closed", 10),
+    "finished batches stay open": (Jobs, "finish", nothing, "closed", 4),
+    "a purge leaves the objects": (Staging, "erase", nothing, "purged", 7),
+    "a purge leaves the rows": (Jobs, "erase", nothing, "purged", 7),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_with_a_mutant_the_campaign_fails(tiny_model: Model, monkeypatch: pytest.MonkeyPatch, mutant: str) -> None:
+    where, name, other, life, invariant = MUTANTS[mutant]
+    monkeypatch.setattr(where, name, other)
+    summary = Summary("")
+
+    in_turn(tiny_model, 7, summary, Turns(life, Fault.CRASH), every=25)
+
+    assert invariant in summary.invariants, summary
 
 
 def test_a_seed_repeats_a_campaign() -> None:
@@ -99,20 +234,17 @@ def test_the_exit_status_says_whether_an_invariant_broke(
 
 
 def test_the_reader_shares_no_code_with_the_writer() -> None:
-    tree = ast.parse((ROOT / "tests" / "chaos" / "reader.py").read_text())
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    standard = {"base64", "hashlib", "io", "json", "math", "collections", "collections.abc", "dataclasses", "typing"}
+    standard |= {"PIL", "numpy", "numpy.typing"}
+    known, left = set[str](), {"reader"}
+    while left:
+        known |= left
+        tree = ast.parse("".join((ROOT / "tests" / "chaos" / f"{name}.py").read_text() for name in left))
+        imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        left = {name.removeprefix("tests.chaos.") for name in imported - standard} - known
 
-    assert imported <= {"base64", "hashlib", "json", "collections", "collections.abc", "dataclasses", "typing"}
-
-
-def test_the_reader_finds_nothing_in_a_life_without_troubles(tiny_model: Model) -> None:
-    summary = Summary("")
-    with lived(tiny_model, summary.counts) as made:
-        check(made, summary)
-
-    assert summary.broken == []
-    assert summary.counts["commits"] == FILES
+    assert known == {"reader", "promises", "paint", "findings", "story"}
 
 
 def first_row(made: World, **wanted: str) -> Json:
@@ -204,7 +336,7 @@ def test_the_reader_sees_what_was_tampered_with(
     tiny_model: Model, tamper: Callable[[World], None], invariant: int
 ) -> None:
     summary = Summary("")
-    with lived(tiny_model, summary.counts) as made:
+    with finished(tiny_model, summary.counts) as made:
         tamper(made)
         check(made, summary)
 
@@ -216,10 +348,10 @@ def test_names_that_outlive_a_purge_fail_the_run() -> None:
 
     assert not summary.holds
     assert "invariant 7: BROKEN 1 times" in str(summary)
-    assert set(reader.INVARIANTS) >= {1, 2, 3, 4, 5}
+    assert set(findings.INVARIANTS) >= {1, 2, 3, 4, 5}
 
 
-@pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.LOST, Fault.CONFLICT])
+@pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.LOST, Fault.BROKEN, Fault.CONFLICT])
 def test_faults_of_writes_do_not_meet_reads(fault: Fault) -> None:
     faults = Faults(random.Random(0), Counter())
 
@@ -241,3 +373,23 @@ def test_a_crash_comes_after_its_call_and_only_there() -> None:
         faults.before(calls[1])
         with pytest.raises(Crash):
             faults.after(calls[1], {})
+
+
+def test_a_connection_breaks_once_and_the_client_library_asks_again(tiny_model: Model) -> None:
+    """Not a write that its answer's loss ends: the service does the same twice, and the product hears of it once."""
+    counts = Counter[str]()
+    with world(tiny_model, 1, counts) as made:
+        key = {"PK": {"S": "a"}, "SK": {"S": "b"}}
+        with made.faults.step(plan := Plan(at={1: Fault.BROKEN, 2: Fault.BROKEN})):
+            made.account.jobs._dynamodb.update_item(
+                TableName=made.account.settings.table,
+                Key=key,
+                UpdateExpression="ADD counted :one",
+                ExpressionAttributeValues={":one": {"N": "1"}},
+            )
+            made.account.sqs.send_message(QueueUrl="https://queue", MessageBody=A_MESSAGE, MessageAttributes={})
+        [row] = made.raw.dynamodb.scan(TableName=made.account.settings.table)["Items"]
+
+    assert row["counted"] == {"N": "2"}
+    assert len(made.queue) == 2
+    assert (len(plan.met), counts["fault: asked twice"]) == (2, 2)

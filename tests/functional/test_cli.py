@@ -195,3 +195,16 @@ def test_the_makefile_prints_its_commands_by_default() -> None:
 
     for target in ("run", "test", "lint", "dev"):
         assert f"  make {target} " in done.stdout
+
+
+def test_a_batch_that_is_interrupted_ends_with_one_sentence(tmp_path: Path) -> None:
+    shutil.copy(JPEG, tmp_path / "a.jpg")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        words = [str(HEATLENS), "batch", "run", str(tmp_path), "-o", str(tmp_path / "out"), "--url", url]
+        run = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with silent.accept()[0]:  # it waits for an answer now
+            run.send_signal(signal.SIGINT)
+            _, errors = run.communicate(timeout=30)
+
+    assert (run.returncode, errors) == (130, "interrupted: run the same again to go on\n")

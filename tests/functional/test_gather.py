@@ -1,11 +1,11 @@
 """Concurrent requests at the SageMaker door -> fewer engine calls, the same bytes, and a bound on all of it."""
 
-import asyncio
 import base64
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from functions.endpoint.app import create_app
 from heatlens.engine import Floats
 from heatlens.model import Model, load_model
 from heatlens.settings import Settings
-from tests.conftest import encoded, noise
+from tests.conftest import awaited, encoded, noise
 from tests.staged import Counting, grey
 
 Message = MutableMapping[str, Any]
@@ -35,7 +35,7 @@ class Held(Counting):
     def trunk(self, batch: Floats) -> tuple[Floats, ...]:
         crossing = super().trunk(batch)
         self.began.set()
-        assert self.gate.wait(20)
+        assert self.gate.wait(5)
         if self.refused & set(self.seen[-len(batch) :]):
             raise RuntimeError("no")
         return crossing
@@ -53,12 +53,20 @@ class Door:
         headers["x-amzn-sagemaker-custom-attributes"] = attributes
         return self.client.post("/invocations", content=data, headers=headers)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the engine from answering."""
+        self.engine.gate.clear()
+        self.engine.began.clear()
+        try:
+            yield
+        finally:
+            self.engine.gate.set()
+
     def together(self, images: Sequence[bytes], attributes: Sequence[str] = ()) -> list[Any]:
         """Ask for these while the only worker is at another image."""
         wishes = attributes or [ATTRIBUTES] * len(images)
-        self.engine.gate.clear()
-        self.engine.began.clear()
-        with ThreadPoolExecutor(len(images) + 1) as clients:
+        with ThreadPoolExecutor(len(images) + 1) as clients, self.held():
             first = clients.submit(self.ask, grey(9))
             assert self.engine.began.wait(20)
             answers = []
@@ -71,7 +79,7 @@ class Door:
 
 
 def until(true: Callable[[], bool]) -> None:
-    for _ in range(20_000):
+    for _ in range(5_000):
         if true():
             return
         time.sleep(0.001)
@@ -192,8 +200,7 @@ def test_bad_images_fail_alone(make_door: MakeDoor) -> None:
 
 def test_more_requests_than_may_be_inside_are_refused_before_they_are_read(make_door: MakeDoor) -> None:
     door = make_door(in_flight=2, retry_after_s=7)
-    door.engine.gate.clear()
-    with ThreadPoolExecutor(2) as clients:
+    with ThreadPoolExecutor(2) as clients, door.held():
         inside = [clients.submit(door.ask, grey(level)) for level in (1, 2)]
         until(lambda: door.door.admission.inside == 2)
 
@@ -212,8 +219,7 @@ def test_more_requests_than_may_be_inside_are_refused_before_they_are_read(make_
 def test_bodies_that_are_too_much_together_are_refused(make_door: MakeDoor) -> None:
     image = encoded(noise((40, 40)))
     door = make_door(in_flight=9, body_bytes=2 * len(image))
-    door.engine.gate.clear()
-    with ThreadPoolExecutor(2) as clients:
+    with ThreadPoolExecutor(2) as clients, door.held():
         inside = [clients.submit(door.ask, image) for _ in range(2)]
         until(lambda: door.door.admission.inside == 2)
 
@@ -231,7 +237,7 @@ def test_a_body_of_unknown_length_counts_as_the_longest(make_door: MakeDoor) -> 
         inner.extend(await called(door, [(b"content-length", b"1")]))
         return {"type": "http.request", "body": grey(1), "more_body": False}
 
-    outer = asyncio.run(called(door, [], receive))
+    outer = awaited(called(door, [], receive))
 
     assert [message["status"] for message in (inner[0], outer[0])] == [503, 200]
 
@@ -253,7 +259,7 @@ def test_a_request_is_inside_until_its_answer_is_sent(make_door: MakeDoor) -> No
     door = make_door()
     inside: list[int] = []
 
-    asyncio.run(called(door, [], sent=lambda _: inside.append(door.door.admission.inside)))
+    awaited(called(door, [], sent=lambda _: inside.append(door.door.admission.inside)))
 
     assert inside == [1, 1]
     assert door.door.admission.inside == 0

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from fastapi import FastAPI
 from pydantic import ValidationError
 from starlette.testclient import TestClient
 
 from functions.api.desk import Desk as ApiDesk
 from functions.batch.door import open_account
-from functions.batch.sweep import sweep
+from functions.batch.sweep import GRACE_S, sweep
 from functions.batch.targets import DeclaredFile
 from heatlens.model import Model
 from heatlens_aws.asynchronous import Attempt, answer_key, read_notice
@@ -206,6 +207,50 @@ def test_an_image_that_the_endpoint_refuses_fails_with_the_endpoints_code(staged
     assert outcome["version"] == staged.aws.staging.look(upload_key(ID, 0)).stored.version
     assert outcome["detail"]
     assert staged.keys("out/") == []
+
+
+def test_an_image_that_the_endpoint_turns_away_is_submitted_again(staged: Desk, runtime: FakeRuntime) -> None:
+    door: FastAPI = runtime.door.app  # type: ignore[assignment]
+    door.state.door.admission.closed = True
+    submitted(staged, picture())
+    assert told(staged, *runtime.notices) == set()
+    assert (staged.file().state, staged.file().outcome) == (FileState.PENDING, {})
+
+    door.state.door.admission.closed = False
+    swept(staged, after=GRACE_S + 60)  # sends its event again
+    [sent] = staged.aws.clients.sqs.receive_message(QueueUrl=staged.aws.settings.queue_url)["Messages"]
+    staged.work(staged.received(sent["Body"]))
+    told(staged, *runtime.notices[1:])
+
+    assert len(runtime.asked) == 2
+    committed(staged)
+
+
+def test_a_refusal_that_comes_before_its_row_is_written_ends_nothing(staged: Desk, runtime: FakeRuntime) -> None:
+    door: FastAPI = runtime.door.app  # type: ignore[assignment]
+    door.state.door.admission.closed = True
+    staged.batch(picture(), options=REMOTE)
+
+    def died(*_: object) -> bool:
+        raise ClientError({"Error": {"Code": "ProvisionedThroughputExceededException"}}, "UpdateItem")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Jobs, "submit", died)
+        assert staged.work(staged.received(staged.put(picture()))) == {"m0"}
+
+    assert told(staged, *runtime.notices) == set()
+    assert staged.file().state is FileState.PENDING
+
+
+def test_a_late_refusal_does_not_withdraw_a_file_from_another_attempt(staged: Desk, runtime: FakeRuntime) -> None:
+    submitted(staged, picture())
+    file = staged.file()
+
+    assert not staged.aws.jobs.withdraw(replace(file, outcome=file.outcome | {"attempt": ATTEMPT}))
+    assert staged.file().state is FileState.SUBMITTED
+    told(staged, *runtime.notices)
+    assert not staged.aws.jobs.withdraw(file)
+    assert staged.file().state is FileState.OK
 
 
 def test_a_failure_without_words_is_one_all_the_same(staged: Desk, runtime: FakeRuntime) -> None:

@@ -11,6 +11,7 @@ from functions.endpoint.gather import Bounds, Explain, Gatherer
 from heatlens.errors import GenerationFailed, HeatlensError, RequestImagesTooLarge, UnreadableImage
 from heatlens.pipeline import Outcome
 from heatlens.types import Options, Upload
+from tests.conftest import awaited
 from tests.staged import grey
 
 LONG = 3600.0  # seconds that no test waits: who waits for the window never answers
@@ -94,7 +95,7 @@ async def behind_one(door: Door, stub: Stub, *images: tuple[bytes, Options]) -> 
 
 
 def test_one_alone_waits_for_nobody(stub: Stub, workers: ThreadPoolExecutor) -> None:
-    assert asyncio.run(Door(stub, workers).ask(b"a")) == "ajet"
+    assert awaited(Door(stub, workers).ask(b"a")) == "ajet"
     assert stub.batches == [[b"a"]]
 
 
@@ -103,7 +104,7 @@ def test_all_who_are_inside_are_one_batch_and_each_hears_of_its_own(stub: Stub, 
         door = Door(stub, workers)
         return await asyncio.gather(*[door.ask(bytes([65 + n])) for n in range(8)])
 
-    assert asyncio.run(run()) == [f"{chr(65 + n)}jet" for n in range(8)]
+    assert awaited(run()) == [f"{chr(65 + n)}jet" for n in range(8)]
     assert [sorted(batch) for batch in stub.batches] == [[bytes([65 + n]) for n in range(8)]]
 
 
@@ -113,7 +114,7 @@ def test_who_is_inside_without_an_image_is_waited_for_no_longer_than_the_window(
     door = Door(stub, workers, window_s=0.001)
     door.crowd = 1
 
-    assert asyncio.run(door.ask(b"a")) == "ajet"
+    assert awaited(door.ask(b"a")) == "ajet"
 
 
 def test_while_others_are_inside_an_image_waits(stub: Stub, workers: ThreadPoolExecutor) -> None:
@@ -126,7 +127,7 @@ def test_while_others_are_inside_an_image_waits(stub: Stub, workers: ThreadPoolE
         door.crowd = 0
         await asyncio.gather(first, door.asked(b"b"))
 
-    asyncio.run(run())
+    awaited(run())
 
     assert [sorted(batch) for batch in stub.batches] == [[b"a", b"b"]]
 
@@ -134,7 +135,7 @@ def test_while_others_are_inside_an_image_waits(stub: Stub, workers: ThreadPoolE
 def test_what_comes_while_the_workers_are_busy_is_one_batch(stub: Stub, workers: ThreadPoolExecutor) -> None:
     door = Door(stub, workers, window_s=0)
 
-    answers = asyncio.run(behind_one(door, stub, (b"a", PLAIN), (b"b", PLAIN), (b"c", PLAIN)))
+    answers = awaited(behind_one(door, stub, (b"a", PLAIN), (b"b", PLAIN), (b"c", PLAIN)))
 
     assert answers == ["firstjet", "ajet", "bjet", "cjet"]
     assert stub.batches == [[b"first"], [b"a", b"b", b"c"]]
@@ -143,7 +144,7 @@ def test_what_comes_while_the_workers_are_busy_is_one_batch(stub: Stub, workers:
 def test_a_batch_has_no_more_images_than_it_may(stub: Stub, workers: ThreadPoolExecutor) -> None:
     door = Door(stub, workers, images=2, window_s=0)
 
-    asyncio.run(behind_one(door, stub, *[(bytes([65 + n]), PLAIN) for n in range(5)]))
+    awaited(behind_one(door, stub, *[(bytes([65 + n]), PLAIN) for n in range(5)]))
 
     assert stub.batches == [[b"first"], [b"A", b"B"], [b"C", b"D"], [b"E"]]
 
@@ -152,7 +153,7 @@ def test_a_batch_has_no_more_pixels_than_it_may(stub: Stub, workers: ThreadPoolE
     door = Door(stub, workers, pixels=200, window_s=0)  # an image below has 100; the last has 400 and will be refused
     images = [grey(1, 10), grey(2, 10), grey(3, 10), grey(4, 20)]
 
-    asyncio.run(behind_one(door, stub, *[(image, PLAIN) for image in images]))
+    awaited(behind_one(door, stub, *[(image, PLAIN) for image in images]))
 
     assert stub.batches[1:] == [[images[0], images[1], images[3]], [images[2]]]
 
@@ -160,7 +161,7 @@ def test_a_batch_has_no_more_pixels_than_it_may(stub: Stub, workers: ThreadPoolE
 def test_images_of_other_options_are_other_batches(stub: Stub, workers: ThreadPoolExecutor) -> None:
     door = Door(stub, workers, window_s=0)
 
-    answers = asyncio.run(behind_one(door, stub, (b"a", PLAIN), (b"b", HOT), (b"c", PLAIN), (b"d", HOT)))
+    answers = awaited(behind_one(door, stub, (b"a", PLAIN), (b"b", HOT), (b"c", PLAIN), (b"d", HOT)))
 
     assert answers[1:] == ["ajet", "bhot", "cjet", "dhot"]
     assert stub.batches[1:] == [[b"a", b"c"], [b"b", b"d"]]
@@ -183,7 +184,7 @@ def test_no_more_batches_run_at_once_than_may(workers: ThreadPoolExecutor) -> No
         door = Door(explain, workers, images=1, batches=2)
         await asyncio.gather(*[door.ask(b"a") for _ in range(12)])
 
-    asyncio.run(run())
+    awaited(run())
 
     assert most == 2
 
@@ -206,7 +207,7 @@ def test_a_failure_of_a_batch_is_found_out_one_by_one(trouble: Exception, worker
         door = Door(explain, workers)
         return await asyncio.gather(*[door.ask(each) for each in (b"a", b"poison", b"b")], return_exceptions=True)
 
-    first, poisoned, last = asyncio.run(run())
+    first, poisoned, last = awaited(run())
 
     assert (first, last) == ("a", "b")
     assert poisoned == (str(trouble) if isinstance(trouble, HeatlensError) else trouble)
@@ -223,7 +224,7 @@ def test_an_image_that_lacked_memory_among_others_is_tried_alone(workers: Thread
         door = Door(explain, workers)
         return list(await asyncio.gather(door.ask(b"a"), door.ask(b"b")))
 
-    assert asyncio.run(run()) == ["whole", "whole"]
+    assert awaited(run()) == ["whole", "whole"]
 
 
 def test_an_images_own_error_is_not_looked_into_again(stub: Stub, workers: ThreadPoolExecutor) -> None:
@@ -231,7 +232,7 @@ def test_an_images_own_error_is_not_looked_into_again(stub: Stub, workers: Threa
         door = Door(stub, workers)
         await asyncio.gather(door.ask(b"a"), door.ask(b"b"))
 
-    asyncio.run(run())
+    awaited(run())
 
     assert len(stub.batches) == 1
 
@@ -252,4 +253,4 @@ def test_who_has_gone_spoils_nothing_for_the_others(stub: Stub, workers: ThreadP
         await first
         return await last
 
-    assert asyncio.run(run()) == "lastjet"
+    assert awaited(run()) == "lastjet"

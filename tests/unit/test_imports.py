@@ -66,6 +66,14 @@ def test_the_api_door_loads_nothing_heavy_and_not_too_much() -> None:
     assert len(loaded) < MODULE_BUDGET
 
 
+@pytest.mark.parametrize("door", ["functions.api.handler", "functions.endpoint.serve"])
+def test_a_door_without_staging_loads_no_client_of_aws(door: str) -> None:
+    loaded = set(json.loads(run(f"import {door}, json, sys; print(json.dumps(list(sys.modules)))")))
+
+    assert door in loaded
+    assert {name.partition(".")[0] for name in loaded} & (HEAVY | {"boto3", "botocore"}) == set()
+
+
 def cpu_seconds(program: str) -> float:
     """Least processor time of three runs: what the work costs, whoever else is busy."""
 

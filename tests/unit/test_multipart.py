@@ -1,4 +1,3 @@
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -6,6 +5,7 @@ import pytest
 from functions.api.multipart import Part, read_parts
 from functions.cli.events import multipart
 from heatlens.errors import TooManyFiles
+from tests.conftest import awaited
 
 
 def read(body: bytes, content_type: str, *, step: int, max_parts: int = 10, max_part_bytes: int = 1000) -> list[Part]:
@@ -13,11 +13,7 @@ def read(body: bytes, content_type: str, *, step: int, max_parts: int = 10, max_
         for start in range(0, len(body), step):
             yield body[start : start + step]
 
-    # A loop of its own: asyncio.run would take away the one that Mangum keeps for the process.
-    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        return runner.run(
-            read_parts(chunks(), content_type, name="files", max_parts=max_parts, max_part_bytes=max_part_bytes)
-        )
+    return awaited(read_parts(chunks(), content_type, name="files", max_parts=max_parts, max_part_bytes=max_part_bytes))
 
 
 @pytest.mark.parametrize("step", [1, 7, 64, 10_000])

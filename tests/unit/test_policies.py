@@ -133,6 +133,7 @@ FORBIDDEN = [
     ("BatchRole", on("GetObject", "out/x/manifest.json")),  # it has the clients' file names
     ("BatchRole", on("GetObject", "reply/x")),
     ("BatchRole", listing(None)),
+    *((role, listing(prefix, "ListBucketVersions")) for role in ROLES for prefix in (None, "", "reply/", "o")),
     ("BatchRole", Request("sqs:SendMessage", QUEUE + "heatlens")),
     ("BatchRole", Request("dynamodb:DeleteItem", TABLE + SETTINGS.table)),
     ("BatchRole", Request("dynamodb:Query", TABLE + SETTINGS.table + "/index/open")),

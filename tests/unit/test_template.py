@@ -139,11 +139,16 @@ def test_a_new_account_can_make_it() -> None:
     assert FULL.properties("ApiFunction")["ProvisionedConcurrencyConfig"] == {"ProvisionedConcurrentExecutions": 2}
 
 
-def test_what_is_called_is_the_alias_that_is_kept_warm() -> None:
+def test_what_is_called_is_the_alias_only_where_it_is_kept_warm() -> None:
+    """Versions come with images: behind an alias a parameter's new value would wait for the next."""
     alias = STACK.properties("ApiFunction")["AutoPublishAlias"]
+    permissions = read(TEMPLATE)["Resources"]
 
-    assert STACK.properties("Integration")["IntegrationUri"].endswith(f":function:apifunction:{alias}")
-    assert read(TEMPLATE)["Resources"]["GatewayMayInvoke"]["Properties"]["FunctionName"] == {"Ref": "ApiFunction.Alias"}
+    assert STACK.properties("Integration")["IntegrationUri"] == STACK.attribute("ApiFunction.Arn")
+    assert FULL.properties("Integration")["IntegrationUri"] == f"{FULL.attribute('ApiFunction.Arn')}:{alias}"
+    assert permissions["GatewayMayInvoke"]["Properties"]["FunctionName"] == {"Ref": "ApiFunction"}
+    assert permissions["GatewayMayInvokeWarm"]["Properties"]["FunctionName"] == {"Ref": "ApiFunction.Alias"}
+    assert "GatewayMayInvokeWarm" in FULL.resources()
 
 
 def test_a_switch_reaches_all_functions() -> None:

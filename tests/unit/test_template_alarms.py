@@ -44,8 +44,7 @@ def test_the_alarms_are_those_that_were_decided() -> None:
         ("AWS/SQS", "ApproximateAgeOfOldestMessage"),
         ("AWS/SageMaker", "HasBacklogWithoutCapacity"),
         ("AWS/SageMaker", "ApproximateBacklogSizePerInstance"),
-        ("Heatlens/Heatlens", "FailedInits"),
-        ("Heatlens/Heatlens", "ShutDoors"),
+        ("Heatlens/Heatlens", "FailedStarts"),
     }
 
 
@@ -101,7 +100,7 @@ def test_the_filters_look_for_what_the_doors_really_say() -> None:
         assert f'logger.error("{phrase}' in source.read_text()
 
 
-def test_what_the_filters_count_is_what_the_alarm_adds_up() -> None:
+def test_what_the_filters_count_is_what_the_alarm_watches() -> None:
     child = children(STACK)["Observability"]
     counted = {
         (each["MetricNamespace"], each["MetricName"])

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from heatlens.settings import Settings
 from heatlens_aws import keys
 from tests.conftest import ROOT
 from tests.stack import EVERYTHING, TEMPLATE, Stack, children, read
@@ -56,6 +57,14 @@ def test_the_endpoint_answers_where_answers_are_looked_for_and_sleeps() -> None:
     assert follow["CustomizedMetricSpecification"]["MetricName"] == "ApproximateBacklogSizePerInstance"
     assert "HasBacklogWithoutCapacity" in metrics
     assert child.properties("Waiting")["AlarmActions"] == [child.name("Wake")]
+
+
+def test_the_endpoint_is_sent_what_its_container_works_at_and_no_more_than_it_holds() -> None:
+    config = children(FULL)["Endpoint"].properties("EndpointConfig")["AsyncInferenceConfig"]["ClientConfig"]
+    settings = Settings()
+
+    assert config["MaxConcurrentInvocationsPerInstance"] == settings.concurrency * settings.batch_images
+    assert config["MaxConcurrentInvocationsPerInstance"] <= settings.in_flight
 
 
 def test_what_a_gpu_costs_is_said_before_and_after() -> None:

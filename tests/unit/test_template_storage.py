@@ -19,7 +19,9 @@ def test_nothing_is_named_after_the_stack_that_must_be_lower_case_or_unique() ->
     named = {"BucketName", "TableName", "QueueName", "FunctionName", "LogGroupName", "RoleName"}
     found = {name: named & set(each["Properties"]) for name, each in read(TEMPLATE)["Resources"].items()}
 
-    assert {name: each for name, each in found.items() if each} == {"GatewayMayInvoke": {"FunctionName"}}
+    assert {name: each for name, each in found.items() if each} == {
+        name: {"FunctionName"} for name in ("GatewayMayInvoke", "GatewayMayInvokeWarm")
+    }
 
 
 @pytest.mark.parametrize("name", ["Bucket", "Table", "Key"])

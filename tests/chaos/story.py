@@ -1,0 +1,70 @@
+"""What a campaign did and what it let happen, for the reader to judge by; nothing of what the product said."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import inf
+
+FILE_BYTES = 20_000  # the campaign's limit per file
+
+
+@dataclass(slots=True)
+class Event:
+    """One message about an upload, by the identity that it names; `handled` when a worker was done with it."""
+
+    key: str
+    identity: str
+    handled: bool = False
+
+
+@dataclass(slots=True)
+class Upload:
+    """Bytes that were put somewhere; times are seconds since 1970."""
+
+    key: str
+    version: str
+    etag: str
+    at: float
+    visible: float
+    events: list[Event] = field(default_factory=list)
+    early: int = 0  # reads before it could be seen
+
+
+@dataclass(slots=True)
+class Asked:
+    """A call that ends a batch: when it was made first and when it was answered, and how many uploads were before."""
+
+    first: float
+    uploads_first: int
+    answered: float = inf
+    uploads: int = 0
+
+    @property
+    def told(self) -> bool:
+        return self.answered < inf
+
+
+@dataclass(slots=True)
+class Story:
+    """One world's."""
+
+    uploads: list[Upload] = field(default_factory=list)
+    endings: dict[str, dict[str, Asked]] = field(default_factory=dict)  # by batch, then close, cancel or purge
+    exhausted: set[str] = field(default_factory=set)  # keys whose last delivery met a trouble
+    failed: set[str] = field(default_factory=set)  # keys whose computing died at an endpoint
+    dead: list[str] = field(default_factory=list)  # messages that died though nothing happened to their last worker
+    untroubled: bool = False  # whether nothing happened to a call; others may have come in between
+    quiet: float = inf  # since when troubles have been over and all is done that workers and sweeper can do
+
+    def of(self, key: str) -> Iterator[Upload]:
+        """What was put there, in order."""
+        return (upload for upload in self.uploads if upload.key == key)
+
+    def named(self, key: str, version: str | None) -> Upload | None:
+        """An upload by its version, or the last of a key."""
+        return next(
+            (each for each in reversed(self.uploads) if each.key == key and version in (None, each.version)), None
+        )
+
+    def asked(self, batch: str, ending: str) -> Asked | None:
+        """Whether and when somebody wanted a batch to end so."""
+        return self.endings.get(batch, {}).get(ending)

@@ -1,0 +1,34 @@
+"""The image with PyTorch, on a machine without a GPU; gigabytes and minutes, so only where it is asked for."""
+
+import json
+import os
+
+import pytest
+
+from functions.cli.events import HttpRequest
+from tests.container import docker
+from tests.container.conftest import Fact
+from tests.container.test_endpoint_door import ping
+from tests.contract.doors import http_door
+
+ASKED_ENV = "HEATLENS_TEST_CUDA"
+pytestmark = pytest.mark.skipif(
+    not os.environ.get(ASKED_ENV), reason=f"{ASKED_ENV} is not set: make test-container CUDA=1"
+)
+VERSIONS = "import torch, torchvision; print(torch.__version__, torch.version.cuda, torchvision.__version__)"
+
+
+def test_it_answers_as_the_small_image_does(image: str, sample_jpeg: bytes, fact: Fact) -> None:
+    large = docker.build("heatlens:test-cuda", target="cuda")
+    request = HttpRequest("/invocations", headers={"content-type": "image/jpeg"}, body=sample_jpeg)
+    pictures = []
+    for tag in (large, image):
+        with docker.endpoint(tag) as made:
+            assert ping(made).status == 200
+            answer = http_door(made.port)(request)
+            assert answer.status == 200
+            pictures.append(json.loads(answer.body)["heatmap_base64"])
+            if tag == large:
+                fact(f"cuda image: {docker.config(tag)['Size'] / 1e9:.2f} GB, {made.python(VERSIONS).strip()}")
+
+    assert pictures[0] == pictures[1]
