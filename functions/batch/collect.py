@@ -49,9 +49,10 @@ def collect(account: Account, batch: Batch, notice: Notice, *, max_bytes: int) -
         return SETTLED
     code, detail = _failure(account, key)
     if code in PASSING:
-        # A row that knows of no attempt, because its worker died, waits as it is: its event comes again.
-        waits = "attempt" not in file.outcome or account.jobs.withdraw(file)
-        return AGAIN_LATER if waits else SETTLED
+        # A row that knows of no attempt, because its worker died before it could write it, waits as it is.
+        if file.state is FileState.SUBMITTED:
+            account.jobs.withdraw(file)
+        return AGAIN_LATER
     if code != AsyncFailed.code and (wrong := _wrong(account, file, _held(account, file), max_bytes)):
         return _commit(target, FileState.FAILED, wrong)
     return _fail(target, file, code, detail)

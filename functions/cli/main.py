@@ -101,20 +101,49 @@ def serve(
 def compile_(
     spec: Annotated[Path, typer.Argument(help="The model's description, model.toml.")],
     folder: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
+    *,
+    with_torch: Annotated[
+        bool, typer.Option("--with-torch", help="Also store the weights, for PyTorch's own engine.")
+    ] = False,
 ) -> None:
     """Compile a PyTorch classifier and prove it against pytorch-grad-cam (needs the extra `torch`)."""
-    try:
-        from heatlens_torch.compile import compile_model
-    except ModuleNotFoundError as error:
-        err.print(escape(f"compiling needs the extra torch ({error.name} is missing): pip install 'heatlens[torch]'"))
-        raise typer.Exit(1) from None
     with _clear_errors():
-        parity = compile_model(spec, folder, progress=lambda text: out.print(escape(text))).parity
+        with _extra_torch("compiling"):
+            from heatlens_torch.compile import compile_model
+        card = compile_model(spec, folder, with_torch=with_torch, progress=lambda text: out.print(escape(text)))
+    parity = card.parity
     out.print(
         f"equal to {parity.reference} on {parity.inputs} inputs, {parity.nonempty} of them with a map: "
         f"signed map {parity.signed_map:.1e}, gradient {parity.gradient:.1e}, logits {parity.logits:.1e} "
         f"(at most {parity.threshold:.0e})"
     )
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="model.toml, or the folder of a compiled model.", metavar="PATH")],
+) -> None:
+    """List the layers that a description's network could be explained at, or the facts of a compiled model."""
+    with _clear_errors(), _extra_torch("inspecting a description"):
+        from functions.cli.inspect import facts
+
+        for line in facts(path):
+            out.print(escape(line))
+
+
+@app.command("init-model")
+def init_model(
+    path: Annotated[Path, typer.Argument(help="File to write.", metavar="PATH")] = Path("model.toml"),
+    architecture: Annotated[
+        str, typer.Option(help="torchvision:NAME, litresnet-enhanced, package.module:factory, torch.export:FILE.pt2.")
+    ] = "torchvision:resnet50",
+) -> None:
+    """Write a commented model description to fill in."""
+    with _clear_errors():
+        from heatlens_torch.template import write_template
+
+        write_template(path, architecture)
+    out.print(escape(f"wrote {path}: fill it in, then heatlens inspect {path}, heatlens compile {path}"))
 
 
 @batch.command("run")
@@ -154,6 +183,16 @@ def redrive(
         from functions.cli.redrive import redrive_open
 
         raise typer.Exit(redrive_open(dead_letters))
+
+
+@contextmanager
+def _extra_torch(doing: str) -> Iterator[None]:
+    """A missing PyTorch ends the command with what to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        err.print(escape(f"{doing} needs the extra torch ({error.name} is missing): pip install 'heatlens[torch]'"))
+        raise typer.Exit(1) from None
 
 
 @contextmanager

@@ -1,3 +1,28 @@
-"""Class activation heatmaps, compiled ahead of time: image bytes in, heatmap out."""
+"""Class activation heatmaps, compiled ahead of time: image bytes in, heatmap out.
+
+`Explainer` loads a compiled model and explains images, `Explanation` is what it says of one, `Card` what the model is.
+They are imported when they are first used: `import heatlens` alone takes no engine and no image library.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from heatlens.card import Card as Card
+    from heatlens.explainer import Explainer as Explainer
+    from heatlens.types import Explanation as Explanation
 
 __version__ = "0.1.0"
+__all__ = ["Card", "Explainer", "Explanation", "__version__"]
+
+_HOMES = {"Card": "heatlens.card", "Explainer": "heatlens.explainer", "Explanation": "heatlens.types"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'heatlens' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

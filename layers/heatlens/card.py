@@ -94,6 +94,20 @@ class Calibration(_Frozen):
     peak_percentiles: dict[str, float]
 
 
+class TorchWeights(_Frozen):
+    """What PyTorch needs to run the network itself, for its own engine.
+
+    `architecture`, built with `arguments`, is filled with `file` and answers its logits as `output_entry`, where it
+    answers more. The code of a factory (`package.module:factory`) is not in the folder and must be importable.
+    """
+
+    file: str
+    sha256: str
+    architecture: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    output_entry: int | str | None = None
+
+
 class Card(_Frozen):
     """What a compiled model is, how it was made, and the proof that it explains what it should."""
 
@@ -110,6 +124,7 @@ class Card(_Frozen):
     tail: Graph
     parity: Parity
     calibration: Calibration | None = None
+    torch: TorchWeights | None = None
     training: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
     source: dict[str, str] = Field(default_factory=dict)
@@ -151,13 +166,15 @@ def read_card(folder: Path) -> tuple[Card, str]:
     card = _parse(raw)
     for graph in (card.trunk, card.tail):
         _verify(folder, graph)
+    if card.torch is not None:
+        _verify(folder, card.torch)
     return card, hashlib.sha256(raw).hexdigest()
 
 
 def _parse(raw: bytes) -> Card:
     try:
         fields = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CardError(f"{CARD_FILE} is not JSON") from error
     version = fields.get("schema_version") if isinstance(fields, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
@@ -170,7 +187,7 @@ def _parse(raw: bytes) -> Card:
         raise CardError(f"{CARD_FILE}: {where}: {first['msg']}") from error
 
 
-def _verify(folder: Path, graph: Graph) -> None:
+def _verify(folder: Path, graph: Graph | TorchWeights) -> None:
     if Path(graph.file).name != graph.file:
         raise CardError(f"{CARD_FILE} names {graph.file!r}, which is not a plain file name")
     try:

@@ -1,4 +1,4 @@
-"""What flows between the stages: small frozen records, no behaviour."""
+"""What flows between the stages: small frozen records."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -77,3 +77,14 @@ class Explanation:
     overlay: Encoded | None
     original: Encoded | None
     timings_ms: dict[str, float]
+
+    @property
+    def png(self) -> bytes:
+        """The overlay: the map coloured and blended over the original, at the original's size, as a PNG file.
+
+        Raises:
+            ValueError: The options left it out.
+        """
+        if self.overlay is None:
+            raise ValueError("this explanation was asked for without its overlay")
+        return self.overlay.data

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 import torch
+from torch import nn
 
 from heatlens.card import Card, Graph, Layer, Parity, write_card
 from heatlens.engine import OpenVinoEngine
@@ -14,9 +15,11 @@ from heatlens.errors import ModelFileError
 from heatlens_torch import hooks, parity, records
 from heatlens_torch.export import Exported, export
 from heatlens_torch.folder import whole
-from heatlens_torch.material import images_of, network_of
+from heatlens_torch.layers import default_layer
+from heatlens_torch.material import images_of, material_of
 from heatlens_torch.probe import Probe, probe
-from heatlens_torch.spec import ModelSpec, read_spec, read_training
+from heatlens_torch.spec import ModelSpec, located, read_spec, read_training
+from heatlens_torch.stored import check_storable, store_network
 
 TRUNK_FILE = "trunk.onnx"
 TAIL_FILE = "tail.onnx"
@@ -37,12 +40,15 @@ def _silent(_stage: str) -> None:
     return None
 
 
-def compile_model(spec_path: Path, out: Path, *, progress: Callable[[str], None] = _silent) -> Card:
+def compile_model(
+    spec_path: Path, out: Path, *, with_torch: bool = False, progress: Callable[[str], None] = _silent
+) -> Card:
     """Compile the model that `spec_path` describes into the folder `out`, and prove it.
 
     Args:
         spec_path: A `model.toml`; the paths in it are relative to its folder.
         out: Appears whole or not at all; an existing model folder is replaced only by a proven one.
+        with_torch: Store the weights too, so that PyTorch can run the network itself.
         progress: Called with a few words before each stage.
 
     Returns:
@@ -53,26 +59,31 @@ def compile_model(spec_path: Path, out: Path, *, progress: Callable[[str], None]
             `ParityError` for a failed proof, `EngineError` where OpenVINO cannot execute the graphs.
     """
     spec = read_spec(spec_path)
-    with hooks.importable(spec_path.parent), whole(out) as folder:
-        card = _compile(spec, spec_path.parent, folder, progress)
+    with hooks.importable(spec_path.parent), whole(out) as folder, located(spec_path):
+        card = _compile(spec, spec_path.parent, folder, progress, with_torch=with_torch)
         write_card(card, folder)
     return card
 
 
-def _compile(spec: ModelSpec, home: Path, folder: Path, progress: Callable[[str], None]) -> Card:
+def _compile(spec: ModelSpec, home: Path, folder: Path, progress: Callable[[str], None], *, with_torch: bool) -> Card:
     """Write the graphs into `folder` and return the card that belongs to them."""
+    if with_torch:
+        check_storable(spec)
     progress("building the network")
-    network, source = network_of(spec, home)
+    material = material_of(spec, home)
+    network = material.network
     images = images_of(spec)
-    probed = probe(network, spec.layer, torch.from_numpy(images[:2]))
+    layer = _layer(spec, network)
+    probed = probe(network, layer, torch.from_numpy(images[:2]))
     _check_classes(spec, probed)
+    stored = store_network(spec, material, torch.from_numpy(images[:2]), folder) if with_torch else None
     training = read_training(home / spec.training) if spec.training else None
-    progress(f"exporting, cut at {spec.layer}")
-    exported = export(network, spec.layer, probed, spec.preprocess.shape)
-    draft = _draft(spec, probed, exported, folder)
+    progress(f"exporting, cut at {layer}")
+    exported = export(network, layer, probed, spec.preprocess.shape)
+    draft = _draft(spec, layer, probed, exported, folder)
     progress("comparing with pytorch-grad-cam")
     engine = OpenVinoEngine(folder, draft)
-    proof = parity.prove(engine, network, spec.layer, images[: parity.INPUTS])
+    proof = parity.prove(engine, network, layer, images[: parity.INPUTS])
     progress("calibrating and evaluating")
     return draft.model_copy(
         update={
@@ -80,10 +91,17 @@ def _compile(spec: ModelSpec, home: Path, folder: Path, progress: Callable[[str]
             "calibration": records.calibration(engine, draft, images) if spec.inputs else None,
             "evaluation": records.evaluation(engine, draft, spec.evaluation) if spec.evaluation else None,
             "training": training,
-            "source": source,
+            "torch": stored,
+            "source": material.source,
             "made_with": records.made_with(),
         }
     )
+
+
+def _layer(spec: ModelSpec, network: nn.Module) -> str:
+    if len(spec.layers) > 1:
+        raise ModelFileError("layer: one layer at a time can be compiled")
+    return spec.layers[0] if spec.layers else default_layer(network, spec.preprocess.shape)
 
 
 def _check_classes(spec: ModelSpec, probed: Probe) -> None:
@@ -98,7 +116,7 @@ def _check_classes(spec: ModelSpec, probed: Probe) -> None:
         )
 
 
-def _draft(spec: ModelSpec, probed: Probe, exported: Exported, folder: Path) -> Card:
+def _draft(spec: ModelSpec, layer: str, probed: Probe, exported: Exported, folder: Path) -> Card:
     return Card(
         name=spec.name,
         version=spec.version,
@@ -106,7 +124,7 @@ def _draft(spec: ModelSpec, probed: Probe, exported: Exported, folder: Path) -> 
         classes=spec.labels,
         output=spec.output,
         preprocess=spec.preprocess,
-        layers=(Layer(name=spec.layer, shape=probed.shape),),
+        layers=(Layer(name=layer, shape=probed.shape),),
         trunk=_write(exported.trunk, folder / TRUNK_FILE),
         tail=_write(exported.tail, folder / TAIL_FILE),
         parity=_UNPROVEN,

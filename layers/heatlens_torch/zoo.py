@@ -77,7 +77,7 @@ def _construct(architecture: str, arguments: dict[str, Any]) -> object:
 def _torchvision(name: str, arguments: dict[str, Any]) -> nn.Module:
     if name not in torchvision.models.list_models(module=torchvision.models):
         raise ModelFileError(f"architecture: torchvision has no classification model {name!r}")
-    network: nn.Module = torchvision.models.get_model(name, weights=None, **arguments)
+    network: nn.Module = torchvision.models.get_model(name, **{"weights": None} | arguments)
     return _densenet(network) if isinstance(network, torchvision.models.DenseNet) else network
 
 

@@ -90,7 +90,7 @@ class Promises:
 
     def _verdict(self, where: str, key: str, prefix: str, outcome: Json, sha256: str | None, meta: Json) -> None:
         """9 and 10: of what a worker ended."""
-        code = outcome.get("code")
+        code = str(outcome.get("code"))
         if outcome["state"] == "FAILED" and code in ("batch.gave_up", "batch.deadline", "async.failed"):
             causes = {
                 "batch.gave_up": key in self.story.exhausted,

@@ -102,7 +102,9 @@ def test_run_again_it_uploads_only_what_is_missing(
     interrupt(monkeypatch, loop, source, tmp_path / "out", "upload", after=False)
     assert loop.run(source, tmp_path / "out") == 0
 
-    assert sorted(path[-5:] for path in puts) == ["00000", "00001", "00002"]
+    numbers = [path[-5:] for path in puts]
+    assert set(numbers) == {"00000", "00001", "00002"}
+    assert numbers.count("00000") == 1, "it was there; 00002 may have been on its way when Ctrl-C came"
 
 
 def test_run_again_it_fetches_only_what_is_missing_or_damaged(

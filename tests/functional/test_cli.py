@@ -1,6 +1,7 @@
 """The command as a person types it."""
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -11,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from functions.cli.events import HttpRequest
+from heatlens.settings import DEMO_MODEL
 from tests.conftest import HEATLENS, ROOT, SAMPLES
 from tests.contract.doors import http_door
 
+ANYWHERE = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "layers"), str(ROOT)])}
 JPEG = SAMPLES / "phantom-03-opacity.jpg"
 
 
@@ -131,15 +134,36 @@ def test_wrong_words_get_a_sentence(words: list[object], sentence: str, tmp_path
     assert "Traceback" not in done.stderr
 
 
-def test_compile_without_torch_says_what_to_install() -> None:
-    program = (
-        "import sys; sys.modules['torch'] = None; from functions.cli.main import app; app('compile a -o b'.split())"
-    )
+@pytest.mark.parametrize("words", ["compile a -o b", "inspect a"])
+def test_what_needs_torch_says_what_to_install(words: str) -> None:
+    program = f"import sys; sys.modules['torch'] = None; from functions.cli.main import app; app({words!r}.split())"
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, text=True)
 
     assert done.returncode == 1
     assert "pip install 'heatlens[torch]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_compiled_model_is_inspected_without_torch() -> None:
+    program = (
+        "import sys; sys.modules['torch'] = None; from functions.cli.main import app; "
+        f"app(['inspect', {str(DEMO_MODEL)!r}])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+
+    assert done.stdout.startswith("demo-chest-phantom 1  sha256 ")
+    assert "parity      signed map" in done.stdout
+
+
+def test_a_description_to_begin_with_needs_no_torch(tmp_path: Path) -> None:
+    program = "import sys; sys.modules['torch'] = None; from functions.cli.main import app; app(['init-model'])"
+
+    for expected in (0, 1):  # the second time the file is there
+        done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=ANYWHERE, check=False)
+        assert done.returncode == expected
+    assert (tmp_path / "model.toml").read_text().startswith("# A model description")
 
 
 def test_serve_answers_and_ends_when_interrupted() -> None:

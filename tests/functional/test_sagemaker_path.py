@@ -226,6 +226,22 @@ def test_an_image_that_the_endpoint_turns_away_is_submitted_again(staged: Desk, 
     committed(staged)
 
 
+def test_a_refusal_that_comes_before_its_row_is_written_ends_nothing(staged: Desk, runtime: FakeRuntime) -> None:
+    door: FastAPI = runtime.door.app  # type: ignore[assignment]
+    door.state.door.admission.closed = True
+    staged.batch(picture(), options=REMOTE)
+
+    def died(*_: object) -> bool:
+        raise ClientError({"Error": {"Code": "ProvisionedThroughputExceededException"}}, "UpdateItem")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Jobs, "submit", died)
+        assert staged.work(staged.received(staged.put(picture()))) == {"m0"}
+
+    assert told(staged, *runtime.notices) == set()
+    assert staged.file().state is FileState.PENDING
+
+
 def test_a_late_refusal_does_not_withdraw_a_file_from_another_attempt(staged: Desk, runtime: FakeRuntime) -> None:
     submitted(staged, picture())
     file = staged.file()

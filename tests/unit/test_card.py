@@ -68,7 +68,7 @@ def test_a_newer_card(folder: Path) -> None:
         read_card(folder)
 
 
-@pytest.mark.parametrize("raw", [b"{", b"[]", b'"card"', b"\xff"])
+@pytest.mark.parametrize("raw", [b"{", b"[]", b'"card"', b"\xff", b"[" * 100_000])
 def test_what_is_no_card(folder: Path, raw: bytes) -> None:
     (folder / "card.json").write_bytes(raw)
 

@@ -1,0 +1,65 @@
+"""`model.toml` or a model folder -> what can be, or was, compiled, as lines."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from heatlens.card import Card, Preprocess, read_card
+
+
+def facts(path: Path) -> Iterator[str]:
+    """The facts of a compiled folder, or the candidate layers of a description, line by line.
+
+    Raises:
+        HeatlensError: The folder or the description cannot be used.
+        ModuleNotFoundError: A description needs the extra `torch`.
+    """
+    if path.is_dir():
+        yield from _card_facts(*read_card(path))
+    else:
+        yield from _description_facts(path)
+
+
+def _card_facts(card: Card, sha256: str) -> Iterator[str]:
+    yield f"{card.name} {card.version}  sha256 {sha256}"
+    yield from _common(card.output, card.classes, card.preprocess)
+    for layer in card.layers:
+        yield f"layer       {layer.name}  {_grid(layer.shape)}"
+    yield f"methods     {', '.join(card.methods)}"
+    proof = card.parity
+    yield (
+        f"parity      signed map {proof.signed_map:.1e}, gradient {proof.gradient:.1e}, logits {proof.logits:.1e} "
+        f"(at most {proof.threshold:.0e}) on {proof.inputs} inputs, {proof.nonempty} with a map: {proof.reference}"
+    )
+    yield from (f"{key:<11} {value}" for key, value in card.source.items())
+    yield f"torch       {card.torch.file if card.torch else 'not stored (compile --with-torch stores it)'}"
+    yield f"made with   {', '.join(f'{tool} {version}' for tool, version in card.made_with.items())}"
+    if card.notice:
+        yield f"notice      {card.notice}"
+
+
+def _description_facts(path: Path) -> Iterator[str]:
+    from heatlens_torch.inspection import inspect_model
+
+    found = inspect_model(path)
+    yield f"{found.spec.name} {found.spec.version}"
+    yield from _common(found.spec.output, found.spec.classes, found.spec.preprocess)
+    yield from (f"{key:<11} {value}" for key, value in found.source.items())
+    width = max((len(layer.name) for layer in found.layers), default=0)
+    for layer in found.layers:
+        chosen = found.spec.layers or (found.layers[-1].name,)
+        mark = "*" if layer.name in chosen else " "
+        yield f"layer     {mark} {layer.name:<{width}}  {_grid(layer.shape):<14} {layer.kind}"
+    yield "* is compiled; name another, or several, as layer"
+
+
+def _common(output: str, classes: tuple[str, ...], preprocess: Preprocess) -> Iterator[str]:
+    some = ", ".join(classes[:3]) + (f" and {len(classes) - 3} more" if len(classes) > 3 else "")
+    height, width = preprocess.shape
+    yield f"output      {output}: {some}"
+    how = f"resize {preprocess.resize}, crop {preprocess.crop}, {preprocess.interpolation}"
+    yield f"input       {height} x {width}: {how}"
+
+
+def _grid(shape: tuple[int, int, int]) -> str:
+    channels, height, width = shape
+    return f"{channels} x {height} x {width}"

@@ -1,0 +1,154 @@
+"""The Python door: compiled model folder and images of any kind -> explanations."""
+
+import io
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self, get_args, overload
+
+from PIL import Image
+
+from heatlens.card import Card
+from heatlens.errors import FileTooLarge, HeatlensError, InvalidOption, UnreadableImage
+from heatlens.model import Model, load_model
+from heatlens.pipeline import Outcome, explain
+from heatlens.settings import Settings, read_settings
+from heatlens.types import Colormap, Explanation, Options, Upload
+
+ImageSource = bytes | str | os.PathLike[str] | Image.Image
+
+_ALPHA = (0.1, 0.9)
+_PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
+
+
+class Explainer:
+    """A compiled model, loaded once; safe to use from several threads.
+
+    Example:
+        >>> import heatlens
+        >>> explainer = heatlens.Explainer.load()  # the demo model; give the folder of your own
+        >>> explanation = explainer.explain("functions/api/static/samples/phantom-01-opacity.png")
+        >>> explanation.prediction.label, explanation.quality
+        ('OPACITY', 'ok')
+        >>> explanation.signed_map.shape, explanation.png[1:4]
+        ((20, 20), b'PNG')
+    """
+
+    def __init__(self, model: Model, settings: Settings) -> None:
+        self._model = model
+        self._settings = settings
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str] | None = None) -> Self:
+        """Verify a model folder, compile its graphs for this machine, and warm them up.
+
+        Args:
+            path: The folder that `heatlens compile` wrote; by default `HEATLENS_MODEL_DIR`, else the demo model.
+
+        Raises:
+            SettingsError: An environment variable `HEATLENS_…` has a value that cannot be.
+            CardError: The folder is not a whole, unaltered model, or is of a newer Heatlens.
+            EngineError: The graphs do not fit the memory, or cannot be executed as the card says.
+        """
+        settings = read_settings()
+        folder = settings.model_dir if path is None else Path(path)
+        return cls(load_model(folder, threads=settings.threads), settings)
+
+    @property
+    def card(self) -> Card:
+        """What the model is: classes, preprocessing, layers, and the proof that it explains what it should."""
+        return self._model.card
+
+    @property
+    def sha256(self) -> str:
+        """The digest (hex) of the card, which holds those of all other files: it names the whole model."""
+        return self._model.sha256
+
+    @overload
+    def explain(  # type: ignore[overload-overlap]  # a string is one path, though it has letters
+        self, image: ImageSource, *, colormap: Colormap = ..., alpha: float = ..., overlay: bool = ...
+    ) -> Explanation: ...
+
+    @overload
+    def explain(
+        self, image: Iterable[ImageSource], *, colormap: Colormap = ..., alpha: float = ..., overlay: bool = ...
+    ) -> list[Outcome]: ...
+
+    def explain(
+        self,
+        image: ImageSource | Iterable[ImageSource],
+        *,
+        colormap: Colormap = "jet",
+        alpha: float = 0.4,
+        overlay: bool = True,
+    ) -> Explanation | list[Outcome]:
+        """Explain the predicted class of one image, or of each of several, by Grad-CAM.
+
+        Args:
+            image: The bytes of an image file, a path, or a Pillow image; or any number of these. Of files PNG, JPEG,
+                WebP, BMP and TIFF are read, of 1 to 16 bits.
+            colormap: `jet`, `hot` or `viridis`.
+            alpha: Weight of the heat in the overlay, 0.1 to 0.9: `alpha * heat + (1 - alpha) * original`.
+            overlay: Whether to draw one. The map needs none, and drawing is most of the work on a large image.
+
+        Returns:
+            For one image its explanation. For several a list in their order, where an image that cannot be explained
+            has its `HeatlensError` in its own place and affects no other.
+
+        Raises:
+            InvalidOption: An unknown colormap, or a weight out of range.
+            HeatlensError: One image that cannot be explained; the classes of `heatlens.errors` say why.
+        """
+        options = _options(colormap, alpha, overlay=overlay)
+        if isinstance(image, bytes | str | os.PathLike | Image.Image):
+            [outcome] = self._explained([image], options)
+            if isinstance(outcome, HeatlensError):
+                raise outcome
+            return outcome
+        # One engine batch at a time is read: a thousand paths are not a thousand files in memory.
+        images, size = list(image), self._settings.batch_images
+        spans = (images[start : start + size] for start in range(0, len(images), size))
+        return [outcome for span in spans for outcome in self._explained(span, options)]
+
+    def _explained(self, images: list[ImageSource], options: Options) -> list[Outcome]:
+        limits = self._settings.limits("server")
+        uploads = [_upload(image, limits.file_bytes) for image in images]
+        # Several images are no request: each has its own limit, and a group none of its own.
+        limits = limits.model_copy(update={"request_pixels": limits.image_pixels * len(images)})
+        return explain(self._model, uploads, options, limits=limits, batch_images=self._settings.batch_images)
+
+
+def _options(colormap: str, alpha: float, *, overlay: bool) -> Options:
+    known = get_args(Colormap)
+    if colormap not in known:
+        raise InvalidOption(f"unknown colormap {colormap!r}: one of {', '.join(known)}", [])
+    least, most = _ALPHA
+    if not least <= alpha <= most:
+        raise InvalidOption(f"alpha is {alpha}: it must lie between {least} and {most}", [])
+    return Options(colormap, alpha, frozenset({"overlay"} if overlay else ()))  # type: ignore[arg-type]
+
+
+def _upload(image: ImageSource, file_bytes: int) -> Upload | HeatlensError:
+    if isinstance(image, Image.Image):
+        return Upload("unknown", _png(image))
+    if isinstance(image, bytes):
+        name, data = "unknown", image
+    else:
+        path = Path(image)
+        name = path.name
+        try:
+            with path.open("rb") as file:
+                data = file.read(file_bytes + 1)
+        except OSError as error:
+            unreadable = UnreadableImage(f"{name}: {error.strerror or 'cannot be read'}")
+            unreadable.__cause__ = error
+            return unreadable
+    if len(data) > file_bytes:
+        return FileTooLarge(f"{name} has more than {file_bytes} bytes")
+    return Upload(name, data)
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    (image if image.mode in _PNG_MODES else image.convert("RGB")).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()

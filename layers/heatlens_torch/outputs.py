@@ -1,0 +1,58 @@
+"""Networks that answer more than logits: tuple, list, dict or dataclass -> the one entry that is asked for."""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+
+import torch
+from torch import nn
+
+from heatlens.errors import ModelFileError
+
+
+def settle_output(network: nn.Module, entry: int | str | None, image: torch.Tensor) -> None:
+    """Let the network answer its logits alone.
+
+    A hook on the network itself replaces its answer, so that module paths and weight names stay the user's, for
+    torch.export and pytorch-grad-cam alike.
+
+    Args:
+        network: In evaluation mode; changed in place.
+        entry: Key, field or index of the logits; `None` for a network that answers one tensor.
+        image: `[B,3,H,W]`, to see what it answers.
+
+    Raises:
+        ModelFileError: There is no such entry, or no choice where one is needed; the sentence lists what there is.
+    """
+    try:
+        with torch.no_grad():
+            answer = network(image)
+    except (RuntimeError, TypeError, ValueError):
+        return  # the next stage runs it again and says so
+    if isinstance(answer, torch.Tensor):
+        if entry is not None:
+            raise ModelFileError("output_entry: the network answers one tensor, there is nothing to choose")
+        return
+    entries = _entries(answer)
+    if not entries:
+        raise ModelFileError(
+            f"output_entry: the network answers a {type(answer).__name__}, which has no tensors to take"
+        )
+    available = ", ".join(f"{key!r} {list(value.shape)}" for key, value in entries.items())
+    if entry is None:
+        raise ModelFileError(f"output_entry: missing: the network answers several tensors: {available}")
+    if entry not in entries:
+        raise ModelFileError(f"output_entry: the network answers no {entry!r}: it has {available}")
+    network.register_forward_hook(lambda _module, _input, output: _entries(output)[entry])
+
+
+def _entries(answer: object) -> dict[int | str, torch.Tensor]:
+    """The tensors of an answer by key, by field and by index; a named tuple's fields have both."""
+    found: dict[int | str, object] = {}
+    if isinstance(answer, Mapping):
+        found = {key: value for key, value in answer.items() if isinstance(key, int | str)}
+    elif is_dataclass(answer):
+        found = {field.name: getattr(answer, field.name) for field in fields(answer)}
+    elif isinstance(answer, tuple | list):
+        names = getattr(answer, "_fields", ())
+        found = {**dict(enumerate(answer)), **dict(zip(names, answer, strict=False))}
+    return {key: value for key, value in found.items() if isinstance(value, torch.Tensor)}

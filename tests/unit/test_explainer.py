@@ -1,0 +1,195 @@
+"""The Python door: what `import heatlens` offers, and what it explains."""
+
+import dataclasses
+import doctest
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import heatlens
+from heatlens import Card, Explainer, Explanation, explainer
+from heatlens.errors import (
+    CardError,
+    EmptyFile,
+    FileTooLarge,
+    HeatlensError,
+    InvalidOption,
+    UnreadableImage,
+    UnsupportedImage,
+)
+from heatlens.pipeline import explain
+from heatlens.settings import read_settings
+from heatlens.types import Options, Upload
+from tests.conftest import ROOT, SAMPLES, encoded, noise
+
+SAMPLE = SAMPLES / "phantom-01-opacity.png"
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_folder: Path) -> Explainer:
+    return Explainer.load(tiny_folder)
+
+
+def test_the_public_names_are_these() -> None:
+    assert heatlens.__all__ == ["Card", "Explainer", "Explanation", "__version__"]
+    assert {name: getattr(heatlens, name).__module__ for name in heatlens.__all__[:3]} == {
+        "Card": "heatlens.card",
+        "Explainer": "heatlens.explainer",
+        "Explanation": "heatlens.types",
+    }
+    assert set(heatlens.__all__) <= set(dir(heatlens))
+    with pytest.raises(AttributeError, match="module 'heatlens' has no attribute 'Explained'"):
+        heatlens.Explained  # noqa: B018
+
+
+def test_every_public_method_is_documented() -> None:
+    for public in (Card, Explainer, Explanation, Explainer.load, Explainer.explain, Explainer.card, Explanation.png):
+        assert public.__doc__
+
+
+def test_importing_it_is_light() -> None:
+    program = "import heatlens, json, sys; print(json.dumps([heatlens.__version__, *sys.modules]))"
+    said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+
+    loaded = set(json.loads(said))
+    assert heatlens.__version__ in loaded
+    assert loaded & {"numpy", "PIL", "openvino", "pydantic", "heatlens.card"} == set()
+
+
+def test_the_example_in_the_documentation_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("HEATLENS_MODEL_DIR", raising=False)
+
+    assert doctest.testmod(explainer) == (0, 5)
+
+
+def test_it_says_what_the_pipeline_says(tiny: Explainer) -> None:
+    data = encoded(noise((40, 30)))
+    limits = read_settings().limits("server")
+    [expected] = explain(tiny._model, [Upload("a", data)], Options("hot", 0.7), limits=limits, batch_images=1)
+    assert isinstance(expected, Explanation)
+
+    explanation = tiny.explain(data, colormap="hot", alpha=0.7)
+
+    assert expected.overlay is not None
+    assert explanation.png == expected.overlay.data
+    assert (explanation.prediction, explanation.quality, explanation.box) == (
+        expected.prediction,
+        expected.quality,
+        expected.box,
+    )
+    np.testing.assert_array_equal(explanation.signed_map, expected.signed_map)
+    assert explanation.signed_map.dtype == np.float32
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16"])
+def test_an_image_may_come_in_any_form(tiny: Explainer, tmp_path: Path, mode: str) -> None:
+    image = Image.new("I;16", (9, 7), 500) if mode == "I;16" else noise((9, 7)).convert(mode)
+    opened = tiny.explain(image)
+    as_file = image if mode != "YCbCr" else image.convert("RGB")
+    kind = "TIFF" if mode == "CMYK" else "PNG"
+    path = tmp_path / "image"
+    path.write_bytes(encoded(as_file, kind))
+
+    forms: list[bytes | str | Path] = [path, str(path), path.read_bytes()]
+
+    assert [tiny.explain(form).png for form in forms] == [opened.png] * 3
+
+
+def test_several_are_explained_in_their_order(tiny: Explainer, tmp_path: Path) -> None:
+    pictures = [encoded(noise((20 + index, 20), seed=index)) for index in range(19)]
+    bad: dict[int, bytes | Path] = {3: b"", 10: b"text", 17: tmp_path / "gone.png"}
+    images = [bad.get(index, picture) for index, picture in enumerate(pictures)]
+
+    outcomes = tiny.explain(iter(images))
+
+    assert [type(outcome) for index, outcome in enumerate(outcomes) if index in bad] == [
+        EmptyFile,
+        UnsupportedImage,
+        UnreadableImage,
+    ]
+    for index, outcome in enumerate(outcomes):
+        if index not in bad:
+            assert isinstance(outcome, Explanation)
+            assert outcome.width == 20 + index
+            np.testing.assert_allclose(
+                outcome.signed_map, tiny.explain(pictures[index]).signed_map, rtol=1e-5, atol=1e-6
+            )
+    assert tiny.explain([]) == []
+
+
+def test_one_that_cannot_be_explained_raises(tiny: Explainer, tmp_path: Path) -> None:
+    with pytest.raises(UnreadableImage, match=r"^gone\.png: No such file or directory$"):
+        tiny.explain(tmp_path / "gone.png")
+    with pytest.raises(UnsupportedImage):
+        tiny.explain(b"text")
+
+
+def test_a_file_over_the_limit_is_refused_without_reading_it_all(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEATLENS_FILE_BYTES", "100")
+    limited = Explainer.load(tiny_folder)
+    (tmp_path / "a.png").write_bytes(bytes(101))
+
+    with pytest.raises(FileTooLarge, match=r"^a\.png has more than 100 bytes$"):
+        limited.explain(tmp_path / "a.png")
+    with pytest.raises(HeatlensError) as at_the_limit:
+        limited.explain(bytes(100))
+    assert not isinstance(at_the_limit.value, FileTooLarge)
+
+
+def test_many_images_are_no_request(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEATLENS_REQUEST_PIXELS", "150")
+    image = encoded(noise((10, 10)))
+
+    assert all(isinstance(each, Explanation) for each in Explainer.load(tiny_folder).explain([image] * 3))
+
+
+def test_without_an_overlay_there_is_the_map(tiny: Explainer) -> None:
+    explanation = tiny.explain(noise((9, 7)), overlay=False)
+
+    assert explanation.signed_map.shape == tiny.card.layers[0].shape[1:]
+    with pytest.raises(ValueError, match="without its overlay"):
+        explanation.png  # noqa: B018
+
+
+def test_an_explanation_is_frozen(tiny: Explainer) -> None:
+    explanation = tiny.explain(noise((9, 7)))
+
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        explanation.quality = "ok"  # type: ignore[misc]
+
+
+def test_the_overlay_has_the_originals_size() -> None:
+    explanation = Explainer.load().explain(SAMPLE)
+
+    with Image.open(io.BytesIO(explanation.png)) as drawn, Image.open(SAMPLE) as original:
+        assert drawn.size == original.size == (explanation.width, explanation.height)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"colormap": "rainbow"}, "unknown colormap 'rainbow': one of jet, hot, viridis"),
+        ({"alpha": 0.05}, "alpha is 0.05: it must lie between 0.1 and 0.9"),
+        ({"alpha": float("nan")}, "alpha is nan: it must lie between 0.1 and 0.9"),
+    ],
+)
+def test_a_wrong_option_is_refused(tiny: Explainer, options: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        tiny.explain(noise((9, 7)), **options)  # type: ignore[call-overload]
+    assert str(caught.value) == message
+
+
+def test_the_model_is_known_by_its_card(tiny: Explainer, tiny_folder: Path, tmp_path: Path) -> None:
+    assert (tiny.card.name, len(tiny.sha256)) == ("tiny", 64)
+    with pytest.raises(CardError):
+        Explainer.load(tmp_path)
+    assert Explainer.load(str(tiny_folder)).sha256 == tiny.sha256
