@@ -5,9 +5,13 @@ from itertools import count
 
 import torch
 from torch import fx
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from heatlens.errors import CompileError
+from heatlens_torch import derivatives
 
 
 def choose(selector: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
@@ -48,13 +52,30 @@ def differentiate(tail: fx.GraphModule, crossing: Sequence[torch.Tensor], logits
     """
     selector = torch.zeros(crossing[0].shape[0], logits)
     try:
-        # Symbolic over the tail alone: over a whole network it does not finish in minutes.
-        trace = make_fx(_with_gradient(tail), tracing_mode="symbolic", _allow_non_fake_inputs=True)
-        graph: fx.GraphModule = trace(*crossing, selector)
+        # Fused attention has a backward operator of its own, which nothing converts; its mathematical form has not.
+        with sdpa_kernel(SDPBackend.MATH):
+            trace = make_fx(
+                _with_gradient(tail), derivatives.TABLE, tracing_mode="fake", _allow_non_fake_inputs=True
+            )
+            graph: fx.GraphModule = trace(*_of_any_batch([*crossing, selector]))
     except Exception as error:  # any operator may raise what it likes
         kind = type(error).__name__
         raise CompileError(f"the network after the target layer cannot be differentiated ({kind})") from error
     return graph
+
+
+def _of_any_batch(values: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Shapes without data whose batch alone is a symbol: with every dimension one, tracing takes minutes."""
+    mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
+    return [
+        mode.from_tensor(
+            value.contiguous(),
+            symbolic_context=StatelessSymbolicContext(
+                dynamic_sizes=[DimDynamic.DUCK] + [DimDynamic.STATIC] * (value.dim() - 1)
+            ),
+        )
+        for value in values
+    ]
 
 
 def free_batch(*shapes: Sequence[int]) -> int:

@@ -11,6 +11,7 @@ from heatlens_torch import cut as cutting
 from heatlens_torch.differentiate import differentiate, free_batch
 from heatlens_torch.onnx_graph import to_onnx
 from heatlens_torch.probe import Probe
+from heatlens_torch.simplify import simplify
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ def export(network: nn.Module, layer: str, probed: Probe, shape: tuple[int, int]
     """
     image = torch.zeros(free_batch((3, *shape, *probed.shape, probed.logits)), 3, *shape)
     captured = cutting.capture(network, image)
+    simplify(captured)
     cut = cutting.split(captured, cutting.find_cut(captured.graph, layer))
     with torch.no_grad():
         crossing = _as_tuple(cut.trunk(image))
