@@ -25,11 +25,22 @@ def write_tiny_model(folder: Path, **changes: Any) -> Path:  # noqa: ANN401 - fi
         classes=("DARK", "BRIGHT"),
         output="sigmoid",
         preprocess=Preprocess(resize=(SIDE, SIDE), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
-        layers=(Layer(name="cells", shape=(1, GRID, GRID)),),
-        trunk=_save(_trunk(), folder / "trunk.onnx"),
-        tail=_save(_tail(), folder / "tail.onnx"),
-        parity=Parity(
-            inputs=1, nonempty=1, signed_map=0, gradient=0, logits=0, threshold=1e-4, reference="by construction"
+        layers=(
+            Layer(
+                name="cells",
+                shape=(1, GRID, GRID),
+                trunk=_save(_trunk(), folder / "trunk.onnx"),
+                tail=_save(_tail(), folder / "tail.onnx"),
+                parity=Parity(
+                    inputs=1,
+                    nonempty=1,
+                    signed_map=0,
+                    gradient=0,
+                    logits=0,
+                    threshold=1e-4,
+                    reference="by construction",
+                ),
+            ),
         ),
     )
     write_card(card.model_copy(update=changes), folder)

@@ -14,6 +14,7 @@ from heatlens.errors import ModelFileError
 from heatlens_torch import hooks, parity, records
 from heatlens_torch.export import Exported, export
 from heatlens_torch.folder import whole
+from heatlens_torch.layers import default_layer
 from heatlens_torch.material import images_of, network_of
 from heatlens_torch.probe import Probe, probe
 from heatlens_torch.spec import ModelSpec, read_spec, read_training
@@ -64,21 +65,41 @@ def _compile(spec: ModelSpec, home: Path, folder: Path, progress: Callable[[str]
     progress("building the network")
     network, source = network_of(spec, home)
     images = images_of(spec)
-    probed = probe(network, spec.layer, torch.from_numpy(images[:2]))
-    _check_classes(spec, probed)
+    names = spec.layers or (default_layer(network, spec.preprocess.shape),)
+    probed = {name: probe(network, name, torch.from_numpy(images[:2])) for name in names}
+    _check_classes(spec, probed[names[0]])
     training = read_training(home / spec.training) if spec.training else None
-    progress(f"exporting, cut at {spec.layer}")
-    exported = export(network, spec.layer, probed, spec.preprocess.shape)
-    draft = _draft(spec, probed, exported, folder)
+    progress(f"exporting, cut at {', '.join(names)}")
+    exported = export(network, probed, spec.preprocess.shape)
+    layers = [
+        _layer(name, probed[name], graphs, folder, index)
+        for index, (name, graphs) in enumerate(zip(names, exported, strict=True))
+    ]
+    draft = _draft(spec, layers)
     progress("comparing with pytorch-grad-cam")
-    engine = OpenVinoEngine(folder, draft)
-    proof = parity.prove(engine, network, spec.layer, images[: parity.INPUTS])
+    engines = {name: OpenVinoEngine(folder, draft, layer=name) for name in names}
+    proven = [
+        layer.model_copy(
+            update={
+                "parity": parity.prove(engine, network, layer.name, images[: parity.INPUTS], probed[layer.name].layout)
+            }
+        )
+        for layer, engine in zip(layers, engines.values(), strict=True)
+    ]
+    layouts = {name: seen.layout for name, seen in probed.items()}
+    several = images[: parity.COMBINED_INPUTS]
+    together = parity.prove_combined(engines, network, layouts, several, draft.logits) if len(names) > 1 else None
     progress("calibrating and evaluating")
+    if spec.inputs:
+        proven = [
+            layer.model_copy(update={"calibration": records.calibration(engines[layer.name], draft, images)})
+            for layer in proven
+        ]
     return draft.model_copy(
         update={
-            "parity": proof,
-            "calibration": records.calibration(engine, draft, images) if spec.inputs else None,
-            "evaluation": records.evaluation(engine, draft, spec.evaluation) if spec.evaluation else None,
+            "layers": tuple(proven),
+            "combined": together,
+            "evaluation": records.evaluation(engines[names[0]], draft, spec.evaluation) if spec.evaluation else None,
             "training": training,
             "source": source,
             "made_with": records.made_with(),
@@ -98,7 +119,7 @@ def _check_classes(spec: ModelSpec, probed: Probe) -> None:
         )
 
 
-def _draft(spec: ModelSpec, probed: Probe, exported: Exported, folder: Path) -> Card:
+def _draft(spec: ModelSpec, layers: Sequence[Layer]) -> Card:
     return Card(
         name=spec.name,
         version=spec.version,
@@ -106,9 +127,19 @@ def _draft(spec: ModelSpec, probed: Probe, exported: Exported, folder: Path) -> 
         classes=spec.labels,
         output=spec.output,
         preprocess=spec.preprocess,
-        layers=(Layer(name=spec.layer, shape=probed.shape),),
-        trunk=_write(exported.trunk, folder / TRUNK_FILE),
-        tail=_write(exported.tail, folder / TAIL_FILE),
+        layers=tuple(layers),
+    )
+
+
+def _layer(name: str, probed: Probe, exported: Exported, folder: Path, index: int) -> Layer:
+    """Write the graphs of a layer, the first under the plain names."""
+    trunk, tail = (folder / (f"{Path(file).stem}.{index}.onnx" if index else file) for file in (TRUNK_FILE, TAIL_FILE))
+    return Layer(
+        name=name,
+        shape=probed.shape,
+        tokens=probed.layout.tokens,
+        trunk=_write(exported.trunk, trunk),
+        tail=_write(exported.tail, tail),
         parity=_UNPROVEN,
     )
 

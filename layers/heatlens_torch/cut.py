@@ -9,6 +9,7 @@ from torch import fx, nn
 from torch.export import Dim
 
 from heatlens.errors import CompileError
+from heatlens_torch.refusal import reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def capture(network: nn.Module, image: torch.Tensor) -> fx.GraphModule:
             program = torch.export.export(network, (image,), dynamic_shapes=({0: Dim.AUTO},))
         module = program.run_decompositions({}).module(check_guards=False)
     except Exception as error:  # torch.export raises many unrelated kinds
-        raise CompileError(f"torch.export cannot capture the network ({type(error).__name__})") from error
+        raise CompileError(f"torch.export cannot capture the network: {reason(error)}") from error
     assert isinstance(module, fx.GraphModule)
     return module
 

@@ -1,4 +1,4 @@
-"""Backward operators that have no conversion to ONNX, written as forward ones: gradient of the output -> of the input."""
+"""Backward operators without a conversion to ONNX, written as forward ones: gradient of the output -> of the input."""
 
 from collections.abc import Callable, Sequence
 from itertools import product
@@ -118,9 +118,7 @@ def _counted(start: int, kernel: int, size: int, padding: int, *, padded: bool) 
     return end - start if padded else min(end, size) - max(start, 0)
 
 
-def _scattered(
-    shares: Tensor, weight: Tensor, value: Tensor, stride: Pair, padding: Pair, dilation: Pair
-) -> Tensor:
+def _scattered(shares: Tensor, weight: Tensor, value: Tensor, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:
     """Lay every window's share back where the window was, sum, and cut the padding off."""
     channels = value.shape[1]
     full = aten.convolution(shares, weight, None, stride, [0, 0], dilation, True, [0, 0], channels)
@@ -129,7 +127,8 @@ def _scattered(
     missing = [0, max(0, left + width - reached_right), 0, max(0, top + height - reached_down)]
     if any(missing):
         full = functional.pad(full, missing)
-    return full[:, :, top : top + height, left : left + width]
+    inside: Tensor = full[:, :, top : top + height, left : left + width]
+    return inside
 
 
 def _windows(

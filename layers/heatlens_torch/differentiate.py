@@ -8,10 +8,10 @@ from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from heatlens.errors import CompileError
 from heatlens_torch import derivatives
+from heatlens_torch.refusal import reason
 
 
 def choose(selector: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
@@ -35,13 +35,14 @@ def choose(selector: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     return torch.where(unset, predicted, selector)
 
 
-def differentiate(tail: fx.GraphModule, crossing: Sequence[torch.Tensor], logits: int) -> fx.GraphModule:
+def differentiate(tail: fx.GraphModule, crossing: Sequence[torch.Tensor], logits: int, *, layer: str) -> fx.GraphModule:
     """Record the tail together with its gradient.
 
     Args:
         tail: `(activation, *crossing) -> logits`.
         crossing: Example values in that order, the activation first; batch as `free_batch` advises.
         logits: K.
+        layer: The target, for messages.
 
     Returns:
         `(activation, *crossing, selector [B,K]) -> (logits [B,K], gradient [B,C,h,w])`, the gradient of
@@ -52,15 +53,10 @@ def differentiate(tail: fx.GraphModule, crossing: Sequence[torch.Tensor], logits
     """
     selector = torch.zeros(crossing[0].shape[0], logits)
     try:
-        # Fused attention has a backward operator of its own, which nothing converts; its mathematical form has not.
-        with sdpa_kernel(SDPBackend.MATH):
-            trace = make_fx(
-                _with_gradient(tail), derivatives.TABLE, tracing_mode="fake", _allow_non_fake_inputs=True
-            )
-            graph: fx.GraphModule = trace(*_of_any_batch([*crossing, selector]))
+        trace = make_fx(_with_gradient(tail), derivatives.TABLE, tracing_mode="fake", _allow_non_fake_inputs=True)
+        graph: fx.GraphModule = trace(*_of_any_batch([*crossing, selector]))
     except Exception as error:  # any operator may raise what it likes
-        kind = type(error).__name__
-        raise CompileError(f"the network after the target layer cannot be differentiated ({kind})") from error
+        raise CompileError(f"the network after {layer!r} cannot be differentiated: {reason(error)}") from error
     return graph
 
 

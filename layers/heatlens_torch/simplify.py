@@ -1,5 +1,7 @@
 """A captured graph rewritten where an operator would have no derivative to convert: graph -> the same function."""
 
+import sys
+
 import torch
 from torch import fx
 
@@ -7,12 +9,23 @@ aten = torch.ops.aten
 
 
 def simplify(captured: fx.GraphModule) -> None:
-    """Write adaptive average pooling, in place, as a mean or as two matrix products.
+    """Change the graph in place: pooling and attention become their mathematical form, views reshapes.
 
     torch's own form of the mean changes strides in place where the input is laid out channels last (ConvNeXt), whose
-    derivative is a scatter into strides; and the general form's derivative has no conversion at all (VGG).
+    derivative is a scatter into strides; and the general form's derivative has no conversion at all (VGG). Neither has
+    the derivative of fused attention, and torch's own mathematical form fixes the batch while it is traced. A view was
+    recorded for the memory layout that fused attention answers, which this form does not (ViT). A slice of the whole
+    batch, as `x[:, 0]` begins with, and a linear layer over tokens would fix the batch while they are traced.
     """
     for node in list(captured.graph.nodes):
+        if node.target == aten.view.default:
+            node.target = aten.reshape.default
+        if node.target == aten.slice.Tensor and tuple(node.args[2:]) == (0, sys.maxsize):
+            node.replace_all_uses_with(node.args[0])
+        if node.target == aten.scaled_dot_product_attention.default:
+            _attention(captured, node)
+        if node.target == aten.linear.default and node.args[0].meta["val"].dim() > 2:
+            _linear(captured, node)
         if node.target in (aten.adaptive_avg_pool2d.default, aten._adaptive_avg_pool2d.default):
             _pool(captured, node)
     captured.graph.eliminate_dead_code()
@@ -38,6 +51,39 @@ def _pool(captured: fx.GraphModule, node: fx.Node) -> None:
             pooled = captured.graph.call_function(aten.matmul.default, (upright, right))
     pooled.meta = dict(node.meta)
     node.replace_all_uses_with(pooled)
+    captured.graph.erase_node(node)
+
+
+def _linear(captured: fx.GraphModule, node: fx.Node) -> None:
+    value, weight, *bias = node.args
+    call = captured.graph.call_function
+    with captured.graph.inserting_before(node):
+        product = call(aten.matmul.default, (value, call(aten.t.default, (weight,))))
+        result = call(aten.add.Tensor, (product, bias[0])) if bias and bias[0] is not None else product
+    result.meta = dict(node.meta)
+    node.replace_all_uses_with(result)
+    captured.graph.erase_node(node)
+
+
+def _attention(captured: fx.GraphModule, node: fx.Node) -> None:
+    """`softmax(scale * q k^T + mask) v`; what it does not cover is left to be refused by name."""
+    given = {argument.name: value for argument, value in zip(node.target._schema.arguments, node.args, strict=False)}
+    given |= node.kwargs
+    if given.get("dropout_p") or given.get("is_causal") or given.get("enable_gqa"):
+        return
+    query, key, value, mask = given["query"], given["key"], given["value"], given.get("attn_mask")
+    scale, call = given.get("scale") or query.meta["val"].shape[-1] ** -0.5, captured.graph.call_function
+    with captured.graph.inserting_before(node):
+        turned = call(aten.transpose.int, (key, -2, -1))
+        scores = call(aten.matmul.default, (call(aten.mul.Tensor, (query, scale)), turned))
+        if mask is not None and mask.meta["val"].dtype == torch.bool:
+            hidden = call(aten.logical_not.default, (mask,))
+            scores = call(aten.masked_fill.Scalar, (scores, hidden, float("-inf")))
+        elif mask is not None:
+            scores = call(aten.add.Tensor, (scores, mask))
+        attended = call(aten.matmul.default, (call(aten.softmax.int, (scores, -1)), value))
+    attended.meta = dict(node.meta)
+    node.replace_all_uses_with(attended)
     captured.graph.erase_node(node)
 
 

@@ -19,9 +19,10 @@ class ModelSpec(BaseModel):
 
     `architecture` is `torchvision:NAME`, `litresnet-enhanced` or `package.module:factory`, called with `arguments`.
     `weights` is a file beside the description (`.safetensors`, `.pt`, `.pth`, `.ckpt`) or `seed:N`. `layer` is the
-    module path of the target layer; its output must not be overwritten in place by what follows, so choose the module
-    after the activation. `inputs` names `function(count) -> list[PIL.Image]`, `evaluation` names
-    `function(score) -> dict`, `training` is a JSON file with an object.
+    module path of the target layer, or several of them, the first being the default; left out, the compiler takes the
+    last with a grid. Its output must not be overwritten in place by what follows, so choose the module after the
+    activation. `inputs` names `function(count) -> list[PIL.Image]`, `evaluation` names `function(score) -> dict`,
+    `training` is a JSON file with an object.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,7 +35,7 @@ class ModelSpec(BaseModel):
     weights: Text
     classes: Annotated[tuple[Text, ...], Field(min_length=2)] | Literal["imagenet"]
     output: Literal["softmax", "sigmoid", "multilabel"]
-    layer: Text
+    layer: Text | Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     inputs: Text | None = None
     evaluation: Text | None = None
     training: Text | None = None
@@ -46,6 +47,13 @@ class ModelSpec(BaseModel):
         if isinstance(self.classes, tuple):
             return self.classes
         return tuple(ResNet50_Weights.IMAGENET1K_V2.meta["categories"])
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Module paths of the target layers; none where the compiler is to choose."""
+        if self.layer is None:
+            return ()
+        return (self.layer,) if isinstance(self.layer, str) else self.layer
 
     @property
     def seed(self) -> int | None:
