@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import count
+from typing import Any
 
 import torch
 from torch import fx
@@ -11,7 +12,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 
 from heatlens.errors import CompileError
 from heatlens_torch import derivatives
-from heatlens_torch.refusal import reason
+from heatlens_torch.refusal import INSTEAD, reason
 
 
 def choose(selector: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
@@ -52,12 +53,37 @@ def differentiate(tail: fx.GraphModule, crossing: Sequence[torch.Tensor], logits
         CompileError: An operator of the tail has no derivative that can be recorded.
     """
     selector = torch.zeros(crossing[0].shape[0], logits)
+    values = _of_any_batch([*crossing, selector])
+    watched = _Watched(tail, values[0], layer)
     try:
-        trace = make_fx(_with_gradient(tail), derivatives.TABLE, tracing_mode="fake", _allow_non_fake_inputs=True)
-        graph: fx.GraphModule = trace(*_of_any_batch([*crossing, selector]))
+        trace = make_fx(_with_gradient(watched), derivatives.TABLE, tracing_mode="fake", _allow_non_fake_inputs=True)
+        graph: fx.GraphModule = trace(*values)
+    except CompileError:
+        raise
     except Exception as error:  # any operator may raise what it likes
         raise CompileError(f"the network after {layer!r} cannot be differentiated: {reason(error)}") from error
+    watched.check("its derivative")
     return graph
+
+
+class _Watched(fx.Interpreter):
+    """Runs the tail and names the operator that fixes the batch; a graph of one batch size would pass unnoticed."""
+
+    def __init__(self, tail: fx.GraphModule, activation: torch.Tensor, layer: str) -> None:
+        super().__init__(tail)
+        self._activation, self._layer = activation, layer
+
+    def run_node(self, n: fx.Node) -> Any:  # noqa: ANN401 - what the operator answers
+        result = super().run_node(n)
+        self.check(f"operator {str(n.target).removeprefix('aten.').partition('.')[0]}")
+        return result
+
+    def check(self, culprit: str) -> None:
+        batch = self._activation.shape[0]
+        if not isinstance(batch, torch.SymInt) or batch.node.maybe_as_int() is not None:
+            raise CompileError(
+                f"the network after {self._layer!r} works on one size of batch only: {culprit} fixes it; {INSTEAD}"
+            )
 
 
 def _of_any_batch(values: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -80,10 +106,10 @@ def free_batch(*shapes: Sequence[int]) -> int:
     return next(size for size in count(3) if size not in taken)
 
 
-def _with_gradient(tail: fx.GraphModule) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+def _with_gradient(tail: fx.Interpreter) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
     def explained(*values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         activation, *others, selector = values
-        logits, pull = torch.func.vjp(lambda a: tail(a, *others), activation)  # type: ignore[misc]  # three with has_aux
+        logits, pull = torch.func.vjp(lambda a: tail.run(a, *others), activation)  # type: ignore[misc]  # three with has_aux
         (gradient,) = pull(choose(selector, logits))
         return logits, gradient
 

@@ -15,13 +15,15 @@ def simplify(captured: fx.GraphModule) -> None:
     derivative is a scatter into strides; and the general form's derivative has no conversion at all (VGG). Neither has
     the derivative of fused attention, and torch's own mathematical form fixes the batch while it is traced. A view was
     recorded for the memory layout that fused attention answers, which this form does not (ViT). A slice of the whole
-    batch, as `x[:, 0]` begins with, and a linear layer over tokens would fix the batch while they are traced.
+    batch, as `x[:, 0]` begins with, a padding (Swin) and a linear layer over tokens would fix the batch.
     """
     for node in list(captured.graph.nodes):
         if node.target == aten.view.default:
             node.target = aten.reshape.default
         if node.target == aten.slice.Tensor and tuple(node.args[2:]) == (0, sys.maxsize):
             node.replace_all_uses_with(node.args[0])
+        if node.target == aten.pad.default and _is_zero_padding(node):
+            _padding(captured, node)
         if node.target == aten.scaled_dot_product_attention.default:
             _attention(captured, node)
         if node.target == aten.linear.default and node.args[0].meta["val"].dim() > 2:
@@ -51,6 +53,36 @@ def _pool(captured: fx.GraphModule, node: fx.Node) -> None:
             pooled = captured.graph.call_function(aten.matmul.default, (upright, right))
     pooled.meta = dict(node.meta)
     node.replace_all_uses_with(pooled)
+    captured.graph.erase_node(node)
+
+
+def _is_zero_padding(node: fx.Node) -> bool:
+    _, widths, mode, value = (*node.args, "constant", None)[:4] if len(node.args) < 4 else node.args
+    assert isinstance(widths, list | tuple)
+    return mode == "constant" and not value and all(isinstance(width, int) and width >= 0 for width in widths)
+
+
+def _padding(captured: fx.GraphModule, node: fx.Node) -> None:
+    """Zeros before and after, dimension by dimension from the last; never in the batch."""
+    padded, widths = node.args[:2]
+    assert isinstance(padded, fx.Node)
+    assert isinstance(widths, list | tuple)
+    call, shape = captured.graph.call_function, list(padded.meta["val"].shape)
+    with captured.graph.inserting_before(node):
+        batch = call(aten.sym_size.int, (padded, 0))
+        batch.meta["val"] = shape[0]
+        for dim, (before, after) in enumerate(zip(widths[::2], widths[1::2], strict=True), start=1):
+            zeros = [
+                [call(aten.new_zeros.default, (padded, [batch, *shape[1:-dim], width, *shape[len(shape) - dim + 1 :]]))]
+                if width
+                else []
+                for width in (before, after)
+            ]
+            if before or after:
+                padded = call(aten.cat.default, ([*zeros[0], padded, *zeros[1]], -dim))
+                shape[-dim] += before + after
+    padded.meta = padded.meta or dict(node.meta)
+    node.replace_all_uses_with(padded)
     captured.graph.erase_node(node)
 
 
