@@ -15,8 +15,11 @@ WEIGHT, BIAS = 8.0, -0.5  # logit = 8 * mean brightness - 0.5
 FLOAT = TensorProto.FLOAT
 
 
-def write_tiny_model(folder: Path, **changes: Any) -> Path:  # noqa: ANN401 - fields of the card
-    """Write a one-logit model of a 32x32 input and an 8x8 grid; `changes` replace fields of its card."""
+def write_tiny_model(folder: Path, *, grid: tuple[int, int, int] = (1, GRID, GRID), **changes: Any) -> Path:  # noqa: ANN401 - fields of the card
+    """Write a one-logit model of a 32x32 input and an 8x8 grid; `changes` replace fields of its card.
+
+    `grid` is what the card says of the layer's.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     card = Card(
         name="tiny",
@@ -28,7 +31,7 @@ def write_tiny_model(folder: Path, **changes: Any) -> Path:  # noqa: ANN401 - fi
         layers=(
             Layer(
                 name="cells",
-                shape=(1, GRID, GRID),
+                shape=grid,
                 trunk=_save(_trunk(), folder / "trunk.onnx"),
                 tail=_save(_tail(), folder / "tail.onnx"),
                 parity=Parity(

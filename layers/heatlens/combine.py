@@ -40,7 +40,8 @@ def combined(signed_maps: Sequence[Floats], size: Sequence[int]) -> Floats:
     """Combine the maps of several layers as pytorch-grad-cam combines several `target_layers`.
 
     `scale(mean_l resize(scale(relu(s_l))))` per image, where `scale(m) = (m - min m) / (1e-7 + max (m - min m))` and
-    `resize` is bilinear to the input's size; `BaseCAM.compute_cam_per_layer` and `aggregate_multi_layers` of pytorch-grad-cam.
+    `resize` is bilinear to the input's size; `BaseCAM.compute_cam_per_layer` and `aggregate_multi_layers` of
+    pytorch-grad-cam.
 
     Args:
         signed_maps: Of each layer, `[B,h,w]`; the grids may differ.

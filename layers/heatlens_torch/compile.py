@@ -10,7 +10,7 @@ import torch
 
 from heatlens.card import Card, Graph, Layer, Parity, write_card
 from heatlens.engine import OpenVinoEngine
-from heatlens.errors import ModelFileError
+from heatlens.errors import CompileError, ModelFileError
 from heatlens_torch import hooks, parity, records
 from heatlens_torch.export import Exported, export
 from heatlens_torch.folder import whole
@@ -66,6 +66,9 @@ def _compile(spec: ModelSpec, home: Path, folder: Path, progress: Callable[[str]
     network, source = network_of(spec, home)
     images = images_of(spec)
     names = spec.layers or (default_layer(network, spec.preprocess.shape),)
+    for name in names:
+        if names.count(name) > 1:
+            raise CompileError(f"layer: {name!r} is named twice")
     probed = {name: probe(network, name, torch.from_numpy(images[:2])) for name in names}
     _check_classes(spec, probed[names[0]])
     training = read_training(home / spec.training) if spec.training else None

@@ -27,12 +27,12 @@ def convolution_backward(
 ) -> tuple[Tensor, None, None]:
     """Of a convolution its transpose, and of a transposed convolution the convolution; weights get no gradient."""
     if transposed:
-        return aten.convolution(gradient, weight, None, stride, padding, dilation, False, [0, 0], groups), None, None
+        return _convolution(gradient, weight, stride, padding, dilation, groups), None, None
     reached = _reached(gradient, weight.shape[2:], stride, dilation)
     missing = [
         size - (full - 2 * pad) for size, full, pad in zip(value.shape[2:], reached, padding, strict=True)
     ]  # rows and columns that a stride left over
-    return aten.convolution(gradient, weight, None, stride, padding, dilation, True, missing, groups), None, None
+    return _convolution(gradient, weight, stride, padding, dilation, groups, missing=missing), None, None
 
 
 def avg_pool2d_backward(
@@ -102,6 +102,24 @@ TABLE: dict[Any, Callable[..., Any]] = {
 }
 
 
+def _convolution(
+    value: Tensor,
+    weight: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    *,
+    missing: Sequence[int] | None = None,
+) -> Tensor:
+    """A convolution, or where `missing` is given the transposed one, whose output is larger by so much."""
+    transposed = missing is not None
+    result: Tensor = aten.convolution(
+        value, weight, None, stride, padding, dilation, transposed, missing or [0, 0], groups
+    )
+    return result
+
+
 def _pair(numbers: Sequence[int]) -> Pair:
     return (numbers[0], numbers[-1])
 
@@ -121,7 +139,7 @@ def _counted(start: int, kernel: int, size: int, padding: int, *, padded: bool) 
 def _scattered(shares: Tensor, weight: Tensor, value: Tensor, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:
     """Lay every window's share back where the window was, sum, and cut the padding off."""
     channels = value.shape[1]
-    full = aten.convolution(shares, weight, None, stride, [0, 0], dilation, True, [0, 0], channels)
+    full = _convolution(shares, weight, stride, (0, 0), dilation, channels, missing=[0, 0])
     sizes = list(zip(value.shape[2:], padding, full.shape[2:], strict=True))
     (height, top, reached_down), (width, left, reached_right) = sizes
     missing = [0, max(0, left + width - reached_right), 0, max(0, top + height - reached_down)]

@@ -11,7 +11,8 @@ from heatlens.card import Tokens
 
 aten = torch.ops.aten
 MOST_EXTRA_TOKENS = 8  # a class token, a distillation token, registers
-SQUARENESS = 1.6  # a cell covers a part of the image that is at most so much longer than wide
+# A cell covers a part of the image that is at most so much longer than wide; patches are cut square.
+SQUARENESS = {"map": 1.6, "patch": 1.15}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ def layouts(shape: Sequence[int], image: tuple[int, int]) -> list[Layout]:
     if len(shape) == 3:
         first = Layout(shape[0], shape[1], shape[2])
         last = Layout(shape[2], shape[0], shape[1], Tokens(order="channels_last"))
-        return [layout for layout in (first, last) if _is_square(layout, image)] or [first]
+        fitting = [layout for layout in (first, last) if _is_square(layout, image)]
+        return sorted(fitting, key=lambda layout: _oblongness(layout, image)) or [first]
     if len(shape) == 2:
         tokens, channels = shape
         return [layout for extra in range(MOST_EXTRA_TOKENS + 1) for layout in _rows(tokens, channels, extra, image)]
@@ -112,9 +114,13 @@ def _rows(tokens: int, channels: int, extra: int, image: tuple[int, int]) -> lis
         for height in heights
         for before, after in ends
     ]
-    return [layout for layout in found if cells > 1 and _is_square(layout, image)]
+    return [layout for layout in found if cells > 1 and _is_square(layout, image, "patch")]
 
 
-def _is_square(layout: Layout, image: tuple[int, int]) -> bool:
+def _is_square(layout: Layout, image: tuple[int, int], kind: str = "map") -> bool:
+    return _oblongness(layout, image) < math.log(SQUARENESS[kind])
+
+
+def _oblongness(layout: Layout, image: tuple[int, int]) -> float:
     height, width = image
-    return abs(math.log((height / layout.height) / (width / layout.width))) < math.log(SQUARENESS)
+    return abs(math.log((height / layout.height) / (width / layout.width)))

@@ -57,6 +57,8 @@ def layers_of(network: nn.Module, shape: tuple[int, int]) -> list[Candidate]:
     ]
     found = [(entry, grids.layouts(entry.output.shape[1:], shape)) for entry in kept]
     usable = [(entry, layouts[0]) for entry, layouts in found if layouts and layouts[0].height * layouts[0].width > 1]
+    if not usable:
+        return []
     gradients = torch.autograd.grad(
         logits.max(dim=1).values.sum(), [entry.output for entry, _ in usable], allow_unused=True
     )

@@ -136,9 +136,9 @@ def _demand(parity: Parity, layer: str) -> None:
         # A ReLU's derivative jumps at zero, where rounding puts a cell on either side: the one honest way to fail.
         jumps = "; a layer before an activation does this, choose the one after it"
         raise ParityError(
-            f"the compiled explanation of {layer!r} differs from {parity.reference}: signed map {parity.signed_map:.1e}, "
-            f"gradient {parity.gradient:.1e}, logits {parity.logits:.1e}, allowed {parity.threshold:.0e}"
-            + (jumps if parity.logits <= parity.threshold < parity.gradient else "")
+            f"the compiled explanation of {layer!r} differs from {parity.reference}: "
+            f"signed map {parity.signed_map:.1e}, gradient {parity.gradient:.1e}, logits {parity.logits:.1e}, "
+            f"allowed {parity.threshold:.0e}" + (jumps if parity.logits <= parity.threshold < parity.gradient else "")
         )
     if parity.nonempty < NONEMPTY_SHARE * parity.inputs:
         raise ParityError(

@@ -74,6 +74,10 @@ def _layout(network: nn.Module, layer: str, activation: torch.Tensor, image: tor
     for layout in possible:
         if _follows(network, layer, layout, image[:1]):
             return layout
+    if (
+        activation.dim() == 4
+    ):  # a map follows the image loosely where its cells see much of it; tokens cannot be guessed
+        return possible[0]
     raise CompileError(
         f"layer {layer!r} answers {tuple(activation.shape[1:])}, and no grid of these follows the image: "
         "where the image is disturbed, other cells change"

@@ -1,6 +1,7 @@
 """A captured graph rewritten where an operator would have no derivative to convert: graph -> the same function."""
 
 import sys
+from typing import Any
 
 import torch
 from torch import fx
@@ -17,7 +18,8 @@ def simplify(captured: fx.GraphModule) -> None:
     recorded for the memory layout that fused attention answers, which this form does not (ViT). A slice of the whole
     batch, as `x[:, 0]` begins with, a padding (Swin) and a linear layer over tokens would fix the batch.
     """
-    for node in list(captured.graph.nodes):
+    nodes: list[Any] = list(captured.graph.nodes)  # fx types the arguments of a node too widely to be of use
+    for node in nodes:
         if node.target == aten.view.default:
             node.target = aten.reshape.default
         if node.target == aten.slice.Tensor and tuple(node.args[2:]) == (0, sys.maxsize):
@@ -34,12 +36,12 @@ def simplify(captured: fx.GraphModule) -> None:
     captured.recompile()
 
 
-def _pool(captured: fx.GraphModule, node: fx.Node) -> None:
+def _pool(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
     value, wanted = node.args
     assert isinstance(value, fx.Node)
     assert isinstance(wanted, list | tuple)
     sizes = tuple(int(size) for size in value.meta["val"].shape[-2:])
-    outputs = tuple(int(size) for size in wanted)  # type: ignore[arg-type]  # integers, says the operator
+    outputs = tuple(int(size) for size in wanted)
     with captured.graph.inserting_before(node):
         if outputs == (1, 1):
             pooled = captured.graph.call_function(aten.mean.dim, (value, [-2, -1], True))
@@ -56,13 +58,13 @@ def _pool(captured: fx.GraphModule, node: fx.Node) -> None:
     captured.graph.erase_node(node)
 
 
-def _is_zero_padding(node: fx.Node) -> bool:
+def _is_zero_padding(node: Any) -> bool:  # noqa: ANN401
     _, widths, mode, value = (*node.args, "constant", None)[:4] if len(node.args) < 4 else node.args
     assert isinstance(widths, list | tuple)
-    return mode == "constant" and not value and all(isinstance(width, int) and width >= 0 for width in widths)
+    return bool(mode == "constant" and not value) and all(isinstance(width, int) and width >= 0 for width in widths)
 
 
-def _padding(captured: fx.GraphModule, node: fx.Node) -> None:
+def _padding(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
     """Zeros before and after, dimension by dimension from the last; never in the batch."""
     padded, widths = node.args[:2]
     assert isinstance(padded, fx.Node)
@@ -86,7 +88,7 @@ def _padding(captured: fx.GraphModule, node: fx.Node) -> None:
     captured.graph.erase_node(node)
 
 
-def _linear(captured: fx.GraphModule, node: fx.Node) -> None:
+def _linear(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
     value, weight, *bias = node.args
     call = captured.graph.call_function
     with captured.graph.inserting_before(node):
@@ -97,7 +99,7 @@ def _linear(captured: fx.GraphModule, node: fx.Node) -> None:
     captured.graph.erase_node(node)
 
 
-def _attention(captured: fx.GraphModule, node: fx.Node) -> None:
+def _attention(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
     """`softmax(scale * q k^T + mask) v`; what it does not cover is left to be refused by name."""
     given = {argument.name: value for argument, value in zip(node.target._schema.arguments, node.args, strict=False)}
     given |= node.kwargs
