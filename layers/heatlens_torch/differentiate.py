@@ -79,7 +79,7 @@ class _Watched(fx.Interpreter):
         return result
 
     def check(self, culprit: str) -> None:
-        batch = self._activation.shape[0]
+        batch: object = self._activation.shape[0]  # torch types it as an integer, which it is once it is fixed
         if not isinstance(batch, torch.SymInt) or batch.node.maybe_as_int() is not None:
             raise CompileError(
                 f"the network after {self._layer!r} works on one size of batch only: {culprit} fixes it; {INSTEAD}"
