@@ -15,8 +15,11 @@ WEIGHT, BIAS = 8.0, -0.5  # logit = 8 * mean brightness - 0.5
 FLOAT = TensorProto.FLOAT
 
 
-def write_tiny_model(folder: Path, **changes: Any) -> Path:  # noqa: ANN401 - fields of the card
-    """Write a one-logit model of a 32x32 input and an 8x8 grid; `changes` replace fields of its card."""
+def write_tiny_model(folder: Path, *, grid: tuple[int, int, int] = (1, GRID, GRID), **changes: Any) -> Path:  # noqa: ANN401 - fields of the card
+    """Write a one-logit model of a 32x32 input and an 8x8 grid; `changes` replace fields of its card.
+
+    `grid` is what the card says of the layer's.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     card = Card(
         name="tiny",
@@ -25,11 +28,22 @@ def write_tiny_model(folder: Path, **changes: Any) -> Path:  # noqa: ANN401 - fi
         classes=("DARK", "BRIGHT"),
         output="sigmoid",
         preprocess=Preprocess(resize=(SIDE, SIDE), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
-        layers=(Layer(name="cells", shape=(1, GRID, GRID)),),
-        trunk=_save(_trunk(), folder / "trunk.onnx"),
-        tail=_save(_tail(), folder / "tail.onnx"),
-        parity=Parity(
-            inputs=1, nonempty=1, signed_map=0, gradient=0, logits=0, threshold=1e-4, reference="by construction"
+        layers=(
+            Layer(
+                name="cells",
+                shape=grid,
+                trunk=_save(_trunk(), folder / "trunk.onnx"),
+                tail=_save(_tail(), folder / "tail.onnx"),
+                parity=Parity(
+                    inputs=1,
+                    nonempty=1,
+                    signed_map=0,
+                    gradient=0,
+                    logits=0,
+                    threshold=1e-4,
+                    reference="by construction",
+                ),
+            ),
         ),
     )
     write_card(card.model_copy(update=changes), folder)

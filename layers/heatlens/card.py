@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from heatlens.errors import CardError
 
 CARD_FILE = "card.json"
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
+OF_LAYERS = ("trunk", "tail", "parity", "calibration")  # schema 1 has one layer, and these beside it
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -50,13 +51,6 @@ class Preprocess(_Frozen):
             return self.crop
         assert not isinstance(self.resize, int), "checked by the validator"
         return self.resize
-
-
-class Layer(_Frozen):
-    """A target layer compiled into the model; `shape` is `(channels, height, width)` of its activation."""
-
-    name: str
-    shape: tuple[Positive, Positive, Positive]
 
 
 class Graph(_Frozen):
@@ -108,10 +102,41 @@ class TorchWeights(_Frozen):
     output_entry: int | str | None = None
 
 
-class Card(_Frozen):
-    """What a compiled model is, how it was made, and the proof that it explains what it should."""
+class Tokens(_Frozen):
+    """How a layer's own output holds its grid, where that is not `[B,C,h,w]`; the graphs answer `[B,C,h,w]` always.
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    `channels_last` is `[B,h,w,C]`. `rows` is `[B,N,C]`, the cells row by row between `before` tokens and `after` others
+    that are no cells (class token, registers).
+    """
+
+    order: Literal["rows", "channels_last"]
+    before: Annotated[int, Field(ge=0)] = 0
+    after: Annotated[int, Field(ge=0)] = 0
+
+
+class Layer(_Frozen):
+    """A target layer, the graphs cut at it, and the proof of its maps.
+
+    `shape` is `(channels, height, width)` of its activation as a grid; `tokens` says how the network itself holds it.
+    """
+
+    name: str
+    shape: tuple[Positive, Positive, Positive]
+    tokens: Tokens | None = None
+    trunk: Graph
+    tail: Graph
+    parity: Parity
+    calibration: Calibration | None = None
+
+
+class Card(_Frozen):
+    """What a compiled model is, how it was made, and the proof that it explains what it should.
+
+    The first of `layers` is the default. `combined` is how far the maps of all layers, combined as pytorch-grad-cam
+    combines target layers, are from its own: the largest difference, of values in 0..1; `None` with one layer.
+    """
+
+    schema_version: Literal[2] = SCHEMA_VERSION
     name: str
     version: str
     notice: str = ""
@@ -120,11 +145,8 @@ class Card(_Frozen):
     preprocess: Preprocess
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
     methods: tuple[str, ...] = ("gradcam",)
-    trunk: Graph
-    tail: Graph
-    parity: Parity
-    calibration: Calibration | None = None
     torch: TorchWeights | None = None
+    combined: float | None = None
     training: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
     source: dict[str, str] = Field(default_factory=dict)
@@ -135,6 +157,40 @@ class Card(_Frozen):
         if self.output == "sigmoid" and len(self.classes) != 2:
             raise ValueError("a one-logit sigmoid model has exactly two classes: negative, positive")
         return self
+
+    @model_validator(mode="after")
+    def _layers_have_names_of_their_own(self) -> Self:
+        if len({layer.name for layer in self.layers}) < len(self.layers):
+            raise ValueError("two layers have the same name")
+        return self
+
+    def layer(self, name: str | None = None) -> Layer:
+        """The layer of this name, by default the first.
+
+        Raises:
+            CardError: The model was not compiled for it.
+        """
+        if name is None:
+            return self.layers[0]
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise CardError(f"there is no layer {name!r} in this model: it has {', '.join(x.name for x in self.layers)}")
+
+    @property
+    def parity(self) -> Parity:
+        """The proof of the default layer."""
+        return self.layers[0].parity
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The calibration of the default layer."""
+        return self.layers[0].calibration
+
+    @property
+    def graphs(self) -> list[Graph]:
+        """Every graph of the model."""
+        return [graph for layer in self.layers for graph in (layer.trunk, layer.tail)]
 
     @property
     def logits(self) -> int:
@@ -164,7 +220,7 @@ def read_card(folder: Path) -> tuple[Card, str]:
     except OSError as error:
         raise CardError(f"no readable {CARD_FILE} in the model folder {folder.name!r}: compile one") from error
     card = _parse(raw)
-    for graph in (card.trunk, card.tail):
+    for graph in card.graphs:
         _verify(folder, graph)
     if card.torch is not None:
         _verify(folder, card.torch)
@@ -180,11 +236,21 @@ def _parse(raw: bytes) -> Card:
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise CardError(f"{CARD_FILE} has schema version {version}, this code reads {SCHEMA_VERSION}: update heatlens")
     try:
-        return Card.model_validate_json(raw)
+        return Card.model_validate_json(json.dumps(_upgraded(fields) if version == 1 else fields))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "card"
         raise CardError(f"{CARD_FILE}: {where}: {first['msg']}") from error
+
+
+def _upgraded(fields: dict[str, Any]) -> dict[str, Any]:
+    """A card of schema 1 as schema 2 says it: what it has of its one layer belongs to the layer."""
+    rest = {key: value for key, value in fields.items() if key not in OF_LAYERS}
+    of_layer = {key: fields[key] for key in OF_LAYERS if key in fields}
+    layers = fields.get("layers")
+    if isinstance(layers, list) and len(layers) == 1 and isinstance(layers[0], dict):
+        rest["layers"] = [layers[0] | of_layer]
+    return rest | {"schema_version": SCHEMA_VERSION}
 
 
 def _verify(folder: Path, graph: Graph | TorchWeights) -> None:

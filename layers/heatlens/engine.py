@@ -36,26 +36,27 @@ class Engine(Protocol):
 
 
 class OpenVinoEngine:
-    """The compiled graphs of one model folder on the CPU, in float32."""
+    """The compiled graphs of one layer of a model folder on the CPU, in float32."""
 
     name = "openvino"
     precision = "f32"
     device = "CPU"
 
-    def __init__(self, folder: Path, card: Card, *, threads: int = 0) -> None:
-        """Compile both graphs for this processor.
+    def __init__(self, folder: Path, card: Card, *, threads: int = 0, layer: str | None = None) -> None:
+        """Compile both graphs of a layer for this processor.
 
         Args:
             folder: The model folder, already verified.
             card: Its card.
             threads: Size of the engine's thread pool; 0 lets the engine choose.
+            layer: Name of a layer of the card; by default its first.
 
         Raises:
             EngineError: A graph cannot be read, has other tensors than the card says, or would not run in float32.
         """
-        core = ov.Core()
-        self._trunk = _Executable(core, folder, card.trunk, threads=threads)
-        self._tail = _Executable(core, folder, card.tail, threads=threads)
+        core, graphs = ov.Core(), card.layer(layer)
+        self._trunk = _Executable(core, folder, graphs.trunk, threads=threads)
+        self._tail = _Executable(core, folder, graphs.tail, threads=threads)
 
     def trunk(self, batch: Floats) -> tuple[Floats, ...]:
         return self._trunk([batch])

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import onnx
 import torch
-from torch import nn
 
 from heatlens.card import Card, Graph, Layer, Parity, write_card
 from heatlens.engine import OpenVinoEngine
-from heatlens.errors import ModelFileError
+from heatlens.errors import CompileError, ModelFileError
 from heatlens_torch import hooks, parity, records
 from heatlens_torch.export import Exported, export
 from heatlens_torch.folder import whole
@@ -73,35 +72,51 @@ def _compile(spec: ModelSpec, home: Path, folder: Path, progress: Callable[[str]
     material = material_of(spec, home)
     network = material.network
     images = images_of(spec)
-    layer = _layer(spec, network)
-    probed = probe(network, layer, torch.from_numpy(images[:2]))
-    _check_classes(spec, probed)
+    names = spec.layers or (default_layer(network, spec.preprocess.shape),)
+    for name in names:
+        if names.count(name) > 1:
+            raise CompileError(f"layer: {name!r} is named twice")
+    probed = {name: probe(network, name, torch.from_numpy(images[:2])) for name in names}
+    _check_classes(spec, probed[names[0]])
     stored = store_network(spec, material, torch.from_numpy(images[:2]), folder) if with_torch else None
     training = read_training(home / spec.training) if spec.training else None
-    progress(f"exporting, cut at {layer}")
-    exported = export(network, layer, probed, spec.preprocess.shape)
-    draft = _draft(spec, layer, probed, exported, folder)
+    progress(f"exporting, cut at {', '.join(names)}")
+    exported = export(network, probed, spec.preprocess.shape)
+    layers = [
+        _layer(name, probed[name], graphs, folder, index)
+        for index, (name, graphs) in enumerate(zip(names, exported, strict=True))
+    ]
+    draft = _draft(spec, layers)
     progress("comparing with pytorch-grad-cam")
-    engine = OpenVinoEngine(folder, draft)
-    proof = parity.prove(engine, network, layer, images[: parity.INPUTS])
+    engines = {name: OpenVinoEngine(folder, draft, layer=name) for name in names}
+    proven = [
+        layer.model_copy(
+            update={
+                "parity": parity.prove(engine, network, layer.name, images[: parity.INPUTS], probed[layer.name].layout)
+            }
+        )
+        for layer, engine in zip(layers, engines.values(), strict=True)
+    ]
+    layouts = {name: seen.layout for name, seen in probed.items()}
+    several = images[: parity.COMBINED_INPUTS]
+    together = parity.prove_combined(engines, network, layouts, several, draft.logits) if len(names) > 1 else None
     progress("calibrating and evaluating")
+    if spec.inputs:
+        proven = [
+            layer.model_copy(update={"calibration": records.calibration(engines[layer.name], draft, images)})
+            for layer in proven
+        ]
     return draft.model_copy(
         update={
-            "parity": proof,
-            "calibration": records.calibration(engine, draft, images) if spec.inputs else None,
-            "evaluation": records.evaluation(engine, draft, spec.evaluation) if spec.evaluation else None,
+            "layers": tuple(proven),
+            "combined": together,
+            "evaluation": records.evaluation(engines[names[0]], draft, spec.evaluation) if spec.evaluation else None,
             "training": training,
             "torch": stored,
             "source": material.source,
             "made_with": records.made_with(),
         }
     )
-
-
-def _layer(spec: ModelSpec, network: nn.Module) -> str:
-    if len(spec.layers) > 1:
-        raise ModelFileError("layer: one layer at a time can be compiled")
-    return spec.layers[0] if spec.layers else default_layer(network, spec.preprocess.shape)
 
 
 def _check_classes(spec: ModelSpec, probed: Probe) -> None:
@@ -116,7 +131,7 @@ def _check_classes(spec: ModelSpec, probed: Probe) -> None:
         )
 
 
-def _draft(spec: ModelSpec, layer: str, probed: Probe, exported: Exported, folder: Path) -> Card:
+def _draft(spec: ModelSpec, layers: Sequence[Layer]) -> Card:
     return Card(
         name=spec.name,
         version=spec.version,
@@ -124,9 +139,19 @@ def _draft(spec: ModelSpec, layer: str, probed: Probe, exported: Exported, folde
         classes=spec.labels,
         output=spec.output,
         preprocess=spec.preprocess,
-        layers=(Layer(name=layer, shape=probed.shape),),
-        trunk=_write(exported.trunk, folder / TRUNK_FILE),
-        tail=_write(exported.tail, folder / TAIL_FILE),
+        layers=tuple(layers),
+    )
+
+
+def _layer(name: str, probed: Probe, exported: Exported, folder: Path, index: int) -> Layer:
+    """Write the graphs of a layer, the first under the plain names."""
+    trunk, tail = (folder / (f"{Path(file).stem}.{index}.onnx" if index else file) for file in (TRUNK_FILE, TAIL_FILE))
+    return Layer(
+        name=name,
+        shape=probed.shape,
+        tokens=probed.layout.tokens,
+        trunk=_write(exported.trunk, trunk),
+        tail=_write(exported.tail, tail),
         parity=_UNPROVEN,
     )
 

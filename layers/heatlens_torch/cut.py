@@ -1,6 +1,7 @@
 """The cut: network -> trunk (image -> activation and what else crosses) and tail (those -> logits), as graphs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +9,7 @@ from torch import fx, nn
 from torch.export import Dim
 
 from heatlens.errors import CompileError
+from heatlens_torch.refusal import reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +32,24 @@ def capture(network: nn.Module, image: torch.Tensor) -> fx.GraphModule:
     """
     try:
         # AUTO, because a bounded dimension is refused where an operator specialises on it while tracing.
-        program = torch.export.export(network, (image,), dynamic_shapes=({0: Dim.AUTO},))
+        with _plain_attention():
+            program = torch.export.export(network, (image,), dynamic_shapes=({0: Dim.AUTO},))
         module = program.run_decompositions({}).module(check_guards=False)
     except Exception as error:  # torch.export raises many unrelated kinds
-        raise CompileError(f"torch.export cannot capture the network ({type(error).__name__})") from error
+        raise CompileError(f"torch.export cannot capture the network: {reason(error)}") from error
     assert isinstance(module, fx.GraphModule)
     return module
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Keep transformers from their fused inference path, which is one operator without inside or derivative."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def find_cut(graph: fx.Graph, layer: str) -> fx.Node:

@@ -2,12 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from itertools import count
+from typing import Any
 
 import torch
 from torch import fx
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
 from heatlens.errors import CompileError
+from heatlens_torch import derivatives
+from heatlens_torch.refusal import INSTEAD, reason
 
 
 def choose(selector: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
@@ -31,13 +36,14 @@ def choose(selector: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     return torch.where(unset, predicted, selector)
 
 
-def differentiate(tail: fx.GraphModule, crossing: Sequence[torch.Tensor], logits: int) -> fx.GraphModule:
+def differentiate(tail: fx.GraphModule, crossing: Sequence[torch.Tensor], logits: int, *, layer: str) -> fx.GraphModule:
     """Record the tail together with its gradient.
 
     Args:
         tail: `(activation, *crossing) -> logits`.
         crossing: Example values in that order, the activation first; batch as `free_batch` advises.
         logits: K.
+        layer: The target, for messages.
 
     Returns:
         `(activation, *crossing, selector [B,K]) -> (logits [B,K], gradient [B,C,h,w])`, the gradient of
@@ -47,14 +53,51 @@ def differentiate(tail: fx.GraphModule, crossing: Sequence[torch.Tensor], logits
         CompileError: An operator of the tail has no derivative that can be recorded.
     """
     selector = torch.zeros(crossing[0].shape[0], logits)
+    values = _of_any_batch([*crossing, selector])
+    watched = _Watched(tail, values[0], layer)
     try:
-        # Symbolic over the tail alone: over a whole network it does not finish in minutes.
-        trace = make_fx(_with_gradient(tail), tracing_mode="symbolic", _allow_non_fake_inputs=True)
-        graph: fx.GraphModule = trace(*crossing, selector)
+        trace = make_fx(_with_gradient(watched), derivatives.TABLE, tracing_mode="fake", _allow_non_fake_inputs=True)
+        graph: fx.GraphModule = trace(*values)
+    except CompileError:
+        raise
     except Exception as error:  # any operator may raise what it likes
-        kind = type(error).__name__
-        raise CompileError(f"the network after the target layer cannot be differentiated ({kind})") from error
+        raise CompileError(f"the network after {layer!r} cannot be differentiated: {reason(error)}") from error
+    watched.check("its derivative")
     return graph
+
+
+class _Watched(fx.Interpreter):
+    """Runs the tail and names the operator that fixes the batch; a graph of one batch size would pass unnoticed."""
+
+    def __init__(self, tail: fx.GraphModule, activation: torch.Tensor, layer: str) -> None:
+        super().__init__(tail)
+        self._activation, self._layer = activation, layer
+
+    def run_node(self, n: fx.Node) -> Any:  # noqa: ANN401 - what the operator answers
+        result = super().run_node(n)
+        self.check(f"operator {str(n.target).removeprefix('aten.').partition('.')[0]}")
+        return result
+
+    def check(self, culprit: str) -> None:
+        batch: object = self._activation.shape[0]  # torch types it as an integer, which it is once it is fixed
+        if not isinstance(batch, torch.SymInt) or batch.node.maybe_as_int() is not None:
+            raise CompileError(
+                f"the network after {self._layer!r} works on one size of batch only: {culprit} fixes it; {INSTEAD}"
+            )
+
+
+def _of_any_batch(values: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Shapes without data whose batch alone is a symbol: with every dimension one, tracing takes minutes."""
+    mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
+    return [
+        mode.from_tensor(
+            value.contiguous(),
+            symbolic_context=StatelessSymbolicContext(
+                dynamic_sizes=[DimDynamic.DUCK] + [DimDynamic.STATIC] * (value.dim() - 1)
+            ),
+        )
+        for value in values
+    ]
 
 
 def free_batch(*shapes: Sequence[int]) -> int:
@@ -63,10 +106,10 @@ def free_batch(*shapes: Sequence[int]) -> int:
     return next(size for size in count(3) if size not in taken)
 
 
-def _with_gradient(tail: fx.GraphModule) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+def _with_gradient(tail: fx.Interpreter) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
     def explained(*values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         activation, *others, selector = values
-        logits, pull = torch.func.vjp(lambda a: tail(a, *others), activation)  # type: ignore[misc]  # three with has_aux
+        logits, pull = torch.func.vjp(lambda a: tail.run(a, *others), activation)  # type: ignore[misc]  # three with has_aux
         (gradient,) = pull(choose(selector, logits))
         return logits, gradient
 

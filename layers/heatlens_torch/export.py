@@ -1,16 +1,20 @@
-"""From network to graphs: network, layer and input shape -> trunk and tail as ONNX with a dynamic batch."""
+"""From network to graphs: network, layers and input shape -> trunk and tail of each as ONNX with a dynamic batch."""
 
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 
 import onnx
 import torch
-from torch import nn
+from torch import fx, nn
 
 from heatlens.errors import CompileError
 from heatlens_torch import cut as cutting
 from heatlens_torch.differentiate import differentiate, free_batch
+from heatlens_torch.grids import regrid
 from heatlens_torch.onnx_graph import to_onnx
 from heatlens_torch.probe import Probe
+from heatlens_torch.simplify import simplify
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,27 +33,38 @@ class Exported:
         return (*self.crossing, "selector")
 
 
-def export(network: nn.Module, layer: str, probed: Probe, shape: tuple[int, int]) -> Exported:
-    """Capture, cut, differentiate the tail, and write both parts down as ONNX.
+def export(network: nn.Module, probed: Mapping[str, Probe], shape: tuple[int, int]) -> Iterator[Exported]:
+    """Capture once; for each layer cut, differentiate the tail, and write both parts down as ONNX.
 
     Args:
         network: In evaluation mode.
-        layer: Module path of the target.
-        probed: What `probe` saw at that layer.
+        probed: Of each target, by module path, what `probe` saw there.
         shape: Height and width of the network's input.
+
+    Yields:
+        The graphs of each layer, in the order of `probed`; the activation is `[B,C,h,w]` whatever the layer holds.
 
     Raises:
         CompileError: A stage refuses; the sentence names the operator and the layer where that is the reason.
     """
-    image = torch.zeros(free_batch((3, *shape, *probed.shape, probed.logits)), 3, *shape)
+    sizes = [size for seen in probed.values() for size in (*seen.shape, seen.logits)]
+    image = torch.zeros(free_batch((3, *shape, *sizes)), 3, *shape)
     captured = cutting.capture(network, image)
-    cut = cutting.split(captured, cutting.find_cut(captured.graph, layer))
+    simplify(captured)
+    for layer, seen in probed.items():
+        # Each on a graph of its own, because passing through a layer's grid rewrites it; the weights are shared.
+        yield _export(fx.GraphModule(captured, deepcopy(captured.graph)), layer, seen, image)
+
+
+def _export(captured: fx.GraphModule, layer: str, probed: Probe, image: torch.Tensor) -> Exported:
+    activation = regrid(captured, cutting.find_cut(captured.graph, layer), probed.layout)
+    cut = cutting.split(captured, activation)
     with torch.no_grad():
-        crossing = _as_tuple(cut.trunk(image))
+        crossing = tuple(value.contiguous().clone() for value in _as_tuple(cut.trunk(image)))
     if crossing[0].shape[1:] != probed.shape:
         raise CompileError(f"the last operation inside layer {layer!r} does not make its output")
     names = tuple(cutting.crossing_names(len(crossing)))
-    tail = differentiate(cut.tail, crossing, probed.logits)
+    tail = differentiate(cut.tail, crossing, probed.logits, layer=layer)
     selector = torch.zeros(len(image), probed.logits)
     return Exported(
         trunk=to_onnx(cut.trunk, (image,), inputs=Exported.TRUNK_INPUTS, outputs=names, place=f"up to {layer!r}"),

@@ -1,6 +1,5 @@
 """One recorded graph -> ONNX with named tensors, a dynamic batch, and the same bytes for the same weights."""
 
-import re
 from collections.abc import Sequence
 
 import onnx
@@ -9,6 +8,7 @@ from torch import nn
 from torch.export import Dim
 
 from heatlens.errors import CompileError
+from heatlens_torch.refusal import reason
 
 BATCH = "batch"
 
@@ -59,20 +59,9 @@ def _convert(
             verbose=False,
         )
     except Exception as error:  # each of the tools below raises its own kinds
-        raise CompileError(f"the network {place} cannot be converted to ONNX: {_reason(error)}") from error
+        raise CompileError(f"the network {place} cannot be converted to ONNX: {reason(error)}") from error
     assert converted is not None
     return converted.model_proto
-
-
-def _reason(error: BaseException) -> str:
-    """Name the operator if any error of the chain does; else the kind of error."""
-    cause: BaseException | None = error
-    while cause is not None:
-        operator = re.search(r"aten[:.]+(\w+)", str(cause))
-        if operator:
-            return f"operator {operator[1]} has no conversion"
-        cause = cause.__cause__
-    return type(error).__name__
 
 
 def _name_batch(model: onnx.ModelProto, place: str) -> None:

@@ -1,6 +1,6 @@
 """The proof: compiled graphs against pytorch-grad-cam on the original network, [N,3,H,W] -> `Parity`, or a refusal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +9,15 @@ from torch import nn
 
 from heatlens.cam import gradcam
 from heatlens.card import Parity
+from heatlens.combine import combined
 from heatlens.engine import Engine
 from heatlens.errors import ParityError
 from heatlens.types import Floats
 from heatlens_torch import reference
+from heatlens_torch.grids import Layout
 
 INPUTS = 32
+COMBINED_INPUTS = 12  # one batch of each size: the layers themselves are proven on all
 THRESHOLD = 1e-4
 NONEMPTY_SHARE = 0.9
 BATCH_SIZES = (1, 3, 8)  # in turn: a graph that fixed its batch would pass with one size
@@ -45,16 +48,16 @@ def compiled(engine: Engine, images: Floats, selector: Floats) -> Explained:
     return _joined(parts)
 
 
-def referee(network: nn.Module, layer: str, images: Floats) -> Explained:
+def referee(network: nn.Module, layer: str, images: Floats, layout: Layout) -> Explained:
     """The same from pytorch-grad-cam, of each image's predicted class."""
     parts = []
     for span in _spans(len(images)):
-        said = reference.explain(network, layer, torch.from_numpy(images[span]))
+        said = reference.explain(network, layer, torch.from_numpy(images[span]), layout=layout)
         parts.append(Explained(said.logits, said.gradient, said.signed_map))
     return _joined(parts)
 
 
-def prove(engine: Engine, network: nn.Module, layer: str, images: Floats) -> Parity:
+def prove(engine: Engine, network: nn.Module, layer: str, images: Floats, layout: Layout) -> Parity:
     """Compare the compiled explanation of each image's predicted class with pytorch-grad-cam's.
 
     Args:
@@ -62,6 +65,7 @@ def prove(engine: Engine, network: nn.Module, layer: str, images: Floats) -> Par
         network: The original, in evaluation mode.
         layer: Module path of the target.
         images: `[N,3,H,W]`, preprocessed.
+        layout: Of the layer's output.
 
     Returns:
         `max |difference| / max |value|` of the signed map and the gradient (worst image) and of the logits (all).
@@ -69,7 +73,7 @@ def prove(engine: Engine, network: nn.Module, layer: str, images: Floats) -> Par
     Raises:
         ParityError: A ratio is above the threshold, or too few maps have positive evidence for the proof to count.
     """
-    theirs = referee(network, layer, images)
+    theirs = referee(network, layer, images, layout)
     ours = compiled(engine, images, np.zeros_like(theirs.logits))
     parity = Parity(
         inputs=len(images),
@@ -80,8 +84,41 @@ def prove(engine: Engine, network: nn.Module, layer: str, images: Floats) -> Par
         threshold=THRESHOLD,
         reference=reference.name(),
     )
-    _demand(parity)
+    _demand(parity, layer)
     return parity
+
+
+def prove_combined(
+    engines: Mapping[str, Engine], network: nn.Module, layouts: Mapping[str, Layout], images: Floats, logits: int
+) -> float:
+    """Compare the combined heat of all layers with pytorch-grad-cam's, of each image's predicted class.
+
+    Args:
+        engines: Of each layer.
+        network: The original, in evaluation mode.
+        layouts: Of each layer's output.
+        images: `[N,3,H,W]`, preprocessed.
+        logits: K.
+
+    Returns:
+        The largest difference; the heat is in 0..1.
+
+    Raises:
+        ParityError: It is above the threshold.
+    """
+    difference = 0.0
+    for span in _spans(len(images)):
+        theirs = reference.combined(network, layouts, torch.from_numpy(images[span]))
+        selector = np.zeros((len(theirs), logits), np.float32)
+        maps = [compiled(engine, images[span], selector).signed_map for engine in engines.values()]
+        ours = combined(maps, images.shape[2:])
+        difference = max(difference, float(np.abs(ours - theirs).max()))
+    if not difference <= THRESHOLD:
+        raise ParityError(
+            f"the combined map of {', '.join(layouts)} differs from {reference.name()}: "
+            f"{difference:.1e} of its range, allowed {THRESHOLD:.0e}"
+        )
+    return difference
 
 
 def ratio(ours: Floats, theirs: Floats) -> float:
@@ -94,19 +131,19 @@ def ratio(ours: Floats, theirs: Floats) -> float:
     return difference / scale if scale > 0 else float("inf")
 
 
-def _demand(parity: Parity) -> None:
+def _demand(parity: Parity, layer: str) -> None:
     if not max(parity.signed_map, parity.gradient, parity.logits) <= parity.threshold:
         # A ReLU's derivative jumps at zero, where rounding puts a cell on either side: the one honest way to fail.
         jumps = "; a layer before an activation does this, choose the one after it"
         raise ParityError(
-            f"the compiled explanation differs from {parity.reference}: signed map {parity.signed_map:.1e}, "
-            f"gradient {parity.gradient:.1e}, logits {parity.logits:.1e}, allowed {parity.threshold:.0e}"
-            + (jumps if parity.logits <= parity.threshold < parity.gradient else "")
+            f"the compiled explanation of {layer!r} differs from {parity.reference}: "
+            f"signed map {parity.signed_map:.1e}, gradient {parity.gradient:.1e}, logits {parity.logits:.1e}, "
+            f"allowed {parity.threshold:.0e}" + (jumps if parity.logits <= parity.threshold < parity.gradient else "")
         )
     if parity.nonempty < NONEMPTY_SHARE * parity.inputs:
         raise ParityError(
-            f"only {parity.nonempty} of {parity.inputs} maps have positive evidence, so comparing them proves nothing: "
-            "use trained weights, or name images the network knows under `inputs`"
+            f"only {parity.nonempty} of {parity.inputs} maps of {layer!r} have positive evidence, "
+            "so comparing them proves nothing: use trained weights, or name images the network knows under `inputs`"
         )
 
 

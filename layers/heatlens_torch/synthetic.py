@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
+from torchvision.models.convnext import CNBlock
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 BLOBS = 6
@@ -40,15 +41,25 @@ def settle(network: nn.Module, batches: list[torch.Tensor]) -> None:
 
     Every BatchNorm sees `batches` `[B,3,H,W]` in training mode with a plain average in place of momentum; all else
     stays in evaluation mode. Without it a deep seeded network answers every image alike or with nothing, and comparing
-    such maps proves nothing. The residual branches of ResNets are damped, as training leaves them: at equal weight
-    with their shortcut, fifty random layers magnify float32 rounding to 1e-4 of the map in any engine.
+    such maps proves nothing. The residual branches of ResNets and of inverted residuals (MobileNet, EfficientNet) are
+    damped, as training leaves them: at equal weight with their shortcut, fifty random layers magnify float32 rounding
+    to 1e-4 of the map in any engine. What starts at nothing and would explain nothing gets a size: a head of zeros
+    (ViT), residual branches scaled by 1e-6 (ConvNeXt).
     """
+    rng = torch.Generator().manual_seed(0)
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     with torch.no_grad():
         for block in network.modules():
             if isinstance(block, BasicBlock | Bottleneck):
                 (block.bn3 if isinstance(block, Bottleneck) else block.bn2).weight.fill_(BRANCH_GAIN)
+            if getattr(block, "use_res_connect", False):
+                [*_, last] = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
+                last.weight.fill_(BRANCH_GAIN)
+            if isinstance(block, CNBlock):
+                block.layer_scale.fill_(BRANCH_GAIN)
+            if isinstance(block, nn.Linear) and not block.weight.any():
+                block.weight.normal_(std=block.in_features**-0.5, generator=rng)
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None

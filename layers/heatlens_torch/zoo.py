@@ -11,6 +11,8 @@ from heatlens.errors import ModelError, ModelFileError
 from heatlens_torch import hooks
 
 TORCHVISION = "torchvision"
+# Left to themselves they draw truncated normals for a minute, and warn that this will change; weights replace them.
+SLOWLY_INITIALISED = ("googlenet", "inception_v3")
 
 
 class LitResNetEnhanced(nn.Module):
@@ -77,6 +79,8 @@ def _construct(architecture: str, arguments: dict[str, Any]) -> object:
 def _torchvision(name: str, arguments: dict[str, Any]) -> nn.Module:
     if name not in torchvision.models.list_models(module=torchvision.models):
         raise ModelFileError(f"architecture: torchvision has no classification model {name!r}")
+    if name in SLOWLY_INITIALISED:
+        arguments = {"init_weights": False} | arguments
     network: nn.Module = torchvision.models.get_model(name, **{"weights": None} | arguments)
     return _densenet(network) if isinstance(network, torchvision.models.DenseNet) else network
 

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from heatlens.card import Layer, Preprocess
+from heatlens.card import Preprocess
 from heatlens.engine import OpenVinoEngine
 from heatlens.errors import GenerationFailed
 from tests.conftest import ROOT, awaited, encoded, noise
@@ -399,7 +399,7 @@ def test_without_a_model_the_door_stands_and_says_why(make_client: MakeClient, t
     [
         {"output": "softmax"},
         {"output": "softmax", "classes": ("A", "B", "C")},
-        {"layers": (Layer(name="cells", shape=(1, 2, 3)),)},
+        {"grid": (1, 2, 3)},
         {"preprocess": Preprocess(resize=(30, 30), mean=(0, 0, 0), std=(1, 1, 1))},
     ],
 )

@@ -29,6 +29,7 @@ from heatlens_torch import cut, parity, reference, synthetic, zoo
 from heatlens_torch.compile import compile_model
 from heatlens_torch.differentiate import choose
 from heatlens_torch.material import network_of, stack
+from heatlens_torch.refusal import INSTEAD
 from heatlens_torch.spec import read_spec
 
 THRESHOLD = 1e-4
@@ -83,13 +84,22 @@ class Branching(Tiny):
         return super().forward(image if image.sum() > 0 else -image)
 
 
+class Sorting(Tiny):
+    """Uses an operator that ONNX does not have after `layer4`."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        activation = self.layer4(self.layer3(self.stem(image)))
+        logits: torch.Tensor = self.head(activation.flatten(2).cummax(dim=2).values.mean(dim=2))
+        return logits
+
+
 def stage(channels: int, widened: int, *, stride: int = 1) -> nn.Sequential:
     convolution = nn.Conv2d(channels, widened, 3, stride=stride, padding=1)
     return nn.Sequential(convolution, nn.BatchNorm2d(widened), nn.ReLU(inplace=True))
 
 
 def tiny(logits: int, kind: str = "Tiny", **options: bool) -> nn.Module:
-    return {cls.__name__: cls for cls in (Tiny, Overwriting, Twice, Branching)}[kind](logits, **options)
+    return {cls.__name__: cls for cls in (Tiny, Overwriting, Twice, Branching, Sorting)}[kind](logits, **options)
 
 
 def hopeless(logits: int) -> nn.Module:
@@ -481,8 +491,10 @@ def test_the_final_map_is_pytorch_grad_cams_grayscale(resnet18: Compiled) -> Non
 def test_a_folder_holds_two_graphs_and_a_card_that_fits_them(three_logits: Compiled) -> None:
     card = three_logits.card
     assert sorted(path.name for path in three_logits.folder.iterdir()) == ["card.json", "tail.onnx", "trunk.onnx"]
-    assert (card.trunk.inputs, card.trunk.outputs) == (("image",), ("activation",))
-    assert (card.tail.inputs, card.tail.outputs) == (("activation", "selector"), ("logits", "gradient"))
+    layer = card.layer()
+    assert (layer.trunk.inputs, layer.trunk.outputs) == (("image",), ("activation",))
+    assert (layer.tail.inputs, layer.tail.outputs) == (("activation", "selector"), ("logits", "gradient"))
+    assert (layer.name, layer.tokens, card.combined) == ("layer4", None, None)
     assert card.layers[0].shape == (16, 12, 12)
     assert card.parity.reference.startswith("pytorch-grad-cam 1.")
     assert set(card.made_with) == {"torch", "torchvision", "onnx", "openvino", "grad-cam", "heatlens"}
@@ -491,8 +503,9 @@ def test_a_folder_holds_two_graphs_and_a_card_that_fits_them(three_logits: Compi
 
 def test_what_crosses_the_cut_beside_the_activation_is_named(tmp_path: Path) -> None:
     model = compiled(BYPASS, tmp_path)
-    assert model.card.trunk.outputs == ("activation", "crossing.0")
-    assert model.card.tail.inputs == ("activation", "crossing.0", "selector")
+    layer = model.card.layer()
+    assert layer.trunk.outputs == ("activation", "crossing.0")
+    assert layer.tail.inputs == ("activation", "crossing.0", "selector")
 
 
 def test_every_tensor_has_a_free_batch_and_nothing_else(three_logits: Compiled) -> None:
@@ -559,7 +572,7 @@ OVERWRITTEN = (
     "choose the layer that ends after it, or one before the overwritten layer"
 )
 VACUOUS = (
-    "only 0 of 32 maps have positive evidence, so comparing them proves nothing: "
+    "only 0 of 32 maps of '0' have positive evidence, so comparing them proves nothing: "
     "use trained weights, or name images the network knows under `inputs`"
 )
 REFUSALS = {
@@ -600,7 +613,10 @@ REFUSALS = {
         changed(ONE_LOGIT, classes=["a", "b", "c"]),
         "classes: a sigmoid model has exactly two, negative then positive",
     ),
-    "not a map": (changed(TINY, layer="head"), "layer 'head' does not answer one tensor [B,C,h,w]"),
+    "not a map": (
+        changed(TINY, layer="head"),
+        "layer 'head' does not answer one tensor [B,C,h,w], [B,h,w,C] or [B,N,C]",
+    ),
     "runs twice": (
         changed(TINY, arguments={"logits": 3, "kind": "Twice"}),
         "layer 'layer4' runs 2 times per image, but a target must run exactly once",
@@ -615,11 +631,11 @@ REFUSALS = {
     ),
     "data in Python": (
         changed(TINY, arguments={"logits": 3, "kind": "Branching"}),
-        "torch.export cannot capture the network (GuardOnDataDependentSymNode)",
+        f"torch.export cannot capture the network: GuardOnDataDependentSymNode; {INSTEAD}",
     ),
     "no conversion": (
-        changed(TINY, layer="layer3"),
-        "the network after 'layer3' cannot be converted to ONNX: operator convolution_backward has no conversion",
+        changed(TINY, arguments={"logits": 3, "kind": "Sorting"}),
+        f"the network after 'layer4' cannot be converted to ONNX: operator cummax has no conversion; {INSTEAD}",
     ),
     "vacuous proof": (
         changed(TINY, architecture=f"{__name__}:hopeless", layer="0"),

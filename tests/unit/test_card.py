@@ -54,18 +54,66 @@ def test_a_missing_graph(folder: Path) -> None:
 
 
 def test_a_graph_outside_the_folder(folder: Path) -> None:
-    trunk = json.loads((folder / "card.json").read_text())["trunk"]
-    change(folder, trunk=trunk | {"file": "../trunk.onnx"})
+    layers = json.loads((folder / "card.json").read_text())["layers"]
+    layers[0]["trunk"]["file"] = "../trunk.onnx"
+    change(folder, layers=layers)
 
     with pytest.raises(CardError, match="not a plain file name"):
         read_card(folder)
 
 
 def test_a_newer_card(folder: Path) -> None:
-    change(folder, schema_version=2)
+    change(folder, schema_version=3)
 
-    with pytest.raises(CardError, match="schema version 2, this code reads 1: update heatlens"):
+    with pytest.raises(CardError, match="schema version 3, this code reads 2: update heatlens"):
         read_card(folder)
+
+
+def test_a_card_of_schema_1_is_read_as_its_one_layer_says(folder: Path) -> None:
+    newer, _ = read_card(folder)
+    fields = json.loads((folder / "card.json").read_text())
+    [layer] = fields["layers"]
+    older = {key: layer.pop(key) for key in ("trunk", "tail", "parity", "calibration")}
+    del layer["tokens"], fields["combined"]
+    (folder / "card.json").write_text(json.dumps(fields | older | {"schema_version": 1}))
+
+    assert read_card(folder)[0] == newer
+
+
+def test_a_broken_card_of_schema_1_is_refused_with_the_place(folder: Path) -> None:
+    change(folder, schema_version=1, layers=[{"name": "cells", "shape": [1, 8, 8]}])
+
+    with pytest.raises(CardError, match=r"layers\.0\.trunk: Field required"):
+        read_card(folder)
+
+
+def test_a_missing_or_altered_graph_of_a_further_layer(folder: Path) -> None:
+    layers = json.loads((folder / "card.json").read_text())["layers"]
+    further = json.loads(json.dumps(layers[0])) | {"name": "further"}
+    further["tail"]["file"] = "tail.1.onnx"
+    change(folder, layers=[*layers, further])
+
+    with pytest.raises(CardError, match=r"tail\.1\.onnx is missing"):
+        read_card(folder)
+    (folder / "tail.1.onnx").write_bytes(b"another")
+    with pytest.raises(CardError, match=r"tail\.1\.onnx is not the file its card describes"):
+        read_card(folder)
+
+
+def test_layers_of_one_name_are_refused(folder: Path) -> None:
+    layers = json.loads((folder / "card.json").read_text())["layers"]
+    change(folder, layers=layers * 2)
+
+    with pytest.raises(CardError, match="two layers have the same name"):
+        read_card(folder)
+
+
+def test_a_layer_is_found_by_name_the_first_by_default(folder: Path) -> None:
+    card, _ = read_card(folder)
+
+    assert card.layer() is card.layer("cells") is card.layers[0]
+    with pytest.raises(CardError, match="there is no layer 'rows' in this model: it has cells"):
+        card.layer("rows")
 
 
 @pytest.mark.parametrize("raw", [b"{", b"[]", b'"card"', b"\xff", b"[" * 100_000])

@@ -60,7 +60,9 @@ def test_float32_is_asked_for_and_seen(tiny_folder: Path, monkeypatch: pytest.Mo
 def test_a_graph_with_other_tensors_is_refused(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path)
     card, _ = read_card(folder)
-    renamed = card.model_copy(update={"trunk": card.trunk.model_copy(update={"inputs": ("picture",)})})
+    layer = card.layer()
+    other = layer.model_copy(update={"trunk": layer.trunk.model_copy(update={"inputs": ("picture",)})})
+    renamed = card.model_copy(update={"layers": (other,)})
 
     with pytest.raises(EngineError, match="its card says"):
         OpenVinoEngine(folder, renamed)

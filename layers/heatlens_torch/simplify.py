@@ -1,0 +1,138 @@
+"""A captured graph rewritten where an operator would have no derivative to convert: graph -> the same function."""
+
+import sys
+from typing import Any
+
+import torch
+from torch import fx
+
+aten = torch.ops.aten
+
+
+def simplify(captured: fx.GraphModule) -> None:
+    """Change the graph in place: pooling and attention become their mathematical form, views reshapes.
+
+    torch's own form of the mean changes strides in place where the input is laid out channels last (ConvNeXt), whose
+    derivative is a scatter into strides; and the general form's derivative has no conversion at all (VGG). Neither has
+    the derivative of fused attention, and torch's own mathematical form fixes the batch while it is traced. A view was
+    recorded for the memory layout that fused attention answers, which this form does not (ViT). A slice of the whole
+    batch, as `x[:, 0]` begins with, a padding (Swin) and a linear layer over tokens would fix the batch.
+    """
+    nodes: list[Any] = list(captured.graph.nodes)  # fx types the arguments of a node too widely to be of use
+    for node in nodes:
+        if node.target == aten.view.default:
+            node.target = aten.reshape.default
+        if node.target == aten.slice.Tensor and tuple(node.args[2:]) == (0, sys.maxsize):
+            node.replace_all_uses_with(node.args[0])
+        if node.target == aten.pad.default and _is_zero_padding(node):
+            _padding(captured, node)
+        if node.target == aten.scaled_dot_product_attention.default:
+            _attention(captured, node)
+        if node.target == aten.linear.default and node.args[0].meta["val"].dim() > 2:
+            _linear(captured, node)
+        if node.target in (aten.adaptive_avg_pool2d.default, aten._adaptive_avg_pool2d.default):
+            _pool(captured, node)
+    captured.graph.eliminate_dead_code()
+    captured.recompile()
+
+
+def _pool(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
+    value, wanted = node.args
+    assert isinstance(value, fx.Node)
+    assert isinstance(wanted, list | tuple)
+    sizes = tuple(int(size) for size in value.meta["val"].shape[-2:])
+    outputs = tuple(int(size) for size in wanted)
+    with captured.graph.inserting_before(node):
+        if outputs == (1, 1):
+            pooled = captured.graph.call_function(aten.mean.dim, (value, [-2, -1], True))
+        elif outputs == sizes:
+            pooled = captured.graph.call_function(aten.clone.default, (value,))
+        else:
+            rows, columns = (averages(*pair) for pair in zip(sizes, outputs, strict=True))
+            left = _constant(captured, f"{node.name}_rows", rows)
+            right = _constant(captured, f"{node.name}_columns", columns.T.contiguous())
+            upright = captured.graph.call_function(aten.matmul.default, (left, value))
+            pooled = captured.graph.call_function(aten.matmul.default, (upright, right))
+    pooled.meta = dict(node.meta)
+    node.replace_all_uses_with(pooled)
+    captured.graph.erase_node(node)
+
+
+def _is_zero_padding(node: Any) -> bool:  # noqa: ANN401
+    _, widths, mode, value = (*node.args, "constant", None)[:4] if len(node.args) < 4 else node.args
+    assert isinstance(widths, list | tuple)
+    return bool(mode == "constant" and not value) and all(isinstance(width, int) and width >= 0 for width in widths)
+
+
+def _padding(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
+    """Zeros before and after, dimension by dimension from the last; never in the batch."""
+    padded, widths = node.args[:2]
+    assert isinstance(padded, fx.Node)
+    assert isinstance(widths, list | tuple)
+    call, shape = captured.graph.call_function, list(padded.meta["val"].shape)
+    with captured.graph.inserting_before(node):
+        batch = call(aten.sym_size.int, (padded, 0))
+        batch.meta["val"] = shape[0]
+        for dim, (before, after) in enumerate(zip(widths[::2], widths[1::2], strict=True), start=1):
+            zeros = [
+                [call(aten.new_zeros.default, (padded, [batch, *shape[1:-dim], width, *shape[len(shape) - dim + 1 :]]))]
+                if width
+                else []
+                for width in (before, after)
+            ]
+            if before or after:
+                padded = call(aten.cat.default, ([*zeros[0], padded, *zeros[1]], -dim))
+                shape[-dim] += before + after
+    padded.meta = padded.meta or dict(node.meta)
+    node.replace_all_uses_with(padded)
+    captured.graph.erase_node(node)
+
+
+def _linear(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
+    value, weight, *bias = node.args
+    call = captured.graph.call_function
+    with captured.graph.inserting_before(node):
+        product = call(aten.matmul.default, (value, call(aten.t.default, (weight,))))
+        result = call(aten.add.Tensor, (product, bias[0])) if bias and bias[0] is not None else product
+    result.meta = dict(node.meta)
+    node.replace_all_uses_with(result)
+    captured.graph.erase_node(node)
+
+
+def _attention(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
+    """`softmax(scale * q k^T + mask) v`; what it does not cover is left to be refused by name."""
+    given = {argument.name: value for argument, value in zip(node.target._schema.arguments, node.args, strict=False)}
+    given |= node.kwargs
+    if given.get("dropout_p") or given.get("is_causal") or given.get("enable_gqa"):
+        return
+    query, key, value, mask = given["query"], given["key"], given["value"], given.get("attn_mask")
+    scale, call = given.get("scale") or query.meta["val"].shape[-1] ** -0.5, captured.graph.call_function
+    with captured.graph.inserting_before(node):
+        turned = call(aten.transpose.int, (key, -2, -1))
+        scores = call(aten.matmul.default, (call(aten.mul.Tensor, (query, scale)), turned))
+        if mask is not None and mask.meta["val"].dtype == torch.bool:
+            hidden = call(aten.logical_not.default, (mask,))
+            scores = call(aten.masked_fill.Scalar, (scores, hidden, float("-inf")))
+        elif mask is not None:
+            scores = call(aten.add.Tensor, (scores, mask))
+        attended = call(aten.matmul.default, (call(aten.softmax.int, (scores, -1)), value))
+    attended.meta = dict(node.meta)
+    node.replace_all_uses_with(attended)
+    captured.graph.erase_node(node)
+
+
+def averages(size: int, wanted: int) -> torch.Tensor:
+    """The matrix `[wanted,size]` of adaptive average pooling along one axis.
+
+    Row i averages the cells from `floor(i * size / wanted)` up to `ceil((i + 1) * size / wanted)`.
+    """
+    matrix = torch.zeros(wanted, size)
+    for row in range(wanted):
+        start, end = row * size // wanted, -(-(row + 1) * size // wanted)
+        matrix[row, start:end] = 1 / (end - start)
+    return matrix
+
+
+def _constant(captured: fx.GraphModule, name: str, value: torch.Tensor) -> fx.Node:
+    captured.register_buffer(name, value)
+    return captured.graph.get_attr(name)
