@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,12 +43,17 @@ def running_loop() -> Iterator[Loop]:
     words = [sys.executable, "infra/local_batches.py"]
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
+    said = process.stdout.readline().split()
+    # It says a line per image from now on, and would wait for ever once nobody reads them.
+    reader = threading.Thread(target=process.stdout.read)
+    reader.start()
     try:
-        said = process.stdout.readline().split()
         yield Loop(said[3].removesuffix("/api/inference/batches,"), said[-1])
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.wait(timeout=60)
+        reader.join()
+        process.stdout.close()
 
 
 def results(folder: Path) -> list[dict[str, Any]]:
