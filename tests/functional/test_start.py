@@ -40,7 +40,7 @@ def of_another_format(folder: Path) -> None:
     write_tiny_model(folder)
     (folder / "trunk.onnx").write_bytes(b"PK\x03\x04 weights")
     card = json.loads((folder / "card.json").read_text())
-    card["trunk"]["sha256"] = hashlib.sha256(b"PK\x03\x04 weights").hexdigest()
+    card["layers"][0]["trunk"]["sha256"] = hashlib.sha256(b"PK\x03\x04 weights").hexdigest()
     (folder / "card.json").write_text(json.dumps(card))
 
 
@@ -54,7 +54,7 @@ DAMAGES: list[tuple[Damage, str]] = [
     (missing, "no readable card.json in the model folder 'model': compile one"),
     (altered, "trunk.onnx is not the file its card describes (sha256 differs): compile the model again"),
     (of_another_format, "OpenVINO cannot compile trunk.onnx"),
-    (of_a_newer_schema, "card.json has schema version 99, this code reads 1: update heatlens"),
+    (of_a_newer_schema, "card.json has schema version 99, this code reads 2: update heatlens"),
 ]
 
 
