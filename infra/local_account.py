@@ -5,8 +5,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
+from unittest.mock import patch
 
+from moto.dynamodb.responses import DynamoHandler
 from moto.server import ThreadedMotoServer
 
 from heatlens_aws.clients import Clients, connect
@@ -36,16 +39,34 @@ def local_account() -> Iterator[LocalAccount]:
     """Start a server on a free port and wire an account in it, until the block ends."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line per call otherwise
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    before = dict(os.environ)
-    try:
-        host, port = server.get_host_and_port()
-        os.environ.update(CREDENTIALS)
-        yield wired(f"http://{host}:{port}")
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        server.stop()
+    with atomic_table():
+        server.start()
+        before = dict(os.environ)
+        try:
+            host, port = server.get_host_and_port()
+            os.environ.update(CREDENTIALS)
+            yield wired(f"http://{host}:{port}")
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+            server.stop()
+
+
+@contextmanager
+def atomic_table() -> Iterator[None]:
+    """Let moto do one call on its tables after the other, as if each were atomic: DynamoDB's are.
+
+    Its transactions copy the table, which fails while another thread writes in it, and put the copy back when a
+    condition fails, which loses what another thread has written since.
+    """
+    lock, call_action = Lock(), DynamoHandler.call_action
+
+    def alone(handler: DynamoHandler) -> Any:  # noqa: ANN401 - moto's
+        with lock:
+            return call_action(handler)
+
+    with patch.object(DynamoHandler, "call_action", alone):
+        yield
 
 
 def wired(endpoint_url: str) -> LocalAccount:

@@ -48,7 +48,7 @@ def _credentials(account: str, region: str) -> tuple[str, str, str]:
 
 
 def _docker(*words: str, text: str | None = None) -> str:
-    done = subprocess.run(["docker", *words], input=text, stdout=subprocess.PIPE, check=False, text=True)  # noqa: S603, S607
+    done = subprocess.run(["docker", *words], input=text, stdout=subprocess.PIPE, check=False, text=True)  # noqa: S603, S607 - docker as the PATH has it
     if done.returncode:
         raise NotPushed(f"docker {words[0]} ended with {done.returncode}")
     return done.stdout

@@ -3,7 +3,6 @@
 `python infra/sam_invoke.py OUT IMAGE...`; `sam build` comes before.
 """
 
-import base64
 import json
 import os
 import subprocess
@@ -11,9 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from functions.cli.events import answer_json
 from functions.cli.files import Answer, explain_each
-from functions.cli.invoke import Refused
+from functions.cli.invoke import read_answer
 from functions.cli.make_event import make_event
 from heatlens.errors import HeatlensError
 from infra.tools import DEFAULTS, QUIET, ready
@@ -49,14 +47,9 @@ class SamExplainer:
             env=DEFAULTS | os.environ | QUIET,
         )
         try:
-            answer = json.loads(done.stdout.strip().splitlines()[-1])
-            status, body = answer["statusCode"], answer_json(answer)
+            return read_answer(json.loads(done.stdout.strip().splitlines()[-1]))
         except (IndexError, ValueError, KeyError, TypeError) as error:
             raise NoAnswer(f"no answer:\n{(done.stdout + done.stderr)[-LOG_SHOWN:]}") from error
-        if status != 200:
-            raise Refused(body["detail"])
-        seen = body["prediction"]
-        return Answer(seen["label"], seen["probability"], base64.b64decode(body["heatmap_base64"]))
 
 
 def main(words: Sequence[str]) -> int:

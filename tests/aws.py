@@ -12,7 +12,7 @@ from heatlens_aws.clients import Clients, connect
 from heatlens_aws.jobs import Jobs
 from heatlens_aws.settings import AwsSettings
 from heatlens_aws.staging import Staging
-from infra.local_account import make_bucket, make_table
+from infra.local_account import atomic_table, make_bucket, make_table
 
 SETTINGS = AwsSettings(bucket="heatlens-staging", table="heatlens-jobs")
 
@@ -28,7 +28,7 @@ class Account:
 @contextmanager
 def account() -> Iterator[Account]:
     """Needs CREDENTIALS in the environment: see the fixture `aws`."""
-    with mock_aws():
+    with mock_aws(), atomic_table():
         clients = connect(SETTINGS)
         make_bucket(clients, SETTINGS.bucket)
         make_table(clients, SETTINGS.table)

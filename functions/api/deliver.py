@@ -75,7 +75,7 @@ def deliver_one(
     answer = HeatmapResponse(
         filename=filename,
         processing_time_ms=elapsed_ms,
-        model=_model(model),
+        model=ModelAnswer(**model.facts),
         request_id=request_id,
         **_drawn(explanation, options),
     )
@@ -100,7 +100,7 @@ def deliver_many(
         total_processing_time_ms=elapsed_ms,
         succeeded=succeeded,
         failed=len(results) - succeeded,
-        model=_model(model),
+        model=ModelAnswer(**model.facts),
         request_id=request_id,
     )
     return _json(answer.model_dump_json(), limits)
@@ -140,21 +140,6 @@ def _map(explanation: Explanation) -> MapAnswer:
     height, width = explanation.signed_map.shape
     data = np.ascontiguousarray(explanation.signed_map, dtype="<f4").tobytes()
     return MapAnswer(shape=(height, width), data_base64=base64.b64encode(data).decode("ascii"), box=explanation.box)
-
-
-def _model(model: Model) -> ModelAnswer:
-    card = model.card
-    return ModelAnswer(
-        name=card.name,
-        version=card.version,
-        sha256=model.sha256,
-        layer=card.layers[0].name,
-        method=card.methods[0],
-        engine=model.engine.name,
-        precision=model.engine.precision,
-        notice=card.notice,
-        image=model.image,
-    )
 
 
 def _base64(image: Encoded | None) -> str | None:

@@ -8,7 +8,6 @@ import numpy as np
 
 import heatlens
 from heatlens.errors import HeatlensError
-from heatlens.model import Model
 from heatlens.types import Explanation, Floats, Options
 from heatlens_aws.keys import MAP, OVERLAY, RESULT
 from heatlens_aws.staging import Staging
@@ -27,7 +26,7 @@ def deliver(
         prefix: The attempt's own.
         sha256: Of the image as it was uploaded (hex).
         explanation: What was made of it.
-        model: By which model, as `described`.
+        model: By which model, its `facts`.
         options: As asked.
 
     Returns:
@@ -68,21 +67,6 @@ def record(attempt: str, version: str, explanation: Explanation, objects: dict[s
         "quality": explanation.quality,
         "ms": round(sum(explanation.timings_ms.values())),
         "objects": objects,
-    }
-
-
-def described(model: Model) -> Json:
-    """Which model and computation explain here."""
-    return {
-        "name": model.card.name,
-        "version": model.card.version,
-        "sha256": model.sha256,
-        "layer": model.card.layers[0].name,
-        "method": model.card.methods[0],
-        "engine": model.engine.name,
-        "precision": model.engine.precision,
-        "notice": model.card.notice,
-        "image": model.image,
     }
 
 

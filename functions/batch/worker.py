@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 from functions.batch.collect import collect
-from functions.batch.deliver import deliver, deliver_failure, described, record
+from functions.batch.deliver import deliver, deliver_failure, record
 from functions.batch.door import Door
 from functions.batch.errors import GaveUp, WrongDigest
 from functions.batch.report import line, metrics, trouble
@@ -15,9 +15,8 @@ from functions.batch.submit import submit
 from functions.batch.targets import DeclaredFile, DroppedObject, Foreign, Target, is_drop
 from functions.batch.tasks import AGAIN, FOREIGN, IGNORED, SETTLED, SUPERSEDED, Ended, Task, bounded, groups
 from functions.batch.upload import Item, Message, items
-from heatlens.decode import measure
 from heatlens.errors import EmptyFile, FileTooLarge, GenerationFailed, HeatlensError, InputError, LimitError
-from heatlens.pipeline import Outcome, explain
+from heatlens.pipeline import Outcome, explain, pixels
 from heatlens.types import Explanation, Upload
 from heatlens_aws.asynchronous import Notice
 from heatlens_aws.finishing import finish_if_done
@@ -203,7 +202,7 @@ class _Shift:
         version = task.item.created.stored.identity
         if isinstance(task.outcome, Explanation):
             seen, prefix = task.outcome, task.target.prefix(task.attempt)
-            model = described(self._door.model)
+            model = self._door.model.facts
             objects = deliver(self._account.staging, prefix, task.sha256, seen, model, task.options)
             ended = self._commit(task, FileState.OK, record(task.attempt, version, seen, objects))
             # Only where the row is gone: a commit whose answer was lost is refused too, and its objects are named.
@@ -293,12 +292,7 @@ class _Shift:
         return True
 
     def _pixels(self, task: Task) -> int:
-        if not isinstance(task.loaded, Upload):
-            return 0
-        try:
-            return measure(task.loaded.data, max_pixels=self._door.limits.image_pixels)
-        except HeatlensError:
-            return 0
+        return pixels(task.loaded, self._door.limits.image_pixels) if task.loaded else 0
 
 
 def _tried(step: Callable[[Task], Ended | None], task: Task) -> Ended | Exception | None:

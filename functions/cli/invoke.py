@@ -1,10 +1,9 @@
 """Image bytes -> Lambda event -> the real handler -> answer."""
 
 import base64
-from typing import Any
 from urllib.parse import urlencode
 
-from functions.cli.events import KINDS, LambdaContext, answer_json, heatmap_request
+from functions.cli.events import KINDS, Event, LambdaContext, answer_json, heatmap_request
 from functions.cli.files import Answer
 from heatlens.errors import HeatlensError, InvalidOption, ModelError
 
@@ -40,9 +39,17 @@ class HandlerExplainer:
             Refused: The answer is a problem.
         """
         event = self._wrap(heatmap_request(name, data, query=self._query))
-        answer: dict[str, Any] = self._handler(event, LambdaContext())  # type: ignore[arg-type]
-        body = answer_json(answer)
-        if answer["statusCode"] != 200:
-            raise Refused(body["detail"])
-        prediction = body["prediction"]
-        return Answer(prediction["label"], prediction["probability"], base64.b64decode(body["heatmap_base64"]))
+        return read_answer(self._handler(event, LambdaContext()))  # type: ignore[arg-type]
+
+
+def read_answer(answer: Event) -> Answer:
+    """What a handler answered to one image.
+
+    Raises:
+        Refused: A problem.
+    """
+    body = answer_json(answer)
+    if answer["statusCode"] != 200:
+        raise Refused(body["detail"])
+    prediction = body["prediction"]
+    return Answer(prediction["label"], prediction["probability"], base64.b64decode(body["heatmap_base64"]))

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 
 from starlette.concurrency import run_in_threadpool
 
-from heatlens.decode import measure
 from heatlens.errors import GenerationFailed, HeatlensError, RequestImagesTooLarge
-from heatlens.pipeline import Outcome
+from heatlens.pipeline import Outcome, pixels
 from heatlens.types import Options, Upload
 
 Explain = Callable[[Sequence[Upload], Options], Sequence[Outcome]]
@@ -68,9 +67,9 @@ class Gatherer:
             Exception: Whatever explaining this image alone raised.
         """
         # A header may take long to read that was made for it, and everybody would wait.
-        pixels = await run_in_threadpool(_pixels, upload, self._bounds.pixels)
+        size = await run_in_threadpool(pixels, upload, self._bounds.pixels)
         loop = asyncio.get_running_loop()
-        group = self._room(options, pixels)
+        group = self._room(options, size)
         if group is None:
             group = _Group(options)
             self._groups.append(group)
@@ -78,18 +77,18 @@ class Gatherer:
         answer: asyncio.Future[Outcome] = loop.create_future()
         group.uploads.append(upload)
         group.answers.append(answer)
-        group.pixels += pixels
+        group.pixels += size
         self._dispatch()
         return await answer
 
-    def _room(self, options: Options, pixels: int) -> _Group | None:
+    def _room(self, options: Options, size: int) -> _Group | None:
         return next(
             (
                 group
                 for group in self._groups
                 if group.options == options
                 and len(group.uploads) < self._bounds.images
-                and group.pixels + pixels <= self._bounds.pixels
+                and group.pixels + size <= self._bounds.pixels
             ),
             None,
         )
@@ -156,11 +155,3 @@ def _tried(explain: Explain, uploads: Sequence[Upload], options: Options) -> Seq
         return explain(uploads, options)
     except Exception as error:
         return [error] * len(uploads)
-
-
-def _pixels(upload: Upload, max_pixels: int) -> int:
-    """Pixels of an image that will be decoded; one that will be refused counts nothing."""
-    try:
-        return measure(upload.data, max_pixels=max_pixels)
-    except HeatlensError:
-        return 0

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from heatlens.settings import MIB
+
 MEMORY_ENV = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"  # MiB
-MIB = 1024 * 1024
 LAMBDA_MIB_PER_PROCESSOR = 1769
 LAMBDA_MOST_PROCESSORS = 6
 _GROUPS = Path("sys/fs/cgroup")

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from heatlens.errors import EngineError
+from heatlens.settings import MIB
 
-MIB = 1024 * 1024
 BASE_BYTES = 144 * MIB  # the interpreter, its libraries and the engine
 GRAPH_FACTOR = 2.15  # the engine keeps its own form of the weights beside the file's
 

@@ -26,6 +26,21 @@ class Model:
     image: str = ""
     others: Mapping[str, Engine] = field(default_factory=dict)
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """Which model and computation make an explanation, as every answer and result says it."""
+        return {
+            "name": self.card.name,
+            "version": self.card.version,
+            "sha256": self.sha256,
+            "layer": self.card.layers[0].name,
+            "method": self.card.methods[0],
+            "engine": self.engine.name,
+            "precision": self.engine.precision,
+            "notice": self.card.notice,
+            "image": self.image,
+        }
+
     def engine_of(self, layer: str) -> Engine:
         """The engine of a layer of the card.
 

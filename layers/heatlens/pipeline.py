@@ -154,7 +154,7 @@ def _original(job: _Job) -> Encoded:
 
 
 def _check_request_pixels(uploads: Sequence[Upload | HeatlensError], limits: Limits) -> None:
-    total = sum(_pixels(upload, limits.image_pixels) for upload in uploads)
+    total = sum(pixels(upload, limits.image_pixels) for upload in uploads)
     if total > limits.request_pixels:
         raise RequestImagesTooLarge(
             f"the images have {total / 1e6:.1f} megapixels together, over the limit of "
@@ -162,8 +162,8 @@ def _check_request_pixels(uploads: Sequence[Upload | HeatlensError], limits: Lim
         )
 
 
-def _pixels(upload: Upload | HeatlensError, max_pixels: int) -> int:
-    """Pixels of an image that will be decoded; one that will be refused counts nothing."""
+def pixels(upload: Upload | HeatlensError, max_pixels: int) -> int:
+    """Pixels of an image that will be decoded; one that will be refused, or was, counts nothing."""
     if isinstance(upload, HeatlensError):
         return 0
     try:

@@ -42,7 +42,7 @@ def avg_pool2d_backward(
     stride: Sequence[int],
     padding: Sequence[int],
     _ceil_mode: bool,  # noqa: FBT001 - the operator's own signature
-    count_include_pad: bool,  # noqa: FBT001
+    count_include_pad: bool,  # noqa: FBT001 - the operator's own signature
     divisor: int | None,
 ) -> Tensor:
     """Every cell of a window gets the window's gradient, divided by the cells the window counts."""

@@ -2,19 +2,17 @@
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tests.conftest import ROOT
+from tests.emulator import EMULATOR
 
 TAG = "heatlens:test"
 MODEL_DIR = "layers/heatlens/models/demo"
-EMULATOR = Path(sys.executable).parent / "aws-lambda-rie"  # `make dev` puts it there
 # As Lambda runs an image: nothing but /tmp can be written, nobody is root, no way out.
 HARDENED = (
     "--read-only",

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from heatlens.machine import MEMORY_ENV, MIB, Machine, read_machine
+from heatlens.machine import MEMORY_ENV, Machine, read_machine
+from heatlens.settings import MIB
 
 MAX = str(2**63 - 4096)  # what version 1 says for "no limit"
 

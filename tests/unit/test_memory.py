@@ -5,9 +5,10 @@ import openvino as ov
 import pytest
 
 from heatlens.errors import EngineError
-from heatlens.machine import MIB, Machine
+from heatlens.machine import Machine
 from heatlens.memory import check_memory, needed
 from heatlens.model import load_model
+from heatlens.settings import MIB
 
 # Graphs and resident memory after one image, MiB, as measured.
 MEASURED = {"demo": (1.6, 131), "mobilenet_v3_large": (20.9, 190), "resnet50": (97.4, 340), "resnet152": (229.4, 617)}
