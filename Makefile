@@ -81,9 +81,10 @@ model: $(VENV)/.dev ## Train the demo model from its seed and compile it (minute
 	$(BIN)/python -m heatlens_torch.demo.train -o $(DEMO)
 	$(BIN)/heatlens compile $(DEMO)/model.toml --out layers/heatlens/models/demo
 
-parity: $(VENV)/.dev ## Compile every architecture of the parity table and write layers/PARITY.md (an hour; result is committed)
+parity: $(VENV)/.dev ## Compile every architecture of the parity table and method, and write layers/PARITY.md and METHODS.md (an hour; results are committed)
 	@mkdir -p out
 	$(BIN)/python -m heatlens_torch.table --rows out/parity.jsonl
+	$(BIN)/python -m heatlens_torch.methods_table
 
 lock: $(VENV)/.dev ## Pin what the image installs, with hashes (result is committed)
 	$(LOCK) pyproject.toml --extra aws --extra dicom --output-file infra/image/cpu.txt

@@ -71,17 +71,16 @@ def _scores(engine: Engine, crossing: Sequence[Floats], selectors: Floats) -> Fl
 
 def _masks(channels: Floats, size: Sequence[int]) -> Floats:
     height, width = size
-    enlarged: Floats = _interpolation(height, channels.shape[1]) @ channels @ _interpolation(width, channels.shape[2]).T
+    down, across = _interpolation(height, channels.shape[1]), _interpolation(width, channels.shape[2])
+    enlarged = np.asarray(down @ channels @ across.T, np.float32)
     least, most = enlarged.min(axis=(1, 2), keepdims=True), enlarged.max(axis=(1, 2), keepdims=True)
-    masks: Floats = (enlarged - least) / (most - least + np.float32(1e-8))
-    return masks
+    return np.asarray((enlarged - least) / (most - least + np.float32(1e-8)), np.float32)
 
 
 def _interpolation(many: int, few: int) -> Floats:
     """`[many,few]`: linear interpolation that puts the first and the last on the first and the last."""
-    at = np.linspace(0, few - 1, many, dtype=np.float32)
-    weights: Floats = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(few, dtype=np.float32)))
-    return weights
+    at = np.linspace(0, few - 1, many)
+    return np.asarray(np.maximum(0, 1 - np.abs(at[:, None] - np.arange(few))), np.float32)
 
 
 def _spans(total: int, size: int) -> Iterator[slice]:

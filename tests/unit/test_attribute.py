@@ -17,6 +17,7 @@ from heatlens.combine import combined
 from heatlens.rerun import RERUNS
 from heatlens.targets import PREDICTED, Wanted
 from heatlens.types import Floats
+from tests.tiny import bare_card
 
 CLASSES, CHANNELS, SIDE = 5, 7, 24
 THEIRS: dict[str, Callable[..., Any]] = {
@@ -38,6 +39,7 @@ class Network(nn.Module):
 
     def __init__(self, logits: int) -> None:
         super().__init__()
+        self.logits = logits
         self.trunk = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.Conv2d(6, CHANNELS, 3, 2, 1), nn.ReLU())
         self.tail = nn.Sequential(
             nn.Conv2d(CHANNELS, 9, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(36, logits)
@@ -84,15 +86,13 @@ def images() -> Floats:
 
 
 def card(network: Network) -> Card:
-    logits = network.tail[-1].out_features
-    classes = tuple(f"class {index}" for index in range(max(2, logits)))  # type: ignore[arg-type]
-    return Card.model_construct(classes=classes, output="sigmoid" if logits == 1 else "softmax")
+    names = tuple(f"class {index}" for index in range(max(2, network.logits)))
+    return bare_card(names, "sigmoid" if network.logits == 1 else "softmax")
 
 
 def expected(network: Network, method: str, images: Floats, classes: Sequence[int], **smooth: bool) -> Floats:
     """Their heat at the input's size, in 0..1."""
-    single = network.tail[-1].out_features == 1
-    target = BinaryClassifierOutputTarget if single else ClassifierOutputTarget
+    target = BinaryClassifierOutputTarget if network.logits == 1 else ClassifierOutputTarget
     with warnings.catch_warnings(), THEIRS[method](model=network, target_layers=[network.trunk]) as cam:
         warnings.simplefilter("ignore")
         heat: Floats = cam(torch.from_numpy(images), [target(index) for index in classes], **smooth)

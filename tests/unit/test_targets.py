@@ -5,9 +5,10 @@ from heatlens.card import Card
 from heatlens.errors import InvalidOption
 from heatlens.targets import PREDICTED, Wanted, chosen, parse, selector
 from heatlens.types import Floats
+from tests.tiny import bare_card
 
-SEVERAL = Card.model_construct(classes=("cat", "dog", "top-1", "3", "bird, small"), output="softmax")
-ONE = Card.model_construct(classes=("CLEAR", "OPACITY"), output="sigmoid")
+SEVERAL = bare_card(("cat", "dog", "top-1", "3", "bird, small"), "softmax")
+ONE = bare_card(("CLEAR", "OPACITY"), "sigmoid")
 LOGITS = np.array([0.5, 2.0, -1.0, 2.0, 1.0], np.float32)
 
 
