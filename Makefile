@@ -17,7 +17,7 @@ DEMO := layers/heatlens_torch/demo
 TEMPLATES := template.yaml $(sort $(wildcard infra/*.yaml))
 TOOL := $(BIN)/python infra/tools.py # sam and checkov, each in an environment of its own
 
-.PHONY: help run run-batch dev parity image image-cuda invoke start-api endpoint push-endpoint test test-container chaos \
+.PHONY: help run run-batch dev bench-engine parity image image-cuda invoke start-api endpoint push-endpoint test test-container chaos \
   test-staging lint format model lock samples clean
 .DEFAULT_GOAL := help
 
@@ -80,6 +80,10 @@ format: $(VENV)/.dev ## Let ruff mend what it can
 model: $(VENV)/.dev ## Train the demo model from its seed and compile it (minutes; result is committed)
 	$(BIN)/python -m heatlens_torch.demo.train -o $(DEMO)
 	$(BIN)/heatlens compile $(DEMO)/model.toml --out layers/heatlens/models/demo
+
+bench-engine: $(VENV)/.dev ## The explanation against its peers from PyPI: ratios and peak memory (half an hour)
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable .[bench]
+	$(BIN)/python -m tests.benchmarks.engine --out tests/benchmarks/ENGINE.md
 
 parity: $(VENV)/.dev ## Compile every architecture of the parity table and method, and write layers/PARITY.md and METHODS.md (an hour; results are committed)
 	@mkdir -p out
