@@ -3,11 +3,11 @@
 import io
 from collections.abc import Callable
 
-from PIL import Image
+from PIL import Image, ImageFile
 
-from heatlens.deep import is_deep, stretched
-from heatlens.errors import EmptyFile, ImageTooLarge, UnreadableImage, UnsupportedImage
-from heatlens.types import Picture
+from heatlens.deep import deep_grey
+from heatlens.errors import EmptyFile, HeatlensError, ImageTooLarge, UnreadableImage, UnsupportedImage
+from heatlens.types import Picture, Window
 
 # Our own limit is checked right after an image is opened, before any pixel; Pillow's lies below the server's.
 Image.MAX_IMAGE_PIXELS = None
@@ -23,6 +23,7 @@ _TURNS: dict[int | None, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 _START_OF_SCAN = b"\xff\xda"  # within a scan 0xFF is always followed by something else
+_UNCONVERTIBLE = {"LAB"}
 _MAX_SCANS = 100  # a real progressive JPEG has a dozen; each costs a pass over all pixels
 
 
@@ -54,10 +55,17 @@ def measure(data: bytes, *, max_pixels: int) -> int:
         return image.width * image.height
 
 
-def decode(data: bytes, *, max_pixels: int) -> Picture:
+def decode(data: bytes, *, max_pixels: int, window: Window | None = None) -> Picture:
     """Decode one image, first frame, as people see it: upright, alpha composed on black, deep greys scaled linearly.
 
-    Greys of more than 8 bits are mapped from their own minimum and maximum to 0 and 255; a constant image becomes 0.
+    Greys of more than 8 bits are mapped from their own minimum and maximum to 0 and 255, or by the window; a constant
+    image becomes 0. Colours of 16 bits keep their upper 8. Colour profiles are not applied: the numbers are taken as
+    they are, which is how training sets are read.
+
+    Args:
+        data: The file.
+        max_pixels: The door's limit.
+        window: Centre and width for greys of more than 8 bits.
 
     Raises:
         InputError: As `measure`, and `UnreadableImage` where the pixels are truncated or damaged.
@@ -65,16 +73,21 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
     """
     with _open(data, max_pixels=max_pixels) as image:
         try:
-            image.load()
+            picture = _eight_bits(image, data, window)
+            image.load()  # to its end, where a PNG may say how it is turned
             turn = _TURNS.get(_orientation(image))
-            picture = _eight_bits(image, data)
+        except HeatlensError:
+            raise
         # Pillow's decoders raise whatever their format's parser meets; none of it may reach a client.
         except Exception as error:
             raise UnreadableImage("the image is truncated or damaged: it cannot be decoded to its end") from error
-    return Picture(picture.transpose(turn), None) if turn is not None else Picture(picture, _verbatim(data))
+        verbatim = None if turn is not None else _verbatim(image, data)
+    upright = picture.transpose(turn) if turn is not None else picture
+    upright.info = {}  # the pixels alone go on: an encoder would write profile, comment and the like from here
+    return Picture(upright, verbatim)
 
 
-def _open(data: bytes, *, max_pixels: int) -> Image.Image:
+def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
     if not data:
         raise EmptyFile("the file is empty")
     kind = next((name for name, matches in _SNIFF.items() if matches(data[:16])), None)
@@ -86,6 +99,8 @@ def _open(data: bytes, *, max_pixels: int) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=[kind])
     except Exception as error:
         raise UnreadableImage(f"the {kind} image cannot be opened: damaged, or of a rare variant") from error
+    if image.mode in _UNCONVERTIBLE:
+        raise UnreadableImage(f"the {kind} image is of a rare variant, with {image.mode} colours: convert it to RGB")
     if image.width * image.height > max_pixels:
         raise ImageTooLarge(f"the image is over the limit of {max_pixels / 1e6:g} megapixels per image")
     return image
@@ -99,16 +114,18 @@ def _orientation(image: Image.Image) -> int | None:
         return None
 
 
-def _verbatim(data: bytes) -> str | None:
-    """Media type of an upright upload that goes back unchanged: a JPEG, or a PNG of 8 bits per sample."""
+def _verbatim(image: Image.Image, data: bytes) -> str | None:
+    """Media type of an upright upload that goes back unchanged: a JPEG, or a still PNG of 8 bits per sample."""
     if data.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
-    return "image/png" if data.startswith(b"\x89PNG") and data[12:16] == b"IHDR" and data[24] == 8 else None
+    still = not getattr(image, "is_animated", False)
+    return "image/png" if still and data[12:16] == b"IHDR" and data[24] == 8 else None
 
 
-def _eight_bits(image: Image.Image, data: bytes) -> Image.Image:
-    if is_deep(image, data):
-        return stretched(image, data)
+def _eight_bits(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Image.Image:
+    if (grey := deep_grey(image, data, window)) is not None:
+        return grey
+    image.load()
     if image.has_transparency_data:
         return _on_black(image.convert("RGBA"))
     if image.mode in ("1", "L"):

@@ -10,6 +10,7 @@ from PIL import Image
 Floats = npt.NDArray[np.float32]
 # left, top, right, bottom in pixels of the upright original; right and bottom are exclusive
 Box = tuple[int, int, int, int]
+Window = tuple[float, float]  # centre and width, in the image's own values
 Colormap = Literal["jet", "hot", "viridis"]
 Include = Literal["overlay", "original", "map"]
 Quality = Literal["ok", "weak", "empty"]
