@@ -5,7 +5,7 @@ import importlib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 from urllib.parse import quote_plus
@@ -147,7 +147,7 @@ def desk(aws: Account, model: Model, *, batch_images: int = 8) -> Desk:
     """A worker with a model whose batches are counted."""
     engine = Counting(model)
     account = doors.Account(aws.settings, aws.jobs, aws.staging, aws.clients.sqs)
-    door = Door(account, Model(model.card, model.sha256, engine), DOOR_LIMITS["staged"], batch_images)
+    door = Door(account, replace(model, engine=engine), DOOR_LIMITS["staged"], batch_images)
     return Desk(aws, door, engine)
 
 

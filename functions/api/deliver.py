@@ -11,15 +11,18 @@ from fastapi import Response
 from functions.api.schemas import (
     BatchHeatmapItem,
     BatchHeatmapResponse,
+    ExplainedAnswer,
     HeatmapResponse,
     MapAnswer,
     ModelAnswer,
     PredictionAnswer,
+    TargetAnswer,
 )
 from heatlens.errors import AnswerTooLarge, HeatlensError
 from heatlens.model import Model
 from heatlens.settings import Limits
-from heatlens.types import Encoded, Explanation, Options
+from heatlens.targets import parse
+from heatlens.types import Encoded, Explained, Explanation, Options
 
 JSON = "application/json"
 PNG = "image/png"
@@ -54,6 +57,7 @@ def deliver_png(explanation: Explanation, model: Model, *, limits: Limits) -> Re
     _check_size(len(body), limits.answer_binary_bytes, "send a smaller image")
     headers = {
         "x-heatlens-label": quote(explanation.prediction.label),
+        "x-heatlens-explained": quote(explanation.explained[0].label),
         "x-heatlens-probability": f"{explanation.prediction.probability:.6f}",
         "x-heatlens-quality": explanation.quality,
         "x-heatlens-model": model.sha256,
@@ -77,7 +81,7 @@ def deliver_one(
         processing_time_ms=elapsed_ms,
         model=ModelAnswer(**model.facts(options)),
         request_id=request_id,
-        **_drawn(explanation, options),
+        **_drawn(explanation, model, options),
     )
     return _json(answer.model_dump_json(), limits)
 
@@ -93,7 +97,7 @@ def deliver_many(
     elapsed_ms: float,
 ) -> Response:
     """Answer a batch as the seed's `BatchHeatmapResponse`, results in the order of the files."""
-    results = [_item(name, outcome, options) for name, outcome in zip(filenames, outcomes, strict=True)]
+    results = [_item(name, outcome, model, options) for name, outcome in zip(filenames, outcomes, strict=True)]
     succeeded = sum(item.success for item in results)
     answer = BatchHeatmapResponse(
         results=results,
@@ -106,15 +110,17 @@ def deliver_many(
     return _json(answer.model_dump_json(), limits)
 
 
-def _item(filename: str, outcome: Explanation | HeatlensError, options: Options) -> BatchHeatmapItem:
+def _item(filename: str, outcome: Explanation | HeatlensError, model: Model, options: Options) -> BatchHeatmapItem:
     if isinstance(outcome, HeatlensError):
         return BatchHeatmapItem(filename=filename, success=False, error=outcome.detail, code=outcome.code)
     elapsed_ms = sum(outcome.timings_ms.values())
-    return BatchHeatmapItem(filename=filename, success=True, processing_time_ms=elapsed_ms, **_drawn(outcome, options))
+    drawn = _drawn(outcome, model, options)
+    return BatchHeatmapItem(filename=filename, success=True, processing_time_ms=elapsed_ms, **drawn)
 
 
-def _drawn(explanation: Explanation, options: Options) -> dict[str, Any]:
+def _drawn(explanation: Explanation, model: Model, options: Options) -> dict[str, Any]:
     overlay, original, seen = explanation.overlay, explanation.original, explanation.prediction
+    several = parse(options.target, options.contrast, model.card).several
     return {
         "heatmap_base64": _base64(overlay),
         "original_image_base64": _base64(original),
@@ -130,15 +136,32 @@ def _drawn(explanation: Explanation, options: Options) -> dict[str, Any]:
             logit=seen.logit,
             margin=seen.margin,
         ),
+        "explained": ExplainedAnswer(**_facts(explanation.explained[0])),
         "quality": explanation.quality,
-        "map": _map(explanation) if "map" in options.include else None,
+        "map": _map(explanation.explained[0], explanation, options),
+        "explanations": [_target(each, explanation, options) for each in explanation.explained] if several else None,
         "timings_ms": explanation.timings_ms,
     }
 
 
-def _map(explanation: Explanation) -> MapAnswer:
-    height, width = explanation.signed_map.shape
-    data = np.ascontiguousarray(explanation.signed_map, dtype="<f4").tobytes()
+def _target(explained: Explained, explanation: Explanation, options: Options) -> TargetAnswer:
+    return TargetAnswer(
+        heatmap_base64=_base64(explained.overlay),
+        quality=explained.quality,
+        map=_map(explained, explanation, options),
+        **_facts(explained),
+    )
+
+
+def _facts(explained: Explained) -> dict[str, Any]:
+    return {name: getattr(explained, name) for name in ExplainedAnswer.model_fields}
+
+
+def _map(explained: Explained, explanation: Explanation, options: Options) -> MapAnswer | None:
+    if "map" not in options.include:
+        return None
+    height, width = explained.signed_map.shape
+    data = np.ascontiguousarray(explained.signed_map, dtype="<f4").tobytes()
     return MapAnswer(shape=(height, width), data_base64=base64.b64encode(data).decode("ascii"), box=explanation.box)
 
 

@@ -3,12 +3,15 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
 from functions.api import deliver, upload
+from functions.api.errors import located
 from functions.api.requests import request_id
 from functions.api.schemas import (
     BatchHeatmapBody,
@@ -88,7 +91,8 @@ async def heatmap_batch(request: Request, query: Annotated[HeatmapOptions, Query
     model = state.model()
     received = await upload.receive_many(request, state.limits)
     options = query.over(received.options)
-    outcomes = await _explain(state, received.uploads, options)
+    with _located(query, received):
+        outcomes = await _explain(state, received.uploads, options)
     return deliver.deliver_many(
         received.filenames,
         outcomes,
@@ -120,7 +124,12 @@ async def ready(request: Request) -> Ready:
 
 
 async def explain_one(
-    request: Request, wish: HeatmapOptions, *, raw: tuple[str, ...] = upload.RAW, explain: Explain | None = None
+    request: Request,
+    wish: HeatmapOptions,
+    *,
+    raw: tuple[str, ...] = upload.RAW,
+    explain: Explain | None = None,
+    place: tuple[str, ...] = ("query",),
 ) -> Response:
     """Answer a request that holds one image.
 
@@ -129,6 +138,7 @@ async def explain_one(
         wish: Options that stand outside the body, and win over those in it.
         raw: How content types begin whose body is the image itself.
         explain: Explains the image; by default this does it alone.
+        place: Where `wish` stood, as a mistake in it is reported.
     """
     start, state = time.perf_counter(), _state(request)
     model = state.model()
@@ -136,13 +146,14 @@ async def explain_one(
     options = wish.over(received.options)
     as_png = deliver.wants_png(request.headers.get("accept", "*/*"))
     if as_png:
-        options = Options(options.colormap, options.alpha, frozenset({"overlay"}))
-    if explain and isinstance(image := received.uploads[0], Upload):
-        outcome = await explain(image, options)
-    else:
-        [outcome] = await _explain(state, received.uploads, options)
-    if isinstance(outcome, HeatlensError):
-        raise outcome
+        options = replace(options, include=frozenset({"overlay"}))
+    with _located(wish, received, place):
+        if explain and isinstance(image := received.uploads[0], Upload):
+            outcome = await explain(image, options)
+        else:
+            [outcome] = await _explain(state, received.uploads, options)
+        if isinstance(outcome, HeatlensError):
+            raise outcome
     if as_png:
         return deliver.deliver_png(outcome, model, limits=state.limits)
     return deliver.deliver_one(
@@ -158,6 +169,13 @@ async def explain_one(
 
 async def _explain(state: State, uploads: Sequence[Upload | HeatlensError], options: Options) -> list[Outcome]:
     return await asyncio.get_running_loop().run_in_executor(state.workers, state.explain, uploads, options)
+
+
+def _located(
+    wish: HeatmapOptions, received: upload.Received, place: tuple[str, ...] = ("query",)
+) -> AbstractContextManager[None]:
+    in_body = received.options.model_fields_set if received.options else set()
+    return located((place, wish.model_fields_set), (("body",), in_body))
 
 
 def _state(request: Request) -> State:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
+from heatlens.attribute import METHOD_NAMES
 from heatlens.types import Box, Colormap, Include, Options, Quality
 
 Alpha = Annotated[float, Field(ge=0.1, le=0.9, allow_inf_nan=False, description="Weight of the heat in the overlay.")]
@@ -18,6 +19,21 @@ def _split(values: Any) -> Any:  # noqa: ANN401 - a validator sees whatever the 
     return values
 
 
+def _listed(values: Any) -> Any:  # noqa: ANN401 - a validator sees whatever the client sent
+    """In JSON one of something may stand without its list."""
+    return [values] if isinstance(values, str | int) else values
+
+
+def _with_plus(value: Any) -> Any:  # noqa: ANN401 - a validator sees whatever the client sent
+    """In a query a plus that was not escaped is a space, and no method has one in its name."""
+    return value.replace(" ", "+") if isinstance(value, str) else value
+
+
+# A number in JSON is an index, never a label.
+Class = str | Annotated[int, Field(strict=True, ge=0)]
+Method = Annotated[str, BeforeValidator(_with_plus), Field(json_schema_extra={"enum": list(METHOD_NAMES)})]
+
+
 class HeatmapOptions(BaseModel):
     """Options of the heatmap endpoints, in the query or as top-level keys of a JSON body."""
 
@@ -26,6 +42,15 @@ class HeatmapOptions(BaseModel):
     include: Annotated[list[Include], FailFast(), BeforeValidator(_split), Field(min_length=1)] = Field(
         ["overlay", "original"], description="What the answer holds, repeated or separated by commas."
     )
+    target: Annotated[list[Class], FailFast(), BeforeValidator(_listed)] = Field(
+        [],
+        description="Classes to explain: labels, indices, or the best as top-1, top-2, …; by default the predicted.",
+    )
+    contrast: Class | None = Field(None, description="A class whose logit is taken from each target's: why not this.")
+    method: Method = Field("gradcam", description="CAM method.")
+    layer: str | None = Field(None, description="A layer that the model was compiled for; by default its first.")
+    eigen_smooth: bool = Field(default=False, description="Project on the first principal component.")
+    aug_smooth: bool = Field(default=False, description="Average over the image brighter, darker and mirrored.")
 
     def over(self, weaker: Self | None) -> Options:
         """These options where they were given, else those of `weaker` where given there, else the defaults."""
@@ -34,7 +59,12 @@ class HeatmapOptions(BaseModel):
         known = {name: value for name, value in given.items() if name in HeatmapOptions.model_fields}
         if "include" in known:
             known["include"] = frozenset(known["include"])
+        if "target" in known:
+            known["target"] = tuple(known["target"])
         return Options(**known)
+
+
+LISTS = {"include", "target"}  # options that a query may repeat
 
 
 class ImageBody(BaseModel):
@@ -69,6 +99,16 @@ class PredictionAnswer(_Answer):
     margin: float
 
 
+class ExplainedAnswer(_Answer):
+    """The class that a picture explains; `contrast` is the label of the one it is contrasted with."""
+
+    label: str
+    index: int
+    probability: float
+    logit: float
+    contrast: str | None = None
+
+
 class ModelAnswer(_Answer):
     """Which model and computation made the answer."""
 
@@ -93,6 +133,14 @@ class MapAnswer(_Answer):
     box: Box
 
 
+class TargetAnswer(ExplainedAnswer):
+    """One of several classes that were asked for; null is what `include` left out."""
+
+    heatmap_base64: str | None = None
+    quality: Quality
+    map: MapAnswer | None = None
+
+
 class _Drawn(_Answer):
     """What one explained image has, wherever it appears."""
 
@@ -102,8 +150,12 @@ class _Drawn(_Answer):
     height: int | None = None
     box: Box | None = Field(None, description="Part of the original the model saw: left, top, right, bottom in pixels.")
     prediction: PredictionAnswer | None = None
+    explained: ExplainedAnswer | None = Field(None, description="Whose heatmap, quality and map stand beside it.")
     quality: Quality | None = None
     map: MapAnswer | None = None
+    explanations: list[TargetAnswer] | None = Field(
+        None, description="Where several targets were asked for: each, the first being the one that stands beside it."
+    )
     timings_ms: dict[str, float] | None = None
 
 

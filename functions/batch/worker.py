@@ -15,9 +15,18 @@ from functions.batch.submit import submit
 from functions.batch.targets import DeclaredFile, DroppedObject, Foreign, Target, is_drop
 from functions.batch.tasks import AGAIN, FOREIGN, IGNORED, SETTLED, SUPERSEDED, Ended, Task, bounded, groups
 from functions.batch.upload import Item, Message, items
-from heatlens.errors import EmptyFile, FileTooLarge, GenerationFailed, HeatlensError, InputError, LimitError
+from heatlens.errors import (
+    EmptyFile,
+    FileTooLarge,
+    GenerationFailed,
+    HeatlensError,
+    InputError,
+    InvalidOption,
+    LimitError,
+    TooManyPasses,
+)
 from heatlens.pipeline import Outcome, explain, pixels
-from heatlens.types import Explanation, Upload
+from heatlens.types import Explanation, Options, Upload
 from heatlens_aws.asynchronous import Notice
 from heatlens_aws.finishing import finish_if_done
 from heatlens_aws.jobs import Outcome as Record
@@ -78,7 +87,7 @@ class _Shift:
                 if isinstance(target, Ended):
                     self._count(target.state)
                 else:
-                    tasks.append(Task(item, target, target.options))
+                    tasks.append(_task(item, target))
             except Exception as error:
                 if not self._given_up(item):
                     self._return(item, error)
@@ -149,6 +158,8 @@ class _Shift:
             return SETTLED
         if due := task.target.due():
             return self._commit(task, *due)
+        if task.loaded:
+            return None
         if isinstance(task.target, DeclaredFile) and task.target.remote:
             return self._submit(task, task.target)
         try:
@@ -180,6 +191,8 @@ class _Shift:
                 if len(tasks) > 1 and isinstance(task.outcome, GenerationFailed):
                     [task.outcome] = self._outcomes([task])
         except HeatlensError as error:
+            if len(tasks) > 1 and isinstance(error, TooManyPasses):  # together, which is not theirs to answer for
+                return [each for task in tasks for each in self._explain([task])]
             for task in tasks:
                 task.outcome = error
         except Exception as error:
@@ -293,6 +306,14 @@ class _Shift:
 
     def _pixels(self, task: Task) -> int:
         return pixels(task.loaded, self._door.limits.image_pixels) if task.loaded else 0
+
+
+def _task(item: Item, target: Target) -> Task:
+    """An attempt; where nobody here can do what its options ask for, one that ends as this says."""
+    try:
+        return Task(item, target, target.options)
+    except InvalidOption as error:
+        return Task(item, target, Options(), loaded=error)
 
 
 def _tried(step: Callable[[Task], Ended | None], task: Task) -> Ended | Exception | None:

@@ -164,6 +164,7 @@ def _explained(model: Model, job: _Job, found: Found, at: int, box: Box, asked: 
         signed_map=shown,
         quality=quality(signed_map, asked.calibration),
         overlay=drawn,
+        contrast=None if asked.wanted.contrast is None else model.card.classes[asked.wanted.contrast],
     )
 
 

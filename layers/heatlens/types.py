@@ -39,8 +39,8 @@ class Options:
     colormap: Colormap = "jet"
     alpha: float = 0.4
     include: frozenset[Include] = frozenset({"overlay", "original"})
-    target: tuple[str, ...] = ()
-    contrast: str | None = None
+    target: tuple[str | int, ...] = ()  # a number is an index, a text a label first
+    contrast: str | int | None = None
     method: str = "gradcam"
     layer: str | None = None
     eigen_smooth: bool = False
@@ -68,7 +68,7 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """One class of one image. `probability` and `logit` are its own, though it was contrasted with another.
+    """One class of one image. `probability` and `logit` are its own, though it was contrasted with another, `contrast`.
 
     `signed_map` is float32 `[h, w]` at the layer's own grid, before ReLU, in logit units where the method has them;
     with `aug_smooth` it is the smoothed heat in 0..1 at the size of the network's input. `overlay` is `None` where
@@ -82,6 +82,7 @@ class Explained:
     signed_map: Floats
     quality: Quality
     overlay: Encoded | None
+    contrast: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ from functions.batch.upload import items, messages
 from functions.batch.worker import work
 from heatlens.model import Model
 from heatlens.settings import MIB
+from heatlens.types import Options
+from heatlens.wire import as_json
 from heatlens_aws.jobs import Jobs
 from heatlens_aws.keys import attempt_prefix, drop_prefix, manifest_key, results_key, upload_key
 from heatlens_aws.rows import Batch, BatchState, FileState
@@ -77,7 +79,10 @@ def test_the_result_says_where_it_comes_from_and_never_what_the_file_was_called(
     signed_map = np.load(io.BytesIO(staged.object(prefix + "map.npy")), allow_pickle=False)
     card = staged.door.model.card
     assert result["input"] == {"sha256": hashlib.sha256(data).hexdigest()}
-    assert result["options"] == {"colormap": "hot", "alpha": 0.7}
+    assert result["options"] == {n: v for n, v in as_json(Options("hot", 0.7)).items() if n != "include"}
+    assert result["explained"] == {
+        name: result["prediction"][name] for name in ("label", "index", "probability", "logit")
+    } | {"contrast": None}
     assert result["model"]["sha256"] == staged.door.model.sha256
     assert (result["model"]["engine"], result["model"]["precision"]) == ("counting", "f32")
     assert (result["prediction"]["label"], result["quality"]) == (outcome["label"], outcome["quality"])

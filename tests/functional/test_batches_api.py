@@ -25,6 +25,8 @@ from functions.api.batch_schemas import STAGED_FILE_BYTES
 from functions.batch.errors import WrongDigest
 from functions.cli.events import Event, HttpRequest, LambdaContext, answer_json, http_api_v2, rest_api_v1
 from heatlens.model import Model
+from heatlens.types import Options
+from heatlens.wire import as_json
 from heatlens_aws.rows import Batch, BatchState, File, FileState, attributes, batch_key, file_key
 from heatlens_aws.staging import Staging, Stored
 from tests.aws import Account
@@ -165,7 +167,7 @@ def test_a_new_batch(staged: TestClient, aws: Account, tiny_model: Model) -> Non
     assert instant(body["deadline"]) == pytest.approx(time.time() + 86400, abs=10)
     batch = row(aws, body["batch_id"])
     assert batch.owner == "local"
-    assert batch.options == {"colormap": "hot", "alpha": 0.4, "include": ["map", "overlay"]}
+    assert batch.options == as_json(Options(colormap="hot", include=frozenset({"map", "overlay"})))
     assert batch.model == tiny_model.sha256
     assert batch.expires_at - batch.created == 31 * 86400
 
