@@ -15,6 +15,7 @@ from functions.batch.sweep import sweep
 from functions.batch.upload import messages
 from functions.batch.worker import work
 from heatlens.model import Model
+from heatlens.models import Models
 from heatlens.settings import DOOR_LIMITS
 from heatlens_aws.clients import Clients, connect
 from heatlens_aws.jobs import Jobs
@@ -79,7 +80,7 @@ class Life:
         self.settings = self.aws.settings.model_copy(update={"async_endpoint": NAME})
         self.desk = Desk(self.api.jobs, self.api.staging, self.settings)
         account = connected(self.batch.account, self.runtime, self.settings)
-        self.door = Door(account, self.model, DOOR_LIMITS["staged"], 8)
+        self.door = Door(account, Models.of(self.model), DOOR_LIMITS["staged"], 8)
         self.sweeping = replace(self.sweeper.account, settings=self.settings)
 
     def open(self, *files: bytes, **options: Any) -> Batch:  # noqa: ANN401 - as the desk's

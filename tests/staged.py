@@ -19,6 +19,7 @@ from functions.batch.upload import messages
 from functions.batch.worker import work
 from heatlens.engine import Floats
 from heatlens.model import Model
+from heatlens.models import Models
 from heatlens.settings import DOOR_LIMITS
 from heatlens_aws.jobs import Declared
 from heatlens_aws.keys import upload_key
@@ -147,7 +148,7 @@ def desk(aws: Account, model: Model, *, batch_images: int = 8) -> Desk:
     """A worker with a model whose batches are counted."""
     engine = Counting(model)
     account = doors.Account(aws.settings, aws.jobs, aws.staging, aws.clients.sqs)
-    door = Door(account, replace(model, engine=engine), DOOR_LIMITS["staged"], batch_images)
+    door = Door(account, Models.of(replace(model, engine=engine)), DOOR_LIMITS["staged"], batch_images)
     return Desk(aws, door, engine)
 
 

@@ -7,7 +7,7 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 import heatlens
-from functions.api import batches, errors
+from functions.api import batches, errors, kserve, replies
 from functions.api.requests import RequestId
 from functions.api.routes import router
 from functions.api.state import load_state
@@ -22,11 +22,15 @@ def create_app(settings: Settings, *, door: Door) -> FastAPI:
     # The framework's /docs page loads its script from elsewhere, which fails offline and tells others who reads it.
     app = FastAPI(title="Heatlens", version=heatlens.__version__, docs_url=None, redoc_url=None)
     app.state.heatlens = load_state(settings, door)
-    app.state.desk = batches.open_staging(read_table(AwsSettings))
+    aws = read_table(AwsSettings)
+    app.state.desk = batches.open_staging(aws)
+    app.state.replies = replies.open_replies(aws)
     batches.make_audit_heard()
     app.add_middleware(RequestId)
     app.include_router(router)
     app.include_router(batches.router)
+    if door == "server":
+        app.include_router(kserve.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/", _page, include_in_schema=False)
     errors.install(app, settings)

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from functions.api import errors
+from functions.api.asked import state_of
 from functions.api.batch_schemas import (
     Backend,
     BatchCreate,
@@ -28,7 +29,6 @@ from functions.api.batch_schemas import (
 from functions.api.principal import principal
 from functions.api.requests import request_id
 from functions.api.schemas import Problem
-from functions.api.state import State
 from heatlens.errors import BodyTooLarge, HeatlensError, MalformedBody, StagingUnavailable, UnsupportedContentType
 from heatlens.model import Model
 from heatlens.plan import check, plan
@@ -118,8 +118,9 @@ router = APIRouter(prefix="/api/inference/batches", route_class=_BatchRoute, res
 def create(request: Request, wish: BatchCreate) -> BatchCreated:
     """Open a batch for a number of files, or one that repeats what did not succeed in a finished one."""
     with _access(request, "batch.create") as access:
-        state = _state(request)
-        model = state.model()
+        state = state_of(request)
+        with errors.located((("body",), wish.model_fields_set)):
+            model = state.models[wish.model]
         if wish.retry_of is not None:
             created = access.desk.retry(access.who, wish.retry_of, model=model.sha256)
         else:
@@ -279,9 +280,3 @@ def _desk(request: Request) -> "Desk":
     if desk is None:
         raise StagingUnavailable("staged batches are not set up on this server", passing=False)
     return desk
-
-
-def _state(request: Request) -> State:
-    state = request.app.state.heatlens
-    assert isinstance(state, State)
-    return state

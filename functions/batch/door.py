@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from heatlens.errors import SettingsError
-from heatlens.model import Model, load_model
+from heatlens.errors import ModelError, SettingsError
+from heatlens.model import Model
+from heatlens.models import Models, load_models
 from heatlens.settings import Limits, read_settings, read_table
 from heatlens_aws.asynchronous import Endpoint
 from heatlens_aws.clients import connect
@@ -29,9 +30,14 @@ class Door:
     """A worker's tools; `batch_images` is the number of images in an engine batch."""
 
     account: Account
-    model: Model
+    models: Models
     limits: Limits
     batch_images: int
+
+    @property
+    def model(self) -> Model:
+        """The default one."""
+        return self.models[None]
 
 
 def open_account() -> Account:
@@ -57,12 +63,15 @@ def _missing(settings: AwsSettings) -> str:
 
 
 def open_door() -> Door:
-    """Read the environment, connect, and load the model.
+    """Read the environment, connect, and load the models.
 
     Raises:
-        ModelError: The settings or the model cannot be used.
+        ModelError: The settings or the default model cannot be used. A batch of another that cannot waits for one that
+            can.
     """
     settings = read_settings()
     account = open_account()
-    model = load_model(settings.model_dir, threads=settings.threads, image=settings.image_digest)
-    return Door(account, model, settings.limits("staged"), settings.batch_images)
+    models = load_models(settings)
+    if isinstance(default := models.found[models.default], ModelError):
+        raise default
+    return Door(account, models, settings.limits("staged"), settings.batch_images)

@@ -23,6 +23,7 @@ from heatlens.errors import (
     InputError,
     InvalidOption,
     LimitError,
+    ModelUnavailable,
     TooManyPasses,
 )
 from heatlens.pipeline import Outcome, explain, pixels
@@ -184,26 +185,35 @@ class _Shift:
 
     def _explain(self, tasks: Sequence[Task]) -> Sequence[Task]:
         try:
-            for task, outcome in zip(tasks, self._outcomes(tasks), strict=True):
+            for task, outcome in zip(tasks, self._together(tasks), strict=True):
                 task.outcome = outcome
-            for task in tasks:
-                # The engine answers for all it is given: one that it cannot do must not fail the others.
-                if len(tasks) > 1 and isinstance(task.outcome, GenerationFailed):
-                    [task.outcome] = self._outcomes([task])
-        except HeatlensError as error:
-            if len(tasks) > 1 and isinstance(error, TooManyPasses):  # together, which is not theirs to answer for
-                return [each for task in tasks for each in self._explain([task])]
-            for task in tasks:
-                task.outcome = error
         except Exception as error:
             for task in tasks:
                 self._trouble(task, error)
             return []
         return tasks
 
+    def _together(self, tasks: Sequence[Task]) -> list[Outcome]:
+        """Explain as one, and alone what may have failed by its companions."""
+        try:
+            outcomes = self._outcomes(tasks)
+        except ModelUnavailable:  # another worker's may be whole
+            raise
+        except HeatlensError as error:
+            if len(tasks) > 1 and isinstance(error, TooManyPasses):
+                return [outcome for task in tasks for outcome in self._together([task])]
+            return [error] * len(tasks)
+        if len(tasks) == 1:
+            return outcomes
+        # The engine answers for all it is given: one that it cannot do must not fail the others.
+        return [
+            self._outcomes([task])[0] if isinstance(outcome, GenerationFailed) else outcome
+            for task, outcome in zip(tasks, outcomes, strict=True)
+        ]
+
     def _outcomes(self, tasks: Sequence[Task]) -> list[Outcome]:
         return explain(
-            self._door.model,
+            self._door.models[tasks[0].options.model],
             [task.loaded for task in tasks if task.loaded],
             tasks[0].options,
             limits=self._door.limits,
@@ -215,7 +225,7 @@ class _Shift:
         version = task.item.created.stored.identity
         if isinstance(task.outcome, Explanation):
             seen, prefix = task.outcome, task.target.prefix(task.attempt)
-            model = self._door.model.facts(task.options)
+            model = self._door.models[task.options.model].facts(task.options)
             objects = deliver(self._account.staging, prefix, task.sha256, seen, model, task.options)
             ended = self._commit(task, FileState.OK, record(task.attempt, version, seen, objects))
             # Only where the row is gone: a commit whose answer was lost is refused too, and its objects are named.

@@ -30,6 +30,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.state.door = door = open_door(settings)
     app.state.heatlens = door.state
+    app.state.replies = None  # SageMaker carries any answer to where it was asked to
     app.add_middleware(RequestId)
     app.include_router(router)
     errors.install(app, settings)

@@ -26,10 +26,12 @@ HeatlensError
 │   ├── BatchFull
 │   ├── BatchUnfinished
 │   └── NothingToRetry
+├── ModelNotFound (404)
 ├── ModelUnavailable (503)
 ├── StagingUnavailable (503)
 ├── Busy (503)
 ├── Stopping (503)
+├── OutOfTime (504)
 ├── GenerationFailed (500)
 └── ModelError                    a model folder or its making; never raised while answering a client
     ├── SettingsError
@@ -233,6 +235,14 @@ class NothingToRetry(BatchConflict):
     code = "batch.nothing_to_retry"
 
 
+class ModelNotFound(HeatlensError):
+    """An address names a model that is not here."""
+
+    status = 404
+    code = "model.not_found"
+    title = "No such model"
+
+
 class ModelUnavailable(HeatlensError):
     """The door runs without a model that works; the health endpoint says why."""
 
@@ -269,6 +279,15 @@ class Stopping(HeatlensError):
     status = 503
     code = "door.stopping"
     title = "Shutting down"
+    passing = True
+
+
+class OutOfTime(HeatlensError):
+    """The door's time was over before this image's turn; those that were done are answered."""
+
+    status = 504
+    code = "deadline"
+    title = "Out of time"
     passing = True
 
 

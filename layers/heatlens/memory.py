@@ -28,20 +28,22 @@ def needed(graph_bytes: int) -> int:
     return BASE_BYTES + round(GRAPH_FACTOR * graph_bytes)
 
 
-def check_memory(graphs: Iterable[Path], memory_bytes: int | None) -> None:
+def check_memory(graphs: Iterable[Path], memory_bytes: int | None, *, beside: int = 0) -> None:
     """Refuse a model that would not fit: the process would be killed at its start, or at its first image, unheard.
 
     Args:
         graphs: The model's files.
         memory_bytes: What there is; `None` where no limit is known, and nothing is checked.
+        beside: Bytes of graphs that this process has loaded already.
 
     Raises:
         EngineError: There is less than is needed.
     """
-    size = sum(graph.stat().st_size for graph in graphs)
+    size = beside + sum(graph.stat().st_size for graph in graphs)
     if memory_bytes is None or needed(size) <= memory_bytes:
         return
+    who = "the model and those loaded before it need" if beside else "the model needs"
     raise EngineError(
-        f"the model needs about {needed(size) / MIB:,.0f} MiB of memory and there are {memory_bytes / MIB:,.0f}: "
+        f"{who} about {needed(size) / MIB:,.0f} MiB of memory and there are {memory_bytes / MIB:,.0f}: "
         "give the function or the container more, or compile a smaller model"
     )

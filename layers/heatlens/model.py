@@ -18,7 +18,8 @@ from heatlens.types import Options
 class Model:
     """A loaded model; `sha256` is its card's, which names every graph's, `image` the digest of the image it runs in.
 
-    `engine` runs the default layer, the card's first; `others` those of the further layers, by name.
+    `engine` runs the default layer, the card's first; `others` those of the further layers, by name. `file_bytes` is
+    the size of its graphs' files.
     """
 
     card: Card
@@ -26,6 +27,7 @@ class Model:
     engine: Engine
     image: str = ""
     others: Mapping[str, Engine] = field(default_factory=dict)
+    file_bytes: int = 0
 
     def facts(self, options: Options) -> dict[str, str]:
         """Which model and computation make an explanation, as every answer and result says it."""
@@ -51,7 +53,9 @@ class Model:
         return self.others.get(self.card.layer(layer).name, self.engine)
 
 
-def load_model(folder: Path, *, threads: int = 0, machine: Machine | None = None, image: str = "") -> Model:
+def load_model(
+    folder: Path, *, threads: int = 0, machine: Machine | None = None, image: str = "", beside: int = 0
+) -> Model:
     """Verify the folder, compile its graphs and run them once, so that the first request finds them warm.
 
     Args:
@@ -60,6 +64,7 @@ def load_model(folder: Path, *, threads: int = 0, machine: Machine | None = None
             that is not limited lets the engine choose.
         machine: What there is; by default what this process is allowed.
         image: Digest of the image this runs in, for the provenance of what is made.
+        beside: Bytes of graphs that are loaded in this process already.
 
     Raises:
         CardError: The folder is not a whole, unaltered model.
@@ -67,14 +72,16 @@ def load_model(folder: Path, *, threads: int = 0, machine: Machine | None = None
     """
     machine = machine or read_machine()
     card, sha256 = read_card(folder)
-    check_memory([folder / graph.file for graph in card.graphs], machine.memory_bytes)
+    files = [folder / graph.file for graph in card.graphs]
+    check_memory(files, machine.memory_bytes, beside=beside)
     engines = {
         layer.name: OpenVinoEngine(folder, card, threads=threads or machine.threads, layer=layer.name)
         for layer in card.layers
     }
     for layer in card.layers:
         try_out(engines[layer.name], card, layer)
-    return Model(card, sha256, engines.pop(card.layers[0].name), image, engines)
+    file_bytes = sum(file.stat().st_size for file in files)
+    return Model(card, sha256, engines.pop(card.layers[0].name), image, engines, file_bytes)
 
 
 def try_out(engine: Engine, card: Card, layer: Layer | None = None) -> None:

@@ -34,7 +34,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the client asked for; the defaults are the base contract's."""
+    """What the client asked for; the defaults are the base contract's. `model` is a door's name for one of its own."""
 
     colormap: Colormap = "jet"
     alpha: float = 0.4
@@ -45,6 +45,7 @@ class Options:
     layer: str | None = None
     eigen_smooth: bool = False
     aug_smooth: bool = False
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,27 @@ class Prediction:
     probability: float
     logit: float
     margin: float
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a model says of one class."""
+
+    label: str
+    index: int
+    probability: float
+    logit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One image's prediction and every class's score, in the order of the classes; nothing is explained."""
+
+    width: int
+    height: int
+    prediction: Prediction
+    classes: tuple[Score, ...]
+    timings_ms: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)

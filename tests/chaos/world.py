@@ -5,7 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Self
 from unittest.mock import patch
@@ -21,6 +21,7 @@ from functions.batch import submit, targets, tasks, worker
 from functions.batch.door import Account, Door
 from heatlens.engine import Engine, Floats
 from heatlens.model import Model
+from heatlens.models import Models
 from heatlens.settings import DOOR_LIMITS
 from heatlens_aws import finishing
 from heatlens_aws import jobs as jobs_module
@@ -110,7 +111,7 @@ class World:
         """A worker's tools on a processor that is its own."""
         engine = Processor(self.model.engine, self.rng.randrange(1000))
         limits = DOOR_LIMITS["staged"].model_copy(update={"file_bytes": FILE_BYTES})
-        return Door(self.account, Model(self.model.card, self.model.sha256, engine), limits, 8)
+        return Door(self.account, Models.of(replace(self.model, engine=engine)), limits, 8)
 
 
 @contextmanager

@@ -199,7 +199,7 @@ def test_options_that_no_version_knows_are_passed_over(staged: Desk) -> None:
 def test_files_that_cost_too_much_together_are_explained_one_by_one(staged: Desk) -> None:
     files = [encoded(noise((24, 24), seed=seed)) for seed in range(3)]
     limits = staged.door.limits.model_copy(update={"passes": 4})
-    staged.door = type(staged.door)(staged.door.account, staged.door.model, limits, staged.door.batch_images)
+    staged.door = type(staged.door)(staged.door.account, staged.door.models, limits, staged.door.batch_images)
     staged.batch(*files, options={"method": "ablationcam"})
 
     again = staged.work(staged.received(*[staged.put(data, number) for number, data in enumerate(files)]))

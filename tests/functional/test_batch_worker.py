@@ -45,7 +45,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 def limited(desk: Desk, **limits: int) -> Desk:
     desk.door = type(desk.door)(
-        desk.door.account, desk.door.model, desk.door.limits.model_copy(update=limits), desk.door.batch_images
+        desk.door.account, desk.door.models, desk.door.limits.model_copy(update=limits), desk.door.batch_images
     )
     return desk
 
@@ -528,7 +528,7 @@ def test_what_there_is_no_time_for_goes_back_after_what_is_done_was_committed(st
     staged.batch(*files)
     stored = [staged.put(data, number) for number, data in enumerate(files)]
     remaining = iter([100.0, 100.0, 9.0, 9.0, 9.0])
-    staged.door = type(staged.door)(staged.door.account, staged.door.model, staged.door.limits, 1)
+    staged.door = type(staged.door)(staged.door.account, staged.door.models, staged.door.limits, 1)
 
     again = work(staged.door, messages(staged.received(*stored)), lambda: next(remaining))
 
@@ -616,7 +616,7 @@ def test_each_group_is_committed_before_the_next_is_read(staged: Desk, monkeypat
     files = [grey(level) for level in (10, 20, 30)]
     staged.batch(*files)
     stored = [staged.put(data, number) for number, data in enumerate(files)]
-    staged.door = type(staged.door)(staged.door.account, staged.door.model, staged.door.limits, 2)
+    staged.door = type(staged.door)(staged.door.account, staged.door.models, staged.door.limits, 2)
     done: list[str] = []
     for owner, method in ((Staging, "read"), (Jobs, "settle")):
         original = getattr(owner, method)
