@@ -17,9 +17,9 @@ from functions.batch import door as doors
 from functions.batch.door import Door
 from functions.batch.upload import messages
 from functions.batch.worker import work
+from heatlens.catalogue import Models
 from heatlens.engine import Floats
 from heatlens.model import Model
-from heatlens.models import Models
 from heatlens.settings import DOOR_LIMITS
 from heatlens_aws.jobs import Declared
 from heatlens_aws.keys import upload_key

@@ -2,9 +2,9 @@
 
 from functions.api.schemas import Health, LayerCard, ModelCard, ModelCards, ModelHealth
 from heatlens.attribute import METHOD_NAMES
+from heatlens.catalogue import Models
 from heatlens.errors import ModelError
 from heatlens.model import Model
-from heatlens.models import Models
 
 
 def cards(models: Models) -> ModelCards:

@@ -1,15 +1,18 @@
 """What a running door holds: settings, limits, and its models or the reasons why there are none."""
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from heatlens.catalogue import Models, load_models
 from heatlens.errors import HeatlensError, ModelError
 from heatlens.model import Model
-from heatlens.models import Models, load_models
 from heatlens.pipeline import Outcome, TimeLeft, explain, score_all
 from heatlens.settings import Door, Limits, Settings
 from heatlens.types import Options, Scores, Upload
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,4 +72,6 @@ def load_state(settings: Settings, door: Door) -> State:
         SettingsError: The folder of models cannot be used.
     """
     models = load_models(settings)
+    for name, error in models.failures.items():
+        logger.error("the model %s is not loaded: %s (cause: %r)", name, error, error.__cause__)
     return State(settings, settings.limits(door), models, ThreadPoolExecutor(settings.concurrency, "explain"))

@@ -1,17 +1,20 @@
 """Settings -> what a warm function keeps between invocations: model, clients and limits, none of which changes."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
+from heatlens.catalogue import Models, load_models
 from heatlens.errors import ModelError, SettingsError
 from heatlens.model import Model
-from heatlens.models import Models, load_models
 from heatlens.settings import Limits, read_settings, read_table
 from heatlens_aws.asynchronous import Endpoint
 from heatlens_aws.clients import connect
 from heatlens_aws.jobs import Jobs
 from heatlens_aws.settings import AwsSettings
 from heatlens_aws.staging import Staging
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +77,6 @@ def open_door() -> Door:
     models = load_models(settings)
     if isinstance(default := models.found[models.default], ModelError):
         raise default
+    for name, error in models.failures.items():
+        logger.error("the model %s is not loaded: %s (cause: %r)", name, error, error.__cause__)
     return Door(account, models, settings.limits("staged"), settings.batch_images)

@@ -19,9 +19,9 @@ from functions.api import desk as desks
 from functions.api.desk import Desk
 from functions.batch import submit, targets, tasks, worker
 from functions.batch.door import Account, Door
+from heatlens.catalogue import Models
 from heatlens.engine import Engine, Floats
 from heatlens.model import Model
-from heatlens.models import Models
 from heatlens.settings import DOOR_LIMITS
 from heatlens_aws import finishing
 from heatlens_aws import jobs as jobs_module

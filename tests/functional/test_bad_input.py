@@ -391,6 +391,14 @@ def test_without_a_model_the_door_stands_and_says_why(make_client: MakeClient, t
         "gpu_available": False,
         "model_version": None,
         "reason": "no readable card.json in the model folder 'gone': compile one",
+        "models": [
+            {
+                "name": "gone",
+                "loaded": False,
+                "version": None,
+                "reason": "no readable card.json in the model folder 'gone': compile one",
+            }
+        ],
     }
 
 

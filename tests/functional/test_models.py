@@ -15,7 +15,7 @@ from functions.endpoint.app import CUSTOM_ATTRIBUTES
 from functions.endpoint.app import create_app as create_endpoint
 from heatlens.attribute import METHOD_NAMES
 from heatlens.card import read_card
-from heatlens.models import Models, load_models
+from heatlens.catalogue import Models, load_models
 from heatlens.settings import Settings
 from heatlens_aws.rows import FileState
 from tests.aws import Account

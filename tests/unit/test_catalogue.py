@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from heatlens.catalogue import Models, load_models
 from heatlens.errors import CardError, EngineError, InvalidOption, ModelUnavailable, SettingsError
 from heatlens.machine import Machine
 from heatlens.memory import needed
-from heatlens.models import Models, load_models
 from heatlens.settings import DEMO_MODEL, Settings
 from tests.colours import write_colours_model
 from tests.tiny import write_tiny_model

@@ -3,7 +3,6 @@
 A model is called what its folder is called: a card's name does not tell two versions of one model apart.
 """
 
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,6 @@ from heatlens.errors import InvalidOption, ModelError, ModelUnavailable, Setting
 from heatlens.machine import Machine
 from heatlens.model import Model, load_model
 from heatlens.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +74,6 @@ def load_models(settings: Settings, *, machine: Machine | None = None) -> Models
                 folder, threads=settings.threads, machine=machine, image=settings.image_digest, beside=taken
             )
         except ModelError as error:
-            logger.error("the model %s is not loaded: %s (cause: %r)", name, error, error.__cause__)
             found[name] = error
     return Models(found)
 
