@@ -29,13 +29,16 @@ def written(page: str) -> str:
     answers = HEAD + "".join(f"| `{each.code}` | {each.status} | {_when(each)} |\n" for each in leaves())
     files = "| code | when |\n|---|---|\n" + "".join(f"| `{x.code}` | {_when(x)} |\n" for x in of_staged_files())
     for name, table in {"errors": answers, "errors of files": files}.items():
-        begin, end = f"<!-- {name}: make tables -->\n", f"<!-- end of {name} -->\n"
-        page, times = re.subn(
-            f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: begin + table + end, page, flags=re.DOTALL
-        )
-        if times != 1:
-            raise ValueError(f"{PAGE.name} has no place for the {name}")
+        page = _placed(page, name, table)
     return page
+
+
+def _placed(page: str, name: str, table: str) -> str:
+    begin, end = f"<!-- {name}: make tables -->\n", f"<!-- end of {name} -->\n"
+    place = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    if len(place.findall(page)) != 1:
+        raise ValueError(f"{PAGE.name} has no place for the {name}")
+    return place.sub(lambda _: begin + table + end, page)
 
 
 def _classes(module: object) -> Iterator[type[HeatlensError]]:

@@ -342,6 +342,7 @@ def test_one_bad_image_of_a_message_fails_alone(staged: Desk) -> None:
     assert staged.engine.sizes == [2]
 
 
+@pytest.mark.provokes("input.digest")
 @pytest.mark.parametrize(
     ("data", "uploaded", "code"),
     [
@@ -537,6 +538,7 @@ def test_what_there_is_no_time_for_goes_back_after_what_is_done_was_committed(st
     assert [staged.file(number).state for number in range(3)] == ["OK", "PENDING", "PENDING"]
 
 
+@pytest.mark.provokes("batch.gave_up")
 @pytest.mark.parametrize("receives", [4, 5, 6])
 def test_the_last_delivery_gives_a_file_up_and_never_one_before(
     staged: Desk, receives: int, monkeypatch: pytest.MonkeyPatch

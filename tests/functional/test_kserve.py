@@ -35,6 +35,7 @@ def post(client: TestClient, verb: str, body: Any, query: str = "", name: str = 
     return client.post(f"{URL}/{name}:{verb}?{query}", json=body)
 
 
+@pytest.mark.provokes("model.not_found")
 def test_models_are_listed_and_say_whether_they_are_ready(client: TestClient) -> None:
     assert client.get(URL).json() == {"models": ["colours", "damaged"]}
     assert client.get(f"{URL}/colours").json() == {"name": "colours", "ready": True}

@@ -315,6 +315,7 @@ def test_a_target_that_is_neither_text_nor_index(client: TestClient, value: obje
     assert len(found["errors"]) <= 3
 
 
+@pytest.mark.provokes("limit.targets")
 @pytest.mark.parametrize("more", [0, 1])
 def test_as_many_targets_as_the_limit_says(colours_folder: Path, more: int) -> None:
     client = TestClient(create_app(Settings(model_dir=colours_folder, targets=2), door="server"))
@@ -327,6 +328,7 @@ def test_as_many_targets_as_the_limit_says(colours_folder: Path, more: int) -> N
         assert response.status_code == 200
 
 
+@pytest.mark.provokes("limit.passes")
 @pytest.mark.parametrize("more", [0, 1])
 def test_as_many_passes_as_the_limit_says(colours_folder: Path, more: int) -> None:
     # Three channels and the image itself, for each of two images.

@@ -149,6 +149,7 @@ def test_an_answer_that_fits_is_not_stored(account: LocalAccount, address: str) 
     assert (answer.status_code, after) == (200, before)
 
 
+@pytest.mark.provokes("limit.answer_bytes")
 def test_without_a_bucket_the_ways_out_are_named(make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HEATLENS_BUCKET", raising=False)
     response = make_client(answer_json_bytes=3000).post(URL, files={"file": DATA})
@@ -159,6 +160,7 @@ def test_without_a_bucket_the_ways_out_are_named(make_client: MakeClient, monkey
         assert way in body["detail"]
 
 
+@pytest.mark.provokes("staging.unavailable")
 def test_storage_that_does_not_answer_is_a_503_and_says_nothing_of_itself(
     account: LocalAccount, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,4 +198,4 @@ def test_json_is_counted_as_lambda_counts_it() -> None:
 def test_replies_need_a_bucket_and_no_table() -> None:
     assert open_replies(AwsSettings(bucket="", table="t")) is None
     assert isinstance(open_replies(AwsSettings(bucket="b")), Replies)
-    assert open_replies(AwsSettings(bucket="b", endpoint_url="", AWS_SAM_LOCAL=True)) is None  # type: ignore[call-arg]
+    assert open_replies(AwsSettings(bucket="b", endpoint_url="", AWS_SAM_LOCAL=True)) is None

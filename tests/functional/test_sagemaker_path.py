@@ -253,6 +253,7 @@ def test_a_late_refusal_does_not_withdraw_a_file_from_another_attempt(staged: De
     assert staged.file().state is FileState.OK
 
 
+@pytest.mark.provokes("async.failed")
 def test_a_failure_without_words_is_one_all_the_same(staged: Desk, runtime: FakeRuntime) -> None:
     runtime.broken = True
     submitted(staged, picture())

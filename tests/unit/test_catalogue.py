@@ -54,6 +54,7 @@ def test_two_folders_of_one_name_are_a_mistake(folder: Path, tmp_path: Path) -> 
         load_models(Settings(models_dir=folder, model_dir=other))
 
 
+@pytest.mark.provokes("model.settings")
 def test_a_folder_of_models_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="HEATLENS_MODELS_DIR: no folder 'nowhere'") as refused:
         load_models(Settings(models_dir=tmp_path / "nowhere"))
