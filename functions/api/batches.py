@@ -26,9 +26,9 @@ from functions.api.batch_schemas import (
     ResultsPage,
     UploadLinks,
 )
+from functions.api.openapi import problems
 from functions.api.principal import principal
 from functions.api.requests import request_id
-from functions.api.schemas import Problem
 from heatlens.errors import BodyTooLarge, HeatlensError, MalformedBody, StagingUnavailable, UnsupportedContentType
 from heatlens.model import Model
 from heatlens.plan import check, plan
@@ -107,11 +107,9 @@ async def _read(request: Request) -> bytes:
     return bytes(body)
 
 
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "content": {"application/problem+json": {}}}
-    for status in (400, 403, 404, 409, 413, 415, 422, 500, 503)
-}
-router = APIRouter(prefix="/api/inference/batches", route_class=_BatchRoute, responses=_PROBLEMS)
+router = APIRouter(
+    prefix="/api/inference/batches", route_class=_BatchRoute, responses=problems(400, 403, 404, 409, 413, 415, 422, 503)
+)
 
 
 @router.post("", operation_id="batch_create", status_code=HTTPStatus.CREATED)

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from functions.api import deliver, upload
 from functions.api.asked import Asked, state_of
-from functions.api.openapi import PROBLEMS, json_body
+from functions.api.openapi import IMAGE_BASE64, OF_IMAGES, json_body, problems
 from functions.api.schemas import (
     ExplainInstances,
     HeatmapOptions,
@@ -30,14 +30,16 @@ Made = TypeVar("Made")
 
 router = APIRouter(prefix="/v1/models")
 
+INSTANCES = {"instances": [{"image_bytes": {"b64": IMAGE_BASE64}}]}
 
-@router.get("", operation_id="kserve_list")
+
+@router.get("", operation_id="kserve_list", responses=problems())
 async def names(request: Request) -> ModelsList:
     """List the models that are here, the default one first."""
     return ModelsList(models=list(state_of(request).models.found))
 
 
-@router.get("/{name}", operation_id="kserve_ready", responses={404: PROBLEMS[404], 503: PROBLEMS[503]})
+@router.get("/{name}", operation_id="kserve_ready", responses=problems(404, 503))
 async def ready(request: Request, name: str) -> ModelReady:
     """Answer 200 when requests of this model would be answered, 503 until then."""
     _find(request, name)
@@ -48,8 +50,8 @@ async def ready(request: Request, name: str) -> ModelReady:
     "/{name}:predict",
     operation_id="kserve_predict",
     response_model=InstancePredictions,
-    responses=PROBLEMS,
-    openapi_extra=json_body(PredictInstances),
+    responses=OF_IMAGES | problems(404),
+    openapi_extra=json_body(PredictInstances, INSTANCES),
 )
 async def predict(request: Request, name: str) -> Response:
     """Say what a model says of each instance; if one cannot be read, which it is."""
@@ -65,8 +67,8 @@ async def predict(request: Request, name: str) -> Response:
     "/{name}:explain",
     operation_id="kserve_explain",
     response_model=InstanceExplanations,
-    responses=PROBLEMS,
-    openapi_extra=json_body(ExplainInstances),
+    responses=OF_IMAGES | problems(404),
+    openapi_extra=json_body(ExplainInstances, INSTANCES | {"include": "map"}),
 )
 async def explain(request: Request, name: str, query: Annotated[HeatmapOptions, Query()]) -> Response:
     """Explain each instance; if one cannot be, say which it is."""

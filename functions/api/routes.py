@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from functions.api import deliver, upload
 from functions.api.asked import Asked, state_of
 from functions.api.cards import cards, health_of
-from functions.api.openapi import BINARY, PROBLEMS, body_of
+from functions.api.openapi import BINARY, IMAGE_BASE64, OF_IMAGES, body_of, problems
 from functions.api.schemas import (
     BatchHeatmapBody,
     BatchHeatmapResponse,
@@ -34,13 +34,17 @@ Explain = Callable[[Upload, Options], Awaitable[Outcome]]
 
 router = APIRouter(prefix="/api/inference")
 
+FILES = {"type": "array", "items": BINARY}
+ONE = {"image_base64": IMAGE_BASE64, "filename": "scan.png"}
+SEVERAL = {"images": [ONE]}
+
 
 @router.post(
     "/heatmap",
     operation_id="heatmap",
     response_model=HeatmapResponse,
-    responses=PROBLEMS | {200: {"content": {"image/png": {"schema": BINARY}}}},
-    openapi_extra=body_of("file", BINARY, HeatmapBody),
+    responses=OF_IMAGES | {200: {"content": {"image/png": {"schema": BINARY}}}},
+    openapi_extra=body_of("file", BINARY, HeatmapBody, ONE | {"colormap": "hot", "alpha": 0.5}),
 )
 async def heatmap(request: Request, query: Annotated[HeatmapOptions, Query()]) -> Response:
     """Explain one image."""
@@ -51,8 +55,8 @@ async def heatmap(request: Request, query: Annotated[HeatmapOptions, Query()]) -
     "/heatmap-batch",
     operation_id="heatmap_batch",
     response_model=BatchHeatmapResponse,
-    responses=PROBLEMS,
-    openapi_extra=body_of("files", {"type": "array", "items": BINARY}, BatchHeatmapBody),
+    responses=OF_IMAGES,
+    openapi_extra=body_of("files", FILES, BatchHeatmapBody, SEVERAL | {"include": ["map"]}),
 )
 async def heatmap_batch(request: Request, query: Annotated[HeatmapOptions, Query()]) -> Response:
     """Explain several images; one that fails is an error in its own place."""
@@ -76,8 +80,8 @@ async def heatmap_batch(request: Request, query: Annotated[HeatmapOptions, Query
     "/predict",
     operation_id="predict",
     response_model=PredictResponse,
-    responses=PROBLEMS,
-    openapi_extra=body_of("file", BINARY, PredictBody),
+    responses=OF_IMAGES,
+    openapi_extra=body_of("file", BINARY, PredictBody, ONE),
 )
 async def predict(request: Request, query: Annotated[ModelOptions, Query()]) -> Response:
     """Say what the model says of one image: every class's probability and logit. Nothing is explained."""
@@ -99,8 +103,8 @@ async def predict(request: Request, query: Annotated[ModelOptions, Query()]) -> 
     "/predict-batch",
     operation_id="predict_batch",
     response_model=BatchPredictResponse,
-    responses=PROBLEMS,
-    openapi_extra=body_of("files", {"type": "array", "items": BINARY}, BatchPredictBody),
+    responses=OF_IMAGES,
+    openapi_extra=body_of("files", FILES, BatchPredictBody, SEVERAL),
 )
 async def predict_batch(request: Request, query: Annotated[ModelOptions, Query()]) -> Response:
     """Say what the model says of several images; one that fails is an error in its own place."""
@@ -120,19 +124,19 @@ async def predict_batch(request: Request, query: Annotated[ModelOptions, Query()
     return await asked.answered(answer)
 
 
-@router.get("/models", operation_id="models")
+@router.get("/models", operation_id="models", responses=problems())
 async def models(request: Request) -> ModelCards:
     """Show the cards of the models that are here."""
     return cards(state_of(request).models)
 
 
-@router.get("/health", operation_id="health")
+@router.get("/health", operation_id="health", responses=problems())
 async def health(request: Request) -> Health:
     """Say whether the models are loaded, and if not, why."""
     return health_of(state_of(request).models)
 
 
-@router.get("/ready", operation_id="ready", responses={503: PROBLEMS[503]})
+@router.get("/ready", operation_id="ready", responses=problems(503))
 async def ready(request: Request) -> Ready:
     """Answer 200 when requests would be answered that name no model, 503 until then."""
     found = state_of(request).models

@@ -1,8 +1,8 @@
 """The wire: what a client may send and what it reads back, under the seed's schema names."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
@@ -25,6 +25,20 @@ def _split(values: Any) -> Any:  # noqa: ANN401 - a validator sees whatever the 
 def _listed(values: Any) -> Any:  # noqa: ANN401 - a validator sees whatever the client sent
     """In JSON one of something may stand without its list."""
     return [values] if isinstance(values, str | int) else values
+
+
+def _or(*others: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
+    """Say of a list what may stand in its place."""
+
+    def extend(schema: dict[str, Any]) -> None:
+        listed = {name: schema.pop(name) for name in ("type", "items", "minItems") if name in schema}
+        schema["anyOf"] = [listed, *others]
+
+    return extend
+
+
+_INCLUDES = "|".join(get_args(Include))
+_SEVERAL_INCLUDES = {"type": "string", "pattern": rf"^ *({_INCLUDES}) *(, *({_INCLUDES}) *)*$"}
 
 
 def _with_plus(value: Any) -> Any:  # noqa: ANN401 - a validator sees whatever the client sent
@@ -60,11 +74,14 @@ class HeatmapOptions(ModelOptions):
     colormap: Colormap = Field("jet", description="Colour scheme of the heatmap.")
     alpha: Alpha = 0.4
     include: Annotated[list[Include], FailFast(), BeforeValidator(_split), Field(min_length=1)] = Field(
-        ["overlay", "original"], description="What the answer holds, repeated or separated by commas."
+        ["overlay", "original"],
+        description="What the answer holds, repeated or separated by commas.",
+        json_schema_extra=_or(_SEVERAL_INCLUDES),
     )
     target: Annotated[list[Class], FailFast(), BeforeValidator(_listed)] = Field(
         [],
         description="Classes to explain: labels, indices, or the best as top-1, top-2, …; by default the predicted.",
+        json_schema_extra=_or({"type": "string"}, {"type": "integer", "minimum": 0}),
     )
     contrast: Class | None = Field(None, description="A class whose logit is taken from each target's: why not this.")
     method: Method = Field("gradcam", description="CAM method.")

@@ -51,8 +51,8 @@ from typing import ClassVar
 class HeatlensError(Exception):
     """Anything unforeseen; the cause is in the log.
 
-    Base of the tree: `code` is stable, `status` and `title` are the HTTP answer's; the first sentence of a class is what
-    the documentation says of it. What is `passing` is worth a retry, and its answer says when.
+    Base of the tree: `code` is stable, `status` and `title` are the HTTP answer's; the first sentence of a class is
+    what the documentation says of it. What is `passing` is worth a retry, and its answer says when.
     """
 
     status: ClassVar[int] = 500
@@ -163,7 +163,7 @@ class TooManyPasses(LimitError):
 
 
 class AnswerTooLarge(LimitError):
-    """The answer has more bytes than the door can carry and there is no bucket for it; the detail names the ways out."""
+    """The answer has more bytes than the door carries, and there is no bucket for it; the detail names the ways out."""
 
     code = "limit.answer_bytes"
 
