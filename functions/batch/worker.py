@@ -202,7 +202,7 @@ class _Shift:
         version = task.item.created.stored.identity
         if isinstance(task.outcome, Explanation):
             seen, prefix = task.outcome, task.target.prefix(task.attempt)
-            model = self._door.model.facts
+            model = self._door.model.facts(task.options)
             objects = deliver(self._account.staging, prefix, task.sha256, seen, model, task.options)
             ended = self._commit(task, FileState.OK, record(task.attempt, version, seen, objects))
             # Only where the row is gone: a commit whose answer was lost is refused too, and its objects are named.
