@@ -12,6 +12,7 @@ from heatlens.errors import CardError
 CARD_FILE = "card.json"
 SCHEMA_VERSION: Literal[2] = 2
 OF_LAYERS = ("trunk", "tail", "parity", "calibration")  # schema 1 has one layer, and these beside it
+DEFAULT_METHOD = "gradcam"
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -79,7 +80,7 @@ class Parity(_Frozen):
 
 
 class Calibration(_Frozen):
-    """Distribution of the map's peak (max of the signed map, in logit units) over `images` images.
+    """Distribution of the map's peak (max of the signed map, in the method's unit) over `images` images.
 
     `peak_percentiles` maps a percentile, as a string such as `"5"`, to the peak there.
     """
@@ -118,6 +119,7 @@ class Layer(_Frozen):
     """A target layer, the graphs cut at it, and the proof of its maps.
 
     `shape` is `(channels, height, width)` of its activation as a grid; `tokens` says how the network itself holds it.
+    `calibration` is of Grad-CAM's maps, `calibrations` of other methods', each in its own unit.
     """
 
     name: str
@@ -127,6 +129,11 @@ class Layer(_Frozen):
     tail: Graph
     parity: Parity
     calibration: Calibration | None = None
+    calibrations: dict[str, Calibration] = Field(default_factory=dict)
+
+    def calibration_of(self, method: str) -> Calibration | None:
+        """The calibration of a method's maps, where there is one."""
+        return self.calibration if method == DEFAULT_METHOD else self.calibrations.get(method)
 
 
 class Card(_Frozen):
@@ -144,7 +151,7 @@ class Card(_Frozen):
     output: Literal["softmax", "sigmoid", "multilabel"]
     preprocess: Preprocess
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
-    methods: tuple[str, ...] = ("gradcam",)
+    methods: tuple[str, ...] = (DEFAULT_METHOD,)
     torch: TorchWeights | None = None
     combined: float | None = None
     training: dict[str, Any] | None = None

@@ -8,9 +8,10 @@ from pathlib import Path
 import onnx
 import torch
 
-from heatlens.card import Card, Graph, Layer, Parity, write_card
+from heatlens.card import DEFAULT_METHOD, Card, Graph, Layer, Parity, write_card
 from heatlens.engine import OpenVinoEngine
 from heatlens.errors import CompileError, ModelFileError
+from heatlens.types import Floats
 from heatlens_torch import hooks, parity, records
 from heatlens_torch.export import Exported, export
 from heatlens_torch.folder import whole
@@ -102,10 +103,7 @@ def _compile(spec: ModelSpec, home: Path, folder: Path, progress: Callable[[str]
     together = parity.prove_combined(engines, network, layouts, several, draft.logits) if len(names) > 1 else None
     progress("calibrating and evaluating")
     if spec.inputs:
-        proven = [
-            layer.model_copy(update={"calibration": records.calibration(engines[layer.name], draft, images)})
-            for layer in proven
-        ]
+        proven = [_calibrated(layer, engines[layer.name], draft, images) for layer in proven]
     return draft.model_copy(
         update={
             "layers": tuple(proven),
@@ -154,6 +152,11 @@ def _layer(name: str, probed: Probe, exported: Exported, folder: Path, index: in
         tail=_write(exported.tail, tail),
         parity=_UNPROVEN,
     )
+
+
+def _calibrated(layer: Layer, engine: OpenVinoEngine, card: Card, images: Floats) -> Layer:
+    others = records.calibrations(engine, card, images)
+    return layer.model_copy(update={"calibration": others.pop(DEFAULT_METHOD), "calibrations": others})
 
 
 def _write(model: onnx.ModelProto, path: Path) -> Graph:
