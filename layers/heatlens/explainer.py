@@ -86,7 +86,7 @@ class Explainer:
 
         Args:
             image: The bytes of an image file, a path, or a Pillow image; or any number of these. Of files PNG, JPEG,
-                WebP, BMP and TIFF are read, of 1 to 16 bits.
+                WebP, BMP and TIFF are read, of 1 to 16 bits, and with the extra `dicom` DICOM.
             colormap: `jet`, `hot` or `viridis`.
             alpha: Weight of the heat in the overlay, 0.1 to 0.9: `alpha * heat + (1 - alpha) * original`.
             overlay: Whether to draw one. The map needs none, and drawing is most of the work on a large image.
