@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from types import ModuleType
 
 from PIL import Image, ImageFile
 
@@ -23,6 +24,7 @@ _TURNS: dict[int | None, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 _START_OF_SCAN = b"\xff\xda"  # within a scan 0xFF is always followed by something else
+_NO_DICOM = "DICOM files need the extra dicom, which is missing here: pip install 'heatlens[dicom]'"
 _UNCONVERTIBLE = {"LAB"}
 _MAX_SCANS = 100  # a real progressive JPEG has a dozen; each costs a pass over all pixels
 
@@ -39,7 +41,7 @@ _SNIFF: dict[str, Callable[[bytes], bool]] = {
     "TIFF": lambda head: head.startswith((b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")),
     "BMP": lambda head: head.startswith(b"BM"),
 }
-SUPPORTED = ", ".join(_SNIFF)
+SUPPORTED = ", ".join([*_SNIFF, "DICOM"])
 
 
 def measure(data: bytes, *, max_pixels: int) -> int:
@@ -51,6 +53,9 @@ def measure(data: bytes, *, max_pixels: int) -> int:
         UnreadableImage: The header is damaged.
         ImageTooLarge: More than `max_pixels`.
     """
+    if _is_dicom(data):
+        pixels: int = _dicom().measure(data, max_pixels=max_pixels)
+        return pixels
     with _open(data, max_pixels=max_pixels) as image:
         return image.width * image.height
 
@@ -71,10 +76,11 @@ def decode(data: bytes, *, max_pixels: int, window: Window | None = None) -> Pic
         InputError: As `measure`, and `UnreadableImage` where the pixels are truncated or damaged.
         ImageTooLarge: More than `max_pixels`; nothing was decoded.
     """
+    if _is_dicom(data):
+        return Picture(_dicom().decode(data, max_pixels=max_pixels, window=window), None)
     with _open(data, max_pixels=max_pixels) as image:
         try:
             picture = _eight_bits(image, data, window)
-            image.load()  # to its end, where a PNG may say how it is turned
             turn = _TURNS.get(_orientation(image))
         except HeatlensError:
             raise
@@ -87,14 +93,27 @@ def decode(data: bytes, *, max_pixels: int, window: Window | None = None) -> Pic
     return Picture(upright, verbatim)
 
 
+def _is_dicom(data: bytes) -> bool:
+    return data[128:132] == b"DICM"
+
+
+def _dicom() -> ModuleType:
+    """What reads DICOM, imported when the first such file comes: it takes a second, and its libraries are an extra."""
+    try:
+        from heatlens import dicom
+    except ModuleNotFoundError as error:
+        raise UnsupportedImage(_NO_DICOM) from error
+    return dicom
+
+
 def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
     if not data:
         raise EmptyFile("the file is empty")
     kind = next((name for name, matches in _SNIFF.items() if matches(data[:16])), None)
     if kind is None:
         raise UnsupportedImage(f"the bytes are not an image of a supported type ({SUPPORTED})")
-    if kind == "JPEG" and data.count(_START_OF_SCAN) > _MAX_SCANS:
-        raise UnreadableImage(f"the JPEG has more than {_MAX_SCANS} scans, which no picture needs")
+    if kind == "JPEG":
+        check_scans(data)
     try:
         image = Image.open(io.BytesIO(data), formats=[kind])
     except Exception as error:
@@ -104,6 +123,16 @@ def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
     if image.width * image.height > max_pixels:
         raise ImageTooLarge(f"the image is over the limit of {max_pixels / 1e6:g} megapixels per image")
     return image
+
+
+def check_scans(jpeg: bytes) -> None:
+    """Refuse a JPEG that would take minutes.
+
+    Raises:
+        UnreadableImage: It has more scans than any picture.
+    """
+    if jpeg.count(_START_OF_SCAN) > _MAX_SCANS:
+        raise UnreadableImage(f"the JPEG has more than {_MAX_SCANS} scans, which no picture needs")
 
 
 def _orientation(image: Image.Image) -> int | None:

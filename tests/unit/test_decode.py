@@ -233,6 +233,15 @@ def test_every_orientation_is_turned_upright(kind: str, orientation: int) -> Non
     assert np.abs(np.asarray(upright.convert("L"), int) - np.asarray(ImageOps.exif_transpose(image), int)).mean() < 3
 
 
+def test_an_orientation_behind_the_pixels_counts_too() -> None:
+    data = deep_png(4, np.stack([GREYS, np.full(GREYS.shape, 65535)], axis=-1))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    behind = data[:-12] + chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")) + data[-12:]
+
+    assert np.array_equal(pixels(behind), np.rot90(pixels(data), -1))
+
+
 def test_a_jpeg_of_endless_scans_is_refused_unread() -> None:
     data = encoded(noise((64, 64)), "JPEG", progressive=True)
     scan = data.rindex(b"\xff\xda")
