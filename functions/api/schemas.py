@@ -16,7 +16,7 @@ Alpha = Annotated[float, Field(ge=0.1, le=0.9, allow_inf_nan=False, description=
 
 Threshold = Annotated[
     float,
-    Field(gt=0, le=1, allow_inf_nan=False, description="Heat as it is drawn, from which on a region is one."),
+    Field(ge=0.01, le=1, allow_inf_nan=False, description="Heat as it is drawn, from which on a region is one."),
 ]
 
 
