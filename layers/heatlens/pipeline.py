@@ -101,8 +101,10 @@ def _run(model: Model, jobs: list[_Job], asked: Plan, options: Options) -> list[
     except MemoryError:  # says nothing of these images: who asked may try again, or with fewer
         raise
     except Exception:
-        logger.exception("inference failed")
-        return [GenerationFailed("the heatmap could not be generated") for _ in jobs]
+        logger.exception("inference of %d images failed", len(jobs))
+        if len(jobs) > 1:  # the engine answers for all it is given: one that it cannot do must not fail the others
+            return [outcome for job in jobs for outcome in _run(model, [job], asked, options)]
+        return [GenerationFailed("the heatmap could not be generated")]
     return [_finish(model, *each, asked, options) for each in zip(jobs, found, strict=True)]
 
 
