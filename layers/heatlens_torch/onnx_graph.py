@@ -8,6 +8,7 @@ from torch import nn
 from torch.export import Dim
 
 from heatlens.errors import CompileError
+from heatlens_torch import orientation
 from heatlens_torch.refusal import reason
 
 BATCH = "batch"
@@ -35,6 +36,7 @@ def to_onnx(
     """
     model = _convert(module, examples, inputs=inputs, outputs=outputs, place=place)
     _name_batch(model, place)
+    orientation.part(model)
     _strip(model)
     onnx.checker.check_model(model)
     return model
