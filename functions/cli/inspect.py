@@ -24,7 +24,7 @@ def proven(card: Card) -> Iterator[str]:
     for layer in card.layers:
         proof = layer.parity
         yield (
-            f"{layer.name} is equal to {proof.reference} on {proof.inputs} inputs, {proof.nonempty} of them with a map: "
+            f"{layer.name} equals {proof.reference} on {proof.inputs} inputs, {proof.nonempty} of them with a map: "
             f"signed map {proof.signed_map:.1e}, gradient {proof.gradient:.1e}, logits {proof.logits:.1e} "
             f"(at most {proof.threshold:.0e})"
         )

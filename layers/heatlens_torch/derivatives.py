@@ -1,4 +1,4 @@
-"""Operators of a backward pass without a conversion to ONNX, written as others: gradient of the output -> of the input."""
+"""Operators of a backward pass without a conversion to ONNX, written as others: gradient of output -> of input."""
 
 from collections.abc import Callable, Sequence
 from itertools import product
@@ -96,7 +96,7 @@ def max_pool2d_with_indices_backward(
 
 
 def empty_like(value: Tensor, **_: object) -> Tensor:
-    """Zeros: `1 - x` in torch's own derivatives (SiLU, Mish) begins with an uninitialised tensor that is then filled."""
+    """Zeros: `1 - x` in torch's own derivatives (SiLU, Mish) begins with an unfilled tensor, filled then."""
     return torch.zeros_like(value)
 
 

@@ -157,7 +157,7 @@ def test_a_compiled_model_is_inspected_without_torch() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
 
     assert done.stdout.startswith("demo-chest-phantom 1  sha256 ")
-    assert re.search(r"^proven      features is equal to pytorch-grad-cam \S+ on 32 inputs, 32 of them", done.stdout, re.M)
+    assert re.search(r"^proven      features equals pytorch-grad-cam \S+ on 32 inputs, 32 ", done.stdout, re.M)
 
 
 def test_compiling_says_what_was_proven_of_every_layer(
@@ -174,7 +174,7 @@ def test_compiling_says_what_was_proven_of_every_layer(
     compile_(tmp_path / "model.toml", tmp_path / "out", with_torch=False)
 
     said = (
-        "is equal to the referee 2 on 32 inputs, 30 of them with a map: "
+        "equals the referee 2 on 32 inputs, 30 of them with a map: "
         "signed map 2.0e-06, gradient 3.0e-07, logits 4.0e-08 (at most 1e-04)"
     )
     combined = "combined, all 2 layers: 5.0e-06 (at most 1e-04)"
