@@ -114,16 +114,14 @@ def compile_(
     ] = False,
 ) -> None:
     """Compile a PyTorch classifier and prove it against pytorch-grad-cam (needs the extra `torch`)."""
+    from functions.cli.inspect import proven
+
     with _clear_errors():
         with _extra_torch("compiling"):
             from heatlens_torch.compile import compile_model
         card = compile_model(spec, folder, with_torch=with_torch, progress=lambda text: out.print(escape(text)))
-    parity = card.parity
-    out.print(
-        f"equal to {parity.reference} on {parity.inputs} inputs, {parity.nonempty} of them with a map: "
-        f"signed map {parity.signed_map:.1e}, gradient {parity.gradient:.1e}, logits {parity.logits:.1e} "
-        f"(at most {parity.threshold:.0e})"
-    )
+        for line in proven(card):
+            out.print(escape(line))
 
 
 @app.command()

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from heatlens.errors import CardError
+from heatlens.onnx_wire import refers_to_files
 
 CARD_FILE = "card.json"
 SCHEMA_VERSION: Literal[2] = 2
@@ -212,7 +214,8 @@ def read_card(folder: Path) -> tuple[Card, str]:
         the whole model.
 
     Raises:
-        CardError: The folder, the card or a graph is missing, invalid, newer than this code, or altered.
+        CardError: The folder, the card or a graph is missing, invalid, newer than this code, or altered, or a graph
+            keeps weights in files that its digest does not cover.
     """
     path = folder / CARD_FILE
     try:
@@ -222,6 +225,7 @@ def read_card(folder: Path) -> tuple[Card, str]:
     card = _parse(raw)
     for graph in card.graphs:
         _verify(folder, graph)
+        _check_contained(folder, graph)
     if card.torch is not None:
         _verify(folder, card.torch)
     return card, hashlib.sha256(raw).hexdigest()
@@ -263,3 +267,14 @@ def _verify(folder: Path, graph: Graph | TorchWeights) -> None:
         raise CardError(f"{graph.file} is missing from the model folder {folder.name!r}") from error
     if digest != graph.sha256:
         raise CardError(f"{graph.file} is not the file its card describes (sha256 differs): compile the model again")
+
+
+def _check_contained(folder: Path, graph: Graph) -> None:
+    """A digest says nothing of the files that its file refers to, and the engine would read them."""
+    try:
+        with (folder / graph.file).open("rb") as file:
+            elsewhere = refers_to_files(mmap(file.fileno(), 0, access=ACCESS_READ))
+    except ValueError as error:
+        raise CardError(f"{graph.file} is not an ONNX graph: compile the model again") from error
+    if elsewhere:
+        raise CardError(f"{graph.file} keeps weights in files that its card does not cover: compile the model again")
