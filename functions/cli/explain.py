@@ -5,7 +5,7 @@ from typing import cast, get_args
 
 from functions.cli.files import Answer
 from heatlens.errors import HeatlensError, InvalidOption
-from heatlens.model import load_model
+from heatlens.model import load_by_settings
 from heatlens.pipeline import explain
 from heatlens.settings import read_settings
 from heatlens.types import Colormap, Options, Upload
@@ -22,7 +22,7 @@ class CoreExplainer:
         """
         self._options = _options(colormap, alpha)
         self._settings = read_settings()
-        self._model = load_model(model_dir or self._settings.model_dir, threads=self._settings.threads)
+        self._model = load_by_settings(self._settings, model_dir)
 
     def __call__(self, name: str, data: bytes) -> Answer:
         """Explain one image.

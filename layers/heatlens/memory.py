@@ -5,12 +5,13 @@ from pathlib import Path
 
 from heatlens.errors import EngineError
 from heatlens.settings import MIB
+from heatlens.types import EngineName
 
 BASE_BYTES = 144 * MIB  # the interpreter, its libraries and the engine
 GRAPH_FACTOR = 2.15  # the engine keeps its own form of the weights beside the file's
 
 
-def needed(graph_bytes: int) -> int:
+def needed(graph_bytes: int, engine: EngineName = "auto") -> int:
     """Bytes of memory that a door with this model takes once the model has run on one image.
 
     Measured as resident memory, which was the peak too, of a process with the API's modules imported (80 MiB) and
@@ -28,7 +29,7 @@ def needed(graph_bytes: int) -> int:
     return BASE_BYTES + round(GRAPH_FACTOR * graph_bytes)
 
 
-def check_memory(graphs: Iterable[Path], memory_bytes: int | None) -> None:
+def check_memory(graphs: Iterable[Path], memory_bytes: int | None, *, engine: EngineName = "auto") -> None:
     """Refuse a model that would not fit: the process would be killed at its start, or at its first image, unheard.
 
     Args:

@@ -7,9 +7,9 @@ import openvino as ov
 import pytest
 
 from heatlens.card import read_card
-from heatlens.engine import OpenVinoEngine
 from heatlens.errors import EngineError
 from heatlens.model import Model, load_model
+from heatlens.openvino_engine import OpenVinoEngine
 from tests.tiny import BIAS, GRID, SIDE, WEIGHT, write_tiny_model
 
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from heatlens.engine import OpenVinoEngine
 from heatlens.errors import EmptyFile, FileTooLarge, HeatlensError
 from heatlens.model import Model
+from heatlens.openvino_engine import OpenVinoEngine
 from heatlens.pipeline import explain
 from heatlens.settings import DOOR_LIMITS
 from heatlens.types import Explanation, Floats, Options, Upload
