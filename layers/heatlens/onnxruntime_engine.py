@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import onnxruntime as ort
 
@@ -54,7 +53,7 @@ class OnnxRuntimeEngine:
             CardError: The layer has no trunk of this precision.
             EngineError: A graph cannot be read, or has other tensors than the card says.
         """
-        self.precision = precision
+        self.precision: str = precision
         trunk, tail = card.layer(layer).graphs_at(precision)
         self._trunk = _Executable(folder, trunk, threads=threads, cuda=cuda)
         self._tail = _Executable(folder, tail, threads=threads, cuda=cuda)
@@ -72,10 +71,13 @@ def open_layers(folder: Path, card: Card, *, precision: Precision, threads: int)
     """An engine for each layer of the card."""
     # CUDA has no kernels for graphs of 8 bits: they would be copied back and forth.
     cuda = precision == "f32" and _find_cuda()
-    return {
+    engines = {
         layer.name: OnnxRuntimeEngine(folder, card, threads=threads, layer=layer.name, precision=precision, cuda=cuda)
         for layer in card.layers
     }
+    if cuda and any(engine.device == "CPU" for engine in engines.values()):
+        logger.warning("ONNX Runtime cannot use the GPU that there is: the processor runs what it would have run")
+    return engines
 
 
 def _find_cuda() -> bool:
@@ -97,11 +99,7 @@ class _Executable:
         options.use_deterministic_compute = True
         # Threads that spin while they wait take the processor from whoever else has work.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        providers: list[Any] = [(CUDA, _CUDA_OPTIONS), CPU] if cuda else [CPU]
-        try:
-            self._session = ort.InferenceSession(str(folder / graph.file), options, providers=providers)
-        except Exception as error:  # each fault is a class of its own, below nothing but Exception
-            raise EngineError(f"ONNX Runtime cannot load {graph.file}") from error
+        self._session = _session(folder / graph.file, options, cuda=cuda)
         self.on_gpu = CUDA in self._session.get_providers()
         self._inputs = self._check(graph)
 
@@ -118,3 +116,16 @@ class _Executable:
         if kinds != {"tensor(float)"}:
             raise EngineError(f"{graph.file} has tensors of other kinds than float32: {', '.join(sorted(kinds))}")
         return inputs
+
+
+def _session(path: Path, options: ort.SessionOptions, *, cuda: bool) -> ort.InferenceSession:
+    """On the GPU if that is asked for and works, else on the processor."""
+    if cuda:
+        try:
+            return ort.InferenceSession(str(path), options, providers=[(CUDA, _CUDA_OPTIONS), CPU])
+        except Exception:
+            logger.warning("CUDA cannot run %s", path.name, exc_info=True)
+    try:
+        return ort.InferenceSession(str(path), options, providers=[CPU])
+    except Exception as error:  # each fault is a class of its own, below nothing but Exception
+        raise EngineError(f"ONNX Runtime cannot load {path.name}") from error

@@ -38,7 +38,7 @@ class OpenVinoEngine:
             EngineError: A graph cannot be read, has other tensors than the card says, or would not run at the
                 precision.
         """
-        self.precision = _possible(precision)
+        self.precision: str = _possible(precision)
         trunk, tail = card.layer(layer).graphs_at(precision)
         hint = "bf16" if self.precision == "bf16" else "f32"
         core = ov.Core()

@@ -62,5 +62,6 @@ def _apart(ours: Floats, theirs: Floats) -> int:
 def _predicted(logits: Floats) -> Floats:
     """The selector of each row's predicted class: of one logit its sign, else the one-hot argmax."""
     if logits.shape[1] == 1:
-        return np.where(logits >= 0, 1, -1).astype(np.float32)
-    return np.eye(logits.shape[1], dtype=np.float32)[logits.argmax(axis=1)]
+        return np.where(logits >= 0, np.float32(1), np.float32(-1))
+    chosen: Floats = np.eye(logits.shape[1], dtype=np.float32)[logits.argmax(axis=1)]
+    return chosen

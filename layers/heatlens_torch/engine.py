@@ -41,7 +41,8 @@ class TorchEngine:
         Raises:
             CompileError: The graph cannot be cut there.
         """
-        self.device, self.precision = device.upper(), precision
+        self.device = device.upper()
+        self.precision: str = precision
         self._network, self._layer, self._torch_device = network, layer, torch.device(device)
         self._layout = Layout(*layer.shape, layer.tokens)
         own = fx.GraphModule(captured, deepcopy(captured.graph))  # the cut rewrites it; the weights are shared

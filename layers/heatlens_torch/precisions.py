@@ -49,7 +49,7 @@ def _agreements(
     folder: Path, card: Card, layer: Layer, images: Floats, precisions: list[Precision], spec: ModelSpec
 ) -> dict[str, Agreement]:
     truth = exact(OpenVinoEngine(folder, card, layer=layer.name), images, card.logits) if precisions else None
-    found = {}
+    found: dict[str, Agreement] = {}
     for precision in precisions:
         engine = OpenVinoEngine(folder, card, layer=layer.name, precision=precision)
         assert truth is not None, "there are precisions"

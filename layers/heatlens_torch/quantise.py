@@ -1,4 +1,4 @@
-"""The trunk with weights and activations of 8 bits: trunk.onnx and images [N,3,H,W] -> a graph that any engine reads."""
+"""The trunk with weights and activations of 8 bits: trunk.onnx and images [N,3,H,W] -> a graph for every engine."""
 
 import contextlib
 import io
