@@ -6,8 +6,8 @@ of one to eight images and mixed classes, from as many threads as `--workers` sa
 
 import argparse
 import resource
-import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args
 
@@ -40,24 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     explain(model, LARGEST_BATCH)
     print(f"{'a batch of 8':>14} {resident():8.1f} MiB")
     each = max(1, wish.calls // LINES)
-    for done in range(each, wish.calls + 1, each):
-        many(model, each, wish.workers)
-        print(f"{done:>14} {resident():8.1f} MiB", flush=True)
+    with ThreadPoolExecutor(wish.workers) as pool:  # kept, as the doors keep theirs
+        for done in range(each, wish.calls + 1, each):
+            many(model, each, pool)
+            print(f"{done:>14} {resident():8.1f} MiB", flush=True)
     print(f"{'peak':>14} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB:8.1f} MiB")
 
 
-def many(model: Model, calls: int, workers: int) -> None:
-    """Explain batches of every size in turn, spread over threads that end with it."""
-
-    def work(first: int) -> None:
-        for call in range(first, calls, workers):
-            explain(model, 1 + call % LARGEST_BATCH, seed=call)
-
-    threads = [threading.Thread(target=work, args=(first,)) for first in range(workers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+def many(model: Model, calls: int, pool: ThreadPoolExecutor) -> None:
+    """Explain batches of every size in turn."""
+    running = [pool.submit(explain, model, 1 + call % LARGEST_BATCH, seed=call) for call in range(calls)]
+    for each in running:
+        each.result()
 
 
 def explain(model: Model, count: int, seed: int = 0) -> Floats:
