@@ -42,7 +42,6 @@ def quantise(layer: Layer, images: Floats, folder: Path) -> Graph:
         CompileError: NNCF cannot quantise it.
     """
     os.environ.setdefault("NNCF_CI", "1")  # read on import: nothing is reported to anybody
-    source = onnx.load(folder / layer.trunk.file)
     [image] = layer.trunk.inputs
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # progress bars
@@ -50,7 +49,7 @@ def quantise(layer: Layer, images: Floats, folder: Path) -> Graph:
 
             nncf.set_log_level(40)
             quantised: onnx.ModelProto = nncf.quantize(
-                source,
+                onnx.load(folder / layer.trunk.file),
                 nncf.Dataset([images[index : index + 1] for index in range(len(images))], lambda one: {image: one}),
                 subset_size=len(images),
                 model_type=nncf.ModelType.TRANSFORMER if layer.tokens else None,
