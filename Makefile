@@ -17,7 +17,7 @@ DEMO := layers/heatlens_torch/demo
 TEMPLATES := template.yaml $(sort $(wildcard infra/*.yaml))
 TOOL := $(BIN)/python infra/tools.py # sam and checkov, each in an environment of its own
 
-.PHONY: help run run-batch dev parity image image-cuda invoke start-api endpoint push-endpoint test test-container chaos \
+.PHONY: help run run-batch dev bench-engine parity image image-cuda invoke start-api endpoint push-endpoint test test-container chaos \
   test-staging lint format model lock samples clean
 .DEFAULT_GOAL := help
 
@@ -81,9 +81,14 @@ model: $(VENV)/.dev ## Train the demo model from its seed and compile it (minute
 	$(BIN)/python -m heatlens_torch.demo.train -o $(DEMO)
 	$(BIN)/heatlens compile $(DEMO)/model.toml --out layers/heatlens/models/demo
 
-parity: $(VENV)/.dev ## Compile every architecture of the parity table and write layers/PARITY.md (an hour; result is committed)
+bench-engine: $(VENV)/.dev ## The explanation against its peers from PyPI: ratios and peak memory (half an hour)
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable .[bench]
+	$(BIN)/python -m tests.benchmarks.engine --out tests/benchmarks/ENGINE.md
+
+parity: $(VENV)/.dev ## Compile every architecture of the parity table and method, and write layers/PARITY.md and METHODS.md (an hour; results are committed)
 	@mkdir -p out
 	$(BIN)/python -m heatlens_torch.table --rows out/parity.jsonl
+	$(BIN)/python -m heatlens_torch.methods_table
 
 lock: $(VENV)/.dev ## Pin what the image installs, with hashes (result is committed)
 	$(LOCK) pyproject.toml --extra aws --extra dicom --output-file infra/image/cpu.txt

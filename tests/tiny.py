@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -48,6 +48,20 @@ def write_tiny_model(folder: Path, *, grid: tuple[int, int, int] = (1, GRID, GRI
     )
     write_card(card.model_copy(update=changes), folder)
     return folder
+
+
+def bare_card(classes: tuple[str, ...], output: Literal["softmax", "sigmoid", "multilabel"]) -> Card:
+    """A card without a model, for what only asks for its classes."""
+    graph = Graph(file="none.onnx", sha256="0" * 64, inputs=(), outputs=())
+    proof = Parity(inputs=1, nonempty=0, signed_map=0, gradient=0, logits=0, threshold=0, reference="none")
+    return Card(
+        name="bare",
+        version="0",
+        classes=classes,
+        output=output,
+        preprocess=Preprocess(resize=(SIDE, SIDE), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
+        layers=(Layer(name="none", shape=(1, 1, 1), trunk=graph, tail=graph, parity=proof),),
+    )
 
 
 def _trunk() -> onnx.GraphProto:

@@ -75,7 +75,7 @@ def deliver_one(
     answer = HeatmapResponse(
         filename=filename,
         processing_time_ms=elapsed_ms,
-        model=ModelAnswer(**model.facts),
+        model=ModelAnswer(**model.facts(options)),
         request_id=request_id,
         **_drawn(explanation, options),
     )
@@ -100,7 +100,7 @@ def deliver_many(
         total_processing_time_ms=elapsed_ms,
         succeeded=succeeded,
         failed=len(results) - succeeded,
-        model=ModelAnswer(**model.facts),
+        model=ModelAnswer(**model.facts(options)),
         request_id=request_id,
     )
     return _json(answer.model_dump_json(), limits)

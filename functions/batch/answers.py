@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, Field
 
-from heatlens.types import Box, Encoded, Explanation, Floats, Options, Prediction, Quality
+from heatlens.types import Box, Encoded, Explained, Explanation, Floats, Options, Prediction, Quality
 
 PNG, SIGNATURE = "image/png", b"\x89PNG\r\n\x1a\n"
 
@@ -81,9 +81,17 @@ class Answer(BaseModel):
             height=self.height,
             box=self.box,
             prediction=self.prediction,
-            signed_map=self.map.values(),
-            quality=self.quality,
-            overlay=self._overlay() if "overlay" in options.include else None,
+            explained=(
+                Explained(
+                    label=self.prediction.label,
+                    index=self.prediction.index,
+                    probability=self.prediction.probability,
+                    logit=self.prediction.logit,
+                    signed_map=self.map.values(),
+                    quality=self.quality,
+                    overlay=self._overlay() if "overlay" in options.include else None,
+                ),
+            ),
             original=None,
             timings_ms=self.timings_ms,
         )

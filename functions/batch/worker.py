@@ -15,8 +15,8 @@ from functions.batch.submit import submit
 from functions.batch.targets import DeclaredFile, DroppedObject, Foreign, Target, is_drop
 from functions.batch.tasks import AGAIN, FOREIGN, IGNORED, SETTLED, SUPERSEDED, Ended, Task, bounded, groups
 from functions.batch.upload import Item, Message, items
-from heatlens.errors import EmptyFile, FileTooLarge, GenerationFailed, HeatlensError, InputError, LimitError
-from heatlens.pipeline import Outcome, explain, pixels
+from heatlens.errors import EmptyFile, FileTooLarge, HeatlensError, InputError, LimitError
+from heatlens.pipeline import explain, pixels
 from heatlens.types import Explanation, Upload
 from heatlens_aws.asynchronous import Notice
 from heatlens_aws.finishing import finish_if_done
@@ -173,12 +173,15 @@ class _Shift:
 
     def _explain(self, tasks: Sequence[Task]) -> Sequence[Task]:
         try:
-            for task, outcome in zip(tasks, self._outcomes(tasks), strict=True):
+            outcomes = explain(
+                self._door.model,
+                [task.loaded for task in tasks if task.loaded],
+                tasks[0].options,
+                limits=self._door.limits,
+                batch_images=len(tasks),
+            )
+            for task, outcome in zip(tasks, outcomes, strict=True):
                 task.outcome = outcome
-            for task in tasks:
-                # The engine answers for all it is given: one that it cannot do must not fail the others.
-                if len(tasks) > 1 and isinstance(task.outcome, GenerationFailed):
-                    [task.outcome] = self._outcomes([task])
         except HeatlensError as error:
             for task in tasks:
                 task.outcome = error
@@ -188,21 +191,12 @@ class _Shift:
             return []
         return tasks
 
-    def _outcomes(self, tasks: Sequence[Task]) -> list[Outcome]:
-        return explain(
-            self._door.model,
-            [task.loaded for task in tasks if task.loaded],
-            tasks[0].options,
-            limits=self._door.limits,
-            batch_images=len(tasks),
-        )
-
     def _settle(self, task: Task) -> Ended:
         """Write what was made of an item, then commit it."""
         version = task.item.created.stored.identity
         if isinstance(task.outcome, Explanation):
             seen, prefix = task.outcome, task.target.prefix(task.attempt)
-            model = self._door.model.facts
+            model = self._door.model.facts(task.options)
             objects = deliver(self._account.staging, prefix, task.sha256, seen, model, task.options)
             ended = self._commit(task, FileState.OK, record(task.attempt, version, seen, objects))
             # Only where the row is gone: a commit whose answer was lost is refused too, and its objects are named.

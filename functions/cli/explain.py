@@ -1,26 +1,26 @@
 """Image bytes -> answer through the core, without HTTP."""
 
 from pathlib import Path
-from typing import cast, get_args
 
 from functions.cli.files import Answer
-from heatlens.errors import HeatlensError, InvalidOption
+from heatlens.errors import HeatlensError
 from heatlens.model import load_by_settings
+from heatlens.options import Wishes, read_options
 from heatlens.pipeline import explain
 from heatlens.settings import read_settings
-from heatlens.types import Colormap, Options, Upload
+from heatlens.types import Upload
 
 
 class CoreExplainer:
     """The model, loaded once, and the options of all files."""
 
-    def __init__(self, model_dir: Path | None, *, colormap: str, alpha: float) -> None:
+    def __init__(self, model_dir: Path | None, wishes: Wishes) -> None:
         """Load the model.
 
         Raises:
             HeatlensError: The model or an option cannot be used.
         """
-        self._options = _options(colormap, alpha)
+        self._options = read_options(wishes, frozenset({"overlay"}))
         self._settings = read_settings()
         self._model = load_by_settings(self._settings, model_dir)
 
@@ -35,13 +35,5 @@ class CoreExplainer:
         if isinstance(outcome, HeatlensError):
             raise outcome
         assert outcome.overlay is not None, "included by the options"
-        return Answer(outcome.prediction.label, outcome.prediction.probability, outcome.overlay.data)
-
-
-def _options(colormap: str, alpha: float) -> Options:
-    known = get_args(Colormap)
-    if colormap not in known:
-        raise InvalidOption(f"unknown colormap {colormap!r}: one of {', '.join(known)}", [])
-    if not 0.1 <= alpha <= 0.9:
-        raise InvalidOption(f"alpha is {alpha}: it must lie between 0.1 and 0.9", [])
-    return Options(cast(Colormap, colormap), alpha, frozenset({"overlay"}))
+        first = outcome.explained[0]
+        return Answer(first.label, first.probability, outcome.overlay.data)

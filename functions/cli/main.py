@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from functions.cli.files import err, explain_each, out
 from heatlens.errors import HeatlensError
+from heatlens.options import Wishes
 
 INTERRUPTED = 130  # exit status, as shells have it: 128 and the signal
 
@@ -35,12 +36,18 @@ def explain(
     model: Annotated[Path | None, typer.Option(help="Model folder; HEATLENS_MODEL_DIR or the demo by default.")] = None,
     colormap: ColormapName = "jet",
     alpha: AlphaWeight = 0.4,
+    *,
+    target: Annotated[str, typer.Option(help="Class label or index; the predicted class by default.")] = "top-1",
+    contrast: Annotated[str | None, typer.Option(help="Explain why the target rather than this class.")] = None,
+    method: Annotated[str, typer.Option(help="gradcam, gradcam++, layercam, eigencam, ablationcam, …")] = "gradcam",
+    layer: Annotated[str | None, typer.Option(help="Layer of the card; its first by default.")] = None,
 ) -> None:
     """Write a heatmap PNG for each image, with the core alone."""
     from functions.cli.explain import CoreExplainer
 
     with _clear_errors():
-        explainer = CoreExplainer(model, colormap=colormap, alpha=alpha)
+        wishes: Wishes = {"colormap": colormap, "alpha": alpha, "target": target, "contrast": contrast}
+        explainer = CoreExplainer(model, wishes | {"method": method, "layer": layer})
         raise typer.Exit(explain_each(images, folder, explainer))
 
 

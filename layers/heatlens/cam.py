@@ -3,28 +3,53 @@
 import numpy as np
 
 from heatlens.card import Calibration
+from heatlens.methods import METHODS, PROJECTED
 from heatlens.types import Floats, Quality
 
 WEAK_SHARE = 0.1  # of all evidence, positive and negative, in absolute value
 WEAK_PERCENTILE = "5"
 
 
-def gradcam(activation: Floats, gradient: Floats) -> Floats:
-    """Grad-CAM before its ReLU.
-
-    `s[b,i,j] = sum_k alpha[b,k] * A[b,k,i,j]` with `alpha[b,k] = mean_ij dY[b] / dA[b,k,i,j]`, Y being the explained
-    logit (Selvaraju et al., "Grad-CAM", ICCV 2017, equations 1 and 2; the ReLU of equation 2 is `positive`).
+def signed_map(method: str, activation: Floats, gradient: Floats, *, eigen_smooth: bool = False) -> Floats:
+    """The map of each image before its ReLU, by a method that needs nothing but activation and gradient.
 
     Args:
-        activation: `[B, C, h, w]`.
-        gradient: Of the explained logit with respect to the activation, `[B, C, h, w]`.
+        method: A key of `METHODS`.
+        activation: `[B,C,h,w]`.
+        gradient: Of the explained logit with respect to it, `[B,C,h,w]`.
+        eigen_smooth: Project the weighted activation on its first principal component instead of summing it.
 
     Returns:
-        Float32 `[B, h, w]` in logit units.
+        Float32 `[B,h,w]`; of projections the unit is the activation's or the weighted activation's, else the logit's.
     """
-    weights = gradient.mean(axis=(2, 3))
-    signed_maps: Floats = np.einsum("bc,bchw->bhw", weights, activation)
-    return signed_maps
+    return reduce(activation, METHODS[method](activation, gradient), projected=eigen_smooth or method in PROJECTED)
+
+
+def reduce(activation: Floats, weights: Floats, *, projected: bool = False) -> Floats:
+    """`[B,C,h,w]` weighed by `[B,C]` or `[B,C,h,w]` -> `[B,h,w]`: the sum over channels, or the projection."""
+    if projected:
+        weighted = activation * (weights if weights.ndim == activation.ndim else weights[:, :, None, None])
+        return np.stack([_projection(each) for each in weighted])
+    channels = "bc" if weights.ndim == 2 else "bchw"
+    maps: Floats = np.einsum(f"{channels},bchw->bhw", weights, activation)
+    return maps
+
+
+def _projection(weighted: Floats) -> Floats:
+    """`[C,h,w]` -> `[h,w]`: each cell's channels, less their mean over cells, on the first right singular vector.
+
+    Its sign is the one that LAPACK gives, as in pytorch-grad-cam; mathematically it is open.
+    """
+    cells = weighted.reshape(len(weighted), -1).T
+    centred = cells - cells.mean(axis=0)
+    first = np.linalg.svd(centred, full_matrices=False)[2][0]
+    projection: Floats = (centred @ first).reshape(weighted.shape[1:])
+    return projection
+
+
+def gradcam(activation: Floats, gradient: Floats) -> Floats:
+    """`signed_map` by Grad-CAM."""
+    return signed_map("gradcam", activation, gradient)
 
 
 def positive(signed_map: Floats) -> Floats:

@@ -14,6 +14,8 @@ HeatlensError
 │   ├── ImageTooLarge
 │   ├── BodyTooLarge
 │   ├── RequestImagesTooLarge
+│   ├── TooManyTargets
+│   ├── TooManyPasses
 │   └── AnswerTooLarge
 ├── UnsupportedContentType (415)
 ├── InvalidOption (422)
@@ -143,6 +145,18 @@ class RequestImagesTooLarge(LimitError):
     """The images of one request have too many pixels together."""
 
     code = "limit.request_pixels"
+
+
+class TooManyTargets(LimitError):
+    """More classes are to be explained for one image than this door explains."""
+
+    code = "limit.targets"
+
+
+class TooManyPasses(LimitError):
+    """The method would run the network more often than this door does for one request."""
+
+    code = "limit.passes"
 
 
 class AnswerTooLarge(LimitError):

@@ -12,7 +12,7 @@ from heatlens.errors import EngineError
 from heatlens.machine import Machine, read_machine
 from heatlens.memory import check_memory
 from heatlens.settings import Settings
-from heatlens.types import EngineName, Precision
+from heatlens.types import EngineName, Options, Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +28,17 @@ class Model:
     image: str = ""
     others: Mapping[str, Engine] = field(default_factory=dict)
 
-    @property
-    def facts(self) -> dict[str, str]:
+    def facts(self, options: Options) -> dict[str, str]:
         """Which model and computation make an explanation, as every answer and result says it."""
+        engine = self.engine_of(options.layer) if options.layer else self.engine
         return {
             "name": self.card.name,
             "version": self.card.version,
             "sha256": self.sha256,
-            "layer": self.card.layers[0].name,
-            "method": self.card.methods[0],
-            "engine": self.engine.name,
-            "precision": self.engine.precision,
+            "layer": self.card.layer(options.layer).name,
+            "method": options.method,
+            "engine": engine.name,
+            "precision": engine.precision,
             "notice": self.card.notice,
             "image": self.image,
         }

@@ -8,16 +8,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from heatlens.cam import gradcam, positive, quality
+from heatlens.attribute import Found, attribute
+from heatlens.cam import positive, quality
 from heatlens.colour import overlay
 from heatlens.decode import decode, measure
 from heatlens.encode import png
 from heatlens.errors import GenerationFailed, HeatlensError, RequestImagesTooLarge
 from heatlens.model import Model
-from heatlens.predict import predict
+from heatlens.plan import Plan, check, plan
+from heatlens.predict import predict, score
 from heatlens.preprocess import preprocess, seen_box
 from heatlens.settings import Limits
-from heatlens.types import Encoded, Explanation, Floats, Options, Picture, Upload
+from heatlens.types import Box, Encoded, Explained, Explanation, Floats, Options, Picture, Upload
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +47,16 @@ def explain(
         One outcome per upload, in order; an image that fails is an error in its own place and affects no other.
 
     Raises:
-        RequestImagesTooLarge: The images together have more pixels than the limit; nothing was decoded.
+        InvalidOption: There is no such method, layer or class.
+        LimitError: The request asks for more than the door gives: too many pixels together, targets, or passes of the
+            network. Nothing was decoded.
     """
+    asked = plan(model, options)
+    check(asked, len(uploads), limits)
     _check_request_pixels(uploads, limits)
     outcomes: list[Outcome] = []
     for start in range(0, len(uploads), batch_images):
-        outcomes += _explain_batch(model, uploads[start : start + batch_images], options, limits.image_pixels)
+        outcomes += _explain_batch(model, uploads[start : start + batch_images], asked, options, limits.image_pixels)
     return outcomes
 
 
@@ -65,11 +71,11 @@ class _Job:
 
 
 def _explain_batch(
-    model: Model, uploads: Sequence[Upload | HeatlensError], options: Options, max_pixels: int
+    model: Model, uploads: Sequence[Upload | HeatlensError], asked: Plan, options: Options, max_pixels: int
 ) -> list[Outcome]:
     arrived = [_prepare(upload, model, max_pixels) for upload in uploads]
     jobs = [job for job in arrived if isinstance(job, _Job)]
-    finished = iter(_run(model, jobs, options))
+    finished = iter(_run(model, jobs, asked, options))
     return [next(finished) if isinstance(job, _Job) else job for job in arrived]
 
 
@@ -87,62 +93,79 @@ def _prepare(upload: Upload | HeatlensError, model: Model, max_pixels: int) -> _
     return _Job(upload, picture, tensor, timings)
 
 
-def _run(model: Model, jobs: list[_Job], options: Options) -> list[Outcome]:
+def _run(model: Model, jobs: list[_Job], asked: Plan, options: Options) -> list[Outcome]:
     if not jobs:
         return []
     try:
-        logits, signed_maps = _infer(model, jobs)
+        found = _infer(model, jobs, asked)
     except MemoryError:  # says nothing of these images: who asked may try again, or with fewer
         raise
     except Exception:
-        logger.exception("inference failed")
-        return [GenerationFailed("the heatmap could not be generated") for _ in jobs]
-    return [_finish(model, *each, options) for each in zip(jobs, logits, signed_maps, strict=True)]
+        logger.exception("inference of %d images failed", len(jobs))
+        if len(jobs) > 1:  # the engine answers for all it is given: one that it cannot do must not fail the others
+            return [outcome for job in jobs for outcome in _run(model, [job], asked, options)]
+        return [GenerationFailed("the heatmap could not be generated")]
+    return [_finish(model, *each, asked, options) for each in zip(jobs, found, strict=True)]
 
 
-def _infer(model: Model, jobs: list[_Job]) -> tuple[Floats, Floats]:
+def _infer(model: Model, jobs: list[_Job], asked: Plan) -> list[Found]:
     shared: dict[str, float] = {}
-    with _timed(shared, "trunk"):
-        crossing = model.engine.trunk(np.stack([job.tensor for job in jobs]))
-    with _timed(shared, "tail"):
-        predicted_class = np.zeros((len(jobs), model.card.logits), np.float32)
-        logits, gradient = model.engine.tail(crossing, predicted_class)
-    with _timed(shared, "cam"):
-        signed_maps = gradcam(crossing[0], gradient)
+    found = attribute(
+        asked.engine,
+        model.card,
+        np.stack([job.tensor for job in jobs]),
+        [asked.wanted] * len(jobs),
+        asked.how,
+        lambda stage: _timed(shared, stage),
+    )
     for job in jobs:
         job.timings_ms |= {stage: ms / len(jobs) for stage, ms in shared.items()}
-    return logits, signed_maps
+    return found
 
 
-def _finish(model: Model, job: _Job, logits: Floats, signed_map: Floats, options: Options) -> Outcome:
+def _finish(model: Model, job: _Job, found: Found, asked: Plan, options: Options) -> Outcome:
     try:
-        return _draw(model, job, logits, signed_map, options)
+        return _draw(model, job, found, asked, options)
     except Exception:
         logger.exception("drawing failed")
         return GenerationFailed("the heatmap could not be generated")
 
 
-def _draw(model: Model, job: _Job, logits: Floats, signed_map: Floats, options: Options) -> Explanation:
-    if not (np.isfinite(logits).all() and np.isfinite(signed_map).all()):
+def _draw(model: Model, job: _Job, found: Found, asked: Plan, options: Options) -> Explanation:
+    if not all(np.isfinite(values).all() for values in (found.logits, *found.signed_maps)):
         raise ArithmeticError("the model answered values that are not finite")
     image = job.picture.image
     box = seen_box(image.size, model.card.preprocess)
-    drawn = None
-    if "overlay" in options.include:
-        with _timed(job.timings_ms, "colour"):
-            blended = overlay(image, positive(signed_map), box, colormap=options.colormap, alpha=options.alpha)
-        with _timed(job.timings_ms, "encode"):
-            drawn = Encoded(png(blended), "image/png")
     return Explanation(
         width=image.width,
         height=image.height,
         box=box,
-        prediction=predict(logits, model.card),
-        signed_map=signed_map,
-        quality=quality(signed_map, model.card.calibration),
-        overlay=drawn,
+        prediction=predict(found.logits, model.card),
+        explained=tuple(_explained(model, job, found, at, box, asked, options) for at in range(len(found.classes))),
         original=_original(job) if "original" in options.include else None,
         timings_ms=job.timings_ms,
+    )
+
+
+def _explained(model: Model, job: _Job, found: Found, at: int, box: Box, asked: Plan, options: Options) -> Explained:
+    """The target at a place among an image's targets."""
+    index, signed_map = found.classes[at], found.signed_maps[at]
+    shown = found.heats[at] if found.heats else signed_map
+    probability, logit = score(found.logits, index, model.card)
+    drawn = None
+    if "overlay" in options.include:
+        with _timed(job.timings_ms, "colour"):
+            blended = overlay(job.picture.image, positive(shown), box, colormap=options.colormap, alpha=options.alpha)
+        with _timed(job.timings_ms, "encode"):
+            drawn = Encoded(png(blended), "image/png")
+    return Explained(
+        label=model.card.classes[index],
+        index=index,
+        probability=probability,
+        logit=logit,
+        signed_map=shown,
+        quality=quality(signed_map, asked.calibration),
+        overlay=drawn,
     )
 
 
@@ -176,4 +199,4 @@ def pixels(upload: Upload | HeatlensError, max_pixels: int) -> int:
 def _timed(timings_ms: dict[str, float], stage: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
-    timings_ms[stage] = (time.perf_counter() - start) * 1000
+    timings_ms[stage] = timings_ms.get(stage, 0.0) + (time.perf_counter() - start) * 1000

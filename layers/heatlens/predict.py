@@ -1,4 +1,4 @@
-"""Logits [K] -> the predicted class: label, probability, explained logit and margin."""
+"""Logits [K] -> what the model says of a class: label, probability and logit; of the predicted one its margin too."""
 
 import numpy as np
 
@@ -14,13 +14,21 @@ def predict(logits: Floats, card: Card) -> Prediction:
     """
     if card.output == "sigmoid":
         index = int(logits[0] >= 0)
-        logit = float(logits[0]) if index else -float(logits[0])
-        return Prediction(card.classes[index], index, _sigmoid(logit), logit, logit)
-    index = int(np.argmax(logits))
-    logit = float(logits[index])
-    margin = logit - float(np.partition(logits, -2)[-2])
-    probability = _sigmoid(logit) if card.output == "multilabel" else _softmax(logits, index)
+        margin = abs(float(logits[0]))
+    else:
+        index = int(np.argmax(logits))
+        margin = float(logits[index]) - float(np.partition(logits, -2)[-2])
+    probability, logit = score(logits, index, card)
     return Prediction(card.classes[index], index, probability, logit, margin)
+
+
+def score(logits: Floats, index: int, card: Card) -> tuple[float, float]:
+    """Probability and logit of one class; a one-logit model's negative class has the negated logit."""
+    if card.output == "sigmoid":
+        logit = float(logits[0]) if index else -float(logits[0])
+        return _sigmoid(logit), logit
+    logit = float(logits[index])
+    return (_sigmoid(logit) if card.output == "multilabel" else _softmax(logits, index)), logit
 
 
 def _sigmoid(logit: float) -> float:

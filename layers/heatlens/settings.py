@@ -27,6 +27,8 @@ class Limits(BaseModel):
     image_pixels: int
     request_pixels: int
     files: int
+    targets: int
+    passes: int
     answer_json_bytes: int | None
     answer_binary_bytes: int | None
 
@@ -39,6 +41,8 @@ DOOR_LIMITS: dict[Door, Limits] = {
         image_pixels=25 * MP,
         request_pixels=64 * MP,
         files=50,
+        targets=10,
+        passes=600,
         answer_json_bytes=6_000_000,
         answer_binary_bytes=4_400_000,
     ),
@@ -48,6 +52,8 @@ DOOR_LIMITS: dict[Door, Limits] = {
         image_pixels=100 * MP,
         request_pixels=500 * MP,
         files=500,
+        targets=25,
+        passes=10_000,
         answer_json_bytes=None,
         answer_binary_bytes=None,
     ),
@@ -58,6 +64,8 @@ DOOR_LIMITS: dict[Door, Limits] = {
         image_pixels=100 * MP,
         request_pixels=100 * MP,
         files=10_000,
+        targets=10,
+        passes=10_000,
         answer_json_bytes=None,
         answer_binary_bytes=None,
     ),
@@ -82,6 +90,8 @@ class Settings(BaseSettings):
     image_pixels: int | None = Field(None, gt=0, description="Largest image, in pixels.")
     request_pixels: int | None = Field(None, gt=0, description="Pixels of all images of one request together.")
     files: int | None = Field(None, gt=0, description="Files in one request.")
+    targets: int | None = Field(None, gt=0, description="Classes explained for each image.")
+    passes: int | None = Field(None, gt=0, description="Runs of the network by which methods may cost one request.")
     answer_json_bytes: int | None = Field(None, gt=0, description="Largest JSON answer, in bytes.")
     answer_binary_bytes: int | None = Field(None, gt=0, description="Largest image answer, in bytes.")
 

@@ -40,11 +40,17 @@ class Options:
     colormap: Colormap = "jet"
     alpha: float = 0.4
     include: frozenset[Include] = frozenset({"overlay", "original"})
+    target: tuple[str, ...] = ()
+    contrast: str | None = None
+    method: str = "gradcam"
+    layer: str | None = None
+    eigen_smooth: bool = False
+    aug_smooth: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The explained class. `logit` is the differentiated one, `margin` its lead over the next, both in logits."""
+    """The predicted class. `logit` is the one that was read, `margin` its lead over the next, both in logits."""
 
     label: str
     index: int
@@ -62,23 +68,54 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
+class Explained:
+    """One class of one image. `probability` and `logit` are its own, though it was contrasted with another.
+
+    `signed_map` is float32 `[h, w]` at the layer's own grid, before ReLU, in logit units where the method has them;
+    with `aug_smooth` it is the smoothed heat in 0..1 at the size of the network's input. `overlay` is `None` where
+    the options left it out.
+    """
+
+    label: str
+    index: int
+    probability: float
+    logit: float
+    signed_map: Floats
+    quality: Quality
+    overlay: Encoded | None
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """One image's answer.
 
-    `signed_map` is float32 `[h, w]` at the layer's own grid, in logit units, before ReLU; `box` is the part of the
-    original that the model saw; `overlay` and `original` are `None` where the options left them out; `timings_ms` is
-    per stage, trunk and tail being this image's share of its batch.
+    `explained` has each target, in the order they were asked for; `box` is the part of the original that the model
+    saw; `original` is `None` where the options left it out; `timings_ms` is per stage, trunk, tail and cam being this
+    image's share of its batch.
     """
 
     width: int
     height: int
     box: Box
     prediction: Prediction
-    signed_map: Floats
-    quality: Quality
-    overlay: Encoded | None
+    explained: tuple[Explained, ...]
     original: Encoded | None
     timings_ms: dict[str, float]
+
+    @property
+    def signed_map(self) -> Floats:
+        """Of the first target."""
+        return self.explained[0].signed_map
+
+    @property
+    def quality(self) -> Quality:
+        """Of the first target's map."""
+        return self.explained[0].quality
+
+    @property
+    def overlay(self) -> Encoded | None:
+        """Of the first target."""
+        return self.explained[0].overlay
 
     @property
     def png(self) -> bytes:

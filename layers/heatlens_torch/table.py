@@ -95,10 +95,10 @@ def run(subject: Subject) -> dict[str, object]:
 
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
-        description = Path(scratch) / "model.toml"
-        description.write_text(_description(subject), encoding="utf-8")
+        path = Path(scratch) / "model.toml"
+        path.write_text(description(subject), encoding="utf-8")
         try:
-            found = _proof(compile_model(description, Path(scratch) / "out"))
+            found = _proof(compile_model(path, Path(scratch) / "out"))
         except ModelError as refused:
             found = {"refused": str(refused).splitlines()[0]}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -168,7 +168,8 @@ def _proof(card: Card) -> dict[str, object]:
     }
 
 
-def _description(subject: Subject) -> str:
+def description(subject: Subject) -> str:
+    """The `model.toml` of a subject."""
     single = subject.architecture == "litresnet-enhanced"
     lines = ['name = "parity"', 'version = "1"', f'architecture = "{subject.architecture}"', 'weights = "seed:0"']
     lines.append('classes = ["NORMAL", "PNEUMONIA"]' if single else 'classes = "imagenet"')

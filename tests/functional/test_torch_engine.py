@@ -70,7 +70,7 @@ def test_it_computes_what_openvino_does(
     ours: Model = request.getfixturevalue(model)
     theirs = load_model(folders[factory], engine="openvino")
 
-    assert ours.facts["engine"] == "torch"
+    assert ours.engine.name == "torch"
     for layer in LAYERS[factory]:
         assert furthest(ours.engine_of(layer), theirs.engine_of(layer), mixed(ours.card)) < 1e-4
 

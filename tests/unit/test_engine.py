@@ -15,7 +15,7 @@ from heatlens.errors import CardError, EngineError
 from heatlens.model import load_by_settings, load_model
 from heatlens.openvino_engine import OpenVinoEngine
 from heatlens.settings import Settings, read_settings
-from heatlens.types import EngineName, Precision
+from heatlens.types import EngineName, Options, Precision
 from tests.tiny import write_tiny_model
 
 AGREED = Agreement(
@@ -175,7 +175,7 @@ def test_the_environment_chooses_engine_and_precision(tmp_path: Path, monkeypatc
     monkeypatch.setenv("HEATLENS_PRECISION", "int8")
     monkeypatch.setenv("HEATLENS_MODEL_DIR", str(folder))
 
-    facts = load_by_settings(read_settings()).facts
+    facts = load_by_settings(read_settings()).facts(Options())
 
     assert (facts["engine"], facts["precision"]) == ("onnxruntime", "int8")
 

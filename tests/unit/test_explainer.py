@@ -88,6 +88,26 @@ def test_it_says_what_the_pipeline_says(tiny: Explainer) -> None:
     assert explanation.signed_map.dtype == np.float32
 
 
+def test_targets_and_methods_are_as_the_pipeline_has_them(tiny: Explainer) -> None:
+    data = encoded(noise((40, 30)))
+    limits = read_settings().limits("server")
+    options = Options(target=("1", "DARK"), contrast=None, method="layercam", include=frozenset())
+    [expected] = explain(tiny._model, [Upload("a", data)], options, limits=limits, batch_images=1)
+    assert isinstance(expected, Explanation)
+
+    explanation = tiny.explain(data, target=[1, "DARK"], method="layercam", overlay=False)
+
+    assert [each.label for each in explanation.explained] == ["BRIGHT", "DARK"]
+    for ours, theirs in zip(explanation.explained, expected.explained, strict=True):
+        np.testing.assert_array_equal(ours.signed_map, theirs.signed_map)
+    with pytest.raises(InvalidOption, match="no class"):
+        tiny.explain(data, target="GREY")
+    with pytest.raises(InvalidOption, match="unknown method"):
+        tiny.explain(data, method="cam")
+    with pytest.raises(InvalidOption, match="contrasted with itself"):
+        tiny.explain(data, target="DARK", contrast=0)
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16"])
 def test_an_image_may_come_in_any_form(tiny: Explainer, tmp_path: Path, mode: str) -> None:
     image = Image.new("I;16", (9, 7), 500) if mode == "I;16" else noise((9, 7)).convert(mode)
@@ -164,7 +184,7 @@ def test_an_explanation_is_frozen(tiny: Explainer) -> None:
     explanation = tiny.explain(noise((9, 7)))
 
     with pytest.raises(dataclasses.FrozenInstanceError):
-        explanation.quality = "ok"  # type: ignore[misc]
+        explanation.width = 1  # type: ignore[misc]
 
 
 def test_the_overlay_has_the_originals_size() -> None:

@@ -35,7 +35,7 @@ def test_it_computes_what_openvino_does(model: str, request: pytest.FixtureReque
     loaded: Model = request.getfixturevalue(model)
     openvino: Model = request.getfixturevalue(f"{model}_model")
 
-    assert loaded.facts["engine"] == "onnxruntime"
+    assert loaded.engine.name == "onnxruntime"
     assert furthest(loaded.engine, openvino.engine, mixed(loaded.card)) < 1e-4
 
 

@@ -27,6 +27,8 @@ def test_limits_are_those_of_the_contract() -> None:
         image_pixels=25_000_000,
         request_pixels=64_000_000,
         files=50,
+        targets=10,
+        passes=600,
         answer_json_bytes=6_000_000,
         answer_binary_bytes=4_400_000,
     )

@@ -1,0 +1,71 @@
+"""Options and model -> what is run, or a refusal before any image is decoded."""
+
+from dataclasses import dataclass
+
+from heatlens.attribute import METHOD_NAMES, How, passes
+from heatlens.card import Calibration, Layer
+from heatlens.engine import Engine
+from heatlens.errors import CardError, InvalidOption, TooManyPasses, TooManyTargets
+from heatlens.model import Model
+from heatlens.settings import Limits
+from heatlens.targets import Wanted, parse
+from heatlens.types import Options
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The layer and its engine, the targets of every image, the method, and how often the network runs for one."""
+
+    layer: Layer
+    engine: Engine
+    wanted: Wanted
+    how: How
+    passes: int
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Of maps in this one's unit."""
+        plain = self.how == How() and self.wanted.contrast is None
+        return self.layer.calibration if plain else None
+
+
+def plan(model: Model, options: Options) -> Plan:
+    """Read the options by what the model has.
+
+    Raises:
+        InvalidOption: There is no such method, layer or class.
+    """
+    if options.method not in METHOD_NAMES:
+        raise _invalid("method", f"unknown method {options.method[:40]!r}: one of {', '.join(METHOD_NAMES)}")
+    try:
+        layer = model.card.layer(options.layer)
+    except CardError as error:
+        raise _invalid("layer", str(error)) from error
+    return Plan(
+        layer=layer,
+        engine=model.engine_of(layer.name),
+        wanted=parse(options.target, options.contrast, model.card),
+        how=How(options.method, eigen_smooth=options.eigen_smooth, aug_smooth=options.aug_smooth),
+        passes=passes(options.method, layer.shape[0], aug_smooth=options.aug_smooth),
+    )
+
+
+def check(asked: Plan, images: int, limits: Limits) -> None:
+    """Hold what a request costs against the door's limits.
+
+    Raises:
+        TooManyTargets: More targets are asked for each image than the door explains.
+        TooManyPasses: The network would run more often.
+    """
+    targets = len(asked.wanted.classes) + asked.wanted.ranks
+    if targets > limits.targets:
+        raise TooManyTargets(f"{targets} targets for each image, over the limit of {limits.targets}: ask for fewer")
+    if asked.passes > 1 and images * asked.passes > limits.passes:
+        raise TooManyPasses(
+            f"{asked.how.method} runs the network {asked.passes:,} times for an image, {images * asked.passes:,} times "
+            f"for this request, over the limit of {limits.passes:,}: send fewer images, or choose another method"
+        )
+
+
+def _invalid(name: str, message: str) -> InvalidOption:
+    return InvalidOption(f"{name}: {message}", [{"loc": ["query", name], "msg": message, "type": f"unknown_{name}"}])

@@ -1,0 +1,155 @@
+"""`python -m heatlens_torch.methods_table`: architectures x methods against pytorch-grad-cam -> layers/METHODS.md."""
+
+import argparse
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytorch_grad_cam
+import torch
+from pytorch_grad_cam.ablation_layer import AblationLayer
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import nn
+
+from heatlens.attribute import METHOD_NAMES, How, attribute
+from heatlens.combine import combined
+from heatlens.model import load_model
+from heatlens.rerun import RERUNS
+from heatlens.targets import PREDICTED
+from heatlens.types import Floats
+from heatlens_torch import parity, records
+from heatlens_torch.compile import compile_model
+from heatlens_torch.material import images_of, material_of
+from heatlens_torch.probe import target as module_at
+from heatlens_torch.spec import read_spec
+from heatlens_torch.table import SUBJECTS, Subject, description
+
+OUT = Path(__file__).parents[1] / "METHODS.md"
+NAMES = ("resnet18", "googlenet", "regnet_y_400mf", "shufflenet_v2_x0_5", "squeezenet1_1", "mobilenet_v3_small")
+PIXELS = 96
+IMAGES, RERUN_IMAGES = 8, 2
+SMOOTHINGS: tuple[dict[str, bool], ...] = ({}, {"eigen_smooth": True}, {"aug_smooth": True})
+THEIRS: dict[str, type] = {
+    "gradcam": pytorch_grad_cam.GradCAM,
+    "gradcam++": pytorch_grad_cam.GradCAMPlusPlus,
+    "xgradcam": pytorch_grad_cam.XGradCAM,
+    "layercam": pytorch_grad_cam.LayerCAM,
+    "hirescam": pytorch_grad_cam.HiResCAM,
+    "gradcam-elementwise": pytorch_grad_cam.GradCAMElementWise,
+    "eigencam": pytorch_grad_cam.EigenCAM,
+    "eigengradcam": pytorch_grad_cam.EigenGradCAM,
+    "ablationcam": pytorch_grad_cam.AblationCAM,
+    "scorecam": pytorch_grad_cam.ScoreCAM,
+}
+
+
+class Zeroing(AblationLayer):  # type: ignore[misc]
+    """Ablation as the paper has it, also where the least activation is not 0."""
+
+    def __call__(self, _: torch.Tensor) -> torch.Tensor:
+        ablated: torch.Tensor = self.activations
+        for at in range(len(ablated)):
+            ablated[at, self.indices[at]] = 0
+        return ablated
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The largest difference of the heat in 0..1 by method and smoothing; `zero` is whether the least activation is."""
+
+    architecture: str
+    differences: dict[tuple[str, str], float]
+    zero: bool
+
+    @property
+    def name(self) -> str:
+        """Marked where the least activation is not 0."""
+        return self.architecture if self.zero else f"{self.architecture} (+)"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Compile the architectures, compare every method, and write the table after every row."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=list(NAMES))
+    parser.add_argument("--out", type=Path, default=OUT)
+    options = parser.parse_args(arguments)
+    rows: list[Row] = []
+    for name in options.names:
+        print(f"comparing {name}", flush=True)
+        rows.append(run(next(subject for subject in SUBJECTS if subject.name == name)))
+        options.out.write_text(render(rows), encoding="utf-8")
+    print(render(rows))
+
+
+def run(subject: Subject) -> Row:
+    """Compile one architecture and hold every method's heat against pytorch-grad-cam's."""
+    with tempfile.TemporaryDirectory() as scratch:
+        home = Path(scratch)
+        path = home / "model.toml"
+        path.write_text(description(Subject(subject.architecture, (), PIXELS, subject.arguments)), encoding="utf-8")
+        compile_model(path, home / "out")
+        spec = read_spec(path)
+        network, model = material_of(spec, home).network, load_model(home / "out")
+        images = images_of(spec)[:IMAGES]
+    layer = model.card.layers[0].name
+    zero = bool((model.engine.trunk(images)[0].min(axis=(1, 2, 3)) == 0).all())
+    differences: dict[tuple[str, str], float] = {}
+    for method, smoothing in _cells():
+        shown = images[: RERUN_IMAGES if method in RERUNS else IMAGES]
+        found = attribute(model.engine, model.card, shown, [PREDICTED] * len(shown), How(method, **smoothing))
+        ours = (
+            np.stack([each.heats[0] for each in found if each.heats])
+            if smoothing.get("aug_smooth")
+            else combined([np.stack([each.signed_maps[0] for each in found])], shown.shape[2:])
+        )
+        theirs = _theirs(network, layer, method, shown, [each.classes[0] for each in found], smoothing)
+        differences[method, "".join(smoothing)] = float(np.abs(ours - theirs).max())
+    return Row(subject.name, differences, zero)
+
+
+def _cells() -> Iterator[tuple[str, dict[str, bool]]]:
+    for method in METHOD_NAMES:
+        for smoothing in SMOOTHINGS:
+            if not (method in RERUNS and "aug_smooth" in smoothing):
+                yield method, smoothing
+
+
+def _theirs(
+    network: nn.Module, layer: str, method: str, images: Floats, classes: Sequence[int], smoothing: dict[str, bool]
+) -> Floats:
+    """pytorch-grad-cam's heat at the input's size."""
+    further = {"ablation_layer": Zeroing()} if method == "ablationcam" else {}
+    with THEIRS[method](model=network, target_layers=[module_at(network, layer)], **further) as cam:
+        heat: Floats = cam(torch.from_numpy(images), [ClassifierOutputTarget(index) for index in classes], **smoothing)
+    return heat
+
+
+def render(rows: Sequence[Row]) -> str:
+    """The table as Markdown."""
+    versions = ", ".join(f"{tool} {release}" for tool, release in records.made_with().items())
+    lines = [
+        "# Methods against pytorch-grad-cam",
+        "",
+        f"Written by `make parity`; do not edit. Seeded weights, the last layer that fits, input {PIXELS}x{PIXELS},",
+        f"{IMAGES} synthetic images each ({RERUN_IMAGES} for methods that run the network again), graphs run in",
+        "OpenVINO in float32. Each cell is the largest difference of the heat of each image's predicted class, at the",
+        f"input's size, in 0..1; allowed is {parity.THRESHOLD:.0e}. Where a layer's least activation is not 0 (+),",
+        "pytorch-grad-cam was given an ablation layer that sets channels to 0, as the paper has it; its own sets them",
+        "far below.",
+        "",
+        f"Made with {versions}.",
+        "",
+        f"| method | {' | '.join(row.name for row in rows)} |",
+        f"|---|{'---|' * len(rows)}",
+    ]
+    for method, smoothing in _cells():
+        smooth = "".join(smoothing)
+        values = [row.differences[method, smooth] for row in rows]
+        lines.append(f"| {method}{f', {smooth}' if smooth else ''} | {' | '.join(f'{each:.1e}' for each in values)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

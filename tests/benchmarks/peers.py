@@ -1,0 +1,132 @@
+"""Who is measured: each a function of image batch [B,3,H,W] and classes per image, as its own users call it."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from heatlens.attribute import How, attribute
+from heatlens.card import read_card
+from heatlens.model import load_model
+from heatlens.targets import Wanted
+from heatlens.types import Floats
+from tests.benchmarks.subjects import SIDE, Subject
+
+Explain = Callable[[Floats, Sequence[Sequence[int]]], object]
+
+
+def heatlens(subject: Subject) -> Explain:
+    """The compiled explanation."""
+    model = load_model(subject.folder)
+
+    def explain(images: Floats, classes: Sequence[Sequence[int]]) -> object:
+        wanted = [Wanted(tuple(each)) for each in classes]
+        return attribute(model.engine, model.card, images, wanted, How())
+
+    return explain
+
+
+def compiled_forward(subject: Subject) -> Explain:
+    """OpenVINO's own conversion of the whole network, in float32: logits and nothing else."""
+    import openvino as ov
+
+    converted = ov.convert_model(_network(subject), example_input=_torch().zeros(1, 3, SIDE, SIDE))
+    hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    request = ov.Core().compile_model(converted, "CPU", hints).create_infer_request()
+    return lambda images, _classes: request.infer([images], share_inputs=True)
+
+
+def pytorch_forward(subject: Subject) -> Explain:
+    """PyTorch's forward pass under `inference_mode`: logits and nothing else."""
+    network, torch = _network(subject), _torch()
+
+    def forward(images: Floats, _classes: Sequence[Sequence[int]]) -> object:
+        with torch.inference_mode():
+            return network(torch.from_numpy(images))
+
+    return forward
+
+
+def pytorch_grad_cam(subject: Subject) -> Explain:
+    """pytorch-grad-cam: it explains one class of each image at a time."""
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    from heatlens_torch.probe import probe, target
+
+    network, torch, layer = _network(subject), _torch(), _layer(subject)
+    layout = probe(network, layer, torch.zeros(2, 3, SIDE, SIDE)).layout
+    cam = GradCAM(network, [target(network, layer)], reshape_transform=layout.grid if layout.tokens else None)
+
+    def explain(images: Floats, classes: Sequence[Sequence[int]]) -> object:
+        batch = torch.from_numpy(images)
+        return [cam(batch, [ClassifierOutputTarget(index) for index in row]) for row in zip(*classes, strict=True)]
+
+    return explain
+
+
+def torch_cam(subject: Subject) -> Explain:
+    """torch-cam: one forward pass, a backward pass for each class."""
+    from torchcam.methods import GradCAM
+
+    network, torch = _network(subject), _torch()
+    if _tokens(subject):
+        raise NotImplementedError("torch-cam knows no token grid")
+    extractor = GradCAM(network, target_layer=_layer(subject))
+
+    def explain(images: Floats, classes: Sequence[Sequence[int]]) -> object:
+        scores = network(torch.from_numpy(images).requires_grad_())
+        rows = list(zip(*classes, strict=True))
+        return [extractor(list(row), scores, retain_graph=row is not rows[-1]) for row in rows]
+
+    return explain
+
+
+def captum(subject: Subject) -> Explain:
+    """Captum's LayerGradCam: forward and backward for each class."""
+    from captum.attr import LayerGradCam
+
+    from heatlens_torch.probe import target
+
+    network, torch = _network(subject), _torch()
+    if _tokens(subject):
+        raise NotImplementedError("Captum averages over tokens as it does over channels: no Grad-CAM")
+    method = LayerGradCam(network, target(network, _layer(subject)))
+
+    def explain(images: Floats, classes: Sequence[Sequence[int]]) -> object:
+        batch = torch.from_numpy(images)
+        return [method.attribute(batch, target=torch.tensor(row)) for row in zip(*classes, strict=True)]
+
+    return explain
+
+
+PEERS: dict[str, Callable[[Subject], Explain]] = {
+    "heatlens": heatlens,
+    "compiled forward": compiled_forward,
+    "PyTorch forward": pytorch_forward,
+    "pytorch-grad-cam": pytorch_grad_cam,
+    "torch-cam": torch_cam,
+    "Captum": captum,
+}
+
+
+def _network(subject: Subject) -> Any:  # noqa: ANN401 - a torch module, and torch is not imported for the others
+    from heatlens_torch.material import material_of
+    from heatlens_torch.spec import read_spec
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return material_of(read_spec(subject.description), subject.description.parent).network
+
+
+def _torch() -> Any:  # noqa: ANN401
+    import torch
+
+    return torch
+
+
+def _layer(subject: Subject) -> str:
+    return read_card(subject.folder)[0].layers[0].name
+
+
+def _tokens(subject: Subject) -> bool:
+    return read_card(subject.folder)[0].layers[0].tokens is not None
