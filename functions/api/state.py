@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from heatlens.errors import HeatlensError, ModelError, ModelUnavailable
-from heatlens.model import Model, load_model
+from heatlens.model import Model, load_by_settings
 from heatlens.pipeline import Outcome, explain
 from heatlens.settings import Door, Limits, Settings
 from heatlens.types import Options, Upload
@@ -47,7 +47,7 @@ def load_state(settings: Settings, door: Door) -> State:
 
 def _load(settings: Settings) -> Model | ModelError:
     try:
-        return load_model(settings.model_dir, threads=settings.threads, image=settings.image_digest)
+        return load_by_settings(settings)
     except ModelError as error:
         logger.error("the model is not loaded: %s (cause: %r)", error, error.__cause__)
         return error

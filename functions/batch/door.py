@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from heatlens.errors import SettingsError
-from heatlens.model import Model, load_model
+from heatlens.model import Model, load_by_settings
 from heatlens.settings import Limits, read_settings, read_table
 from heatlens_aws.asynchronous import Endpoint
 from heatlens_aws.clients import connect
@@ -64,5 +64,4 @@ def open_door() -> Door:
     """
     settings = read_settings()
     account = open_account()
-    model = load_model(settings.model_dir, threads=settings.threads, image=settings.image_digest)
-    return Door(account, model, settings.limits("staged"), settings.batch_images)
+    return Door(account, load_by_settings(settings), settings.limits("staged"), settings.batch_images)

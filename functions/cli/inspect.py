@@ -39,11 +39,22 @@ def _card_facts(card: Card, sha256: str) -> Iterator[str]:
         yield f"layer       {layer.name}  {_grid(layer.shape)}"
     yield f"methods     {', '.join(card.methods)}"
     yield from (f"proven      {line}" for line in proven(card))
+    yield from agreements(card)
     yield from (f"{key:<11} {value}" for key, value in card.source.items())
     yield f"torch       {card.torch.file if card.torch else 'not stored (compile --with-torch stores it)'}"
     yield f"made with   {', '.join(f'{tool} {version}' for tool, version in card.made_with.items())}"
     if card.notice:
         yield f"notice      {card.notice}"
+
+
+def agreements(card: Card) -> Iterator[str]:
+    """How near each lower precision was measured to be to float32, a line for each of the default layer's."""
+    for precision, found in card.layers[0].agreements.items():
+        yield (
+            f"{precision:<11} correlation {found.correlation:.4f} (least {found.least_correlation:.4f}), "
+            f"same maximum {found.same_maximum:.0%}, within a cell {found.pointing:.0%}, "
+            f"same class {found.top1_kept:.0%} of {found.images} images: {found.engine}"
+        )
 
 
 def _description_facts(path: Path) -> Iterator[str]:

@@ -13,6 +13,8 @@ Box = tuple[int, int, int, int]
 Colormap = Literal["jet", "hot", "viridis"]
 Include = Literal["overlay", "original", "map"]
 Quality = Literal["ok", "weak", "empty"]
+EngineName = Literal["auto", "openvino", "onnxruntime", "torch"]
+Precision = Literal["f32", "bf16", "int8"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def choose(selector: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     if logits.shape[1] == 1:
         predicted = torch.where(logits >= 0, 1.0, -1.0)
     else:
-        classes = torch.arange(logits.shape[1])
+        classes = torch.arange(logits.shape[1], device=logits.device)
         predicted = (classes == logits.argmax(dim=1, keepdim=True)).to(logits.dtype)
     unset = (selector == 0).all(dim=1, keepdim=True)
     return torch.where(unset, predicted, selector)

@@ -22,8 +22,8 @@ from torch.nn import functional
 
 from heatlens.cam import gradcam
 from heatlens.card import Card, read_card
-from heatlens.engine import OpenVinoEngine
 from heatlens.errors import CompileError, ModelError, ModelFileError, ParityError
+from heatlens.openvino_engine import OpenVinoEngine
 from heatlens.types import Floats
 from heatlens_torch import cut, parity, reference, synthetic, zoo
 from heatlens_torch.compile import compile_model

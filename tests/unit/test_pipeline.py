@@ -5,7 +5,6 @@ import pytest
 from PIL import Image
 
 from heatlens.attribute import METHOD_NAMES
-from heatlens.engine import OpenVinoEngine
 from heatlens.errors import (
     EmptyFile,
     FileTooLarge,
@@ -16,6 +15,7 @@ from heatlens.errors import (
     TooManyTargets,
 )
 from heatlens.model import Model
+from heatlens.openvino_engine import OpenVinoEngine
 from heatlens.pipeline import explain
 from heatlens.settings import DOOR_LIMITS
 from heatlens.types import Explanation, Floats, Options, Upload
