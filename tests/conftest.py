@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from heatlens.model import Model, load_model
@@ -22,6 +23,8 @@ from tests.tiny import write_tiny_model
 Result = TypeVar("Result")
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "functions" / "api" / "static" / "samples"
+settings.register_profile("heatlens", deadline=None, derandomize=True)  # nothing is timed, and every run is the same
+settings.load_profile("heatlens")
 HEATLENS = Path(sys.executable).parent / "heatlens"  # the installed command
 
 

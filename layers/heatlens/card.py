@@ -16,6 +16,7 @@ from heatlens.types import Precision
 CARD_FILE = "card.json"
 SCHEMA_VERSION: Literal[2] = 2
 OF_LAYERS = ("trunk", "tail", "parity", "calibration")  # schema 1 has one layer, and these beside it
+DEFAULT_METHOD = "gradcam"
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -104,7 +105,7 @@ class Agreement(_Frozen):
 
 
 class Calibration(_Frozen):
-    """Distribution of the map's peak (max of the signed map, in logit units) over `images` images.
+    """Distribution of the map's peak (max of the signed map, in the method's unit) over `images` images.
 
     `peak_percentiles` maps a percentile, as a string such as `"5"`, to the peak there.
     """
@@ -145,6 +146,7 @@ class Layer(_Frozen):
     `shape` is `(channels, height, width)` of its activation as a grid; `tokens` says how the network itself holds it.
     `trunk_int8` is the trunk with weights and activations of 8 bits. `agreements` are those of the lower precisions
     that were measured, by their names.
+    `calibration` is of Grad-CAM's maps, `calibrations` of other methods', each in its own unit.
     """
 
     name: str
@@ -154,6 +156,7 @@ class Layer(_Frozen):
     tail: Graph
     parity: Parity
     calibration: Calibration | None = None
+    calibrations: dict[str, Calibration] = Field(default_factory=dict)
     trunk_int8: Graph | None = None
     agreements: dict[str, Agreement] = Field(default_factory=dict)
 
@@ -168,6 +171,10 @@ class Layer(_Frozen):
         if self.trunk_int8 is None:
             raise CardError(f"{self.name!r} has no trunk of 8 bits: compile the model again with --int8")
         return self.trunk_int8, self.tail
+
+    def calibration_of(self, method: str) -> Calibration | None:
+        """The calibration of a method's maps, where there is one."""
+        return self.calibration if method == DEFAULT_METHOD else self.calibrations.get(method)
 
 
 class Card(_Frozen):
@@ -185,7 +192,7 @@ class Card(_Frozen):
     output: Literal["softmax", "sigmoid", "multilabel"]
     preprocess: Preprocess
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
-    methods: tuple[str, ...] = ("gradcam",)
+    methods: tuple[str, ...] = (DEFAULT_METHOD,)
     torch: TorchWeights | None = None
     combined: float | None = None
     training: dict[str, Any] | None = None

@@ -8,6 +8,7 @@ from PIL import Image
 
 from heatlens.types import Box, Colormap, Floats
 
+LEVELS, HALF = 255, 0.5
 _TABLES = Path(__file__).parent / "colormaps"
 
 
@@ -26,14 +27,22 @@ def levels(heat: Floats, size: tuple[int, int], box: Box) -> Image.Image:
         box: Where the model looked.
     """
     left, top, right, bottom = box
-    # Pillow truncates when it converts to 8 bits; weights sum to 1, so a half added before makes that a rounding.
-    scaled = Image.fromarray(heat * np.float32(255) + np.float32(0.5))
-    inside = scaled.resize((right - left, bottom - top), Image.Resampling.BILINEAR).convert("L")
+    inside = _exact(heat, (right - left, bottom - top)).convert("L")
     if inside.size == size:
         return inside
     outside = Image.new("L", size, 0)
     outside.paste(inside, (left, top))
     return outside
+
+
+def exact_levels(heat: Floats, size: tuple[int, int]) -> Floats:
+    """What `levels` truncates inside its box of `size` (width, height): `255 * heat + 0.5`, float32 `[H, W]`."""
+    return np.asarray(_exact(heat, size), np.float32)
+
+
+def _exact(heat: Floats, size: tuple[int, int]) -> Image.Image:
+    # Pillow truncates when it converts to 8 bits; weights sum to 1, so a half added before makes that a rounding.
+    return Image.fromarray(heat * np.float32(LEVELS) + np.float32(HALF)).resize(size, Image.Resampling.BILINEAR)
 
 
 def overlay(picture: Image.Image, heat: Floats, box: Box, *, colormap: Colormap, alpha: float) -> Image.Image:

@@ -25,8 +25,8 @@ class Plan:
     @property
     def calibration(self) -> Calibration | None:
         """Of maps in this one's unit."""
-        plain = self.how == How() and self.wanted.contrast is None
-        return self.layer.calibration if plain else None
+        plain = self.how == How(self.how.method) and self.wanted.contrast is None
+        return self.layer.calibration_of(self.how.method) if plain else None
 
 
 def plan(model: Model, options: Options) -> Plan:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import torch
 
-from heatlens.card import Card, Layer, Parity, write_card
+from heatlens.card import DEFAULT_METHOD, Card, Layer, Parity, write_card
+from heatlens.engine import Engine
 from heatlens.errors import CompileError, ModelFileError
 from heatlens.openvino_engine import OpenVinoEngine
+from heatlens.types import Floats
 from heatlens_torch import hooks, parity, precisions, records
 from heatlens_torch.export import Exported, export
 from heatlens_torch.folder import whole
@@ -112,10 +114,7 @@ def _compile(
     together = parity.prove_combined(engines, network, layouts, several, draft.logits) if len(names) > 1 else None
     progress("calibrating and evaluating")
     if spec.inputs:
-        proven = [
-            layer.model_copy(update={"calibration": records.calibration(engines[layer.name], draft, images)})
-            for layer in proven
-        ]
+        proven = [_calibrated(layer, engines[layer.name], draft, images) for layer in proven]
     compiled = draft.model_copy(
         update={
             "layers": tuple(proven),
@@ -166,3 +165,8 @@ def _layer(name: str, probed: Probe, exported: Exported, folder: Path, index: in
         tail=write_graph(exported.tail, tail),
         parity=_UNPROVEN,
     )
+
+
+def _calibrated(layer: Layer, engine: Engine, card: Card, images: Floats) -> Layer:
+    others = records.calibrations(engine, card, images)
+    return layer.model_copy(update={"calibration": others.pop(DEFAULT_METHOD), "calibrations": others})

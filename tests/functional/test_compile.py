@@ -20,9 +20,10 @@ from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget, C
 from torch import fx, nn
 from torch.nn import functional
 
-from heatlens.cam import gradcam
+from heatlens.cam import gradcam, signed_map
 from heatlens.card import Card, read_card
 from heatlens.errors import CompileError, ModelError, ModelFileError, ParityError
+from heatlens.methods import METHODS
 from heatlens.openvino_engine import OpenVinoEngine
 from heatlens.types import Floats
 from heatlens_torch import cut, parity, reference, synthetic, zoo
@@ -240,6 +241,13 @@ def explain(model: Compiled, images: Floats, selector: Floats) -> tuple[Floats, 
     crossing = engine.trunk(images)
     logits, gradient = engine.tail(crossing, selector)
     return logits, gradient, gradcam(crossing[0], gradient)
+
+
+def activation_and_gradient(model: Compiled, images: Floats) -> tuple[Floats, Floats]:
+    """Of each image's predicted class, in one batch."""
+    engine = model.engine
+    crossing = engine.trunk(images)
+    return crossing[0], engine.tail(crossing, np.zeros((len(images), model.card.logits), np.float32))[1]
 
 
 def worst(ours: Floats, theirs: Floats) -> float:
@@ -546,6 +554,15 @@ def test_functions_of_the_description_calibrate_and_judge_the_compiled_model(tmp
     assert card.calibration.images == 64
     for percentile, peak in card.calibration.peak_percentiles.items():
         assert peak == pytest.approx(np.percentile(peaks, float(percentile)), rel=1e-3)
+
+    activation, gradient = activation_and_gradient(model, images)
+    layer = card.layers[0]
+    assert set(layer.calibrations) == set(METHODS) - {"gradcam"}
+    for method, calibration in layer.calibrations.items():
+        maps = np.concatenate([signed_map(method, activation[at : at + 1], gradient[at : at + 1]) for at in range(64)])
+        expected = np.percentile(maps.max(axis=(1, 2)), [5, 50, 99])
+        found = [calibration.peak_percentiles[percentile] for percentile in ("5", "50", "99")]
+        assert found == pytest.approx(expected, rel=1e-4), method
 
     logits, _, maps, _ = plain_gradcam(network, "layer4", stack(pictures(5), card.preprocess), [1] * 5)
     assert card.evaluation is not None
