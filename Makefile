@@ -18,7 +18,7 @@ TEMPLATES := template.yaml $(sort $(wildcard infra/*.yaml))
 TOOL := $(BIN)/python infra/tools.py # sam and checkov, each in an environment of its own
 
 .PHONY: help run run-batch dev bench-engine parity image image-cuda invoke start-api endpoint push-endpoint test test-container chaos \
-  test-staging lint format model lock samples clean
+  test-staging lint format model lock tables samples clean
 .DEFAULT_GOAL := help
 
 help: ## Print this list
@@ -94,6 +94,9 @@ lock: $(VENV)/.dev ## Pin what the image installs, with hashes (result is commit
 	$(LOCK) pyproject.toml --extra aws --extra dicom --output-file infra/image/cpu.txt
 	$(LOCK) pyproject.toml --extra aws --extra dicom infra/image/cuda.in --output-file infra/image/cuda.txt
 	$(LOCK) infra/image/tools.in --output-file infra/image/tools.txt
+
+tables: $(VENV)/.dev ## Write the tables of functions/README.md that are made from the code (result is committed)
+	$(BIN)/python infra/make_tables.py
 
 samples: $(VENV)/.dev ## Draw the sample images again (result is committed)
 	$(BIN)/python -m heatlens_torch.demo.samples -o functions/api/static/samples

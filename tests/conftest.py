@@ -18,6 +18,7 @@ from heatlens.model import Model, load_model
 from heatlens.settings import DEMO_MODEL
 from infra.local_account import CREDENTIALS
 from tests.aws import Account, account
+from tests.colours import write_colours_model
 from tests.tiny import write_tiny_model
 
 Result = TypeVar("Result")
@@ -36,6 +37,16 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tiny_folder: Path) -> Model:
     return load_model(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def colours_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_colours_model(tmp_path_factory.mktemp("models") / "colours")
+
+
+@pytest.fixture(scope="session")
+def colours_model(colours_folder: Path) -> Model:
+    return load_model(colours_folder)
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from fastapi import Response
+
 from functions.api.batch_schemas import FileDeclaration
 from functions.api.desk import Desk
+from functions.api.replies import Replies
 from functions.batch import door as doors
 from functions.batch.door import Door
 from functions.batch.sweep import sweep
 from functions.batch.upload import messages
 from functions.batch.worker import work
+from heatlens.catalogue import Models
 from heatlens.model import Model
 from heatlens.settings import DOOR_LIMITS
 from heatlens_aws.clients import Clients, connect
@@ -79,7 +83,7 @@ class Life:
         self.settings = self.aws.settings.model_copy(update={"async_endpoint": NAME})
         self.desk = Desk(self.api.jobs, self.api.staging, self.settings)
         account = connected(self.batch.account, self.runtime, self.settings)
-        self.door = Door(account, self.model, DOOR_LIMITS["staged"], 8)
+        self.door = Door(account, Models.of(self.model), DOOR_LIMITS["staged"], 8)
         self.sweeping = replace(self.sweeper.account, settings=self.settings)
 
     def open(self, *files: bytes, **options: Any) -> Batch:  # noqa: ANN401 - as the desk's
@@ -132,6 +136,7 @@ def live(life: Life) -> None:
     _purges_meanwhile(life)
     _dropped(life)
     _by_the_endpoint(life)
+    _a_large_answer(life)
 
 
 def _a_batch_and_its_retry(life: Life) -> None:
@@ -204,6 +209,12 @@ def _dropped(life: Life) -> None:
     life.work(dropped)
     assert life.plain.keys("out/drop/")
     life.work(Stored("drop/gone.png", "no-such-version", '"0"'), Stored("drop/gone.png", None, '"0"'))
+
+
+def _a_large_answer(life: Life) -> None:
+    address = Replies(life.api.staging, 900, ()).keep("request", Response(b"{}", media_type="application/json"))
+    assert life.plain.keys("reply/") == ["reply/request"]
+    assert "reply/request" in address
 
 
 def _by_the_endpoint(life: Life) -> None:

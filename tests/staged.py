@@ -5,7 +5,7 @@ import importlib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 from urllib.parse import quote_plus
@@ -17,6 +17,7 @@ from functions.batch import door as doors
 from functions.batch.door import Door
 from functions.batch.upload import messages
 from functions.batch.worker import work
+from heatlens.catalogue import Models
 from heatlens.model import Model
 from heatlens.settings import DOOR_LIMITS
 from heatlens.types import Floats
@@ -147,7 +148,7 @@ def desk(aws: Account, model: Model, *, batch_images: int = 8) -> Desk:
     """A worker with a model whose batches are counted."""
     engine = Counting(model)
     account = doors.Account(aws.settings, aws.jobs, aws.staging, aws.clients.sqs)
-    door = Door(account, Model(model.card, model.sha256, engine), DOOR_LIMITS["staged"], batch_images)
+    door = Door(account, Models.of(replace(model, engine=engine)), DOOR_LIMITS["staged"], batch_images)
     return Desk(aws, door, engine)
 
 

@@ -32,8 +32,8 @@ def write_tiny_model(folder: Path, *, grid: tuple[int, int, int] = (1, GRID, GRI
             Layer(
                 name="cells",
                 shape=grid,
-                trunk=_save(_trunk(), folder / "trunk.onnx"),
-                tail=_save(_tail(), folder / "tail.onnx"),
+                trunk=save(_trunk(), folder / "trunk.onnx"),
+                tail=save(_tail(), folder / "tail.onnx"),
                 parity=Parity(
                     inputs=1,
                     nonempty=1,
@@ -104,7 +104,8 @@ def _tail() -> onnx.GraphProto:
     return helper.make_graph(nodes, "tail", inputs, outputs, constants)
 
 
-def _save(graph: onnx.GraphProto, path: Path) -> Graph:
+def save(graph: onnx.GraphProto, path: Path) -> Graph:
+    """Write a graph and say what a card says of it."""
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.checker.check_model(model)
     raw = model.SerializeToString()

@@ -7,7 +7,8 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 import heatlens
-from functions.api import batches, errors
+from functions.api import batches, errors, kserve, replies
+from functions.api.openapi import describe
 from functions.api.requests import RequestId
 from functions.api.routes import router
 from functions.api.state import load_state
@@ -21,17 +22,29 @@ def create_app(settings: Settings, *, door: Door) -> FastAPI:
     """Build the application with its model loaded, or with the reason why it is not."""
     # The framework's /docs page loads its script from elsewhere, which fails offline and tells others who reads it.
     app = FastAPI(title="Heatlens", version=heatlens.__version__, docs_url=None, redoc_url=None)
+    describe(app)
     app.state.heatlens = load_state(settings, door)
-    app.state.desk = batches.open_staging(read_table(AwsSettings))
+    aws = read_table(AwsSettings)
+    app.state.desk = batches.open_staging(aws)
+    app.state.replies = replies.open_replies(aws)
     batches.make_audit_heard()
     app.add_middleware(RequestId)
     app.include_router(router)
     app.include_router(batches.router)
+    if door == "server":
+        app.include_router(kserve.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/", _page, include_in_schema=False)
+    app.add_api_route("/docs", _docs, include_in_schema=False)
     errors.install(app, settings)
     return app
 
 
 async def _page() -> FileResponse:
     return FileResponse(STATIC / "index.html")
+
+
+async def _docs() -> FileResponse:
+    # The page itself names nothing from elsewhere; this holds a browser to it.
+    policy = "default-src 'self'; img-src data:"
+    return FileResponse(STATIC / "docs.html", headers={"content-security-policy": policy})

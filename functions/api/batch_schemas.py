@@ -34,6 +34,8 @@ MediaType = Annotated[
 class BatchCreate(HeatmapOptions):
     """A new batch: how many files will come and how they are explained, or which finished batch to repeat."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"expected_files": 1, "colormap": "hot"}]})
+
     expected_files: Annotated[int, Field(ge=1, strict=True)] | None = Field(
         None, description="Files that will be declared."
     )
@@ -60,6 +62,12 @@ class FileDeclaration(BaseModel):
 
 class FilesDeclaration(BaseModel):
     """Some of a batch's files."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"files": [{"name": "scan.png", "size": 10, "sha256": "0" * 64, "media_type": "image/png"}]}]
+        }
+    )
 
     files: Annotated[list[FileDeclaration], Field(min_length=1)]
 

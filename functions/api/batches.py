@@ -4,7 +4,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -14,7 +14,10 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
+from functions.api import errors
+from functions.api.asked import state_of
 from functions.api.batch_schemas import (
+    Backend,
     BatchCreate,
     BatchCreated,
     BatchStatus,
@@ -23,12 +26,15 @@ from functions.api.batch_schemas import (
     ResultsPage,
     UploadLinks,
 )
+from functions.api.openapi import problems
 from functions.api.principal import principal
 from functions.api.requests import request_id
-from functions.api.schemas import Problem
-from functions.api.state import State
 from heatlens.errors import BodyTooLarge, HeatlensError, MalformedBody, StagingUnavailable, UnsupportedContentType
+from heatlens.model import Model
+from heatlens.plan import check, plan
+from heatlens.settings import Limits
 from heatlens.types import Options
+from heatlens.wire import as_json, as_query
 from heatlens_aws.keys import is_batch_id
 from heatlens_aws.settings import AwsSettings
 
@@ -40,6 +46,7 @@ audit = logging.getLogger("heatlens.audit")
 
 PAGE, MAX_PAGE = 100, 200  # results
 MAX_BODY_BYTES = 2_000_000  # 500 declared files with long names have half a megabyte
+MAX_ATTRIBUTES = 1024  # letters of options that SageMaker hands on
 POLL_S = 5  # counts are as old as that at most
 
 Answer = TypeVar("Answer", UploadLinks, MissingLinks, ResultsPage)
@@ -100,25 +107,30 @@ async def _read(request: Request) -> bytes:
     return bytes(body)
 
 
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "content": {"application/problem+json": {}}}
-    for status in (400, 403, 404, 409, 413, 415, 422, 500, 503)
-}
-router = APIRouter(prefix="/api/inference/batches", route_class=_BatchRoute, responses=_PROBLEMS)
+router = APIRouter(
+    prefix="/api/inference/batches", route_class=_BatchRoute, responses=problems(400, 403, 404, 409, 413, 415, 422, 503)
+)
 
 
 @router.post("", operation_id="batch_create", status_code=HTTPStatus.CREATED)
 def create(request: Request, wish: BatchCreate) -> BatchCreated:
     """Open a batch for a number of files, or one that repeats what did not succeed in a finished one."""
     with _access(request, "batch.create") as access:
-        model = _state(request).model().sha256
+        state = state_of(request)
+        with errors.located((("body",), wish.model_fields_set)):
+            model = state.models[wish.model]
         if wish.retry_of is not None:
-            created = access.desk.retry(access.who, wish.retry_of, model=model)
+            created = access.desk.retry(access.who, wish.retry_of, model=model.sha256)
         else:
             assert wish.expected_files is not None, "validated"
-            options = _as_json(wish.over(None))
+            with errors.located((("body",), wish.model_fields_set)):
+                options = _checked(wish.over(None), model, state.settings.limits("staged"), backend=wish.backend)
             created = access.desk.create(
-                access.who, expected=wish.expected_files, options=options, model=model, backend=wish.backend
+                access.who,
+                expected=wish.expected_files,
+                options=as_json(options),
+                model=model.sha256,
+                backend=wish.backend,
             )
         access.batch_id = created.batch_id
         return created
@@ -230,8 +242,35 @@ def _told_when(response: Response, status: BatchStatus) -> BatchStatus:
     return status
 
 
-def _as_json(options: Options) -> dict[str, Any]:
-    return asdict(options) | {"include": sorted(options.include)}
+def _checked(options: Options, model: Model, limits: Limits, *, backend: Backend) -> Options:
+    """Options that the worker will be able to do, an index in them replaced by its label.
+
+    Raises:
+        InvalidOption: The model has no such class, layer or method, or they are more than a file's row or an
+            endpoint's header can hold.
+        TooManyPasses: A file would cost more runs of the network than a worker does.
+    """
+    asked = plan(model, options)
+    if asked.wanted.several:
+        raise errors.invalid([_wrong("target", "one for each file: make a batch for every target")])
+    check(asked, 1, limits)
+    named = replace(
+        options,
+        target=tuple(_label(each, model) for each in options.target[:1]),
+        contrast=_label(options.contrast, model) if options.contrast is not None else None,
+    )
+    if backend == "sagemaker" and len(as_query(named)) > MAX_ATTRIBUTES:
+        raise errors.invalid([_wrong("backend", f"options of more than {MAX_ATTRIBUTES} letters in a query")])
+    return named
+
+
+def _label(named: str | int, model: Model) -> str:
+    """A text means the same in a query as in JSON; a number could be taken for a label there."""
+    return model.card.classes[named] if isinstance(named, int) else named
+
+
+def _wrong(name: str, message: str) -> dict[str, Any]:
+    return {"loc": ["body", name], "msg": message, "type": f"unusable_{name}"}
 
 
 def _desk(request: Request) -> "Desk":
@@ -239,9 +278,3 @@ def _desk(request: Request) -> "Desk":
     if desk is None:
         raise StagingUnavailable("staged batches are not set up on this server", passing=False)
     return desk
-
-
-def _state(request: Request) -> State:
-    state = request.app.state.heatlens
-    assert isinstance(state, State)
-    return state

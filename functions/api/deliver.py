@@ -1,31 +1,44 @@
-"""Explanations -> HTTP answers: the seed's JSON, or the overlay's own bytes."""
+"""Explanations and scores -> HTTP answers: the seed's JSON, or the overlay's own bytes."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 from fastapi import Response
+from pydantic import BaseModel
 
 from functions.api.schemas import (
     BatchHeatmapItem,
     BatchHeatmapResponse,
+    BatchPredictItem,
+    BatchPredictResponse,
+    ExplainedAnswer,
     HeatmapResponse,
+    InstanceExplanation,
+    InstanceExplanations,
+    InstancePrediction,
+    InstancePredictions,
     MapAnswer,
     ModelAnswer,
     PredictionAnswer,
+    PredictResponse,
+    ScoreAnswer,
+    TargetAnswer,
 )
 from heatlens.errors import AnswerTooLarge, HeatlensError
 from heatlens.model import Model
 from heatlens.settings import Limits
-from heatlens.types import Encoded, Explanation, Options
+from heatlens.targets import parse
+from heatlens.types import Encoded, Explained, Explanation, Options, Prediction, Scores
 
 JSON = "application/json"
 PNG = "image/png"
-_SMALLER_ANSWERS = (
-    "leave out the original (include=overlay), ask for the map alone (include=map) or for the overlay itself "
-    f"(Accept: {PNG}), or send fewer or smaller files"
+_WAYS_OUT = (
+    "leave out the original (include=overlay), ask for the map alone (include=map), send fewer or smaller files, or "
+    "make a staged batch of them"
 )
 _ANSWERS = {JSON: JSON, "application/*": JSON, "*/*": JSON, PNG: PNG, "image/*": PNG}
 
@@ -47,13 +60,13 @@ def _range(part: str) -> tuple[float, str]:
         return 0.0, media
 
 
-def deliver_png(explanation: Explanation, model: Model, *, limits: Limits) -> Response:
+def deliver_png(explanation: Explanation, model: Model) -> Response:
     """Answer the overlay itself; prediction and model go in headers."""
     assert explanation.overlay is not None, "asked for with the overlay included"
     body = explanation.overlay.data
-    _check_size(len(body), limits.answer_binary_bytes, "send a smaller image")
     headers = {
         "x-heatlens-label": quote(explanation.prediction.label),
+        "x-heatlens-explained": quote(explanation.explained[0].label),
         "x-heatlens-probability": f"{explanation.prediction.probability:.6f}",
         "x-heatlens-quality": explanation.quality,
         "x-heatlens-model": model.sha256,
@@ -67,7 +80,6 @@ def deliver_one(
     model: Model,
     options: Options,
     *,
-    limits: Limits,
     request_id: str,
     elapsed_ms: float,
 ) -> Response:
@@ -77,9 +89,9 @@ def deliver_one(
         processing_time_ms=elapsed_ms,
         model=ModelAnswer(**model.facts(options)),
         request_id=request_id,
-        **_drawn(explanation, options),
+        **_drawn(explanation, model, options),
     )
-    return _json(answer.model_dump_json(), limits)
+    return _json(answer)
 
 
 def deliver_many(
@@ -88,12 +100,11 @@ def deliver_many(
     model: Model,
     options: Options,
     *,
-    limits: Limits,
     request_id: str,
     elapsed_ms: float,
 ) -> Response:
     """Answer a batch as the seed's `BatchHeatmapResponse`, results in the order of the files."""
-    results = [_item(name, outcome, options) for name, outcome in zip(filenames, outcomes, strict=True)]
+    results = [_item(name, outcome, model, options) for name, outcome in zip(filenames, outcomes, strict=True)]
     succeeded = sum(item.success for item in results)
     answer = BatchHeatmapResponse(
         results=results,
@@ -103,18 +114,134 @@ def deliver_many(
         model=ModelAnswer(**model.facts(options)),
         request_id=request_id,
     )
-    return _json(answer.model_dump_json(), limits)
+    return _json(answer)
 
 
-def _item(filename: str, outcome: Explanation | HeatlensError, options: Options) -> BatchHeatmapItem:
+def deliver_scores(
+    filename: str, scores: Scores, model: Model, options: Options, *, request_id: str, elapsed_ms: float
+) -> Response:
+    """Answer what the model says of one image."""
+    answer = PredictResponse(
+        filename=filename,
+        processing_time_ms=elapsed_ms,
+        model=ModelAnswer(**model.facts(options)),
+        request_id=request_id,
+        **scored(scores),
+    )
+    return _json(answer)
+
+
+def deliver_many_scores(
+    filenames: Sequence[str],
+    outcomes: Sequence[Scores | HeatlensError],
+    model: Model,
+    options: Options,
+    *,
+    request_id: str,
+    elapsed_ms: float,
+) -> Response:
+    """Answer what the model says of several images, in the order of the files."""
+    results = [_scored_item(name, outcome) for name, outcome in zip(filenames, outcomes, strict=True)]
+    succeeded = sum(item.success for item in results)
+    answer = BatchPredictResponse(
+        results=results,
+        total_processing_time_ms=elapsed_ms,
+        succeeded=succeeded,
+        failed=len(results) - succeeded,
+        model=ModelAnswer(**model.facts(options)),
+        request_id=request_id,
+    )
+    return _json(answer)
+
+
+def deliver_predictions(outcomes: Sequence[Scores], model: Model, options: Options, *, request_id: str) -> Response:
+    """Answer what the model says of instances, as KServe's protocol has it."""
+    predictions = [InstancePrediction(**scored(each)) for each in outcomes]
+    facts = ModelAnswer(**model.facts(options))
+    return _json(InstancePredictions(predictions=predictions, model=facts, request_id=request_id))
+
+
+def deliver_explanations(
+    outcomes: Sequence[Explanation], model: Model, options: Options, *, request_id: str
+) -> Response:
+    """Answer explained instances, as KServe's protocol has it."""
+    explanations = [InstanceExplanation(**_drawn(each, model, options)) for each in outcomes]
+    answer = InstanceExplanations(
+        predictions=[_prediction(each.prediction) for each in outcomes],
+        explanations=explanations,
+        model=ModelAnswer(**model.facts(options)),
+        request_id=request_id,
+    )
+    return _json(answer)
+
+
+def carry(response: Response, limits: Limits, keep: Callable[[Response], str] | None) -> Response:
+    """Send an answer, or where the door cannot carry it the way to it.
+
+    Args:
+        response: The answer.
+        limits: The door's.
+        keep: Stores an answer and tells its address; `None` where there is nowhere to.
+
+    Raises:
+        AnswerTooLarge: There is nowhere to.
+    """
+    size = carried_bytes(response)
+    limit = limits.answer_json_bytes if response.media_type == JSON else limits.answer_binary_bytes
+    if limit is None or size <= limit:
+        return response
+    if keep is None:
+        raise AnswerTooLarge(f"the answer has {size:,} bytes, this door carries {limit:,}: {_WAYS_OUT}")
+    facts = {name: value for name, value in response.headers.items() if name.startswith("x-heatlens-")}
+    return Response(
+        status_code=HTTPStatus.SEE_OTHER, headers={"location": keep(response), "cache-control": "no-store"} | facts
+    )
+
+
+def carried_bytes(response: Response) -> int:
+    """Bytes of an answer on its way: JSON goes as a text within JSON, where quotes and backslashes are escaped."""
+    body = bytes(response.body)
+    return len(body) + (body.count(b'"') + body.count(b"\\") if response.media_type == JSON else 0)
+
+
+def _item(filename: str, outcome: Explanation | HeatlensError, model: Model, options: Options) -> BatchHeatmapItem:
     if isinstance(outcome, HeatlensError):
         return BatchHeatmapItem(filename=filename, success=False, error=outcome.detail, code=outcome.code)
     elapsed_ms = sum(outcome.timings_ms.values())
-    return BatchHeatmapItem(filename=filename, success=True, processing_time_ms=elapsed_ms, **_drawn(outcome, options))
+    drawn = _drawn(outcome, model, options)
+    return BatchHeatmapItem(filename=filename, success=True, processing_time_ms=elapsed_ms, **drawn)
 
 
-def _drawn(explanation: Explanation, options: Options) -> dict[str, Any]:
-    overlay, original, seen = explanation.overlay, explanation.original, explanation.prediction
+def _scored_item(filename: str, outcome: Scores | HeatlensError) -> BatchPredictItem:
+    if isinstance(outcome, HeatlensError):
+        return BatchPredictItem(filename=filename, success=False, error=outcome.detail, code=outcome.code)
+    elapsed_ms = sum(outcome.timings_ms.values())
+    return BatchPredictItem(filename=filename, success=True, processing_time_ms=elapsed_ms, **scored(outcome))
+
+
+def scored(scores: Scores) -> dict[str, Any]:
+    """What a classified image has in every answer."""
+    return {
+        "width": scores.width,
+        "height": scores.height,
+        "prediction": _prediction(scores.prediction),
+        "classes": [
+            ScoreAnswer(label=each.label, index=each.index, probability=each.probability, logit=each.logit)
+            for each in scores.classes
+        ],
+        "timings_ms": scores.timings_ms,
+    }
+
+
+def _prediction(seen: Prediction) -> PredictionAnswer:
+    return PredictionAnswer(
+        label=seen.label, index=seen.index, probability=seen.probability, logit=seen.logit, margin=seen.margin
+    )
+
+
+def _drawn(explanation: Explanation, model: Model, options: Options) -> dict[str, Any]:
+    overlay, original = explanation.overlay, explanation.original
+    several = parse(options.target, options.contrast, model.card).several
     return {
         "heatmap_base64": _base64(overlay),
         "original_image_base64": _base64(original),
@@ -123,22 +250,33 @@ def _drawn(explanation: Explanation, options: Options) -> dict[str, Any]:
         "width": explanation.width,
         "height": explanation.height,
         "box": explanation.box,
-        "prediction": PredictionAnswer(
-            label=seen.label,
-            index=seen.index,
-            probability=seen.probability,
-            logit=seen.logit,
-            margin=seen.margin,
-        ),
+        "prediction": _prediction(explanation.prediction),
+        "explained": ExplainedAnswer(**_facts(explanation.explained[0])),
         "quality": explanation.quality,
-        "map": _map(explanation) if "map" in options.include else None,
+        "map": _map(explanation.explained[0], explanation, options),
+        "explanations": [_target(each, explanation, options) for each in explanation.explained] if several else None,
         "timings_ms": explanation.timings_ms,
     }
 
 
-def _map(explanation: Explanation) -> MapAnswer:
-    height, width = explanation.signed_map.shape
-    data = np.ascontiguousarray(explanation.signed_map, dtype="<f4").tobytes()
+def _target(explained: Explained, explanation: Explanation, options: Options) -> TargetAnswer:
+    return TargetAnswer(
+        heatmap_base64=_base64(explained.overlay),
+        quality=explained.quality,
+        map=_map(explained, explanation, options),
+        **_facts(explained),
+    )
+
+
+def _facts(explained: Explained) -> dict[str, Any]:
+    return {name: getattr(explained, name) for name in ExplainedAnswer.model_fields}
+
+
+def _map(explained: Explained, explanation: Explanation, options: Options) -> MapAnswer | None:
+    if "map" not in options.include:
+        return None
+    height, width = explained.signed_map.shape
+    data = np.ascontiguousarray(explained.signed_map, dtype="<f4").tobytes()
     return MapAnswer(shape=(height, width), data_base64=base64.b64encode(data).decode("ascii"), box=explanation.box)
 
 
@@ -146,12 +284,5 @@ def _base64(image: Encoded | None) -> str | None:
     return base64.b64encode(image.data).decode("ascii") if image else None
 
 
-def _json(text: str, limits: Limits) -> Response:
-    body = text.encode("utf-8")
-    _check_size(len(body), limits.answer_json_bytes, _SMALLER_ANSWERS)
-    return Response(body, media_type=JSON)
-
-
-def _check_size(size: int, limit: int | None, ways_out: str) -> None:
-    if limit is not None and size > limit:
-        raise AnswerTooLarge(f"the answer has {size:,} bytes, this door carries {limit:,}: {ways_out}")
+def _json(answer: BaseModel) -> Response:
+    return Response(answer.model_dump_json().encode("utf-8"), media_type=JSON)

@@ -1,7 +1,8 @@
 """Exceptions -> RFC 9457 problem answers: one mapper, one shape, never a traceback, a path or a library's words."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -47,6 +48,27 @@ def invalid(found: Sequence[Mapping[str, Any]]) -> InvalidOption:
     # The first part of a location is where it was: query or body.
     detail = "; ".join(f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in found[:MAX_ERRORS])
     return InvalidOption(detail, errors)
+
+
+@contextmanager
+def located(*places: tuple[tuple[str, ...], Collection[str]]) -> Iterator[None]:
+    """Let an option that the core refuses be reported where the client wrote it.
+
+    Args:
+        places: Where options stood, the strongest first, and the names of those that stood there.
+
+    Raises:
+        InvalidOption: The one that was raised within, with its places.
+    """
+    try:
+        yield
+    except InvalidOption as error:
+        for each in error.errors:
+            loc = each["loc"]
+            assert isinstance(loc, list), "as the core writes them"
+            place = next((place for place, names in places if loc[1] in names), ("query",))
+            each["loc"] = [*place, *loc[1:]]
+        raise
 
 
 async def _framework(request: Request, error: Exception) -> Response:

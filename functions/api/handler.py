@@ -9,9 +9,10 @@ from mangum.types import LambdaContext
 from functions.api import errors
 from functions.api.app import create_app
 from functions.api.events import check_event
+from functions.start import start
 from heatlens.settings import read_settings
 
-app = create_app(read_settings(), door="lambda")
+app = start(lambda: create_app(read_settings(), door="lambda"))
 # A REST API without binary types would hand an encoded problem to the client as it is.
 adapter = Mangum(app, lifespan="off", text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, errors.MEDIA_TYPE])
 

@@ -1,27 +1,32 @@
-"""The endpoints: receive, explain, deliver."""
+"""The endpoints: receive, explain or classify, deliver."""
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel
 
 from functions.api import deliver, upload
-from functions.api.requests import request_id
+from functions.api.asked import Asked, state_of
+from functions.api.cards import cards, health_of
+from functions.api.openapi import BINARY, IMAGE_BASE64, OF_IMAGES, body_of, problems
 from functions.api.schemas import (
     BatchHeatmapBody,
     BatchHeatmapResponse,
+    BatchPredictBody,
+    BatchPredictResponse,
     Health,
     HeatmapBody,
     HeatmapOptions,
     HeatmapResponse,
-    Problem,
+    ModelCards,
+    ModelOptions,
+    PredictBody,
+    PredictResponse,
     Ready,
 )
-from functions.api.state import State
-from heatlens.errors import HeatlensError, ModelError
+from heatlens.errors import HeatlensError
 from heatlens.pipeline import Outcome
 from heatlens.types import Options, Upload
 
@@ -29,46 +34,17 @@ Explain = Callable[[Upload, Options], Awaitable[Outcome]]
 
 router = APIRouter(prefix="/api/inference")
 
-_BINARY = {"type": "string", "format": "binary"}
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "content": {"application/problem+json": {}}} for status in (400, 413, 415, 422, 500, 503)
-}
-
-
-def _request_body(field: str, multipart: dict[str, Any], json: type[BaseModel]) -> dict[str, Any]:
-    form = {"type": "object", "required": [field], "properties": {field: multipart}}
-    content = {
-        "multipart/form-data": {"schema": form},
-        "application/json": {"schema": _inlined(json.model_json_schema())},
-        "image/*": {"schema": _BINARY},
-    }
-    return {"requestBody": {"required": True, "content": content}}
-
-
-def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """A body the framework does not parse is described by hand, where `$defs` of its own would not resolve."""
-    definitions = schema.pop("$defs", {})
-
-    def resolve(node: Any) -> Any:  # noqa: ANN401 - JSON
-        if isinstance(node, list):
-            return [resolve(each) for each in node]
-        if not isinstance(node, dict):
-            return node
-        if "$ref" in node:
-            return definitions[node["$ref"].rsplit("/", 1)[1]]
-        return {key: resolve(value) for key, value in node.items()}
-
-    inlined = resolve(schema)
-    assert isinstance(inlined, dict)
-    return inlined
+FILES = {"type": "array", "items": BINARY}
+ONE = {"image_base64": IMAGE_BASE64, "filename": "scan.png"}
+SEVERAL = {"images": [ONE]}
 
 
 @router.post(
     "/heatmap",
     operation_id="heatmap",
     response_model=HeatmapResponse,
-    responses=_PROBLEMS | {200: {"content": {"image/png": {"schema": _BINARY}}}},
-    openapi_extra=_request_body("file", _BINARY, HeatmapBody),
+    responses=OF_IMAGES | {200: {"content": {"image/png": {"schema": BINARY}}}},
+    openapi_extra=body_of("file", BINARY, HeatmapBody, ONE | {"colormap": "hot", "alpha": 0.5}),
 )
 async def heatmap(request: Request, query: Annotated[HeatmapOptions, Query()]) -> Response:
     """Explain one image."""
@@ -79,48 +55,102 @@ async def heatmap(request: Request, query: Annotated[HeatmapOptions, Query()]) -
     "/heatmap-batch",
     operation_id="heatmap_batch",
     response_model=BatchHeatmapResponse,
-    responses=_PROBLEMS,
-    openapi_extra=_request_body("files", {"type": "array", "items": _BINARY}, BatchHeatmapBody),
+    responses=OF_IMAGES,
+    openapi_extra=body_of("files", FILES, BatchHeatmapBody, SEVERAL | {"include": ["map"]}),
 )
 async def heatmap_batch(request: Request, query: Annotated[HeatmapOptions, Query()]) -> Response:
     """Explain several images; one that fails is an error in its own place."""
-    start, state = time.perf_counter(), _state(request)
-    model = state.model()
-    received = await upload.receive_many(request, state.limits)
-    options = query.over(received.options)
-    outcomes = await _explain(state, received.uploads, options)
-    return deliver.deliver_many(
-        received.filenames,
+    start, state = time.perf_counter(), state_of(request)
+    state.check()
+    asked = Asked(request, start, await upload.receive_many(request, BatchHeatmapBody, state.limits), query)
+    model = asked.model()
+    outcomes = await asked.done(state.explain)
+    answer = deliver.deliver_many(
+        asked.received.filenames,
         outcomes,
         model,
-        options,
-        limits=state.limits,
-        request_id=request_id(request),
-        elapsed_ms=_since(start),
+        asked.options,
+        request_id=asked.request_id,
+        elapsed_ms=asked.elapsed_ms,
     )
+    return await asked.answered(answer)
 
 
-@router.get("/health", operation_id="health")
+@router.post(
+    "/predict",
+    operation_id="predict",
+    response_model=PredictResponse,
+    responses=OF_IMAGES,
+    openapi_extra=body_of("file", BINARY, PredictBody, ONE),
+)
+async def predict(request: Request, query: Annotated[ModelOptions, Query()]) -> Response:
+    """Say what the model says of one image: every class's probability and logit. Nothing is explained."""
+    start, state = time.perf_counter(), state_of(request)
+    state.check()
+    asked = Asked(request, start, await upload.receive_one(request, PredictBody, state.limits), query)
+    model = asked.model()
+    [outcome] = await asked.done(state.score)
+    if isinstance(outcome, HeatlensError):
+        raise outcome
+    [name] = asked.received.filenames
+    answer = deliver.deliver_scores(
+        name, outcome, model, asked.options, request_id=asked.request_id, elapsed_ms=asked.elapsed_ms
+    )
+    return await asked.answered(answer)
+
+
+@router.post(
+    "/predict-batch",
+    operation_id="predict_batch",
+    response_model=BatchPredictResponse,
+    responses=OF_IMAGES,
+    openapi_extra=body_of("files", FILES, BatchPredictBody, SEVERAL),
+)
+async def predict_batch(request: Request, query: Annotated[ModelOptions, Query()]) -> Response:
+    """Say what the model says of several images; one that fails is an error in its own place."""
+    start, state = time.perf_counter(), state_of(request)
+    state.check()
+    asked = Asked(request, start, await upload.receive_many(request, BatchPredictBody, state.limits), query)
+    model = asked.model()
+    outcomes = await asked.done(state.score)
+    answer = deliver.deliver_many_scores(
+        asked.received.filenames,
+        outcomes,
+        model,
+        asked.options,
+        request_id=asked.request_id,
+        elapsed_ms=asked.elapsed_ms,
+    )
+    return await asked.answered(answer)
+
+
+@router.get("/models", operation_id="models", responses=problems())
+async def models(request: Request) -> ModelCards:
+    """Show the cards of the models that are here."""
+    return cards(state_of(request).models)
+
+
+@router.get("/health", operation_id="health", responses=problems())
 async def health(request: Request) -> Health:
-    """Say whether the model is loaded, and if not, why."""
-    loaded = _state(request).loaded
-    if isinstance(loaded, ModelError):
-        return Health(
-            status="unhealthy", model_loaded=False, gpu_available=False, model_version=None, reason=loaded.detail
-        )
-    gpu = loaded.engine.device != "CPU"
-    return Health(status="healthy", model_loaded=True, gpu_available=gpu, model_version=loaded.card.version)
+    """Say whether the models are loaded, and if not, why."""
+    return health_of(state_of(request).models)
 
 
-@router.get("/ready", operation_id="ready", responses={503: _PROBLEMS[503]})
+@router.get("/ready", operation_id="ready", responses=problems(503))
 async def ready(request: Request) -> Ready:
-    """Answer 200 when requests would be answered, 503 until then."""
-    _state(request).model()
-    return Ready(ready=True)
+    """Answer 200 when requests would be answered that name no model, 503 until then."""
+    found = state_of(request).models
+    found[None]
+    return Ready(ready=True, models={name: name in found.loaded for name in found.found})
 
 
 async def explain_one(
-    request: Request, wish: HeatmapOptions, *, raw: tuple[str, ...] = upload.RAW, explain: Explain | None = None
+    request: Request,
+    wish: HeatmapOptions,
+    *,
+    raw: tuple[str, ...] = upload.RAW,
+    explain: Explain | None = None,
+    place: tuple[str, ...] = ("query",),
 ) -> Response:
     """Answer a request that holds one image.
 
@@ -129,42 +159,27 @@ async def explain_one(
         wish: Options that stand outside the body, and win over those in it.
         raw: How content types begin whose body is the image itself.
         explain: Explains the image; by default this does it alone.
+        place: Where `wish` stood, as a mistake in it is reported.
     """
-    start, state = time.perf_counter(), _state(request)
-    model = state.model()
-    received = await upload.receive_one(request, state.limits, raw=raw)
-    options = wish.over(received.options)
+    start, state = time.perf_counter(), state_of(request)
+    state.check()
+    received = await upload.receive_one(request, HeatmapBody, state.limits, raw=raw)
+    asked = Asked(request, start, received, wish, place)
+    model, options = asked.model(), asked.options
     as_png = deliver.wants_png(request.headers.get("accept", "*/*"))
     if as_png:
-        options = Options(options.colormap, options.alpha, frozenset({"overlay"}))
-    if explain and isinstance(image := received.uploads[0], Upload):
-        outcome = await explain(image, options)
-    else:
-        [outcome] = await _explain(state, received.uploads, options)
-    if isinstance(outcome, HeatlensError):
-        raise outcome
+        options = replace(options, include=frozenset({"overlay"}))
+    with asked.located():
+        if explain and isinstance(image := received.uploads[0], Upload):
+            outcome = await explain(image, options)
+        else:
+            [outcome] = await asked.done(state.explain, options)
+        if isinstance(outcome, HeatlensError):
+            raise outcome
     if as_png:
-        return deliver.deliver_png(outcome, model, limits=state.limits)
-    return deliver.deliver_one(
-        received.filenames[0],
-        outcome,
-        model,
-        options,
-        limits=state.limits,
-        request_id=request_id(request),
-        elapsed_ms=_since(start),
+        return await asked.answered(deliver.deliver_png(outcome, model))
+    [name] = received.filenames
+    answer = deliver.deliver_one(
+        name, outcome, model, options, request_id=asked.request_id, elapsed_ms=asked.elapsed_ms
     )
-
-
-async def _explain(state: State, uploads: Sequence[Upload | HeatlensError], options: Options) -> list[Outcome]:
-    return await asyncio.get_running_loop().run_in_executor(state.workers, state.explain, uploads, options)
-
-
-def _state(request: Request) -> State:
-    state = request.app.state.heatlens
-    assert isinstance(state, State)
-    return state
-
-
-def _since(start: float) -> float:
-    return (time.perf_counter() - start) * 1000
+    return await asked.answered(answer)

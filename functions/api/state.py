@@ -1,15 +1,16 @@
-"""What a running door holds: settings, limits, and the model or the reason why there is none."""
+"""What a running door holds: settings, limits, and its models or the reasons why there are none."""
 
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from heatlens.errors import HeatlensError, ModelError, ModelUnavailable
-from heatlens.model import Model, load_by_settings
-from heatlens.pipeline import Outcome, explain
+from heatlens.catalogue import Models, load_models
+from heatlens.errors import HeatlensError, ModelError
+from heatlens.model import Model
+from heatlens.pipeline import Outcome, TimeLeft, explain, score_all
 from heatlens.settings import Door, Limits, Settings
-from heatlens.types import Options, Upload
+from heatlens.types import Options, Scores, Upload
 
 logger = logging.getLogger(__name__)
 
@@ -20,34 +21,57 @@ class State:
 
     settings: Settings
     limits: Limits
-    loaded: Model | ModelError
+    models: Models
     # Not the framework's pool: forty images decoded at once would exhaust the memory.
     workers: ThreadPoolExecutor
 
-    def model(self) -> Model:
-        """The loaded model.
+    @property
+    def loaded(self) -> Model | ModelError:
+        """The default model, or why it is not loaded."""
+        return self.models.found[self.models.default]
+
+    def check(self) -> None:
+        """Refuse what nobody here could answer, before it is read.
 
         Raises:
-            ModelUnavailable: It could not be loaded.
+            ModelUnavailable: No model is loaded.
         """
-        if isinstance(self.loaded, ModelError):
-            raise ModelUnavailable("the model is not loaded: see /api/inference/health")
-        return self.loaded
+        if not self.models.loaded:
+            self.models[None]
 
-    def explain(self, uploads: Sequence[Upload | HeatlensError], options: Options) -> list[Outcome]:
+    def explain(
+        self, uploads: Sequence[Upload | HeatlensError], options: Options, time_left: TimeLeft | None = None
+    ) -> list[Outcome]:
         """Explain images within the door's limits; it takes its time, on the calling thread."""
-        settings = self.settings
-        return explain(self.model(), uploads, options, limits=self.limits, batch_images=settings.batch_images)
+        return explain(
+            self.models[options.model],
+            uploads,
+            options,
+            limits=self.limits,
+            batch_images=self.settings.batch_images,
+            time_left=time_left,
+        )
+
+    def score(
+        self, uploads: Sequence[Upload | HeatlensError], options: Options, time_left: TimeLeft | None = None
+    ) -> list[Scores | HeatlensError]:
+        """Classify images within the door's limits; it takes its time, on the calling thread."""
+        return score_all(
+            self.models[options.model],
+            uploads,
+            limits=self.limits,
+            batch_images=self.settings.batch_images,
+            time_left=time_left,
+        )
 
 
 def load_state(settings: Settings, door: Door) -> State:
-    """Load the model now, so that no request waits for it; a door without one starts all the same and says why."""
-    return State(settings, settings.limits(door), _load(settings), ThreadPoolExecutor(settings.concurrency, "explain"))
+    """Load the models now; a door without one starts all the same and says why.
 
-
-def _load(settings: Settings) -> Model | ModelError:
-    try:
-        return load_by_settings(settings)
-    except ModelError as error:
-        logger.error("the model is not loaded: %s (cause: %r)", error, error.__cause__)
-        return error
+    Raises:
+        SettingsError: The folder of models cannot be used.
+    """
+    models = load_models(settings)
+    for name, error in models.failures.items():
+        logger.error("the model %s is not loaded: %s (cause: %r)", name, error, error.__cause__)
+    return State(settings, settings.limits(door), models, ThreadPoolExecutor(settings.concurrency, "explain"))

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from functions.api.errors import invalid
 from functions.api.multipart import Part, read_parts
-from functions.api.schemas import BatchHeatmapBody, HeatmapBody, HeatmapOptions, ImageBody
+from functions.api.schemas import ImageBody, ImagesBody, OneImage, SeveralImages
 from heatlens.errors import (
     BadBase64,
     BodyTooLarge,
@@ -27,6 +27,7 @@ from heatlens.types import Upload
 
 UNNAMED = "unknown"
 RAW = ("image/",)
+JSON = "application/json"
 _LONGEST_LENGTH = 18  # digits of a content length that is still worth reading as a number
 
 
@@ -36,53 +37,66 @@ class Received:
 
     filenames: list[str]
     uploads: list[Upload | HeatlensError]
-    options: HeatmapOptions | None = None
+    options: ImagesBody | None = None
 
 
-async def receive_one(request: Request, limits: Limits, *, raw: tuple[str, ...] = RAW) -> Received:
-    """Read the single endpoint's request: field `file`, a JSON `image_base64`, or the image as the body.
+async def receive_one(
+    request: Request, body: type[OneImage], limits: Limits, *, raw: tuple[str, ...] = RAW
+) -> Received:
+    """Read a request with one image: field `file`, a JSON `image_base64`, or the image as the body.
 
     Args:
         request: As it came.
+        body: What its JSON is.
         limits: The door's.
         raw: How content types begin whose body is the image itself.
 
     Raises:
         HeatlensError: The body, its type or its only image cannot be used.
     """
-    received = await _receive(request, HeatmapBody, field="file", max_files=1, limits=limits, raw=raw)
+    received = await _receive(request, body, field="file", max_files=1, limits=limits, raw=raw)
     if isinstance(error := received.uploads[0], HeatlensError):
         raise error
     return received
 
 
-async def receive_many(request: Request, limits: Limits) -> Received:
-    """Read the batch endpoint's request: field `files` repeated, JSON `images`, or one image as the body.
+async def receive_many(request: Request, body: type[SeveralImages], limits: Limits) -> Received:
+    """Read a request with several images: field `files` repeated, JSON `images`, or one image as the body.
 
     Raises:
         HeatlensError: The body or its type cannot be used; a file that cannot be is an error in its own place.
     """
-    return await _receive(request, BatchHeatmapBody, field="files", max_files=limits.files, limits=limits)
+    return await _receive(request, body, field="files", max_files=limits.files, limits=limits)
+
+
+async def receive_json(request: Request, body: type[ImagesBody], limits: Limits) -> Received:
+    """Read a request that can be nothing but JSON.
+
+    Raises:
+        HeatlensError: The body or its type cannot be used; an image that cannot be is an error in its own place.
+    """
+    if _kind(request) != JSON:
+        raise UnsupportedContentType(f"send {JSON}")
+    return await _receive(request, body, field="instances", max_files=limits.files, limits=limits)
 
 
 async def _receive(
     request: Request,
-    body: type[HeatmapBody] | type[BatchHeatmapBody],
+    body: type[ImagesBody],
     *,
     field: str,
     max_files: int,
     limits: Limits,
     raw: tuple[str, ...] = RAW,
 ) -> Received:
-    content_type = request.headers.get("content-type", "")
-    kind = content_type.partition(";")[0].strip().lower()
+    content_type, kind = request.headers.get("content-type", ""), _kind(request)
     chunks = _limited(request, limits.body_bytes)
     if kind == "multipart/form-data":
         parts = await read_parts(
             chunks, content_type, name=field, max_parts=max_files, max_part_bytes=limits.file_bytes
         )
         return _from_parts(parts, field, limits)
-    if kind == "application/json":
+    if kind == JSON:
         text = b"".join([chunk async for chunk in chunks])
         return await run_in_threadpool(_from_json, text, body, max_files, limits)
     if kind.startswith(raw):
@@ -90,6 +104,10 @@ async def _receive(
     if not kind and not [chunk async for chunk in chunks if chunk]:
         raise _missing(field)
     raise UnsupportedContentType("send multipart/form-data, application/json or an image as the body")
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def declared_bytes(request: Request, *, most: int) -> int:
@@ -135,14 +153,12 @@ def _from_parts(parts: Sequence[Part], field: str, limits: Limits) -> Received:
     return Received(names, uploads)
 
 
-def _from_json(
-    raw: bytes, body: type[HeatmapBody] | type[BatchHeatmapBody], max_files: int, limits: Limits
-) -> Received:
+def _from_json(raw: bytes, body: type[ImagesBody], max_files: int, limits: Limits) -> Received:
     try:
         parsed = body.model_validate_json(raw)
     except ValidationError as error:
         raise _invalid_json(error) from error
-    images: Sequence[ImageBody] = parsed.images if isinstance(parsed, BatchHeatmapBody) else [parsed]
+    images = parsed.listed()
     if len(images) > max_files:
         raise TooManyFiles(f"more than {max_files} images: send fewer at a time")
     names = [image.filename or UNNAMED for image in images]

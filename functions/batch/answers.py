@@ -56,6 +56,16 @@ class Map(BaseModel):
         return signed_map
 
 
+class ExplainedClass(BaseModel):
+    """The class whose map it is."""
+
+    label: str
+    index: int
+    probability: float
+    logit: float
+    contrast: str | None
+
+
 class Answer(BaseModel):
     """One explained image."""
 
@@ -65,6 +75,7 @@ class Answer(BaseModel):
     height: int
     box: Box
     prediction: Prediction
+    explained: ExplainedClass
     quality: Quality
     map: Map
     timings_ms: dict[str, float]
@@ -83,10 +94,11 @@ class Answer(BaseModel):
             prediction=self.prediction,
             explained=(
                 Explained(
-                    label=self.prediction.label,
-                    index=self.prediction.index,
-                    probability=self.prediction.probability,
-                    logit=self.prediction.logit,
+                    label=self.explained.label,
+                    index=self.explained.index,
+                    probability=self.explained.probability,
+                    logit=self.explained.logit,
+                    contrast=self.explained.contrast,
                     signed_map=self.map.values(),
                     quality=self.quality,
                     overlay=self._overlay() if "overlay" in options.include else None,

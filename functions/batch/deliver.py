@@ -9,6 +9,7 @@ import numpy as np
 import heatlens
 from heatlens.errors import HeatlensError
 from heatlens.types import Explanation, Floats, Options
+from heatlens.wire import as_json
 from heatlens_aws.keys import MAP, OVERLAY, RESULT
 from heatlens_aws.staging import Staging
 
@@ -82,7 +83,10 @@ def _npy(signed_map: Floats) -> bytes:
 
 
 def _result(sha256: str, explanation: Explanation, model: Json, options: Options) -> Json:
-    seen = explanation.prediction
+    seen, explained = explanation.prediction, explanation.explained[0]
+    asked = as_json(options)
+    # What was written shows in the objects; a batch's own row may have asked for what no result has.
+    del asked["include"]
     return {
         "schema_version": SCHEMA_VERSION,
         "input": {"sha256": sha256},
@@ -96,8 +100,15 @@ def _result(sha256: str, explanation: Explanation, model: Json, options: Options
             "logit": seen.logit,
             "margin": seen.margin,
         },
+        "explained": {
+            "label": explained.label,
+            "index": explained.index,
+            "probability": explained.probability,
+            "logit": explained.logit,
+            "contrast": explained.contrast,
+        },
         "quality": explanation.quality,
-        "options": {"colormap": options.colormap, "alpha": options.alpha},
+        "options": asked,
         "model": model,
         "heatlens": heatlens.__version__,
     }

@@ -1,16 +1,20 @@
 """Settings -> what a warm function keeps between invocations: model, clients and limits, none of which changes."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
-from heatlens.errors import SettingsError
-from heatlens.model import Model, load_by_settings
+from heatlens.catalogue import Models, load_models
+from heatlens.errors import ModelError, SettingsError
+from heatlens.model import Model
 from heatlens.settings import Limits, read_settings, read_table
 from heatlens_aws.asynchronous import Endpoint
 from heatlens_aws.clients import connect
 from heatlens_aws.jobs import Jobs
 from heatlens_aws.settings import AwsSettings
 from heatlens_aws.staging import Staging
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +33,14 @@ class Door:
     """A worker's tools; `batch_images` is the number of images in an engine batch."""
 
     account: Account
-    model: Model
+    models: Models
     limits: Limits
     batch_images: int
+
+    @property
+    def model(self) -> Model:
+        """The default one."""
+        return self.models[None]
 
 
 def open_account() -> Account:
@@ -57,11 +66,17 @@ def _missing(settings: AwsSettings) -> str:
 
 
 def open_door() -> Door:
-    """Read the environment, connect, and load the model.
+    """Read the environment, connect, and load the models.
 
     Raises:
-        ModelError: The settings or the model cannot be used.
+        ModelError: The settings or the default model cannot be used. A batch of another that cannot waits for one that
+            can.
     """
     settings = read_settings()
     account = open_account()
-    return Door(account, load_by_settings(settings), settings.limits("staged"), settings.batch_images)
+    models = load_models(settings)
+    if isinstance(default := models.found[models.default], ModelError):
+        raise default
+    for name, error in models.failures.items():
+        logger.error("the model %s is not loaded: %s (cause: %r)", name, error, error.__cause__)
+    return Door(account, models, settings.limits("staged"), settings.batch_images)

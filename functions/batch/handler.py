@@ -3,7 +3,7 @@
 from functions.batch.door import open_door
 from functions.batch.invocation import answer
 from functions.batch.payloads import Json, LambdaContext, SqsAnswer
-from functions.batch.start import start
+from functions.start import start
 
 door = start(open_door)
 

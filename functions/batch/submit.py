@@ -2,14 +2,15 @@
 
 import hashlib
 import time
-from urllib.parse import urlencode
+from dataclasses import replace
 
 from functions.batch.door import Account
 from functions.batch.errors import NoEndpoint, WrongDigest
 from functions.batch.targets import DeclaredFile, Foreign
 from functions.batch.tasks import SETTLED, SUBMITTED, Ended, Task
 from heatlens.errors import EmptyFile, FileTooLarge
-from heatlens.types import Options
+from heatlens.types import Include, Options
+from heatlens.wire import as_query
 from heatlens_aws.asynchronous import Attempt
 from heatlens_aws.rows import File, FileState
 from heatlens_aws.staging import Found, Staging, Stored, Superseded
@@ -76,8 +77,8 @@ def check(staging: Staging, found: Found, file: File, *, max_bytes: int) -> None
 
 def attributes(options: Options) -> str:
     """Options as the endpoint reads them; the map is always asked for, the overlay where the batch wants it."""
-    include = "overlay,map" if "overlay" in options.include else "map"
-    return urlencode({"colormap": options.colormap, "alpha": options.alpha, "include": include}, safe=",")
+    include: frozenset[Include] = frozenset({"map", "overlay"} if "overlay" in options.include else {"map"})
+    return as_query(replace(options, include=include))
 
 
 def _same(held: Stored, spoken_of: Stored) -> bool:

@@ -4,8 +4,8 @@ import time
 
 from functions.batch.door import open_account
 from functions.batch.payloads import Json, LambdaContext
-from functions.batch.start import start
 from functions.batch.sweep import sweep
+from functions.start import start
 
 account = start(open_account)
 

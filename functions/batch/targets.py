@@ -1,17 +1,17 @@
 """An object's key -> the row that its result belongs to: a declared file's, or an undeclared object's own."""
 
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from functions.batch.upload import Item
 from heatlens.types import Options
+from heatlens.wire import from_json
 from heatlens_aws.finishing import DEADLINE_CODE
 from heatlens_aws.jobs import Jobs, Outcome
 from heatlens_aws.keys import DROP, attempt_prefix, drop_prefix
 from heatlens_aws.rows import Batch, BatchState, FileState
 
-OPTIONS = {option.name for option in fields(Options)}
 SAGEMAKER = "sagemaker"
 End = tuple[FileState, Outcome]
 
@@ -47,7 +47,11 @@ class Target(Protocol):
 
     @property
     def options(self) -> Options:
-        """How it is to be explained."""
+        """How it is to be explained.
+
+        Raises:
+            InvalidOption: Another version wrote it, and this one cannot do it.
+        """
         ...
 
     def due(self) -> End | None:
@@ -90,9 +94,7 @@ class DeclaredFile:
 
     @property
     def options(self) -> Options:
-        # A newer API may know options that this worker does not.
-        known = {name: value for name, value in self.batch.options.items() if name in OPTIONS}
-        return _without_original(Options(**known))
+        return _without_original(from_json(self.batch.options))
 
     @property
     def remote(self) -> bool:
@@ -161,6 +163,5 @@ def is_drop(key: str) -> bool:
 
 
 def _without_original(options: Options) -> Options:
-    """A staged result never copies the original; `include` comes from a row as a list."""
-    include = frozenset(options.include) - {"original"}
-    return Options(options.colormap, float(options.alpha), include)
+    """A staged result never copies the original."""
+    return replace(options, include=options.include - {"original"})

@@ -15,9 +15,18 @@ from functions.batch.submit import submit
 from functions.batch.targets import DeclaredFile, DroppedObject, Foreign, Target, is_drop
 from functions.batch.tasks import AGAIN, FOREIGN, IGNORED, SETTLED, SUPERSEDED, Ended, Task, bounded, groups
 from functions.batch.upload import Item, Message, items
-from heatlens.errors import EmptyFile, FileTooLarge, HeatlensError, InputError, LimitError
-from heatlens.pipeline import explain, pixels
-from heatlens.types import Explanation, Upload
+from heatlens.errors import (
+    EmptyFile,
+    FileTooLarge,
+    HeatlensError,
+    InputError,
+    InvalidOption,
+    LimitError,
+    ModelUnavailable,
+    TooManyPasses,
+)
+from heatlens.pipeline import Outcome, explain, pixels
+from heatlens.types import Explanation, Options, Upload
 from heatlens_aws.asynchronous import Notice
 from heatlens_aws.finishing import finish_if_done
 from heatlens_aws.jobs import Outcome as Record
@@ -78,7 +87,7 @@ class _Shift:
                 if isinstance(target, Ended):
                     self._count(target.state)
                 else:
-                    tasks.append(Task(item, target, target.options))
+                    tasks.append(_task(item, target))
             except Exception as error:
                 if not self._given_up(item):
                     self._return(item, error)
@@ -149,6 +158,8 @@ class _Shift:
             return SETTLED
         if due := task.target.due():
             return self._commit(task, *due)
+        if task.loaded:
+            return None
         if isinstance(task.target, DeclaredFile) and task.target.remote:
             return self._submit(task, task.target)
         try:
@@ -173,30 +184,40 @@ class _Shift:
 
     def _explain(self, tasks: Sequence[Task]) -> Sequence[Task]:
         try:
-            outcomes = explain(
-                self._door.model,
-                [task.loaded for task in tasks if task.loaded],
-                tasks[0].options,
-                limits=self._door.limits,
-                batch_images=len(tasks),
-            )
-            for task, outcome in zip(tasks, outcomes, strict=True):
+            for task, outcome in zip(tasks, self._together(tasks), strict=True):
                 task.outcome = outcome
-        except HeatlensError as error:
-            for task in tasks:
-                task.outcome = error
         except Exception as error:
             for task in tasks:
                 self._trouble(task, error)
             return []
         return tasks
 
+    def _together(self, tasks: Sequence[Task]) -> list[Outcome]:
+        """Explain as one, or each alone where only all of them cost too much."""
+        try:
+            return self._outcomes(tasks)
+        except ModelUnavailable:  # another worker's may be whole
+            raise
+        except HeatlensError as error:
+            if len(tasks) > 1 and isinstance(error, TooManyPasses):
+                return [outcome for task in tasks for outcome in self._together([task])]
+            return [error] * len(tasks)
+
+    def _outcomes(self, tasks: Sequence[Task]) -> list[Outcome]:
+        return explain(
+            self._door.models[tasks[0].options.model],
+            [task.loaded for task in tasks if task.loaded],
+            tasks[0].options,
+            limits=self._door.limits,
+            batch_images=len(tasks),
+        )
+
     def _settle(self, task: Task) -> Ended:
         """Write what was made of an item, then commit it."""
         version = task.item.created.stored.identity
         if isinstance(task.outcome, Explanation):
             seen, prefix = task.outcome, task.target.prefix(task.attempt)
-            model = self._door.model.facts(task.options)
+            model = self._door.models[task.options.model].facts(task.options)
             objects = deliver(self._account.staging, prefix, task.sha256, seen, model, task.options)
             ended = self._commit(task, FileState.OK, record(task.attempt, version, seen, objects))
             # Only where the row is gone: a commit whose answer was lost is refused too, and its objects are named.
@@ -287,6 +308,14 @@ class _Shift:
 
     def _pixels(self, task: Task) -> int:
         return pixels(task.loaded, self._door.limits.image_pixels) if task.loaded else 0
+
+
+def _task(item: Item, target: Target) -> Task:
+    """An attempt; where nobody here can do what its options ask for, one that ends as this says."""
+    try:
+        return Task(item, target, target.options)
+    except InvalidOption as error:
+        return Task(item, target, Options(), loaded=error)
 
 
 def _tried(step: Callable[[Task], Ended | None], task: Task) -> Ended | Exception | None:

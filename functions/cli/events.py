@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs, parse_qsl
 
 Event = dict[str, Any]
 TIMEOUT_S = 120.0
@@ -102,15 +102,15 @@ def function_url(request: HttpRequest) -> Event:
 
 def rest_api_v1(request: HttpRequest) -> Event:
     """API Gateway REST API, proxy integration, payload format 1.0."""
-    headers, query = _headers(request), dict(parse_qsl(request.query))
+    headers, query = _headers(request), parse_qs(request.query, keep_blank_values=True)
     return {
         "resource": "/{proxy+}",
         "path": request.path,
         "httpMethod": request.method,
         "headers": headers,
         "multiValueHeaders": {name: [value] for name, value in headers.items()},
-        "queryStringParameters": query or None,
-        "multiValueQueryStringParameters": {name: [value] for name, value in query.items()} or None,
+        "queryStringParameters": {name: values[-1] for name, values in query.items()} or None,
+        "multiValueQueryStringParameters": query or None,
         "pathParameters": {"proxy": request.path.lstrip("/")},
         "stageVariables": None,
         "requestContext": {

@@ -14,13 +14,14 @@ from pydantic import ValidationError
 from functions.api import errors, upload
 from functions.api.requests import RequestId
 from functions.api.routes import explain_one
-from functions.api.schemas import HeatmapOptions
+from functions.api.schemas import LISTS, HeatmapOptions
 from functions.endpoint.door import Bench, Door, open_door
 from heatlens.errors import InvalidOption
 from heatlens.settings import Settings
 
 CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 # The second is for callers that do not know the type, the third is what a staged file may declare beside images.
+PLACE = ("header", CUSTOM_ATTRIBUTES)
 RAW = (*upload.RAW, "application/octet-stream", "application/dicom")
 
 
@@ -29,6 +30,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.state.door = door = open_door(settings)
     app.state.heatlens = door.state
+    app.state.replies = None  # SageMaker carries any answer to where it was asked to
     app.add_middleware(RequestId)
     app.include_router(router)
     errors.install(app, settings)
@@ -62,7 +64,7 @@ async def ping(bench: Ready) -> JSONResponse:
 async def invocations(request: Request, bench: Ready) -> Response:
     """Explain one image; where the engine is broken too, for how else would it be found whole again."""
     wish = read_attributes(request.headers.get(CUSTOM_ATTRIBUTES, ""))
-    return await explain_one(request, wish, raw=RAW, explain=bench.gatherer.explain)
+    return await explain_one(request, wish, raw=RAW, explain=bench.gatherer.explain, place=PLACE)
 
 
 def read_attributes(text: str) -> HeatmapOptions:
@@ -76,8 +78,8 @@ def read_attributes(text: str) -> HeatmapOptions:
     except ValueError as error:
         wrong = {"loc": [], "msg": "not a query string such as colormap=hot&alpha=0.5", "type": "query"}
         raise _invalid([wrong]) from error
-    # As the API reads a query: of an option given twice the last counts, only `include` is a list.
-    given = {name: each if name == "include" else each[-1] for name, each in values.items()}
+    # As the API reads a query: of an option given twice the last counts, but for those that are lists.
+    given = {name: each if name in LISTS else each[-1] for name, each in values.items()}
     try:
         return HeatmapOptions.model_validate(given)
     except ValidationError as error:
@@ -85,7 +87,7 @@ def read_attributes(text: str) -> HeatmapOptions:
 
 
 def _invalid(found: Sequence[Mapping[str, Any]]) -> InvalidOption:
-    return errors.invalid([{**each, "loc": ["header", CUSTOM_ATTRIBUTES, *each["loc"]]} for each in found])
+    return errors.invalid([{**each, "loc": [*PLACE, *each["loc"]]} for each in found])
 
 
 def _door(request: Request) -> Door:

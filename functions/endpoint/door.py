@@ -8,7 +8,6 @@ from functions.endpoint.admission import Admission
 from functions.endpoint.gather import Bounds, Gatherer
 from functions.endpoint.pulse import Pulse
 from heatlens.errors import ModelError, ModelUnavailable
-from heatlens.model import Model
 from heatlens.pipeline import Outcome
 from heatlens.settings import MIB, Limits, Settings
 from heatlens.types import Options, Upload
@@ -50,7 +49,7 @@ def open_door(settings: Settings) -> Door:
     admission = Admission(most=settings.in_flight, most_bytes=loaded.limits.body_bytes)
     if isinstance(state.loaded, ModelError):
         return Door(state, admission, state.loaded)
-    return Door(state, admission, _bench(state, state.loaded, admission))
+    return Door(state, admission, _bench(state, admission))
 
 
 def _of_one(limits: Limits) -> Limits:
@@ -59,12 +58,12 @@ def _of_one(limits: Limits) -> Limits:
     return limits.model_copy(update={"body_bytes": min(limits.body_bytes, as_base64)})
 
 
-def _bench(state: State, model: Model, admission: Admission) -> Bench:
-    settings, limits, pulse = state.settings, state.limits, Pulse(model)
+def _bench(state: State, admission: Admission) -> Bench:
+    settings, limits, pulse = state.settings, state.limits, Pulse()
 
     def explain(uploads: Sequence[Upload], options: Options) -> Sequence[Outcome]:
         outcomes = state.explain(uploads, options)
-        pulse.feel(outcomes)
+        pulse.feel(state.models[options.model], outcomes)
         return outcomes
 
     bounds = Bounds(

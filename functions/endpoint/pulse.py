@@ -12,26 +12,25 @@ logger = logging.getLogger(__name__)
 
 
 class Pulse:
-    """Feels an engine's pulse: after an image that could not be explained it is given the black one of its start.
+    """Feels the engines' pulse: after an image that could not be explained one is given the black one of its start.
 
     If it fails at that too, no image is to blame; it is taken for broken until it explains one again.
     """
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self._broken: EngineError | None = None
+    def __init__(self) -> None:
+        self._broken: dict[str, EngineError] = {}
 
-    def feel(self, outcomes: Iterable[Outcome]) -> None:
-        """Learn from what became of images."""
+    def feel(self, model: Model, outcomes: Iterable[Outcome]) -> None:
+        """Learn from what became of a model's images."""
         seen = list(outcomes)
         if any(isinstance(outcome, Explanation) for outcome in seen):
-            self._broken = None
+            self._broken.pop(model.sha256, None)
         elif any(isinstance(outcome, GenerationFailed) for outcome in seen):
             try:
-                try_out(self._model.engine, self._model.card)
+                try_out(model.engine, model.card)
             except EngineError as error:
                 logger.error("the engine is broken (cause: %r)", error.__cause__)
-                self._broken = error
+                self._broken[model.sha256] = error
 
     def check(self) -> None:
         """Say whether it beats.

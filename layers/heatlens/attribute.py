@@ -81,6 +81,14 @@ def attribute(
     ]
 
 
+def logits_of(engine: Engine, card: Card, images: Floats, timed: Timer = lambda _stage: nullcontext()) -> Floats:
+    """`[B,3,H,W]`, preprocessed -> logits `[B,K]`."""
+    with timed("trunk"):
+        crossing = engine.trunk(images)
+    with timed("tail"):
+        return engine.tail(crossing, np.zeros((len(images), card.logits), np.float32))[0]
+
+
 def _smoothed(
     engine: Engine, card: Card, images: Floats, wanted: Sequence[Wanted], how: How, timed: Timer, plain: list[Found]
 ) -> list[list[Floats]]:

@@ -2,12 +2,13 @@
 
 import io
 from collections.abc import Callable
+from types import ModuleType
 
-from PIL import Image
+from PIL import Image, ImageFile
 
-from heatlens.deep import is_deep, stretched
-from heatlens.errors import EmptyFile, ImageTooLarge, UnreadableImage, UnsupportedImage
-from heatlens.types import Picture
+from heatlens.deep import deep_grey
+from heatlens.errors import EmptyFile, HeatlensError, ImageTooLarge, UnreadableImage, UnsupportedImage
+from heatlens.types import Picture, Window
 
 # Our own limit is checked right after an image is opened, before any pixel; Pillow's lies below the server's.
 Image.MAX_IMAGE_PIXELS = None
@@ -23,6 +24,8 @@ _TURNS: dict[int | None, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 _START_OF_SCAN = b"\xff\xda"  # within a scan 0xFF is always followed by something else
+_NO_DICOM = "DICOM files need the extra dicom, which is missing here: pip install 'heatlens[dicom]'"
+_UNCONVERTIBLE = {"LAB"}
 _MAX_SCANS = 100  # a real progressive JPEG has a dozen; each costs a pass over all pixels
 
 
@@ -38,7 +41,7 @@ _SNIFF: dict[str, Callable[[bytes], bool]] = {
     "TIFF": lambda head: head.startswith((b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")),
     "BMP": lambda head: head.startswith(b"BM"),
 }
-SUPPORTED = ", ".join(_SNIFF)
+SUPPORTED = ", ".join([*_SNIFF, "DICOM"])
 
 
 def measure(data: bytes, *, max_pixels: int) -> int:
@@ -50,45 +53,86 @@ def measure(data: bytes, *, max_pixels: int) -> int:
         UnreadableImage: The header is damaged.
         ImageTooLarge: More than `max_pixels`.
     """
+    if _is_dicom(data):
+        pixels: int = _dicom().measure(data, max_pixels=max_pixels)
+        return pixels
     with _open(data, max_pixels=max_pixels) as image:
         return image.width * image.height
 
 
-def decode(data: bytes, *, max_pixels: int) -> Picture:
+def decode(data: bytes, *, max_pixels: int, window: Window | None = None) -> Picture:
     """Decode one image, first frame, as people see it: upright, alpha composed on black, deep greys scaled linearly.
 
-    Greys of more than 8 bits are mapped from their own minimum and maximum to 0 and 255; a constant image becomes 0.
+    Greys of more than 8 bits are mapped from their own minimum and maximum to 0 and 255, or by the window; a constant
+    image becomes 0. Colours of 16 bits keep their upper 8. Colour profiles are not applied: the numbers are taken as
+    they are, which is how training sets are read.
+
+    Args:
+        data: The file.
+        max_pixels: The door's limit.
+        window: Centre and width for greys of more than 8 bits.
 
     Raises:
         InputError: As `measure`, and `UnreadableImage` where the pixels are truncated or damaged.
         ImageTooLarge: More than `max_pixels`; nothing was decoded.
     """
+    if _is_dicom(data):
+        return Picture(_dicom().decode(data, max_pixels=max_pixels, window=window), None)
     with _open(data, max_pixels=max_pixels) as image:
         try:
-            image.load()
+            picture = _eight_bits(image, data, window)
             turn = _TURNS.get(_orientation(image))
-            picture = _eight_bits(image, data)
+        except HeatlensError:
+            raise
         # Pillow's decoders raise whatever their format's parser meets; none of it may reach a client.
         except Exception as error:
             raise UnreadableImage("the image is truncated or damaged: it cannot be decoded to its end") from error
-    return Picture(picture.transpose(turn), None) if turn is not None else Picture(picture, _verbatim(data))
+        verbatim = None if turn is not None else _verbatim(image, data)
+    upright = picture.transpose(turn) if turn is not None else picture
+    upright.info = {}  # the pixels alone go on: an encoder would write profile, comment and the like from here
+    return Picture(upright, verbatim)
 
 
-def _open(data: bytes, *, max_pixels: int) -> Image.Image:
+def _is_dicom(data: bytes) -> bool:
+    return data[128:132] == b"DICM"
+
+
+def _dicom() -> ModuleType:
+    """What reads DICOM, imported when the first such file comes: it takes a second, and its libraries are an extra."""
+    try:
+        from heatlens import dicom
+    except ModuleNotFoundError as error:
+        raise UnsupportedImage(_NO_DICOM) from error
+    return dicom
+
+
+def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
     if not data:
         raise EmptyFile("the file is empty")
     kind = next((name for name, matches in _SNIFF.items() if matches(data[:16])), None)
     if kind is None:
         raise UnsupportedImage(f"the bytes are not an image of a supported type ({SUPPORTED})")
-    if kind == "JPEG" and data.count(_START_OF_SCAN) > _MAX_SCANS:
-        raise UnreadableImage(f"the JPEG has more than {_MAX_SCANS} scans, which no picture needs")
+    if kind == "JPEG":
+        check_scans(data)
     try:
         image = Image.open(io.BytesIO(data), formats=[kind])
     except Exception as error:
         raise UnreadableImage(f"the {kind} image cannot be opened: damaged, or of a rare variant") from error
+    if image.mode in _UNCONVERTIBLE:
+        raise UnreadableImage(f"the {kind} image is of a rare variant, with {image.mode} colours: convert it to RGB")
     if image.width * image.height > max_pixels:
         raise ImageTooLarge(f"the image is over the limit of {max_pixels / 1e6:g} megapixels per image")
     return image
+
+
+def check_scans(jpeg: bytes) -> None:
+    """Refuse a JPEG that would take minutes.
+
+    Raises:
+        UnreadableImage: It has more scans than any picture.
+    """
+    if jpeg.count(_START_OF_SCAN) > _MAX_SCANS:
+        raise UnreadableImage(f"the JPEG has more than {_MAX_SCANS} scans, which no picture needs")
 
 
 def _orientation(image: Image.Image) -> int | None:
@@ -99,16 +143,18 @@ def _orientation(image: Image.Image) -> int | None:
         return None
 
 
-def _verbatim(data: bytes) -> str | None:
-    """Media type of an upright upload that goes back unchanged: a JPEG, or a PNG of 8 bits per sample."""
+def _verbatim(image: Image.Image, data: bytes) -> str | None:
+    """Media type of an upright upload that goes back unchanged: a JPEG, or a still PNG of 8 bits per sample."""
     if data.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
-    return "image/png" if data.startswith(b"\x89PNG") and data[12:16] == b"IHDR" and data[24] == 8 else None
+    still = not getattr(image, "is_animated", False)
+    return "image/png" if still and data[12:16] == b"IHDR" and data[24] == 8 else None
 
 
-def _eight_bits(image: Image.Image, data: bytes) -> Image.Image:
-    if is_deep(image, data):
-        return stretched(image, data)
+def _eight_bits(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Image.Image:
+    if (grey := deep_grey(image, data, window)) is not None:
+        return grey
+    image.load()
     if image.has_transparency_data:
         return _on_black(image.convert("RGBA"))
     if image.mode in ("1", "L"):

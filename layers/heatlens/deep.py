@@ -1,16 +1,16 @@
-"""Greys of more than 8 bits -> 8-bit picture, stretched from their own minimum to their maximum."""
+"""PNG or TIFF of more than 8 bits per sample -> the grey picture that all its bits make; colours go another way."""
 
 import io
-import math
 import struct
 import zlib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImageFile, TiffImagePlugin
 
-Samples = npt.NDArray[Any]
+from heatlens.greys import Curve, Samples, drawn, stretch, turned, windowing
+from heatlens.types import Window
 
 _PNG_GREY_ALPHA_16 = b"\x10\x04"  # bit depth and colour type in IHDR
 _PNG_RGBA_8 = b"\x08\x06"
@@ -18,44 +18,48 @@ _IHDR = slice(12, 29)  # chunk type and body
 _IHDR_CRC = slice(29, 33)
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # TIFF tags
 _SAMPLE_FORMAT, _UNSIGNED = 339, 1
+# Of 16-bit colours Pillow unpacks the upper bytes; told the other order of bytes, it unpacks the lower ones.
+_OTHER_ORDER = {"16B": "16L", "16L": "16B", "16N": "16B" if np.little_endian else "16L"}
 
 
-def is_deep(image: Image.Image, data: bytes) -> bool:
-    """Whether Pillow holds, or would cut off, more than 8 bits of grey."""
-    return image.mode.startswith(("I", "F")) or _is_grey_alpha_16(data)
+def deep_grey(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Image.Image | None:
+    """A grey image of more than 8 bits as an 8-bit picture; `None` where it is none.
 
-
-def stretched(image: Image.Image, data: bytes) -> Image.Image:
-    """Map the smallest value to 0 and the largest to 255; a constant image becomes 0, transparent pixels too.
+    Linear from the smallest value to the largest, or by the window; a constant image becomes 0, and transparent pixels
+    too. A colour image whose channels are equal in every pixel is a grey one.
 
     Args:
-        image: Loaded, mode `I`, `I;16…` or `F`, or a PNG of 16-bit grey and alpha.
-        data: The file it was read from.
+        image: As opened, not loaded.
+        data: The file it is read from.
+        window: Centre and width in the image's own values; DICOM's LINEAR, for floats LINEAR_EXACT.
 
     Raises:
-        ValueError: A value is not finite.
+        UnreadableImage: A value is not finite.
     """
     if _is_grey_alpha_16(data):
         values, alpha = _grey_alpha_16(data)
-        return _image(_stretch(values) * alpha)
+        return _under(values, alpha, window)
+    if image.mode in ("RGB", "RGBA"):
+        return _equal_channels(image, data, window) if _is_16_bit(image) else None
+    if not image.mode.startswith(("I", "F")):
+        return None
     values = _samples(image)
-    levels = _stretch(values)
-    if _white_is_zero(image):
-        levels = 255 - levels
+    curve = _curve(values, window)
+    levels = drawn(values, turned(curve) if _white_is_zero(image) else curve)
     if (transparent := image.info.get("transparency")) is not None:
         levels[values == transparent] = 0
-    return _image(levels)
+    return Image.fromarray(levels)
 
 
-def _stretch(values: Samples) -> npt.NDArray[np.float64]:
-    low, high = float(values.min()), float(values.max())
-    if not math.isfinite(high - low):
-        raise ValueError("pixel values are not finite")
-    levels: npt.NDArray[np.float64] = (values.astype(np.float64) - low) * (255 / ((high - low) or 1.0))
-    return levels
+def _curve(values: Samples, window: Window | None) -> Curve:
+    stretched = stretch(float(values.min()), float(values.max()))  # refuses what is not finite, windowed or not
+    if window is None:
+        return stretched
+    return windowing(window, "LINEAR_EXACT" if values.dtype.kind == "f" else "LINEAR")
 
 
-def _image(levels: npt.NDArray[np.float64]) -> Image.Image:
+def _under(values: Samples, alpha: npt.NDArray[np.float64], window: Window | None) -> Image.Image:
+    levels = np.clip(_curve(values, window)(values), 0, 255) * alpha
     return Image.fromarray(np.rint(levels).astype(np.uint8))
 
 
@@ -93,3 +97,35 @@ def _grey_alpha_16(data: bytes) -> tuple[Samples, npt.NDArray[np.float64]]:
     with Image.open(io.BytesIO(as_rgba), formats=["PNG"]) as image:
         halves = np.asarray(image).astype(np.uint16)
     return halves[..., 0] << 8 | halves[..., 1], (halves[..., 2] << 8 | halves[..., 3]) / 65535
+
+
+def _is_16_bit(image: ImageFile.ImageFile) -> bool:
+    return any(_rawmode(tile).startswith(f"{image.mode};16") for tile in image.tile)
+
+
+def _rawmode(tile: Any) -> str:  # noqa: ANN401 - Pillow's, whose arguments depend on the codec
+    return str(_first(tile.args))
+
+
+def _equal_channels(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Image.Image | None:
+    with Image.open(io.BytesIO(data), formats=[image.format or ""]) as again:
+        again.tile = [_in_other_order(tile) for tile in again.tile]
+        upper = np.asarray(image).astype(np.uint16)
+        if not (_is_grey(upper) and _is_grey(lower := np.asarray(again))):
+            return None
+    samples = upper << 8 | lower
+    values = samples[..., 0]
+    if image.mode == "RGB":
+        return Image.fromarray(drawn(values, _curve(values, window)))
+    return _under(values, samples[..., 3] / 65535, window)
+
+
+def _in_other_order(tile: Any) -> Any:  # noqa: ANN401
+    rawmode = _rawmode(tile)
+    other = rawmode[:-3] + _OTHER_ORDER[rawmode[-3:]]
+    return tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other)
+
+
+def _is_grey(channels: Samples) -> bool:
+    red, green, blue = channels[..., 0], channels[..., 1], channels[..., 2]
+    return np.array_equal(red, green) and np.array_equal(red, blue)

@@ -26,10 +26,12 @@ HeatlensError
 │   ├── BatchFull
 │   ├── BatchUnfinished
 │   └── NothingToRetry
+├── ModelNotFound (404)
 ├── ModelUnavailable (503)
 ├── StagingUnavailable (503)
 ├── Busy (503)
 ├── Stopping (503)
+├── OutOfTime (504)
 ├── GenerationFailed (500)
 └── ModelError                    a model folder or its making; never raised while answering a client
     ├── SettingsError
@@ -47,9 +49,10 @@ from typing import ClassVar
 
 
 class HeatlensError(Exception):
-    """Base of the tree; `code` is stable and dotted, `status` and `title` are the HTTP answer's.
+    """Anything unforeseen; the cause is in the log.
 
-    What is `passing` is worth a retry, and its answer says when.
+    Base of the tree: `code` is stable, `status` and `title` are the HTTP answer's; the first sentence of a class is
+    what the documentation says of it. What is `passing` is worth a retry, and its answer says when.
     """
 
     status: ClassVar[int] = 500
@@ -72,19 +75,19 @@ class InputError(HeatlensError):
 
 
 class EmptyFile(InputError):
-    """No bytes at all."""
+    """The file has no bytes."""
 
     code = "input.empty"
 
 
 class UnsupportedImage(InputError):
-    """The bytes are not an image of a supported type."""
+    """The bytes are no image of a supported type, whatever name and header say."""
 
     code = "input.unsupported"
 
 
 class UnreadableImage(InputError):
-    """The bytes begin like an image but cannot be decoded to the end."""
+    """The bytes begin like an image and cannot be decoded to their end: truncated or damaged."""
 
     code = "input.unreadable"
 
@@ -110,7 +113,7 @@ class MalformedBody(RequestError):
 
 
 class TooManyFiles(RequestError):
-    """More files than one request may carry."""
+    """More files than a request, a declaring call or a batch may have."""
 
     code = "request.too_many_files"
 
@@ -124,43 +127,43 @@ class LimitError(HeatlensError):
 
 
 class FileTooLarge(LimitError):
-    """One file has too many bytes; in a batch only its item fails."""
+    """A file has more bytes than its limit; in a batch only its item fails."""
 
     code = "limit.file_bytes"
 
 
 class ImageTooLarge(LimitError):
-    """One image has too many pixels; in a batch only its item fails."""
+    """An image has more pixels than its limit, and is not decoded; in a batch only its item fails."""
 
     code = "limit.image_pixels"
 
 
 class BodyTooLarge(LimitError):
-    """The request body has too many bytes."""
+    """The request's body has more bytes than its limit."""
 
     code = "limit.body_bytes"
 
 
 class RequestImagesTooLarge(LimitError):
-    """The images of one request have too many pixels together."""
+    """The images of one request have more pixels together than their limit."""
 
     code = "limit.request_pixels"
 
 
 class TooManyTargets(LimitError):
-    """More classes are to be explained for one image than this door explains."""
+    """More classes are to be explained for each image than the door explains."""
 
     code = "limit.targets"
 
 
 class TooManyPasses(LimitError):
-    """The method would run the network more often than this door does for one request."""
+    """The method would run the network more often than the door does for one request."""
 
     code = "limit.passes"
 
 
 class AnswerTooLarge(LimitError):
-    """The answer has more bytes than the door can carry."""
+    """The answer has more bytes than the door carries, and there is no bucket for it; the detail names the ways out."""
 
     code = "limit.answer_bytes"
 
@@ -174,7 +177,7 @@ class UnsupportedContentType(HeatlensError):
 
 
 class InvalidOption(HeatlensError):
-    """A query value, a JSON key or a field is wrong; `errors` lists each as FastAPI clients read them."""
+    """A value is wrong or a field is missing; `errors` lists each, as FastAPI clients read them."""
 
     status = 422
     code = "request.invalid"
@@ -186,7 +189,7 @@ class InvalidOption(HeatlensError):
 
 
 class UnknownPrincipal(HeatlensError):
-    """The gateway let somebody in and does not say whom; nobody is taken for somebody else."""
+    """The gateway's authoriser names nobody whom a batch could belong to."""
 
     status = 403
     code = "principal.unknown"
@@ -194,7 +197,7 @@ class UnknownPrincipal(HeatlensError):
 
 
 class BatchNotFound(HeatlensError):
-    """No such staged batch, or somebody else's, which is not told apart."""
+    """There is no such batch, or it is somebody else's, which is not told apart."""
 
     status = 404
     code = "batch.not_found"
@@ -216,13 +219,13 @@ class BatchClosed(BatchConflict):
 
 
 class BatchFull(BatchConflict):
-    """More files than the batch was declared for."""
+    """More files than the batch expects; none of them was declared."""
 
     code = "batch.full"
 
 
 class BatchUnfinished(BatchConflict):
-    """Only a finished batch can be repeated."""
+    """A batch without an end is to be repeated."""
 
     code = "batch.unfinished"
 
@@ -233,8 +236,16 @@ class NothingToRetry(BatchConflict):
     code = "batch.nothing_to_retry"
 
 
+class ModelNotFound(HeatlensError):
+    """The address names a model that is not here."""
+
+    status = 404
+    code = "model.not_found"
+    title = "No such model"
+
+
 class ModelUnavailable(HeatlensError):
-    """The door runs without a model that works; the health endpoint says why."""
+    """The model is not loaded, or its engine is broken; health says why, `Retry-After` when to ask again."""
 
     status = 503
     code = "model.unavailable"
@@ -243,7 +254,7 @@ class ModelUnavailable(HeatlensError):
 
 
 class StagingUnavailable(HeatlensError):
-    """Staged batches are not set up here, or their storage does not answer: then `passing`, and worth a retry."""
+    """Bucket or table do not answer: `Retry-After` says when to ask again; without it, none is set up here."""
 
     status = 503
     code = "staging.unavailable"
@@ -255,7 +266,7 @@ class StagingUnavailable(HeatlensError):
 
 
 class Busy(HeatlensError):
-    """As many requests, or as many bytes of them, are in the door as it may hold."""
+    """As many requests, or bytes of them, are in the SageMaker door as it may hold; `Retry-After`."""
 
     status = 503
     code = "door.busy"
@@ -264,7 +275,7 @@ class Busy(HeatlensError):
 
 
 class Stopping(HeatlensError):
-    """The process was told to end: it finishes what it has and takes nothing new."""
+    """The SageMaker door was told to end: it finishes what it has and takes nothing new; `Retry-After`."""
 
     status = 503
     code = "door.stopping"
@@ -272,8 +283,17 @@ class Stopping(HeatlensError):
     passing = True
 
 
+class OutOfTime(HeatlensError):
+    """The request's time was over before this image's turn; in a batch only such items fail."""
+
+    status = 504
+    code = "deadline"
+    title = "Out of time"
+    passing = True
+
+
 class GenerationFailed(HeatlensError):
-    """An unexpected failure while explaining; the cause is in the log only."""
+    """The map could not be made; the cause is in the log."""
 
     status = 500
     code = "generation.failed"

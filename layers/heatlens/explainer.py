@@ -81,7 +81,7 @@ class Explainer:
 
         Args:
             image: The bytes of an image file, a path, or a Pillow image; or any number of these. Of files PNG, JPEG,
-                WebP, BMP and TIFF are read, of 1 to 16 bits.
+                WebP, BMP and TIFF are read, of 1 to 16 bits, and with the extra `dicom` DICOM.
             overlay: Whether to draw one. The map needs none, and drawing is most of the work on a large image.
             **wishes: Options by name.
 

@@ -53,21 +53,25 @@ def needed(file_bytes: int, engine: EngineName = "auto") -> int:
     return cost.base + round(cost.factor * file_bytes)
 
 
-def check_memory(files: Iterable[Path], memory_bytes: int | None, *, engine: EngineName = "auto") -> None:
+def check_memory(
+    files: Iterable[Path], memory_bytes: int | None, *, engine: EngineName = "auto", beside: int = 0
+) -> None:
     """Refuse a model that would not fit: the process would be killed at its start, or at its first image, unheard.
 
     Args:
         files: Of the model, those that the engine reads.
         memory_bytes: What there is; `None` where no limit is known, and nothing is checked.
         engine: What reads them.
+        beside: Bytes of the files of models that this process has loaded already.
 
     Raises:
         EngineError: There is less than is needed.
     """
-    size = sum(file.stat().st_size for file in files)
+    size = beside + sum(file.stat().st_size for file in files)
     if memory_bytes is None or (needs := needed(size, engine)) <= memory_bytes:
         return
+    who = "the model and those loaded before it need" if beside else "the model needs"
     raise EngineError(
-        f"the model needs about {needs / MIB:,.0f} MiB of memory and there are {memory_bytes / MIB:,.0f}: "
+        f"{who} about {needs / MIB:,.0f} MiB of memory and there are {memory_bytes / MIB:,.0f}: "
         "give the function or the container more, or compile a smaller model"
     )

@@ -19,7 +19,8 @@ from heatlens.types import EngineName, Options, Precision
 class Model:
     """A loaded model; `sha256` is its card's, which names every graph's, `image` the digest of the image it runs in.
 
-    `engine` runs the default layer, the card's first; `others` those of the further layers, by name.
+    `engine` runs the default layer, the card's first; `others` those of the further layers, by name. `file_bytes` is
+    the size of its graphs' files.
     """
 
     card: Card
@@ -27,6 +28,7 @@ class Model:
     engine: Engine
     image: str = ""
     others: Mapping[str, Engine] = field(default_factory=dict)
+    file_bytes: int = 0
 
     def facts(self, options: Options) -> dict[str, str]:
         """Which model and computation make an explanation, as every answer and result says it."""
@@ -60,6 +62,7 @@ def load_model(
     threads: int = 0,
     machine: Machine | None = None,
     image: str = "",
+    beside: int = 0,
 ) -> Model:
     """Verify the folder, compile its graphs and run them once, so that the first request finds them warm.
 
@@ -71,6 +74,7 @@ def load_model(
             that is not limited lets the engine choose.
         machine: What there is; by default what this process is allowed.
         image: Digest of the image this runs in, for the provenance of what is made.
+        beside: Bytes of graphs that are loaded in this process already.
 
     Raises:
         CardError: The folder is not a whole, unaltered model, or was not compiled for this engine or precision.
@@ -82,22 +86,27 @@ def load_model(
     machine = machine or read_machine()
     card, sha256 = read_card(folder, files=lambda card: files_of(card, engine, precision))
     files = [folder / file.file for file in files_of(card, engine, precision)]
-    check_memory(files, machine.memory_bytes, engine=engine)
+    check_memory(files, machine.memory_bytes, engine=engine, beside=beside)
     threads = threads or machine.threads
     engines = open_engines(folder, card, engine=engine, precision=precision, threads=threads)
     for layer in card.layers:
         try_out(engines[layer.name], card, layer)
-    return Model(card, sha256, engines.pop(card.layers[0].name), image, engines)
+    file_bytes = sum(file.stat().st_size for file in files)
+    return Model(card, sha256, engines.pop(card.layers[0].name), image, engines, file_bytes)
 
 
-def load_by_settings(settings: Settings, folder: Path | None = None) -> Model:
+def load_by_settings(
+    settings: Settings, folder: Path | None = None, *, machine: Machine | None = None, beside: int = 0
+) -> Model:
     """Load the model that the settings name, or another, as they say; `load_model` says what it raises."""
     return load_model(
         folder or settings.model_dir,
         engine=settings.engine,
         precision=settings.precision,
         threads=settings.threads,
+        machine=machine,
         image=settings.image_digest,
+        beside=beside,
     )
 
 

@@ -37,7 +37,5 @@ def read_options(wishes: Wishes, include: frozenset[Include]) -> Options:
     if not least <= (alpha := wishes.get("alpha", _DEFAULT.alpha)) <= most:
         raise InvalidOption(f"alpha is {alpha}: it must lie between {least} and {most}", [])
     target = wishes.get("target", ())
-    given["target"] = tuple(map(str, [target] if isinstance(target, str | int) else target))
-    if given.get("contrast") is not None:
-        given["contrast"] = str(given["contrast"])
+    given["target"] = (target,) if isinstance(target, str | int) else tuple(target)
     return Options(include=include, **given)  # type: ignore[arg-type]  # the names are those of `Wishes`

@@ -2,28 +2,31 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
-from heatlens.attribute import Found, attribute
+from heatlens.attribute import Found, attribute, logits_of
 from heatlens.cam import positive, quality
 from heatlens.colour import overlay
 from heatlens.decode import decode, measure
 from heatlens.encode import png
-from heatlens.errors import GenerationFailed, HeatlensError, RequestImagesTooLarge
+from heatlens.errors import GenerationFailed, HeatlensError, OutOfTime, RequestImagesTooLarge
 from heatlens.model import Model
 from heatlens.plan import Plan, check, plan
-from heatlens.predict import predict, score
+from heatlens.predict import predict, score, scores
 from heatlens.preprocess import preprocess, seen_box
 from heatlens.settings import Limits
-from heatlens.types import Box, Encoded, Explained, Explanation, Floats, Options, Picture, Upload
+from heatlens.types import Box, Encoded, Explained, Explanation, Floats, Options, Picture, Scores, Upload
 
 logger = logging.getLogger(__name__)
 
 Outcome = Explanation | HeatlensError
+TimeLeft = Callable[[], float]
+Made = TypeVar("Made", Explanation, Scores)
 
 
 def explain(
@@ -33,6 +36,7 @@ def explain(
     *,
     limits: Limits,
     batch_images: int,
+    time_left: TimeLeft | None = None,
 ) -> list[Outcome]:
     """Explain any number of images.
 
@@ -42,6 +46,8 @@ def explain(
         options: Of all of them.
         limits: The door's.
         batch_images: Images decoded and run together.
+        time_left: Seconds until an answer is of no use any more; those images that are not done by then are
+            `OutOfTime`. Without it there is all the time.
 
     Returns:
         One outcome per upload, in order; an image that fails is an error in its own place and affects no other.
@@ -53,11 +59,33 @@ def explain(
     """
     asked = plan(model, options)
     check(asked, len(uploads), limits)
-    _check_request_pixels(uploads, limits)
-    outcomes: list[Outcome] = []
-    for start in range(0, len(uploads), batch_images):
-        outcomes += _explain_batch(model, uploads[start : start + batch_images], asked, options, limits.image_pixels)
-    return outcomes
+
+    def run(jobs: list[_Job]) -> list[Outcome]:
+        return _run(model, jobs, asked, options)
+
+    return _in_batches(model, uploads, run, limits=limits, batch_images=batch_images, time_left=time_left)
+
+
+def score_all(
+    model: Model,
+    uploads: Sequence[Upload | HeatlensError],
+    *,
+    limits: Limits,
+    batch_images: int,
+    time_left: TimeLeft | None = None,
+) -> list[Scores | HeatlensError]:
+    """Say of any number of images what the model says of them, and explain nothing.
+
+    Arguments, order and errors are those of `explain`.
+
+    Raises:
+        LimitError: The images have too many pixels together. Nothing was decoded.
+    """
+
+    def run(jobs: list[_Job]) -> list[Scores | HeatlensError]:
+        return _score(model, jobs)
+
+    return _in_batches(model, uploads, run, limits=limits, batch_images=batch_images, time_left=time_left)
 
 
 @dataclass(slots=True)
@@ -70,13 +98,33 @@ class _Job:
     timings_ms: dict[str, float] = field(default_factory=dict)
 
 
-def _explain_batch(
-    model: Model, uploads: Sequence[Upload | HeatlensError], asked: Plan, options: Options, max_pixels: int
-) -> list[Outcome]:
-    arrived = [_prepare(upload, model, max_pixels) for upload in uploads]
-    jobs = [job for job in arrived if isinstance(job, _Job)]
-    finished = iter(_run(model, jobs, asked, options))
-    return [next(finished) if isinstance(job, _Job) else job for job in arrived]
+def _in_batches(
+    model: Model,
+    uploads: Sequence[Upload | HeatlensError],
+    run: Callable[[list[_Job]], list[Made | HeatlensError]],
+    *,
+    limits: Limits,
+    batch_images: int,
+    time_left: TimeLeft | None,
+) -> list[Made | HeatlensError]:
+    _check_request_pixels(uploads, limits)
+    outcomes: list[Made | HeatlensError] = []
+    slowest = 0.0
+    for start in range(0, len(uploads), batch_images):
+        batch = uploads[start : start + batch_images]
+        if time_left and time_left() < slowest:
+            outcomes += [upload if isinstance(upload, HeatlensError) else _out_of_time() for upload in batch]
+            continue
+        began = time.perf_counter()
+        arrived = [_prepare(upload, model, limits.image_pixels) for upload in batch]
+        finished = iter(run([job for job in arrived if isinstance(job, _Job)]))
+        outcomes += [next(finished) if isinstance(job, _Job) else job for job in arrived]
+        slowest = max(slowest, time.perf_counter() - began)
+    return outcomes
+
+
+def _out_of_time() -> OutOfTime:
+    return OutOfTime("the time for this request was over before this image's turn: send fewer at a time")
 
 
 def _prepare(upload: Upload | HeatlensError, model: Model, max_pixels: int) -> _Job | HeatlensError:
@@ -106,6 +154,40 @@ def _run(model: Model, jobs: list[_Job], asked: Plan, options: Options) -> list[
             return [outcome for job in jobs for outcome in _run(model, [job], asked, options)]
         return [GenerationFailed("the heatmap could not be generated")]
     return [_finish(model, *each, asked, options) for each in zip(jobs, found, strict=True)]
+
+
+def _score(model: Model, jobs: list[_Job]) -> list[Scores | HeatlensError]:
+    if not jobs:
+        return []
+    shared: dict[str, float] = {}
+    try:
+        logits = logits_of(
+            model.engine,
+            model.card,
+            np.stack([job.tensor for job in jobs]),
+            lambda stage: _timed(shared, stage),
+        )
+    except MemoryError:
+        raise
+    except Exception:
+        logger.exception("inference failed")
+        return [GenerationFailed("the image could not be classified") for _ in jobs]
+    for job in jobs:
+        job.timings_ms |= {stage: ms / len(jobs) for stage, ms in shared.items()}
+    return [_scored(model, *each) for each in zip(jobs, logits, strict=True)]
+
+
+def _scored(model: Model, job: _Job, logits: Floats) -> Scores | HeatlensError:
+    if not np.isfinite(logits).all():
+        logger.error("the model answered values that are not finite")
+        return GenerationFailed("the image could not be classified")
+    return Scores(
+        width=job.picture.image.width,
+        height=job.picture.image.height,
+        prediction=predict(logits, model.card),
+        classes=scores(logits, model.card),
+        timings_ms=job.timings_ms,
+    )
 
 
 def _infer(model: Model, jobs: list[_Job], asked: Plan) -> list[Found]:
@@ -166,6 +248,7 @@ def _explained(model: Model, job: _Job, found: Found, at: int, box: Box, asked: 
         signed_map=shown,
         quality=quality(signed_map, asked.calibration),
         overlay=drawn,
+        contrast=None if asked.wanted.contrast is None else model.card.classes[asked.wanted.contrast],
     )
 
 

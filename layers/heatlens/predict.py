@@ -1,9 +1,10 @@
 """Logits [K] -> what the model says of a class: label, probability and logit; of the predicted one its margin too."""
 
 import numpy as np
+import numpy.typing as npt
 
 from heatlens.card import Card
-from heatlens.types import Floats, Prediction
+from heatlens.types import Floats, Prediction, Score
 
 
 def predict(logits: Floats, card: Card) -> Prediction:
@@ -28,7 +29,16 @@ def score(logits: Floats, index: int, card: Card) -> tuple[float, float]:
         logit = float(logits[0]) if index else -float(logits[0])
         return _sigmoid(logit), logit
     logit = float(logits[index])
-    return (_sigmoid(logit) if card.output == "multilabel" else _softmax(logits, index)), logit
+    return (_sigmoid(logit) if card.output == "multilabel" else float(_softmax(logits)[index])), logit
+
+
+def scores(logits: Floats, card: Card) -> tuple[Score, ...]:
+    """Every class's score, in the order of the card's classes."""
+    if card.output == "softmax":  # at once: a thousand classes are not worth a million exponentials
+        pairs = list(zip(_softmax(logits).tolist(), logits.tolist(), strict=True))
+    else:
+        pairs = [score(logits, index, card) for index in range(len(card.classes))]
+    return tuple(Score(card.classes[index], index, *pair) for index, pair in enumerate(pairs))
 
 
 def _sigmoid(logit: float) -> float:
@@ -36,6 +46,7 @@ def _sigmoid(logit: float) -> float:
     return 0.5 * (1.0 + float(np.tanh(0.5 * logit)))
 
 
-def _softmax(logits: Floats, index: int) -> float:
-    shifted = np.exp(logits.astype(np.float64) - float(logits[index]))
-    return float(1.0 / shifted.sum())
+def _softmax(logits: Floats) -> npt.NDArray[np.float64]:
+    raised = np.exp(logits.astype(np.float64) - float(logits.max()))
+    probabilities: npt.NDArray[np.float64] = raised / raised.sum()
+    return probabilities

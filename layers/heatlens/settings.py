@@ -77,13 +77,15 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HEATLENS_", frozen=True, extra="ignore", protected_namespaces=())
 
-    model_dir: Path = Field(DEMO_MODEL, description="Folder of the compiled model.")
+    model_dir: Path = Field(DEMO_MODEL, description="Folder of the compiled model, which answers who names none.")
+    models_dir: Path | None = Field(None, description="Folder of further models' folders, each called by its name.")
     image_digest: str = Field("", description="Digest of the image this runs in, for the results' provenance.")
     engine: EngineName = Field("auto", description="What runs the model: auto, openvino, onnxruntime or torch.")
     precision: Precision = Field("f32", description="At which it runs: f32, bf16 or int8; the card must prove it.")
     threads: int = Field(0, ge=0, description="Threads of the inference engine; 0: one per processor of the share.")
     concurrency: int = Field(2, gt=0, description="Requests explained at once; each holds its decoded images.")
     batch_images: int = Field(8, gt=0, description="Images per engine batch: bounds the decoded images held at once.")
+    margin_s: float = Field(3, ge=0, description="Seconds before Lambda's end that a batch's answer is made in.")
     retry_after_s: int = Field(30, gt=0, description="Seconds a client is asked to wait where waiting may help.")
     file_bytes: int | None = Field(None, gt=0, description="Largest file, in bytes.")
     body_bytes: int | None = Field(None, gt=0, description="Largest request body, in bytes.")

@@ -26,6 +26,11 @@ class Wanted:
     contrast: int | None = None
 
     @property
+    def several(self) -> bool:
+        """Whether more than one class is asked for; for an image where the best is one of those named it may be one."""
+        return len(self.classes) + self.ranks > 1
+
+    @property
     def predicted(self) -> bool:
         """Whether it is the predicted class and nothing else, which the tail finds by itself."""
         return not self.classes and self.ranks == 1 and self.contrast is None
@@ -34,10 +39,10 @@ class Wanted:
 PREDICTED = Wanted(ranks=1)
 
 
-def parse(targets: Sequence[str], contrast: str | None, card: Card) -> Wanted:
+def parse(targets: Sequence[str | int], contrast: str | int | None, card: Card) -> Wanted:
     """Read targets: class labels, indices, or `top-k`; none is the predicted class.
 
-    A label is a label even where it looks like an index or a rank.
+    A label is a label even where it looks like an index or a rank; a number is an index.
 
     Raises:
         InvalidOption: The model has no such class, not as many, or a class is to be contrasted with itself.
@@ -46,7 +51,7 @@ def parse(targets: Sequence[str], contrast: str | None, card: Card) -> Wanted:
     classes: list[int] = []
     ranks = 0 if targets else 1
     for target in targets:
-        top = None if target in card.classes else _TOP.fullmatch(target)
+        top = None if isinstance(target, int) or target in card.classes else _TOP.fullmatch(target)
         if top:
             ranks = max(ranks, int(top[1]))
             _check_ranks(ranks, card, contrasted=against is not None)
@@ -88,8 +93,9 @@ def selector(index: int, wanted: Wanted, card: Card) -> Floats:
     return row
 
 
-def _index(text: str, name: str, card: Card) -> int:
-    if text in card.classes:
+def _index(wanted: str | int, name: str, card: Card) -> int:
+    text = str(wanted)
+    if isinstance(wanted, str) and text in card.classes:
         return card.classes.index(text)
     if text.isascii() and text.isdecimal() and len(text) < 8 and int(text) < len(card.classes):
         return int(text)

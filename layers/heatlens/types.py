@@ -10,6 +10,7 @@ from PIL import Image
 Floats = npt.NDArray[np.float32]
 # left, top, right, bottom in pixels of the upright original; right and bottom are exclusive
 Box = tuple[int, int, int, int]
+Window = tuple[float, float]  # centre and width, in the image's own values
 Colormap = Literal["jet", "hot", "viridis"]
 Include = Literal["overlay", "original", "map"]
 Quality = Literal["ok", "weak", "empty"]
@@ -35,17 +36,18 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the client asked for; the defaults are the base contract's."""
+    """What the client asked for; the defaults are the base contract's. `model` is a door's name for one of its own."""
 
     colormap: Colormap = "jet"
     alpha: float = 0.4
     include: frozenset[Include] = frozenset({"overlay", "original"})
-    target: tuple[str, ...] = ()
-    contrast: str | None = None
+    target: tuple[str | int, ...] = ()  # a number is an index, a text a label first
+    contrast: str | int | None = None
     method: str = "gradcam"
     layer: str | None = None
     eigen_smooth: bool = False
     aug_smooth: bool = False
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,27 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class Score:
+    """What a model says of one class."""
+
+    label: str
+    index: int
+    probability: float
+    logit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One image's prediction and every class's score, in the order of the classes; nothing is explained."""
+
+    width: int
+    height: int
+    prediction: Prediction
+    classes: tuple[Score, ...]
+    timings_ms: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Encoded:
     """An encoded image and its media type."""
 
@@ -69,7 +92,7 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """One class of one image. `probability` and `logit` are its own, though it was contrasted with another.
+    """One class of one image. `probability` and `logit` are its own, though it was contrasted with another, `contrast`.
 
     `signed_map` is float32 `[h, w]` at the layer's own grid, before ReLU, in logit units where the method has them;
     with `aug_smooth` it is the smoothed heat in 0..1 at the size of the network's input. `overlay` is `None` where
@@ -83,6 +106,7 @@ class Explained:
     signed_map: Floats
     quality: Quality
     overlay: Encoded | None
+    contrast: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 IN, DROP, OUT = "in/", "drop/", "out/"
 ASYNC = "async/"  # where an asynchronous endpoint answers
+REPLY = "reply/"  # answers that a door could not carry
 _ID = "[0-9A-HJKMNP-TV-Z]{26}"
 _DECLARED = re.compile(rf"in/({_ID})/([0-9]{{5}})")
 _NAME_BYTES = 800  # leaves 224 for the rest of a key
@@ -42,6 +43,11 @@ def drop_prefix(key: str, version: str, attempt: str) -> str:
     if len(name) > _NAME_BYTES:
         name = hashlib.sha256(key.encode()).hexdigest()
     return f"{OUT}drop/{name}/{quote(version, safe='')}/{attempt}/"
+
+
+def reply_key(request_id: str) -> str:
+    """Where an answer lies that was too large for its door; a request's id is the platform's, never a client's."""
+    return f"{REPLY}{request_id}"
 
 
 def results_key(batch: str) -> str:

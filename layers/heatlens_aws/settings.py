@@ -18,7 +18,7 @@ class AwsSettings(BaseSettings):
     region: str = Field("us-east-1", description="Region of all of them.", validation_alias="AWS_REGION")
     endpoint_url: str = Field("", description="Address of another S3, SQS and DynamoDB, for local use.")
     upload_link_s: int = Field(HOUR, gt=0, description="Seconds an upload link lives.")
-    result_link_s: int = Field(15 * 60, gt=0, description="Seconds a link to a result lives.")
+    result_link_s: int = Field(15 * 60, gt=0, description="Seconds a link to a result or an answer lives.")
     batch_deadline_s: int = Field(DAY, gt=0, description="Seconds after which no file of a batch stays open.")
     row_life_s: int = Field(31 * DAY, gt=0, description="Seconds rows are kept; not shorter than the bucket's results.")
     max_receives: int = Field(5, gt=0, description="Deliveries after which a file is given up; the queue's own number.")
@@ -34,5 +34,10 @@ class AwsSettings(BaseSettings):
 
     @property
     def ready(self) -> bool:
-        """Whether staging is set up; under SAM's emulator only with an address of its own."""
-        return bool(self.bucket and self.table and (self.endpoint_url or not self.sam_local))
+        """Whether staging is set up."""
+        return bool(self.has_bucket and self.table)
+
+    @property
+    def has_bucket(self) -> bool:
+        """Whether there is a bucket; under SAM's emulator only with an address of its own."""
+        return bool(self.bucket and (self.endpoint_url or not self.sam_local))

@@ -5,7 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Self
 from unittest.mock import patch
@@ -19,6 +19,7 @@ from functions.api import desk as desks
 from functions.api.desk import Desk
 from functions.batch import submit, targets, tasks, worker
 from functions.batch.door import Account, Door
+from heatlens.catalogue import Models
 from heatlens.engine import Engine
 from heatlens.model import Model
 from heatlens.settings import DOOR_LIMITS
@@ -111,7 +112,7 @@ class World:
         """A worker's tools on a processor that is its own."""
         engine = Processor(self.model.engine, self.rng.randrange(1000))
         limits = DOOR_LIMITS["staged"].model_copy(update={"file_bytes": FILE_BYTES})
-        return Door(self.account, Model(self.model.card, self.model.sha256, engine), limits, 8)
+        return Door(self.account, Models.of(replace(self.model, engine=engine)), limits, 8)
 
 
 @contextmanager

@@ -63,6 +63,7 @@ def problem(response: Any, status: int, code: str) -> dict[str, Any]:  # noqa: A
     return body
 
 
+@pytest.mark.provokes("input.empty", "input.unsupported", "input.unreadable")
 @pytest.mark.parametrize(
     ("name", "code"),
     [
@@ -76,6 +77,7 @@ def test_a_file_that_is_no_whole_image(client: TestClient, name: str, code: str)
     problem(send(client, (CONFORMANCE / name).read_bytes(), name=name), 400, code)
 
 
+@pytest.mark.provokes("limit.image_pixels")
 def test_a_bomb_is_refused_before_it_is_decoded(client: TestClient) -> None:
     body = problem(send(client, (CONFORMANCE / "bomb.png").read_bytes()), 413, "limit.image_pixels")
 
@@ -101,6 +103,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     assert int(grown.stdout) < 20_000  # KiB; decoded it would be 50,000 as bits and 400,000 as bytes
 
 
+@pytest.mark.provokes("limit.file_bytes")
 @pytest.mark.parametrize("more", [-1, 0, 1])
 def test_the_byte_limit_stands_at_exactly_its_number(make_client: MakeClient, more: int) -> None:
     limit = len(GOOD) + 1
@@ -113,6 +116,7 @@ def test_the_byte_limit_stands_at_exactly_its_number(make_client: MakeClient, mo
         assert response.status_code == 200
 
 
+@pytest.mark.provokes("limit.body_bytes")
 def test_the_body_limit_holds_with_and_without_a_declared_length(make_client: MakeClient) -> None:
     client = make_client(body_bytes=1000)
     headers = {"content-type": "image/png"}
@@ -126,6 +130,7 @@ def test_the_body_limit_holds_with_and_without_a_declared_length(make_client: Ma
         assert body["detail"] == "the request body is over the limit of 1,000 bytes"
 
 
+@pytest.mark.provokes("request.invalid")
 @pytest.mark.parametrize("query", ["alpha=0.05", "alpha=0.95", "alpha=NaN", "alpha=inf", "alpha=x", "alpha="])
 def test_alpha_out_of_range(client: TestClient, query: str) -> None:
     body = problem(send(client, GOOD, f"?{query}"), 422, "request.invalid")
@@ -160,6 +165,7 @@ def test_two_files_for_the_single_endpoint(client: TestClient) -> None:
     problem(response, 400, "request.too_many_files")
 
 
+@pytest.mark.provokes("request.too_many_files")
 @pytest.mark.parametrize("count", [50, 51])
 def test_fifty_files_are_the_limit(client: TestClient, count: int) -> None:
     tiny = encoded(Image.new("L", (1, 1)))
@@ -201,6 +207,7 @@ def test_bytes_decide_not_the_declared_type(client: TestClient, declared: str) -
     assert response.json()["heatmap_base64"] == send(client, GOOD).json()["heatmap_base64"]
 
 
+@pytest.mark.provokes("request.unsupported_content_type")
 @pytest.mark.parametrize("content_type", ["text/plain", "application/octet-stream", "application/xml"])
 def test_an_unsupported_content_type(client: TestClient, content_type: str) -> None:
     response = client.post(URL, content=GOOD, headers={"content-type": content_type})
@@ -208,6 +215,7 @@ def test_an_unsupported_content_type(client: TestClient, content_type: str) -> N
     problem(response, 415, "request.unsupported_content_type")
 
 
+@pytest.mark.provokes("request.malformed")
 @pytest.mark.parametrize(
     ("content", "content_type"),
     [
@@ -251,6 +259,7 @@ def test_a_mistake_is_named_by_the_option_it_is_in(client: TestClient) -> None:
     assert body["detail"].startswith("include.1: Input should be")
 
 
+@pytest.mark.provokes("input.bad_base64")
 @pytest.mark.parametrize("text", ["@@@", "data:image/png;base64,AAAA", "AAA", "Ä"])
 def test_bad_base64(client: TestClient, text: str) -> None:
     problem(client.post(URL, json={"image_base64": text}), 400, "input.bad_base64")
@@ -297,6 +306,7 @@ def test_a_file_over_its_limit_fails_alone(make_client: MakeClient) -> None:
     assert [item["code"] for item in answer["results"]] == ["limit.file_bytes", None]
 
 
+@pytest.mark.provokes("limit.request_pixels")
 def test_pixels_of_a_request_are_counted_together(make_client: MakeClient) -> None:
     two = [("files", ("a.png", GOOD))] * 2
 
@@ -375,6 +385,7 @@ def test_an_answer_the_door_cannot_carry(make_client: MakeClient) -> None:
     problem(as_png, 413, "limit.answer_bytes")
 
 
+@pytest.mark.provokes("model.unavailable")
 def test_without_a_model_the_door_stands_and_says_why(make_client: MakeClient, tmp_path: Path) -> None:
     client = make_client(model_dir=tmp_path / "gone", retry_after_s=17)
 
@@ -391,6 +402,14 @@ def test_without_a_model_the_door_stands_and_says_why(make_client: MakeClient, t
         "gpu_available": False,
         "model_version": None,
         "reason": "no readable card.json in the model folder 'gone': compile one",
+        "models": [
+            {
+                "name": "gone",
+                "loaded": False,
+                "version": None,
+                "reason": "no readable card.json in the model folder 'gone': compile one",
+            }
+        ],
     }
 
 
@@ -436,6 +455,7 @@ def test_health_answers_while_every_worker_is_busy(make_client: MakeClient, monk
         assert {each.result().status_code for each in waiting} == {500}
 
 
+@pytest.mark.provokes("generation.failed")
 def test_a_failure_inside_is_a_safe_sentence_and_a_logged_cause(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -471,6 +491,7 @@ def test_a_model_that_answers_nan_is_a_failure_not_a_picture(
     problem(response, 500, "generation.failed")
 
 
+@pytest.mark.provokes("internal")
 def test_an_unforeseen_failure_has_the_same_shape(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("secret")

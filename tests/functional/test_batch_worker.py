@@ -18,6 +18,8 @@ from functions.batch.upload import items, messages
 from functions.batch.worker import work
 from heatlens.model import Model
 from heatlens.settings import MIB
+from heatlens.types import Options
+from heatlens.wire import as_json
 from heatlens_aws.jobs import Jobs
 from heatlens_aws.keys import attempt_prefix, drop_prefix, manifest_key, results_key, upload_key
 from heatlens_aws.rows import Batch, BatchState, FileState
@@ -43,7 +45,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 def limited(desk: Desk, **limits: int) -> Desk:
     desk.door = type(desk.door)(
-        desk.door.account, desk.door.model, desk.door.limits.model_copy(update=limits), desk.door.batch_images
+        desk.door.account, desk.door.models, desk.door.limits.model_copy(update=limits), desk.door.batch_images
     )
     return desk
 
@@ -77,7 +79,10 @@ def test_the_result_says_where_it_comes_from_and_never_what_the_file_was_called(
     signed_map = np.load(io.BytesIO(staged.object(prefix + "map.npy")), allow_pickle=False)
     card = staged.door.model.card
     assert result["input"] == {"sha256": hashlib.sha256(data).hexdigest()}
-    assert result["options"] == {"colormap": "hot", "alpha": 0.7}
+    assert result["options"] == {n: v for n, v in as_json(Options("hot", 0.7)).items() if n != "include"}
+    assert result["explained"] == {
+        name: result["prediction"][name] for name in ("label", "index", "probability", "logit")
+    } | {"contrast": None}
     assert result["model"]["sha256"] == staged.door.model.sha256
     assert (result["model"]["engine"], result["model"]["precision"]) == ("counting", "f32")
     assert (result["prediction"]["label"], result["quality"]) == (outcome["label"], outcome["quality"])
@@ -337,6 +342,7 @@ def test_one_bad_image_of_a_message_fails_alone(staged: Desk) -> None:
     assert staged.engine.sizes == [2]
 
 
+@pytest.mark.provokes("input.digest")
 @pytest.mark.parametrize(
     ("data", "uploaded", "code"),
     [
@@ -523,7 +529,7 @@ def test_what_there_is_no_time_for_goes_back_after_what_is_done_was_committed(st
     staged.batch(*files)
     stored = [staged.put(data, number) for number, data in enumerate(files)]
     remaining = iter([100.0, 100.0, 9.0, 9.0, 9.0])
-    staged.door = type(staged.door)(staged.door.account, staged.door.model, staged.door.limits, 1)
+    staged.door = type(staged.door)(staged.door.account, staged.door.models, staged.door.limits, 1)
 
     again = work(staged.door, messages(staged.received(*stored)), lambda: next(remaining))
 
@@ -532,6 +538,7 @@ def test_what_there_is_no_time_for_goes_back_after_what_is_done_was_committed(st
     assert [staged.file(number).state for number in range(3)] == ["OK", "PENDING", "PENDING"]
 
 
+@pytest.mark.provokes("batch.gave_up")
 @pytest.mark.parametrize("receives", [4, 5, 6])
 def test_the_last_delivery_gives_a_file_up_and_never_one_before(
     staged: Desk, receives: int, monkeypatch: pytest.MonkeyPatch
@@ -611,7 +618,7 @@ def test_each_group_is_committed_before_the_next_is_read(staged: Desk, monkeypat
     files = [grey(level) for level in (10, 20, 30)]
     staged.batch(*files)
     stored = [staged.put(data, number) for number, data in enumerate(files)]
-    staged.door = type(staged.door)(staged.door.account, staged.door.model, staged.door.limits, 2)
+    staged.door = type(staged.door)(staged.door.account, staged.door.models, staged.door.limits, 2)
     done: list[str] = []
     for owner, method in ((Staging, "read"), (Jobs, "settle")):
         original = getattr(owner, method)

@@ -25,6 +25,8 @@ from functions.api.batch_schemas import STAGED_FILE_BYTES
 from functions.batch.errors import WrongDigest
 from functions.cli.events import Event, HttpRequest, LambdaContext, answer_json, http_api_v2, rest_api_v1
 from heatlens.model import Model
+from heatlens.types import Options
+from heatlens.wire import as_json
 from heatlens_aws.rows import Batch, BatchState, File, FileState, attributes, batch_key, file_key
 from heatlens_aws.staging import Staging, Stored
 from tests.aws import Account
@@ -165,7 +167,7 @@ def test_a_new_batch(staged: TestClient, aws: Account, tiny_model: Model) -> Non
     assert instant(body["deadline"]) == pytest.approx(time.time() + 86400, abs=10)
     batch = row(aws, body["batch_id"])
     assert batch.owner == "local"
-    assert batch.options == {"colormap": "hot", "alpha": 0.4, "include": ["map", "overlay"]}
+    assert batch.options == as_json(Options(colormap="hot", include=frozenset({"map", "overlay"})))
     assert batch.model == tiny_model.sha256
     assert batch.expires_at - batch.created == 31 * 86400
 
@@ -308,6 +310,7 @@ def test_at_most_500_files_in_a_call(staged: TestClient, aws: Account) -> None:
     assert len(declare(staged, batch, [declaration()] * 500).json()["files"]) == 500
 
 
+@pytest.mark.provokes("batch.full")
 def test_no_more_files_than_expected(staged: TestClient, aws: Account) -> None:
     batch = opened(staged, 2)
     declare(staged, batch, [declaration()])
@@ -365,6 +368,7 @@ def test_closing_ends_what_was_not_uploaded_and_again_changes_nothing(staged: Te
     assert staged.post(f"{URL}/{batch}/close").json() == again.json()
 
 
+@pytest.mark.provokes("batch.closed")
 def test_a_closed_batch_takes_nothing(staged: TestClient, aws: Account) -> None:
     batch = opened(staged, 2)
     declare(staged, batch, [declaration()])
@@ -692,6 +696,7 @@ def test_a_number_that_nobody_was_told_of_is_not_repeated(staged: TestClient, aw
     assert staged.post(URL, json={"retry_of": batch}).json()["expected_files"] == 1
 
 
+@pytest.mark.provokes("batch.unfinished", "batch.nothing_to_retry")
 def test_what_cannot_be_repeated(staged: TestClient, aws: Account) -> None:
     batch = declared(staged, 1)
 
@@ -712,6 +717,7 @@ def every_route(client: TestClient, batch: str) -> Iterator[Answer]:
     yield client.post(URL, json={"retry_of": batch})
 
 
+@pytest.mark.provokes("batch.not_found")
 @pytest.mark.parametrize("batch", [NOBODYS, "1", "01j00000000000000000000000", NOBODYS + "%0A", "META", "%2E%2E"])
 def test_somebody_elses_batch_does_not_exist(staged: TestClient, aws: Account, batch: str) -> None:
     mine, theirs = caller(staged.app, "me"), caller(staged.app, "they")
@@ -773,6 +779,7 @@ def test_who_asks_is_what_the_gateway_says(
     ]
 
 
+@pytest.mark.provokes("principal.unknown")
 @pytest.mark.parametrize(
     "authorizer", [{"lambda": {"user": "x"}}, {"jwt": {"claims": {"iss": "https://idp.example"}}}, {"principalId": "x"}]
 )

@@ -731,6 +731,7 @@ def test_a_wrong_cut_is_caught(
     assert os.listdir(tmp_path) == ["model.toml"]
 
 
+@pytest.mark.provokes("model.parity")
 def test_a_parity_error_tells_the_three_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity, "THRESHOLD", 1e-12)
     number = r"\d\.\de-\d\d"

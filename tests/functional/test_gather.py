@@ -198,6 +198,7 @@ def test_bad_images_fail_alone(make_door: MakeDoor) -> None:
     assert door.engine.sizes[1] == 3
 
 
+@pytest.mark.provokes("door.busy")
 def test_more_requests_than_may_be_inside_are_refused_before_they_are_read(make_door: MakeDoor) -> None:
     door = make_door(in_flight=2, retry_after_s=7)
     with ThreadPoolExecutor(2) as clients, door.held():

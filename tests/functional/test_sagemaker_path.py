@@ -113,7 +113,7 @@ def test_the_endpoint_is_asked_once_for_each_file_and_the_row_says_what_was_aske
     assert asked["InferenceId"] == f"{ID}.1.{noted['attempt']}"
     assert asked["InputLocation"] == f"s3://{staged.aws.settings.bucket}/{upload_key(ID, 1)}"
     assert (asked["ContentType"], asked["Accept"]) == ("image/png", "application/json")
-    assert asked["CustomAttributes"] == "colormap=hot&alpha=0.7&include=overlay,map"
+    assert asked["CustomAttributes"] == "colormap=hot&alpha=0.7&include=map,overlay"
     assert (asked["InvocationTimeoutSeconds"], asked["RequestTTLSeconds"]) == (900, 21600)
     assert noted["output"].startswith(f"s3://{staged.aws.settings.bucket}/async/{ID}/00001/{noted['attempt']}/")
     assert noted["failure"].endswith("-error.out")
@@ -253,6 +253,7 @@ def test_a_late_refusal_does_not_withdraw_a_file_from_another_attempt(staged: De
     assert staged.file().state is FileState.OK
 
 
+@pytest.mark.provokes("async.failed")
 def test_a_failure_without_words_is_one_all_the_same(staged: Desk, runtime: FakeRuntime) -> None:
     runtime.broken = True
     submitted(staged, picture())

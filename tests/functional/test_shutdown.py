@@ -85,6 +85,7 @@ def serve(tiny_folder: Path) -> Iterator[Callable[..., Served]]:
         process.wait()
 
 
+@pytest.mark.provokes("door.stopping")
 def test_a_request_under_way_gets_its_whole_answer_and_all_others_are_refused(
     serve: Callable[..., Served], tiny_folder: Path
 ) -> None:

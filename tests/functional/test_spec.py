@@ -54,6 +54,7 @@ def test_only_seed_and_a_number_is_a_seed(tmp_path: Path, weights: str) -> None:
     assert read_spec(written(tmp_path, VALID.replace("seed:7", weights))).seed is None
 
 
+@pytest.mark.provokes("model.file")
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [

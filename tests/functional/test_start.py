@@ -22,7 +22,7 @@ from tests.tiny import write_tiny_model
 Damage = Callable[[Path], None]
 ACCOUNT = {"HEATLENS_BUCKET": "b", "HEATLENS_TABLE": "t", "AWS_DEFAULT_REGION": "us-east-1"}
 IMAGE: Any = {"content": encoded(noise((8, 8))), "headers": {"content-type": "image/png"}}
-WORKER, SWEEPER = "functions.batch.handler", "functions.batch.sweeper"
+API, WORKER, SWEEPER = "functions.api.handler", "functions.batch.handler", "functions.batch.sweeper"
 
 
 def missing(folder: Path) -> None:
@@ -149,6 +149,29 @@ def test_a_function_without_its_account_ends_with_one_line(
     assert record.message.startswith(f"the function cannot start: {reason}")
 
 
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({"HEATLENS_FILES": "0"}, "HEATLENS_FILES: Input should be greater than 0"),
+        ({"HEATLENS_CALL_FILES": "many"}, "HEATLENS_CALL_FILES: Input should be a valid integer"),
+        ({"HEATLENS_MODELS_DIR": "/nowhere"}, "HEATLENS_MODELS_DIR: no folder 'nowhere' that can be read"),
+    ],
+)
+def test_the_api_with_settings_that_cannot_be_ends_with_one_line(
+    environment: dict[str, str], reason: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(SystemExit) as ended:
+        imported(API)
+
+    assert ended.value.code == 1
+    [record] = caplog.records
+    assert record.message.startswith(f"the function cannot start: {reason}")
+    assert "\n" not in record.message
+
+
 def test_under_sam_local_the_api_has_no_staging(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (ACCOUNT | {"AWS_SAM_LOCAL": "true"}).items():
         monkeypatch.setenv(name, value)
@@ -167,6 +190,7 @@ def test_under_sam_local_the_api_has_no_staging(tiny_folder: Path, monkeypatch: 
         (WORKER, {"HEATLENS_MODEL_DIR": "/nowhere"}, "no readable card.json in the model folder 'nowhere'"),
         (WORKER, {MEMORY_ENV: "128"}, "the model needs about 148 MiB of memory and there are 128"),
         (SWEEPER, {"HEATLENS_BUCKET": ""}, "HEATLENS_BUCKET and HEATLENS_TABLE are required"),
+        (API, {"HEATLENS_FILES": "many"}, "HEATLENS_FILES: Input should be a valid integer"),
     ],
 )
 def test_under_lambdas_own_runtime_the_init_phase_fails_with_one_line_and_no_traceback(

@@ -39,6 +39,7 @@ def test_a_message_names_no_path_of_the_machine(tmp_path: Path) -> None:
     assert str(tmp_path) not in raised.value.detail
 
 
+@pytest.mark.provokes("model.card")
 def test_an_altered_graph(folder: Path) -> None:
     (folder / "trunk.onnx").write_bytes((folder / "trunk.onnx").read_bytes() + b"\0")
 

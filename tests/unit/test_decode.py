@@ -1,5 +1,7 @@
+import io
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ from PIL import Image, ImageOps
 
 from heatlens.decode import decode, measure
 from heatlens.errors import EmptyFile, HeatlensError, ImageTooLarge, UnreadableImage, UnsupportedImage
+from heatlens.types import Window
 from tests.conftest import encoded, noise
 
 MANY = 1_000_000
@@ -58,19 +61,36 @@ def test_sixteen_bit_constant_becomes_black() -> None:
     assert pixels(encoded(Image.fromarray(np.full((2, 2), 65535, np.uint16)))).max() == 0
 
 
-def test_float_tiff_with_nan_is_unreadable_not_a_crash() -> None:
-    with pytest.raises(UnreadableImage):
-        pixels(encoded(Image.fromarray(np.array([[0.0, np.nan]], np.float32)), "TIFF"))
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("window", [None, (0.0, 1.0)])
+def test_a_float_tiff_with_no_finite_number_says_so(value: float, window: Window | None) -> None:
+    data = encoded(Image.fromarray(np.array([[0.0, value]], np.float32)), "TIFF")
+
+    with pytest.raises(UnreadableImage, match="no finite numbers"):
+        decode(data, max_pixels=MANY, window=window)
 
 
-def deep_tiff(values: np.ndarray[Any, Any], photometric: int, sample_format: int = 1) -> bytes:
-    """An uncompressed little-endian TIFF of one strip, written by hand: Pillow does not write all of these."""
-    bits, (height, width) = values.itemsize * 8, values.shape
-    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: height}
-    tags |= {279: values.nbytes, 339: sample_format}
-    body = b"".join(struct.pack("<2H2I", tag, 4, 1, value) for tag, value in sorted(tags.items()))
-    directory = struct.pack("<H", len(tags)) + body + bytes(4)
-    return b"II*\0" + struct.pack("<I", 8 + values.nbytes) + values.tobytes() + directory
+def deep_tiff(
+    values: np.ndarray[Any, Any], photometric: int, sample_format: int = 1, *, deflated: bool = False
+) -> bytes:
+    """A TIFF of one strip, in the values' order of bytes, written by hand: Pillow does not write all of these."""
+    order = ">" if values.dtype.str[0] == ">" else "<"
+    (height, width), samples = values.shape[:2], values.size // (values.shape[0] * values.shape[1])
+    strip = zlib.compress(values.tobytes()) if deflated else values.tobytes()
+    strip += bytes(len(strip) % 2)
+    # Bits per sample and format are lists, which lie behind the strip where they do not fit their place.
+    bits, kinds = ([each] * samples for each in (values.itemsize * 8, sample_format))
+    lists = struct.pack(f"{order}{2 * samples}H", *bits, *kinds)
+    end = 8 + len(strip)
+    tags = {256: width, 257: height, 259: 8 if deflated else 1, 262: photometric, 273: 8, 277: samples, 278: height}
+    tags |= {279: len(strip)} | ({} if samples > 1 else {258: bits[0], 339: sample_format})
+    entries = {tag: struct.pack(f"{order}2H2I", tag, 4, 1, value) for tag, value in tags.items()}
+    if samples > 1:
+        entries[258] = struct.pack(f"{order}2H2I", 258, 3, samples, end)
+        entries[339] = struct.pack(f"{order}2H2I", 339, 3, samples, end + 2 * samples)
+    directory = struct.pack(f"{order}H", len(entries)) + b"".join(entries[tag] for tag in sorted(entries)) + bytes(4)
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", end + len(lists))
+    return head + strip + lists + directory
 
 
 RAMP = np.array([[0, 1, 2, 3, 4]])
@@ -119,6 +139,69 @@ def test_sixteen_bit_grey_with_alpha_is_stretched_as_without() -> None:
     assert decode(deep_png(4, np.stack([grey, alpha], axis=-1)), max_pixels=MANY).verbatim is None
 
 
+GREYS = np.random.default_rng(1).integers(0, 4096, (6, 9))
+COLOURS = np.random.default_rng(2).integers(0, 65536, (6, 9, 3))
+
+
+def of_equal_channels(kind: str) -> bytes:
+    """GREYS, stored as colours."""
+    three = np.stack([GREYS] * 3, axis=-1)
+    opaque = np.full((*GREYS.shape, 1), 65535)
+    return {
+        "PNG": lambda: deep_png(2, three),
+        "PNG with alpha": lambda: deep_png(6, np.concatenate([three, opaque], axis=-1)),
+        "TIFF": lambda: deep_tiff(three.astype("<u2"), 2),
+        "TIFF of the other order": lambda: deep_tiff(three.astype(">u2"), 2),
+        "deflated TIFF": lambda: deep_tiff(three.astype("<u2"), 2, deflated=True),
+    }[kind]()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "PNG with alpha", "TIFF", "TIFF of the other order", "deflated TIFF"])
+def test_a_deep_grey_stored_as_colours_is_a_deep_grey(kind: str) -> None:
+    picture = decode(of_equal_channels(kind), max_pixels=MANY)
+
+    assert picture.image.mode == "L"
+    assert np.array_equal(np.asarray(picture.image), pixels(deep_png(0, GREYS)))
+
+
+def test_of_deep_colours_the_upper_eight_bits_are_taken() -> None:
+    nearly_grey = np.stack([GREYS, GREYS ^ 1, GREYS], axis=-1)
+
+    for colours in (COLOURS, nearly_grey):
+        assert np.array_equal(pixels(deep_png(2, colours)), colours >> 8)
+        assert np.array_equal(pixels(deep_tiff(colours.astype("<u2"), 2)), colours >> 8)
+
+
+def test_a_window_is_linear_from_black_to_white() -> None:
+    expected = np.rint(np.clip((GREYS - 2047.5) / 999 + 0.5, 0, 1) * 255)
+    kinds = [deep_png(0, GREYS), of_equal_channels("PNG"), deep_tiff(GREYS.astype("<u2"), 1)]
+
+    for data in kinds:
+        assert np.array_equal(np.asarray(decode(data, max_pixels=MANY, window=(2048, 1000)).image), expected)
+
+
+def test_a_window_is_in_the_values_of_a_float_image() -> None:
+    data = deep_tiff(np.array([[-1, 0, 0.25, 0.5, 2]], "<f4"), 1, 3)
+
+    assert np.asarray(decode(data, max_pixels=MANY, window=(0.25, 0.5)).image).tolist() == [[0, 0, 128, 255, 255]]
+
+
+def test_a_window_leaves_eight_bits_alone() -> None:
+    data = encoded(noise((5, 5), "L"))
+
+    picture = decode(data, max_pixels=MANY, window=(40, 400))
+
+    assert np.array_equal(np.asarray(picture.image), pixels(data))
+    assert picture.verbatim == "image/png"
+
+
+def test_lab_colours_are_refused_by_name() -> None:
+    data = encoded(Image.new("LAB", (4, 4)), "TIFF")
+
+    with pytest.raises(UnreadableImage, match="LAB colours: convert it to RGB"):
+        decode(data, max_pixels=MANY)
+
+
 def test_a_transparent_sixteen_bit_grey_is_black() -> None:
     transparent = chunk(b"tRNS", struct.pack(">H", 3000))
 
@@ -148,6 +231,15 @@ def test_every_orientation_is_turned_upright(kind: str, orientation: int) -> Non
 
     image.getexif()[0x0112] = orientation
     assert np.abs(np.asarray(upright.convert("L"), int) - np.asarray(ImageOps.exif_transpose(image), int)).mean() < 3
+
+
+def test_an_orientation_behind_the_pixels_counts_too() -> None:
+    data = deep_png(4, np.stack([GREYS, np.full(GREYS.shape, 65535)], axis=-1))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    behind = data[:-12] + chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")) + data[-12:]
+
+    assert np.array_equal(pixels(behind), np.rot90(pixels(data), -1))
 
 
 def test_a_jpeg_of_endless_scans_is_refused_unread() -> None:
@@ -205,10 +297,37 @@ def test_only_upright_eight_bit_png_and_jpeg_are_verbatim() -> None:
     assert verbatim == {"png8": "image/png", "png1": None, "png16": None, "jpeg": "image/jpeg", "bmp": None}
 
 
-def test_first_frame_of_a_tiff_is_taken() -> None:
-    first, second = noise((3, 3), seed=1), noise((3, 3), seed=2)
+FRAMES = noise((8, 8), seed=1), noise((8, 8), seed=2)
 
-    assert np.array_equal(pixels(encoded(first, "TIFF", save_all=True, append_images=[second])), np.asarray(first))
+
+@pytest.mark.parametrize(("kind", "options"), [("TIFF", {}), ("PNG", {}), ("WEBP", {"lossless": True}), ("MPO", {})])
+def test_of_several_frames_the_first_is_taken(kind: str, options: dict[str, Any]) -> None:
+    first, second = FRAMES
+    data = encoded(first, kind, save_all=True, append_images=[second], **options)
+
+    alone = np.asarray(first) if kind != "MPO" else pixels(encoded(first, "JPEG"))
+    assert getattr(Image.open(io.BytesIO(data)), "n_frames", 1) == 2
+    assert np.array_equal(pixels(data), alone)
+
+
+def test_an_animated_png_does_not_go_back_unchanged() -> None:
+    first, second = FRAMES
+    animated = encoded(first, save_all=True, append_images=[second])
+
+    assert decode(animated, max_pixels=MANY).verbatim is None
+    assert decode(encoded(first), max_pixels=MANY).verbatim == "image/png"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_the_picture_is_pixels_alone(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "a patient"
+    more: dict[str, Any] = {"comment": b"a patient"} if kind == "JPEG" else {}
+
+    picture = decode(encoded(noise((4, 4)), kind, exif=exif, icc_profile=b"a profile", **more), max_pixels=MANY)
+
+    assert picture.image.info == {}
+    assert not picture.image.getexif()
 
 
 @pytest.mark.parametrize(
@@ -238,12 +357,16 @@ def test_every_truncation_is_an_input_error_or_an_image(kind: str) -> None:
         decode(data[: len(data) // 2], max_pixels=MANY)
 
 
-def test_limit_counts_pixels_and_stands_at_exactly_its_number() -> None:
-    data = encoded(noise((20, 10)))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
+@pytest.mark.parametrize("read", [measure, decode])
+def test_the_limit_of_pixels_stands_at_exactly_its_number(read: Callable[..., object], kind: str) -> None:
+    data = encoded(noise((20, 10)), kind)
 
     assert measure(data, max_pixels=200) == 200
-    with pytest.raises(ImageTooLarge, match=r"the image is over the limit of 0\.000199 megapixels per image"):
-        measure(data, max_pixels=199)
+    for enough in (200, 201):
+        read(data, max_pixels=enough)
+    with pytest.raises(ImageTooLarge, match=r"^the image is over the limit of 0\.000199 megapixels per image$"):
+        read(data, max_pixels=199)
 
 
 @pytest.mark.parametrize("side", [20_000, 10_000, 65_000])

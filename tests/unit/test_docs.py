@@ -6,20 +6,14 @@ import tomllib
 import pytest
 
 import heatlens
-from heatlens import errors
-from heatlens.errors import HeatlensError, ModelError
+from heatlens.errors import HeatlensError
 from heatlens.settings import Settings
 from heatlens_aws.settings import AwsSettings
+from infra.make_tables import leaves, of_staged_files, written
 from tests.conftest import ROOT
 
 DOORS = (ROOT / "functions" / "README.md").read_text()
 DOCUMENTS = [page for folder in (".", "functions", "layers", "infra") for page in (ROOT / folder).glob("*.md")]
-
-
-def leaves() -> list[type[HeatlensError]]:
-    """Every error a client can meet."""
-    classes = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, HeatlensError)]
-    return [each for each in classes if not issubclass(each, ModelError) and "." in each.code]
 
 
 def test_every_make_target_that_a_document_names_exists() -> None:
@@ -65,7 +59,15 @@ def test_every_error_is_documented_with_its_status(error: type[HeatlensError]) -
 def test_every_documented_error_exists() -> None:
     documented = set(re.findall(r"^\| `([a-z0-9_.]+)` \| \d{3} \|", DOORS, re.MULTILINE))
 
-    assert documented == {error.code for error in leaves()} | {HeatlensError.code}
+    assert documented == {error.code for error in leaves()}
+
+
+def test_the_tables_of_errors_are_those_of_the_classes() -> None:
+    """`make tables` writes them again."""
+    assert written(DOORS) == DOORS
+    assert all(f"| `{error.code}` |" in DOORS for error in of_staged_files())
+    with pytest.raises(ValueError, match=r"no place for the errors"):
+        written(DOORS.replace("<!-- end of errors -->", ""))
 
 
 def test_the_changelog_knows_this_version() -> None:

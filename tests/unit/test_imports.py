@@ -62,7 +62,7 @@ def run(program: str) -> str:
 def test_the_api_door_loads_nothing_heavy_and_not_too_much() -> None:
     loaded = set(json.loads(run("import functions.api.handler, json, sys; print(json.dumps(list(sys.modules)))")))
 
-    assert {name.partition(".")[0] for name in loaded} & (HEAVY | {"boto3", "onnx", "onnxruntime"}) == set()
+    assert {name.partition(".")[0] for name in loaded} & (HEAVY | {"boto3", "onnx", "onnxruntime", "pydicom"}) == set()
     assert len(loaded) < MODULE_BUDGET
 
 
@@ -72,6 +72,17 @@ def test_a_door_without_staging_loads_no_client_of_aws(door: str) -> None:
 
     assert door in loaded
     assert {name.partition(".")[0] for name in loaded} & (HEAVY | {"boto3", "botocore"}) == set()
+
+
+def test_only_a_dicom_file_brings_in_what_reads_it() -> None:
+    program = (
+        "import sys; from heatlens.decode import decode; from tests.conftest import encoded, noise; "
+        "decode(encoded(noise((4, 4))), max_pixels=99); print('pydicom' in sys.modules); "
+        "import numpy; from tests.dicom import dicom; "
+        "decode(dicom(numpy.zeros((4, 4), 'u1')), max_pixels=99); print('heatlens.dicom' in sys.modules)"
+    )
+
+    assert run(program).split() == ["False", "True"]
 
 
 def cpu_seconds(program: str) -> float:

@@ -131,7 +131,9 @@ FORBIDDEN = [
     ("BatchRole", on("DeleteObjectVersion", "in/x/00000")),
     ("BatchRole", on("DeleteObjectVersion", "drop/a.png")),
     ("BatchRole", on("GetObject", "out/x/manifest.json")),  # it has the clients' file names
+    ("ApiRole", on("DeleteObjectVersion", "reply/x")),
     ("BatchRole", on("GetObject", "reply/x")),
+    ("BatchRole", put("reply/x")),
     ("BatchRole", listing(None)),
     *((role, listing(prefix, "ListBucketVersions")) for role in ROLES for prefix in (None, "", "reply/", "o")),
     ("BatchRole", Request("sqs:SendMessage", QUEUE + "heatlens")),

@@ -45,7 +45,7 @@ def test_objects_expire_as_decided_and_drops_belong_to_whoever_dropped_them() ->
     days = {rule["Prefix"]: rule["ExpirationInDays"] for rule in rules if "Prefix" in rule}
     [everything] = [rule for rule in rules if "Prefix" not in rule]
 
-    assert days == {keys.IN: 7, keys.OUT: 30, "reply/": 1, keys.ASYNC: 1, "backfill/": 7}
+    assert days == {keys.IN: 7, keys.OUT: 30, keys.REPLY: 1, keys.ASYNC: 1, "backfill/": 7}
     assert everything["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
     assert everything["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
     assert {rule["Status"] for rule in rules} == {"Enabled"}

@@ -4,9 +4,13 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
+from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
+
+from tests.dicom import dataset, dicom, written
 
 FOLDER = Path(__file__).parent
 
@@ -25,7 +29,19 @@ def one_colour_png(side: int) -> bytes:
     for _ in range(side):
         body += packer.compress(row)
     body += packer.flush()
-    chunks = [(b"IHDR", struct.pack(">2I5B", side, side, 1, 0, 0, 0, 0)), (b"IDAT", body), (b"IEND", b"")]
+    return png_of((b"IHDR", struct.pack(">2I5B", side, side, 1, 0, 0, 0, 0)), (b"IDAT", body), (b"IEND", b""))
+
+
+def deep_colours(values: np.ndarray[Any, Any]) -> bytes:
+    """A PNG of 16-bit colours whose channels are all these."""
+    height, width = values.shape
+    rows = b"".join(b"\0" + np.repeat(row, 3).astype(">u2").tobytes() for row in values)
+    header = struct.pack(">2I5B", width, height, 16, 2, 0, 0, 0)
+    return png_of((b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
+
+
+def png_of(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG of these chunks."""
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )
@@ -36,6 +52,35 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def dicom_files() -> dict[str, bytes]:
+    """Twelve bits in every way that is read, and what is refused."""
+    values = np.asarray(scene(96, 96)).astype("<u2") * 12 + 500
+    windowed: dict[str, Any] = {
+        "RescaleSlope": "1",
+        "RescaleIntercept": "-1024",
+        "WindowCenter": 700,
+        "WindowWidth": 2000,
+    }
+    compressed = {}
+    for name, syntax in (("rle", RLELossless), ("jpeg-ls", JPEGLSLossless), ("jpeg-2000", JPEG2000Lossless)):
+        made = dataset(values, bits=12)
+        made.compress(syntax, encoding_plugin="pylibjpeg" if syntax == JPEG2000Lossless else "")
+        compressed[f"{name}.dcm"] = written(made)
+    report = dataset(values)
+    for element in [element for element in report if element.tag.group in (0x0028, 0x7FE0)]:
+        del report[element.tag]
+    return {
+        "window.dcm": dicom(values, bits=12, PatientName="Phantom^One", **windowed),
+        "monochrome1.dcm": dicom(values, bits=12, monochrome=1),
+        "two-frames.dcm": dicom(np.concatenate([values, values]), bits=12, Rows=96, NumberOfFrames=2),
+        "colours.dcm": dicom(np.stack([np.asarray(scene(48, 48))] * 3, axis=-1)),
+        **compressed,
+        "jpeg-lossless.dcm": compressed["jpeg-ls.dcm"].replace(JPEGLSLossless.encode(), JPEGLosslessSV1.encode()),
+        "report.dcm": written(report),
+        "truncated.dcm": dicom(values)[:-1000],
+    }
 
 
 def files() -> dict[str, bytes]:
@@ -70,6 +115,10 @@ def files() -> dict[str, bytes]:
         "truncated.jpg": jpeg[: len(jpeg) // 2],
         "truncated.png": png[: len(png) // 2],
         "bomb.png": one_colour_png(20_000),
+        "grey16-as-colours.png": deep_colours(np.asarray(grey).astype(np.uint16) * 15),
+        "animated.png": saved(rgb, "PNG", save_all=True, append_images=[rgb.rotate(90)]),
+        "animated.webp": saved(rgb, "WEBP", save_all=True, append_images=[rgb.rotate(90)]),
+        **dicom_files(),
     }
 
 

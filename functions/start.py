@@ -24,5 +24,6 @@ def start(open_all: Callable[[], Kept]) -> Kept:
     try:
         return open_all()
     except ModelError as error:
-        logger.error("the function cannot start: %s%s", error, f" ({error.__cause__!r})" if error.__cause__ else "")
+        cause = " ".join(repr(error.__cause__).split())  # a validation error's has lines
+        logger.error("the function cannot start: %s%s", error, f" ({cause})" if error.__cause__ else "")
         sys.exit(1)

@@ -1,0 +1,193 @@
+"""DICOM file -> data set of what its pixels need and nothing else: a patient's values never reach the library.
+
+Its elements are walked here, and skipped without being parsed: the library takes 50 microseconds for an item of a
+sequence, of which a small file can have millions, and unpacks a deflated file to whatever size it has.
+"""
+
+import struct
+import zlib
+from collections.abc import Container, Iterator
+from io import BytesIO
+from typing import NamedTuple
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from heatlens.errors import ImageTooLarge, UnreadableImage
+
+SIZE = ("Rows", "Columns")
+# Where files of many frames keep a frame's values: its own group, then that of all frames (PS3.3 C.7.6.16).
+FUNCTIONAL_GROUPS = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
+PIXEL_DATA = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+PIXELS = (
+    *SIZE,
+    *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "PixelRepresentation"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelPaddingValue", "PixelPaddingRangeLimit"),
+    *("ModalityLUTSequence", "RescaleSlope", "RescaleIntercept"),
+    *("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
+    *(f"{colour}PaletteColorLookupTableDescriptor" for colour in ("Red", "Green", "Blue")),
+    *(f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")),
+    *(f"Segmented{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")),
+    *FUNCTIONAL_GROUPS,
+    *PIXEL_DATA,
+    *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
+)
+_SEQUENCES = {Tag(name) for name in (*FUNCTIONAL_GROUPS, "ModalityLUTSequence", "VOILUTSequence")}
+
+_PREAMBLE = bytes(128) + b"DICM"
+_TRANSFER_SYNTAX = 0x00020010
+_META_GROUP = 0x0002
+_HEADER_BYTES = 8  # of an element at least
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_UNDEFINED = 0xFFFFFFFF
+_LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # of these the length has four bytes
+
+_MAX_ELEMENTS = 300_000  # a second of walking; a thousand frames with all their groups have a fifth of it
+_MAX_ITEM_BYTES = 256 * 1024  # of a lookup table, 65,536 entries of 16 bits, and as much beside it
+_MAX_ITEMS_WITHIN = 1000  # a frame's own group has a dozen
+# What a deflated file may unpack to, by the largest image of the door: a colour one, or two of 16-bit greys.
+_INFLATED_BYTES_PER_PIXEL, _INFLATED_MORE_BYTES = 4, 16_000_000
+
+
+def read(data: bytes, keywords: tuple[str, ...], *, max_pixels: int) -> Dataset:
+    """Read some elements of a file; of sequences the first item.
+
+    Args:
+        data: The file, with its preamble.
+        keywords: `PIXELS`, or those of them that are asked for.
+        max_pixels: The door's limit, by which a deflated file is bounded too.
+
+    Returns:
+        A data set of those that there are, not deflated, with the transfer syntax.
+
+    Raises:
+        UnreadableImage: It is truncated, no element can be where one should, or there are too many.
+        ImageTooLarge: Deflated, it has more bytes than an image of `max_pixels` can need.
+    """
+    walk = _Walk(data, order="<", implicit=False)
+    syntax, start = UID(""), len(_PREAMBLE)
+    for element in walk.elements(start, groups=(_META_GROUP,)):
+        if element.tag == _TRANSFER_SYNTAX:
+            syntax = UID(data[element.value : element.stop].rstrip(b"\0 ").decode("ascii", "replace"))
+        start = element.stop
+    if syntax == DeflatedExplicitVRLittleEndian:
+        data, start, syntax = _inflated(data[start:], max_pixels), 0, ExplicitVRLittleEndian
+    # As pydicom does: what the first element looks like counts, not what the transfer syntax says.
+    implicit = not (data[start + 4 : start + 6].isalpha() and data[start + 4 : start + 6].isupper())
+    syntax = syntax or (ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian)
+
+    walk = _Walk(data, order=">" if syntax == ExplicitVRBigEndian else "<", implicit=implicit)
+    tags = {int(Tag(keyword)) for keyword in keywords}
+    last = max(tags) >> 16
+    found = [walk.cut(element) for element in walk.elements(start, groups=range(last + 1)) if element.tag in tags]
+    return dcmread(BytesIO(_PREAMBLE + _meta(syntax) + b"".join(found)))
+
+
+class _Element(NamedTuple):
+    """Where an element begins, its value begins, and both end."""
+
+    tag: int
+    start: int
+    value: int
+    stop: int
+
+
+class _Walk:
+    """Steps from element to element in bytes of one order, VRs implicit or not."""
+
+    def __init__(self, data: bytes, *, order: str, implicit: bool) -> None:
+        self._data = data
+        self._implicit = implicit
+        self._tag, self._long, self._short = (struct.Struct(order + code) for code in ("HH", "L", "H"))
+        self._left = _MAX_ELEMENTS
+
+    def elements(self, start: int, *, groups: Container[int]) -> Iterator[_Element]:
+        """Elements from `start` on, as long as they are of these groups."""
+        at = start
+        while at + _HEADER_BYTES <= len(self._data):
+            tag, value, length, implicit = self._header(at, implicit=self._implicit)
+            if tag >> 16 not in groups:
+                return
+            stop = self._end(_Level(item=False, implicit=implicit), value) if length == _UNDEFINED else value + length
+            if stop > len(self._data):
+                raise UnreadableImage("the DICOM file is truncated")
+            yield _Element(tag, at, value, stop)
+            at = stop
+
+    def cut(self, element: _Element) -> bytes:
+        """An element as it is, but of a sequence that could be long the first item only."""
+        if element.tag not in _SEQUENCES:
+            return self._data[element.start : element.stop]
+        tag, value, length, _ = self._header(element.value, implicit=True)
+        if tag != _ITEM or element.value >= element.stop:
+            return b""
+        stop = self._end(_Level(item=True, implicit=self._implicit), value) if length == _UNDEFINED else value + length
+        item = self._data[element.value : min(stop, element.stop)]
+        if len(item) > _MAX_ITEM_BYTES or item.count(self._packed(_ITEM)) > _MAX_ITEMS_WITHIN:
+            raise UnreadableImage("the DICOM file has a table or a group larger than any of an image")
+        vr = b"" if self._implicit else b"SQ\0\0"
+        head = self._packed(element.tag) + vr + self._long.pack(_UNDEFINED)
+        return head + item + self._packed(_SEQUENCE_END) + self._long.pack(0)
+
+    def _packed(self, tag: int) -> bytes:
+        return self._tag.pack(tag >> 16, tag & 0xFFFF)
+
+    def _header(self, at: int, *, implicit: bool) -> tuple[int, int, int, bool]:
+        """Tag, start of the value, its length, and whether VRs are implicit within it."""
+        self._left -= 1
+        if self._left < 0:
+            raise UnreadableImage(f"the DICOM file has more than {_MAX_ELEMENTS:,} elements, which no image needs")
+        group, number = self._tag.unpack_from(self._data, at)
+        tag = group << 16 | number
+        if implicit or group == _ITEM >> 16:  # items, and what ends them, never have a VR
+            return tag, at + 8, self._long.unpack_from(self._data, at + 4)[0], implicit
+        vr = self._data[at + 4 : at + 6]
+        if vr in _LONG_VRS:
+            return tag, at + 12, self._long.unpack_from(self._data, at + 8)[0], vr == b"UN"
+        return tag, at + 8, self._short.unpack_from(self._data, at + 6)[0], False
+
+    def _end(self, outermost: "_Level", at: int) -> int:
+        """Where the sequence or item without a length, in which we are at `at`, ends, however deep it is."""
+        levels = [outermost]
+        while levels:
+            level = levels[-1]
+            tag, at, length, implicit = self._header(at, implicit=level.implicit)
+            if tag == (_ITEM_END if level.item else _SEQUENCE_END):
+                levels.pop()
+            elif not level.item and tag != _ITEM:
+                raise UnreadableImage("the DICOM file is damaged: a sequence has something else than items")
+            elif length == _UNDEFINED:
+                levels.append(_Level(item=not level.item, implicit=implicit))
+            else:
+                at += length
+        return at
+
+
+class _Level(NamedTuple):
+    """What we are within: an item of elements, or a sequence of items; and whether VRs are implicit there."""
+
+    item: bool
+    implicit: bool
+
+
+def _inflated(packed: bytes, max_pixels: int) -> bytes:
+    most = max_pixels * _INFLATED_BYTES_PER_PIXEL + _INFLATED_MORE_BYTES
+    unpacked = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, most + 1)
+    if len(unpacked) > most:
+        raise ImageTooLarge(f"the DICOM file is deflated, and over the limit of {most:,} bytes when it is unpacked")
+    return unpacked
+
+
+def _meta(syntax: UID) -> bytes:
+    value = syntax.encode("ascii")
+    value += bytes(len(value) % 2)
+    element = struct.pack("<HH2sH", _META_GROUP, _TRANSFER_SYNTAX & 0xFFFF, b"UI", len(value)) + value
+    return struct.pack("<HH2sHL", _META_GROUP, 0, b"UL", 4, len(element)) + element

@@ -1,0 +1,42 @@
+"""Every error is provoked by a test that is named for it: at a door, or where a model is loaded or made."""
+
+import pytest
+
+from heatlens import errors
+from heatlens.errors import HeatlensError, ModelError
+from infra.make_tables import leaves, of_staged_files
+from tests.marks import marked
+
+PROVOKED = marked("provokes")
+ANSWERED = {each.code: each for each in [*leaves(), *of_staged_files()]}
+NEVER_ANSWERED = {
+    each.code: each
+    for each in vars(errors).values()
+    if isinstance(each, type) and issubclass(each, ModelError) and each is not ModelError
+}
+
+
+def test_no_two_errors_share_a_code() -> None:
+    classes = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, HeatlensError)]
+
+    assert len({each.code for each in classes}) == len(classes)
+
+
+def test_every_mark_is_of_an_error() -> None:
+    assert sorted(PROVOKED.keys() - ANSWERED.keys() - NEVER_ANSWERED.keys()) == []
+
+
+@pytest.mark.parametrize("code", ANSWERED)
+def test_a_door_is_made_to_answer_it(code: str) -> None:
+    tests = PROVOKED.get(code, [])
+
+    assert [test.id for test in tests if test.path.startswith("tests/functional/")]
+    assert all(f'"{code}"' in test.source.partition("\n")[2] for test in tests), "the test looks for the code"
+
+
+@pytest.mark.parametrize("code", NEVER_ANSWERED)
+def test_loading_or_making_a_model_is_made_to_raise_it(code: str) -> None:
+    tests = PROVOKED.get(code, [])
+
+    assert tests
+    assert all(f"pytest.raises({NEVER_ANSWERED[code].__name__}" in test.source for test in tests)

@@ -1,0 +1,228 @@
+"""The description: complete, its examples executed, their answers as it says; and a page of it that needs nobody."""
+
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import Any
+
+import jsonschema
+import pytest
+from starlette.testclient import TestClient
+
+from functions.api.app import STATIC, create_app
+from heatlens.errors import HeatlensError
+from heatlens.settings import DEMO_MODEL, Settings
+from infra.make_tables import leaves
+from tests.aws import Account
+from tests.conftest import SAMPLES
+
+Json = dict[str, Any]
+KINDS = {"multipart/form-data", "application/json", "image/*"}
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[TestClient]:
+    with TestClient(create_app(Settings(), door="server"), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def description(client: TestClient) -> Json:
+    found: Json = client.get("/openapi.json").json()
+    return found
+
+
+def operations(description: Json) -> dict[str, tuple[str, str, Json]]:
+    """Operation id -> method, path and what is said of it."""
+    return {
+        each["operationId"]: (method, path, each)
+        for path, methods in description["paths"].items()
+        for method, each in methods.items()
+    }
+
+
+def check(answer: Any, operation: Json, description: Json) -> Any:  # noqa: ANN401 - a response, JSON
+    """Assert that an answer is one of those that are described, and return its JSON."""
+    kind = answer.headers["content-type"].partition(";")[0]
+    content = operation["responses"][str(answer.status_code)]["content"]
+    assert kind in content
+    schema = content[kind]["schema"] | {"components": description["components"]}
+    body = answer.json()
+    jsonschema.Draft202012Validator(schema).validate(body)
+    return body
+
+
+def test_it_is_a_valid_description_of_the_newest_kind(description: Json) -> None:
+    assert description["openapi"].startswith("3.1")
+    jsonschema.Draft202012Validator.check_schema({"components": description["components"]})
+    text = json.dumps(description)
+    named = set(re.findall(r'"#/components/schemas/(\w+)"', text))
+    assert named <= set(description["components"]["schemas"])
+    assert "$defs" not in text
+    assert "HTTPValidationError" not in text
+
+
+def test_every_operation_has_an_id_of_its_own_a_sentence_and_a_described_answer(description: Json) -> None:
+    found = operations(description)
+
+    assert len(found) == sum(len(methods) for methods in description["paths"].values())
+    assert {"heatmap", "heatmap_batch", "predict", "predict_batch", "models", "health", "ready"} <= set(found)
+    assert {"kserve_list", "kserve_ready", "kserve_predict", "kserve_explain", "batch_create"} <= set(found)
+    for name, (_, _, operation) in found.items():
+        assert operation["description"], name
+        [good] = [status for status in operation["responses"] if status in ("200", "201")]
+        assert operation["responses"][good]["content"]["application/json"]["schema"], name
+
+
+def test_every_error_has_the_one_shape(description: Json) -> None:
+    for name, (_, _, operation) in operations(description).items():
+        assert "500" in operation["responses"], name
+        for status, response in operation["responses"].items():
+            assert response["description"], (name, status)
+            if status >= "400":
+                assert response["content"] == {
+                    "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
+                }, (name, status)
+
+
+def test_every_status_of_an_error_is_described_somewhere(description: Json) -> None:
+    described = {int(status) for _, _, each in operations(description).values() for status in each["responses"]}
+    in_items_only = {504}
+
+    assert {error.status for error in leaves()} - in_items_only <= described
+    assert HeatlensError.status in described
+
+
+def test_every_parameter_and_option_says_what_it_is(description: Json) -> None:
+    for name, (_, _, operation) in operations(description).items():
+        for each in operation.get("parameters", []):
+            assert each["in"] == "path" or each.get("description"), (name, each["name"])
+
+
+@pytest.mark.parametrize("name", ["heatmap", "heatmap_batch", "predict", "predict_batch"])
+def test_an_example_is_answered_as_it_is_described(client: TestClient, description: Json, name: str) -> None:
+    _, path, operation = operations(description)[name]
+    content = operation["requestBody"]["content"]
+    example = content["application/json"]["example"]
+
+    jsonschema.validate(example, content["application/json"]["schema"])
+    answer = client.post(path, json=example)
+
+    assert set(content) == KINDS
+    assert answer.status_code == 200
+    body = check(answer, operation, description)
+    assert (body["filename"] if "filename" in body else body["results"][0]["filename"]) == "scan.png"
+    assert body.get("failed", 0) == 0
+
+
+@pytest.mark.parametrize("name", ["kserve_predict", "kserve_explain"])
+def test_an_example_of_kserves_too(client: TestClient, description: Json, name: str) -> None:
+    _, path, operation = operations(description)[name]
+    content = operation["requestBody"]["content"]["application/json"]
+    jsonschema.validate(content["example"], content["schema"])
+
+    answer = client.post(path.format(name=DEMO_MODEL.name), json=content["example"])
+
+    assert answer.status_code == 200
+    assert len(check(answer, operation, description)["predictions"]) == 1
+
+
+@pytest.mark.parametrize("name", ["models", "health", "ready", "kserve_list", "kserve_ready"])
+def test_what_needs_no_body_is_answered_as_it_is_described(client: TestClient, description: Json, name: str) -> None:
+    _, path, operation = operations(description)[name]
+
+    answer = client.get(path.format(name=DEMO_MODEL.name))
+
+    assert answer.status_code == 200
+    check(answer, operation, description)
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "status"),
+    [
+        ("heatmap", "alpha=2", 422),
+        ("heatmap", "target=no", 422),
+        ("heatmap_batch", "include=nothing", 422),
+        ("predict", "model=no", 422),
+        ("heatmap", "", 400),
+        ("predict", "", 400),
+    ],
+)
+def test_errors_are_answered_as_they_are_described(
+    client: TestClient, description: Json, name: str, query: str, status: int
+) -> None:
+    _, path, operation = operations(description)[name]
+    data = b"text" if status == 400 else (SAMPLES / "phantom-04-clear.png").read_bytes()
+
+    answer = client.post(f"{path}?{query}", content=data, headers={"content-type": "image/png"})
+
+    assert answer.status_code == status
+    check(answer, operation, description)
+
+
+def test_the_examples_of_a_staged_batch_are_its_story(
+    aws: Account, description: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEATLENS_BUCKET", aws.settings.bucket)
+    monkeypatch.setenv("HEATLENS_TABLE", aws.settings.table)
+    client = TestClient(create_app(Settings(), door="lambda"), raise_server_exceptions=False)
+    found, schemas = operations(description), description["components"]["schemas"]
+
+    def ask(name: str, schema: str | None = None, batch: str = "", **query: Any) -> Any:  # noqa: ANN401 - JSON
+        method, path, operation = found[name]
+        body = schemas[schema]["examples"][0] if schema else None
+        answer = client.request(method, path.format(batch_id=batch), json=body, params=query)
+        assert answer.status_code < 300, answer.text
+        return check(answer, operation, description) if answer.content else None
+
+    batch = ask("batch_create", "BatchCreate")["batch_id"]
+    [link] = ask("batch_declare", "FilesDeclaration", batch)["files"]
+    assert link["number"] == 0
+    assert ask("batch_links", batch=batch)["next"] is None
+    assert ask("batch_status", batch=batch)["state"] == "open"
+    assert ask("batch_close", batch=batch)["state"] == "failed"
+    assert ask("batch_results", batch=batch)["results"][0]["state"] == "MISSING"
+    assert ask("batch_delete", batch=batch)["state"] == "failed"
+    assert ask("batch_delete", batch=batch, purge=True) is None
+
+
+class Links(HTMLParser):
+    """What a page names."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value for name, value in attrs if name in ("href", "src", "action") and value]
+
+
+@pytest.mark.parametrize("page", ["/docs", "/"])
+def test_a_page_loads_nothing_from_elsewhere(client: TestClient, page: str) -> None:
+    answer = client.get(page)
+
+    named = Links(answer.text).found
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert named
+    assert [link for link in named if not link.startswith(("/", "data:,"))] == []
+    for link in (each for each in named if each.startswith("/static/")):
+        text = client.get(link).text
+        assert text
+        assert re.findall(r"https?://|//[a-z]+\.|@import|url\(", text) == [], link
+
+
+def test_a_browser_is_held_to_it(client: TestClient) -> None:
+    policy = client.get("/docs").headers["content-security-policy"]
+
+    assert policy == "default-src 'self'; img-src data:"
+    # What the policy forbids would not run: no script or style stands in the page itself.
+    assert not re.search(r"<script>|<style|\sstyle=|\son[a-z]+=", (STATIC / "docs.html").read_text())
+
+
+def test_the_page_reads_the_description_that_is_here(client: TestClient) -> None:
+    script = (STATIC / "docs.js").read_text()
+
+    assert re.findall(r'fetch\("([^"]+)"\)', script) == ["/openapi.json"]
+    assert client.get("/openapi.json").status_code == 200

@@ -1,0 +1,84 @@
+"""DICOM files made on the spot, and those that pydicom carries."""
+
+import io
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom.datadict import dictionary_VR
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.tag import Tag
+from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+
+CARRIED = Path(pydicom.__file__).parent / "data" / "test_files"
+Array = np.ndarray[Any, Any]
+
+
+def dicom(
+    pixels: Array, syntax: UID = ExplicitVRLittleEndian, *, monochrome: int = 2, bits: int = 0, **tags: object
+) -> bytes:
+    """A file of `[rows, columns]` greys or `[rows, columns, 3]` colours, with any other tags by keyword."""
+    return written(dataset(pixels, syntax, monochrome=monochrome, bits=bits, **tags))
+
+
+def dataset(
+    pixels: Array, syntax: UID = ExplicitVRLittleEndian, *, monochrome: int = 2, bits: int = 0, **tags: object
+) -> Dataset:
+    made = Dataset()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = syntax
+    made.SOPClassUID = SecondaryCaptureImageStorage
+    made.SOPInstanceUID = "1.2.3"
+    made.Rows, made.Columns = pixels.shape[:2]
+    made.SamplesPerPixel = 1 if pixels.ndim == 2 else pixels.shape[2]
+    made.PhotometricInterpretation = f"MONOCHROME{monochrome}" if pixels.ndim == 2 else "RGB"
+    if pixels.ndim > 2:
+        made.PlanarConfiguration = 0
+    made.BitsAllocated = pixels.itemsize * 8
+    made.BitsStored = bits or pixels.itemsize * 8
+    made.HighBit = made.BitsStored - 1
+    made.PixelRepresentation = int(pixels.dtype.kind == "i")
+    made.add_new("PixelData", "OW" if pixels.itemsize > 1 else "OB", pixels.tobytes() + bytes(pixels.nbytes % 2))
+    for keyword, value in tags.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def written(made: Dataset) -> bytes:
+    """The data set as a file."""
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, made, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def with_text(data: bytes, **texts: str) -> bytes:
+    """A file whose elements, of whatever VR, have these texts instead of their values."""
+    made = pydicom.dcmread(io.BytesIO(data))
+    for keyword, text in texts.items():
+        made.add_new(keyword, "LT", text)
+    data = written(made)
+    for keyword in texts:
+        tag = Tag(keyword)
+        head = struct.pack("<2H", tag.group, tag.element)
+        data = data.replace(head + b"LT", head + dictionary_VR(tag).encode())
+    return data
+
+
+def lookup_table(entries: Array, *, first: int, bits: int) -> Sequence:
+    """A modality or VOI table: its one item."""
+    item = Dataset()
+    count = len(entries) % 2**16  # of 65,536 entries the standard writes 0
+    item.add_new("LUTDescriptor", "US" if first >= 0 else "SS", [count, first, bits])
+    item.add_new("LUTData", "OW", entries.astype("<u2").tobytes())
+    return Sequence([item])
+
+
+def sequence(**tags: object) -> Sequence:
+    """A sequence of one item."""
+    item = Dataset()
+    for keyword, value in tags.items():
+        setattr(item, keyword, value)
+    return Sequence([item])
