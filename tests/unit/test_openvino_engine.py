@@ -112,6 +112,7 @@ def test_a_graph_with_other_tensors_is_refused(tmp_path: Path) -> None:
         OpenVinoEngine(folder, renamed)
 
 
+@pytest.mark.provokes("model.engine")
 def test_a_graph_that_is_no_graph_is_refused(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path)
     card, _ = read_card(folder)
