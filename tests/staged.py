@@ -18,9 +18,9 @@ from functions.batch.door import Door
 from functions.batch.upload import messages
 from functions.batch.worker import work
 from heatlens.catalogue import Models
-from heatlens.engine import Floats
 from heatlens.model import Model
 from heatlens.settings import DOOR_LIMITS
+from heatlens.types import Floats
 from heatlens_aws.jobs import Declared
 from heatlens_aws.keys import upload_key
 from heatlens_aws.rows import Batch, BatchState, File

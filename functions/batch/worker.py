@@ -18,7 +18,6 @@ from functions.batch.upload import Item, Message, items
 from heatlens.errors import (
     EmptyFile,
     FileTooLarge,
-    GenerationFailed,
     HeatlensError,
     InputError,
     InvalidOption,
@@ -194,22 +193,15 @@ class _Shift:
         return tasks
 
     def _together(self, tasks: Sequence[Task]) -> list[Outcome]:
-        """Explain as one, and alone what may have failed by its companions."""
+        """Explain as one, or each alone where only all of them cost too much."""
         try:
-            outcomes = self._outcomes(tasks)
+            return self._outcomes(tasks)
         except ModelUnavailable:  # another worker's may be whole
             raise
         except HeatlensError as error:
             if len(tasks) > 1 and isinstance(error, TooManyPasses):
                 return [outcome for task in tasks for outcome in self._together([task])]
             return [error] * len(tasks)
-        if len(tasks) == 1:
-            return outcomes
-        # The engine answers for all it is given: one that it cannot do must not fail the others.
-        return [
-            self._outcomes([task])[0] if isinstance(outcome, GenerationFailed) else outcome
-            for task, outcome in zip(tasks, outcomes, strict=True)
-        ]
 
     def _outcomes(self, tasks: Sequence[Task]) -> list[Outcome]:
         return explain(

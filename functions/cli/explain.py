@@ -4,7 +4,7 @@ from pathlib import Path
 
 from functions.cli.files import Answer
 from heatlens.errors import HeatlensError
-from heatlens.model import load_model
+from heatlens.model import load_by_settings
 from heatlens.options import Wishes, read_options
 from heatlens.pipeline import explain
 from heatlens.settings import read_settings
@@ -22,7 +22,7 @@ class CoreExplainer:
         """
         self._options = read_options(wishes, frozenset({"overlay"}))
         self._settings = read_settings()
-        self._model = load_model(model_dir or self._settings.model_dir, threads=self._settings.threads)
+        self._model = load_by_settings(self._settings, model_dir)
 
     def __call__(self, name: str, data: bytes) -> Answer:
         """Explain one image.

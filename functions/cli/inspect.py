@@ -19,22 +19,42 @@ def facts(path: Path) -> Iterator[str]:
         yield from _description_facts(path)
 
 
+def proven(card: Card) -> Iterator[str]:
+    """What was proven of each layer, and of all together where there are several: a line each."""
+    for layer in card.layers:
+        proof = layer.parity
+        yield (
+            f"{layer.name} equals {proof.reference} on {proof.inputs} inputs, {proof.nonempty} of them with a map: "
+            f"signed map {proof.signed_map:.1e}, gradient {proof.gradient:.1e}, logits {proof.logits:.1e} "
+            f"(at most {proof.threshold:.0e})"
+        )
+    if card.combined is not None:
+        yield f"combined, all {len(card.layers)} layers: {card.combined:.1e} (at most {card.parity.threshold:.0e})"
+
+
 def _card_facts(card: Card, sha256: str) -> Iterator[str]:
     yield f"{card.name} {card.version}  sha256 {sha256}"
     yield from _common(card.output, card.classes, card.preprocess)
     for layer in card.layers:
         yield f"layer       {layer.name}  {_grid(layer.shape)}"
     yield f"methods     {', '.join(card.methods)}"
-    proof = card.parity
-    yield (
-        f"parity      signed map {proof.signed_map:.1e}, gradient {proof.gradient:.1e}, logits {proof.logits:.1e} "
-        f"(at most {proof.threshold:.0e}) on {proof.inputs} inputs, {proof.nonempty} with a map: {proof.reference}"
-    )
+    yield from (f"proven      {line}" for line in proven(card))
+    yield from agreements(card)
     yield from (f"{key:<11} {value}" for key, value in card.source.items())
     yield f"torch       {card.torch.file if card.torch else 'not stored (compile --with-torch stores it)'}"
     yield f"made with   {', '.join(f'{tool} {version}' for tool, version in card.made_with.items())}"
     if card.notice:
         yield f"notice      {card.notice}"
+
+
+def agreements(card: Card) -> Iterator[str]:
+    """How near each lower precision was measured to be to float32, a line for each of the default layer's."""
+    for precision, found in card.layers[0].agreements.items():
+        yield (
+            f"{precision:<11} correlation {found.correlation:.4f} (least {found.least_correlation:.4f}), "
+            f"same maximum {found.same_maximum:.0%}, within a cell {found.pointing:.0%}, "
+            f"same class {found.top1_kept:.0%} of {found.images} images: {found.engine}"
+        )
 
 
 def _description_facts(path: Path) -> Iterator[str]:

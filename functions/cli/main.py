@@ -112,18 +112,21 @@ def compile_(
     with_torch: Annotated[
         bool, typer.Option("--with-torch", help="Also store the weights, for PyTorch's own engine.")
     ] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Also write the trunk in 8 bits (needs the extra `int8`).")
+    ] = False,
 ) -> None:
     """Compile a PyTorch classifier and prove it against pytorch-grad-cam (needs the extra `torch`)."""
+    from functions.cli.inspect import agreements, proven
+
     with _clear_errors():
         with _extra_torch("compiling"):
             from heatlens_torch.compile import compile_model
-        card = compile_model(spec, folder, with_torch=with_torch, progress=lambda text: out.print(escape(text)))
-    parity = card.parity
-    out.print(
-        f"equal to {parity.reference} on {parity.inputs} inputs, {parity.nonempty} of them with a map: "
-        f"signed map {parity.signed_map:.1e}, gradient {parity.gradient:.1e}, logits {parity.logits:.1e} "
-        f"(at most {parity.threshold:.0e})"
-    )
+        card = compile_model(
+            spec, folder, with_torch=with_torch, int8=int8, progress=lambda text: out.print(escape(text))
+        )
+        for line in (*proven(card), *agreements(card)):
+            out.print(escape(line))
 
 
 @app.command()

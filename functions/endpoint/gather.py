@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from starlette.concurrency import run_in_threadpool
 
-from heatlens.errors import GenerationFailed, HeatlensError, RequestImagesTooLarge, TooManyPasses
+from heatlens.errors import HeatlensError, RequestImagesTooLarge, TooManyPasses
 from heatlens.pipeline import Outcome, pixels
 from heatlens.types import Options, Upload
 
@@ -143,9 +143,9 @@ def each_alone(explain: Explain, uploads: Sequence[Upload], options: Options) ->
 
 
 def _by_companions(outcome: Outcome | Exception) -> bool:
-    """The engine answers for all it is given, and pixels, passes and memory are everybody's."""
+    """Pixels, passes and memory are everybody's."""
     if isinstance(outcome, HeatlensError):
-        shared = isinstance(outcome, GenerationFailed | RequestImagesTooLarge | TooManyPasses)
+        shared = isinstance(outcome, RequestImagesTooLarge | TooManyPasses)
         return shared or isinstance(outcome.__cause__, MemoryError)
     return isinstance(outcome, Exception)
 

@@ -2,12 +2,16 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Sequence
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from heatlens.errors import CardError
+from heatlens.onnx_wire import refers_to_files
+from heatlens.types import Precision
 
 CARD_FILE = "card.json"
 SCHEMA_VERSION: Literal[2] = 2
@@ -15,6 +19,7 @@ OF_LAYERS = ("trunk", "tail", "parity", "calibration")  # schema 1 has one layer
 DEFAULT_METHOD = "gradcam"
 
 Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Frozen(BaseModel):
@@ -79,6 +84,26 @@ class Parity(_Frozen):
     reference: str
 
 
+class Agreement(_Frozen):
+    """How near the explanations at a lower precision are to those in float32, over `images` images.
+
+    Both explain the class that float32 predicts. `correlation` is Pearson's, of the signed maps: the mean over the
+    images and the least. `same_maximum` is the share of images whose map has its maximum in the same cell, `pointing`
+    of those where it lies there or in one of the eight cells around (the pointing game against float32's maximum), and
+    `top1_kept` of those whose predicted class is the same. `engine` ran it. `evaluation` is what the description's
+    function finds at this precision, where there is one.
+    """
+
+    images: Positive
+    engine: str
+    correlation: float
+    least_correlation: float
+    same_maximum: Share
+    pointing: Share
+    top1_kept: Share
+    evaluation: dict[str, Any] | None = None
+
+
 class Calibration(_Frozen):
     """Distribution of the map's peak (max of the signed map, in the method's unit) over `images` images.
 
@@ -119,6 +144,8 @@ class Layer(_Frozen):
     """A target layer, the graphs cut at it, and the proof of its maps.
 
     `shape` is `(channels, height, width)` of its activation as a grid; `tokens` says how the network itself holds it.
+    `trunk_int8` is the trunk with weights and activations of 8 bits. `agreements` are those of the lower precisions
+    that were measured, by their names.
     `calibration` is of Grad-CAM's maps, `calibrations` of other methods', each in its own unit.
     """
 
@@ -130,6 +157,20 @@ class Layer(_Frozen):
     parity: Parity
     calibration: Calibration | None = None
     calibrations: dict[str, Calibration] = Field(default_factory=dict)
+    trunk_int8: Graph | None = None
+    agreements: dict[str, Agreement] = Field(default_factory=dict)
+
+    def graphs_at(self, precision: Precision) -> tuple[Graph, Graph]:
+        """Trunk and tail that run at a precision.
+
+        Raises:
+            CardError: There is no trunk of 8 bits.
+        """
+        if precision != "int8":
+            return self.trunk, self.tail
+        if self.trunk_int8 is None:
+            raise CardError(f"{self.name!r} has no trunk of 8 bits: compile the model again with --int8")
+        return self.trunk_int8, self.tail
 
     def calibration_of(self, method: str) -> Calibration | None:
         """The calibration of a method's maps, where there is one."""
@@ -197,7 +238,20 @@ class Card(_Frozen):
     @property
     def graphs(self) -> list[Graph]:
         """Every graph of the model."""
-        return [graph for layer in self.layers for graph in (layer.trunk, layer.tail)]
+        return [
+            graph for layer in self.layers for graph in (layer.trunk, layer.tail, layer.trunk_int8) if graph is not None
+        ]
+
+    @property
+    def weights(self) -> TorchWeights:
+        """What PyTorch needs to run the network itself.
+
+        Raises:
+            CardError: The model was compiled without it.
+        """
+        if self.torch is None:
+            raise CardError(f"{self.name} has no weights for PyTorch: compile it again with --with-torch")
+        return self.torch
 
     @property
     def logits(self) -> int:
@@ -211,15 +265,27 @@ def write_card(card: Card, folder: Path) -> None:
     (folder / CARD_FILE).write_text(text, encoding="utf-8")
 
 
-def read_card(folder: Path) -> tuple[Card, str]:
+def every_file(card: Card) -> Sequence[Graph | TorchWeights]:
+    """Every file of a model beside its card."""
+    return [*card.graphs, card.torch] if card.torch else card.graphs
+
+
+def read_card(
+    folder: Path, *, files: Callable[[Card], Sequence[Graph | TorchWeights]] = every_file
+) -> tuple[Card, str]:
     """Read and verify the card of a model folder.
+
+    Args:
+        folder: The model folder.
+        files: Which files of the model are verified; those that nobody will read need not be.
 
     Returns:
         The card and the sha256 of `card.json` (hex). The card holds every graph's digest, so this one digest names
         the whole model.
 
     Raises:
-        CardError: The folder, the card or a graph is missing, invalid, newer than this code, or altered.
+        CardError: The folder, the card or a graph is missing, invalid, newer than this code, or altered, or a graph
+            keeps weights in files that its digest does not cover.
     """
     path = folder / CARD_FILE
     try:
@@ -227,10 +293,10 @@ def read_card(folder: Path) -> tuple[Card, str]:
     except OSError as error:
         raise CardError(f"no readable {CARD_FILE} in the model folder {folder.name!r}: compile one") from error
     card = _parse(raw)
-    for graph in card.graphs:
-        _verify(folder, graph)
-    if card.torch is not None:
-        _verify(folder, card.torch)
+    for file in files(card):
+        _verify(folder, file)
+        if isinstance(file, Graph):
+            _check_contained(folder, file)
     return card, hashlib.sha256(raw).hexdigest()
 
 
@@ -260,13 +326,24 @@ def _upgraded(fields: dict[str, Any]) -> dict[str, Any]:
     return rest | {"schema_version": SCHEMA_VERSION}
 
 
-def _verify(folder: Path, graph: Graph | TorchWeights) -> None:
-    if Path(graph.file).name != graph.file:
-        raise CardError(f"{CARD_FILE} names {graph.file!r}, which is not a plain file name")
+def _verify(folder: Path, record: Graph | TorchWeights) -> None:
+    if Path(record.file).name != record.file:
+        raise CardError(f"{CARD_FILE} names {record.file!r}, which is not a plain file name")
     try:
-        with (folder / graph.file).open("rb") as file:
+        with (folder / record.file).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise CardError(f"{graph.file} is missing from the model folder {folder.name!r}") from error
-    if digest != graph.sha256:
-        raise CardError(f"{graph.file} is not the file its card describes (sha256 differs): compile the model again")
+        raise CardError(f"{record.file} is missing from the model folder {folder.name!r}") from error
+    if digest != record.sha256:
+        raise CardError(f"{record.file} is not the file its card describes (sha256 differs): compile the model again")
+
+
+def _check_contained(folder: Path, graph: Graph) -> None:
+    """A digest says nothing of the files that its file refers to, and the engine would read them."""
+    try:
+        with (folder / graph.file).open("rb") as file:
+            elsewhere = refers_to_files(mmap(file.fileno(), 0, access=ACCESS_READ))
+    except ValueError as error:
+        raise CardError(f"{graph.file} is not an ONNX graph: compile the model again") from error
+    if elsewhere:
+        raise CardError(f"{graph.file} keeps weights in files that its card does not cover: compile the model again")

@@ -10,7 +10,7 @@ from typing import Self
 
 from heatlens.errors import InvalidOption, ModelError, ModelUnavailable, SettingsError
 from heatlens.machine import Machine
-from heatlens.model import Model, load_model
+from heatlens.model import Model, load_by_settings
 from heatlens.settings import Settings
 
 
@@ -70,9 +70,7 @@ def load_models(settings: Settings, *, machine: Machine | None = None) -> Models
     for name, folder in _folders(settings).items():
         taken = sum(model.file_bytes for model in found.values() if isinstance(model, Model))
         try:
-            found[name] = load_model(
-                folder, threads=settings.threads, machine=machine, image=settings.image_digest, beside=taken
-            )
+            found[name] = load_by_settings(settings, folder, machine=machine, beside=taken)
         except ModelError as error:
             found[name] = error
     return Models(found)

@@ -1,22 +1,26 @@
-"""Trunk and tail, executed by OpenVINO on the CPU: image batch [B,3,H,W] -> activations -> logits and gradients."""
+"""What executes trunk and tail: the protocol that every engine keeps, and which engine a setting means here."""
 
-import threading
+import importlib
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-import openvino as ov
+from heatlens.card import Card, Graph, TorchWeights
+from heatlens.errors import CardError, EngineError
+from heatlens.machine import cuda_devices
+from heatlens.types import EngineName, Floats, Precision
 
-from heatlens.card import Card, Graph
-from heatlens.errors import EngineError
-
-Floats = npt.NDArray[np.float32]
+logger = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
-    """What the pipeline needs from an engine. Safe from many threads at once."""
+    """What the pipeline needs from an engine. Safe from many threads at once, and keeps nothing between calls.
+
+    `name`, `precision` and `device` (`CPU` or `CUDA`) say what really runs.
+    """
 
     name: str
     precision: str
@@ -35,65 +39,98 @@ class Engine(Protocol):
         ...
 
 
-class OpenVinoEngine:
-    """The compiled graphs of one layer of a model folder on the CPU, in float32."""
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """An engine's module, which has `open_layers`; what it can; and the extra that brings its library."""
 
-    name = "openvino"
-    precision = "f32"
-    device = "CPU"
-
-    def __init__(self, folder: Path, card: Card, *, threads: int = 0, layer: str | None = None) -> None:
-        """Compile both graphs of a layer for this processor.
-
-        Args:
-            folder: The model folder, already verified.
-            card: Its card.
-            threads: Size of the engine's thread pool; 0 lets the engine choose.
-            layer: Name of a layer of the card; by default its first.
-
-        Raises:
-            EngineError: A graph cannot be read, has other tensors than the card says, or would not run in float32.
-        """
-        core, graphs = ov.Core(), card.layer(layer)
-        self._trunk = _Executable(core, folder, graphs.trunk, threads=threads)
-        self._tail = _Executable(core, folder, graphs.tail, threads=threads)
-
-    def trunk(self, batch: Floats) -> tuple[Floats, ...]:
-        return self._trunk([batch])
-
-    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
-        logits, gradient = self._tail([*crossing, selector])
-        return logits, gradient
+    module: str
+    precisions: tuple[Precision, ...]
+    extra: str = ""
 
 
-class _Executable:
-    """One graph; an inference request per thread, because a request is not shareable and costs memory."""
+# By name, so that no library is imported before it is wanted, and the core stays below PyTorch's package.
+_KINDS = {
+    "openvino": _Kind("heatlens.openvino_engine", ("f32", "bf16", "int8")),
+    "onnxruntime": _Kind("heatlens.onnxruntime_engine", ("f32", "int8"), extra="onnxruntime"),
+    "torch": _Kind("heatlens_torch.engine", ("f32", "bf16"), extra="torch"),
+}
+_MEASURED_BY = {"bf16": "on a processor that has bfloat16", "int8": "with --int8"}
 
-    def __init__(self, core: ov.Core, folder: Path, graph: Graph, *, threads: int) -> None:
-        # The hint is set because OpenVINO picks bfloat16 by itself on processors that have it.
-        config: dict[str, object] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-        if threads:
-            config["INFERENCE_NUM_THREADS"] = threads
-        try:
-            self._compiled = core.compile_model(str(folder / graph.file), "CPU", config)
-        except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot compile {graph.file}") from error
-        self._check(graph)
-        self._local = threading.local()
 
-    def __call__(self, inputs: Sequence[Floats]) -> tuple[Floats, ...]:
-        request = getattr(self._local, "request", None)
-        if request is None:
-            request = self._local.request = self._compiled.create_infer_request()
-        request.infer(list(inputs), share_inputs=True)
-        return tuple(np.array(tensor.data, dtype=np.float32) for tensor in request.output_tensors)
+def open_engines(
+    folder: Path, card: Card, *, engine: EngineName = "auto", precision: Precision = "f32", threads: int = 0
+) -> dict[str, Engine]:
+    """Make the engine of every layer ready on this machine.
 
-    def _check(self, graph: Graph) -> None:
-        precision = self._compiled.get_property("INFERENCE_PRECISION_HINT")
-        if precision != ov.Type.f32:
-            raise EngineError(f"{graph.file} would run in {precision}, not in f32")
-        inputs = tuple(port.get_any_name() for port in self._compiled.inputs)
-        outputs = tuple(port.get_any_name() for port in self._compiled.outputs)
-        if (inputs, outputs) != (graph.inputs, graph.outputs):
-            named = f"{graph.inputs} -> {graph.outputs}"
-            raise EngineError(f"{graph.file} has tensors {inputs} -> {outputs}, its card says {named}")
+    Args:
+        folder: The model folder, already verified.
+        card: Its card.
+        engine: `auto` is ONNX Runtime on a GPU where it can use one and float32 is asked for, else OpenVINO.
+        precision: Of trunk and tail; `int8` is of the trunk alone. A processor without bfloat16 runs `bf16` in float32,
+            and the engines say so.
+        threads: Size of the engine's thread pool; 0 lets the engine choose.
+
+    Raises:
+        CardError: The card has no proof of this precision, or no weights for PyTorch.
+        EngineError: The engine is not installed, does not run at this precision, or cannot execute the graphs.
+    """
+    check_agreements(card, precision)
+    if engine != "auto":
+        return _open(engine, folder, card, precision, threads)
+    on_gpu = _on_gpu(folder, card, precision, threads)
+    return on_gpu or _open("openvino", folder, card, precision, threads)
+
+
+def files_of(card: Card, engine: EngineName, precision: Precision) -> Sequence[Graph | TorchWeights]:
+    """The files of a model that an engine reads.
+
+    Raises:
+        CardError: There are none for this engine or precision.
+    """
+    if engine == "torch":
+        return [card.weights]
+    return [graph for layer in card.layers for graph in layer.graphs_at(precision)]
+
+
+def check_agreements(card: Card, precision: Precision) -> None:
+    """Refuse a precision that was not measured against float32: no answer is without its proof.
+
+    Raises:
+        CardError: A layer has no agreement for it.
+    """
+    for layer in card.layers:
+        if precision != "f32" and precision not in layer.agreements:
+            raise CardError(
+                f"the card of {card.name} has no measured agreement for {precision} at {layer.name!r}: "
+                f"compile the model again {_MEASURED_BY[precision]}, or use f32"
+            )
+
+
+def _open(engine: EngineName, folder: Path, card: Card, precision: Precision, threads: int) -> dict[str, Engine]:
+    kind = _KINDS[engine]
+    if precision not in kind.precisions:
+        raise EngineError(f"the engine {engine} does not run in {precision}: it has {', '.join(kind.precisions)}")
+    try:
+        module = importlib.import_module(kind.module)
+    except ImportError as error:
+        missing = error.name or "a library"
+        raise EngineError(
+            f"the engine {engine} needs {missing}, which cannot be imported here: pip install 'heatlens[{kind.extra}]'"
+        ) from error
+    engines: dict[str, Engine] = module.open_layers(folder, card, precision=precision, threads=threads)
+    return engines
+
+
+def _on_gpu(folder: Path, card: Card, precision: Precision, threads: int) -> dict[str, Engine]:
+    """ONNX Runtime's engines if all of them really run on a GPU; else none, and where there is one the log says so."""
+    if precision != "f32" or find_spec("onnxruntime") is None or not cuda_devices():
+        return {}
+    try:
+        engines = _open("onnxruntime", folder, card, precision, threads)
+    except EngineError as error:
+        logger.warning("there is a GPU, but not for this model: %s (%r)", error, error.__cause__)
+        return {}
+    if any(engine.device == "CPU" for engine in engines.values()):
+        logger.warning("there is a GPU, but ONNX Runtime cannot use it: OpenVINO runs on the processor")
+        return {}
+    return engines

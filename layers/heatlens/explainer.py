@@ -10,7 +10,7 @@ from PIL import Image
 
 from heatlens.card import Card
 from heatlens.errors import FileTooLarge, HeatlensError, UnreadableImage
-from heatlens.model import Model, load_model
+from heatlens.model import Model, load_by_settings
 from heatlens.options import Wishes, read_options
 from heatlens.pipeline import Outcome, explain
 from heatlens.settings import Settings, read_settings
@@ -51,8 +51,8 @@ class Explainer:
             EngineError: The graphs do not fit the memory, or cannot be executed as the card says.
         """
         settings = read_settings()
-        folder = settings.model_dir if path is None else Path(path)
-        return cls(load_model(folder, threads=settings.threads), settings)
+        folder = None if path is None else Path(path)
+        return cls(load_by_settings(settings, folder), settings)
 
     @property
     def card(self) -> Card:

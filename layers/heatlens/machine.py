@@ -1,5 +1,6 @@
-"""Environment and control groups -> the memory and the processors that this process is allowed."""
+"""Environment, control groups and driver -> the memory, the processors and the GPUs that this process is allowed."""
 
+import ctypes
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from heatlens.settings import MIB
 MEMORY_ENV = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"  # MiB
 LAMBDA_MIB_PER_PROCESSOR = 1769
 LAMBDA_MOST_PROCESSORS = 6
+_CUDA_DRIVER = "libcuda.so.1"
 _GROUPS = Path("sys/fs/cgroup")
 _UNLIMITED = 2**60  # bytes; version 1 writes "no limit" as a number beyond any memory
 
@@ -44,6 +46,21 @@ def read_machine(environ: Mapping[str, str] = os.environ, root: Path = Path("/")
     limits = [limit for folder in _folders(root, "memory") if (limit := _memory(folder))]
     shares = [share for folder in _folders(root, "cpu") if (share := _processors(folder))]
     return Machine(min(limits, default=None), min(shares, default=None))
+
+
+def cuda_devices() -> int:
+    """How many GPUs NVIDIA's driver lets this process use; 0 without a driver.
+
+    The driver itself is asked: a framework that would ask it takes seconds to import.
+    """
+    try:
+        driver = ctypes.CDLL(_CUDA_DRIVER)
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return 0
+    return count.value
 
 
 def _folders(root: Path, controller: str) -> Iterator[Path]:

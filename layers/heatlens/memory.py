@@ -1,49 +1,77 @@
-"""Sizes of a model's graphs -> whether it fits the memory: said before it is loaded, while words are still possible."""
+"""Sizes of a model's files -> whether it fits the memory: said before it is loaded, while words are still possible."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from heatlens.errors import EngineError
 from heatlens.settings import MIB
-
-BASE_BYTES = 144 * MIB  # the interpreter, its libraries and the engine
-GRAPH_FACTOR = 2.15  # the engine keeps its own form of the weights beside the file's
+from heatlens.types import EngineName
 
 
-def needed(graph_bytes: int) -> int:
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """`base` is the interpreter, its libraries and the engine; `factor` what the engine makes of a file's bytes."""
+
+    base: int
+    factor: float
+
+
+_COSTS = {
+    "openvino": _Cost(144 * MIB, 2.15),  # it keeps its own form of the weights beside the file's
+    "onnxruntime": _Cost(108 * MIB, 2.4),  # so does it
+    "torch": _Cost(790 * MIB, 1.6),
+}
+
+
+def needed(file_bytes: int, engine: EngineName = "auto") -> int:
     """Bytes of memory that a door with this model takes once the model has run on one image.
 
-    Measured as resident memory, which was the peak too, of a process with the API's modules imported (80 MiB) and
-    OpenVINO 2026.4 in float32; its threads made no difference. All in MiB:
+    Measured as resident memory, which was the peak too, of a process with the API's modules imported (62 to 80 MiB);
+    its threads made no difference. OpenVINO 2026.4, ONNX Runtime 1.32 and torch 2.15 on a processor, in MiB:
 
-    | model             | graphs | after one image | after a batch of 8 | this says |
-    |-------------------|--------|-----------------|--------------------|-----------|
-    | demo              | 1.6    | 131             | 145                | 148       |
-    | MobileNetV3 large | 20.9   | 190             | 246                | 189       |
-    | ResNet-50         | 97.4   | 340             | 402                | 353       |
-    | ResNet-152        | 229.4  | 617             | 708                | 637       |
+    | engine      | model             | files | after one image | after a batch of 8 | this says |
+    |-------------|-------------------|-------|-----------------|--------------------|-----------|
+    | openvino    | demo              | 1.6   | 131             | 145                | 148       |
+    | openvino    | MobileNetV3 large | 20.9  | 190             | 246                | 189       |
+    | openvino    | ResNet-50         | 97.4  | 340             | 402                | 353       |
+    | openvino    | ResNet-50 in int8 | 30.5  | 214             | 244                | 210       |
+    | openvino    | ResNet-152        | 229.4 | 617             | 708                | 637       |
+    | onnxruntime | demo              | 1.6   | 103             | 114                | 112       |
+    | onnxruntime | ResNet-50         | 97.4  | 330             | 354                | 342       |
+    | torch       | demo              | 1.6   | 771             | 775                | 793       |
+    | torch       | ResNet-50         | 97.7  | 906             | 1,003              | 946       |
 
-    Images, their batches and their answers come on top, as large as they are.
+    Images, their batches and their answers come on top, as large as they are. What a GPU's driver takes of the host's
+    memory is not in it: it was not measured.
+
+    Args:
+        file_bytes: Of what the engine reads: graphs, or weights.
+        engine: `auto` counts as OpenVINO.
     """
-    return BASE_BYTES + round(GRAPH_FACTOR * graph_bytes)
+    cost = _COSTS["openvino" if engine == "auto" else engine]
+    return cost.base + round(cost.factor * file_bytes)
 
 
-def check_memory(graphs: Iterable[Path], memory_bytes: int | None, *, beside: int = 0) -> None:
+def check_memory(
+    files: Iterable[Path], memory_bytes: int | None, *, engine: EngineName = "auto", beside: int = 0
+) -> None:
     """Refuse a model that would not fit: the process would be killed at its start, or at its first image, unheard.
 
     Args:
-        graphs: The model's files.
+        files: Of the model, those that the engine reads.
         memory_bytes: What there is; `None` where no limit is known, and nothing is checked.
-        beside: Bytes of graphs that this process has loaded already.
+        engine: What reads them.
+        beside: Bytes of the files of models that this process has loaded already.
 
     Raises:
         EngineError: There is less than is needed.
     """
-    size = beside + sum(graph.stat().st_size for graph in graphs)
-    if memory_bytes is None or needed(size) <= memory_bytes:
+    size = beside + sum(file.stat().st_size for file in files)
+    if memory_bytes is None or (needs := needed(size, engine)) <= memory_bytes:
         return
     who = "the model and those loaded before it need" if beside else "the model needs"
     raise EngineError(
-        f"{who} about {needed(size) / MIB:,.0f} MiB of memory and there are {memory_bytes / MIB:,.0f}: "
+        f"{who} about {needs / MIB:,.0f} MiB of memory and there are {memory_bytes / MIB:,.0f}: "
         "give the function or the container more, or compile a smaller model"
     )

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from heatlens.card import Card, Layer, read_card
-from heatlens.engine import Engine, OpenVinoEngine
+from heatlens.engine import Engine, files_of, open_engines
 from heatlens.errors import EngineError
 from heatlens.machine import Machine, read_machine
 from heatlens.memory import check_memory
-from heatlens.types import Options
+from heatlens.settings import Settings
+from heatlens.types import EngineName, Options, Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,21 @@ class Model:
 
 
 def load_model(
-    folder: Path, *, threads: int = 0, machine: Machine | None = None, image: str = "", beside: int = 0
+    folder: Path,
+    *,
+    engine: EngineName = "auto",
+    precision: Precision = "f32",
+    threads: int = 0,
+    machine: Machine | None = None,
+    image: str = "",
+    beside: int = 0,
 ) -> Model:
     """Verify the folder, compile its graphs and run them once, so that the first request finds them warm.
 
     Args:
         folder: The model folder.
+        engine: What runs it; `open_engines` says what `auto` is.
+        precision: At which it runs; the card must have its agreement with float32.
         threads: Size of the engine's thread pool; 0 makes it as large as the machine's share of processors, and where
             that is not limited lets the engine choose.
         machine: What there is; by default what this process is allowed.
@@ -67,21 +77,37 @@ def load_model(
         beside: Bytes of graphs that are loaded in this process already.
 
     Raises:
-        CardError: The folder is not a whole, unaltered model.
-        EngineError: The graphs do not fit the memory, or cannot be executed as the card says.
+        CardError: The folder is not a whole, unaltered model, or was not compiled for this engine or precision.
+        EngineError: The engine is not installed; or the model does not fit the memory, or cannot be executed as the
+            card says.
+        ModelFileError: PyTorch cannot build the network again.
+        CompileError: PyTorch cannot cut it again.
     """
     machine = machine or read_machine()
-    card, sha256 = read_card(folder)
-    files = [folder / graph.file for graph in card.graphs]
-    check_memory(files, machine.memory_bytes, beside=beside)
-    engines = {
-        layer.name: OpenVinoEngine(folder, card, threads=threads or machine.threads, layer=layer.name)
-        for layer in card.layers
-    }
+    card, sha256 = read_card(folder, files=lambda card: files_of(card, engine, precision))
+    files = [folder / file.file for file in files_of(card, engine, precision)]
+    check_memory(files, machine.memory_bytes, engine=engine, beside=beside)
+    threads = threads or machine.threads
+    engines = open_engines(folder, card, engine=engine, precision=precision, threads=threads)
     for layer in card.layers:
         try_out(engines[layer.name], card, layer)
     file_bytes = sum(file.stat().st_size for file in files)
     return Model(card, sha256, engines.pop(card.layers[0].name), image, engines, file_bytes)
+
+
+def load_by_settings(
+    settings: Settings, folder: Path | None = None, *, machine: Machine | None = None, beside: int = 0
+) -> Model:
+    """Load the model that the settings name, or another, as they say; `load_model` says what it raises."""
+    return load_model(
+        folder or settings.model_dir,
+        engine=settings.engine,
+        precision=settings.precision,
+        threads=settings.threads,
+        machine=machine,
+        image=settings.image_digest,
+        beside=beside,
+    )
 
 
 def try_out(engine: Engine, card: Card, layer: Layer | None = None) -> None:

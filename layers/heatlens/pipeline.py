@@ -153,8 +153,10 @@ def _run(model: Model, jobs: list[_Job], asked: Plan, options: Options, budget_s
     except MemoryError:  # says nothing of these images: who asked may try again, or with fewer
         raise
     except Exception:
-        logger.exception("inference failed")
-        return [GenerationFailed("the heatmap could not be generated") for _ in jobs]
+        logger.exception("inference of %d images failed", len(jobs))
+        if len(jobs) > 1:  # the engine answers for all it is given: one that it cannot do must not fail the others
+            return [outcome for job in jobs for outcome in _run(model, [job], asked, options, budget_s)]
+        return [GenerationFailed("the heatmap could not be generated")]
     return [_finish(model, *each, asked, options, budget_s) for each in zip(jobs, found, strict=True)]
 
 
@@ -172,8 +174,10 @@ def _score(model: Model, jobs: list[_Job]) -> list[Scores | HeatlensError]:
     except MemoryError:
         raise
     except Exception:
-        logger.exception("inference failed")
-        return [GenerationFailed("the image could not be classified") for _ in jobs]
+        logger.exception("inference of %d images failed", len(jobs))
+        if len(jobs) > 1:
+            return [outcome for job in jobs for outcome in _score(model, [job])]
+        return [GenerationFailed("the image could not be classified")]
     for job in jobs:
         job.timings_ms |= {stage: ms / len(jobs) for stage, ms in shared.items()}
     return [_scored(model, *each) for each in zip(jobs, logits, strict=True)]

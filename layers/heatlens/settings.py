@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from heatlens.errors import SettingsError
+from heatlens.types import EngineName, Precision
 
 DEMO_MODEL = Path(__file__).parent / "models" / "demo"
 MIB = 1024 * 1024
@@ -83,6 +84,8 @@ class Settings(BaseSettings):
     model_dir: Path = Field(DEMO_MODEL, description="Folder of the compiled model, which answers who names none.")
     models_dir: Path | None = Field(None, description="Folder of further models' folders, each called by its name.")
     image_digest: str = Field("", description="Digest of the image this runs in, for the results' provenance.")
+    engine: EngineName = Field("auto", description="What runs the model: auto, openvino, onnxruntime or torch.")
+    precision: Precision = Field("f32", description="At which it runs: f32, bf16 or int8; the card must prove it.")
     threads: int = Field(0, ge=0, description="Threads of the inference engine; 0: one per processor of the share.")
     concurrency: int = Field(2, gt=0, description="Requests explained at once; each holds its decoded images.")
     batch_images: int = Field(8, gt=0, description="Images per engine batch: bounds the decoded images held at once.")

@@ -19,6 +19,8 @@ Colormap = Literal["jet", "hot", "viridis"]
 Include = Literal["overlay", "original", "map", "regions", "faithfulness"]
 Scale = Literal["image", "absolute"]
 Quality = Literal["ok", "weak", "empty"]
+EngineName = Literal["auto", "openvino", "onnxruntime", "torch"]
+Precision = Literal["f32", "bf16", "int8"]
 
 
 @dataclass(frozen=True, slots=True)

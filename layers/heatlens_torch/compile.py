@@ -1,23 +1,24 @@
 """`model.toml` -> a model folder: `trunk.onnx`, `tail.onnx` and the `card.json` that proves them."""
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import onnx
 import torch
 
-from heatlens.card import DEFAULT_METHOD, Card, Graph, Layer, Parity, write_card
-from heatlens.engine import OpenVinoEngine
+from heatlens.card import DEFAULT_METHOD, Card, Layer, Parity, write_card
+from heatlens.engine import Engine
 from heatlens.errors import CompileError, ModelFileError
+from heatlens.openvino_engine import OpenVinoEngine
 from heatlens.types import Floats
-from heatlens_torch import hooks, parity, records
+from heatlens_torch import hooks, parity, precisions, records
 from heatlens_torch.export import Exported, export
 from heatlens_torch.folder import whole
+from heatlens_torch.graph_file import write_graph
 from heatlens_torch.layers import default_layer
 from heatlens_torch.material import images_of, material_of
 from heatlens_torch.probe import Probe, probe
+from heatlens_torch.quantise import check_quantisable
 from heatlens_torch.spec import ModelSpec, located, read_spec, read_training
 from heatlens_torch.stored import check_storable, store_network
 
@@ -41,7 +42,12 @@ def _silent(_stage: str) -> None:
 
 
 def compile_model(
-    spec_path: Path, out: Path, *, with_torch: bool = False, progress: Callable[[str], None] = _silent
+    spec_path: Path,
+    out: Path,
+    *,
+    with_torch: bool = False,
+    int8: bool = False,
+    progress: Callable[[str], None] = _silent,
 ) -> Card:
     """Compile the model that `spec_path` describes into the folder `out`, and prove it.
 
@@ -49,6 +55,7 @@ def compile_model(
         spec_path: A `model.toml`; the paths in it are relative to its folder.
         out: Appears whole or not at all; an existing model folder is replaced only by a proven one.
         with_torch: Store the weights too, so that PyTorch can run the network itself.
+        int8: Write the trunks with weights and activations of 8 bits too.
         progress: Called with a few words before each stage.
 
     Returns:
@@ -60,15 +67,19 @@ def compile_model(
     """
     spec = read_spec(spec_path)
     with hooks.importable(spec_path.parent), whole(out) as folder, located(spec_path):
-        card = _compile(spec, spec_path.parent, folder, progress, with_torch=with_torch)
+        card = _compile(spec, spec_path.parent, folder, progress, with_torch=with_torch, int8=int8)
         write_card(card, folder)
     return card
 
 
-def _compile(spec: ModelSpec, home: Path, folder: Path, progress: Callable[[str], None], *, with_torch: bool) -> Card:
+def _compile(
+    spec: ModelSpec, home: Path, folder: Path, progress: Callable[[str], None], *, with_torch: bool, int8: bool
+) -> Card:
     """Write the graphs into `folder` and return the card that belongs to them."""
     if with_torch:
         check_storable(spec)
+    if int8:
+        check_quantisable()
     progress("building the network")
     material = material_of(spec, home)
     network = material.network
@@ -104,7 +115,7 @@ def _compile(spec: ModelSpec, home: Path, folder: Path, progress: Callable[[str]
     progress("calibrating and evaluating")
     if spec.inputs:
         proven = [_calibrated(layer, engines[layer.name], draft, images) for layer in proven]
-    return draft.model_copy(
+    compiled = draft.model_copy(
         update={
             "layers": tuple(proven),
             "combined": together,
@@ -115,6 +126,8 @@ def _compile(spec: ModelSpec, home: Path, folder: Path, progress: Callable[[str]
             "made_with": records.made_with(),
         }
     )
+    progress("measuring lower precisions")
+    return precisions.measured(folder, compiled, images, spec, int8=int8)
 
 
 def _check_classes(spec: ModelSpec, probed: Probe) -> None:
@@ -148,28 +161,12 @@ def _layer(name: str, probed: Probe, exported: Exported, folder: Path, index: in
         name=name,
         shape=probed.shape,
         tokens=probed.layout.tokens,
-        trunk=_write(exported.trunk, trunk),
-        tail=_write(exported.tail, tail),
+        trunk=write_graph(exported.trunk, trunk),
+        tail=write_graph(exported.tail, tail),
         parity=_UNPROVEN,
     )
 
 
-def _calibrated(layer: Layer, engine: OpenVinoEngine, card: Card, images: Floats) -> Layer:
+def _calibrated(layer: Layer, engine: Engine, card: Card, images: Floats) -> Layer:
     others = records.calibrations(engine, card, images)
     return layer.model_copy(update={"calibration": others.pop(DEFAULT_METHOD), "calibrations": others})
-
-
-def _write(model: onnx.ModelProto, path: Path) -> Graph:
-    """Save a graph; the card's record of it is read back from the graph itself."""
-    data = model.SerializeToString(deterministic=True)
-    path.write_bytes(data)
-    return Graph(
-        file=path.name,
-        sha256=hashlib.sha256(data).hexdigest(),
-        inputs=_names(model.graph.input),
-        outputs=_names(model.graph.output),
-    )
-
-
-def _names(values: Sequence[onnx.ValueInfoProto]) -> tuple[str, ...]:
-    return tuple(value.name for value in values)

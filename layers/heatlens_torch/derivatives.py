@@ -1,4 +1,4 @@
-"""Backward operators without a conversion to ONNX, written as forward ones: gradient of the output -> of the input."""
+"""Operators of a backward pass without a conversion to ONNX, written as others: gradient of output -> of input."""
 
 from collections.abc import Callable, Sequence
 from itertools import product
@@ -95,10 +95,16 @@ def max_pool2d_with_indices_backward(
     return _scattered(stacked, one_hot, value, stride, padding, dilation)
 
 
+def empty_like(value: Tensor, **_: object) -> Tensor:
+    """Zeros: `1 - x` in torch's own derivatives (SiLU, Mish) begins with an unfilled tensor, filled then."""
+    return torch.zeros_like(value)
+
+
 TABLE: dict[Any, Callable[..., Any]] = {
     aten.convolution_backward.default: convolution_backward,
     aten.avg_pool2d_backward.default: avg_pool2d_backward,
     aten.max_pool2d_with_indices_backward.default: max_pool2d_with_indices_backward,
+    aten.empty_like.default: empty_like,
 }
 
 

@@ -30,7 +30,7 @@ def choose(selector: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     if logits.shape[1] == 1:
         predicted = torch.where(logits >= 0, 1.0, -1.0)
     else:
-        classes = torch.arange(logits.shape[1])
+        classes = torch.arange(logits.shape[1], device=logits.device)
         predicted = (classes == logits.argmax(dim=1, keepdim=True)).to(logits.dtype)
     unset = (selector == 0).all(dim=1, keepdim=True)
     return torch.where(unset, predicted, selector)
@@ -58,8 +58,8 @@ def differentiate(tail: fx.GraphModule, crossing: Sequence[torch.Tensor], logits
     try:
         trace = make_fx(_with_gradient(watched), derivatives.TABLE, tracing_mode="fake", _allow_non_fake_inputs=True)
         graph: fx.GraphModule = trace(*values)
-    except CompileError:
-        raise
+    except CompileError as error:  # the interpreter has added lines of where it was
+        raise CompileError(str(error).partition("\n")[0]) from error
     except Exception as error:  # any operator may raise what it likes
         raise CompileError(f"the network after {layer!r} cannot be differentiated: {reason(error)}") from error
     watched.check("its derivative")

@@ -19,18 +19,13 @@ from heatlens_torch.simplify import simplify
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """Both graphs and the names of their tensors in order."""
+    """Both graphs of a layer."""
 
     trunk: onnx.ModelProto
     tail: onnx.ModelProto
-    crossing: tuple[str, ...]
 
     TRUNK_INPUTS = ("image",)
     TAIL_OUTPUTS = ("logits", "gradient")
-
-    @property
-    def tail_inputs(self) -> tuple[str, ...]:
-        return (*self.crossing, "selector")
 
 
 def export(network: nn.Module, probed: Mapping[str, Probe], shape: tuple[int, int]) -> Iterator[Exported]:
@@ -75,7 +70,6 @@ def _export(captured: fx.GraphModule, layer: str, probed: Probe, image: torch.Te
             outputs=Exported.TAIL_OUTPUTS,
             place=f"after {layer!r}",
         ),
-        crossing=names,
     )
 
 

@@ -23,7 +23,7 @@ from heatlens_torch.spec import ModelSpec
 
 CALIBRATION_IMAGES = 64
 SETTLING_IMAGES, SETTLING_BATCHES = 32, 2
-SETTLING_SEED, PROOF_SEED = 1, 2
+SETTLING_SEED, PROOF_SEED, OTHER_SEED = 1, 2, 3
 _CHANGED_WITH_WEIGHTS = ("transform_input", "aux_logits")  # of GoogLeNet and Inception: what torchvision built, in full
 
 
@@ -76,6 +76,11 @@ def images_of(spec: ModelSpec) -> Floats:
     if len(images) < parity.INPUTS:
         raise ModelFileError(f"inputs: {spec.inputs!r} returned {len(images)} images, the proof needs {parity.INPUTS}")
     return stack(images[:CALIBRATION_IMAGES], spec.preprocess)
+
+
+def other_images(spec: ModelSpec) -> Floats:
+    """As many synthetic images as the proof has, `[N,3,H,W]`, preprocessed, and none of them the proof's."""
+    return _synthetic(spec, parity.INPUTS, seed=OTHER_SEED)
 
 
 def stack(images: list[Image.Image], recipe: Preprocess) -> Floats:

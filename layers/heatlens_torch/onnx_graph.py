@@ -8,9 +8,11 @@ from torch import nn
 from torch.export import Dim
 
 from heatlens.errors import CompileError
-from heatlens_torch.refusal import reason
+from heatlens_torch import orientation
+from heatlens_torch.refusal import INSTEAD, reason
 
 BATCH = "batch"
+MOST_BYTES = 2_000_000_000  # a protocol buffer holds 2 GiB; weights in files of their own have no digest in the card
 
 
 def to_onnx(
@@ -31,10 +33,11 @@ def to_onnx(
         place: Which part of the network this is, for messages.
 
     Raises:
-        CompileError: An operator has no conversion, or fixes the batch.
+        CompileError: An operator has no conversion, or fixes the batch, or the weights are too many for one file.
     """
     model = _convert(module, examples, inputs=inputs, outputs=outputs, place=place)
     _name_batch(model, place)
+    orientation.part(model)
     _strip(model)
     onnx.checker.check_model(model)
     return model
@@ -61,6 +64,14 @@ def _convert(
     except Exception as error:  # each of the tools below raises its own kinds
         raise CompileError(f"the network {place} cannot be converted to ONNX: {reason(error)}") from error
     assert converted is not None
+    size = sum(
+        weight.const_value.nbytes for weight in converted.model.graph.initializers.values() if weight.const_value
+    )
+    if size > MOST_BYTES:
+        raise CompileError(
+            f"the network {place} has {size / 1e9:.1f} GB of weights, and an ONNX file without others holds "
+            f"{MOST_BYTES / 1e9:.1f}; {INSTEAD}"
+        )
     return converted.model_proto
 
 

@@ -1,21 +1,53 @@
 """pytorch-grad-cam as the referee: original network, layer and image batch [B,3,H,W] -> what it says of each image."""
 
+import io
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
+import pytorch_grad_cam
 import torch
 from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.ablation_layer import AblationLayer, AblationLayerVit
 from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget, ClassifierOutputTarget
 from torch import nn
 
+from heatlens.errors import EngineError
 from heatlens.types import Floats
+from heatlens_torch.differentiate import choose
 from heatlens_torch.grids import Layout
 from heatlens_torch.probe import target
 
 DISTRIBUTION = "grad-cam"
+# Every method of pytorch-grad-cam 1.5.7, under the name that clients use; papers are named in its own sources.
+METHODS = {
+    "gradcam": "GradCAM",
+    "gradcam++": "GradCAMPlusPlus",
+    "gradcam-elementwise": "GradCAMElementWise",
+    "xgradcam": "XGradCAM",
+    "hirescam": "HiResCAM",
+    "layercam": "LayerCAM",
+    "eigencam": "EigenCAM",
+    "eigengradcam": "EigenGradCAM",
+    "segeigencam": "SegEigenCAM",
+    "kpcacam": "KPCA_CAM",
+    "ablationcam": "AblationCAM",
+    "scorecam": "ScoreCAM",
+    "shapleycam": "ShapleyCAM",
+    "finercam": "FinerCAM",
+    "fem": "FEM",
+    "randomcam": "RandomCAM",
+    "fullgrad": "FullGrad",
+    "sess": "SESS",
+    "refinecam": "RefineCAM",
+}
+# These have no map of the layer before ReLU: they sum, multiply or average maps that are already scaled.
+HEAT_ONLY = frozenset({"fullgrad", "sess", "refinecam"})
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +102,50 @@ def combined(network: nn.Module, layouts: Mapping[str, Layout], image: torch.Ten
     with _grad_cam(network, list(layouts), list(layouts.values())) as cam:
         heat: Floats = cam(input_tensor=image, targets=_targets(network, image, None))
     return heat
+
+
+def any_map(
+    network: nn.Module,
+    layer: str,
+    images: torch.Tensor,
+    selector: torch.Tensor,
+    method: str,
+    *,
+    layout: Layout | None = None,
+) -> Floats:
+    """Explain images by any method of pytorch-grad-cam, run by pytorch-grad-cam itself.
+
+    Args:
+        network: In evaluation mode, on the images' device. Some methods exchange its layers while they work and one
+            shares its tools with every caller, so that one call at a time runs.
+        layer: Module path of the target. `fullgrad` ignores it.
+        images: `[B,3,H,W]`, preprocessed.
+        selector: `[B,K]`: the explained value is `sum(selector * logits)`; a row of zeros is the predicted class.
+            `eigencam`, `kpcacam` and `fem` explain no class, and answer the same for every selector. `finercam`
+            explains the class with the largest entry against the three that are most like it.
+        method: A key of `METHODS`. `randomcam` is as random as it says.
+        layout: Of the layer's output; `[B,C,h,w]` where `None`.
+
+    Returns:
+        Float32 `[B,h,w]` before ReLU, at the layer's own grid. Of the methods in `HEAT_ONLY` instead `[B,H,W]` in 0..1
+        at the images' size, which is all that pytorch-grad-cam has of them.
+
+    Raises:
+        EngineError: There is no such method, or pytorch-grad-cam cannot explain this layer or output by it.
+    """
+    if method not in METHODS:
+        raise EngineError(f"pytorch-grad-cam has no method {method!r}: it has {', '.join(METHODS)}")
+    module = target(network, layer)
+    with torch.no_grad():
+        directions = choose(selector, network(images))
+    if method == "finercam" and directions.shape[1] == 1:
+        raise EngineError("finercam explains a class against others, and this network has one logit")
+    reshape = _reshape([layout] if layout and layout.tokens else [])
+    with _ONE_AT_A_TIME, _gradient_from(network, [module]), _silent():
+        try:
+            return _made_by(method, network, module, images, directions, reshape)
+        except Exception as error:  # it raises what it likes where a layer or an output is not what it expects
+            raise EngineError(f"pytorch-grad-cam cannot explain layer {layer!r} of this network by {method}") from error
 
 
 def name() -> str:
@@ -131,3 +207,56 @@ def _only(tensors: list[torch.Tensor]) -> Floats:
     (tensor,) = tensors
     values: Floats = tensor.numpy()
     return values
+
+
+class _Along:
+    """What is explained: logits `[K]`, or of several images `[N,K]`, along one direction `[K]`."""
+
+    def __init__(self, direction: torch.Tensor) -> None:
+        self._direction = direction
+
+    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
+        return (self._direction * logits).sum(dim=-1)
+
+
+def _made_by(
+    method: str,
+    network: nn.Module,
+    module: nn.Module,
+    images: torch.Tensor,
+    directions: torch.Tensor,
+    reshape: Callable[[torch.Tensor], torch.Tensor] | None,
+) -> Floats:
+    own = {"ablation_layer": AblationLayerVit() if reshape else AblationLayer()} if method == "ablationcam" else {}
+    cam = getattr(pytorch_grad_cam, METHODS[method])(network, [module], reshape_transform=reshape, **own)
+    base = (getattr(cam, "base_cam_per_layer", None) or [getattr(cam, "base_cam", cam)])[0]
+    maps = _recorded(base)
+    try:
+        if method == "finercam":
+            heat = [cam(images[row : row + 1], target_idx=int(along.argmax())) for row, along in enumerate(directions)]
+        else:
+            heat = [cam(images, targets=[_Along(direction) for direction in directions])]
+    finally:
+        base.activations_and_grads.release()
+    found: Floats = np.concatenate(heat if method in HEAT_ONLY else maps).astype(np.float32, copy=False)
+    return found
+
+
+def _recorded(cam: Any) -> list[Floats]:  # noqa: ANN401 - pytorch-grad-cam is not typed
+    """What `cam` makes of the layer before ReLU, scaling and resizing, as it makes it."""
+    maps: list[Floats] = []
+    make = cam.get_cam_image
+
+    def noted(*arguments: Any, **options: Any) -> Floats:  # noqa: ANN401 - passes through
+        maps.append(made := make(*arguments, **options))
+        return made
+
+    cam.get_cam_image = noted
+    return maps
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without progress bars and advice on the terminal."""
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        yield

@@ -89,11 +89,17 @@ def _padding(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
 
 
 def _linear(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
+    """Over the rows of one matrix: with the tokens kept apart torch multiplies by a copy of the weight for each."""
     value, weight, *bias = node.args
-    call = captured.graph.call_function
+    sizes = value.meta["val"].shape[:-1]
+    if sum(not isinstance(size, int) for size in sizes) > 1:
+        return
+    call, shape = captured.graph.call_function, [size if isinstance(size, int) else -1 for size in sizes]
     with captured.graph.inserting_before(node):
-        product = call(aten.matmul.default, (value, call(aten.t.default, (weight,))))
+        rows = call(aten.reshape.default, (value, [-1, weight.meta["val"].shape[1]]))
+        product = call(aten.mm.default, (rows, call(aten.t.default, (weight,))))
         result = call(aten.add.Tensor, (product, bias[0])) if bias and bias[0] is not None else product
+        result = call(aten.reshape.default, (result, [*shape, weight.meta["val"].shape[0]]))
     result.meta = dict(node.meta)
     node.replace_all_uses_with(result)
     captured.graph.erase_node(node)

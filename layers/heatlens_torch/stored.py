@@ -1,23 +1,26 @@
 """The network in a model folder: what `compile --with-torch` adds -> the network again, without its checkpoint."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import safetensors.torch
 import torch
 from torch import nn
 
 from heatlens.card import Card, TorchWeights
-from heatlens.errors import CardError, CompileError, ModelFileError
+from heatlens.errors import CompileError, ModelFileError
 from heatlens_torch import zoo
 from heatlens_torch.checkpoints import digest_of
-from heatlens_torch.material import Material
 from heatlens_torch.outputs import settle_output
-from heatlens_torch.spec import ModelSpec
+
+if TYPE_CHECKING:  # where a network is only loaded, the tools of compiling are not installed
+    from heatlens_torch.material import Material
+    from heatlens_torch.spec import ModelSpec
 
 WEIGHTS_FILE = "weights.safetensors"
 
 
-def check_storable(spec: ModelSpec) -> None:
+def check_storable(spec: "ModelSpec") -> None:
     """Tell before the minutes of exporting that a source has no architecture to name.
 
     Raises:
@@ -30,7 +33,7 @@ def check_storable(spec: ModelSpec) -> None:
         )
 
 
-def store_network(spec: ModelSpec, material: Material, images: torch.Tensor, folder: Path) -> TorchWeights:
+def store_network(spec: "ModelSpec", material: "Material", images: torch.Tensor, folder: Path) -> TorchWeights:
     """Write `weights.safetensors`, and see that the network made from it answers the same.
 
     Args:
@@ -44,7 +47,7 @@ def store_network(spec: ModelSpec, material: Material, images: torch.Tensor, fol
     """
     path = folder / WEIGHTS_FILE
     state = {key: value.detach().clone().contiguous() for key, value in material.network.state_dict().items()}
-    safetensors.torch.save_file(state, path)
+    path.write_bytes(safetensors.torch.save(state))  # its own writer makes a file that nobody else may read
     stored = TorchWeights(
         file=path.name,
         sha256=digest_of(path),
@@ -71,13 +74,13 @@ def load_network(folder: Path, card: Card) -> nn.Module:
         CardError: The model was compiled without it.
         ModelFileError: The architecture is not to be found here.
     """
-    if card.torch is None:
-        raise CardError(f"{card.name} has no weights for PyTorch: compile it again with --with-torch")
-    return _network(card.torch, folder / card.torch.file, torch.zeros(2, 3, *card.preprocess.shape))
+    stored = card.weights
+    return _network(stored, folder / stored.file, torch.zeros(2, 3, *card.preprocess.shape))
 
 
 def _network(stored: TorchWeights, path: Path, images: torch.Tensor) -> nn.Module:
     network = zoo.build(stored.architecture, stored.arguments)
     network.load_state_dict(safetensors.torch.load_file(path))
-    settle_output(network, stored.output_entry, images)
+    if stored.output_entry is not None:
+        settle_output(network, stored.output_entry, images)
     return network

@@ -100,7 +100,7 @@ def run(subject: Subject) -> dict[str, object]:
         try:
             found = _proof(compile_model(path, Path(scratch) / "out"))
         except ModelError as refused:
-            found = {"refused": str(refused).splitlines()[0]}
+            found = {"refused": str(refused)}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     row = asdict(subject) | {"name": subject.name, "seconds": time.perf_counter() - start, "megabytes": peak}
     return row | found

@@ -20,9 +20,10 @@ from functions.api.desk import Desk
 from functions.batch import submit, targets, tasks, worker
 from functions.batch.door import Account, Door
 from heatlens.catalogue import Models
-from heatlens.engine import Engine, Floats
+from heatlens.engine import Engine
 from heatlens.model import Model
 from heatlens.settings import DOOR_LIMITS
+from heatlens.types import Floats
 from heatlens_aws import finishing
 from heatlens_aws import jobs as jobs_module
 from heatlens_aws.asynchronous import Endpoint

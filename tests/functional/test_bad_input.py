@@ -19,8 +19,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from heatlens.card import Preprocess
-from heatlens.engine import OpenVinoEngine
 from heatlens.errors import GenerationFailed
+from heatlens.openvino_engine import OpenVinoEngine
 from tests.conftest import ROOT, awaited, encoded, noise
 from tests.functional.conftest import MakeClient
 from tests.tiny import write_tiny_model

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from functions.cli.events import HttpRequest
+from functions.cli.main import compile_
+from heatlens.card import Parity, read_card
 from heatlens.settings import DEMO_MODEL
 from tests.conftest import HEATLENS, ROOT, SAMPLES
 from tests.contract.doors import http_door
@@ -154,7 +157,28 @@ def test_a_compiled_model_is_inspected_without_torch() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
 
     assert done.stdout.startswith("demo-chest-phantom 1  sha256 ")
-    assert "parity      signed map" in done.stdout
+    assert re.search(r"^proven      features equals pytorch-grad-cam \S+ on 32 inputs, 32 ", done.stdout, re.M)
+
+
+def test_compiling_says_what_was_proven_of_every_layer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo = read_card(DEMO_MODEL)[0]
+    proof = Parity(
+        inputs=32, nonempty=30, signed_map=2e-6, gradient=3e-7, logits=4e-8, threshold=1e-4, reference="the referee 2"
+    )
+    layers = [demo.layers[0].model_copy(update={"name": name, "parity": proof}) for name in ("late", "early[1]")]
+    card = demo.model_copy(update={"layers": tuple(layers), "combined": 5e-6})
+    monkeypatch.setattr("heatlens_torch.compile.compile_model", lambda *_args, **_options: card)
+
+    compile_(tmp_path / "model.toml", tmp_path / "out", with_torch=False)
+
+    said = (
+        "equals the referee 2 on 32 inputs, 30 of them with a map: "
+        "signed map 2.0e-06, gradient 3.0e-07, logits 4.0e-08 (at most 1e-04)"
+    )
+    combined = "combined, all 2 layers: 5.0e-06 (at most 1e-04)"
+    assert capsys.readouterr().out.splitlines() == [f"late {said}", f"early[1] {said}", combined]
 
 
 def test_a_description_to_begin_with_needs_no_torch(tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ from torch.nn import functional
 
 from heatlens.cam import gradcam, signed_map
 from heatlens.card import Card, read_card
-from heatlens.engine import OpenVinoEngine
 from heatlens.errors import CompileError, ModelError, ModelFileError, ParityError
 from heatlens.methods import METHODS
+from heatlens.openvino_engine import OpenVinoEngine
 from heatlens.types import Floats
 from heatlens_torch import cut, parity, reference, synthetic, zoo
 from heatlens_torch.compile import compile_model
@@ -685,6 +685,15 @@ def test_a_refusal_is_one_sentence_and_leaves_no_folder(case: str, tmp_path: Pat
         compile_model(path, tmp_path / "out")
     assert re.sub(r"^model\.toml(:\d+)?: ", "", str(caught.value)) == message
     assert os.listdir(tmp_path) == ["model.toml"]
+
+
+def test_a_network_too_large_for_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heatlens_torch.onnx_graph.MOST_BYTES", 1000)
+    with pytest.raises(CompileError) as caught:
+        compile_model(TINY.write(tmp_path), tmp_path / "out")
+    assert str(caught.value) == (
+        f"the network up to 'layer4' has 0.0 GB of weights, and an ONNX file without others holds 0.0; {INSTEAD}"
+    )
 
 
 def before_the_last_activation(graph: fx.Graph, layer: str) -> fx.Node:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 import torchvision
@@ -136,6 +137,19 @@ def test_a_transformer_equals_pytorch_grad_cam_with_the_matching_reshape(
     theirs, signed, _ = plainly(network, [compiled.name], batch, reshape)
     assert worst(gradient, theirs) < THRESHOLD
     assert worst(gradcam(crossing[0], gradient), signed) < THRESHOLD
+
+
+def wide_vit() -> nn.Module:
+    return vit(num_layers=1, hidden_dim=768, num_heads=12)
+
+
+def test_a_transformer_as_wide_as_real_ones_is_proven(tmp_path: Path) -> None:
+    """The projection behind its attention is a large square matrix, used both ways round."""
+    card = compile_model(write(tmp_path, "wide_vit", None), tmp_path / "out")
+
+    assert card.layers[0].shape == (768, 6, 6)
+    tail = onnx.load(tmp_path / "out" / "tail.onnx")
+    assert [each.name for each in tail.graph.initializer if each.name.endswith(".turned")]
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 0), (1, 0), (0, 1), (5, 0)])
@@ -319,7 +333,7 @@ def test_an_operator_that_fixes_the_batch_is_named_and_the_torch_engine_offered(
     with pytest.raises(CompileError) as caught:
         compile_model(write(tmp_path, "swin", ["features.1"]), tmp_path / "out")
 
-    assert str(caught.value).splitlines()[0] == (
+    assert str(caught.value) == (
         f"the network after 'features.1' works on one size of batch only: operator pad fixes it; {INSTEAD}"
     )
 

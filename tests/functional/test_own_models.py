@@ -60,7 +60,7 @@ def test_a_torchvision_network_is_inspected_and_compiled(tmp_path: Path) -> None
     said = shell(TRY, tmp_path)
 
     assert re.search(r"^layer +\* layer4 +512 x 4 x 4 ", said, re.MULTILINE)
-    assert "equal to pytorch-grad-cam" in said
+    assert "layer4 equals pytorch-grad-cam" in said
     card = read_card(tmp_path / "resnet18")[0]
     assert (card.layers[0].name, card.source["weights"]) == ("layer4", "seed:0")
 

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from functions.api.app import create_app
 from heatlens import pipeline
-from heatlens.engine import OpenVinoEngine
+from heatlens.openvino_engine import OpenVinoEngine
 from heatlens.predict import score, scores
 from heatlens.settings import Settings
 from tests.colours import CLASSES
@@ -94,6 +94,22 @@ def test_images_share_one_pass(client: TestClient, monkeypatch: pytest.MonkeyPat
     client.post(BATCH, files=[("files", DATA)] * 10)
 
     assert sizes == [8, 2]
+
+
+def test_an_image_that_the_engine_cannot_do_fails_alone(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    poison = encoded(Image.new("L", (8, 8), 77))
+    trunk = OpenVinoEngine.trunk
+
+    def picky(engine: OpenVinoEngine, batch: Any) -> Any:  # noqa: ANN401 - as the engine's
+        if any(abs(float(image.mean()) * 255 - 77) < 0.5 for image in batch):
+            raise RuntimeError("no")
+        return trunk(engine, batch)
+
+    monkeypatch.setattr(OpenVinoEngine, "trunk", picky)
+
+    body = client.post(BATCH, files=[("files", DATA), ("files", poison), ("files", DATA)]).json()
+
+    assert [each["code"] for each in body["results"]] == [None, "generation.failed", None]
 
 
 @pytest.mark.parametrize("url", [URL, BATCH])

@@ -299,6 +299,28 @@ def test_a_network_that_torchvision_changes_with_its_weights_is_stored_as_it_was
     assert made(path).arguments == {"transform_input": True, "aux_logits": False}
 
 
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_torchvisions_own_weights_make_the_network_that_torchvision_makes(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """These two take another input with them than without."""
+    torch.manual_seed(0)
+    bare = torchvision.models.get_model(name, weights=None, init_weights=False)
+    state = bare.state_dict()
+    monkeypatch.setattr(torchvision.models.WeightsEnum, "get_state_dict", lambda *_args, **_options: state)
+    monkeypatch.setattr(torchvision_weights, "fetch", lambda *given: (torchvision_weights.find(*given), tmp_path / "f"))
+    (tmp_path / "f").write_bytes(b"")
+
+    found = made(own_weights(tmp_path, architecture=f"torchvision:{name}"))
+
+    theirs = torchvision.models.get_model(name, weights="DEFAULT").eval()
+    batch = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(found.network(batch), theirs(batch))
+        assert not torch.equal(theirs(batch), bare.eval()(batch))
+    assert found.arguments["transform_input"] is True
+
+
 # ------------------------------------------------------------------------------------------------------- torch.export
 
 

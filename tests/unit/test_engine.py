@@ -1,98 +1,184 @@
-import threading
+"""Which engine a setting means on this machine, and what is refused before anything is loaded."""
+
+import builtins
+import logging
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import openvino as ov
 import pytest
 
-from heatlens.card import read_card
-from heatlens.engine import OpenVinoEngine
-from heatlens.errors import EngineError
-from heatlens.model import Model, load_model
-from tests.tiny import BIAS, GRID, SIDE, WEIGHT, write_tiny_model
+from heatlens.card import Agreement, Card, TorchWeights, read_card, write_card
+from heatlens.engine import open_engines
+from heatlens.errors import CardError, EngineError
+from heatlens.model import load_by_settings, load_model
+from heatlens.openvino_engine import OpenVinoEngine
+from heatlens.settings import Settings, read_settings
+from heatlens.types import EngineName, Options, Precision
+from tests.tiny import write_tiny_model
+
+AGREED = Agreement(
+    images=1, engine="by construction", correlation=1, least_correlation=1, same_maximum=1, pointing=1, top1_kept=1
+)
 
 
-def images(count: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return np.random.default_rng(0).random((count, 3, SIDE, SIDE), dtype=np.float32)
-
-
-def test_trunk_and_tail_compute_what_the_graphs_say(tiny_model: Model) -> None:
-    batch = images(2)
-
-    [activation] = tiny_model.engine.trunk(batch)
-    logits, gradient = tiny_model.engine.tail([activation], np.array([[1], [-1]], np.float32))
-
-    cells = batch.mean(axis=1).reshape(2, GRID, 4, GRID, 4).mean(axis=(2, 4))
-    assert activation[:, 0] == pytest.approx(cells, abs=1e-6)
-    assert logits[:, 0] == pytest.approx(WEIGHT * cells.mean(axis=(1, 2)) + BIAS, abs=1e-5)
-    assert gradient[0].ravel() == pytest.approx(WEIGHT / GRID**2)
-    assert gradient[1].ravel() == pytest.approx(-WEIGHT / GRID**2)
-
-
-@pytest.mark.parametrize("model", ["tiny_model", "demo_model"])
-def test_bits_do_not_change_with_the_batch(model: str, request: pytest.FixtureRequest) -> None:
-    engine, shape = (loaded := request.getfixturevalue(model)).engine, loaded.card.preprocess.shape
-    batch = np.random.default_rng(1).random((5, 3, *shape), dtype=np.float32)
-
-    [together] = engine.trunk(batch)
-
-    for index in range(5):
-        assert np.array_equal(engine.trunk(batch[index : index + 1])[0][0], together[index])
-
-
-def test_float32_is_asked_for_and_seen(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[dict[str, Any]] = []
-    compile_model = ov.Core.compile_model
-
-    def in_bfloat16(core: ov.Core, path: str, device: str, config: dict[str, Any]) -> ov.CompiledModel:
-        asked.append(config)
-        return compile_model(core, path, device, config | {"INFERENCE_PRECISION_HINT": "bf16"})
-
-    card, _ = read_card(tiny_folder)
-    monkeypatch.setattr(ov.Core, "compile_model", in_bfloat16)
-
-    with pytest.raises(EngineError, match="not in f32"):
-        OpenVinoEngine(tiny_folder, card)
-    assert asked[0]["INFERENCE_PRECISION_HINT"] == "f32"
-
-
-def test_a_graph_with_other_tensors_is_refused(tmp_path: Path) -> None:
-    folder = write_tiny_model(tmp_path)
+def agreed(folder: Path) -> tuple[Path, Card]:
+    """A tiny model whose card has agreements, its trunk of 8 bits being the trunk itself."""
+    write_tiny_model(folder)
     card, _ = read_card(folder)
     layer = card.layer()
-    other = layer.model_copy(update={"trunk": layer.trunk.model_copy(update={"inputs": ("picture",)})})
-    renamed = card.model_copy(update={"layers": (other,)})
+    layer = layer.model_copy(update={"trunk_int8": layer.trunk, "agreements": {"bf16": AGREED, "int8": AGREED}})
+    card = card.model_copy(update={"layers": (layer,)})
+    write_card(card, folder)
+    return folder, card
 
-    with pytest.raises(EngineError, match="its card says"):
-        OpenVinoEngine(folder, renamed)
+
+def without(monkeypatch: pytest.MonkeyPatch, *libraries: str) -> None:
+    """Let these be not installed."""
+    real = builtins.__import__
+
+    def importing(name: str, *rest: Any, **more: Any) -> Any:  # noqa: ANN401 - passes through
+        if name.partition(".")[0] in libraries:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(name, *rest, **more)
+
+    for module in list(sys.modules):
+        if module.partition(".")[0] in libraries or module in ("heatlens.onnxruntime_engine", "heatlens_torch.engine"):
+            monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setattr(builtins, "__import__", importing)
 
 
-@pytest.mark.provokes("model.engine")
-def test_a_graph_that_is_no_graph_is_refused(tmp_path: Path) -> None:
+def test_auto_is_openvino_where_there_is_no_gpu(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heatlens.engine.cuda_devices", lambda: 0)
+
+    engine = load_model(tiny_folder).engine
+
+    assert (engine.name, engine.precision, engine.device) == ("openvino", "f32", "CPU")
+
+
+def on_a_gpu(monkeypatch: pytest.MonkeyPatch, open_layers: Callable[..., Any]) -> None:
+    monkeypatch.setattr("heatlens.engine.cuda_devices", lambda: 1)
+    monkeypatch.setattr("heatlens.onnxruntime_engine.open_layers", open_layers)
+
+
+def test_auto_is_onnx_runtime_where_that_runs_on_a_gpu(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class OnGpu(OpenVinoEngine):
+        device = "CUDA"
+
+    card, _ = read_card(tiny_folder)
+    opened = {"cells": OnGpu(tiny_folder, card)}
+    on_a_gpu(monkeypatch, lambda *_, **__: opened)
+
+    assert open_engines(tiny_folder, card) is opened
+    assert open_engines(tiny_folder, card, engine="openvino")["cells"].device == "CPU"
+
+
+def refuses(*_: object, **__: object) -> None:
+    raise EngineError("ONNX Runtime cannot load trunk.onnx")
+
+
+@pytest.mark.parametrize("fault", ["on the processor after all", "refused"])
+def test_a_gpu_that_cannot_be_used_is_left_alone_and_the_log_says_so(
+    fault: str, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    card, _ = read_card(tiny_folder)
+    on_processor = {"cells": OpenVinoEngine(tiny_folder, card)}
+    on_a_gpu(monkeypatch, refuses if fault == "refused" else lambda *_, **__: on_processor)
+
+    with caplog.at_level(logging.WARNING, "heatlens.engine"):
+        engine = open_engines(tiny_folder, card)["cells"]
+
+    assert (engine.name, engine.device) == ("openvino", "CPU")
+    assert "there is a GPU, but" in caplog.text
+
+
+def test_a_gpu_is_not_looked_for_where_onnx_runtime_is_not_installed(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heatlens.engine.find_spec", lambda _: None)
+    monkeypatch.setattr("heatlens.engine.cuda_devices", lambda: pytest.fail("the driver was loaded"))
+
+    assert load_model(tiny_folder).engine.name == "openvino"
+
+
+@pytest.mark.parametrize(("engine", "precision"), [("onnxruntime", "bf16"), ("torch", "int8")])
+def test_an_engine_that_has_no_such_precision_is_refused(
+    engine: EngineName, precision: Precision, tmp_path: Path
+) -> None:
+    folder, card = agreed(tmp_path)
+
+    with pytest.raises(EngineError, match=f"{engine} does not run in {precision}: it has f32, "):
+        open_engines(folder, card, engine=engine, precision=precision)
+
+
+def test_a_precision_without_its_agreement_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(CardError, match=r"tiny has no measured agreement for bf16 at 'cells': .* or use f32$"):
+        load_model(tiny_folder, precision="bf16")
+    with pytest.raises(CardError, match="'cells' has no trunk of 8 bits: compile the model again with --int8"):
+        load_model(tiny_folder, precision="int8")
+
+    folder, card = agreed(tmp_path)
+    layer = card.layer().model_copy(update={"agreements": {}})
+    write_card(card.model_copy(update={"layers": (layer,)}), folder)
+    with pytest.raises(CardError, match=r"agreement for int8 .* with --int8"):
+        load_model(folder, precision="int8")
+
+
+def test_every_layer_needs_its_agreement(tmp_path: Path) -> None:
+    folder, card = agreed(tmp_path)
+    other = card.layer().model_copy(update={"name": "other", "agreements": {}})
+
+    with pytest.raises(CardError, match="'other'"):
+        open_engines(folder, card.model_copy(update={"layers": (*card.layers, other)}), precision="bf16")
+
+
+def test_torch_without_stored_weights_is_refused_before_torch_is_imported(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, "torch", "heatlens_torch")
+
+    with pytest.raises(CardError, match="no weights for PyTorch: compile it again with --with-torch"):
+        load_model(tiny_folder, engine="torch")
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
+def test_an_engine_that_is_not_installed_names_its_extra(
+    engine: EngineName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = write_tiny_model(tmp_path)
     card, _ = read_card(folder)
-    (folder / "trunk.onnx").write_bytes(b"not a graph")
+    stored = TorchWeights(file=card.layer().trunk.file, sha256=card.layer().trunk.sha256, architecture="a:b")
+    write_card(card.model_copy(update={"torch": stored}), folder)
+    without(monkeypatch, engine)
 
-    with pytest.raises(EngineError, match=r"cannot compile trunk\.onnx"):
-        OpenVinoEngine(folder, card)
+    with pytest.raises(EngineError, match=rf"{engine} needs {engine}, .*: pip install 'heatlens\[{engine}\]'"):
+        load_model(folder, engine=engine)
 
 
-def test_many_threads_see_their_own_answers(tiny_folder: Path) -> None:
-    model = load_model(tiny_folder)
-    batches = [images(1) * scale for scale in np.linspace(0.1, 1, 8, dtype=np.float32)]
-    alone = [model.engine.trunk(batch)[0] for batch in batches]
-    wrong: list[int] = []
+def test_only_files_that_are_read_are_verified(tmp_path: Path) -> None:
+    folder = write_tiny_model(tmp_path)
+    card, _ = read_card(folder)
+    gone = TorchWeights(file="weights.safetensors", sha256="0" * 64, architecture="a:b")
+    write_card(card.model_copy(update={"torch": gone}), folder)
 
-    def work(index: int) -> None:
-        wrong.extend(
-            index for _ in range(50) if not np.array_equal(model.engine.trunk(batches[index])[0], alone[index])
-        )
+    load_model(folder)
+    with pytest.raises(CardError, match=r"weights\.safetensors is missing"):
+        load_model(folder, engine="torch")
+    with pytest.raises(CardError, match=r"weights\.safetensors is missing"):
+        read_card(folder)
 
-    threads = [threading.Thread(target=work, args=(index,)) for index in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
-    assert wrong == []
+def test_the_environment_chooses_engine_and_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = agreed(tmp_path)
+    monkeypatch.setenv("HEATLENS_ENGINE", "onnxruntime")
+    monkeypatch.setenv("HEATLENS_PRECISION", "int8")
+    monkeypatch.setenv("HEATLENS_MODEL_DIR", str(folder))
+
+    facts = load_by_settings(read_settings()).facts(Options())
+
+    assert (facts["engine"], facts["precision"]) == ("onnxruntime", "int8")
+
+
+def test_another_folder_than_the_one_that_is_set(tiny_folder: Path) -> None:
+    assert load_by_settings(Settings(), tiny_folder).card.name == "tiny"

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from functions.endpoint.gather import Bounds, Explain, Gatherer
-from heatlens.errors import GenerationFailed, HeatlensError, RequestImagesTooLarge, TooManyPasses, UnreadableImage
+from heatlens.errors import HeatlensError, RequestImagesTooLarge, TooManyPasses, UnreadableImage
 from heatlens.pipeline import Outcome
 from heatlens.types import Options, Upload
 from tests.conftest import awaited
@@ -191,13 +191,7 @@ def test_no_more_batches_run_at_once_than_may(workers: ThreadPoolExecutor) -> No
 
 @pytest.mark.parametrize(
     "trouble",
-    [
-        GenerationFailed("all of them"),
-        RequestImagesTooLarge("all of them"),
-        TooManyPasses("all of them"),
-        MemoryError(),
-        RuntimeError(),
-    ],
+    [RequestImagesTooLarge("all of them"), TooManyPasses("all of them"), MemoryError(), RuntimeError()],
 )
 def test_a_failure_of_a_batch_is_found_out_one_by_one(trouble: Exception, workers: ThreadPoolExecutor) -> None:
     batches = []

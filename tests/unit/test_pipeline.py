@@ -5,9 +5,17 @@ import pytest
 from PIL import Image
 
 from heatlens.attribute import METHOD_NAMES
-from heatlens.engine import OpenVinoEngine
-from heatlens.errors import EmptyFile, FileTooLarge, HeatlensError, InvalidOption, TooManyPasses, TooManyTargets
+from heatlens.errors import (
+    EmptyFile,
+    FileTooLarge,
+    GenerationFailed,
+    HeatlensError,
+    InvalidOption,
+    TooManyPasses,
+    TooManyTargets,
+)
 from heatlens.model import Model
+from heatlens.openvino_engine import OpenVinoEngine
 from heatlens.pipeline import explain
 from heatlens.settings import DOOR_LIMITS
 from heatlens.types import Explanation, Floats, Options, Upload
@@ -62,6 +70,24 @@ def test_errors_keep_their_places_and_cost_no_pass(tiny_model: Model, monkeypatc
     assert isinstance(outcomes[2], EmptyFile)
     monkeypatch.delattr(OpenVinoEngine, "trunk")
     assert run(tiny_model, [refused]) == [refused]
+
+
+def test_one_that_the_engine_cannot_do_fails_alone(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    trunk = OpenVinoEngine.trunk
+
+    def breaking(engine: OpenVinoEngine, batch: Floats) -> tuple[Floats, ...]:
+        sizes.append(len(batch))
+        if any(image.max() == 0 for image in batch):
+            raise RuntimeError("black")
+        return trunk(engine, batch)
+
+    monkeypatch.setattr(OpenVinoEngine, "trunk", breaking)
+    first, last = uploads(2)
+    outcomes = run(tiny_model, [first, Upload("black", encoded(Image.new("L", (9, 9)))), last])
+
+    assert [type(outcome) for outcome in outcomes] == [Explanation, GenerationFailed, Explanation]
+    assert sizes == [3, 1, 1, 1]
 
 
 def test_what_is_not_asked_for_is_not_drawn(tiny_model: Model) -> None:

@@ -1,0 +1,105 @@
+"""Trunk and tail, executed by OpenVINO on the CPU: image batch [B,3,H,W] -> activations -> logits and gradients."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+
+from heatlens.card import Card, Graph
+from heatlens.errors import EngineError
+from heatlens.types import Floats, Precision
+
+logger = logging.getLogger(__name__)
+
+
+class OpenVinoEngine:
+    """The compiled graphs of one layer of a model folder on the CPU."""
+
+    name = "openvino"
+    device = "CPU"
+
+    def __init__(
+        self, folder: Path, card: Card, *, threads: int = 0, layer: str | None = None, precision: Precision = "f32"
+    ) -> None:
+        """Compile both graphs of a layer for this processor.
+
+        Args:
+            folder: The model folder, already verified.
+            card: Its card.
+            threads: Size of the engine's thread pool; 0 lets the engine choose.
+            layer: Name of a layer of the card; by default its first.
+            precision: `bf16` becomes `f32` where the processor would have to imitate it.
+
+        Raises:
+            CardError: The layer has no trunk of this precision.
+            EngineError: A graph cannot be read, has other tensors than the card says, or would not run at the
+                precision.
+        """
+        self.precision: str = _possible(precision)
+        trunk, tail = card.layer(layer).graphs_at(precision)
+        hint = "bf16" if self.precision == "bf16" else "f32"
+        core = ov.Core()
+        self._trunk = _Executable(core, folder, trunk, hint=hint, threads=threads)
+        self._tail = _Executable(core, folder, tail, hint=hint, threads=threads)
+
+    def trunk(self, batch: Floats) -> tuple[Floats, ...]:
+        return self._trunk([batch])
+
+    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
+        logits, gradient = self._tail([*crossing, selector])
+        return logits, gradient
+
+
+def open_layers(folder: Path, card: Card, *, precision: Precision, threads: int) -> dict[str, OpenVinoEngine]:
+    """An engine for each layer of the card."""
+    if precision != _possible(precision):
+        logger.warning("this processor has no %s: f32 instead, which is slower and no less exact", precision)
+    return {
+        layer.name: OpenVinoEngine(folder, card, threads=threads, layer=layer.name, precision=precision)
+        for layer in card.layers
+    }
+
+
+def has_bf16() -> bool:
+    """Whether this processor multiplies bfloat16 itself; OpenVINO would imitate it, more slowly than float32."""
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _possible(precision: Precision) -> Precision:
+    return "f32" if precision == "bf16" and not has_bf16() else precision
+
+
+class _Executable:
+    """One graph; an inference request per thread, because a request is not shareable and costs memory."""
+
+    def __init__(self, core: ov.Core, folder: Path, graph: Graph, *, hint: str, threads: int) -> None:
+        # The hint is set because OpenVINO picks bfloat16 by itself on processors that have it.
+        config: dict[str, object] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+        if threads:
+            config["INFERENCE_NUM_THREADS"] = threads
+        try:
+            self._compiled = core.compile_model(str(folder / graph.file), "CPU", config)
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO cannot compile {graph.file}") from error
+        self._check(graph, hint)
+        self._local = threading.local()
+
+    def __call__(self, inputs: Sequence[Floats]) -> tuple[Floats, ...]:
+        request = getattr(self._local, "request", None)
+        if request is None:
+            request = self._local.request = self._compiled.create_infer_request()
+        request.infer(list(inputs), share_inputs=True)
+        return tuple(np.array(tensor.data, dtype=np.float32) for tensor in request.output_tensors)
+
+    def _check(self, graph: Graph, hint: str) -> None:
+        precision = self._compiled.get_property("INFERENCE_PRECISION_HINT")
+        if precision != getattr(ov.Type, hint):
+            raise EngineError(f"{graph.file} would run in {precision}, not in {hint}")
+        inputs = tuple(port.get_any_name() for port in self._compiled.inputs)
+        outputs = tuple(port.get_any_name() for port in self._compiled.outputs)
+        if (inputs, outputs) != (graph.inputs, graph.outputs):
+            named = f"{graph.inputs} -> {graph.outputs}"
+            raise EngineError(f"{graph.file} has tensors {inputs} -> {outputs}, its card says {named}")

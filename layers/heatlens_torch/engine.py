@@ -1,0 +1,124 @@
+"""Trunk and tail, executed by PyTorch on CPU or CUDA: image batch [B,3,H,W] -> activations -> logits and gradients."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from torch import fx, nn
+
+from heatlens.card import Card, Layer
+from heatlens.errors import EngineError
+from heatlens.types import Floats, Precision
+from heatlens_torch import cut as cutting
+from heatlens_torch.differentiate import choose, free_batch
+from heatlens_torch.grids import Layout, regrid
+from heatlens_torch.simplify import simplify
+from heatlens_torch.stored import load_network
+
+
+class TorchEngine:
+    """A network captured as a graph and cut at one layer, so that the tail alone is differentiated, by autograd.
+
+    Nothing is written down between calls; the graph and its weights are only read.
+    """
+
+    name = "torch"
+
+    def __init__(
+        self, network: nn.Module, captured: fx.GraphModule, layer: Layer, *, device: str, precision: Precision = "f32"
+    ) -> None:
+        """Cut the graph at a layer.
+
+        Args:
+            network: The module itself, on its device, for the methods that want one.
+            captured: Its graph, of `capture`; it is left as it is.
+            layer: The layer's record in the card.
+            device: torch's name of where both are, `cpu` or `cuda`.
+            precision: `bf16` is autocast's: products in bfloat16, sums and statistics in float32.
+
+        Raises:
+            CompileError: The graph cannot be cut there.
+        """
+        self.device = device.upper()
+        self.precision: str = precision
+        self._network, self._layer, self._torch_device = network, layer, torch.device(device)
+        self._layout = Layout(*layer.shape, layer.tokens)
+        own = fx.GraphModule(captured, deepcopy(captured.graph))  # the cut rewrites it; the weights are shared
+        activation = regrid(own, cutting.find_cut(own.graph, layer.name), self._layout)
+        cut = cutting.split(own, activation)
+        self._trunk, self._tail = cut.trunk.to(self._torch_device), cut.tail.to(self._torch_device)
+
+    def trunk(self, batch: Floats) -> tuple[Floats, ...]:
+        with torch.inference_mode(), self._autocast():
+            values = self._trunk(self._images(batch))
+        return tuple(_array(value) for value in (values if isinstance(values, tuple) else (values,)))
+
+    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
+        activation, *others = (self._tensor(value) for value in crossing)
+        activation.requires_grad_()
+        with torch.enable_grad(), self._autocast():
+            logits = self._tail(activation, *others).float()
+        direction = choose(self._tensor(selector), logits.detach())
+        (gradient,) = torch.autograd.grad(logits, activation, direction)
+        return _array(logits), _array(gradient)
+
+    def maps(self, method: str, batch: Floats, selector: Floats) -> Floats:
+        """Explain images with any method of pytorch-grad-cam; `reference.any_map` says what it answers.
+
+        One call at a time runs: pytorch-grad-cam changes the network while it works.
+
+        Raises:
+            EngineError: pytorch-grad-cam is not installed, has no such method, or cannot explain this layer by it.
+        """
+        try:
+            from heatlens_torch import reference
+        except ImportError as error:
+            raise EngineError(f"the method {method} needs pytorch-grad-cam: pip install 'heatlens[torch]'") from error
+        return reference.any_map(
+            self._network, self._layer.name, self._images(batch), self._tensor(selector), method, layout=self._layout
+        )
+
+    def _images(self, batch: Floats) -> torch.Tensor:
+        images = self._tensor(batch)
+        return images.contiguous(memory_format=torch.channels_last) if self.device == "CUDA" else images
+
+    def _tensor(self, values: Floats) -> torch.Tensor:
+        # A copy: what a caller still holds must not change under a computation that has not ended.
+        return torch.tensor(values, device=self._torch_device)
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.precision == "f32":
+            return nullcontext()
+        return torch.autocast(self._torch_device.type, torch.bfloat16)
+
+
+def open_layers(folder: Path, card: Card, *, precision: Precision, threads: int) -> dict[str, TorchEngine]:
+    """An engine for each layer of the card, all of them on one network."""
+    if threads:
+        torch.set_num_threads(threads)
+    _mean_what_is_said()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = load_network(folder, card).requires_grad_(requires_grad=False).to(device)
+    if device == "cuda":
+        network = network.to(memory_format=torch.channels_last)
+    sizes = [size for layer in card.layers for size in (*layer.shape, card.logits)]
+    shape = (3, *card.preprocess.shape)
+    captured = cutting.capture(network, torch.zeros(free_batch((*shape, *sizes)), *shape, device=device))
+    simplify(captured)
+    return {
+        layer.name: TorchEngine(network, captured, layer, device=device, precision=precision) for layer in card.layers
+    }
+
+
+def _mean_what_is_said() -> None:
+    """Let float32 on CUDA be float32, and equal calls give equal bits; torch's own choice is neither."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+
+
+def _array(tensor: torch.Tensor) -> Floats:
+    array: Floats = tensor.detach().float().cpu().numpy()
+    return array

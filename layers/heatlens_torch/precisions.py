@@ -1,0 +1,73 @@
+"""Lower precisions of a compiled layer: what this machine can run and what was asked for -> the layer, measured."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from heatlens.card import Agreement, Card, Layer
+from heatlens.errors import ModelFileError
+from heatlens.openvino_engine import OpenVinoEngine, has_bf16
+from heatlens.types import Floats, Precision
+from heatlens_torch import parity, records
+from heatlens_torch.agreement import agreement, exact
+from heatlens_torch.material import other_images
+from heatlens_torch.quantise import LEAST_IMAGES, quantise
+from heatlens_torch.spec import ModelSpec
+
+
+def measured(folder: Path, card: Card, images: Floats, spec: ModelSpec, *, int8: bool) -> Card:
+    """Add to every layer its agreements with float32, and its trunk of 8 bits where that is asked for.
+
+    bfloat16 is measured where this processor has it. The description's evaluation, where there is one, judges the
+    default layer at each precision too.
+
+    Args:
+        folder: The model folder with its graphs.
+        card: As compiled and proven.
+        images: `[N,3,H,W]`: the proof's, and the further ones are those that ranges of 8 bits are taken from.
+        spec: The description.
+        int8: Whether to quantise the trunks.
+
+    Raises:
+        CompileError: A trunk cannot be quantised.
+        ModelFileError: There are too few images to quantise with; or the evaluation fails.
+    """
+    precisions: list[Precision] = ["bf16"] if has_bf16() else []
+    if int8:
+        further = _further(images, spec)
+        card = _changed(card, lambda layer: {"trunk_int8": quantise(layer, further, folder)})
+        precisions.append("int8")
+    shown = images[: parity.INPUTS]
+    return _changed(card, lambda layer: {"agreements": _agreements(folder, card, layer, shown, precisions, spec)})
+
+
+def _changed(card: Card, change: Callable[[Layer], dict[str, object]]) -> Card:
+    layers = tuple(layer.model_copy(update=change(layer)) for layer in card.layers)
+    return card.model_copy(update={"layers": layers})
+
+
+def _agreements(
+    folder: Path, card: Card, layer: Layer, images: Floats, precisions: list[Precision], spec: ModelSpec
+) -> dict[str, Agreement]:
+    truth = exact(OpenVinoEngine(folder, card, layer=layer.name), images, card.logits) if precisions else None
+    found: dict[str, Agreement] = {}
+    for precision in precisions:
+        engine = OpenVinoEngine(folder, card, layer=layer.name, precision=precision)
+        assert truth is not None, "there are precisions"
+        found[precision] = agreement(engine, images, truth)
+        if spec.evaluation and layer is card.layers[0]:
+            findings = records.evaluation(engine, card, spec.evaluation)
+            found[precision] = found[precision].model_copy(update={"evaluation": findings})
+    return found
+
+
+def _further(images: Floats, spec: ModelSpec) -> Floats:
+    """Images that no agreement is measured on, or it would flatter."""
+    if spec.inputs is None:
+        return other_images(spec)
+    further = images[parity.INPUTS :]
+    if len(further) < LEAST_IMAGES:
+        raise ModelFileError(
+            f"inputs: {spec.inputs!r} returned {len(images)} images: --int8 needs {parity.INPUTS + LEAST_IMAGES}, "
+            f"because it takes its ranges from others than the {parity.INPUTS} that it is judged on"
+        )
+    return further
