@@ -94,6 +94,7 @@ def client_of(folder: Path, door: Door, **settings: int) -> TestClient:
     return TestClient(app, raise_server_exceptions=False)
 
 
+@pytest.mark.contract("413", "JSON", "limits")
 @pytest.mark.parametrize("door", ["lambda", "server"])
 @pytest.mark.parametrize("what", CASES)
 def test_it_stands_at_exactly_its_number(colours_folder: Path, what: str, door: Door) -> None:
@@ -107,6 +108,7 @@ def test_it_stands_at_exactly_its_number(colours_folder: Path, what: str, door: 
     assert problem(ask(client, number + 1), status, code)["detail"] == sentence
 
 
+@pytest.mark.contract("limits")
 @pytest.mark.parametrize("door", ["lambda", "server"])
 def test_passes_of_the_network(colours_folder: Path, door: Door) -> None:
     client = client_of(colours_folder, door, passes=8)
@@ -121,6 +123,7 @@ def test_passes_of_the_network(colours_folder: Path, door: Door) -> None:
     assert passes(client_of(colours_folder, door, passes=11), 3).status_code == 413
 
 
+@pytest.mark.contract("limits")
 @pytest.mark.parametrize(
     ("setting", "accept"), [("answer_json_bytes", "application/json"), ("answer_binary_bytes", "image/png")]
 )
@@ -142,6 +145,7 @@ def test_an_answer(colours_folder: Path, setting: str, accept: str, monkeypatch:
 ITEM_CASES = {name: CASES[name] for name in ("a file", "an image")}
 
 
+@pytest.mark.contract("413")
 @pytest.mark.parametrize("what", ITEM_CASES)
 def test_in_a_batch_a_limit_of_one_file_fails_its_item_alone(colours_folder: Path, what: str) -> None:
     setting, number, _, _, _, code, sentence = CASES[what]
@@ -161,6 +165,7 @@ def declared(client: TestClient, batch: str, count: int = 1, size: int = 10) -> 
     return client.post(f"/api/inference/batches/{batch}/files", json={"files": [file] * count})
 
 
+@pytest.mark.contract("limits")
 @pytest.mark.parametrize("more", [-1, 0, 1])
 def test_staged_batches(aws: Account, colours_folder: Path, monkeypatch: pytest.MonkeyPatch, more: int) -> None:
     for name, value in {"BUCKET": aws.settings.bucket, "TABLE": aws.settings.table, "CALL_FILES": "5"}.items():
@@ -183,6 +188,7 @@ def test_staged_batches(aws: Account, colours_folder: Path, monkeypatch: pytest.
     assert wrong["detail"] == "files.0.size: Input should be less than or equal to 104857600"
 
 
+@pytest.mark.contract("limits")
 def test_every_limit_of_the_table_is_tried() -> None:
     tried = {setting for setting, *_ in CASES.values()} | {"passes", "answer_json_bytes", "answer_binary_bytes"}
 

@@ -104,6 +104,7 @@ def test_every_block_of_the_doors_is_run_here() -> None:
     assert all("--fail" in line for line in commands)
 
 
+@pytest.mark.contract("uvicorn")
 def test_the_examples_of_the_doors(server_port: int, tmp_path: Path) -> None:
     asked("$api/predict", f"http://127.0.0.1:{server_port}", tmp_path)
 
