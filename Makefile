@@ -17,7 +17,7 @@ DEMO := layers/heatlens_torch/demo
 TEMPLATES := template.yaml $(sort $(wildcard infra/*.yaml))
 TOOL := $(BIN)/python infra/tools.py # sam and checkov, each in an environment of its own
 
-.PHONY: help run run-batch dev bench-engine parity image image-cuda invoke start-api endpoint push-endpoint test test-container chaos \
+.PHONY: help run run-batch dev bench-engine parity image image-cuda invoke start-api endpoint push-endpoint test test-container chaos fuzz \
   test-staging lint format model lock tables samples clean
 .DEFAULT_GOAL := help
 
@@ -38,6 +38,9 @@ test: $(VENV)/.dev ## Run every test
 
 chaos: $(VENV)/.dev ## Run the fault campaign over staged batches (2,000 images; SEED=1, WITHOUT=condition|attempts|versions)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(WITHOUT),--without $(WITHOUT))
+
+fuzz: $(VENV)/.dev ## Requests that nobody would think of, at a running server (2,000 and more; EXAMPLES=40, SEED=1)
+	$(BIN)/python -m tests.fuzz $(if $(EXAMPLES),--examples $(EXAMPLES)) $(if $(SEED),--seed $(SEED))
 
 test-staging: $(VENV)/.dev ## Run staging and queue against LocalStack, in an environment of its own
 	$(BIN)/python infra/localstack.py .venv-localstack $(BIN)/python -m pytest tests/staging

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from onnx import GraphProto, TensorProto, helper, numpy_helper
 
-from heatlens.card import Card, Layer, Parity, Preprocess, write_card
+from heatlens.card import Calibration, Card, Layer, Parity, Preprocess, write_card
 from tests.tiny import SIDE, WEIGHT, save
 
 CLASSES = ("RED", "GREEN, light", "0")  # a label with a comma, and one that looks like an index
@@ -18,8 +18,8 @@ COLOURS = 3
 FLOAT = TensorProto.FLOAT
 
 
-def write_colours_model(folder: Path, **changes: object) -> Path:
-    """Write it; `changes` replace fields of its card."""
+def write_colours_model(folder: Path, calibration: Calibration | None = None, **changes: object) -> Path:
+    """Write it; `calibration` is of the first layer's maps, `changes` replace fields of its card."""
     folder.mkdir(parents=True, exist_ok=True)
     proof = Parity(
         inputs=1, nonempty=1, signed_map=0, gradient=0, logits=0, threshold=1e-4, reference="by construction"
@@ -38,6 +38,7 @@ def write_colours_model(folder: Path, **changes: object) -> Path:
                 trunk=save(_trunk(grid), folder / f"trunk-{name}.onnx"),
                 tail=save(_tail(grid), folder / f"tail-{name}.onnx"),
                 parity=proof,
+                calibration=calibration if name == "cells" else None,
             )
             for name, grid in GRIDS.items()
         ),

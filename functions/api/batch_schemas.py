@@ -23,7 +23,7 @@ def _short(name: str) -> str:
     return name
 
 
-Name = Annotated[str, Field(min_length=1), AfterValidator(_short)]
+Name = Annotated[str, Field(min_length=1, max_length=NAME_BYTES), AfterValidator(_short)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
 # It is signed as a header: printable ASCII in single spaces, which no proxy rewrites.
 MediaType = Annotated[
@@ -34,7 +34,7 @@ MediaType = Annotated[
 class BatchCreate(HeatmapOptions):
     """A new batch: how many files will come and how they are explained, or which finished batch to repeat."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"expected_files": 1, "colormap": "hot"}]})
+    model_config = ConfigDict(strict=True, json_schema_extra={"examples": [{"expected_files": 1, "colormap": "hot"}]})
 
     expected_files: Annotated[int, Field(ge=1, strict=True)] | None = Field(
         None, description="Files that will be declared."

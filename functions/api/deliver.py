@@ -254,6 +254,8 @@ def _drawn(explanation: Explanation, model: Model, options: Options) -> dict[str
         "explained": ExplainedAnswer(**_facts(explanation.explained[0])),
         "quality": explanation.quality,
         "map": _map(explanation.explained[0], explanation, options),
+        "regions": explanation.explained[0].regions,
+        "faithfulness": explanation.explained[0].faithfulness,
         "explanations": [_target(each, explanation, options) for each in explanation.explained] if several else None,
         "timings_ms": explanation.timings_ms,
     }
@@ -264,6 +266,8 @@ def _target(explained: Explained, explanation: Explanation, options: Options) ->
         heatmap_base64=_base64(explained.overlay),
         quality=explained.quality,
         map=_map(explained, explanation, options),
+        regions=explained.regions,
+        faithfulness=explained.faithfulness,
         **_facts(explained),
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from functions.api.requests import request_id
 from functions.api.schemas import Problem
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 10  # listed in one answer
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 
 def install(app: FastAPI, settings: Settings) -> None:
@@ -76,7 +78,19 @@ async def _framework(request: Request, error: Exception) -> Response:
     phrase = HTTPStatus(error.status_code).phrase
     code = "http." + phrase.lower().replace(" ", "_")
     headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"allow": ", ".join(_allowed(request))}
     return _problem(request, error.status_code, phrase, str(error.detail), code, headers=headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Methods of an address; the framework names only those of the first route that has it."""
+
+    def answered(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return [method for method in METHODS if answered(method)] or ["GET", "HEAD"]  # of files, which no route names
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

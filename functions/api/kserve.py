@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
+from starlette.convertors import Convertor, register_url_convertor
 
 from functions.api import deliver, upload
 from functions.api.asked import Asked, state_of
@@ -28,6 +29,20 @@ from heatlens.model import Model
 
 Made = TypeVar("Made")
 
+
+class ModelName(Convertor[str]):
+    """A part of an address that ends where the verb begins."""
+
+    regex = "[^/:]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("model", ModelName())
 router = APIRouter(prefix="/v1/models")
 
 INSTANCES = {"instances": [{"image_bytes": {"b64": IMAGE_BASE64}}]}
@@ -39,7 +54,7 @@ async def names(request: Request) -> ModelsList:
     return ModelsList(models=list(state_of(request).models.found))
 
 
-@router.get("/{name}", operation_id="kserve_ready", responses=problems(404, 503))
+@router.get("/{name:model}", operation_id="kserve_ready", responses=problems(404, 503))
 async def ready(request: Request, name: str) -> ModelReady:
     """Answer 200 when requests of this model would be answered, 503 until then."""
     _find(request, name)
@@ -47,7 +62,7 @@ async def ready(request: Request, name: str) -> ModelReady:
 
 
 @router.post(
-    "/{name}:predict",
+    "/{name:model}:predict",
     operation_id="kserve_predict",
     response_model=InstancePredictions,
     responses=OF_IMAGES | problems(404),
@@ -64,7 +79,7 @@ async def predict(request: Request, name: str) -> Response:
 
 
 @router.post(
-    "/{name}:explain",
+    "/{name:model}:explain",
     operation_id="kserve_explain",
     response_model=InstanceExplanations,
     responses=OF_IMAGES | problems(404),

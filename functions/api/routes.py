@@ -34,7 +34,7 @@ Explain = Callable[[Upload, Options], Awaitable[Outcome]]
 
 router = APIRouter(prefix="/api/inference")
 
-FILES = {"type": "array", "items": BINARY}
+FILES = {"type": "array", "items": BINARY, "minItems": 1}
 ONE = {"image_base64": IMAGE_BASE64, "filename": "scan.png"}
 SEVERAL = {"images": [ONE]}
 

@@ -8,9 +8,16 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, FailF
 
 from heatlens.attribute import METHOD_NAMES
 from heatlens.card import Calibration, Parity
-from heatlens.types import Box, Colormap, Include, Options, Quality
+from heatlens.faithfulness import Faithfulness
+from heatlens.regions import Regions
+from heatlens.types import Box, Colormap, Include, Options, Quality, Scale
 
 Alpha = Annotated[float, Field(ge=0.1, le=0.9, allow_inf_nan=False, description="Weight of the heat in the overlay.")]
+
+Threshold = Annotated[
+    float,
+    Field(ge=0.01, le=1, allow_inf_nan=False, description="Heat as it is drawn, from which on a region is one."),
+]
 
 
 def _split(values: Any) -> Any:  # noqa: ANN401 - a validator sees whatever the client sent
@@ -86,6 +93,8 @@ class HeatmapOptions(ModelOptions):
     contrast: Class | None = Field(None, description="A class whose logit is taken from each target's: why not this.")
     method: Method = Field("gradcam", description="CAM method.")
     layer: str | None = Field(None, description="A layer that the model was compiled for; by default its first.")
+    scale: Scale = Field("image", description="Each map to its own maximum, or to the calibration set's.")
+    threshold: Threshold = 0.5
     eigen_smooth: bool = Field(default=False, description="Project on the first principal component.")
     aug_smooth: bool = Field(default=False, description="Average over the image brighter, darker and mirrored.")
 
@@ -222,6 +231,8 @@ class TargetAnswer(ExplainedAnswer):
     heatmap_base64: str | None = None
     quality: Quality
     map: MapAnswer | None = None
+    regions: Regions | None = None
+    faithfulness: Faithfulness | None = None
 
 
 class _Drawn(_Answer):
@@ -236,6 +247,8 @@ class _Drawn(_Answer):
     explained: ExplainedAnswer | None = Field(None, description="Whose heatmap, quality and map stand beside it.")
     quality: Quality | None = None
     map: MapAnswer | None = None
+    regions: Regions | None = None
+    faithfulness: Faithfulness | None = None
     explanations: list[TargetAnswer] | None = Field(
         None, description="Where several targets were asked for: each, the first being the one that stands beside it."
     )

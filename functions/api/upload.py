@@ -155,7 +155,7 @@ def _from_parts(parts: Sequence[Part], field: str, limits: Limits) -> Received:
 
 def _from_json(raw: bytes, body: type[ImagesBody], max_files: int, limits: Limits) -> Received:
     try:
-        parsed = body.model_validate_json(raw)
+        parsed = body.model_validate_json(raw, strict=True)  # JSON has numbers and booleans; a query has only text
     except ValidationError as error:
         raise _invalid_json(error) from error
     images = parsed.listed()

@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, Field
 
+from heatlens.faithfulness import Faithfulness
+from heatlens.regions import Regions
 from heatlens.types import Box, Encoded, Explained, Explanation, Floats, Options, Prediction, Quality
 
 PNG, SIGNATURE = "image/png", b"\x89PNG\r\n\x1a\n"
@@ -78,6 +80,8 @@ class Answer(BaseModel):
     explained: ExplainedClass
     quality: Quality
     map: Map
+    regions: Regions | None = None
+    faithfulness: Faithfulness | None = None
     timings_ms: dict[str, float]
     model: MadeBy
 
@@ -99,6 +103,8 @@ class Answer(BaseModel):
                     probability=self.explained.probability,
                     logit=self.explained.logit,
                     contrast=self.explained.contrast,
+                    regions=self.regions,
+                    faithfulness=self.faithfulness,
                     signed_map=self.map.values(),
                     quality=self.quality,
                     overlay=self._overlay() if "overlay" in options.include else None,

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,8 @@ def _result(sha256: str, explanation: Explanation, model: Json, options: Options
             "contrast": explained.contrast,
         },
         "quality": explanation.quality,
+        "regions": asdict(explained.regions) if explained.regions else None,
+        "faithfulness": asdict(explained.faithfulness) if explained.faithfulness else None,
         "options": asked,
         "model": model,
         "heatlens": heatlens.__version__,

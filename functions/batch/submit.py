@@ -77,8 +77,8 @@ def check(staging: Staging, found: Found, file: File, *, max_bytes: int) -> None
 
 def attributes(options: Options) -> str:
     """Options as the endpoint reads them; the map is always asked for, the overlay where the batch wants it."""
-    include: frozenset[Include] = frozenset({"map", "overlay"} if "overlay" in options.include else {"map"})
-    return as_query(replace(options, include=include))
+    wanted: frozenset[Include] = frozenset({"map"})
+    return as_query(replace(options, include=wanted | options.include))
 
 
 def _same(held: Stored, spoken_of: Stored) -> bool:

@@ -15,10 +15,13 @@ from heatlens.colour import overlay
 from heatlens.decode import decode, measure
 from heatlens.encode import png
 from heatlens.errors import GenerationFailed, HeatlensError, OutOfTime, RequestImagesTooLarge
+from heatlens.faithfulness import enlarged, faithfulness
 from heatlens.model import Model
 from heatlens.plan import Plan, check, plan
 from heatlens.predict import predict, score, scores
 from heatlens.preprocess import preprocess, seen_box
+from heatlens.regions import find_regions
+from heatlens.scale import absolute
 from heatlens.settings import Limits
 from heatlens.types import Box, Encoded, Explained, Explanation, Floats, Options, Picture, Scores, Upload
 
@@ -59,9 +62,10 @@ def explain(
     """
     asked = plan(model, options)
     check(asked, len(uploads), limits)
+    budget_s = limits.faithfulness_s / max(1, len(uploads) * asked.targets)
 
     def run(jobs: list[_Job]) -> list[Outcome]:
-        return _run(model, jobs, asked, options)
+        return _run(model, jobs, asked, options, budget_s)
 
     return _in_batches(model, uploads, run, limits=limits, batch_images=batch_images, time_left=time_left)
 
@@ -141,7 +145,7 @@ def _prepare(upload: Upload | HeatlensError, model: Model, max_pixels: int) -> _
     return _Job(upload, picture, tensor, timings)
 
 
-def _run(model: Model, jobs: list[_Job], asked: Plan, options: Options) -> list[Outcome]:
+def _run(model: Model, jobs: list[_Job], asked: Plan, options: Options, budget_s: float) -> list[Outcome]:
     if not jobs:
         return []
     try:
@@ -151,9 +155,9 @@ def _run(model: Model, jobs: list[_Job], asked: Plan, options: Options) -> list[
     except Exception:
         logger.exception("inference of %d images failed", len(jobs))
         if len(jobs) > 1:  # the engine answers for all it is given: one that it cannot do must not fail the others
-            return [outcome for job in jobs for outcome in _run(model, [job], asked, options)]
+            return [outcome for job in jobs for outcome in _run(model, [job], asked, options, budget_s)]
         return [GenerationFailed("the heatmap could not be generated")]
-    return [_finish(model, *each, asked, options) for each in zip(jobs, found, strict=True)]
+    return [_finish(model, *each, asked, options, budget_s) for each in zip(jobs, found, strict=True)]
 
 
 def _score(model: Model, jobs: list[_Job]) -> list[Scores | HeatlensError]:
@@ -170,8 +174,10 @@ def _score(model: Model, jobs: list[_Job]) -> list[Scores | HeatlensError]:
     except MemoryError:
         raise
     except Exception:
-        logger.exception("inference failed")
-        return [GenerationFailed("the image could not be classified") for _ in jobs]
+        logger.exception("inference of %d images failed", len(jobs))
+        if len(jobs) > 1:
+            return [outcome for job in jobs for outcome in _score(model, [job])]
+        return [GenerationFailed("the image could not be classified")]
     for job in jobs:
         job.timings_ms |= {stage: ms / len(jobs) for stage, ms in shared.items()}
     return [_scored(model, *each) for each in zip(jobs, logits, strict=True)]
@@ -205,15 +211,15 @@ def _infer(model: Model, jobs: list[_Job], asked: Plan) -> list[Found]:
     return found
 
 
-def _finish(model: Model, job: _Job, found: Found, asked: Plan, options: Options) -> Outcome:
+def _finish(model: Model, job: _Job, found: Found, asked: Plan, options: Options, budget_s: float) -> Outcome:
     try:
-        return _draw(model, job, found, asked, options)
+        return _draw(model, job, found, asked, options, budget_s)
     except Exception:
         logger.exception("drawing failed")
         return GenerationFailed("the heatmap could not be generated")
 
 
-def _draw(model: Model, job: _Job, found: Found, asked: Plan, options: Options) -> Explanation:
+def _draw(model: Model, job: _Job, found: Found, asked: Plan, options: Options, budget_s: float) -> Explanation:
     if not all(np.isfinite(values).all() for values in (found.logits, *found.signed_maps)):
         raise ArithmeticError("the model answered values that are not finite")
     image = job.picture.image
@@ -223,23 +229,42 @@ def _draw(model: Model, job: _Job, found: Found, asked: Plan, options: Options) 
         height=image.height,
         box=box,
         prediction=predict(found.logits, model.card),
-        explained=tuple(_explained(model, job, found, at, box, asked, options) for at in range(len(found.classes))),
+        explained=tuple(
+            _explained(model, job, found, at, box, asked, options, budget_s) for at in range(len(found.classes))
+        ),
         original=_original(job) if "original" in options.include else None,
         timings_ms=job.timings_ms,
     )
 
 
-def _explained(model: Model, job: _Job, found: Found, at: int, box: Box, asked: Plan, options: Options) -> Explained:
+def _explained(
+    model: Model, job: _Job, found: Found, at: int, box: Box, asked: Plan, options: Options, budget_s: float
+) -> Explained:
     """The target at a place among an image's targets."""
     index, signed_map = found.classes[at], found.signed_maps[at]
     shown = found.heats[at] if found.heats else signed_map
+    heat = positive(shown) if asked.full is None else absolute(shown, asked.full)
     probability, logit = score(found.logits, index, model.card)
-    drawn = None
+    drawn = regions = faithful = None
     if "overlay" in options.include:
         with _timed(job.timings_ms, "colour"):
-            blended = overlay(job.picture.image, positive(shown), box, colormap=options.colormap, alpha=options.alpha)
+            blended = overlay(job.picture.image, heat, box, colormap=options.colormap, alpha=options.alpha)
         with _timed(job.timings_ms, "encode"):
             drawn = Encoded(png(blended), "image/png")
+    if "regions" in options.include:
+        with _timed(job.timings_ms, "regions"):
+            regions = find_regions(heat, box, threshold=options.threshold)
+    if "faithfulness" in options.include:
+        with _timed(job.timings_ms, "faithfulness"):
+            faithful = faithfulness(
+                asked.engine,
+                model.card,
+                job.tensor,
+                enlarged(shown, model.card),
+                index,
+                budget_s=budget_s,
+                contrast=asked.wanted.contrast,
+            )
     return Explained(
         label=model.card.classes[index],
         index=index,
@@ -249,6 +274,8 @@ def _explained(model: Model, job: _Job, found: Found, at: int, box: Box, asked: 
         quality=quality(signed_map, asked.calibration),
         overlay=drawn,
         contrast=None if asked.wanted.contrast is None else model.card.classes[asked.wanted.contrast],
+        regions=regions,
+        faithfulness=faithful,
     )
 
 

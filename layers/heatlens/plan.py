@@ -1,12 +1,13 @@
 """Options and model -> what is run, or a refusal before any image is decoded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from heatlens.attribute import METHOD_NAMES, How, passes
 from heatlens.card import Calibration, Layer
 from heatlens.engine import Engine, OwnMethods
 from heatlens.errors import CardError, InvalidOption, TooManyPasses, TooManyTargets
 from heatlens.model import Model
+from heatlens.scale import full_heat
 from heatlens.settings import Limits
 from heatlens.targets import Wanted, parse
 from heatlens.types import Options
@@ -14,13 +15,22 @@ from heatlens.types import Options
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The layer and its engine, the targets of every image, the method, and how often the network runs for one."""
+    """The layer and its engine, the targets of every image, the method, and how often the network runs for one.
+
+    `full` is the value that is drawn as full heat, `None` where that is each map's own maximum.
+    """
 
     layer: Layer
     engine: Engine
     wanted: Wanted
     how: How
     passes: int
+    full: float | None = None
+
+    @property
+    def targets(self) -> int:
+        """Of each image, at most."""
+        return len(self.wanted.classes) + self.wanted.ranks
 
     @property
     def calibration(self) -> Calibration | None:
@@ -33,7 +43,7 @@ def plan(model: Model, options: Options) -> Plan:
     """Read the options by what the model has.
 
     Raises:
-        InvalidOption: There is no such method, layer or class.
+        InvalidOption: There is no such method, layer or class, or no calibration for the absolute scale.
     """
     try:
         layer = model.card.layer(options.layer)
@@ -44,13 +54,16 @@ def plan(model: Model, options: Options) -> Plan:
     if options.method not in METHOD_NAMES and options.method not in own:
         names = ", ".join(dict.fromkeys([*METHOD_NAMES, *own]))
         raise _invalid("method", f"unknown method {options.method[:40]!r}: one of {names}")
-    return Plan(
+    asked = Plan(
         layer=layer,
         engine=engine,
         wanted=parse(options.target, options.contrast, model.card),
         how=How(options.method, eigen_smooth=options.eigen_smooth, aug_smooth=options.aug_smooth),
         passes=passes(options.method, layer.shape[0], aug_smooth=options.aug_smooth, own=own),
     )
+    if options.scale == "image":
+        return asked
+    return replace(asked, full=full_heat(asked.calibration, layer, options.method))
 
 
 def check(asked: Plan, images: int, limits: Limits) -> None:
@@ -60,9 +73,10 @@ def check(asked: Plan, images: int, limits: Limits) -> None:
         TooManyTargets: More targets are asked for each image than the door explains.
         TooManyPasses: The network would run more often.
     """
-    targets = len(asked.wanted.classes) + asked.wanted.ranks
-    if targets > limits.targets:
-        raise TooManyTargets(f"{targets} targets for each image, over the limit of {limits.targets}: ask for fewer")
+    if asked.targets > limits.targets:
+        raise TooManyTargets(
+            f"{asked.targets} targets for each image, over the limit of {limits.targets}: ask for fewer"
+        )
     if asked.passes > 1 and images * asked.passes > limits.passes:
         raise TooManyPasses(
             f"{asked.how.method} runs the network {asked.passes:,} times for an image, {images * asked.passes:,} times "

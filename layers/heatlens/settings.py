@@ -29,6 +29,7 @@ class Limits(BaseModel):
     files: int
     targets: int
     passes: int
+    faithfulness_s: float
     answer_json_bytes: int | None
     answer_binary_bytes: int | None
 
@@ -43,6 +44,7 @@ DOOR_LIMITS: dict[Door, Limits] = {
         files=50,
         targets=10,
         passes=600,
+        faithfulness_s=10,
         answer_json_bytes=6_000_000,
         answer_binary_bytes=4_400_000,
     ),
@@ -54,6 +56,7 @@ DOOR_LIMITS: dict[Door, Limits] = {
         files=500,
         targets=25,
         passes=10_000,
+        faithfulness_s=30,
         answer_json_bytes=None,
         answer_binary_bytes=None,
     ),
@@ -66,6 +69,7 @@ DOOR_LIMITS: dict[Door, Limits] = {
         files=10_000,
         targets=10,
         passes=10_000,
+        faithfulness_s=40,
         answer_json_bytes=None,
         answer_binary_bytes=None,
     ),
@@ -94,6 +98,7 @@ class Settings(BaseSettings):
     files: int | None = Field(None, gt=0, description="Files in one request.")
     targets: int | None = Field(None, gt=0, description="Classes explained for each image.")
     passes: int | None = Field(None, gt=0, description="Runs of the network by which methods may cost one request.")
+    faithfulness_s: float | None = Field(None, gt=0, description="Seconds of a request that scoring its maps may take.")
     answer_json_bytes: int | None = Field(None, gt=0, description="Largest JSON answer, in bytes.")
     answer_binary_bytes: int | None = Field(None, gt=0, description="Largest image answer, in bytes.")
 

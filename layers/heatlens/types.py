@@ -1,18 +1,23 @@
 """What flows between the stages: small frozen records."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+if TYPE_CHECKING:  # they are made of what is here
+    from heatlens.faithfulness import Faithfulness
+    from heatlens.regions import Regions
 
 Floats = npt.NDArray[np.float32]
 # left, top, right, bottom in pixels of the upright original; right and bottom are exclusive
 Box = tuple[int, int, int, int]
 Window = tuple[float, float]  # centre and width, in the image's own values
 Colormap = Literal["jet", "hot", "viridis"]
-Include = Literal["overlay", "original", "map"]
+Include = Literal["overlay", "original", "map", "regions", "faithfulness"]
+Scale = Literal["image", "absolute"]
 Quality = Literal["ok", "weak", "empty"]
 EngineName = Literal["auto", "openvino", "onnxruntime", "torch"]
 Precision = Literal["f32", "bf16", "int8"]
@@ -48,6 +53,8 @@ class Options:
     eigen_smooth: bool = False
     aug_smooth: bool = False
     model: str | None = None
+    scale: Scale = "image"
+    threshold: float = 0.5  # of regions, in the heat as drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +114,8 @@ class Explained:
     quality: Quality
     overlay: Encoded | None
     contrast: str | None = None
+    regions: "Regions | None" = None
+    faithfulness: "Faithfulness | None" = None
 
 
 @dataclass(frozen=True, slots=True)

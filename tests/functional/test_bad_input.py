@@ -510,6 +510,23 @@ def test_unknown_paths_and_methods_have_the_same_shape(client: TestClient) -> No
     problem(client.get(URL), 405, "http.method_not_allowed")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", URL, "POST"),
+        ("OPTIONS", f"{URL}-batch", "POST"),
+        ("PUT", "/api/inference/health", "GET"),
+        ("PUT", "/api/inference/batches/01J00000000000000000000000", "DELETE, GET"),  # two routes of one address
+        ("POST", "/static/page.js", "GET, HEAD"),
+    ],
+)
+def test_every_method_of_an_address_is_named(client: TestClient, method: str, path: str, allowed: str) -> None:
+    response = client.request(method, path)
+
+    problem(response, 405, "http.method_not_allowed")
+    assert response.headers["allow"] == allowed
+
+
 def test_the_page_and_its_samples_are_served(client: TestClient) -> None:
     page = client.get("/")
 

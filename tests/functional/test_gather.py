@@ -119,7 +119,7 @@ def make_door(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ma
         model = load_model(tiny_folder)
         engine = Held(model)
         counted = Model(model.card, model.sha256, engine)
-        monkeypatch.setattr("functions.api.state.load_by_settings", lambda *_, **__: counted)
+        monkeypatch.setattr("heatlens.catalogue.load_by_settings", lambda *_, **__: counted)
         values: dict[str, Any] = {"model_dir": tiny_folder, "concurrency": 1, "gather_ms": 0} | settings
         client = TestClient(create_app(Settings.model_validate(values)), raise_server_exceptions=False)
         clients.append(client)

@@ -99,7 +99,10 @@ def test_what_cannot_be_answered(client: TestClient, verb: str) -> None:
             "request.unsupported_content_type")  # fmt: skip
     problem(client.post(f"{URL}/colours:{verb}", content=b"{", headers={"content-type": "application/json"}), 400,
             "request.malformed")  # fmt: skip
-    assert client.post(f"{URL}/colours:classify", json={}).status_code in (404, 405)
+    problem(client.post(f"{URL}/colours:classify", json={}), 404, "http.not_found")
+    asked = client.get(f"{URL}/colours:{verb}")
+    problem(asked, 405, "http.method_not_allowed")
+    assert asked.headers["allow"] == "POST"
 
 
 @pytest.mark.parametrize("verb", ["predict", "explain"])

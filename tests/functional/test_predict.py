@@ -96,6 +96,22 @@ def test_images_share_one_pass(client: TestClient, monkeypatch: pytest.MonkeyPat
     assert sizes == [8, 2]
 
 
+def test_an_image_that_the_engine_cannot_do_fails_alone(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    poison = encoded(Image.new("L", (8, 8), 77))
+    trunk = OpenVinoEngine.trunk
+
+    def picky(engine: OpenVinoEngine, batch: Any) -> Any:  # noqa: ANN401 - as the engine's
+        if any(abs(float(image.mean()) * 255 - 77) < 0.5 for image in batch):
+            raise RuntimeError("no")
+        return trunk(engine, batch)
+
+    monkeypatch.setattr(OpenVinoEngine, "trunk", picky)
+
+    body = client.post(BATCH, files=[("files", DATA), ("files", poison), ("files", DATA)]).json()
+
+    assert [each["code"] for each in body["results"]] == [None, "generation.failed", None]
+
+
 @pytest.mark.parametrize("url", [URL, BATCH])
 def test_bad_requests_get_the_errors_of_the_heatmap_endpoints(client: TestClient, url: str) -> None:
     problem(client.post(url), 422, "request.invalid")

@@ -29,6 +29,7 @@ def test_limits_are_those_of_the_contract() -> None:
         files=50,
         targets=10,
         passes=600,
+        faithfulness_s=10,
         answer_json_bytes=6_000_000,
         answer_binary_bytes=4_400_000,
     )

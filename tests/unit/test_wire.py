@@ -20,6 +20,9 @@ EVERYTHING = Options(
     layer="layer4.2",
     eigen_smooth=True,
     aug_smooth=True,
+    model="colours",
+    scale="absolute",
+    threshold=0.25,
 )
 
 

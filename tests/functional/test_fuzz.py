@@ -1,0 +1,26 @@
+"""A small share of `make fuzz`: schemathesis at a running server, and what it found."""
+
+import re
+import subprocess
+import sys
+
+from tests.conftest import ROOT
+from tests.fuzz.hooks import IMAGES
+
+
+def test_no_generated_request_is_answered_otherwise_than_described() -> None:
+    words = [sys.executable, "-m", "tests.fuzz", "--examples", "10", "--phases", "examples,fuzzing,stateful"]
+
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stdout
+    [generated] = re.findall(r"^  (\d+) generated, \1 passed$", ended.stdout, re.MULTILINE)
+    assert int(generated) > 100
+
+
+def test_its_images_are_of_every_kind() -> None:
+    kinds = {b"\x89PNG": "PNG", b"\xff\xd8": "JPEG", b"RIFF": "WebP", b"BM": "BMP", b"II*": "TIFF", b"": "empty"}
+
+    found = {kind for data in IMAGES for head, kind in kinds.items() if (data.startswith(head) if head else not data)}
+
+    assert found == set(kinds.values())
