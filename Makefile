@@ -82,7 +82,7 @@ format: $(VENV)/.dev ## Let ruff mend what it can
 
 model: $(VENV)/.dev ## Train the demo model from its seed and compile it (minutes; result is committed)
 	$(BIN)/python -m heatlens_torch.demo.train -o $(DEMO)
-	$(BIN)/heatlens compile $(DEMO)/model.toml --out layers/heatlens/models/demo
+	$(BIN)/heatlens compile $(DEMO)/model.toml --out layers/heatlens/models/demo --int8
 
 bench-engine: $(VENV)/.dev ## The explanation against its peers from PyPI: ratios and peak memory (half an hour)
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable .[bench]

@@ -10,6 +10,8 @@ for part in intel_gpu_plugin intel_npu_plugin auto_plugin auto_batch_plugin hete
   rm -f $here/openvino/libs/libopenvino_$part.so*
 done
 rm -f $here/openvino/libs/cache.json # kernels of the GPU plugin
+# ONNX Runtime: what runs graphs.
+rm -rf $here/onnxruntime/transformers $here/onnxruntime/tools $here/onnxruntime/quantization $here/onnxruntime/datasets
 # boto3: the services of layers/heatlens_aws/clients.py, and where credentials may come from.
 for service in $here/botocore/data/*/; do
   case $(basename "$service") in

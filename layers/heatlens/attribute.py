@@ -1,8 +1,9 @@
 """The explanation itself: preprocessed images [B,3,H,W] -> logits [K] and signed maps [h,w] of each image's targets."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from heatlens.cam import reduce, signed_map
 from heatlens.card import Card
 from heatlens.combine import combined
-from heatlens.engine import Engine
+from heatlens.engine import Engine, OwnMethods
 from heatlens.methods import METHODS
 from heatlens.rerun import RERUNS
 from heatlens.targets import Wanted, chosen, selector
@@ -47,9 +48,12 @@ class Found:
     heats: list[Floats] | None = None
 
 
-def passes(method: str, channels: int, *, aug_smooth: bool = False) -> int:
-    """How often the network, or its tail, runs for one image."""
-    return (channels + 1 if method in RERUNS else 1) * (len(_AUGMENTED) if aug_smooth else 1)
+def passes(
+    method: str, channels: int, *, aug_smooth: bool = False, own: Mapping[str, int] = MappingProxyType({})
+) -> int:
+    """How often the network, or its tail, runs for one image; `own` are the engine's own methods."""
+    once = channels + 1 if method in RERUNS else 1 if method in METHODS else own.get(method, 1)
+    return once * (len(_AUGMENTED) if aug_smooth else 1)
 
 
 def attribute(
@@ -121,7 +125,9 @@ def _attribute(
         np.stack([selector(index, asked, card) for index in indices])
         for asked, indices in zip(wanted, classes, strict=True)
     ]
-    if how.method in RERUNS:
+    if how.method not in METHOD_NAMES:
+        maps = _by_engine(engine, images, selectors, how, timed)
+    elif how.method in RERUNS:
         maps = list(_by_rerunning(engine, images, crossing, selectors, how, timed))
     else:
         maps = _by_gradient(engine, crossing, selectors, how, timed)
@@ -154,6 +160,22 @@ def _by_gradient(
             _, gradient = engine.tail(repeated, rows[span])
         with timed("cam"):
             maps.extend(signed_map(how.method, repeated[0], gradient, eigen_smooth=how.eigen_smooth))
+    each = iter(maps)
+    return [[next(each) for _ in own] for own in selectors]
+
+
+def _by_engine(
+    engine: Engine, images: Floats, selectors: Sequence[Floats], how: How, timed: Timer
+) -> list[list[Floats]]:
+    """By a method of the engine's own, which starts from the images."""
+    assert isinstance(engine, OwnMethods), "the plan knows the engine's methods"
+    owners = np.repeat(np.arange(len(selectors)), [len(each) for each in selectors])
+    rows = np.concatenate(selectors)
+    maps: list[Floats] = []
+    for start in range(0, len(rows), RERUN_BATCH):
+        span = slice(start, start + RERUN_BATCH)
+        with timed("cam"):
+            maps.extend(engine.maps(how.method, images[owners[span]], rows[span], eigen_smooth=how.eigen_smooth))
     each = iter(maps)
     return [[next(each) for _ in own] for own in selectors]
 

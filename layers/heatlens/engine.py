@@ -2,14 +2,14 @@
 
 import importlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from heatlens.card import Card, Graph, TorchWeights
-from heatlens.errors import CardError, EngineError
+from heatlens.errors import CardError, EngineError, HeatlensError
 from heatlens.machine import cuda_devices
 from heatlens.types import EngineName, Floats, Precision
 
@@ -35,6 +35,27 @@ class Engine(Protocol):
 
         The gradient is of `sum(selector * logits)` with respect to the activation; a row of zeros selects the
         predicted class (for one logit its sign, otherwise the argmax).
+        """
+        ...
+
+
+@runtime_checkable
+class OwnMethods(Protocol):
+    """An engine that explains by methods which trunk and tail do not have.
+
+    `methods` says how often each of them runs the network for one image and target.
+    """
+
+    methods: Mapping[str, int]
+
+    def maps(self, method: str, batch: Floats, selector: Floats, *, eigen_smooth: bool = False) -> Floats:
+        """Explain images `[B,3,H,W]` along selectors `[B,K]`.
+
+        Returns:
+            `[B,h,w]` before ReLU, or the finished heat `[B,H,W]` in 0..1 where the method knows nothing else.
+
+        Raises:
+            EngineError: The method is not installed, or cannot explain this network.
         """
         ...
 
@@ -117,7 +138,12 @@ def _open(engine: EngineName, folder: Path, card: Card, precision: Precision, th
         raise EngineError(
             f"the engine {engine} needs {missing}, which cannot be imported here: pip install 'heatlens[{kind.extra}]'"
         ) from error
-    engines: dict[str, Engine] = module.open_layers(folder, card, precision=precision, threads=threads)
+    try:
+        engines: dict[str, Engine] = module.open_layers(folder, card, precision=precision, threads=threads)
+    except HeatlensError:
+        raise
+    except Exception as error:  # drivers, libraries and memory fail as they like
+        raise EngineError(f"the engine {engine} cannot be made ready here") from error
     return engines
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from heatlens.attribute import METHOD_NAMES, How, passes
 from heatlens.card import Calibration, Layer
-from heatlens.engine import Engine
+from heatlens.engine import Engine, OwnMethods
 from heatlens.errors import CardError, InvalidOption, TooManyPasses, TooManyTargets
 from heatlens.model import Model
 from heatlens.scale import full_heat
@@ -45,18 +45,21 @@ def plan(model: Model, options: Options) -> Plan:
     Raises:
         InvalidOption: There is no such method, layer or class, or no calibration for the absolute scale.
     """
-    if options.method not in METHOD_NAMES:
-        raise _invalid("method", f"unknown method {options.method[:40]!r}: one of {', '.join(METHOD_NAMES)}")
     try:
         layer = model.card.layer(options.layer)
     except CardError as error:
         raise _invalid("layer", str(error)) from error
+    engine = model.engine_of(layer.name)
+    own = engine.methods if isinstance(engine, OwnMethods) else {}
+    if options.method not in METHOD_NAMES and options.method not in own:
+        names = ", ".join(dict.fromkeys([*METHOD_NAMES, *own]))
+        raise _invalid("method", f"unknown method {options.method[:40]!r}: one of {names}")
     asked = Plan(
         layer=layer,
-        engine=model.engine_of(layer.name),
+        engine=engine,
         wanted=parse(options.target, options.contrast, model.card),
         how=How(options.method, eigen_smooth=options.eigen_smooth, aug_smooth=options.aug_smooth),
-        passes=passes(options.method, layer.shape[0], aug_smooth=options.aug_smooth),
+        passes=passes(options.method, layer.shape[0], aug_smooth=options.aug_smooth, own=own),
     )
     if options.scale == "image":
         return asked

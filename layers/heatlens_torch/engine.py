@@ -14,6 +14,7 @@ from heatlens.types import Floats, Precision
 from heatlens_torch import cut as cutting
 from heatlens_torch.differentiate import choose, free_batch
 from heatlens_torch.grids import Layout, regrid
+from heatlens_torch.method_names import METHODS
 from heatlens_torch.simplify import simplify
 from heatlens_torch.stored import load_network
 
@@ -25,6 +26,7 @@ class TorchEngine:
     """
 
     name = "torch"
+    methods = METHODS
 
     def __init__(
         self, network: nn.Module, captured: fx.GraphModule, layer: Layer, *, device: str, precision: Precision = "f32"
@@ -64,7 +66,7 @@ class TorchEngine:
         (gradient,) = torch.autograd.grad(logits, activation, direction)
         return _array(logits), _array(gradient)
 
-    def maps(self, method: str, batch: Floats, selector: Floats) -> Floats:
+    def maps(self, method: str, batch: Floats, selector: Floats, *, eigen_smooth: bool = False) -> Floats:
         """Explain images with any method of pytorch-grad-cam; `reference.any_map` says what it answers.
 
         One call at a time runs: pytorch-grad-cam changes the network while it works.
@@ -77,7 +79,13 @@ class TorchEngine:
         except ImportError as error:
             raise EngineError(f"the method {method} needs pytorch-grad-cam: pip install 'heatlens[torch]'") from error
         return reference.any_map(
-            self._network, self._layer.name, self._images(batch), self._tensor(selector), method, layout=self._layout
+            self._network,
+            self._layer.name,
+            self._images(batch),
+            self._tensor(selector),
+            method,
+            layout=self._layout,
+            eigen_smooth=eigen_smooth,
         )
 
     def _images(self, batch: Floats) -> torch.Tensor:

@@ -20,33 +20,10 @@ from heatlens.errors import EngineError
 from heatlens.types import Floats
 from heatlens_torch.differentiate import choose
 from heatlens_torch.grids import Layout
+from heatlens_torch.method_names import CLASSES, HEAT_ONLY
 from heatlens_torch.probe import target
 
 DISTRIBUTION = "grad-cam"
-# Every method of pytorch-grad-cam 1.5.7, under the name that clients use; papers are named in its own sources.
-METHODS = {
-    "gradcam": "GradCAM",
-    "gradcam++": "GradCAMPlusPlus",
-    "gradcam-elementwise": "GradCAMElementWise",
-    "xgradcam": "XGradCAM",
-    "hirescam": "HiResCAM",
-    "layercam": "LayerCAM",
-    "eigencam": "EigenCAM",
-    "eigengradcam": "EigenGradCAM",
-    "segeigencam": "SegEigenCAM",
-    "kpcacam": "KPCA_CAM",
-    "ablationcam": "AblationCAM",
-    "scorecam": "ScoreCAM",
-    "shapleycam": "ShapleyCAM",
-    "finercam": "FinerCAM",
-    "fem": "FEM",
-    "randomcam": "RandomCAM",
-    "fullgrad": "FullGrad",
-    "sess": "SESS",
-    "refinecam": "RefineCAM",
-}
-# These have no map of the layer before ReLU: they sum, multiply or average maps that are already scaled.
-HEAT_ONLY = frozenset({"fullgrad", "sess", "refinecam"})
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -112,6 +89,7 @@ def any_map(
     method: str,
     *,
     layout: Layout | None = None,
+    eigen_smooth: bool = False,
 ) -> Floats:
     """Explain images by any method of pytorch-grad-cam, run by pytorch-grad-cam itself.
 
@@ -123,8 +101,9 @@ def any_map(
         selector: `[B,K]`: the explained value is `sum(selector * logits)`; a row of zeros is the predicted class.
             `eigencam`, `kpcacam` and `fem` explain no class, and answer the same for every selector. `finercam`
             explains the class with the largest entry against the three that are most like it.
-        method: A key of `METHODS`. `randomcam` is as random as it says.
+        method: A key of `CLASSES`. `randomcam` is as random as it says.
         layout: Of the layer's output; `[B,C,h,w]` where `None`.
+        eigen_smooth: pytorch-grad-cam's; methods without channel weights ignore it.
 
     Returns:
         Float32 `[B,h,w]` before ReLU, at the layer's own grid. Of the methods in `HEAT_ONLY` instead `[B,H,W]` in 0..1
@@ -133,8 +112,8 @@ def any_map(
     Raises:
         EngineError: There is no such method, or pytorch-grad-cam cannot explain this layer or output by it.
     """
-    if method not in METHODS:
-        raise EngineError(f"pytorch-grad-cam has no method {method!r}: it has {', '.join(METHODS)}")
+    if method not in CLASSES:
+        raise EngineError(f"pytorch-grad-cam has no method {method!r}: it has {', '.join(CLASSES)}")
     module = target(network, layer)
     with torch.no_grad():
         directions = choose(selector, network(images))
@@ -143,7 +122,7 @@ def any_map(
     reshape = _reshape([layout] if layout and layout.tokens else [])
     with _ONE_AT_A_TIME, _gradient_from(network, [module]), _silent():
         try:
-            return _made_by(method, network, module, images, directions, reshape)
+            return _made_by(method, network, module, images, directions, reshape, eigen_smooth=eigen_smooth)
         except Exception as error:  # it raises what it likes where a layer or an output is not what it expects
             raise EngineError(f"pytorch-grad-cam cannot explain layer {layer!r} of this network by {method}") from error
 
@@ -226,16 +205,21 @@ def _made_by(
     images: torch.Tensor,
     directions: torch.Tensor,
     reshape: Callable[[torch.Tensor], torch.Tensor] | None,
+    *,
+    eigen_smooth: bool,
 ) -> Floats:
     own = {"ablation_layer": AblationLayerVit() if reshape else AblationLayer()} if method == "ablationcam" else {}
-    cam = getattr(pytorch_grad_cam, METHODS[method])(network, [module], reshape_transform=reshape, **own)
+    cam = getattr(pytorch_grad_cam, CLASSES[method])(network, [module], reshape_transform=reshape, **own)
     base = (getattr(cam, "base_cam_per_layer", None) or [getattr(cam, "base_cam", cam)])[0]
     maps = _recorded(base)
     try:
         if method == "finercam":
-            heat = [cam(images[row : row + 1], target_idx=int(along.argmax())) for row, along in enumerate(directions)]
+            heat = [
+                cam(images[row : row + 1], target_idx=int(along.argmax()), eigen_smooth=eigen_smooth)
+                for row, along in enumerate(directions)
+            ]
         else:
-            heat = [cam(images, targets=[_Along(direction) for direction in directions])]
+            heat = [cam(images, targets=[_Along(along) for along in directions], eigen_smooth=eigen_smooth)]
     finally:
         base.activations_and_grads.release()
     found: Floats = np.concatenate(heat if method in HEAT_ONLY else maps).astype(np.float32, copy=False)
@@ -248,8 +232,8 @@ def _recorded(cam: Any) -> list[Floats]:  # noqa: ANN401 - pytorch-grad-cam is n
     make = cam.get_cam_image
 
     def noted(*arguments: Any, **options: Any) -> Floats:  # noqa: ANN401 - passes through
-        maps.append(made := make(*arguments, **options))
-        return made
+        maps.append(make(*arguments, **options))
+        return maps[-1]
 
     cam.get_cam_image = noted
     return maps

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from functions.api.app import create_app as create_api
 from functions.endpoint.app import create_app as create_endpoint
 from heatlens.machine import MEMORY_ENV
+from heatlens.openvino_engine import OpenVinoEngine
 from heatlens.settings import Settings
 from tests.conftest import encoded, noise
 from tests.emulator import emulated
@@ -58,9 +59,44 @@ DAMAGES: list[tuple[Damage, str]] = [
 ]
 
 
+UNPROVEN: list[tuple[dict[str, Any], str]] = [
+    ({"engine": "torch"}, "tiny has no weights for PyTorch: compile it again with --with-torch"),
+    ({"precision": "int8"}, "'cells' has no trunk of 8 bits: compile the model again with --int8"),
+    (
+        {"precision": "bf16"},
+        (
+            "the card of tiny has no measured agreement for bf16 at 'cells': "
+            "compile the model again on a processor that has bfloat16, or use f32"
+        ),
+    ),
+]
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
+
+
+@pytest.mark.parametrize(("settings", "reason"), UNPROVEN)
+def test_an_engine_or_a_precision_that_the_model_was_not_compiled_for_is_told(
+    folder: Path, settings: dict[str, Any], reason: str
+) -> None:
+    write_tiny_model(folder)
+    api = TestClient(create_api(Settings(model_dir=folder, **settings), door="lambda"), raise_server_exceptions=False)
+
+    assert api.get("/api/inference/health").json()["reason"] == reason
+    assert api.post("/api/inference/heatmap", **IMAGE).status_code == 503
+
+
+def test_a_gpu_is_available_where_the_engine_runs_on_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tiny_model(folder)
+    on = []
+    for device in ("CPU", "CUDA"):
+        monkeypatch.setattr(OpenVinoEngine, "device", device)
+        api = TestClient(create_api(Settings(model_dir=folder), door="lambda"))
+        on.append(api.get("/api/inference/health").json()["gpu_available"])
+
+    assert on == [False, True]
 
 
 @pytest.mark.parametrize(("damage", "reason"), DAMAGES)

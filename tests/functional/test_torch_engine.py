@@ -11,20 +11,24 @@ import numpy as np
 import pytest
 import pytorch_grad_cam
 import torch
+from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from heatlens.attribute import METHOD_NAMES
 from heatlens.card import TorchWeights, read_card, write_card
-from heatlens.errors import EngineError
+from heatlens.errors import EngineError, InvalidOption, TooManyPasses
 from heatlens.machine import Machine
 from heatlens.model import Model, load_model
-from heatlens.settings import DEMO_MODEL
+from heatlens.pipeline import explain
+from heatlens.settings import DEMO_MODEL, DOOR_LIMITS
+from heatlens.types import Explanation, Options, Upload
 from heatlens_torch.checkpoints import digest_of
 from heatlens_torch.compile import compile_model
 from heatlens_torch.engine import TorchEngine
-from heatlens_torch.reference import HEAT_ONLY, METHODS
-from tests.conftest import ROOT
+from heatlens_torch.method_names import CLASSES, HEAT_ONLY, METHODS, SESS_PASSES
+from tests.conftest import ROOT, encoded, noise
 from tests.engines import answer, furthest, mixed, wrong_of_many_threads
 from tests.functional.test_layers import network_and_images, write
 
@@ -111,11 +115,11 @@ def test_answers_do_not_change_with_what_was_asked_before(three: Model) -> None:
     assert all(np.array_equal(*pair) for pair in zip(alone, copies, strict=True)), "an answer was written over"
 
 
-class Convolutions(TorchDispatchMode):
+class Convolutions(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
     """Counts them, forward and backward."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
@@ -182,25 +186,20 @@ print(*sorted({{name.partition(".")[0] for name in sys.modules}}))
 # ----------------------------------------------------------------------------------------------------------- any method
 
 
-def wanted(classes: list[int]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return np.eye(3, dtype=np.float32)[classes]
+EXPLAINED = [2, 0]
 
 
-CLASSES = [2, 0]
-
-
-@pytest.mark.parametrize("method", sorted(set(METHODS) - {"randomcam"}))
+@pytest.mark.parametrize("method", sorted(set(CLASSES) - {"randomcam"}))
 def test_a_method_is_what_pytorch_grad_cam_says(method: str, three: Model, folders: dict[str, Path]) -> None:
     network, batch = network_and_images(folders["three"].parent / "model.toml", 2)
     assert isinstance(three.engine, TorchEngine)
 
-    ours = three.engine.maps(method, batch, wanted(CLASSES))
+    ours = three.engine.maps(method, batch, np.eye(3, dtype=np.float32)[EXPLAINED])
 
-    cam = getattr(pytorch_grad_cam, METHODS[method])(network, [network.get_submodule("layer4")])
-    targets = [ClassifierOutputTarget(index) for index in CLASSES]
-    rows = torch.from_numpy(batch).split(1)
+    cam = getattr(pytorch_grad_cam, CLASSES[method])(network, [network.get_submodule("layer4")])
+    targets = [ClassifierOutputTarget(index) for index in EXPLAINED]
     theirs = (
-        np.concatenate([cam(row, target_idx=index) for row, index in zip(rows, CLASSES, strict=True)])
+        np.concatenate([cam(torch.from_numpy(batch[row : row + 1]), target_idx=EXPLAINED[row]) for row in range(2)])
         if method == "finercam"
         else cam(torch.from_numpy(batch), targets=targets)
     )
@@ -211,6 +210,65 @@ def test_a_method_is_what_pytorch_grad_cam_says(method: str, three: Model, folde
         assert ours.shape == (2, *three.card.layer("layer4").shape[1:])
         heat = scale_cam_image(scale_cam_image(np.maximum(ours, 0), batch.shape[:1:-1]))
         assert heat == pytest.approx(theirs, abs=1e-4)
+
+
+def test_the_core_and_the_engine_have_every_method_between_them() -> None:
+    assert set(METHODS) == set(CLASSES) - set(METHOD_NAMES)
+    assert set(METHOD_NAMES) <= set(CLASSES)
+    exported = {name: each for name, each in vars(pytorch_grad_cam).items() if isinstance(each, type)}
+    cams = {name for name, each in exported.items() if issubclass(each, BaseCAM)} | {"FinerCAM", "SESS", "RefineCAM"}
+    assert set(CLASSES.values()) == cams
+
+
+def test_the_passes_of_sess_are_counted(three: Model) -> None:
+    assert isinstance(three.engine, TorchEngine)
+    [asked] = mixed(three.card, 1)
+    rows: list[int] = []
+    network = three.engine._network
+    handle = network.register_forward_hook(lambda _module, inputs, _output: rows.append(len(inputs[0])))
+    try:
+        three.engine.maps("sess", asked.batch, asked.selector)
+    finally:
+        handle.remove()
+
+    assert sum(rows) == SESS_PASSES + 1, "one to see what is predicted"
+
+
+def test_eigen_smooth_is_pytorch_grad_cams(three: Model) -> None:
+    assert isinstance(three.engine, TorchEngine)
+    [asked] = mixed(three.card, 1)
+
+    plain, smooth = (
+        three.engine.maps("shapleycam", asked.batch, asked.selector, eigen_smooth=each) for each in (False, True)
+    )
+
+    assert plain.shape == smooth.shape
+    assert np.abs(plain - smooth).max() > 1e-3 * np.abs(plain).max()
+
+
+@pytest.mark.parametrize("method", ["fem", "fullgrad"])
+def test_a_request_may_name_a_method_of_the_engine(method: str, three: Model, tiny_model: Model) -> None:
+    limits = DOOR_LIMITS["server"]
+    options = Options(method=method, target=("top-2",))
+    upload = Upload("a.png", encoded(noise((60, 50))))
+
+    [explained] = explain(three, [upload], options, limits=limits, batch_images=8)
+
+    assert isinstance(explained, Explanation)
+    assert [each.overlay is not None for each in explained.explained] == [True, True]
+    size = three.card.preprocess.shape if method in HEAT_ONLY else three.card.layer().shape[1:]
+    assert explained.signed_map.shape == size
+    assert three.facts(options)["method"] == method
+    with pytest.raises(InvalidOption, match=f"unknown method '{method}': one of gradcam, "):
+        explain(tiny_model, [upload], options, limits=limits, batch_images=8)
+
+
+def test_a_request_pays_for_what_the_method_costs(three: Model) -> None:
+    limits = DOOR_LIMITS["server"].model_copy(update={"passes": SESS_PASSES})
+    upload = Upload("a.png", encoded(noise((60, 50))))
+
+    with pytest.raises(TooManyPasses, match="sess runs the network 258 times for an image, 516 times"):
+        explain(three, [upload] * 2, Options(method="sess"), limits=limits, batch_images=8)
 
 
 def test_gradcam_is_the_same_from_every_side(three: Model) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from heatlens.card import Agreement, Card, TorchWeights, read_card, write_card
 from heatlens.engine import open_engines
-from heatlens.errors import CardError, EngineError
+from heatlens.errors import CardError, EngineError, SettingsError
 from heatlens.model import load_by_settings, load_model
 from heatlens.openvino_engine import OpenVinoEngine
 from heatlens.settings import Settings, read_settings
@@ -178,6 +178,30 @@ def test_the_environment_chooses_engine_and_precision(tmp_path: Path, monkeypatc
     facts = load_by_settings(read_settings()).facts(Options())
 
     assert (facts["engine"], facts["precision"]) == ("onnxruntime", "int8")
+
+
+@pytest.mark.parametrize(("variable", "value"), [("HEATLENS_ENGINE", "tensorrt"), ("HEATLENS_PRECISION", "fp16")])
+def test_an_engine_or_precision_that_there_is_not_is_one_sentence(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(SettingsError, match=f"^{variable}: Input should be ") as caught:
+        read_settings()
+    assert "\n" not in str(caught.value)
+
+
+def test_an_engine_that_breaks_while_it_is_opened_is_one_sentence(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object, **__: object) -> None:
+        raise MemoryError("CUDA out of memory\nsee the manual")
+
+    monkeypatch.setattr("heatlens.openvino_engine.open_layers", breaks)
+
+    with pytest.raises(EngineError, match=r"^the engine openvino cannot be made ready here$") as caught:
+        load_model(tiny_folder)
+    assert isinstance(caught.value.__cause__, MemoryError)
 
 
 def test_another_folder_than_the_one_that_is_set(tiny_folder: Path) -> None:

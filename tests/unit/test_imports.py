@@ -11,7 +11,8 @@ import pytest
 
 from tests.conftest import ROOT
 
-HEAVY = {"torch", "torchvision", "pytorch_grad_cam", "cv2", "matplotlib", "sklearn", "scipy"}
+HEAVY = {"torch", "torchvision", "pytorch_grad_cam", "cv2", "matplotlib", "sklearn", "scipy", "nncf"}
+CHOSEN = {"onnx", "onnxruntime"}  # by a setting, or while compiling
 DOORS = {"functions"}
 LAYERS = {"heatlens_torch", "heatlens_aws"}
 FORBIDDEN = {
@@ -62,7 +63,7 @@ def run(program: str) -> str:
 def test_the_api_door_loads_nothing_heavy_and_not_too_much() -> None:
     loaded = set(json.loads(run("import functions.api.handler, json, sys; print(json.dumps(list(sys.modules)))")))
 
-    assert {name.partition(".")[0] for name in loaded} & (HEAVY | {"boto3", "onnx", "onnxruntime", "pydicom"}) == set()
+    assert {name.partition(".")[0] for name in loaded} & (HEAVY | CHOSEN | {"boto3", "onnx", "pydicom"}) == set()
     assert len(loaded) < MODULE_BUDGET
 
 
@@ -71,7 +72,16 @@ def test_a_door_without_staging_loads_no_client_of_aws(door: str) -> None:
     loaded = set(json.loads(run(f"import {door}, json, sys; print(json.dumps(list(sys.modules)))")))
 
     assert door in loaded
-    assert {name.partition(".")[0] for name in loaded} & (HEAVY | {"boto3", "botocore"}) == set()
+    assert {name.partition(".")[0] for name in loaded} & (HEAVY | CHOSEN | {"boto3", "botocore"}) == set()
+
+
+def test_one_file_of_the_core_imports_onnx_runtime_and_nothing_imports_that_file() -> None:
+    sources = [source for folder in ("layers/heatlens", "functions") for source in (ROOT / folder).rglob("*.py")]
+
+    importers = [source.name for source in sources if imported(source) & CHOSEN]
+    above = [source.name for source in sources if "heatlens.onnxruntime_engine" in imported(source)]
+
+    assert (importers, above) == (["onnxruntime_engine.py"], [])
 
 
 def test_only_a_dicom_file_brings_in_what_reads_it() -> None:

@@ -1,8 +1,9 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from heatlens.machine import MEMORY_ENV, Machine, read_machine
+from heatlens.machine import MEMORY_ENV, Machine, cuda_devices, read_machine
 from heatlens.settings import MIB
 
 MAX = str(2**63 - 4096)  # what version 1 says for "no limit"
@@ -85,6 +86,35 @@ def test_without_a_limit_nothing_is_known(environ: dict[str, str], tmp_path: Pat
 
     assert machine == Machine(None, None)
     assert machine.threads == 0
+
+
+class Driver:
+    """NVIDIA's, with so many GPUs, or one that answers an error."""
+
+    def __init__(self, gpus: int, error: int = 0) -> None:
+        self.gpus, self.error = gpus, error
+
+    def cuInit(self, _flags: int) -> int:  # noqa: N802 - the driver's name
+        return self.error
+
+    def cuDeviceGetCount(self, count: Any) -> int:  # noqa: ANN401, N802 - a pointer
+        count._obj.value = self.gpus
+        return 0
+
+
+@pytest.mark.parametrize(("driver", "gpus"), [(Driver(2), 2), (Driver(0), 0), (Driver(2, error=100), 0), (None, 0)])
+def test_gpus_are_those_that_the_driver_counts(
+    driver: Driver | None, gpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(name: str) -> Driver:
+        assert name == "libcuda.so.1"
+        if driver is None:
+            raise OSError("cannot open shared object file")
+        return driver
+
+    monkeypatch.setattr("ctypes.CDLL", load)
+
+    assert cuda_devices() == gpus
 
 
 def test_where_there_are_no_control_groups_nothing_is_known(tmp_path: Path) -> None:

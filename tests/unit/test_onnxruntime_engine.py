@@ -146,7 +146,7 @@ def test_a_graph_that_is_no_graph_is_refused(tmp_path: Path) -> None:
 
 def test_images_of_another_kind_than_float32_are_refused(tiny: Model) -> None:
     with pytest.raises(Exception, match="float"):
-        tiny.engine.trunk(np.zeros((1, 3, SIDE, SIDE), np.float64))  # type: ignore[arg-type]
+        tiny.engine.trunk(np.zeros((1, 3, SIDE, SIDE), np.float64))
 
 
 @needs_cuda
