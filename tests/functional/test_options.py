@@ -323,8 +323,9 @@ def test_what_the_model_does_not_have_is_refused_where_it_was_written(
 
 def test_a_mistake_is_in_the_body_where_the_query_says_something_else(client: TestClient) -> None:
     body = {"image_base64": base64.b64encode(DATA).decode(), "layer": "conv9", "method": "magic"}
+    by_query = client.post(f"{URL}?method=other&layer=cells", json=body)
 
-    problem_of_method = problem(client.post(f"{URL}?method=other", json=body), 422, "request.invalid")
+    problem_of_method = problem(by_query, 422, "request.invalid")
     problem_of_layer = problem(client.post(f"{URL}?method=gradcam", json=body), 422, "request.invalid")
 
     assert problem_of_method["errors"][0]["loc"] == ["query", "method"]
