@@ -34,6 +34,13 @@ def positive(signed_map: Floats) -> Floats:
     return heat / peak if peak > 0 else heat
 
 
+def signed(signed_map: Floats) -> Floats:
+    """The `image` scale of signed colormaps: `0.5 + s / (2 max|s|)`, `[h, w]` in 0..1; a map of zeros is 0.5."""
+    reach = np.abs(signed_map).max()
+    heat: Floats = np.float32(0.5) + signed_map / (2 * reach if reach > 0 else np.float32(1))
+    return heat
+
+
 def quality(signed_map: Floats, calibration: Calibration | None) -> Quality:
     """Tell a map worth showing from one that is not.
 

@@ -4,20 +4,20 @@ import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Self, get_args, overload
+from typing import Self, overload
 
 from PIL import Image
 
 from heatlens.card import Card
-from heatlens.errors import FileTooLarge, HeatlensError, InvalidOption, UnreadableImage
+from heatlens.errors import FileTooLarge, HeatlensError, UnreadableImage
 from heatlens.model import Model, load_model
+from heatlens.options import check_options
 from heatlens.pipeline import Outcome, explain
 from heatlens.settings import Settings, read_settings
-from heatlens.types import Colormap, Explanation, Options, Upload
+from heatlens.types import Colormap, Explanation, Options, Upload, Window
 
 ImageSource = bytes | str | os.PathLike[str] | Image.Image
 
-_ALPHA = (0.1, 0.9)
 _PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
 
 
@@ -66,12 +66,24 @@ class Explainer:
 
     @overload
     def explain(  # type: ignore[overload-overlap]  # a string is one path, though it has letters
-        self, image: ImageSource, *, colormap: Colormap = ..., alpha: float = ..., overlay: bool = ...
+        self,
+        image: ImageSource,
+        *,
+        colormap: Colormap = ...,
+        alpha: float = ...,
+        overlay: bool = ...,
+        window: Window | None = ...,
     ) -> Explanation: ...
 
     @overload
     def explain(
-        self, image: Iterable[ImageSource], *, colormap: Colormap = ..., alpha: float = ..., overlay: bool = ...
+        self,
+        image: Iterable[ImageSource],
+        *,
+        colormap: Colormap = ...,
+        alpha: float = ...,
+        overlay: bool = ...,
+        window: Window | None = ...,
     ) -> list[Outcome]: ...
 
     def explain(
@@ -81,25 +93,29 @@ class Explainer:
         colormap: Colormap = "jet",
         alpha: float = 0.4,
         overlay: bool = True,
+        window: Window | None = None,
     ) -> Explanation | list[Outcome]:
         """Explain the predicted class of one image, or of each of several, by Grad-CAM.
 
         Args:
             image: The bytes of an image file, a path, or a Pillow image; or any number of these. Of files PNG, JPEG,
                 WebP, BMP and TIFF are read, of 1 to 16 bits, and with the extra `dicom` DICOM.
-            colormap: `jet`, `hot` or `viridis`.
+            colormap: `jet`, `hot`, `viridis`, `turbo`, `inferno`, `magma`, `cividis` or `gray`; `coolwarm` or `seismic`
+                draw the signed map, their middle meaning no evidence.
             alpha: Weight of the heat in the overlay, 0.1 to 0.9: `alpha * heat + (1 - alpha) * original`.
             overlay: Whether to draw one. The map needs none, and drawing is most of the work on a large image.
+            window: Centre and width for greys of more than 8 bits and for DICOM, in place of their own range or window.
 
         Returns:
             For one image its explanation. For several a list in their order, where an image that cannot be explained
             has its `HeatlensError` in its own place and affects no other.
 
         Raises:
-            InvalidOption: An unknown colormap, or a weight out of range.
+            InvalidOption: An unknown colormap, or a weight or window that cannot be.
             HeatlensError: One image that cannot be explained; the classes of `heatlens.errors` say why.
         """
-        options = _options(colormap, alpha, overlay=overlay)
+        include = {"overlay"} if overlay else set()
+        options = check_options(colormap=colormap, alpha=alpha, include=include, window=window)
         if isinstance(image, bytes | str | os.PathLike | Image.Image):
             [outcome] = self._explained([image], options)
             if isinstance(outcome, HeatlensError):
@@ -116,16 +132,6 @@ class Explainer:
         # Several images are no request: each has its own limit, and a group none of its own.
         limits = limits.model_copy(update={"request_pixels": limits.image_pixels * len(images)})
         return explain(self._model, uploads, options, limits=limits, batch_images=self._settings.batch_images)
-
-
-def _options(colormap: str, alpha: float, *, overlay: bool) -> Options:
-    known = get_args(Colormap)
-    if colormap not in known:
-        raise InvalidOption(f"unknown colormap {colormap!r}: one of {', '.join(known)}", [])
-    least, most = _ALPHA
-    if not least <= alpha <= most:
-        raise InvalidOption(f"alpha is {alpha}: it must lie between {least} and {most}", [])
-    return Options(colormap, alpha, frozenset({"overlay"} if overlay else ()))  # type: ignore[arg-type]
 
 
 def _upload(image: ImageSource, file_bytes: int) -> Upload | HeatlensError:

@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from heatlens.cam import gradcam, positive, quality
-from heatlens.colour import overlay
+from heatlens.cam import gradcam, positive, quality, signed
+from heatlens.colour import SIGNED, blend, coloured
 from heatlens.decode import decode, measure
-from heatlens.encode import png
+from heatlens.encode import encode, png
 from heatlens.errors import GenerationFailed, HeatlensError, RequestImagesTooLarge
 from heatlens.model import Model
 from heatlens.predict import predict
 from heatlens.preprocess import preprocess, seen_box
 from heatlens.settings import Limits
-from heatlens.types import Encoded, Explanation, Floats, Options, Picture, Upload
+from heatlens.strip import stripped
+from heatlens.types import Box, Encoded, Explanation, Floats, Options, Picture, Upload
 
 logger = logging.getLogger(__name__)
 
@@ -67,19 +68,19 @@ class _Job:
 def _explain_batch(
     model: Model, uploads: Sequence[Upload | HeatlensError], options: Options, max_pixels: int
 ) -> list[Outcome]:
-    arrived = [_prepare(upload, model, max_pixels) for upload in uploads]
+    arrived = [_prepare(upload, model, options, max_pixels) for upload in uploads]
     jobs = [job for job in arrived if isinstance(job, _Job)]
     finished = iter(_run(model, jobs, options))
     return [next(finished) if isinstance(job, _Job) else job for job in arrived]
 
 
-def _prepare(upload: Upload | HeatlensError, model: Model, max_pixels: int) -> _Job | HeatlensError:
+def _prepare(upload: Upload | HeatlensError, model: Model, options: Options, max_pixels: int) -> _Job | HeatlensError:
     if isinstance(upload, HeatlensError):
         return upload
     timings: dict[str, float] = {}
     try:
         with _timed(timings, "decode"):
-            picture = decode(upload.data, max_pixels=max_pixels)
+            picture = decode(upload.data, max_pixels=max_pixels, window=options.window)
         with _timed(timings, "preprocess"):
             tensor = preprocess(picture.image, model.card.preprocess)
     except HeatlensError as error:
@@ -117,6 +118,8 @@ def _infer(model: Model, jobs: list[_Job]) -> tuple[Floats, Floats]:
 def _finish(model: Model, job: _Job, logits: Floats, signed_map: Floats, options: Options) -> Outcome:
     try:
         return _draw(model, job, logits, signed_map, options)
+    except HeatlensError as error:
+        return error
     except Exception:
         logger.exception("drawing failed")
         return GenerationFailed("the heatmap could not be generated")
@@ -127,12 +130,7 @@ def _draw(model: Model, job: _Job, logits: Floats, signed_map: Floats, options: 
         raise ArithmeticError("the model answered values that are not finite")
     image = job.picture.image
     box = seen_box(image.size, model.card.preprocess)
-    drawn = None
-    if "overlay" in options.include:
-        with _timed(job.timings_ms, "colour"):
-            blended = overlay(image, positive(signed_map), box, colormap=options.colormap, alpha=options.alpha)
-        with _timed(job.timings_ms, "encode"):
-            drawn = Encoded(png(blended), "image/png")
+    overlay, map_image = _pictures(job, signed_map, box, options)
     return Explanation(
         width=image.width,
         height=image.height,
@@ -140,16 +138,36 @@ def _draw(model: Model, job: _Job, logits: Floats, signed_map: Floats, options: 
         prediction=predict(logits, model.card),
         signed_map=signed_map,
         quality=quality(signed_map, model.card.calibration),
-        overlay=drawn,
-        original=_original(job) if "original" in options.include else None,
+        overlay=overlay,
+        original=_original(job, options) if "original" in options.include else None,
         timings_ms=job.timings_ms,
+        map_image=map_image,
     )
 
 
-def _original(job: _Job) -> Encoded:
+def _pictures(job: _Job, signed_map: Floats, box: Box, options: Options) -> tuple[Encoded | None, Encoded | None]:
+    """Overlay and coloured map, each where it is asked for."""
+    wanted = ("overlay" in options.include, "heatmap" in options.include)
+    if not any(wanted):
+        return None, None
+    image = job.picture.image
+    with _timed(job.timings_ms, "colour"):
+        heat = signed(signed_map) if options.colormap in SIGNED else positive(signed_map)
+        coloured_map = coloured(heat, image.size, box, colormap=options.colormap)
+        blended = blend(image, coloured_map, alpha=options.alpha) if wanted[0] else None
+    with _timed(job.timings_ms, "encode"):
+        overlay = encode(blended, options.format) if blended else None
+        map_image = encode(coloured_map, options.format) if wanted[1] else None
+    return overlay, map_image
+
+
+def _original(job: _Job, options: Options) -> Encoded:
     """The upload itself where any viewer shows it as the model saw it, else a PNG of what the model saw."""
-    if job.picture.verbatim is not None:
-        return Encoded(job.upload.data, job.picture.verbatim)
+    verbatim, data = job.picture.verbatim, job.upload.data
+    if verbatim is not None and options.original == "auto":
+        kept = stripped(data) if options.strip_original else data
+        if kept is not None:
+            return Encoded(kept, verbatim)
     return Encoded(png(job.picture.image), "image/png")
 
 

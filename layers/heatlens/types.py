@@ -1,18 +1,48 @@
 """What flows between the stages: small frozen records."""
 
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 Floats = npt.NDArray[np.float32]
 # left, top, right, bottom in pixels of the upright original; right and bottom are exclusive
 Box = tuple[int, int, int, int]
-Window = tuple[float, float]  # centre and width, in the image's own values
-Colormap = Literal["jet", "hot", "viridis"]
-Include = Literal["overlay", "original", "map"]
+WINDOW_PATTERN = r"^-?[0-9]{1,9}(\.[0-9]{1,9})?,[0-9]{1,9}(\.[0-9]{1,9})?$"
+
+
+def parse_window(text: str) -> tuple[float, float]:
+    """`centre,width` as a query or a command line has it.
+
+    Raises:
+        ValueError: It is written in another way.
+    """
+    if not re.fullmatch(WINDOW_PATTERN, text, re.ASCII):
+        raise PydanticCustomError("window", "a window is centre,width, such as 40,400")
+    centre, width = map(float, text.split(","))
+    return centre, width
+
+
+def _parsed(window: object) -> object:
+    return parse_window(window) if isinstance(window, str) else window
+
+
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+# Centre and width, in the image's own values.
+Window = Annotated[tuple[_Finite, Annotated[_Finite, Field(ge=0)]], BeforeValidator(_parsed)]
+Colormap = Literal[
+    "jet", "hot", "viridis", "turbo", "inferno", "magma", "cividis", "gray", "coolwarm", "seismic"
+]  # named as matplotlib does; the last two are signed
+Alpha = Annotated[float, Field(ge=0.1, le=0.9, allow_inf_nan=False)]
+Include = Literal["overlay", "original", "heatmap", "map"]
+Format = Literal["png", "jpeg", "webp"]
+SUFFIXES: dict[Format, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+OriginalForm = Literal["auto", "png"]
 Quality = Literal["ok", "weak", "empty"]
 
 
@@ -34,11 +64,20 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the client asked for; the defaults are the base contract's."""
+    """What the client asked for; the defaults are the base contract's.
+
+    `include` names what is answered (`heatmap` is the coloured map alone), `format` how derived pictures are encoded.
+    The original is the upload itself where it can be (`auto`), its metadata taken off on request, or always a PNG.
+    `window` is for greys of more than 8 bits and for DICOM.
+    """
 
     colormap: Colormap = "jet"
-    alpha: float = 0.4
+    alpha: Alpha = 0.4
     include: frozenset[Include] = frozenset({"overlay", "original"})
+    format: Format = "png"
+    original: OriginalForm = "auto"
+    strip_original: bool = False
+    window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +104,8 @@ class Explanation:
     """One image's answer.
 
     `signed_map` is float32 `[h, w]` at the layer's own grid, in logit units, before ReLU; `box` is the part of the
-    original that the model saw; `overlay` and `original` are `None` where the options left them out; `timings_ms` is
-    per stage, trunk and tail being this image's share of its batch.
+    original that the model saw; `overlay`, `original` and `map_image` (the coloured map alone) are `None` where the
+    options left them out; `timings_ms` is per stage, trunk and tail being this image's share of its batch.
     """
 
     width: int
@@ -78,6 +117,7 @@ class Explanation:
     overlay: Encoded | None
     original: Encoded | None
     timings_ms: dict[str, float]
+    map_image: Encoded | None = None
 
     @property
     def png(self) -> bytes:
