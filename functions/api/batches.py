@@ -231,7 +231,10 @@ def _told_when(response: Response, status: BatchStatus) -> BatchStatus:
 
 
 def _as_json(options: Options) -> dict[str, Any]:
-    return asdict(options) | {"include": sorted(options.include)}
+    """What a row keeps of them: nothing of the original, which no result of a batch has."""
+    kept = {name: value for name, value in asdict(options).items() if name not in ("original", "strip_original")}
+    window = list(options.window) if options.window else None
+    return kept | {"include": sorted(options.include), "window": window}
 
 
 def _desk(request: Request) -> "Desk":

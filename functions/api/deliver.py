@@ -24,8 +24,8 @@ from heatlens.types import Encoded, Explanation, Options
 JSON = "application/json"
 PNG = "image/png"
 _SMALLER_ANSWERS = (
-    "leave out the original (include=overlay), ask for the map alone (include=map) or for the overlay itself "
-    f"(Accept: {PNG}), or send fewer or smaller files"
+    "ask for format=jpeg, leave out the original (include=overlay), ask for the map alone (include=map) or for the "
+    f"overlay itself (Accept: {PNG}), or send fewer or smaller files"
 )
 _ANSWERS = {JSON: JSON, "application/*": JSON, "*/*": JSON, PNG: PNG, "image/*": PNG}
 
@@ -114,11 +114,13 @@ def _item(filename: str, outcome: Explanation | HeatlensError, options: Options)
 
 
 def _drawn(explanation: Explanation, options: Options) -> dict[str, Any]:
-    overlay, original, seen = explanation.overlay, explanation.original, explanation.prediction
+    original, seen = explanation.original, explanation.prediction
+    derived = explanation.overlay or explanation.map_image
     return {
-        "heatmap_base64": _base64(overlay),
+        "heatmap_base64": _base64(explanation.overlay),
         "original_image_base64": _base64(original),
-        "media_type": overlay.media_type if overlay else None,
+        "map_image_base64": _base64(explanation.map_image),
+        "media_type": derived.media_type if derived else None,
         "original_media_type": original.media_type if original else None,
         "width": explanation.width,
         "height": explanation.height,

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -41,6 +42,7 @@ def _request_body(field: str, multipart: dict[str, Any], json: type[BaseModel]) 
         "multipart/form-data": {"schema": form},
         "application/json": {"schema": _inlined(json.model_json_schema())},
         "image/*": {"schema": _BINARY},
+        "application/dicom": {"schema": _BINARY},
     }
     return {"requestBody": {"required": True, "content": content}}
 
@@ -136,7 +138,7 @@ async def explain_one(
     options = wish.over(received.options)
     as_png = deliver.wants_png(request.headers.get("accept", "*/*"))
     if as_png:
-        options = Options(options.colormap, options.alpha, frozenset({"overlay"}))
+        options = replace(options, include=frozenset({"overlay"}), format="png")
     if explain and isinstance(image := received.uploads[0], Upload):
         outcome = await explain(image, options)
     else:

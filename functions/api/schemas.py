@@ -2,11 +2,20 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
-from heatlens.types import Box, Colormap, Include, Options, Quality
-
-Alpha = Annotated[float, Field(ge=0.1, le=0.9, allow_inf_nan=False, description="Weight of the heat in the overlay.")]
+from heatlens.types import (
+    WINDOW_PATTERN,
+    Alpha,
+    Box,
+    Colormap,
+    Format,
+    Include,
+    Options,
+    OriginalForm,
+    Quality,
+    parse_window,
+)
 
 
 def _split(values: Any) -> Any:  # noqa: ANN401 - a validator sees whatever the client sent
@@ -18,13 +27,32 @@ def _split(values: Any) -> Any:  # noqa: ANN401 - a validator sees whatever the 
     return values
 
 
+def _a_window(text: str) -> str:
+    parse_window(text)
+    return text
+
+
+WindowText = Annotated[
+    str, AfterValidator(_a_window), Field(json_schema_extra={"pattern": WINDOW_PATTERN, "examples": ["40,400"]})
+]
+
+
 class HeatmapOptions(BaseModel):
     """Options of the heatmap endpoints, in the query or as top-level keys of a JSON body."""
 
     colormap: Colormap = Field("jet", description="Colour scheme of the heatmap.")
-    alpha: Alpha = 0.4
+    alpha: Alpha = Field(0.4, description="Weight of the heat in the overlay.")
     include: Annotated[list[Include], FailFast(), BeforeValidator(_split), Field(min_length=1)] = Field(
-        ["overlay", "original"], description="What the answer holds, repeated or separated by commas."
+        ["overlay", "original"],
+        description="What the answer holds, repeated or separated by commas; `heatmap` is the coloured map alone.",
+    )
+    format: Format = Field("png", description="Of overlay and coloured map; `png` alone is lossless.")
+    original: OriginalForm = Field(
+        "auto", description="`auto`: the upload itself where it is an upright 8-bit PNG or JPEG, else a PNG."
+    )
+    strip_original: bool = Field(default=False, description="Take metadata off an original that is the upload itself.")
+    window: WindowText | None = Field(
+        None, description="centre,width for DICOM and for greys of more than 8 bits, in place of their own."
     )
 
     def over(self, weaker: Self | None) -> Options:
@@ -34,6 +62,8 @@ class HeatmapOptions(BaseModel):
         known = {name: value for name, value in given.items() if name in HeatmapOptions.model_fields}
         if "include" in known:
             known["include"] = frozenset(known["include"])
+        if known.get("window") is not None:
+            known["window"] = parse_window(known["window"])
         return Options(**known)
 
 
@@ -96,7 +126,8 @@ class MapAnswer(_Answer):
 class _Drawn(_Answer):
     """What one explained image has, wherever it appears."""
 
-    media_type: str | None = None
+    map_image_base64: str | None = Field(None, description="The coloured map alone, at the original's size.")
+    media_type: str | None = Field(None, description="Of overlay and coloured map.")
     original_media_type: str | None = None
     width: int | None = None
     height: int | None = None

@@ -1,7 +1,8 @@
-"""Explanation -> an attempt's objects: overlay.png, map.npy, and result.json, which names the others and comes last."""
+"""Explanation -> an attempt's objects: pictures, map.npy, and result.json, which names the others and comes last."""
 
 import io
 import json
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 import heatlens
 from heatlens.errors import HeatlensError
 from heatlens.types import Explanation, Floats, Options
-from heatlens_aws.keys import MAP, OVERLAY, RESULT
+from heatlens_aws.keys import MAP, RESULT, picture_names
 from heatlens_aws.staging import Staging
 
 SCHEMA_VERSION = 1
@@ -33,9 +34,11 @@ def deliver(
         The name of every object under the prefix, with its sha256 (hex).
     """
     objects: dict[str, str] = {}
-    if explanation.overlay:
-        overlay = explanation.overlay
-        objects[OVERLAY] = staging.write(prefix + OVERLAY, overlay.data, overlay.media_type)
+    pictures = {"overlay": explanation.overlay, "heatmap": explanation.map_image}
+    for asked, name in picture_names(asdict(options)).items():
+        picture = pictures[asked]
+        assert picture is not None, "included by the options"
+        objects[name] = staging.write(prefix + name, picture.data, picture.media_type)
     objects[MAP] = staging.write(prefix + MAP, _npy(explanation.signed_map), "application/octet-stream")
     document = _result(sha256, explanation, model, options) | {"objects": dict(objects)}
     objects[RESULT] = staging.write(prefix + RESULT, _text(document), "application/json")
@@ -97,7 +100,7 @@ def _result(sha256: str, explanation: Explanation, model: Json, options: Options
             "margin": seen.margin,
         },
         "quality": explanation.quality,
-        "options": {"colormap": options.colormap, "alpha": options.alpha},
+        "options": {name: getattr(options, name) for name in ("colormap", "alpha", "format", "window")},
         "model": model,
         "heatlens": heatlens.__version__,
     }

@@ -75,9 +75,17 @@ def check(staging: Staging, found: Found, file: File, *, max_bytes: int) -> None
 
 
 def attributes(options: Options) -> str:
-    """Options as the endpoint reads them; the map is always asked for, the overlay where the batch wants it."""
-    include = "overlay,map" if "overlay" in options.include else "map"
-    return urlencode({"colormap": options.colormap, "alpha": options.alpha, "include": include}, safe=",")
+    """Options as the endpoint reads them; the map is always asked for, pictures where the batch wants them.
+
+    What is as by default is left out of the newer ones, which an endpoint of before does not know.
+    """
+    wanted = [name for name in ("overlay", "heatmap") if name in options.include]
+    asked = {"colormap": options.colormap, "alpha": options.alpha, "include": ",".join([*wanted, "map"])}
+    if options.format != "png":
+        asked["format"] = options.format
+    if options.window:
+        asked["window"] = ",".join(f"{number:.9f}" for number in options.window)
+    return urlencode(asked, safe=",")
 
 
 def _same(held: Stored, spoken_of: Stored) -> bool:

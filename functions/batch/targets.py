@@ -1,7 +1,7 @@
 """An object's key -> the row that its result belongs to: a declared file's, or an undeclared object's own."""
 
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 from functions.batch.upload import Item
@@ -161,6 +161,7 @@ def is_drop(key: str) -> bool:
 
 
 def _without_original(options: Options) -> Options:
-    """A staged result never copies the original; `include` comes from a row as a list."""
+    """A staged result never copies the original; `include` and `window` come from a row as lists."""
     include = frozenset(options.include) - {"original"}
-    return Options(options.colormap, float(options.alpha), include)
+    window = (options.window[0], options.window[1]) if options.window else None
+    return replace(options, alpha=float(options.alpha), include=include, window=window)

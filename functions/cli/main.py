@@ -24,7 +24,7 @@ app.add_typer(batch, name="batch")
 
 Images = Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE...")]
 OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the heatmaps; made if missing.")]
-ColormapName = Annotated[str, typer.Option(help="jet, hot or viridis.")]
+ColormapName = Annotated[str, typer.Option(help="jet, hot, viridis, turbo, …; coolwarm or seismic for both signs.")]
 AlphaWeight = Annotated[float, typer.Option(help="Weight of the heat, 0.1 to 0.9.")]
 
 
@@ -35,13 +35,19 @@ def explain(
     model: Annotated[Path | None, typer.Option(help="Model folder; HEATLENS_MODEL_DIR or the demo by default.")] = None,
     colormap: ColormapName = "jet",
     alpha: AlphaWeight = 0.4,
+    form: Annotated[str, typer.Option("--format", help="png, jpeg or webp.")] = "png",
+    window: Annotated[
+        str | None, typer.Option(help="centre,width for DICOM and for greys of more than 8 bits, such as 40,400.")
+    ] = None,
 ) -> None:
-    """Write a heatmap PNG for each image, with the core alone."""
+    """Write a heatmap for each image, with the core alone."""
     from functions.cli.explain import CoreExplainer
+    from heatlens.options import check_options
+    from heatlens.types import SUFFIXES
 
     with _clear_errors():
-        explainer = CoreExplainer(model, colormap=colormap, alpha=alpha)
-        raise typer.Exit(explain_each(images, folder, explainer))
+        options = check_options(colormap=colormap, alpha=alpha, include={"overlay"}, format=form, window=window)
+        raise typer.Exit(explain_each(images, folder, CoreExplainer(model, options), suffix=SUFFIXES[options.format]))
 
 
 @app.command()
