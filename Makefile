@@ -94,7 +94,7 @@ samples: $(VENV)/.dev ## Draw the sample images again (result is committed)
 	$(BIN)/python -m heatlens_torch.demo.samples -o functions/api/static/samples
 
 clean: ## Remove .venv, out/ and caches
-	rm -rf $(VENV) .venv-* .aws-sam out .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-* .aws-sam out .hypothesis .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/.runtime: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,6 +19,10 @@ from heatlens.settings import DEMO_MODEL
 from infra.local_account import CREDENTIALS
 from tests.aws import Account, account
 from tests.tiny import write_tiny_model
+
+# The same cases in every run; and a busy machine is not a failure.
+hypothesis.settings.register_profile("heatlens", deadline=None, derandomize=True, database=None, max_examples=60)
+hypothesis.settings.load_profile("heatlens")
 
 Result = TypeVar("Result")
 ROOT = Path(__file__).parents[1]
