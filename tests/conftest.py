@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import logging
 import re
 import subprocess
 import sys
@@ -91,3 +92,20 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
         monkeypatch.setenv(name, value)
     with account() as made:
         yield made
+
+
+@pytest.fixture
+def heard() -> Iterator[list[str]]:
+    """All that a process without handlers of its own for any library would log, at any level."""
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            words.append(self.format(record))
+
+    words: list[str] = []
+    root, ear, level = logging.getLogger(), Ear(), logging.getLogger().level
+    root.addHandler(ear)
+    root.setLevel(logging.DEBUG)
+    yield words
+    root.removeHandler(ear)
+    root.setLevel(level)
