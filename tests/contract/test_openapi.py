@@ -18,7 +18,7 @@ from tests.aws import Account
 from tests.conftest import SAMPLES
 
 Json = dict[str, Any]
-KINDS = {"multipart/form-data", "application/json", "image/*"}
+KINDS = {"multipart/form-data", "application/json", "image/*", "application/dicom"}
 
 
 @pytest.fixture(scope="module")

@@ -130,7 +130,7 @@ def test_every_picture_in_the_format_that_was_asked_for_comes_back(staged: Desk,
     staged.batch(data, number_of_batch=OTHER, options=LOCAL | more)
     staged.work(staged.received(staged.put(data, key=upload_key(OTHER, 0))))
 
-    words = "include=overlay,heatmap,map&format=jpeg&window=300.500000000,100.000000000"
+    words = "include=heatmap,map,overlay&format=jpeg&window=300.500000000,100.000000000"
     assert runtime.asked[0]["CustomAttributes"] == f"colormap=hot&alpha=0.7&{words}"
     there, here = committed(staged), committed(staged, batch=OTHER)
     assert sorted(there) == ["map.jpg", "map.npy", "overlay.jpg", "result.json"]
