@@ -64,8 +64,10 @@ UNPROVEN: list[tuple[dict[str, Any], str]] = [
     ({"precision": "int8"}, "'cells' has no trunk of 8 bits: compile the model again with --int8"),
     (
         {"precision": "bf16"},
-        "the card of tiny has no measured agreement for bf16 at 'cells': "
-        + "compile the model again on a processor that has bfloat16, or use f32",
+        (
+            "the card of tiny has no measured agreement for bf16 at 'cells': compile the model again on a processor "
+            "that has bfloat16, or use f32"
+        ),
     ),
 ]
 
