@@ -2,20 +2,23 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import onnx
 import torch
+from torch import nn
 
 from heatlens.card import Card, Graph, Layer, Parity, write_card
-from heatlens.engine import OpenVinoEngine
+from heatlens.engine import Engine, OpenVinoEngine
 from heatlens.errors import CompileError, ModelFileError
+from heatlens.types import Floats
 from heatlens_torch import hooks, parity, records
 from heatlens_torch.export import Exported, export
 from heatlens_torch.folder import whole
+from heatlens_torch.grids import Layout
 from heatlens_torch.layers import default_layer
-from heatlens_torch.material import images_of, material_of
+from heatlens_torch.material import images_of, material_of, proof_images
 from heatlens_torch.probe import Probe, probe
 from heatlens_torch.spec import ModelSpec, located, read_spec, read_training
 from heatlens_torch.stored import check_storable, store_network
@@ -89,17 +92,8 @@ def _compile(spec: ModelSpec, home: Path, folder: Path, progress: Callable[[str]
     draft = _draft(spec, layers)
     progress("comparing with pytorch-grad-cam")
     engines = {name: OpenVinoEngine(folder, draft, layer=name) for name in names}
-    proven = [
-        layer.model_copy(
-            update={
-                "parity": parity.prove(engine, network, layer.name, images[: parity.INPUTS], probed[layer.name].layout)
-            }
-        )
-        for layer, engine in zip(layers, engines.values(), strict=True)
-    ]
     layouts = {name: seen.layout for name, seen in probed.items()}
-    several = images[: parity.COMBINED_INPUTS]
-    together = parity.prove_combined(engines, network, layouts, several, draft.logits) if len(names) > 1 else None
+    proven, together = _proven(engines, network, layers, layouts, proof_images(spec, images), draft.logits)
     progress("calibrating and evaluating")
     if spec.inputs:
         proven = [
@@ -117,6 +111,26 @@ def _compile(spec: ModelSpec, home: Path, folder: Path, progress: Callable[[str]
             "made_with": records.made_with(),
         }
     )
+
+
+def _proven(
+    engines: Mapping[str, Engine],
+    network: nn.Module,
+    layers: Sequence[Layer],
+    layouts: Mapping[str, Layout],
+    images: Floats,
+    logits: int,
+) -> tuple[list[Layer], float | None]:
+    """The layers, each with its proof, and where they are several how far all of them combined are from the referee."""
+    proven, kept = [], set(range(len(images)))
+    for layer in layers:
+        found, compared = parity.prove(engines[layer.name], network, layer.name, images, layouts[layer.name])
+        proven.append(layer.model_copy(update={"parity": found}))
+        kept &= set(compared)
+    if len(layers) == 1:
+        return proven, None
+    several = images[sorted(kept)[: parity.COMBINED_INPUTS]]
+    return proven, parity.prove_combined(engines, network, layouts, several, logits)
 
 
 def _check_classes(spec: ModelSpec, probed: Probe) -> None:
