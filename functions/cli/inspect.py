@@ -23,8 +23,9 @@ def proven(card: Card) -> Iterator[str]:
     """What was proven of each layer, and of all together where there are several: a line each."""
     for layer in card.layers:
         proof = layer.parity
+        aside = f" ({proof.undecided} set aside)" if proof.undecided else ""
         yield (
-            f"{layer.name} equals {proof.reference} on {proof.inputs} inputs, {proof.nonempty} of them with a map: "
+            f"{layer.name} equals {proof.reference} on {proof.inputs} inputs{aside}, {proof.nonempty} with a map: "
             f"signed map {proof.signed_map:.1e}, gradient {proof.gradient:.1e}, logits {proof.logits:.1e} "
             f"(at most {proof.threshold:.0e})"
         )

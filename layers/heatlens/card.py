@@ -72,11 +72,13 @@ class Parity(_Frozen):
     """How far the compiled explanation is from pytorch-grad-cam's: max |difference| / max |value| at the native grid.
 
     `signed_map` and `gradient` are the worst input's ratio, `logits` is over all inputs together; `nonempty` counts
-    the inputs whose map has positive evidence.
+    the inputs whose map has positive evidence. `undecided` is how many others were set aside, because the
+    reference's own explanation of them moves as far by float32's rounding alone.
     """
 
     inputs: Positive
     nonempty: int
+    undecided: Annotated[int, Field(ge=0)] = 0
     signed_map: float
     gradient: float
     logits: float

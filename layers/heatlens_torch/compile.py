@@ -1,10 +1,11 @@
 """`model.toml` -> a model folder: `trunk.onnx`, `tail.onnx` and the `card.json` that proves them."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from heatlens.card import DEFAULT_METHOD, Card, Layer, Parity, write_card
 from heatlens.engine import Engine
@@ -15,8 +16,9 @@ from heatlens_torch import hooks, parity, precisions, records
 from heatlens_torch.export import Exported, export
 from heatlens_torch.folder import whole
 from heatlens_torch.graph_file import write_graph
+from heatlens_torch.grids import Layout
 from heatlens_torch.layers import default_layer
-from heatlens_torch.material import images_of, material_of
+from heatlens_torch.material import images_of, material_of, proof_images
 from heatlens_torch.probe import Probe, probe
 from heatlens_torch.quantise import check_quantisable
 from heatlens_torch.spec import ModelSpec, located, read_spec, read_training
@@ -101,17 +103,8 @@ def _compile(
     draft = _draft(spec, layers)
     progress("comparing with pytorch-grad-cam")
     engines = {name: OpenVinoEngine(folder, draft, layer=name) for name in names}
-    proven = [
-        layer.model_copy(
-            update={
-                "parity": parity.prove(engine, network, layer.name, images[: parity.INPUTS], probed[layer.name].layout)
-            }
-        )
-        for layer, engine in zip(layers, engines.values(), strict=True)
-    ]
     layouts = {name: seen.layout for name, seen in probed.items()}
-    several = images[: parity.COMBINED_INPUTS]
-    together = parity.prove_combined(engines, network, layouts, several, draft.logits) if len(names) > 1 else None
+    proven, together = _proven(engines, network, layers, layouts, proof_images(spec, images), draft.logits)
     progress("calibrating and evaluating")
     if spec.inputs:
         proven = [_calibrated(layer, engines[layer.name], draft, images) for layer in proven]
@@ -128,6 +121,26 @@ def _compile(
     )
     progress("measuring lower precisions")
     return precisions.measured(folder, compiled, images, spec, int8=int8)
+
+
+def _proven(
+    engines: Mapping[str, Engine],
+    network: nn.Module,
+    layers: Sequence[Layer],
+    layouts: Mapping[str, Layout],
+    images: Floats,
+    logits: int,
+) -> tuple[list[Layer], float | None]:
+    """The layers, each with its proof, and where they are several how far all of them combined are from the referee."""
+    proven, kept = [], set(range(len(images)))
+    for layer in layers:
+        found, compared = parity.prove(engines[layer.name], network, layer.name, images, layouts[layer.name])
+        proven.append(layer.model_copy(update={"parity": found}))
+        kept &= set(compared)
+    if len(layers) == 1:
+        return proven, None
+    several = images[sorted(kept)[: parity.COMBINED_INPUTS]]
+    return proven, parity.prove_combined(engines, network, layouts, several, logits)
 
 
 def _check_classes(spec: ModelSpec, probed: Probe) -> None:
