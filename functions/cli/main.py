@@ -114,6 +114,8 @@ def compile_(
     ] = False,
 ) -> None:
     """Compile a PyTorch classifier and prove it against pytorch-grad-cam (needs the extra `torch`)."""
+    from functions.cli.inspect import sanity
+
     with _clear_errors():
         with _extra_torch("compiling"):
             from heatlens_torch.compile import compile_model
@@ -124,6 +126,8 @@ def compile_(
         f"signed map {parity.signed_map:.1e}, gradient {parity.gradient:.1e}, logits {parity.logits:.1e} "
         f"(at most {parity.threshold:.0e})"
     )
+    for line in sanity(card):
+        out.print(escape(line))
 
 
 @app.command()

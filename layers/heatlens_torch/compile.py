@@ -12,7 +12,7 @@ from heatlens.card import DEFAULT_METHOD, Card, Graph, Layer, Parity, write_card
 from heatlens.engine import OpenVinoEngine
 from heatlens.errors import CompileError, ModelFileError
 from heatlens.types import Floats
-from heatlens_torch import hooks, parity, records
+from heatlens_torch import hooks, parity, records, sanity
 from heatlens_torch.export import Exported, export
 from heatlens_torch.folder import whole
 from heatlens_torch.layers import default_layer
@@ -101,6 +101,11 @@ def _compile(spec: ModelSpec, home: Path, folder: Path, progress: Callable[[str]
     layouts = {name: seen.layout for name, seen in probed.items()}
     several = images[: parity.COMBINED_INPUTS]
     together = parity.prove_combined(engines, network, layouts, several, draft.logits) if len(names) > 1 else None
+    progress("comparing with random weights")
+    proven = [
+        layer.model_copy(update={"sanity": sanity.check(network, layer.name, images, probed[layer.name].layout)})
+        for layer in proven
+    ]
     progress("calibrating and evaluating")
     if spec.inputs:
         proven = [_calibrated(layer, engines[layer.name], draft, images) for layer in proven]
