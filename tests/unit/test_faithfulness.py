@@ -137,7 +137,7 @@ def test_road_is_pytorch_grad_cams(index: int) -> None:
 
 
 def test_deletion_is_quantus_pixel_flipping() -> None:
-    quantus = pytest.importorskip("quantus", reason="Quantus is not installed: pip install quantus")
+    quantus = pytest.importorskip("quantus", reason="Quantus is not installed (0.6.0 agreed)")
     image, grey = picture(1), network(1)
     flipping = quantus.PixelFlipping(
         features_in_step=SIDE * SIDE // 32, perturb_baseline=0.0, abs=False, normalise=False, disable_warnings=True
