@@ -12,7 +12,7 @@ from heatlens.engine import Engine
 from heatlens.errors import CompileError, ModelFileError
 from heatlens.openvino_engine import OpenVinoEngine
 from heatlens.types import Floats
-from heatlens_torch import hooks, parity, precisions, records
+from heatlens_torch import hooks, parity, precisions, records, sanity
 from heatlens_torch.export import Exported, export
 from heatlens_torch.folder import whole
 from heatlens_torch.graph_file import write_graph
@@ -105,6 +105,11 @@ def _compile(
     engines = {name: OpenVinoEngine(folder, draft, layer=name) for name in names}
     layouts = {name: seen.layout for name, seen in probed.items()}
     proven, together = _proven(engines, network, layers, layouts, proof_images(spec, images), draft.logits)
+    progress("comparing with random weights")
+    proven = [
+        layer.model_copy(update={"sanity": sanity.check(network, layer.name, images, probed[layer.name].layout)})
+        for layer in proven
+    ]
     progress("calibrating and evaluating")
     if spec.inputs:
         proven = [_calibrated(layer, engines[layer.name], draft, images) for layer in proven]

@@ -803,5 +803,6 @@ def test_progress_names_each_stage(tmp_path: Path) -> None:
         "building the network",
         "exporting, cut at layer4",
         "comparing with pytorch-grad-cam",
+        "comparing with random weights",
         "calibrating and evaluating",
     ]
