@@ -98,8 +98,9 @@ lock: $(VENV)/.dev ## Pin what the image installs, with hashes (result is commit
 	$(LOCK) pyproject.toml --extra aws --extra dicom infra/image/cuda.in --output-file infra/image/cuda.txt
 	$(LOCK) infra/image/tools.in --output-file infra/image/tools.txt
 
-tables: $(VENV)/.dev ## Write the tables of functions/README.md that are made from the code (result is committed)
+tables: $(VENV)/.dev ## Write the tables of errors and of conformance from the code and the tests (results are committed)
 	$(BIN)/python infra/make_tables.py
+	$(BIN)/python -m tests.contract
 
 samples: $(VENV)/.dev ## Draw the sample images again (result is committed)
 	$(BIN)/python -m heatlens_torch.demo.samples -o functions/api/static/samples

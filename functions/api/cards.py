@@ -1,10 +1,10 @@
 """The models of a door -> their cards, and how the door is, as a client reads them."""
 
 from functions.api.schemas import Health, LayerCard, ModelCard, ModelCards, ModelHealth
-from heatlens.attribute import METHOD_NAMES
 from heatlens.catalogue import Models
 from heatlens.errors import ModelError
 from heatlens.model import Model
+from heatlens.plan import method_names
 
 
 def cards(models: Models) -> ModelCards:
@@ -61,7 +61,7 @@ def _card(name: str, found: Model | ModelError, default: str) -> ModelCard:
             LayerCard(name=layer.name, shape=layer.shape, parity=layer.parity, calibration=layer.calibration)
             for layer in card.layers
         ],
-        methods=list(METHOD_NAMES),
+        methods=method_names(found.engine),
         engine=found.engine.name,
         precision=found.engine.precision,
         evaluation=card.evaluation,

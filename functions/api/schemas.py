@@ -55,7 +55,9 @@ def _with_plus(value: Any) -> Any:  # noqa: ANN401 - a validator sees whatever t
 
 # A number in JSON is an index, never a label.
 Class = str | Annotated[int, Field(strict=True, ge=0)]
-Method = Annotated[str, BeforeValidator(_with_plus), Field(json_schema_extra={"enum": list(METHOD_NAMES)})]
+# Every engine has these; one may have more.
+_METHODS = [{"type": "string", "enum": list(METHOD_NAMES)}, {"type": "string"}]
+Method = Annotated[str, BeforeValidator(_with_plus), Field(json_schema_extra={"anyOf": _METHODS})]
 
 
 class ModelOptions(BaseModel):
@@ -91,7 +93,7 @@ class HeatmapOptions(ModelOptions):
         json_schema_extra=_or({"type": "string"}, {"type": "integer", "minimum": 0}),
     )
     contrast: Class | None = Field(None, description="A class whose logit is taken from each target's: why not this.")
-    method: Method = Field("gradcam", description="CAM method.")
+    method: Method = Field("gradcam", description="CAM method; the models' cards list what their engines have.")
     layer: str | None = Field(None, description="A layer that the model was compiled for; by default its first.")
     scale: Scale = Field("image", description="Each map to its own maximum, or to the calibration set's.")
     threshold: Threshold = 0.5

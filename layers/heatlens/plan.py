@@ -1,5 +1,6 @@
 """Options and model -> what is run, or a refusal before any image is decoded."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from heatlens.attribute import METHOD_NAMES, How, passes
@@ -50,10 +51,9 @@ def plan(model: Model, options: Options) -> Plan:
     except CardError as error:
         raise _invalid("layer", str(error)) from error
     engine = model.engine_of(layer.name)
-    own = engine.methods if isinstance(engine, OwnMethods) else {}
-    if options.method not in METHOD_NAMES and options.method not in own:
-        names = ", ".join(dict.fromkeys([*METHOD_NAMES, *own]))
-        raise _invalid("method", f"unknown method {options.method[:40]!r}: one of {names}")
+    own = _own(engine)
+    if options.method not in (known := method_names(engine)):
+        raise _invalid("method", f"unknown method {options.method[:40]!r}: one of {', '.join(known)}")
     asked = Plan(
         layer=layer,
         engine=engine,
@@ -64,6 +64,11 @@ def plan(model: Model, options: Options) -> Plan:
     if options.scale == "image":
         return asked
     return replace(asked, full=full_heat(asked.calibration, layer, options.method))
+
+
+def method_names(engine: Engine) -> list[str]:
+    """The methods that an engine's layer can be explained by: those that every engine has, and its own."""
+    return list(dict.fromkeys([*METHOD_NAMES, *_own(engine)]))
 
 
 def check(asked: Plan, images: int, limits: Limits) -> None:
@@ -82,6 +87,10 @@ def check(asked: Plan, images: int, limits: Limits) -> None:
             f"{asked.how.method} runs the network {asked.passes:,} times for an image, {images * asked.passes:,} times "
             f"for this request, over the limit of {limits.passes:,}: send fewer images, or choose another method"
         )
+
+
+def _own(engine: Engine) -> Mapping[str, int]:
+    return engine.methods if isinstance(engine, OwnMethods) else {}
 
 
 def _invalid(name: str, message: str) -> InvalidOption:

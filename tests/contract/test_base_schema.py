@@ -46,6 +46,7 @@ def fits(body: dict[str, Any], schema: dict[str, Any]) -> bool:
     return all(name in body and isinstance(body[name], kind) for name, kind in schema.items())
 
 
+@pytest.mark.contract("frozen schema", "base64")
 def test_heatmap(client: TestClient) -> None:
     body = client.post("/api/inference/heatmap", files={"file": ("a.png", encoded(noise((8, 8))))}).json()
 
@@ -53,6 +54,7 @@ def test_heatmap(client: TestClient) -> None:
     assert base64.b64decode(body["heatmap_base64"], validate=True).startswith(b"\x89PNG")
 
 
+@pytest.mark.contract("batch answer", "frozen schema")
 def test_batch(client: TestClient) -> None:
     files = [("files", ("a.png", encoded(noise((8, 8))))), ("files", ("b.png", b"no image"))]
 
@@ -63,6 +65,7 @@ def test_batch(client: TestClient) -> None:
     assert [item["success"] for item in body["results"]] == [True, False]
 
 
+@pytest.mark.contract("health", "frozen schema")
 def test_health(client: TestClient) -> None:
     body = client.get("/api/inference/health").json()
 
@@ -70,6 +73,7 @@ def test_health(client: TestClient) -> None:
     assert body["status"] == "healthy"
 
 
+@pytest.mark.contract("schema names")
 def test_openapi_names_and_describes_what_the_seed_names(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
 

@@ -49,6 +49,7 @@ def test_every_image_has_a_case_and_is_what_its_script_makes() -> None:
             assert stored == data
 
 
+@pytest.mark.contract("original", "PNG")
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["file"])
 def test_the_expected_answer(doors: dict[str, Door], door: str, case: dict[str, Any]) -> None:
@@ -72,6 +73,7 @@ def test_the_expected_answer(doors: dict[str, Door], door: str, case: dict[str, 
 ANSWERED = [case for case in CASES if case["status"] == 200]
 
 
+@pytest.mark.contract("same bytes", "uvicorn")
 @pytest.mark.parametrize("case", ANSWERED, ids=lambda case: case["file"])
 def test_the_same_bytes_out_of_every_door(doors: dict[str, Door], case: dict[str, Any]) -> None:
     request = heatmap_request(case["file"], (FOLDER / case["file"]).read_bytes(), query=QUERY)
@@ -81,6 +83,7 @@ def test_the_same_bytes_out_of_every_door(doors: dict[str, Door], case: dict[str
     assert all(answer == answers[0] for answer in answers)
 
 
+@pytest.mark.contract("HTTP API", "REST API", "ALB", "function URL")
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_recorded_events_answer_what_the_server_answers(doors: dict[str, Door], kind: str) -> None:
     from functions.api.handler import handler
@@ -115,6 +118,7 @@ def test_a_problem_is_text_for_a_gateway_without_binary_types() -> None:
     assert json.loads(answer["body"])["code"] == "input.empty"
 
 
+@pytest.mark.contract("accept")
 @pytest.mark.parametrize("door", DOORS)
 def test_a_png_comes_out_of_every_door(doors: dict[str, Door], door: str) -> None:
     request = record.request()

@@ -26,6 +26,7 @@ def test_every_mark_is_of_an_error() -> None:
     assert sorted(PROVOKED.keys() - ANSWERED.keys() - NEVER_ANSWERED.keys()) == []
 
 
+@pytest.mark.contract("every error")
 @pytest.mark.parametrize("code", ANSWERED)
 def test_a_door_is_made_to_answer_it(code: str) -> None:
     tests = PROVOKED.get(code, [])
@@ -34,6 +35,7 @@ def test_a_door_is_made_to_answer_it(code: str) -> None:
     assert all(f'"{code}"' in test.source.partition("\n")[2] for test in tests), "the test looks for the code"
 
 
+@pytest.mark.contract("every error")
 @pytest.mark.parametrize("code", NEVER_ANSWERED)
 def test_loading_or_making_a_model_is_made_to_raise_it(code: str) -> None:
     tests = PROVOKED.get(code, [])

@@ -63,6 +63,7 @@ def test_it_is_a_valid_description_of_the_newest_kind(description: Json) -> None
     assert "HTTPValidationError" not in text
 
 
+@pytest.mark.contract("openapi")
 def test_every_operation_has_an_id_of_its_own_a_sentence_and_a_described_answer(description: Json) -> None:
     found = operations(description)
 
@@ -75,6 +76,7 @@ def test_every_operation_has_an_id_of_its_own_a_sentence_and_a_described_answer(
         assert operation["responses"][good]["content"]["application/json"]["schema"], name
 
 
+@pytest.mark.contract("problem", "openapi")
 def test_every_error_has_the_one_shape(description: Json) -> None:
     for name, (_, _, operation) in operations(description).items():
         assert "500" in operation["responses"], name
@@ -100,6 +102,7 @@ def test_every_parameter_and_option_says_what_it_is(description: Json) -> None:
             assert each["in"] == "path" or each.get("description"), (name, each["name"])
 
 
+@pytest.mark.contract("openapi")
 @pytest.mark.parametrize("name", ["heatmap", "heatmap_batch", "predict", "predict_batch"])
 def test_an_example_is_answered_as_it_is_described(client: TestClient, description: Json, name: str) -> None:
     _, path, operation = operations(description)[name]
@@ -161,6 +164,7 @@ def test_errors_are_answered_as_they_are_described(
     check(answer, operation, description)
 
 
+@pytest.mark.contract("openapi")
 def test_the_examples_of_a_staged_batch_are_its_story(
     aws: Account, description: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +203,7 @@ class Links(HTMLParser):
         self.found += [value for name, value in attrs if name in ("href", "src", "action") and value]
 
 
+@pytest.mark.contract("docs")
 @pytest.mark.parametrize("page", ["/docs", "/"])
 def test_a_page_loads_nothing_from_elsewhere(client: TestClient, page: str) -> None:
     answer = client.get(page)
@@ -213,6 +218,7 @@ def test_a_page_loads_nothing_from_elsewhere(client: TestClient, page: str) -> N
         assert re.findall(r"https?://|//[a-z]+\.|@import|url\(", text) == [], link
 
 
+@pytest.mark.contract("docs")
 def test_a_browser_is_held_to_it(client: TestClient) -> None:
     policy = client.get("/docs").headers["content-security-policy"]
 

@@ -63,6 +63,7 @@ def problem(response: Any, status: int, code: str) -> dict[str, Any]:  # noqa: A
     return body
 
 
+@pytest.mark.contract("400 image")
 @pytest.mark.provokes("input.empty", "input.unsupported", "input.unreadable")
 @pytest.mark.parametrize(
     ("name", "code"),
@@ -77,6 +78,7 @@ def test_a_file_that_is_no_whole_image(client: TestClient, name: str, code: str)
     problem(send(client, (CONFORMANCE / name).read_bytes(), name=name), 400, code)
 
 
+@pytest.mark.contract("while reading")
 @pytest.mark.provokes("limit.image_pixels")
 def test_a_bomb_is_refused_before_it_is_decoded(client: TestClient) -> None:
     body = problem(send(client, (CONFORMANCE / "bomb.png").read_bytes()), 413, "limit.image_pixels")
@@ -130,6 +132,7 @@ def test_the_body_limit_holds_with_and_without_a_declared_length(make_client: Ma
         assert body["detail"] == "the request body is over the limit of 1,000 bytes"
 
 
+@pytest.mark.contract("422")
 @pytest.mark.provokes("request.invalid")
 @pytest.mark.parametrize("query", ["alpha=0.05", "alpha=0.95", "alpha=NaN", "alpha=inf", "alpha=x", "alpha="])
 def test_alpha_out_of_range(client: TestClient, query: str) -> None:
@@ -144,6 +147,7 @@ def test_alpha_at_the_ends_of_its_range(client: TestClient, value: str) -> None:
     assert send(client, GOOD, f"?alpha={value}").status_code == 200
 
 
+@pytest.mark.contract("422")
 @pytest.mark.parametrize(("name", "value"), [("colormap", "rainbow"), ("colormap", "JET"), ("include", "everything")])
 def test_an_unknown_name(client: TestClient, name: str, value: str) -> None:
     body = problem(send(client, GOOD, f"?{name}={value}"), 422, "request.invalid")
@@ -152,6 +156,7 @@ def test_an_unknown_name(client: TestClient, name: str, value: str) -> None:
     assert "jet" in body["detail"] or "overlay" in body["detail"]
 
 
+@pytest.mark.contract("422")
 @pytest.mark.parametrize(("url", "field"), [(URL, "file"), (BATCH, "files")])
 def test_no_file(client: TestClient, url: str, field: str) -> None:
     for response in (client.post(url), client.post(url, files={"other": ("a.png", GOOD)})):
@@ -165,6 +170,7 @@ def test_two_files_for_the_single_endpoint(client: TestClient) -> None:
     problem(response, 400, "request.too_many_files")
 
 
+@pytest.mark.contract("batch", "400 files")
 @pytest.mark.provokes("request.too_many_files")
 @pytest.mark.parametrize("count", [50, 51])
 def test_fifty_files_are_the_limit(client: TestClient, count: int) -> None:
@@ -181,6 +187,7 @@ def test_fifty_files_are_the_limit(client: TestClient, count: int) -> None:
             assert body["detail"].startswith("more than 50 ")
 
 
+@pytest.mark.contract("filename")
 def test_a_missing_filename_is_unknown(client: TestClient) -> None:
     body = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + GOOD + b"\r\n--x--\r\n"
 
@@ -189,6 +196,7 @@ def test_a_missing_filename_is_unknown(client: TestClient) -> None:
     assert response.json()["filename"] == "unknown"
 
 
+@pytest.mark.contract("filename")
 @pytest.mark.parametrize("name", ["../../etc/passwd", "C:\\scan.png", "Müller, Jürgen.png", "a\tb.png", "a" * 3000])
 def test_a_filename_is_only_echoed(client: TestClient, name: str) -> None:
     body = {"image_base64": base64.b64encode(GOOD).decode(), "filename": name}
@@ -200,6 +208,7 @@ def test_a_path_as_filename_is_echoed_from_a_form_too(client: TestClient) -> Non
     assert send(client, GOOD, name="../../etc/passwd").json()["filename"] == "../../etc/passwd"
 
 
+@pytest.mark.contract("bytes win")
 @pytest.mark.parametrize("declared", ["text/plain", "image/jpeg", "application/dicom"])
 def test_bytes_decide_not_the_declared_type(client: TestClient, declared: str) -> None:
     response = client.post(URL, files={"file": ("notes.txt", GOOD, declared)})
@@ -207,6 +216,7 @@ def test_bytes_decide_not_the_declared_type(client: TestClient, declared: str) -
     assert response.json()["heatmap_base64"] == send(client, GOOD).json()["heatmap_base64"]
 
 
+@pytest.mark.contract("415")
 @pytest.mark.provokes("request.unsupported_content_type")
 @pytest.mark.parametrize("content_type", ["text/plain", "application/octet-stream", "application/xml"])
 def test_an_unsupported_content_type(client: TestClient, content_type: str) -> None:
@@ -259,6 +269,7 @@ def test_a_mistake_is_named_by_the_option_it_is_in(client: TestClient) -> None:
     assert body["detail"].startswith("include.1: Input should be")
 
 
+@pytest.mark.contract("400 image")
 @pytest.mark.provokes("input.bad_base64")
 @pytest.mark.parametrize("text", ["@@@", "data:image/png;base64,AAAA", "AAA", "Ä"])
 def test_bad_base64(client: TestClient, text: str) -> None:
@@ -272,6 +283,7 @@ def test_json_of_the_wrong_shape(client: TestClient, body: Any) -> None:  # noqa
     assert problem(client.post(URL, json=body), 422, "request.invalid")["errors"]
 
 
+@pytest.mark.contract("batch", "one bad file", "counts")
 def test_one_bad_file_fails_alone(client: TestClient) -> None:
     bad = ["empty.png", "text.png", "truncated.jpg", "bomb.png"]
     files = [("files", (name, (CONFORMANCE / name).read_bytes())) for name in bad]
@@ -325,6 +337,7 @@ def test_the_byte_limit_holds_for_every_way_to_send_a_file(make_client: MakeClie
         assert send(client, GOOD).status_code == status
 
 
+@pytest.mark.contract("while reading")
 def test_an_image_over_its_limit_is_read_to_its_end_and_not_kept(make_client: MakeClient) -> None:
     client = make_client(file_bytes=1000, body_bytes=10_000_000)
     held: list[int] = []
@@ -364,6 +377,7 @@ def test_the_answer_limit_stands_at_exactly_its_number(make_client: MakeClient) 
         assert client.post(URL, files={"file": GOOD}, headers=headers).status_code == status
 
 
+@pytest.mark.contract("while reading")
 def test_a_declared_length_over_the_limit_is_refused_unread(make_client: MakeClient) -> None:
     def body() -> Iterator[bytes]:
         pytest.fail("the body was read")
@@ -385,6 +399,7 @@ def test_an_answer_the_door_cannot_carry(make_client: MakeClient) -> None:
     problem(as_png, 413, "limit.answer_bytes")
 
 
+@pytest.mark.contract("503")
 @pytest.mark.provokes("model.unavailable")
 def test_without_a_model_the_door_stands_and_says_why(make_client: MakeClient, tmp_path: Path) -> None:
     client = make_client(model_dir=tmp_path / "gone", retry_after_s=17)
@@ -455,6 +470,7 @@ def test_health_answers_while_every_worker_is_busy(make_client: MakeClient, monk
         assert {each.result().status_code for each in waiting} == {500}
 
 
+@pytest.mark.contract("500")
 @pytest.mark.provokes("generation.failed")
 def test_a_failure_inside_is_a_safe_sentence_and_a_logged_cause(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -491,6 +507,7 @@ def test_a_model_that_answers_nan_is_a_failure_not_a_picture(
     problem(response, 500, "generation.failed")
 
 
+@pytest.mark.contract("problem")
 @pytest.mark.provokes("internal")
 def test_an_unforeseen_failure_has_the_same_shape(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
@@ -505,6 +522,7 @@ def test_an_unforeseen_failure_has_the_same_shape(client: TestClient, monkeypatc
     assert body["request_id"] in body["detail"]
 
 
+@pytest.mark.contract("problem")
 def test_unknown_paths_and_methods_have_the_same_shape(client: TestClient) -> None:
     problem(client.get("/api/inference/nothing"), 404, "http.not_found")
     problem(client.get(URL), 405, "http.method_not_allowed")
@@ -527,6 +545,7 @@ def test_every_method_of_an_address_is_named(client: TestClient, method: str, pa
     assert response.headers["allow"] == allowed
 
 
+@pytest.mark.contract("page")
 def test_the_page_and_its_samples_are_served(client: TestClient) -> None:
     page = client.get("/")
 

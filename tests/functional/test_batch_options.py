@@ -135,6 +135,7 @@ def test_the_worker_explains_what_was_asked_for(staged: Desk, target: str) -> No
     assert signed_map == pytest.approx(evidence(CLASSES.index(target), GRIDS["patches"]), rel=1e-5)
 
 
+@pytest.mark.contract("same bytes")
 def test_an_endpoint_explains_the_same(staged: Desk, colours_folder: Path) -> None:
     runtime = with_endpoint(staged, colours_folder)
     staged.batch(DATA, options=ASKED | {"backend": "sagemaker"})

@@ -50,6 +50,7 @@ def limited(desk: Desk, **limits: int) -> Desk:
     return desk
 
 
+@pytest.mark.contract("SQS", "digests")
 def test_a_file_is_explained_and_its_objects_are_what_the_row_says(staged: Desk) -> None:
     data = picture()
     staged.batch(data)
@@ -65,6 +66,7 @@ def test_a_file_is_explained_and_its_objects_are_what_the_row_says(staged: Desk)
     assert staged.keys("out/") == [prefix + name for name in sorted(objects)]
 
 
+@pytest.mark.contract("names", "provenance")
 def test_the_result_says_where_it_comes_from_and_never_what_the_file_was_called(
     staged: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -667,6 +669,7 @@ def test_files_of_other_options_are_other_groups(staged: Desk) -> None:
     assert first != other
 
 
+@pytest.mark.contract("no original")
 def test_no_original_is_made_so_asking_for_it_makes_no_other_group(staged: Desk) -> None:
     staged.batch(picture(), options={"include": ["overlay", "original"]})
     staged.batch(picture(), number_of_batch=OTHER, options={"include": ["overlay"]})
@@ -732,6 +735,7 @@ def test_a_batch_that_cannot_be_finished_now_fails_no_message(staged: Desk, monk
     assert (staged.file().state, staged.read().state) == (FileState.OK, BatchState.RUNNING)
 
 
+@pytest.mark.contract("drop")
 @pytest.mark.parametrize(
     "key", ["drop/a.png", "drop/ward 3/Zoë + 50%.png", "drop/a%2Fb", "drop/" + "長" * 330], ids=range(4)
 )
@@ -771,6 +775,7 @@ def test_a_dropped_object_that_is_no_image_fails_once(staged: Desk, capsys: pyte
     assert "Doe" not in json.dumps(printed)
 
 
+@pytest.mark.contract("names")
 def test_every_item_has_a_line_without_a_name(staged: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     data = picture()
     staged.batch(data, b"no image")
@@ -806,6 +811,7 @@ def direct(staged: Desk, stored: Stored) -> dict[str, Any]:
     return {"Records": [staged.record(stored)]}
 
 
+@pytest.mark.contract("S3")
 @pytest.mark.parametrize("wrap", [event_bridge, direct])
 def test_an_event_without_a_queue_is_worked_and_raises_where_something_is_not_done(
     staged: Desk, wrap: Callable[[Desk, Stored], dict[str, Any]]
@@ -823,6 +829,7 @@ def test_an_event_without_a_queue_is_worked_and_raises_where_something_is_not_do
     assert staged.file().state is FileState.OK
 
 
+@pytest.mark.contract("EventBridge")
 def test_an_event_bridge_event_through_a_queue(staged: Desk) -> None:
     data = picture()
     staged.batch(data)

@@ -157,6 +157,7 @@ def test_the_description_has_every_route(staged: TestClient) -> None:
     assert "204" in operations["batch_delete"]["responses"]
 
 
+@pytest.mark.contract("POST batches")
 def test_a_new_batch(staged: TestClient, aws: Account, tiny_model: Model) -> None:
     answer = staged.post(URL, json={"expected_files": 3, "colormap": "hot", "include": "overlay,map"})
 
@@ -217,6 +218,7 @@ def test_a_body_that_cannot_be_used(
     problem(staged.post(URL + path, content=content, headers={"content-type": content_type}), status, code)
 
 
+@pytest.mark.contract("POST files", "upload links")
 def test_files_get_numbers_and_links_that_hold_for_nothing_else(staged: TestClient, aws: Account) -> None:
     batch = opened(staged, 3)
 
@@ -321,6 +323,7 @@ def test_no_more_files_than_expected(staged: TestClient, aws: Account) -> None:
     assert row(aws, batch).declared == 1
 
 
+@pytest.mark.contract("POST links")
 def test_links_are_for_what_is_missing_only(staged: TestClient, aws: Account) -> None:
     batch = declared(staged, 4)
     upload(aws, batch, 0)
@@ -351,6 +354,7 @@ def test_links_come_in_pages(staged: TestClient, make_client: MakeClient, monkey
     assert seen == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.contract("POST close")
 def test_closing_ends_what_was_not_uploaded_and_again_changes_nothing(staged: TestClient, aws: Account) -> None:
     batch = declared(staged, 3)
     upload(aws, batch, 1)
@@ -380,6 +384,7 @@ def test_a_closed_batch_takes_nothing(staged: TestClient, aws: Account) -> None:
     assert row(aws, batch).declared == 1
 
 
+@pytest.mark.contract("GET batch")
 def test_status_of_a_batch_at_work(staged: TestClient, aws: Account) -> None:
     batch = opened(staged, 6)
     declare(staged, batch, [declaration()] * 4)
@@ -451,6 +456,7 @@ def test_only_so_many_counts_are_remembered(staged: TestClient, aws: Account, mo
     assert len(recent._known) <= 2
 
 
+@pytest.mark.contract("GET results")
 def test_results_of_each_kind(staged: TestClient, aws: Account) -> None:
     batch = half_done(staged, aws)
 
@@ -526,6 +532,7 @@ def fill(aws: Account, batch: Batch, numbers: range) -> None:
     )
 
 
+@pytest.mark.contract("GET results")
 def test_pages_have_100_results_and_200_at_most(staged: TestClient, aws: Account) -> None:
     batch = opened(staged, 250)
     fill(aws, row(aws, batch), range(250))
@@ -537,6 +544,7 @@ def test_pages_have_100_results_and_200_at_most(staged: TestClient, aws: Account
         problem(staged.get(f"{page}?{wrong}"), 422, "request.invalid")
 
 
+@pytest.mark.contract("DELETE batch")
 def test_cancelling_stops_what_has_not_started(staged: TestClient, aws: Account) -> None:
     batch = declared(staged, 3)
     upload(aws, batch, 0, 1)
@@ -558,6 +566,7 @@ def test_cancelling_a_finished_batch_changes_nothing(staged: TestClient, aws: Ac
     assert states(aws, batch) == ["OK", "FAILED", "MISSING"]
 
 
+@pytest.mark.contract("DELETE batch")
 @pytest.mark.parametrize("finished", [True, False])
 def test_a_purge_leaves_nothing_of_this_batch_and_all_of_others(
     staged: TestClient, aws: Account, *, finished: bool
@@ -604,6 +613,7 @@ def test_a_purge_stops_the_batch_first_and_says_when_an_object_stayed(
     assert staged.delete(f"{URL}/{batch}?purge=true").status_code == 204
 
 
+@pytest.mark.contract("retry_of")
 def test_a_retry_repeats_what_failed_and_uploads_it_itself(staged: TestClient, aws: Account) -> None:
     old = half_done(staged, aws)
 
@@ -717,6 +727,7 @@ def every_route(client: TestClient, batch: str) -> Iterator[Answer]:
     yield client.post(URL, json={"retry_of": batch})
 
 
+@pytest.mark.contract("owner")
 @pytest.mark.provokes("batch.not_found")
 @pytest.mark.parametrize("batch", [NOBODYS, "1", "01j00000000000000000000000", NOBODYS + "%0A", "META", "%2E%2E"])
 def test_somebody_elses_batch_does_not_exist(staged: TestClient, aws: Account, batch: str) -> None:
@@ -746,6 +757,7 @@ ROLE = "arn:aws:sts::123456789012:assumed-role/radiology"
 USER = "arn:aws:iam::123456789012:user/staff/anna"
 
 
+@pytest.mark.contract("owner")
 @pytest.mark.parametrize(
     ("event", "who"),
     [
@@ -795,6 +807,7 @@ def test_an_authoriser_that_names_nobody_is_not_anonymous(
     assert (lines()[0]["who"], lines()[0]["outcome"]) == (None, "principal.unknown")
 
 
+@pytest.mark.contract("audit")
 def test_one_audit_line_for_each_access_and_no_file_name(
     staged: TestClient, lines: Callable[[], list[dict[str, Any]]], caplog: pytest.LogCaptureFixture, aws: Account
 ) -> None:

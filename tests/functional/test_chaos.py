@@ -67,6 +67,7 @@ def finished(model: Model, counts: Counter[str], name: str = "closed") -> Iterat
         yield made
 
 
+@pytest.mark.contract("terminal", "digests")
 def test_all_invariants_hold_at_random() -> None:
     summary = run(seed=7, images=IMAGES, troubles=())
 

@@ -42,6 +42,7 @@ def test_each_image_gets_a_line_and_a_picture(command: str, tmp_path: Path) -> N
     assert target.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.contract("same bytes", "CLI")
 def test_explain_and_invoke_make_the_same_picture(tmp_path: Path) -> None:
     for command in ("explain", "invoke"):
         heatlens(command, JPEG, "-o", tmp_path / command, "--colormap", "hot", "--alpha", "0.7")

@@ -44,6 +44,7 @@ def ask(folder: Path, path: str, left: list[float], files: int = 5, **settings: 
     return answer["statusCode"], answer_json(answer)
 
 
+@pytest.mark.contract("deadline")
 @pytest.mark.provokes("deadline")
 @pytest.mark.parametrize("path", ["heatmap-batch", "predict-batch"])
 def test_finished_items_are_answered_and_the_rest_carries_the_code(tiny_folder: Path, path: str) -> None:

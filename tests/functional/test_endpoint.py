@@ -54,6 +54,7 @@ def products(answer: Any) -> dict[str, Any]:  # noqa: ANN401 - httpx
     return {k: v for k, v in body.items() if k not in {"request_id", "processing_time_ms", "timings_ms"}}
 
 
+@pytest.mark.contract("SageMaker")
 def test_a_door_with_a_model_answers_a_ping(endpoint: TestClient) -> None:
     answer = endpoint.get("/ping")
 
@@ -68,6 +69,7 @@ def test_a_door_without_a_model_says_so_to_a_ping_and_to_a_request(empty: TestCl
         assert "/" not in answer.json()["detail"]
 
 
+@pytest.mark.contract("same bytes", "SageMaker")
 @pytest.mark.parametrize("name", IMAGES)
 @pytest.mark.parametrize("kind", ["image/png", "image/anything; q=1", "application/octet-stream", "application/dicom"])
 def test_an_image_as_the_body_is_answered_as_the_api_answers_it(

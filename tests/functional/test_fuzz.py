@@ -4,10 +4,13 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import ROOT
 from tests.fuzz.hooks import IMAGES
 
 
+@pytest.mark.contract("fuzz")
 def test_no_generated_request_is_answered_otherwise_than_described() -> None:
     words = [sys.executable, "-m", "tests.fuzz", "--examples", "10", "--phases", "examples,fuzzing,stateful"]
 

@@ -37,6 +37,7 @@ def signed_map(answer: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
     return np.frombuffer(raw, "<f4").reshape(answer["map"]["shape"])
 
 
+@pytest.mark.contract("heatmap", "heatmap answer")
 def test_the_base_answer(client: TestClient) -> None:
     data = encoded(noise((64, 48)))
 
@@ -49,6 +50,7 @@ def test_the_base_answer(client: TestClient) -> None:
     assert answer["processing_time_ms"] > 0
 
 
+@pytest.mark.contract("prediction", "model", "facts")
 def test_what_the_extensions_add(client: TestClient) -> None:
     answer = post(client, encoded(noise((64, 48))))
 
@@ -73,6 +75,7 @@ def test_what_the_extensions_add(client: TestClient) -> None:
     }
 
 
+@pytest.mark.contract("logit", "map", "include")
 def test_the_map_is_the_models_own(client: TestClient) -> None:
     image = noise((SIDE, SIDE), "L")
 
@@ -85,6 +88,7 @@ def test_the_map_is_the_models_own(client: TestClient) -> None:
     assert answer["original_image_base64"] is None
 
 
+@pytest.mark.contract("one logit", "empty")
 def test_a_negative_prediction_is_explained_by_the_negated_logit(client: TestClient) -> None:
     answer = post(client, encoded(Image.new("L", (32, 32), 1)), "?include=map,overlay")
 
@@ -95,6 +99,7 @@ def test_a_negative_prediction_is_explained_by_the_negated_logit(client: TestCli
     assert (blank == blank[0, 0]).all()  # nothing stretched into noise: the colour of 0 everywhere
 
 
+@pytest.mark.contract("heatmap", "alpha")
 @pytest.mark.parametrize("colormap", ["jet", "hot", "viridis"])
 @pytest.mark.parametrize("alpha", [0.1, 0.4, 0.9])
 def test_colormap_and_alpha_reach_the_picture(client: TestClient, colormap: Any, alpha: float) -> None:  # noqa: ANN401
@@ -106,6 +111,7 @@ def test_colormap_and_alpha_reach_the_picture(client: TestClient, colormap: Any,
     assert np.array_equal(np.asarray(picture(answer["heatmap_base64"])), np.asarray(expected))
 
 
+@pytest.mark.contract("heatmap")
 def test_defaults_are_jet_and_four_tenths(client: TestClient) -> None:
     data = encoded(noise((20, 20)))
 
@@ -114,6 +120,7 @@ def test_defaults_are_jet_and_four_tenths(client: TestClient) -> None:
     assert post(client, data)["heatmap_base64"] != post(client, data, "?alpha=0.5")["heatmap_base64"]
 
 
+@pytest.mark.contract("JSON")
 def test_json_body_equals_multipart(client: TestClient) -> None:
     data = encoded(noise((20, 20)))
     body = {"image_base64": base64.b64encode(data).decode(), "filename": "scan.png", "colormap": "hot"}
@@ -127,6 +134,7 @@ def test_json_body_equals_multipart(client: TestClient) -> None:
     }
 
 
+@pytest.mark.contract("options in bodies")
 def test_the_query_wins_over_the_json_body(client: TestClient) -> None:
     data = encoded(noise((20, 20)))
     body = {"image_base64": base64.b64encode(data).decode(), "colormap": "hot", "alpha": 0.9}
@@ -136,6 +144,7 @@ def test_the_query_wins_over_the_json_body(client: TestClient) -> None:
     assert answer["heatmap_base64"] == post(client, data, "?colormap=viridis&alpha=0.9")["heatmap_base64"]
 
 
+@pytest.mark.contract("body")
 def test_an_image_may_be_the_body(client: TestClient) -> None:
     data = encoded(noise((20, 20)))
 
@@ -145,6 +154,7 @@ def test_an_image_may_be_the_body(client: TestClient) -> None:
     assert answer["heatmap_base64"] == post(client, data)["heatmap_base64"]
 
 
+@pytest.mark.contract("accept")
 @pytest.mark.parametrize(
     ("accept", "media_type"),
     [
@@ -168,6 +178,7 @@ def test_accept_decides_the_answer(client: TestClient, accept: str, media_type: 
     assert response.headers["content-type"] == media_type
 
 
+@pytest.mark.contract("accept")
 def test_the_png_answer_is_the_overlay_with_its_facts_beside_it(client: TestClient) -> None:
     data = encoded(noise((20, 20)))
 
@@ -182,6 +193,7 @@ def test_the_png_answer_is_the_overlay_with_its_facts_beside_it(client: TestClie
     )
 
 
+@pytest.mark.contract("original")
 def test_an_original_that_cannot_go_back_as_it_came_is_a_png_of_what_the_model_saw(client: TestClient) -> None:
     deep = np.array([[1000, 2000], [3000, 4000]], np.uint16)
 
@@ -191,6 +203,7 @@ def test_an_original_that_cannot_go_back_as_it_came_is_a_png_of_what_the_model_s
     assert np.asarray(picture(answer["original_image_base64"])).tolist() == [[0, 85], [170, 255]]
 
 
+@pytest.mark.contract("one pixel")
 def test_one_pixel_is_an_image(client: TestClient) -> None:
     answer = post(client, encoded(Image.new("RGB", (1, 1), (200, 200, 200))))
 
@@ -222,6 +235,7 @@ def test_the_heat_of_a_three_to_one_image_lies_on_its_blob(client: TestClient, p
     assert found == pytest.approx(place, abs=0.06)
 
 
+@pytest.mark.contract("geometry")
 def test_heat_is_drawn_only_where_a_cropping_model_looked(make_client: MakeClient, tmp_path: Any) -> None:  # noqa: ANN401
     cropping = Preprocess(resize=SIDE, crop=(SIDE, SIDE), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     folder = write_tiny_model(tmp_path / "cropping", preprocess=cropping)

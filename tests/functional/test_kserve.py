@@ -35,6 +35,7 @@ def post(client: TestClient, verb: str, body: Any, query: str = "", name: str = 
     return client.post(f"{URL}/{name}:{verb}?{query}", json=body)
 
 
+@pytest.mark.contract("KServe")
 @pytest.mark.provokes("model.not_found")
 def test_models_are_listed_and_say_whether_they_are_ready(client: TestClient) -> None:
     assert client.get(URL).json() == {"models": ["colours", "damaged"]}
@@ -45,6 +46,7 @@ def test_models_are_listed_and_say_whether_they_are_ready(client: TestClient) ->
     )
 
 
+@pytest.mark.contract("KServe")
 def test_predictions_are_those_of_the_api(client: TestClient) -> None:
     body = post(client, "predict", {"instances": [INSTANCE, INSTANCE]}).json()
 
@@ -57,6 +59,7 @@ def test_predictions_are_those_of_the_api(client: TestClient) -> None:
     assert body["model"] == asked["model"]
 
 
+@pytest.mark.contract("KServe")
 @pytest.mark.parametrize("place", ["query", "body"])
 def test_explanations_are_those_of_the_api(client: TestClient, place: str) -> None:
     query = "method=layercam&layer=patches&target=RED&include=map,overlay"

@@ -64,6 +64,7 @@ def post(client: TestClient, path: str, query: str = "") -> Any:  # noqa: ANN401
     return client.post(f"{API}/{path}?{query}", content=DATA, headers=RAW)
 
 
+@pytest.mark.contract("model option")
 @pytest.mark.parametrize("path", PATHS)
 def test_a_request_chooses_its_model(client: TestClient, folder: Path, path: str) -> None:
     answers = {query: post(client, path, query).json() for query in ("", "model=grey", "model=colours")}
@@ -103,6 +104,7 @@ def test_options_are_checked_by_the_chosen_model(client: TestClient) -> None:
     problem(post(client, "heatmap", "layer=patches"), 422, "request.invalid")
 
 
+@pytest.mark.contract("health", "ready")
 def test_health_and_readiness_tell_each(client: TestClient) -> None:
     health, ready = client.get(f"{API}/health").json(), client.get(f"{API}/ready")
 
@@ -129,6 +131,7 @@ def test_without_its_default_model_a_door_is_unhealthy_and_answers_for_the_other
     assert post(unhealthy, "heatmap", "model=colours").status_code == 200
 
 
+@pytest.mark.contract("models")
 def test_cards(client: TestClient, folder: Path) -> None:
     default, colours, damaged = client.get(f"{API}/models").json()["models"]
 
@@ -152,6 +155,7 @@ def test_cards(client: TestClient, folder: Path) -> None:
     assert damaged["reason"].startswith("tail.onnx is not the file")
 
 
+@pytest.mark.contract("model option")
 def test_sagemakers_door_chooses_by_its_header(settings: Settings) -> None:
     client = TestClient(create_endpoint(settings), raise_server_exceptions=False)
 
@@ -174,6 +178,7 @@ def with_models(staged: Desk, models: Models) -> Desk:
     return staged
 
 
+@pytest.mark.contract("model option")
 def test_a_staged_batch_chooses_its_model(
     aws: Account, settings: Settings, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:

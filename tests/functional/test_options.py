@@ -17,6 +17,7 @@ from functions.endpoint.app import CUSTOM_ATTRIBUTES
 from functions.endpoint.app import create_app as create_endpoint
 from heatlens.attribute import METHOD_NAMES, How, attribute
 from heatlens.model import Model
+from heatlens.openvino_engine import OpenVinoEngine
 from heatlens.preprocess import preprocess
 from heatlens.settings import Settings
 from heatlens.targets import Wanted
@@ -68,6 +69,7 @@ def answered(client: TestClient, query: str = "") -> dict[str, Any]:
     return body
 
 
+@pytest.mark.contract("predicted", "explained")
 def test_without_a_target_the_predicted_class_is_explained_and_said(client: TestClient) -> None:
     body = answered(client)
 
@@ -82,6 +84,7 @@ def test_without_a_target_the_predicted_class_is_explained_and_said(client: Test
     assert values(body["map"]) == pytest.approx(evidence(1), rel=1e-5)
 
 
+@pytest.mark.contract("logit", "target")
 @pytest.mark.parametrize(
     ("written", "index"),
     [("RED", 0), ("GREEN, light", 1), ("0", 2), ("1", 1), ("2", 2), ("top-1", 1)],
@@ -99,6 +102,7 @@ def test_a_target_is_a_label_an_index_or_a_rank(client: TestClient, written: str
     assert body["explanations"] is None
 
 
+@pytest.mark.contract("target")
 @pytest.mark.parametrize(("target", "index"), [("0", 2), (0, 0), ([0], 0), ([2], 2), ("1", 1), (["0"], 2)])
 def test_a_number_in_json_is_an_index_and_a_text_a_label_first(client: TestClient, target: Any, index: int) -> None:  # noqa: ANN401
     image = base64.b64encode(DATA).decode()
@@ -108,10 +112,23 @@ def test_a_number_in_json_is_an_index_and_a_text_a_label_first(client: TestClien
     assert body["explained"]["index"] == index
 
 
+@pytest.mark.contract("target", "explanations")
 @pytest.mark.parametrize("query", ["target=RED&target=2&target=top-1", "target=0&target=RED&target=top-3"])
-def test_several_targets_are_explained_by_one_pass_of_the_trunk(client: TestClient, query: str) -> None:
-    body = ask(client, f"include=overlay,map&{query}").json()
+def test_several_targets_are_explained_by_one_pass_of_the_trunk(
+    client: TestClient, query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    trunk = OpenVinoEngine.trunk
 
+    def counted(engine: OpenVinoEngine, batch: Any) -> Any:  # noqa: ANN401 - as the engine's
+        sizes.append(len(batch))
+        return trunk(engine, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OpenVinoEngine, "trunk", counted)
+        body = ask(client, f"include=overlay,map&{query}").json()
+
+    assert sizes == [1]
     indices = [each["index"] for each in body["explanations"]]
     assert indices == ([0, 2, 1] if query.endswith("top-1") else [2, 0, 1])
     for each in body["explanations"]:
@@ -140,12 +157,14 @@ def test_top_k_are_in_the_order_of_their_logits(client: TestClient) -> None:
     assert [each["index"] for each in answered(client, "target=top-2")["explanations"]] == ORDER[:2]
 
 
+@pytest.mark.contract("include")
 def test_what_include_leaves_out_is_null_in_every_explanation(client: TestClient) -> None:
     for each in answered(client, "target=top-2")["explanations"]:
         assert each["heatmap_base64"] is None
         assert each["map"]
 
 
+@pytest.mark.contract("contrast", "explained")
 @pytest.mark.parametrize("contrast", ["RED", "0"])
 def test_a_contrast_is_the_difference(client: TestClient, contrast: str) -> None:
     body = answered(client, f"contrast={contrast}")
@@ -154,6 +173,7 @@ def test_a_contrast_is_the_difference(client: TestClient, contrast: str) -> None
     assert values(body["map"]) == pytest.approx(evidence(1) - evidence(CLASSES.index(contrast)), rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.contract("method")
 @pytest.mark.parametrize("method", METHOD_NAMES)
 @pytest.mark.parametrize("written", [quote, str], ids=["escaped", "as it is"])
 def test_every_method_is_there_by_its_name(
@@ -167,6 +187,7 @@ def test_every_method_is_there_by_its_name(
     assert values(body["map"]) == pytest.approx(found.signed_maps[0], rel=1e-5, abs=1e-7)
 
 
+@pytest.mark.contract("layer")
 @pytest.mark.parametrize("layer", GRIDS)
 def test_every_layer_of_the_card_can_be_asked_for(client: TestClient, layer: str) -> None:
     body = answered(client, f"layer={layer}")
@@ -175,6 +196,7 @@ def test_every_layer_of_the_card_can_be_asked_for(client: TestClient, layer: str
     assert values(body["map"]) == pytest.approx(evidence(1, GRIDS[layer]), rel=1e-5)
 
 
+@pytest.mark.contract("smoothing")
 @pytest.mark.parametrize("smoothing", ["eigen_smooth", "aug_smooth"])
 def test_smoothing_changes_the_map(client: TestClient, smoothing: str) -> None:
     plain, smooth = values(answered(client)["map"]), values(answered(client, f"{smoothing}=true")["map"])
@@ -206,6 +228,7 @@ def products(response: Any) -> dict[str, Any]:  # noqa: ANN401 - a response
     return {k: v for k, v in response.json().items() if k not in {"request_id", "processing_time_ms", "timings_ms"}}
 
 
+@pytest.mark.contract("options in bodies")
 def test_options_mean_the_same_wherever_they_stand(client: TestClient, endpoint: TestClient) -> None:
     image = base64.b64encode(DATA).decode()
     raw = {"content-type": "image/png"}
@@ -224,6 +247,7 @@ def test_options_mean_the_same_wherever_they_stand(client: TestClient, endpoint:
     assert {k: v for k, v in item.items() if k not in volatile} == {k: v for k, v in by_query.items() if k != "model"}
 
 
+@pytest.mark.contract("options in bodies")
 def test_a_target_in_the_query_replaces_those_of_the_body(client: TestClient) -> None:
     image = base64.b64encode(DATA).decode()
     body = {"image_base64": image, "include": "map", "target": ["RED", "0"], "layer": "patches"}
@@ -233,6 +257,7 @@ def test_a_target_in_the_query_replaces_those_of_the_body(client: TestClient) ->
     assert (answer["explained"]["index"], answer["explanations"], answer["model"]["layer"]) == (1, None, "patches")
 
 
+@pytest.mark.contract("target")
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "alb"])
 def test_a_target_may_be_repeated_in_every_event(colours_folder: Path, kind: str) -> None:
     from mangum import Mangum
@@ -268,6 +293,7 @@ UNKNOWN = [
 ]
 
 
+@pytest.mark.contract("422")
 @pytest.mark.parametrize(("name", "value", "said"), UNKNOWN)
 def test_what_the_model_does_not_have_is_refused_where_it_was_written(
     client: TestClient, endpoint: TestClient, name: str, value: str, said: str
@@ -297,8 +323,9 @@ def test_what_the_model_does_not_have_is_refused_where_it_was_written(
 
 def test_a_mistake_is_in_the_body_where_the_query_says_something_else(client: TestClient) -> None:
     body = {"image_base64": base64.b64encode(DATA).decode(), "layer": "conv9", "method": "magic"}
+    by_query = client.post(f"{URL}?method=other&layer=cells", json=body)
 
-    problem_of_method = problem(client.post(f"{URL}?method=other", json=body), 422, "request.invalid")
+    problem_of_method = problem(by_query, 422, "request.invalid")
     problem_of_layer = problem(client.post(f"{URL}?method=gradcam", json=body), 422, "request.invalid")
 
     assert problem_of_method["errors"][0]["loc"] == ["query", "method"]

@@ -57,6 +57,7 @@ def ask(client: TestClient, query: str) -> Any:  # noqa: ANN401 - a response
     return client.post(f"{URL}?{query}", files={"file": DATA})
 
 
+@pytest.mark.contract("absolute scale")
 def test_the_absolute_scale_means_the_same_in_two_images(client: TestClient) -> None:
     body = ask(client, "scale=absolute&include=overlay,map").json()
 
@@ -77,6 +78,7 @@ def test_what_was_not_calibrated_has_no_absolute_scale(client: TestClient, query
     assert "no calibration" in found["detail"]
 
 
+@pytest.mark.contract("regions")
 @pytest.mark.parametrize("threshold", [0.25, 0.5, 0.8])
 def test_regions_are_those_of_the_heat_as_drawn(client: TestClient, threshold: float) -> None:
     body = ask(client, f"include=regions,map&threshold={threshold}").json()
@@ -97,6 +99,7 @@ def test_regions_of_the_absolute_scale_are_of_that_heat(client: TestClient) -> N
     assert body["regions"] == json.loads(json.dumps(asdict(expected)))
 
 
+@pytest.mark.contract("faithfulness")
 def test_faithfulness_is_complete_where_the_time_suffices(client: TestClient) -> None:
     found = ask(client, "include=faithfulness").json()["faithfulness"]
 
@@ -105,6 +108,7 @@ def test_faithfulness_is_complete_where_the_time_suffices(client: TestClient) ->
     assert found["road"] > 0
 
 
+@pytest.mark.contract("faithfulness")
 def test_its_time_is_shared_by_images_and_targets(folder: Path) -> None:
     model, budgets = load_model(folder), list[float]()
     limits = DOOR_LIMITS["server"].model_copy(update={"faithfulness_s": 12.0})

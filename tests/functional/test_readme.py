@@ -1,5 +1,6 @@
 """The commands of the README, run as they stand there."""
 
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, SAMPLES
+from tests.loop import Loop
 
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 IN_PROJECT_VENV = Path(sys.prefix) == ROOT / ".venv"
@@ -84,6 +86,50 @@ def test_the_curl_examples(server_port: int, tmp_path: Path) -> None:
 
     assert (tmp_path / "answer.json").read_bytes().startswith(b'{"')
     assert (tmp_path / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+
+
+DOOR_BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "functions" / "README.md").read_text(), re.DOTALL)
+
+
+def asked(begins: str, url: str, folder: Path) -> None:
+    """Run a block of functions/README.md against a server, its answers going to `folder`."""
+    [found] = [each for each in DOOR_BLOCKS if begins in each]
+    shell(found.replace("http://127.0.0.1:8000", url).replace("out/", f"{folder}/"))
+
+
+def test_every_block_of_the_doors_is_run_here() -> None:
+    assert len(DOOR_BLOCKS) == 3
+    assert all("curl" in each for each in DOOR_BLOCKS)
+    commands = [line for each in DOOR_BLOCKS for line in each.splitlines() if "curl" in line]
+    assert all("--fail" in line for line in commands)
+
+
+@pytest.mark.contract("uvicorn")
+def test_the_examples_of_the_doors(server_port: int, tmp_path: Path) -> None:
+    asked("$api/predict", f"http://127.0.0.1:{server_port}", tmp_path)
+
+    answers = {path.stem: json.loads(path.read_text()) for path in tmp_path.iterdir()}
+    assert [each["label"] for each in answers["two"]["explanations"]] == ["OPACITY", "CLEAR"]
+    assert answers["two"]["model"]["method"] == "gradcam++"
+    assert answers["regions"]["regions"]["threshold"] == 0.6
+    assert [each["success"] for each in answers["batch"]["results"]] == [True, False]
+    assert answers["scores"]["prediction"]["label"] == "OPACITY"
+    assert answers["models"]["models"][0]["name"] == "demo"
+    assert answers["json"]["heatmap_base64"]
+
+
+def test_the_example_of_kserves_protocol(server_port: int, tmp_path: Path) -> None:
+    asked("instances", f"http://127.0.0.1:{server_port}", tmp_path)
+
+    assert json.loads((tmp_path / "kserve.json").read_text())["predictions"][0]["label"] == "OPACITY"
+
+
+def test_the_example_of_a_staged_batch(loop: Loop, tmp_path: Path) -> None:
+    asked("expected_files", loop.url, tmp_path)
+
+    assert json.loads((tmp_path / "status.json").read_text())["declared_files"] == 1
+    [result] = json.loads((tmp_path / "results.json").read_text())["results"]
+    assert (result["name"], result["state"], result["label"]) == ("scan.jpg", "OK", "OPACITY")
 
 
 @needs_project_venv

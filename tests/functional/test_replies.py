@@ -74,6 +74,7 @@ def stable(body: Any) -> Any:  # noqa: ANN401 - JSON
     return [stable(each) for each in body] if isinstance(body, list) else body
 
 
+@pytest.mark.contract("303")
 def test_a_client_that_follows_redirects_reads_the_base_schema(address: str, tiny_folder: Path) -> None:
     with httpx2.Client(follow_redirects=True) as client:
         answer = client.post(address + URL, files={"file": (NAME, DATA)})
@@ -88,6 +89,7 @@ def test_a_client_that_follows_redirects_reads_the_base_schema(address: str, tin
     assert stable(body) == stable(plain.post(URL, files={"file": (NAME, DATA)}).json())
 
 
+@pytest.mark.contract("303")
 def test_a_batch_too(address: str) -> None:
     files = [("files", (NAME, DATA)), ("files", ("b.png", b"none"))]
     with httpx2.Client(follow_redirects=True) as client:
@@ -100,6 +102,7 @@ def test_a_batch_too(address: str) -> None:
     assert [item["success"] for item in body["results"]] == [True, False]
 
 
+@pytest.mark.contract("303")
 def test_the_overlay_itself_too(address: str, tiny_folder: Path) -> None:
     with httpx2.Client(follow_redirects=True) as client:
         answer = client.post(address + URL, files={"file": DATA}, headers={"accept": "image/png"})
@@ -110,6 +113,7 @@ def test_the_overlay_itself_too(address: str, tiny_folder: Path) -> None:
     assert answer.history[0].headers["x-heatlens-label"] == "BRIGHT"
 
 
+@pytest.mark.contract("reply keys")
 def test_the_redirect_says_nothing_but_where(address: str, account: LocalAccount) -> None:
     with httpx2.Client() as client:
         redirect = client.post(address + URL, files={"file": (NAME, DATA)})
@@ -128,6 +132,7 @@ def test_the_redirect_says_nothing_but_where(address: str, account: LocalAccount
     assert "Doe" not in redirect.headers["location"]
 
 
+@pytest.mark.contract("303")
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_gateway_hands_the_redirect_on(account: LocalAccount, tiny_folder: Path, kind: str) -> None:
     app = create_app(Settings(model_dir=tiny_folder, answer_json_bytes=3000), door="lambda")
@@ -149,6 +154,7 @@ def test_an_answer_that_fits_is_not_stored(account: LocalAccount, address: str) 
     assert (answer.status_code, after) == (200, before)
 
 
+@pytest.mark.contract("413 ways out")
 @pytest.mark.provokes("limit.answer_bytes")
 def test_without_a_bucket_the_ways_out_are_named(make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HEATLENS_BUCKET", raising=False)
@@ -173,6 +179,7 @@ def test_storage_that_does_not_answer_is_a_503_and_says_nothing_of_itself(
     assert response.headers["retry-after"] == "30"
 
 
+@pytest.mark.contract("303")
 @pytest.mark.parametrize("more", [-1, 0, 1])
 @pytest.mark.parametrize(("media_type", "limit"), [("application/json", 6_000_000), ("image/png", 4_400_000)])
 def test_the_limit_stands_at_exactly_its_number(media_type: str, limit: int, more: int) -> None:

@@ -54,7 +54,7 @@ def of_a_newer_schema(folder: Path) -> None:
 DAMAGES: list[tuple[Damage, str]] = [
     (missing, "no readable card.json in the model folder 'model': compile one"),
     (altered, "trunk.onnx is not the file its card describes (sha256 differs): compile the model again"),
-    (of_another_format, "OpenVINO cannot compile trunk.onnx"),
+    (of_another_format, "trunk.onnx is not an ONNX graph: compile the model again"),
     (of_a_newer_schema, "card.json has schema version 99, this code reads 2: update heatlens"),
 ]
 

@@ -81,6 +81,7 @@ def test_an_open_batch_before_its_deadline_is_left_alone(staged: Desk) -> None:
     assert (staged.read(), states(staged)) == (before, ["PENDING"])
 
 
+@pytest.mark.contract("after the deadline")
 @pytest.mark.parametrize("now", [DEADLINE - 1, DEADLINE])
 def test_nothing_is_open_after_the_deadline(staged: Desk, now: int) -> None:
     files = [picture(1), picture(2), picture(3)]

@@ -12,6 +12,7 @@ import schemathesis
 from hypothesis import strategies as st
 from schemathesis import HookContext
 
+from heatlens.attribute import METHOD_NAMES
 from tests.colours import CLASSES, GRIDS
 from tests.conftest import SAMPLES
 
@@ -22,6 +23,7 @@ IMAGES = [path.read_bytes() for path in FILES if path.is_file()]
 NAMES: dict[str, list[str]] = {
     "model": ["colours"],
     "layer": list(GRIDS),
+    "method": list(METHOD_NAMES),
     "target": [*CLASSES, "0", "1", "2", "top-1", "top-3"],
     "contrast": [*CLASSES, "1"],
 }

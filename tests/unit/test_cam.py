@@ -26,15 +26,18 @@ def test_gradcam_equals_the_formula_written_out() -> None:
     assert gradcam(activation, gradient) == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.contract("image scale")
 def test_positive_scales_by_the_peak_without_subtracting_a_minimum() -> None:
     assert positive(grid(-1, 2, 4)).tolist() == [[0, 0.5, 1]]
     assert positive(grid(3, 3)).tolist() == [[1, 1]]
 
 
+@pytest.mark.contract("empty")
 def test_an_empty_map_stays_empty() -> None:
     assert positive(grid(-1, -2, 0)).max() == 0
 
 
+@pytest.mark.contract("quality")
 @pytest.mark.parametrize(
     ("signed", "calibration", "expected"),
     [

@@ -59,6 +59,7 @@ def test_heat_is_zero_outside_the_box() -> None:
     assert (drawn[:, 20:] == 0).all()
 
 
+@pytest.mark.contract("alpha")
 @pytest.mark.parametrize("alpha", [0.1, 0.4, 0.9])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_overlay_is_alpha_heat_plus_the_rest_original(alpha: float, mode: str) -> None:

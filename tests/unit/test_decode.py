@@ -32,6 +32,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
+@pytest.mark.contract("PNG", "other types")
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "TIFF"])
 def test_lossless_types_decode_to_the_same_pixels(kind: str) -> None:
     image = noise((9, 7))
@@ -41,6 +42,7 @@ def test_lossless_types_decode_to_the_same_pixels(kind: str) -> None:
     )
 
 
+@pytest.mark.contract("JPEG")
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 def test_jpeg_of_each_mode_decodes_as_pillow_converts_it(mode: str) -> None:
     data = encoded(noise((16, 16)).convert(mode), "JPEG", quality=95)
@@ -51,12 +53,14 @@ def test_jpeg_of_each_mode_decodes_as_pillow_converts_it(mode: str) -> None:
     assert picture.verbatim == "image/jpeg"
 
 
+@pytest.mark.contract("16 bit")
 def test_sixteen_bit_grey_is_stretched_from_its_own_minimum_to_its_maximum() -> None:
     values = np.array([[1000, 2000, 3000]], dtype=np.uint16)
 
     assert pixels(encoded(Image.fromarray(values))).tolist() == [[0, 128, 255]]
 
 
+@pytest.mark.contract("16 bit")
 def test_sixteen_bit_constant_becomes_black() -> None:
     assert pixels(encoded(Image.fromarray(np.full((2, 2), 65535, np.uint16)))).max() == 0
 
@@ -251,6 +255,7 @@ def test_a_jpeg_of_endless_scans_is_refused_unread() -> None:
         decode(data[:-2] + data[scan:-2] * 100 + data[-2:], max_pixels=MANY)
 
 
+@pytest.mark.contract("alpha on black")
 def test_alpha_is_composed_on_black() -> None:
     image = Image.new("RGBA", (2, 1), (200, 100, 50, 255))
     image.putpixel((1, 0), (200, 100, 50, 0))
@@ -258,6 +263,7 @@ def test_alpha_is_composed_on_black() -> None:
     assert pixels(encoded(image)).tolist() == [[[200, 100, 50], [0, 0, 0]]]
 
 
+@pytest.mark.contract("PNG")
 def test_transparent_palette_entry_is_black() -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([255, 255, 255, 10, 20, 30])
@@ -266,6 +272,7 @@ def test_transparent_palette_entry_is_black() -> None:
     assert pixels(encoded(image, transparency=0)).tolist() == [[[0, 0, 0], [10, 20, 30]]]
 
 
+@pytest.mark.contract("PNG")
 def test_one_bit_becomes_black_and_white() -> None:
     image = Image.new("1", (2, 1))
     image.putpixel((1, 0), 1)
@@ -273,6 +280,7 @@ def test_one_bit_becomes_black_and_white() -> None:
     assert pixels(encoded(image)).tolist() == [[0, 255]]
 
 
+@pytest.mark.contract("JPEG")
 def test_exif_orientation_is_applied_and_the_upload_is_not_passed_on() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # rotate by 270 degrees to see it upright
@@ -300,6 +308,7 @@ def test_only_upright_eight_bit_png_and_jpeg_are_verbatim() -> None:
 FRAMES = noise((8, 8), seed=1), noise((8, 8), seed=2)
 
 
+@pytest.mark.contract("other types")
 @pytest.mark.parametrize(("kind", "options"), [("TIFF", {}), ("PNG", {}), ("WEBP", {"lossless": True}), ("MPO", {})])
 def test_of_several_frames_the_first_is_taken(kind: str, options: dict[str, Any]) -> None:
     first, second = FRAMES

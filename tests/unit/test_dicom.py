@@ -105,6 +105,7 @@ def output_range(file: Dataset, values: Array) -> tuple[float, float]:
     return low * slope + intercept, high * slope + intercept
 
 
+@pytest.mark.contract("DICOM")
 @pytest.mark.filterwarnings("ignore")  # pydicom's, of what these files are made to show
 @pytest.mark.parametrize("name", FILES)
 def test_a_carried_file_is_drawn_as_pydicom_draws_it(name: str) -> None:
@@ -157,6 +158,7 @@ MODALITY: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.contract("DICOM")
 @pytest.mark.filterwarnings("ignore:Applying a VOI LUT on a float")
 @pytest.mark.parametrize("monochrome", [1, 2])
 @pytest.mark.parametrize("voi", list(VOI))
@@ -262,6 +264,7 @@ def test_every_way_of_writing_it_down_is_the_same_image(pixels: Array, syntax: U
     assert np.array_equal(shown(written(made)), shown(plain))
 
 
+@pytest.mark.contract("DICOM")
 @pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
 @pytest.mark.parametrize("pixels", LARGER, ids=["unsigned", "signed", "colours"])
 @pytest.mark.parametrize("frames", [1, 2])

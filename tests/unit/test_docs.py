@@ -62,6 +62,7 @@ def test_every_documented_error_exists() -> None:
     assert documented == {error.code for error in leaves()}
 
 
+@pytest.mark.contract("every error")
 def test_the_tables_of_errors_are_those_of_the_classes() -> None:
     """`make tables` writes them again."""
     assert written(DOORS) == DOORS

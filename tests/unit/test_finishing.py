@@ -71,6 +71,7 @@ def test_a_finished_batch_has_a_line_per_file_without_its_name(aws: Account) -> 
     ]
 
 
+@pytest.mark.contract("manifest")
 def test_the_manifest_lists_exactly_the_files_with_their_names_and_digests(aws: Account) -> None:
     make(aws, (FileState.OK, OK), (FileState.CANCELLED, {}))
 

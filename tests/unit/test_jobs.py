@@ -149,6 +149,7 @@ def test_no_files_after_closing_and_closing_twice_is_closing_once(aws: Account) 
         aws.jobs.declare(batch, [FILE])
 
 
+@pytest.mark.contract("terminal")
 def test_a_files_end_never_changes(aws: Account) -> None:
     batch = make(aws)
     aws.jobs.declare(batch, [FILE])
@@ -179,6 +180,7 @@ def test_a_file_nobody_declared_cannot_be_settled(aws: Account) -> None:
     assert aws.jobs.file(ID, 7) is None
 
 
+@pytest.mark.contract("recounts")
 def test_counts_are_recounts_over_partitions(aws: Account) -> None:
     batch = make(aws, expected=1100)
     for _ in range(11):

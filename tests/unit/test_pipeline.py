@@ -99,6 +99,7 @@ def test_what_is_not_asked_for_is_not_drawn(tiny_model: Model) -> None:
     assert "colour" not in outcome.timings_ms
 
 
+@pytest.mark.contract("metadata")
 def test_the_metadata_of_the_upload_is_not_in_the_overlay(tiny_model: Model) -> None:
     exif = Image.Exif()
     exif[0x010E] = "JANE DOE"

@@ -20,6 +20,7 @@ def test_a_door_has_its_own_limits_until_one_is_set(monkeypatch: pytest.MonkeyPa
     assert limits.model_copy(update={"files": 50}) == DOOR_LIMITS["lambda"]
 
 
+@pytest.mark.contract("limit numbers")
 def test_limits_are_those_of_the_contract() -> None:
     assert DOOR_LIMITS["lambda"] == Limits(
         file_bytes=4_194_304,

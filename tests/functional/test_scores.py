@@ -34,6 +34,7 @@ def client(colours_folder: Path) -> Iterator[TestClient]:
         yield client
 
 
+@pytest.mark.contract("predict")
 def test_every_class_has_its_score(client: TestClient) -> None:
     body = client.post(URL, files={"file": ("scan.png", DATA)}).json()
 
@@ -63,6 +64,7 @@ def test_it_says_what_the_heatmap_says(client: TestClient) -> None:
     assert by_rank == [{n: each[n] for n in names} for each in explained["explanations"]]
 
 
+@pytest.mark.contract("predict")
 def test_nothing_is_drawn(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     for drawing in ("overlay", "png"):
         monkeypatch.delattr(pipeline, drawing)
@@ -70,6 +72,7 @@ def test_nothing_is_drawn(client: TestClient, monkeypatch: pytest.MonkeyPatch) -
     assert client.post(BATCH, files=[("files", DATA)] * 3).json()["succeeded"] == 3
 
 
+@pytest.mark.contract("predict")
 def test_a_file_that_fails_fails_alone(client: TestClient) -> None:
     files = [("files", ("a.png", DATA)), ("files", ("b.png", b"")), ("files", ("c.png", DATA))]
 

@@ -1,0 +1,195 @@
+"""Every limit stands at exactly its number: one less and the number itself pass, one more gets its status and sentence.
+
+The numbers themselves are in tests/unit/test_settings.py; here each is set so low that its two neighbours are cheap.
+"""
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from functions.api.app import create_app
+from functions.api.batch_schemas import STAGED_FILE_BYTES
+from heatlens.settings import Door, Limits, Settings
+from tests.aws import Account
+from tests.conftest import encoded, noise
+from tests.functional.test_bad_input import problem
+
+URL = "/api/inference/heatmap"
+RAW = {"content-type": "image/png"}
+IMAGE = encoded(noise((24, 24)))
+Ask = Callable[[TestClient, int], Any]
+
+
+def of_size(size: int) -> bytes:
+    """The image, with as many bytes behind it as are missing."""
+    return IMAGE + bytes(size - len(IMAGE))
+
+
+def wide(pixels: int) -> bytes:
+    return encoded(Image.new("L", (pixels, 1), 200))
+
+
+def file_bytes(client: TestClient, size: int) -> Any:  # noqa: ANN401 - a response
+    return client.post(URL, files={"file": of_size(size)})
+
+
+def body_bytes(client: TestClient, size: int) -> Any:  # noqa: ANN401 - a response
+    return client.post(URL, content=of_size(size), headers=RAW)
+
+
+def image_pixels(client: TestClient, pixels: int) -> Any:  # noqa: ANN401 - a response
+    return client.post(URL, content=wide(pixels), headers=RAW)
+
+
+def request_pixels(client: TestClient, pixels: int) -> Any:  # noqa: ANN401 - a response
+    return client.post(f"{URL}-batch", files=[("files", wide(100)), ("files", wide(pixels - 100))])
+
+
+def files(client: TestClient, count: int) -> Any:  # noqa: ANN401 - a response
+    return client.post(f"{URL}-batch", files=[("files", ("a.png", IMAGE))] * count)
+
+
+def images(client: TestClient, count: int) -> Any:  # noqa: ANN401 - a response
+    image = {"image_base64": base64.b64encode(IMAGE).decode()}
+    return client.post(f"{URL}-batch", json={"images": [image] * count})
+
+
+def targets(client: TestClient, count: int) -> Any:  # noqa: ANN401 - a response
+    return client.post(f"{URL}?target=top-{count}", content=IMAGE, headers=RAW)
+
+
+def passes(client: TestClient, count: int) -> Any:  # noqa: ANN401 - a response
+    # Three channels and the image itself: as many images as make so many passes.
+    return client.post(f"{URL}-batch?method=scorecam", files=[("files", ("a.png", IMAGE))] * count)
+
+
+TOGETHER = (
+    "the images have 0.0 megapixels together, over the limit of 0.001 per request: send fewer or smaller ones at a time"
+)
+CASES: dict[str, tuple[str, int, dict[str, int], Ask, int, str, str]] = {
+    # what: (setting, number, further settings, how to ask for so much, status, code, sentence)
+    "a file": ("file_bytes", 5000, {}, file_bytes, 413, "limit.file_bytes",
+               "the file is over the limit of 5,000 bytes per file"),
+    "a body": ("body_bytes", 5000, {}, body_bytes, 413, "limit.body_bytes",
+               "the request body is over the limit of 5,000 bytes"),
+    "an image": ("image_pixels", 2000, {}, image_pixels, 413, "limit.image_pixels",
+                 "the image is over the limit of 0.002 megapixels per image"),
+    "the images of a request": ("request_pixels", 1000, {}, request_pixels, 413, "limit.request_pixels", TOGETHER),
+    "the files of a form": ("files", 3, {}, files, 400, "request.too_many_files",
+                            "more than 3 in the field 'files': send fewer at a time"),
+    "the images of a body": ("files", 3, {}, images, 400, "request.too_many_files",
+                             "more than 3 images: send fewer at a time"),
+    "the targets of an image": ("targets", 2, {}, targets, 413, "limit.targets",
+                                "3 targets for each image, over the limit of 2: ask for fewer"),
+}  # fmt: skip
+
+
+def client_of(folder: Path, door: Door, **settings: int) -> TestClient:
+    app = create_app(Settings.model_validate({"model_dir": folder} | settings), door=door)
+    return TestClient(app, raise_server_exceptions=False)
+
+
+@pytest.mark.contract("413", "JSON", "limits")
+@pytest.mark.parametrize("door", ["lambda", "server"])
+@pytest.mark.parametrize("what", CASES)
+def test_it_stands_at_exactly_its_number(colours_folder: Path, what: str, door: Door) -> None:
+    setting, number, others, ask, status, code, sentence = CASES[what]
+    client = client_of(colours_folder, door, **{setting: number}, **others)
+
+    for fitting in (number - 1, number):
+        answer = ask(client, fitting)
+        assert answer.status_code == 200, answer.text
+        assert answer.json().get("failed", 0) == 0
+    assert problem(ask(client, number + 1), status, code)["detail"] == sentence
+
+
+@pytest.mark.contract("limits")
+@pytest.mark.parametrize("door", ["lambda", "server"])
+def test_passes_of_the_network(colours_folder: Path, door: Door) -> None:
+    client = client_of(colours_folder, door, passes=8)
+
+    assert [passes(client, images).status_code for images in (1, 2)] == [200, 200]
+    found = problem(passes(client, 3), 413, "limit.passes")
+    assert found["detail"] == (
+        "scorecam runs the network 4 times for an image, 12 times for this request, over the limit of 8: send fewer "
+        "images, or choose another method"
+    )
+    assert passes(client_of(colours_folder, door, passes=12), 3).status_code == 200
+    assert passes(client_of(colours_folder, door, passes=11), 3).status_code == 413
+
+
+@pytest.mark.contract("limits")
+@pytest.mark.parametrize(
+    ("setting", "accept"), [("answer_json_bytes", "application/json"), ("answer_binary_bytes", "image/png")]
+)
+def test_an_answer(colours_folder: Path, setting: str, accept: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("functions.api.asked.request_id", lambda _: "r" * 32)
+    headers = RAW | {"accept": accept}
+
+    def answered(limit: int) -> Any:  # noqa: ANN401 - a response
+        client = client_of(colours_folder, "lambda", **{setting: limit})
+        return client.post(f"{URL}?include=overlay", content=IMAGE, headers=headers)
+
+    # Times have digits of their own, so JSON is looked at where some more or fewer change nothing.
+    size, slack = len(answered(10**6).content), 0 if accept == "image/png" else 400
+    assert answered(size + slack).status_code == 200
+    found = problem(answered(size - slack - 1), 413, "limit.answer_bytes")
+    assert f", this door carries {size - slack - 1:,}: " in found["detail"]
+
+
+ITEM_CASES = {name: CASES[name] for name in ("a file", "an image")}
+
+
+@pytest.mark.contract("413")
+@pytest.mark.parametrize("what", ITEM_CASES)
+def test_in_a_batch_a_limit_of_one_file_fails_its_item_alone(colours_folder: Path, what: str) -> None:
+    setting, number, _, _, _, code, sentence = CASES[what]
+    client = client_of(colours_folder, "lambda", **{setting: number})
+    too_much = of_size(number + 1) if what == "a file" else wide(number + 1)
+
+    body = client.post(f"{URL}-batch", files=[("files", IMAGE), ("files", too_much)]).json()
+
+    assert [(item["success"], item["code"], item["error"]) for item in body["results"]] == [
+        (True, None, None),
+        (False, code, sentence),
+    ]
+
+
+def declared(client: TestClient, batch: str, count: int = 1, size: int = 10) -> Any:  # noqa: ANN401 - a response
+    file = {"name": "a.png", "size": size, "sha256": "0" * 64, "media_type": "image/png"}
+    return client.post(f"/api/inference/batches/{batch}/files", json={"files": [file] * count})
+
+
+@pytest.mark.contract("limits")
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_staged_batches(aws: Account, colours_folder: Path, monkeypatch: pytest.MonkeyPatch, more: int) -> None:
+    for name, value in {"BUCKET": aws.settings.bucket, "TABLE": aws.settings.table, "CALL_FILES": "5"}.items():
+        monkeypatch.setenv(f"HEATLENS_{name}", value)
+    client = client_of(colours_folder, "lambda")
+
+    opened = client.post("/api/inference/batches", json={"expected_files": 10_000 + more})
+    batch = client.post("/api/inference/batches", json={"expected_files": 20}).json()["batch_id"]
+    in_a_call, of_a_file = declared(client, batch, 5 + more), declared(client, batch, size=STAGED_FILE_BYTES + more)
+
+    if more < 1:
+        assert (opened.status_code, in_a_call.status_code, of_a_file.status_code) == (201, 200, 200)
+        return
+    assert problem(opened, 400, "request.too_many_files")["detail"] == "more than 10,000 files: make several batches"
+    assert problem(in_a_call, 400, "request.too_many_files")["detail"] == (
+        "more than 5 files in one call: declare them in several"
+    )
+    wrong = problem(of_a_file, 422, "request.invalid")
+    assert wrong["errors"][0]["loc"] == ["body", "files", 0, "size"]
+    assert wrong["detail"] == "files.0.size: Input should be less than or equal to 104857600"
+
+
+@pytest.mark.contract("limits")
+def test_every_limit_of_the_table_is_tried() -> None:
+    tried = {setting for setting, *_ in CASES.values()} | {"passes", "answer_json_bytes", "answer_binary_bytes"}
+
+    assert set(Limits.model_fields) - tried == {"faithfulness_s"}  # a budget, which refuses nothing
