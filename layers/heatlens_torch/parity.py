@@ -179,7 +179,7 @@ def _contradictions(
     It is asked where we differ from it only, and only a contradiction as large as our difference excuses us; logits do
     not jump, so that nothing excuses theirs.
     """
-    own = np.zeros(len(images))
+    own: npt.NDArray[np.float64] = np.zeros(len(images))
     far = distances(ours, theirs)
     [asked] = np.nonzero((far > THRESHOLD) & (_logit_distances(ours, theirs) <= THRESHOLD))
     if len(asked):
@@ -194,12 +194,13 @@ def _contradictions(
 def distances(ours: Explained, theirs: Explained) -> npt.NDArray[np.float64]:
     """Of each image the larger ratio of map and gradient."""
     pairs = [(ours.signed_map, theirs.signed_map), (ours.gradient, theirs.gradient)]
-    return np.array([list(map(ratio, mine, other)) for mine, other in pairs]).max(axis=0)
+    larger: npt.NDArray[np.float64] = np.array([list(map(ratio, mine, other)) for mine, other in pairs]).max(axis=0)
+    return larger
 
 
 def _logit_distances(ours: Explained, theirs: Explained) -> npt.NDArray[np.float64]:
-    apart: npt.NDArray[np.float64] = np.abs(ours.logits - theirs.logits).max(axis=1) / np.abs(theirs.logits).max()
-    return apart
+    apart = np.abs(ours.logits - theirs.logits).max(axis=1) / np.abs(theirs.logits).max()
+    return np.asarray(apart, np.float64)
 
 
 def _demand(parity: Parity, layer: str) -> None:
