@@ -121,9 +121,10 @@ class BatchStatus(_Answer):
 
 
 class ResultLinks(_Answer):
-    """Signed GET links to what was made of one file; there is no overlay where the options left it out."""
+    """Signed GET links to what was made of one file; a picture is null where the options left it out."""
 
     overlay: str | None
+    map_image: str | None = None
     map: str
     result: str
 

@@ -128,7 +128,7 @@ def create(request: Request, wish: BatchCreate) -> BatchCreated:
             created = access.desk.create(
                 access.who,
                 expected=wish.expected_files,
-                options=as_json(options),
+                options=_kept(options),
                 model=model.sha256,
                 backend=wish.backend,
             )
@@ -262,6 +262,11 @@ def _checked(options: Options, model: Model, limits: Limits, *, backend: Backend
     if backend == "sagemaker" and len(as_query(named)) > MAX_ATTRIBUTES:
         raise errors.invalid([_wrong("backend", f"options of more than {MAX_ATTRIBUTES} letters in a query")])
     return named
+
+
+def _kept(options: Options) -> dict[str, Any]:
+    """What a row keeps of them: nothing of the original, which no result of a batch has."""
+    return {name: value for name, value in as_json(options).items() if name not in ("original", "strip_original")}
 
 
 def _label(named: str | int, model: Model) -> str:

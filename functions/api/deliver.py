@@ -28,27 +28,33 @@ from functions.api.schemas import (
     ScoreAnswer,
     TargetAnswer,
 )
+from heatlens.encode import MEDIA_TYPES
 from heatlens.errors import AnswerTooLarge, HeatlensError
 from heatlens.model import Model
 from heatlens.settings import Limits
 from heatlens.targets import parse
-from heatlens.types import Encoded, Explained, Explanation, Options, Prediction, Scores
+from heatlens.types import Encoded, Explained, Explanation, Format, Options, Prediction, Scores
 
 JSON = "application/json"
-PNG = "image/png"
 _WAYS_OUT = (
-    "leave out the original (include=overlay), ask for the map alone (include=map), send fewer or smaller files, or "
-    "make a staged batch of them"
+    "ask for format=jpeg, leave out the original (include=overlay), ask for the map alone (include=map), send fewer or "
+    "smaller files, or make a staged batch of them"
 )
-_ANSWERS = {JSON: JSON, "application/*": JSON, "*/*": JSON, PNG: PNG, "image/*": PNG}
+_ANSWERS: dict[str, Format | None] = dict.fromkeys([JSON, "application/*", "*/*"])
+_ANSWERS |= {media_type: form for form, media_type in MEDIA_TYPES.items()}
 
 
-def wants_png(accept: str) -> bool:
-    """Whether an `Accept` header prefers the overlay's bytes to JSON; what neither serves gets JSON."""
+def wanted_picture(accept: str, form: Format) -> Format | None:
+    """How an `Accept` header wants the overlay's own bytes, `image/*` leaving that to the option `format`.
+
+    Returns:
+        `None` where it prefers JSON, or what is not served.
+    """
+    answers = _ANSWERS | {"image/*": form}
     ranges = [_range(part) for part in accept.split(",")]
-    known = [(weight, media) for weight, media in ranges if media in _ANSWERS and weight > 0]
-    best = max(known, key=lambda each: each[0], default=(0.0, JSON))
-    return _ANSWERS[best[1]] == PNG
+    known = [(weight, media) for weight, media in ranges if media in answers and weight > 0]
+    _, best = max(known, key=lambda each: each[0], default=(0.0, JSON))
+    return answers[best]
 
 
 def _range(part: str) -> tuple[float, str]:
@@ -60,10 +66,10 @@ def _range(part: str) -> tuple[float, str]:
         return 0.0, media
 
 
-def deliver_png(explanation: Explanation, model: Model) -> Response:
+def deliver_picture(explanation: Explanation, model: Model) -> Response:
     """Answer the overlay itself; prediction and model go in headers."""
     assert explanation.overlay is not None, "asked for with the overlay included"
-    body = explanation.overlay.data
+    overlay = explanation.overlay
     headers = {
         "x-heatlens-label": quote(explanation.prediction.label),
         "x-heatlens-explained": quote(explanation.explained[0].label),
@@ -71,7 +77,7 @@ def deliver_png(explanation: Explanation, model: Model) -> Response:
         "x-heatlens-quality": explanation.quality,
         "x-heatlens-model": model.sha256,
     }
-    return Response(body, media_type=PNG, headers=headers)
+    return Response(overlay.data, media_type=overlay.media_type, headers=headers)
 
 
 def deliver_one(
@@ -240,12 +246,13 @@ def _prediction(seen: Prediction) -> PredictionAnswer:
 
 
 def _drawn(explanation: Explanation, model: Model, options: Options) -> dict[str, Any]:
-    overlay, original = explanation.overlay, explanation.original
+    original, derived = explanation.original, explanation.overlay or explanation.map_image
     several = parse(options.target, options.contrast, model.card).several
     return {
-        "heatmap_base64": _base64(overlay),
+        "heatmap_base64": _base64(explanation.overlay),
         "original_image_base64": _base64(original),
-        "media_type": overlay.media_type if overlay else None,
+        "map_image_base64": _base64(explanation.map_image),
+        "media_type": derived.media_type if derived else None,
         "original_media_type": original.media_type if original else None,
         "width": explanation.width,
         "height": explanation.height,
@@ -264,6 +271,7 @@ def _drawn(explanation: Explanation, model: Model, options: Options) -> dict[str
 def _target(explained: Explained, explanation: Explanation, options: Options) -> TargetAnswer:
     return TargetAnswer(
         heatmap_base64=_base64(explained.overlay),
+        map_image_base64=_base64(explained.map_image),
         quality=explained.quality,
         map=_map(explained, explanation, options),
         regions=explained.regions,

@@ -41,7 +41,7 @@ from heatlens.errors import (
 from heatlens_aws.clients import FAILURES, connect
 from heatlens_aws.finishing import finish_if_done, settle_open
 from heatlens_aws.jobs import Contended, Declared, Jobs, Refused
-from heatlens_aws.keys import ASYNC, IN, MAP, OUT, OVERLAY, RESULT, attempt_prefix, is_batch_id, upload_key
+from heatlens_aws.keys import ASYNC, IN, MAP, OUT, RESULT, attempt_prefix, is_batch_id, picture_names, upload_key
 from heatlens_aws.rows import OPEN_FILE_STATES, Batch, BatchState, File, FileState
 from heatlens_aws.settings import AwsSettings
 from heatlens_aws.staging import Staging, Stored
@@ -236,8 +236,8 @@ class Desk:
     def results(self, batch: Batch, *, start: int, limit: int) -> ResultsPage:
         """What the files came to, from number `start` on."""
         page, after = _page(self.jobs.files(batch, start=start), limit)
-        overlay = "overlay" in batch.options["include"]
-        return ResultsPage(results=[self._result(file, overlay=overlay) for file in page], next=after)
+        pictures = picture_names(batch.options)
+        return ResultsPage(results=[self._result(file, pictures) for file in page], next=after)
 
     def _new(
         self, owner: str, *, expected: int, options: dict[str, Any], model: str, retry_of: str | None = None
@@ -315,18 +315,19 @@ class Desk:
         url, headers = self.staging.upload_link(file, lifetime_s=self.settings.upload_link_s)
         return UploadLink(number=file.number, url=url, headers=headers)
 
-    def _result(self, file: File, *, overlay: bool) -> FileResult:
+    def _result(self, file: File, pictures: dict[str, str]) -> FileResult:
         known = {name: file.outcome.get(name) for name in ("label", "probability", "quality", "code")}
-        links = self._result_links(file, overlay=overlay) if file.state is FileState.OK else None
+        links = self._result_links(file, pictures) if file.state is FileState.OK else None
         return FileResult(number=file.number, name=file.name, state=file.state.value, links=links, **known)
 
-    def _result_links(self, file: File, *, overlay: bool) -> ResultLinks:
+    def _result_links(self, file: File, pictures: dict[str, str]) -> ResultLinks:
         prefix = attempt_prefix(file.batch, file.number, file.outcome["attempt"])
 
         def link(name: str) -> str:
             return self.staging.download_link(prefix + name, lifetime_s=self.settings.result_link_s)
 
-        return ResultLinks(overlay=link(OVERLAY) if overlay else None, map=link(MAP), result=link(RESULT))
+        overlay, map_image = (link(pictures[asked]) if asked in pictures else None for asked in ("overlay", "heatmap"))
+        return ResultLinks(overlay=overlay, map_image=map_image, map=link(MAP), result=link(RESULT))
 
 
 def open_desk(settings: AwsSettings) -> Desk:

@@ -68,11 +68,11 @@ async def ready(request: Request, name: str) -> ModelReady:
     responses=OF_IMAGES | problems(404),
     openapi_extra=json_body(PredictInstances, INSTANCES),
 )
-async def predict(request: Request, name: str) -> Response:
+async def predict(request: Request, name: str, query: Annotated[ModelOptions, Query()]) -> Response:
     """Say what a model says of each instance; if one cannot be read, which it is."""
     start, state = time.perf_counter(), state_of(request)
     model = _find(request, name)
-    asked = Asked(request, start, await upload.receive_json(request, PredictInstances, state.limits), ModelOptions())
+    asked = Asked(request, start, await upload.receive_json(request, PredictInstances, state.limits), query)
     options = replace(asked.options, model=name)
     outcomes = _each(await asked.done(state.score, options))
     return await asked.answered(deliver.deliver_predictions(outcomes, model, options, request_id=asked.request_id))

@@ -52,12 +52,13 @@ OF_IMAGES = problems(400, 413, 415, 422, 503) | REDIRECT
 
 
 def body_of(field: str, multipart: Json, json: type[BaseModel], example: Json) -> Json:
-    """The three forms of a body with images: a form's field, JSON, or one image alone."""
+    """The forms of a body with images: a form's field, JSON, or one image alone."""
     form = {"type": "object", "required": [field], "properties": {field: multipart}}
     content = {
         "multipart/form-data": {"schema": form},
         "application/json": {"schema": inlined(json.model_json_schema()), "example": example},
         "image/*": {"schema": BINARY},
+        "application/dicom": {"schema": BINARY},
     }
     return {"requestBody": {"required": True, "content": content}}
 

@@ -26,6 +26,7 @@ from functions.api.schemas import (
     PredictResponse,
     Ready,
 )
+from heatlens.encode import MEDIA_TYPES
 from heatlens.errors import HeatlensError
 from heatlens.pipeline import Outcome
 from heatlens.types import Options, Upload
@@ -43,7 +44,7 @@ SEVERAL = {"images": [ONE]}
     "/heatmap",
     operation_id="heatmap",
     response_model=HeatmapResponse,
-    responses=OF_IMAGES | {200: {"content": {"image/png": {"schema": BINARY}}}},
+    responses=OF_IMAGES | {200: {"content": {each: {"schema": BINARY} for each in MEDIA_TYPES.values()}}},
     openapi_extra=body_of("file", BINARY, HeatmapBody, ONE | {"colormap": "hot", "alpha": 0.5}),
 )
 async def heatmap(request: Request, query: Annotated[HeatmapOptions, Query()]) -> Response:
@@ -166,9 +167,9 @@ async def explain_one(
     received = await upload.receive_one(request, HeatmapBody, state.limits, raw=raw)
     asked = Asked(request, start, received, wish, place)
     model, options = asked.model(), asked.options
-    as_png = deliver.wants_png(request.headers.get("accept", "*/*"))
-    if as_png:
-        options = replace(options, include=frozenset({"overlay"}))
+    picture = deliver.wanted_picture(request.headers.get("accept", "*/*"), options.format)
+    if picture:
+        options = replace(options, include=frozenset({"overlay"}), format=picture)
     with asked.located():
         if explain and isinstance(image := received.uploads[0], Upload):
             outcome = await explain(image, options)
@@ -176,8 +177,8 @@ async def explain_one(
             [outcome] = await asked.done(state.explain, options)
         if isinstance(outcome, HeatlensError):
             raise outcome
-    if as_png:
-        return await asked.answered(deliver.deliver_png(outcome, model))
+    if picture:
+        return await asked.answered(deliver.deliver_picture(outcome, model))
     [name] = received.filenames
     answer = deliver.deliver_one(
         name, outcome, model, options, request_id=asked.request_id, elapsed_ms=asked.elapsed_ms

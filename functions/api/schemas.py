@@ -4,20 +4,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, FailFast, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
 from heatlens.attribute import METHOD_NAMES
 from heatlens.card import Calibration, Parity
 from heatlens.faithfulness import Faithfulness
 from heatlens.regions import Regions
-from heatlens.types import Box, Colormap, Include, Options, Quality, Scale
-
-Alpha = Annotated[float, Field(ge=0.1, le=0.9, allow_inf_nan=False, description="Weight of the heat in the overlay.")]
-
-Threshold = Annotated[
-    float,
-    Field(ge=0.01, le=1, allow_inf_nan=False, description="Heat as it is drawn, from which on a region is one."),
-]
+from heatlens.types import (
+    WINDOW_PATTERN,
+    Alpha,
+    Box,
+    Colormap,
+    Format,
+    Include,
+    Options,
+    OriginalForm,
+    Quality,
+    Scale,
+    Threshold,
+    parse_window,
+)
 
 
 def _split(values: Any) -> Any:  # noqa: ANN401 - a validator sees whatever the client sent
@@ -60,10 +66,23 @@ _METHODS = [{"type": "string", "enum": list(METHOD_NAMES)}, {"type": "string"}]
 Method = Annotated[str, BeforeValidator(_with_plus), Field(json_schema_extra={"anyOf": _METHODS})]
 
 
+def _a_window(text: str) -> str:
+    parse_window(text)
+    return text
+
+
+WindowText = Annotated[
+    str, AfterValidator(_a_window), Field(json_schema_extra={"pattern": WINDOW_PATTERN, "examples": ["40,400"]})
+]
+
+
 class ModelOptions(BaseModel):
     """Options of every endpoint that asks a model, in the query or as top-level keys of a JSON body."""
 
     model: str | None = Field(None, description="One of the models that are here, by its name; by default the first.")
+    window: WindowText | None = Field(
+        None, description="centre,width for DICOM and for greys of more than 8 bits, in place of their own."
+    )
 
     def over(self, weaker: "ModelOptions | None") -> Options:
         """These options where they were given, else those of `weaker` where given there, else the defaults."""
@@ -74,6 +93,8 @@ class ModelOptions(BaseModel):
             given["include"] = frozenset(given["include"])
         if "target" in given:
             given["target"] = tuple(given["target"])
+        if given.get("window") is not None:
+            given["window"] = parse_window(given["window"])
         return Options(**given)
 
 
@@ -81,10 +102,10 @@ class HeatmapOptions(ModelOptions):
     """Options of the heatmap endpoints."""
 
     colormap: Colormap = Field("jet", description="Colour scheme of the heatmap.")
-    alpha: Alpha = 0.4
+    alpha: Alpha = Field(0.4, description="Weight of the heat in the overlay.")
     include: Annotated[list[Include], FailFast(), BeforeValidator(_split), Field(min_length=1)] = Field(
         ["overlay", "original"],
-        description="What the answer holds, repeated or separated by commas.",
+        description="What the answer holds, repeated or separated by commas; `heatmap` is the coloured map alone.",
         json_schema_extra=_or(_SEVERAL_INCLUDES),
     )
     target: Annotated[list[Class], FailFast(), BeforeValidator(_listed)] = Field(
@@ -96,9 +117,14 @@ class HeatmapOptions(ModelOptions):
     method: Method = Field("gradcam", description="CAM method; the models' cards list what their engines have.")
     layer: str | None = Field(None, description="A layer that the model was compiled for; by default its first.")
     scale: Scale = Field("image", description="Each map to its own maximum, or to the calibration set's.")
-    threshold: Threshold = 0.5
+    threshold: Threshold = Field(0.5, description="Heat as it is drawn, from which on a region is one.")
     eigen_smooth: bool = Field(default=False, description="Project on the first principal component.")
     aug_smooth: bool = Field(default=False, description="Average over the image brighter, darker and mirrored.")
+    format: Format = Field("png", description="Of overlay and coloured map; `png` alone is lossless.")
+    original: OriginalForm = Field(
+        "auto", description="`auto`: the upload itself where it is an upright 8-bit PNG or JPEG, else a PNG."
+    )
+    strip_original: bool = Field(default=False, description="Take metadata off an original that is the upload itself.")
 
 
 LISTS = {"include", "target"}  # options that a query may repeat
@@ -231,6 +257,7 @@ class TargetAnswer(ExplainedAnswer):
     """One of several classes that were asked for; null is what `include` left out."""
 
     heatmap_base64: str | None = None
+    map_image_base64: str | None = None
     quality: Quality
     map: MapAnswer | None = None
     regions: Regions | None = None
@@ -240,7 +267,8 @@ class TargetAnswer(ExplainedAnswer):
 class _Drawn(_Answer):
     """What one explained image has, wherever it appears."""
 
-    media_type: str | None = None
+    map_image_base64: str | None = Field(None, description="The coloured map alone, at the original's size.")
+    media_type: str | None = Field(None, description="Of overlay and coloured map.")
     original_media_type: str | None = None
     width: int | None = None
     height: int | None = None

@@ -59,6 +59,7 @@ class State:
         return score_all(
             self.models[options.model],
             uploads,
+            options,
             limits=self.limits,
             batch_images=self.settings.batch_images,
             time_left=time_left,

@@ -26,7 +26,7 @@ from heatlens.settings import Limits
 from heatlens.types import Upload
 
 UNNAMED = "unknown"
-RAW = ("image/",)
+RAW = ("image/", "application/dicom")
 JSON = "application/json"
 _LONGEST_LENGTH = 18  # digits of a content length that is still worth reading as a number
 

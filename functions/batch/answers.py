@@ -9,11 +9,17 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, Field
 
+from heatlens.encode import MEDIA_TYPES
 from heatlens.faithfulness import Faithfulness
 from heatlens.regions import Regions
-from heatlens.types import Box, Encoded, Explained, Explanation, Floats, Options, Prediction, Quality
+from heatlens.types import Box, Encoded, Explained, Explanation, Floats, Format, Options, Prediction, Quality
 
-PNG, SIGNATURE = "image/png", b"\x89PNG\r\n\x1a\n"
+# How a picture begins, by its media type; what stands between, such as a length, is not looked at.
+_BEGINNINGS: dict[Format, tuple[bytes, bytes]] = {
+    "png": (b"\x89PNG\r\n\x1a\n", b""),
+    "jpeg": (b"\xff\xd8\xff", b""),
+    "webp": (b"RIFF", b"WEBP"),
+}
 
 
 class Failure(BaseModel):
@@ -72,6 +78,7 @@ class Answer(BaseModel):
     """One explained image."""
 
     heatmap_base64: str | None
+    map_image_base64: str | None = None
     media_type: str | None
     width: int
     height: int
@@ -107,15 +114,18 @@ class Answer(BaseModel):
                     faithfulness=self.faithfulness,
                     signed_map=self.map.values(),
                     quality=self.quality,
-                    overlay=self._overlay() if "overlay" in options.include else None,
+                    overlay=self._picture(self.heatmap_base64, options) if "overlay" in options.include else None,
+                    map_image=self._picture(self.map_image_base64, options) if "heatmap" in options.include else None,
                 ),
             ),
             original=None,
             timings_ms=self.timings_ms,
         )
 
-    def _overlay(self) -> Encoded:
-        data = base64.b64decode(self.heatmap_base64 or "", validate=True)
-        if self.media_type != PNG or not data.startswith(SIGNATURE):
-            raise ValueError("an overlay that is no PNG")
-        return Encoded(data, PNG)
+    def _picture(self, text: str | None, options: Options) -> Encoded:
+        data = base64.b64decode(text or "", validate=True)
+        first, second = _BEGINNINGS[options.format]
+        media_type = MEDIA_TYPES[options.format]
+        if self.media_type != media_type or not (data.startswith(first) and data[8:].startswith(second)):
+            raise ValueError(f"a picture that is no {media_type}")
+        return Encoded(data, media_type)

@@ -1,4 +1,4 @@
-"""Explanation -> an attempt's objects: overlay.png, map.npy, and result.json, which names the others and comes last."""
+"""Explanation -> an attempt's objects: pictures, map.npy, and result.json, which names the others and comes last."""
 
 import io
 import json
@@ -11,7 +11,7 @@ import heatlens
 from heatlens.errors import HeatlensError
 from heatlens.types import Explanation, Floats, Options
 from heatlens.wire import as_json
-from heatlens_aws.keys import MAP, OVERLAY, RESULT
+from heatlens_aws.keys import MAP, RESULT, picture_names
 from heatlens_aws.staging import Staging
 
 SCHEMA_VERSION = 1
@@ -35,9 +35,11 @@ def deliver(
         The name of every object under the prefix, with its sha256 (hex).
     """
     objects: dict[str, str] = {}
-    if explanation.overlay:
-        overlay = explanation.overlay
-        objects[OVERLAY] = staging.write(prefix + OVERLAY, overlay.data, overlay.media_type)
+    pictures = {"overlay": explanation.overlay, "heatmap": explanation.map_image}
+    for asked, name in picture_names(asdict(options)).items():
+        picture = pictures[asked]
+        assert picture is not None, "included by the options"
+        objects[name] = staging.write(prefix + name, picture.data, picture.media_type)
     objects[MAP] = staging.write(prefix + MAP, _npy(explanation.signed_map), "application/octet-stream")
     document = _result(sha256, explanation, model, options) | {"objects": dict(objects)}
     objects[RESULT] = staging.write(prefix + RESULT, _text(document), "application/json")
@@ -86,8 +88,8 @@ def _npy(signed_map: Floats) -> bytes:
 def _result(sha256: str, explanation: Explanation, model: Json, options: Options) -> Json:
     seen, explained = explanation.prediction, explanation.explained[0]
     asked = as_json(options)
-    # What was written shows in the objects; a batch's own row may have asked for what no result has.
-    del asked["include"]
+    for name in ("include", "original", "strip_original"):  # what was written shows in the objects; no original is
+        del asked[name]
     return {
         "schema_version": SCHEMA_VERSION,
         "input": {"sha256": sha256},

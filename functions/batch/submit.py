@@ -76,7 +76,7 @@ def check(staging: Staging, found: Found, file: File, *, max_bytes: int) -> None
 
 
 def attributes(options: Options) -> str:
-    """Options as the endpoint reads them; the map is always asked for, the overlay where the batch wants it."""
+    """Options as the endpoint reads them, those that are as by default left out; the map is always asked for."""
     wanted: frozenset[Include] = frozenset({"map"})
     return as_query(replace(options, include=wanted | options.include))
 

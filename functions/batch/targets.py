@@ -164,4 +164,4 @@ def is_drop(key: str) -> bool:
 
 def _without_original(options: Options) -> Options:
     """A staged result never copies the original."""
-    return replace(options, include=options.include - {"original"})
+    return replace(options, include=options.include - {"original"}, original="auto", strip_original=False)

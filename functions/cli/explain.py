@@ -18,9 +18,9 @@ class CoreExplainer:
         """Load the model.
 
         Raises:
-            HeatlensError: The model or an option cannot be used.
+            HeatlensError: It cannot be used.
         """
-        self._options = read_options(wishes, frozenset({"overlay"}))
+        self.options = read_options(wishes, frozenset({"overlay"}))
         self._settings = read_settings()
         self._model = load_by_settings(self._settings, model_dir)
 
@@ -31,7 +31,7 @@ class CoreExplainer:
             HeatlensError: It cannot be.
         """
         limits = self._settings.limits("server")
-        [outcome] = explain(self._model, [Upload(name, data)], self._options, limits=limits, batch_images=1)
+        [outcome] = explain(self._model, [Upload(name, data)], self.options, limits=limits, batch_images=1)
         if isinstance(outcome, HeatlensError):
             raise outcome
         assert outcome.overlay is not None, "included by the options"

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from heatlens.errors import HeatlensError
+from heatlens.types import SUFFIXES
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -24,16 +25,19 @@ class Answer:
 
     label: str
     probability: float
-    png: bytes
+    picture: bytes
 
 
-def explain_each(images: list[Path], folder: Path, explain: Callable[[str, bytes], Answer]) -> int:
+def explain_each(
+    images: list[Path], folder: Path, explain: Callable[[str, bytes], Answer], *, suffix: str = SUFFIXES["png"]
+) -> int:
     """Explain files one after the other; one that fails is reported and the rest go on.
 
     Args:
         images: Files to read.
-        folder: Where the PNGs go; made if missing.
+        folder: Where the heatmaps go; made if missing.
         explain: File name and bytes to an answer, or a `HeatlensError` whose message says why not.
+        suffix: Of their names.
 
     Returns:
         The exit status: 0, or 1 if any failed.
@@ -46,7 +50,7 @@ def explain_each(images: list[Path], folder: Path, explain: Callable[[str, bytes
     out.print(f"{'file':<34} {'class':<12} {'probability':>11} {'ms':>7}  heatmap")
     sources = {image.resolve() for image in images}
     failed = 0
-    for image, target in zip(images, _distinct(images, folder), strict=True):
+    for image, target in zip(images, _distinct(images, folder, suffix), strict=True):
         try:
             _explain_file(image, target, sources, explain)
         except OSError as error:
@@ -65,18 +69,18 @@ def _explain_file(image: Path, target: Path, sources: set[Path], explain: Callab
     start = time.perf_counter()
     answer = explain(image.name, data)
     elapsed_ms = (time.perf_counter() - start) * 1000
-    target.write_bytes(answer.png)
+    target.write_bytes(answer.picture)
     row = f"{image.name:<34} {answer.label:<12} {answer.probability:>11.4f} {elapsed_ms:>7.1f}  {target}"
     out.print(escape(row))
 
 
-def _distinct(images: list[Path], folder: Path) -> list[Path]:
+def _distinct(images: list[Path], folder: Path, suffix: str) -> list[Path]:
     """One target per image: `a.jpg` and `a.png` do not overwrite each other."""
     names: list[str] = []
     for image in images:
-        name, count = f"{image.stem}.png", 1
+        name, count = f"{image.stem}{suffix}", 1
         while name in names:
             count += 1
-            name = f"{image.stem}-{count}.png"
+            name = f"{image.stem}-{count}{suffix}"
         names.append(name)
     return [folder / name for name in names]

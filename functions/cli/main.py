@@ -25,7 +25,7 @@ app.add_typer(batch, name="batch")
 
 Images = Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE...")]
 OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the heatmaps; made if missing.")]
-ColormapName = Annotated[str, typer.Option(help="jet, hot or viridis.")]
+ColormapName = Annotated[str, typer.Option(help="jet, hot, viridis, turbo, …; coolwarm or seismic for both signs.")]
 AlphaWeight = Annotated[float, typer.Option(help="Weight of the heat, 0.1 to 0.9.")]
 
 
@@ -41,14 +41,19 @@ def explain(
     contrast: Annotated[str | None, typer.Option(help="Explain why the target rather than this class.")] = None,
     method: Annotated[str, typer.Option(help="gradcam, gradcam++, layercam, eigencam, ablationcam, …")] = "gradcam",
     layer: Annotated[str | None, typer.Option(help="Layer of the card; its first by default.")] = None,
+    form: Annotated[str, typer.Option("--format", help="png, jpeg or webp.")] = "png",
+    window: Annotated[
+        str | None, typer.Option(help="centre,width for DICOM and for greys of more than 8 bits, such as 40,400.")
+    ] = None,
 ) -> None:
-    """Write a heatmap PNG for each image, with the core alone."""
+    """Write a heatmap for each image, with the core alone."""
     from functions.cli.explain import CoreExplainer
+    from heatlens.types import SUFFIXES
 
     with _clear_errors():
         wishes: Wishes = {"colormap": colormap, "alpha": alpha, "target": target, "contrast": contrast}
-        explainer = CoreExplainer(model, wishes | {"method": method, "layer": layer})
-        raise typer.Exit(explain_each(images, folder, explainer))
+        explainer = CoreExplainer(model, wishes | {"method": method, "layer": layer, "format": form, "window": window})
+        raise typer.Exit(explain_each(images, folder, explainer, suffix=SUFFIXES[explainer.options.format]))
 
 
 @app.command()

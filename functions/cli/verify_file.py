@@ -7,10 +7,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from functions.cli.manifest import Committed, Document, Manifest, ManifestFile
-from heatlens_aws.keys import MAP, OVERLAY, RESULT, attempt_prefix, upload_key
+from heatlens_aws.keys import MAP, RESULT, attempt_prefix, picture_names, upload_key
 
 Read = Callable[[str], bytes | None]  # key -> bytes, or nothing where there is no such object
 
+OVERLAY = "overlay.png"  # of batches before there were other formats
 WRONG_DIGEST = "input.digest"  # the upload is not what was declared, so its digest is no fault
 
 
@@ -40,7 +41,7 @@ def _result_faults(manifest: Manifest, file: ManifestFile, read: Read) -> list[s
         return [f"its outcome is that of no result: {error.errors()[0]['loc'][0]}"]
     wanted, objects = {MAP, RESULT}, dict(committed.objects)
     if "include" in manifest.options:
-        wanted |= {OVERLAY} if "overlay" in manifest.options["include"] else set()
+        wanted |= set(picture_names(manifest.options).values())
     else:
         wanted |= objects.keys() & {OVERLAY}  # nobody knows
     found = [f"{name} is not among its objects" for name in sorted(wanted - objects.keys())]

@@ -20,9 +20,8 @@ from heatlens.errors import InvalidOption
 from heatlens.settings import Settings
 
 CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
-# The second is for callers that do not know the type, the third is what a staged file may declare beside images.
 PLACE = ("header", CUSTOM_ATTRIBUTES)
-RAW = (*upload.RAW, "application/octet-stream", "application/dicom")
+RAW = (*upload.RAW, "application/octet-stream")  # the last is for callers that do not know the type
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -59,6 +59,18 @@ def positive(signed_map: Floats) -> Floats:
     return heat / peak if peak > 0 else heat
 
 
+def signed(signed_map: Floats, full: float | None = None) -> Floats:
+    """The scale of signed colormaps: `0.5 + s / (2 max|s|)`, `[h, w]` in 0..1; a map of zeros is 0.5.
+
+    Args:
+        signed_map: `[h, w]`.
+        full: What takes the place of `max|s|` where it must mean the same in two images; beyond it is cut off.
+    """
+    reach = np.abs(signed_map).max() if full is None else np.float32(full)
+    heat: Floats = np.float32(0.5) + signed_map / (2 * reach if reach > 0 else np.float32(1))
+    return heat if full is None else np.clip(heat, 0, 1)
+
+
 def quality(signed_map: Floats, calibration: Calibration | None) -> Quality:
     """Tell a map worth showing from one that is not.
 

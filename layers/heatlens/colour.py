@@ -10,6 +10,8 @@ from heatlens.types import Box, Colormap, Floats
 
 LEVELS, HALF = 255, 0.5
 _TABLES = Path(__file__).parent / "colormaps"
+SIGNED: frozenset[Colormap] = frozenset({"coolwarm", "seismic"})  # their middle means no evidence
+_NO_HEAT, _MIDDLE = 0, 128
 
 
 @cache
@@ -18,21 +20,42 @@ def table(name: Colormap) -> bytes:
     return (_TABLES / f"{name}.rgb").read_bytes()
 
 
-def levels(heat: Floats, size: tuple[int, int], box: Box) -> Image.Image:
-    """Heat as 8-bit levels at full size: bilinear inside `box`, 0 outside it, rounded to nearest.
+def levels(heat: Floats, size: tuple[int, int], box: Box, *, outside: int = _NO_HEAT) -> Image.Image:
+    """Heat as 8-bit levels at full size: bilinear inside `box`, rounded to nearest.
 
     Args:
         heat: `[h, w]` in 0..1.
         size: Width and height of the picture.
         box: Where the model looked.
+        outside: The level elsewhere.
     """
     left, top, right, bottom = box
     inside = _exact(heat, (right - left, bottom - top)).convert("L")
     if inside.size == size:
         return inside
-    outside = Image.new("L", size, 0)
-    outside.paste(inside, (left, top))
-    return outside
+    whole = Image.new("L", size, outside)
+    whole.paste(inside, (left, top))
+    return whole
+
+
+def coloured(heat: Floats, size: tuple[int, int], box: Box, *, colormap: Colormap) -> Image.Image:
+    """The map alone, RGB at the picture's size; outside `box` it has the colour of no heat.
+
+    Args:
+        heat: `[h, w]` in 0..1: of a signed colormap `cam.signed`, of the others `cam.positive`.
+        size: Width and height of the picture.
+        box: Where the model looked.
+        colormap: Its name.
+    """
+    indexed = levels(heat, size, box, outside=_MIDDLE if colormap in SIGNED else _NO_HEAT)
+    in_colours = Image.frombytes("P", indexed.size, indexed.tobytes())
+    in_colours.putpalette(table(colormap))
+    return in_colours.convert("RGB")
+
+
+def blend(picture: Image.Image, coloured_map: Image.Image, *, alpha: float) -> Image.Image:
+    """`alpha * map + (1 - alpha) * picture`, RGB, within 1 of 255."""
+    return Image.blend(picture.convert("RGB"), coloured_map, alpha)
 
 
 def exact_levels(heat: Floats, size: tuple[int, int]) -> Floats:
@@ -46,8 +69,5 @@ def _exact(heat: Floats, size: tuple[int, int]) -> Image.Image:
 
 
 def overlay(picture: Image.Image, heat: Floats, box: Box, *, colormap: Colormap, alpha: float) -> Image.Image:
-    """Blend: `alpha * colour(heat) + (1 - alpha) * original`, RGB at the picture's size, within 1 of 255."""
-    indexed = levels(heat, picture.size, box)
-    coloured = Image.frombytes("P", indexed.size, indexed.tobytes())
-    coloured.putpalette(table(colormap))
-    return Image.blend(picture.convert("RGB"), coloured.convert("RGB"), alpha)
+    """The coloured map blended over the picture, at its size."""
+    return blend(picture, coloured(heat, picture.size, box, colormap=colormap), alpha=alpha)

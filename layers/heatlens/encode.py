@@ -1,11 +1,16 @@
-"""8-bit image, mode L or RGB -> PNG bytes: "up" filter, one deflate stream by ISA-L, no metadata."""
+"""8-bit image, mode L or RGB -> PNG, JPEG or WebP file, without metadata."""
 
+import io
 import struct
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 from isal import isal_zlib
 from PIL import Image
+
+from heatlens.errors import ImageTooLarge
+from heatlens.types import Encoded, Format
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPE = {"L": 0, "RGB": 2}
@@ -13,8 +18,31 @@ _UP = 2  # PNG filter: each byte minus the one above it
 _LEVEL = 3  # ISA-L's best; at nearly the size of zlib's default, thirty times sooner
 
 
+MEDIA_TYPES: dict[Format, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+_QUALITY = 90
+_LONGEST_SIDE: dict[Format, int] = {"png": 2**31 - 1, "jpeg": 65_500, "webp": 16_383}  # pixels their encoders take
+
+
+def encode(image: Image.Image, form: Format) -> Encoded:
+    """Encode a derived picture.
+
+    Args:
+        image: Mode `L` or `RGB`.
+        form: `png` is lossless; `jpeg` has quality 90 and colours at full resolution (4:4:4), because those of a
+            heatmap change from pixel to pixel; `webp` has quality 90, and colours at half of it, as lossy WebP has.
+
+    Raises:
+        ImageTooLarge: The format has no pictures of this size.
+    """
+    if max(image.size) > _LONGEST_SIDE[form]:
+        raise ImageTooLarge(
+            f"a picture in {form} has at most {_LONGEST_SIDE[form]:,} pixels a side: ask for format=png"
+        )
+    return Encoded(_ENCODERS[form](image), MEDIA_TYPES[form])
+
+
 def png(image: Image.Image) -> bytes:
-    """Encode losslessly.
+    """Encode losslessly: "up" filter, one deflate stream by ISA-L.
 
     Args:
         image: Mode `L` or `RGB`.
@@ -34,3 +62,20 @@ def png(image: Image.Image) -> bytes:
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    return _saved(image, "JPEG", quality=_QUALITY, subsampling="4:4:4")
+
+
+def _webp(image: Image.Image) -> bytes:
+    return _saved(image, "WEBP", quality=_QUALITY, method=0)  # thrice as fast as its default, for 6 % more bytes
+
+
+def _saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.frombytes(image.mode, image.size, image.tobytes()).save(buffer, kind, **options)  # the pixels, nothing else
+    return buffer.getvalue()
+
+
+_ENCODERS: dict[Format, Callable[[Image.Image], bytes]] = {"png": png, "jpeg": _jpeg, "webp": _webp}

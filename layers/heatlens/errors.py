@@ -81,13 +81,13 @@ class EmptyFile(InputError):
 
 
 class UnsupportedImage(InputError):
-    """The bytes are no image of a supported type, whatever name and header say."""
+    """The bytes are no image of a supported type, or DICOM compressed in a way that is not read."""
 
     code = "input.unsupported"
 
 
 class UnreadableImage(InputError):
-    """The bytes begin like an image and cannot be decoded to their end: truncated or damaged."""
+    """The image is truncated or damaged, is DICOM without one, or has values that are no finite numbers."""
 
     code = "input.unreadable"
 
@@ -133,7 +133,7 @@ class FileTooLarge(LimitError):
 
 
 class ImageTooLarge(LimitError):
-    """An image has more pixels than its limit, and is not decoded; in a batch only its item fails."""
+    """An image is over its limit, and not decoded, or too long for the `format`; in a batch only its item fails."""
 
     code = "limit.image_pixels"
 

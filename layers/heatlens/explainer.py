@@ -85,7 +85,8 @@ class Explainer:
             overlay: Whether to draw one. The map needs none, and drawing is most of the work on a large image.
             **wishes: Options by name.
 
-                `colormap`: `jet` (default), `hot` or `viridis`.
+                `colormap`: `jet` (default), `hot`, `viridis`, `turbo`, `inferno`, `magma`, `cividis` or `gray`;
+                `coolwarm` or `seismic` draw the signed map, their middle meaning no evidence.
                 `alpha`: Weight of the heat in the overlay, 0.1 to 0.9 (default 0.4):
                 `alpha * heat + (1 - alpha) * original`.
                 `target`: Class label, index or `top-k`, or several; `Explanation.explained` has one entry for each.
@@ -95,13 +96,16 @@ class Explainer:
                 `layer`: A layer of the card, by default its first.
                 `eigen_smooth`, `aug_smooth`: pytorch-grad-cam's smoothing, by the first principal component, and by
                 six views of the image.
+                `scale`: `image` (default), or `absolute`: full heat is what the calibration set has at most.
+                `format`: Of the overlay: `png` (default), `jpeg` or `webp`.
+                `window`: Centre and width for greys of more than 8 bits and for DICOM, in place of their own.
 
         Returns:
             For one image its explanation. For several a list in their order, where an image that cannot be explained
             has its `HeatlensError` in its own place and affects no other.
 
         Raises:
-            InvalidOption: An unknown colormap, method, layer or class, or a weight out of range.
+            InvalidOption: An unknown colormap, method, layer or class, or a weight or window that cannot be.
             LimitError: More targets than are explained for one image, or more passes of the network.
             HeatlensError: One image that cannot be explained; the classes of `heatlens.errors` say why.
         """

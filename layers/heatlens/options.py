@@ -1,13 +1,14 @@
-"""What a caller from Python or the command line wishes -> `Options`, as the HTTP doors read them from a request."""
+"""What Python, the command line or a row asks for -> `Options`; `types.py` says what each may be, for all doors."""
 
-from collections.abc import Sequence
-from typing import TypedDict, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+from pydantic import TypeAdapter, ValidationError
 
 from heatlens.errors import InvalidOption
-from heatlens.types import Colormap, Include, Options
+from heatlens.types import Include, Options
 
-ALPHA = (0.1, 0.9)
-_DEFAULT = Options()
+_OPTIONS = TypeAdapter(Options)
 
 
 class Wishes(TypedDict, total=False):
@@ -21,21 +22,37 @@ class Wishes(TypedDict, total=False):
     layer: str | None
     eigen_smooth: bool
     aug_smooth: bool
+    scale: str
+    threshold: float
+    format: str
+    window: tuple[float, float] | str | None
 
 
 def read_options(wishes: Wishes, include: frozenset[Include]) -> Options:
-    """Check what no model is needed for; `plan` checks method, layer and classes.
+    """Options of a caller in Python or at the command line, where one target needs no list.
 
     Raises:
-        InvalidOption: An unknown colormap, or a weight out of range.
+        InvalidOption: A value that cannot be.
     """
-    given = dict(wishes)
-    known = get_args(Colormap)
-    if (colormap := wishes.get("colormap", _DEFAULT.colormap)) not in known:
-        raise InvalidOption(f"unknown colormap {colormap!r}: one of {', '.join(known)}", [])
-    least, most = ALPHA
-    if not least <= (alpha := wishes.get("alpha", _DEFAULT.alpha)) <= most:
-        raise InvalidOption(f"alpha is {alpha}: it must lie between {least} and {most}", [])
     target = wishes.get("target", ())
-    given["target"] = (target,) if isinstance(target, str | int) else tuple(target)
-    return Options(include=include, **given)  # type: ignore[arg-type]  # the names are those of `Wishes`
+    targets = (target,) if isinstance(target, str | int) else tuple(target)
+    return check_options({**wishes, "target": targets, "include": include})
+
+
+def check_options(given: Mapping[str, Any]) -> Options:
+    """Options by name; those that are not given are the defaults, and names that are not known are passed over.
+
+    What needs a model is checked by `plan`: methods, layers and classes.
+
+    Raises:
+        InvalidOption: A value that cannot be.
+    """
+    try:
+        return _OPTIONS.validate_python(dict(given))
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False)
+        detail = "; ".join(f"{each['loc'][0]} is {given[str(each['loc'][0])]!r}: {each['msg']}" for each in found)
+        errors: list[dict[str, object]] = [
+            {"loc": ["query", *each["loc"]], "msg": each["msg"], "type": each["type"]} for each in found
+        ]
+        raise InvalidOption(detail, errors) from error

@@ -10,10 +10,10 @@ from typing import TypeVar
 import numpy as np
 
 from heatlens.attribute import Found, attribute, logits_of
-from heatlens.cam import positive, quality
-from heatlens.colour import overlay
+from heatlens.cam import positive, quality, signed
+from heatlens.colour import SIGNED, blend, coloured
 from heatlens.decode import decode, measure
-from heatlens.encode import png
+from heatlens.encode import encode, png
 from heatlens.errors import GenerationFailed, HeatlensError, OutOfTime, RequestImagesTooLarge
 from heatlens.faithfulness import enlarged, faithfulness
 from heatlens.model import Model
@@ -23,7 +23,18 @@ from heatlens.preprocess import preprocess, seen_box
 from heatlens.regions import find_regions
 from heatlens.scale import absolute
 from heatlens.settings import Limits
-from heatlens.types import Box, Encoded, Explained, Explanation, Floats, Options, Picture, Scores, Upload
+from heatlens.strip import stripped
+from heatlens.types import (
+    Box,
+    Encoded,
+    Explained,
+    Explanation,
+    Floats,
+    Options,
+    Picture,
+    Scores,
+    Upload,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -67,12 +78,13 @@ def explain(
     def run(jobs: list[_Job]) -> list[Outcome]:
         return _run(model, jobs, asked, options, budget_s)
 
-    return _in_batches(model, uploads, run, limits=limits, batch_images=batch_images, time_left=time_left)
+    return _in_batches(model, uploads, options, run, limits=limits, batch_images=batch_images, time_left=time_left)
 
 
 def score_all(
     model: Model,
     uploads: Sequence[Upload | HeatlensError],
+    options: Options,
     *,
     limits: Limits,
     batch_images: int,
@@ -89,7 +101,7 @@ def score_all(
     def run(jobs: list[_Job]) -> list[Scores | HeatlensError]:
         return _score(model, jobs)
 
-    return _in_batches(model, uploads, run, limits=limits, batch_images=batch_images, time_left=time_left)
+    return _in_batches(model, uploads, options, run, limits=limits, batch_images=batch_images, time_left=time_left)
 
 
 @dataclass(slots=True)
@@ -105,6 +117,7 @@ class _Job:
 def _in_batches(
     model: Model,
     uploads: Sequence[Upload | HeatlensError],
+    options: Options,
     run: Callable[[list[_Job]], list[Made | HeatlensError]],
     *,
     limits: Limits,
@@ -120,7 +133,7 @@ def _in_batches(
             outcomes += [upload if isinstance(upload, HeatlensError) else _out_of_time() for upload in batch]
             continue
         began = time.perf_counter()
-        arrived = [_prepare(upload, model, limits.image_pixels) for upload in batch]
+        arrived = [_prepare(upload, model, options, limits.image_pixels) for upload in batch]
         finished = iter(run([job for job in arrived if isinstance(job, _Job)]))
         outcomes += [next(finished) if isinstance(job, _Job) else job for job in arrived]
         slowest = max(slowest, time.perf_counter() - began)
@@ -131,13 +144,13 @@ def _out_of_time() -> OutOfTime:
     return OutOfTime("the time for this request was over before this image's turn: send fewer at a time")
 
 
-def _prepare(upload: Upload | HeatlensError, model: Model, max_pixels: int) -> _Job | HeatlensError:
+def _prepare(upload: Upload | HeatlensError, model: Model, options: Options, max_pixels: int) -> _Job | HeatlensError:
     if isinstance(upload, HeatlensError):
         return upload
     timings: dict[str, float] = {}
     try:
         with _timed(timings, "decode"):
-            picture = decode(upload.data, max_pixels=max_pixels)
+            picture = decode(upload.data, max_pixels=max_pixels, window=options.window)
         with _timed(timings, "preprocess"):
             tensor = preprocess(picture.image, model.card.preprocess)
     except HeatlensError as error:
@@ -214,6 +227,8 @@ def _infer(model: Model, jobs: list[_Job], asked: Plan) -> list[Found]:
 def _finish(model: Model, job: _Job, found: Found, asked: Plan, options: Options, budget_s: float) -> Outcome:
     try:
         return _draw(model, job, found, asked, options, budget_s)
+    except HeatlensError as error:
+        return error
     except Exception:
         logger.exception("drawing failed")
         return GenerationFailed("the heatmap could not be generated")
@@ -232,7 +247,7 @@ def _draw(model: Model, job: _Job, found: Found, asked: Plan, options: Options, 
         explained=tuple(
             _explained(model, job, found, at, box, asked, options, budget_s) for at in range(len(found.classes))
         ),
-        original=_original(job) if "original" in options.include else None,
+        original=_original(job, options) if "original" in options.include else None,
         timings_ms=job.timings_ms,
     )
 
@@ -243,17 +258,12 @@ def _explained(
     """The target at a place among an image's targets."""
     index, signed_map = found.classes[at], found.signed_maps[at]
     shown = found.heats[at] if found.heats else signed_map
-    heat = positive(shown) if asked.full is None else absolute(shown, asked.full)
     probability, logit = score(found.logits, index, model.card)
-    drawn = regions = faithful = None
-    if "overlay" in options.include:
-        with _timed(job.timings_ms, "colour"):
-            blended = overlay(job.picture.image, heat, box, colormap=options.colormap, alpha=options.alpha)
-        with _timed(job.timings_ms, "encode"):
-            drawn = Encoded(png(blended), "image/png")
+    overlay, map_image = _pictures(job, shown, box, asked, options)
+    regions = faithful = None
     if "regions" in options.include:
         with _timed(job.timings_ms, "regions"):
-            regions = find_regions(heat, box, threshold=options.threshold)
+            regions = find_regions(_heat(shown, asked), box, threshold=options.threshold)
     if "faithfulness" in options.include:
         with _timed(job.timings_ms, "faithfulness"):
             faithful = faithfulness(
@@ -272,17 +282,44 @@ def _explained(
         logit=logit,
         signed_map=shown,
         quality=quality(signed_map, asked.calibration),
-        overlay=drawn,
+        overlay=overlay,
         contrast=None if asked.wanted.contrast is None else model.card.classes[asked.wanted.contrast],
+        map_image=map_image,
         regions=regions,
         faithfulness=faithful,
     )
 
 
-def _original(job: _Job) -> Encoded:
+def _pictures(
+    job: _Job, shown: Floats, box: Box, asked: Plan, options: Options
+) -> tuple[Encoded | None, Encoded | None]:
+    """Overlay and coloured map, each where it is asked for."""
+    wanted = ("overlay" in options.include, "heatmap" in options.include)
+    if not any(wanted):
+        return None, None
+    image = job.picture.image
+    with _timed(job.timings_ms, "colour"):
+        heat = signed(shown, asked.full) if options.colormap in SIGNED else _heat(shown, asked)
+        coloured_map = coloured(heat, image.size, box, colormap=options.colormap)
+        blended = blend(image, coloured_map, alpha=options.alpha) if wanted[0] else None
+    with _timed(job.timings_ms, "encode"):
+        overlay = encode(blended, options.format) if blended else None
+        map_image = encode(coloured_map, options.format) if wanted[1] else None
+    return overlay, map_image
+
+
+def _heat(shown: Floats, asked: Plan) -> Floats:
+    """Positive evidence in 0..1, to the map's own maximum or to the calibration set's."""
+    return positive(shown) if asked.full is None else absolute(shown, asked.full)
+
+
+def _original(job: _Job, options: Options) -> Encoded:
     """The upload itself where any viewer shows it as the model saw it, else a PNG of what the model saw."""
-    if job.picture.verbatim is not None:
-        return Encoded(job.upload.data, job.picture.verbatim)
+    verbatim, data = job.picture.verbatim, job.upload.data
+    if verbatim is not None and options.original == "auto":
+        kept = stripped(data) if options.strip_original else data
+        if kept is not None:
+            return Encoded(kept, verbatim)
     return Encoded(png(job.picture.image), "image/png")
 
 

@@ -1,11 +1,14 @@
 """What flows between the stages: small frozen records."""
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 if TYPE_CHECKING:  # they are made of what is here
     from heatlens.faithfulness import Faithfulness
@@ -14,10 +17,38 @@ if TYPE_CHECKING:  # they are made of what is here
 Floats = npt.NDArray[np.float32]
 # left, top, right, bottom in pixels of the upright original; right and bottom are exclusive
 Box = tuple[int, int, int, int]
-Window = tuple[float, float]  # centre and width, in the image's own values
-Colormap = Literal["jet", "hot", "viridis"]
-Include = Literal["overlay", "original", "map", "regions", "faithfulness"]
+WINDOW_PATTERN = r"^-?[0-9]{1,9}(\.[0-9]{1,9})?,[0-9]{1,9}(\.[0-9]{1,9})?$"
+
+
+def parse_window(text: str) -> tuple[float, float]:
+    """`centre,width` as a query or a command line has it.
+
+    Raises:
+        ValueError: It is written in another way.
+    """
+    if not re.fullmatch(WINDOW_PATTERN, text, re.ASCII):
+        raise PydanticCustomError("window", "a window is centre,width, such as 40,400")
+    centre, width = map(float, text.split(","))
+    return centre, width
+
+
+def _parsed(window: object) -> object:
+    return parse_window(window) if isinstance(window, str) else window
+
+
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+# Centre and width, in the image's own values.
+Window = Annotated[tuple[_Finite, Annotated[_Finite, Field(ge=0)]], BeforeValidator(_parsed)]
+Colormap = Literal[
+    "jet", "hot", "viridis", "turbo", "inferno", "magma", "cividis", "gray", "coolwarm", "seismic"
+]  # named as matplotlib does; the last two are signed
+Alpha = Annotated[float, Field(ge=0.1, le=0.9, allow_inf_nan=False)]
+Threshold = Annotated[float, Field(ge=0.01, le=1, allow_inf_nan=False)]
+Include = Literal["overlay", "original", "heatmap", "map", "regions", "faithfulness"]
 Scale = Literal["image", "absolute"]
+Format = Literal["png", "jpeg", "webp"]
+SUFFIXES: dict[Format, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+OriginalForm = Literal["auto", "png"]
 Quality = Literal["ok", "weak", "empty"]
 EngineName = Literal["auto", "openvino", "onnxruntime", "torch"]
 Precision = Literal["f32", "bf16", "int8"]
@@ -41,20 +72,30 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the client asked for; the defaults are the base contract's. `model` is a door's name for one of its own."""
+    """What the client asked for; the defaults are the base contract's.
+
+    `include` names what is answered (`heatmap` is the coloured map alone), `format` how derived pictures are encoded.
+    The original is the upload itself where it can be (`auto`), its metadata taken off on request, or always a PNG.
+    `window` is for greys of more than 8 bits and for DICOM, `threshold` of regions in the heat as drawn. Of targets a
+    number is an index, and a text a label first. `model` is a door's name for one of its own.
+    """
 
     colormap: Colormap = "jet"
-    alpha: float = 0.4
+    alpha: Alpha = 0.4
     include: frozenset[Include] = frozenset({"overlay", "original"})
-    target: tuple[str | int, ...] = ()  # a number is an index, a text a label first
+    target: tuple[str | int, ...] = ()
     contrast: str | int | None = None
     method: str = "gradcam"
     layer: str | None = None
     eigen_smooth: bool = False
     aug_smooth: bool = False
-    model: str | None = None
     scale: Scale = "image"
-    threshold: float = 0.5  # of regions, in the heat as drawn
+    threshold: Threshold = 0.5
+    format: Format = "png"
+    original: OriginalForm = "auto"
+    strip_original: bool = False
+    window: Window | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +155,7 @@ class Explained:
     quality: Quality
     overlay: Encoded | None
     contrast: str | None = None
+    map_image: Encoded | None = None
     regions: "Regions | None" = None
     faithfulness: "Faithfulness | None" = None
 
@@ -149,6 +191,11 @@ class Explanation:
     def overlay(self) -> Encoded | None:
         """Of the first target."""
         return self.explained[0].overlay
+
+    @property
+    def map_image(self) -> Encoded | None:
+        """Of the first target: its coloured map alone."""
+        return self.explained[0].map_image
 
     @property
     def png(self) -> bytes:

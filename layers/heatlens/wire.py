@@ -5,12 +5,8 @@ from dataclasses import asdict, fields
 from typing import Any
 from urllib.parse import urlencode
 
-from pydantic import TypeAdapter, ValidationError
-
-from heatlens.errors import InvalidOption
+from heatlens.options import check_options
 from heatlens.types import Options
-
-_OPTIONS = TypeAdapter(Options)
 
 
 def as_json(options: Options) -> dict[str, Any]:
@@ -24,14 +20,7 @@ def from_json(values: Mapping[str, Any]) -> Options:
     Raises:
         InvalidOption: A value cannot be; the one who wrote it may know values that this version does not.
     """
-    try:
-        return _OPTIONS.validate_python(dict(values))
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        wrong: list[dict[str, object]] = [
-            {"loc": ["query", *each["loc"]], "msg": each["msg"], "type": each["type"]} for each in found[:1]
-        ]
-        raise InvalidOption(f"{found[0]['loc'][0]}: {found[0]['msg']}", wrong) from error
+    return check_options(values)
 
 
 def as_query(options: Options) -> str:
@@ -55,6 +44,8 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - an option's value
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 - an option's value
+    if isinstance(value, tuple):  # a window, which is written with so many decimals at most
+        return ",".join(f"{number:.9f}" for number in value)
     if isinstance(value, bool):
         return "true" if value else "false"
     return ",".join(_plain(value)) if isinstance(value, frozenset) else str(value)

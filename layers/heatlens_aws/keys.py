@@ -2,7 +2,11 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
+
+from heatlens.types import SUFFIXES
 
 IN, DROP, OUT = "in/", "drop/", "out/"
 ASYNC = "async/"  # where an asynchronous endpoint answers
@@ -10,7 +14,8 @@ REPLY = "reply/"  # answers that a door could not carry
 _ID = "[0-9A-HJKMNP-TV-Z]{26}"
 _DECLARED = re.compile(rf"in/({_ID})/([0-9]{{5}})")
 _NAME_BYTES = 800  # leaves 224 for the rest of a key
-OVERLAY, MAP, RESULT = "overlay.png", "map.npy", "result.json"
+MAP, RESULT = "map.npy", "result.json"
+_PICTURES = {"overlay": "overlay", "heatmap": "map"}  # by what `include` calls them; the second is the coloured map
 
 
 def is_batch_id(text: str) -> bool:
@@ -48,6 +53,12 @@ def drop_prefix(key: str, version: str, attempt: str) -> str:
 def reply_key(request_id: str) -> str:
     """Where an answer lies that was too large for its door; a request's id is the platform's, never a client's."""
     return f"{REPLY}{request_id}"
+
+
+def picture_names(options: Mapping[str, Any]) -> dict[str, str]:
+    """What `include` names of a batch's options -> the picture's object under an attempt, such as `overlay.png`."""
+    suffix = SUFFIXES.get(options.get("format", "png"), "")
+    return {asked: name + suffix for asked, name in _PICTURES.items() if asked in options["include"]}
 
 
 def results_key(batch: str) -> str:

@@ -25,6 +25,7 @@ from tests.conftest import ROOT, awaited, encoded, noise
 from tests.functional.conftest import MakeClient
 from tests.tiny import write_tiny_model
 
+WINDOW = "a window is centre,width, such as 40,400"
 URL = "/api/inference/heatmap"
 BATCH = "/api/inference/heatmap-batch"
 CONFORMANCE = Path(__file__).parents[1] / "contract" / "conformance"
@@ -148,12 +149,29 @@ def test_alpha_at_the_ends_of_its_range(client: TestClient, value: str) -> None:
 
 
 @pytest.mark.contract("422")
-@pytest.mark.parametrize(("name", "value"), [("colormap", "rainbow"), ("colormap", "JET"), ("include", "everything")])
-def test_an_unknown_name(client: TestClient, name: str, value: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "known"),
+    [
+        ("colormap", "rainbow", "'jet', 'hot'"),
+        ("colormap", "JET", "'jet', 'hot'"),
+        ("include", "everything", "'overlay', 'original', 'heatmap', 'map', 'regions' or 'faithfulness'"),
+        ("format", "gif", "'png', 'jpeg' or 'webp'"),
+        ("format", "PNG", "'png', 'jpeg' or 'webp'"),
+        ("original", "jpeg", "'auto' or 'png'"),
+        ("strip_original", "perhaps", "a valid boolean"),
+        ("window", "40", WINDOW),
+        ("window", "40,-1", WINDOW),
+        ("window", "40,nan", WINDOW),
+        ("window", "40,400,4", WINDOW),
+        ("window", "1e999,2", WINDOW),
+        ("window", "", WINDOW),
+    ],
+)
+def test_an_unknown_value_is_answered_with_what_is_known(client: TestClient, name: str, value: str, known: str) -> None:
     body = problem(send(client, GOOD, f"?{name}={value}"), 422, "request.invalid")
 
     assert body["errors"][0]["loc"][:2] == ["query", name]
-    assert "jet" in body["detail"] or "overlay" in body["detail"]
+    assert known in body["detail"]
 
 
 @pytest.mark.contract("422")

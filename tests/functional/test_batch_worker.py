@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
+from PIL import Image
 
 from functions.api.desk import Desk as ApiDesk
 from functions.batch.errors import TryAgain
@@ -25,6 +26,7 @@ from heatlens_aws.keys import attempt_prefix, drop_prefix, manifest_key, results
 from heatlens_aws.rows import Batch, BatchState, FileState
 from heatlens_aws.staging import Absent, Staging, Stored
 from tests.aws import Account
+from tests.conftest import encoded
 from tests.staged import ID, NAME, Context, Desk, desk, grey, imported, picture
 
 OTHER = "01J11111111111111111111111"
@@ -81,7 +83,8 @@ def test_the_result_says_where_it_comes_from_and_never_what_the_file_was_called(
     signed_map = np.load(io.BytesIO(staged.object(prefix + "map.npy")), allow_pickle=False)
     card = staged.door.model.card
     assert result["input"] == {"sha256": hashlib.sha256(data).hexdigest()}
-    assert result["options"] == {n: v for n, v in as_json(Options("hot", 0.7)).items() if n != "include"}
+    unwritten = ("include", "original", "strip_original")
+    assert result["options"] == {n: v for n, v in as_json(Options("hot", 0.7)).items() if n not in unwritten}
     assert result["explained"] == {
         name: result["prediction"][name] for name in ("label", "index", "probability", "logit")
     } | {"contrast": None}
@@ -92,6 +95,25 @@ def test_the_result_says_where_it_comes_from_and_never_what_the_file_was_called(
     assert (signed_map.dtype, signed_map.shape) == (np.dtype("<f4"), card.layers[0].shape[1:])
     written = "".join(staged.object(key).decode("latin-1") + key for key in staged.keys("out/"))
     assert "Doe" not in written + capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("form", "kind", "suffix"), [("jpeg", "JPEG", "jpg"), ("webp", "WEBP", "webp")])
+def test_a_batch_has_its_pictures_in_the_format_that_was_asked_for(
+    staged: Desk, form: str, kind: str, suffix: str
+) -> None:
+    data = encoded(Image.fromarray(np.arange(24 * 32, dtype=np.uint16).reshape(24, 32)))
+    options = {"colormap": "seismic", "alpha": 0.7, "format": form, "window": [300.0, 100.0]}
+    staged.batch(data, options={**options, "include": ["heatmap", "overlay"]})
+
+    staged.work(staged.received(staged.put(data)))
+
+    outcome = staged.file().outcome
+    prefix = attempt_prefix(ID, 0, outcome["attempt"])
+    assert set(outcome["objects"]) == {"map.npy", f"map.{suffix}", f"overlay.{suffix}", "result.json"}
+    for name in ("map", "overlay"):
+        image = Image.open(io.BytesIO(staged.object(f"{prefix}{name}.{suffix}")))
+        assert (image.format, image.size) == (kind, (32, 24))
+    assert json.loads(staged.object(prefix + "result.json"))["options"] == options
 
 
 def test_the_overlay_is_left_out_where_it_was_not_asked_for(staged: Desk) -> None:

@@ -168,7 +168,8 @@ def test_a_new_batch(staged: TestClient, aws: Account, tiny_model: Model) -> Non
     assert instant(body["deadline"]) == pytest.approx(time.time() + 86400, abs=10)
     batch = row(aws, body["batch_id"])
     assert batch.owner == "local"
-    assert batch.options == as_json(Options(colormap="hot", include=frozenset({"map", "overlay"})))
+    kept = as_json(Options(colormap="hot", include=frozenset({"map", "overlay"})))
+    assert batch.options == {n: v for n, v in kept.items() if n not in ("original", "strip_original")}
     assert batch.model == tiny_model.sha256
     assert batch.expires_at - batch.created == 31 * 86400
 
@@ -184,6 +185,8 @@ def test_a_new_batch(staged: TestClient, aws: Account, tiny_model: Model) -> Non
         {"expected_files": 1.5},
         {"expected_files": 3, "colormap": "rainbow"},
         {"expected_files": 3, "alpha": 2},
+        {"expected_files": 3, "format": "gif"},
+        {"expected_files": 3, "window": "40"},
         {"expected_files": 3, "include": []},
         {"expected_files": 3, "retry_of": NOBODYS},
         {"retry_of": NOBODYS, "alpha": 0.5},
@@ -484,6 +487,7 @@ def test_results_of_each_kind(staged: TestClient, aws: Account) -> None:
         "links": None,
     }
     assert missing == failed | {"number": 2, "state": "MISSING", "code": None}
+    assert links.pop("map_image") is None
     assert {name: urlsplit(url).path for name, url in links.items()} == {
         "overlay": f"/out/{batch}/00000/01J0ATTEMPT/overlay.png",
         "map": f"/out/{batch}/00000/01J0ATTEMPT/map.npy",
@@ -502,6 +506,20 @@ def test_no_link_to_an_overlay_that_was_not_asked_for(staged: TestClient, aws: A
 
     assert links["overlay"] is None
     assert links["map"]
+
+
+def test_links_lead_to_the_pictures_and_the_format_that_were_asked_for(staged: TestClient, aws: Account) -> None:
+    batch = opened(staged, 1, include="heatmap,overlay", format="webp", window="40,400", original="png")
+    declare(staged, batch, [declaration()])
+    aws.jobs.settle(batch, 0, FileState.OK, DONE)
+
+    links = staged.get(f"{URL}/{batch}/results").json()["results"][0]["links"]
+
+    kept = aws.jobs.batch(batch)
+    assert kept is not None
+    assert (kept.options["format"], kept.options["window"], kept.options.get("original")) == ("webp", [40, 400], None)
+    assert urlsplit(links["overlay"]).path.endswith("/01J0ATTEMPT/overlay.webp")
+    assert urlsplit(links["map_image"]).path.endswith("/01J0ATTEMPT/map.webp")
 
 
 def test_pages_go_on_over_the_edge_of_a_partition(staged: TestClient, aws: Account) -> None:

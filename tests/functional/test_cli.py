@@ -20,6 +20,7 @@ from tests.conftest import HEATLENS, ROOT, SAMPLES
 from tests.contract.doors import http_door
 
 ANYWHERE = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "layers"), str(ROOT)])}
+CONFORMANCE = ROOT / "tests" / "contract" / "conformance"
 JPEG = SAMPLES / "phantom-03-opacity.jpg"
 
 
@@ -49,6 +50,19 @@ def test_explain_and_invoke_make_the_same_picture(tmp_path: Path) -> None:
 
     name = "phantom-03-opacity.png"
     assert (tmp_path / "explain" / name).read_bytes() == (tmp_path / "invoke" / name).read_bytes()
+
+
+def test_the_format_is_that_of_the_name_too_and_a_window_is_looked_through(tmp_path: Path) -> None:
+    scan = tmp_path / "scan.dcm"
+    scan.write_bytes((CONFORMANCE / "window.dcm").read_bytes())
+
+    for folder, words in {"own": [], "wide": ["--window", "40,4000"]}.items():
+        done = heatlens("explain", scan, "-o", tmp_path / folder, "--format", "webp", *words)
+        assert done.returncode == 0, done.stderr
+
+    pictures = [(tmp_path / folder / "scan.webp").read_bytes() for folder in ("own", "wide")]
+    assert [(data[:4], data[8:12]) for data in pictures] == [(b"RIFF", b"WEBP")] * 2
+    assert pictures[0] != pictures[1]
 
 
 @pytest.mark.parametrize("command", ["explain", "invoke"])
@@ -123,9 +137,11 @@ def test_a_wrong_setting_gets_a_sentence(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["explain", JPEG, "--alpha", "0.95"], "alpha is 0.95: it must lie between 0.1 and 0.9"),
-        (["explain", JPEG, "--colormap", "rainbow"], "unknown colormap 'rainbow': one of jet, hot, viridis"),
+        (["explain", JPEG, "--alpha", "0.95"], "alpha is 0.95: Input should be less than or equal to 0.9"),
+        (["explain", JPEG, "--colormap", "rainbow"], "colormap is 'rainbow': Input should be 'jet', 'hot', 'viridis'"),
         (["explain", JPEG, "--model", "nowhere"], "no readable card.json in the model folder 'nowhere'"),
+        (["explain", JPEG, "--format", "gif"], "format is 'gif': Input should be 'png', 'jpeg' or 'webp'"),
+        (["explain", JPEG, "--window", "40"], "window is '40': a window is centre,width, such as 40,400"),
         (["invoke", JPEG, "--kind", "smtp"], "unknown event kind 'smtp': one of http-api-v2"),
         (["compile", "nowhere.toml", "-o", "out"], "nowhere.toml"),
     ],

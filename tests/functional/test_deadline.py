@@ -102,7 +102,7 @@ def test_a_file_that_was_refused_anyway_says_its_own_reason(tiny_model: Model) -
 
 def test_without_an_end_everything_is_done(tiny_model: Model) -> None:
     explained = explain(tiny_model, uploads(3), Options(), limits=LIMITS, batch_images=1)
-    scored = score_all(tiny_model, uploads(3), limits=LIMITS, batch_images=1)
+    scored = score_all(tiny_model, uploads(3), Options(), limits=LIMITS, batch_images=1)
 
     assert all(isinstance(each, Explanation) for each in explained)
     assert all(isinstance(each, Scores) for each in scored)

@@ -130,6 +130,9 @@ def test_accept_asks_for_the_overlay_itself(endpoint: TestClient) -> None:
     [
         ("colormap=pink", "colormap"),
         ("alpha=0", "alpha"),
+        ("format=gif", "format"),
+        ("window=40", "window"),
+        ("strip_original=7", "strip_original"),
         ("alpha=nan", "alpha"),
         ("alpha=", "alpha"),
         ("include=everything", "include.0"),

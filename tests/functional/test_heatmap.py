@@ -2,21 +2,23 @@
 
 import base64
 import io
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from heatlens.cam import positive
+from heatlens.cam import positive, signed
 from heatlens.card import Preprocess
-from heatlens.colour import overlay
-from tests.conftest import encoded, noise
+from heatlens.colour import SIGNED, overlay
+from heatlens.types import Colormap
+from tests.conftest import ROOT, encoded, noise
 from tests.functional.conftest import MakeClient
 from tests.tiny import GRID, SIDE, WEIGHT, write_tiny_model
 
 URL = "/api/inference/heatmap"
+CONFORMANCE = ROOT / "tests" / "contract" / "conformance"
 
 
 def post(client: TestClient, data: bytes, query: str = "", name: str = "scan.png") -> dict[str, Any]:
@@ -100,15 +102,97 @@ def test_a_negative_prediction_is_explained_by_the_negated_logit(client: TestCli
 
 
 @pytest.mark.contract("heatmap", "alpha")
-@pytest.mark.parametrize("colormap", ["jet", "hot", "viridis"])
+@pytest.mark.parametrize("colormap", get_args(Colormap))
 @pytest.mark.parametrize("alpha", [0.1, 0.4, 0.9])
 def test_colormap_and_alpha_reach_the_picture(client: TestClient, colormap: Any, alpha: float) -> None:  # noqa: ANN401
     image = noise((40, 30))
 
     answer = post(client, encoded(image), f"?colormap={colormap}&alpha={alpha}&include=overlay,map")
 
-    expected = overlay(image, positive(signed_map(answer)), (0, 0, 40, 30), colormap=colormap, alpha=alpha)
+    heat = (signed if colormap in SIGNED else positive)(signed_map(answer))
+    expected = overlay(image, heat, (0, 0, 40, 30), colormap=colormap, alpha=alpha)
     assert np.array_equal(np.asarray(picture(answer["heatmap_base64"])), np.asarray(expected))
+
+
+def test_a_signed_colormap_shows_what_speaks_against_a_class_too(client: TestClient) -> None:
+    dark = encoded(Image.new("L", (32, 32), 1))
+
+    answer = post(client, dark, "?colormap=seismic&include=heatmap")
+
+    assert np.asarray(picture(answer["map_image_base64"]))[0, 0].tolist() == [0, 0, 76]  # the blue end: all against
+
+
+@pytest.mark.parametrize(("form", "kind"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])
+def test_the_format_is_that_of_derived_pictures(client: TestClient, form: str, kind: str) -> None:
+    data = encoded(noise((40, 30)))
+
+    answer = post(client, data, f"?format={form}&include=overlay,heatmap,original")
+
+    assert (answer["media_type"], answer["original_media_type"]) == (f"image/{form}", "image/png")
+    for field in ("heatmap_base64", "map_image_base64"):
+        assert (picture(answer[field]).format, picture(answer[field]).size) == (kind, (40, 30))
+    assert base64.b64decode(answer["original_image_base64"]) == data
+
+
+def test_the_coloured_map_alone_is_what_the_overlay_blends(client: TestClient) -> None:
+    image = noise((40, 30))
+
+    answer = post(client, encoded(image), "?include=overlay,heatmap")
+    alone = post(client, encoded(image), "?include=heatmap")
+
+    coloured_map = picture(answer["map_image_base64"])
+    assert coloured_map.mode == "RGB"
+    blended = np.asarray(Image.blend(image, coloured_map, 0.4))
+    assert np.array_equal(np.asarray(picture(answer["heatmap_base64"])), blended)
+    assert (alone["map_image_base64"], alone["heatmap_base64"]) == (answer["map_image_base64"], None)
+    assert alone["media_type"] == "image/png"
+    assert post(client, encoded(image))["map_image_base64"] is None
+
+
+def test_an_original_may_be_a_png_or_without_its_metadata(client: TestClient) -> None:
+    data = encoded(noise((40, 30)), "JPEG", comment=b"Lovelace", quality=95)
+
+    answers = {query: post(client, data, query) for query in ("", "?original=png", "?strip_original=true")}
+
+    originals = {query: base64.b64decode(answer["original_image_base64"]) for query, answer in answers.items()}
+    assert originals[""] == data
+    kinds = {query: answer["original_media_type"] for query, answer in answers.items()}
+    assert kinds == {"": "image/jpeg", "?original=png": "image/png", "?strip_original=true": "image/jpeg"}
+    same = [np.asarray(Image.open(io.BytesIO(original))) for original in originals.values()]
+    assert all(np.array_equal(each, same[0]) for each in same)
+    assert b"Lovelace" not in originals["?strip_original=true"]
+
+
+def test_a_window_is_looked_through(client: TestClient) -> None:
+    deep = encoded(Image.fromarray(np.array([[1000, 2000], [3000, 4000]], np.uint16)))
+
+    answer = post(client, deep, "?window=2500.5,2001")
+    as_json = {"image_base64": base64.b64encode(deep).decode(), "window": "2500.5,2001"}
+
+    assert np.asarray(picture(answer["original_image_base64"])).tolist() == [[0, 64], [191, 255]]
+    assert client.post(URL, json=as_json).json()["original_image_base64"] == answer["original_image_base64"]
+
+
+def test_every_option_holds_in_a_batch_too(client: TestClient) -> None:
+    data, query = encoded(noise((40, 30)), "JPEG"), "?format=webp&include=heatmap,original&original=png&colormap=gray"
+
+    answer = client.post(f"{URL}-batch{query}", files=[("files", ("a", data)), ("files", ("b", data))]).json()
+
+    one = post(client, data, query)
+    for item in answer["results"]:
+        for field in ("map_image_base64", "heatmap_base64", "original_image_base64", "media_type", "box"):
+            assert item[field] == one[field]
+
+
+def test_the_bytes_win_over_the_name_and_the_declared_type(client: TestClient) -> None:
+    data = (CONFORMANCE / "window.dcm").read_bytes()
+
+    honest = client.post(URL, content=data, headers={"content-type": "application/dicom"}).json()
+    lying = client.post(URL, files={"file": ("scan.jpg", data, "image/jpeg")}).json()
+
+    assert (honest["width"], honest["original_media_type"]) == (96, "image/png")
+    for field in ("heatmap_base64", "original_image_base64", "prediction"):
+        assert lying[field] == honest[field]
 
 
 @pytest.mark.contract("heatmap")
@@ -167,6 +251,10 @@ def test_an_image_may_be_the_body(client: TestClient) -> None:
         ("image/png;q=0", "application/json"),
         ("text/html", "application/json"),
         ("image/png;q=high", "application/json"),
+        ("image/jpeg", "image/jpeg"),
+        ("image/webp", "image/webp"),
+        ("image/jpeg;q=0.5, image/webp;q=0.7, application/json;q=0.6", "image/webp"),
+        ("image/gif", "application/json"),
     ],
 )
 def test_accept_decides_the_answer(client: TestClient, accept: str, media_type: str) -> None:
@@ -179,6 +267,25 @@ def test_accept_decides_the_answer(client: TestClient, accept: str, media_type: 
 
 
 @pytest.mark.contract("accept")
+@pytest.mark.contract("accept")
+@pytest.mark.parametrize(
+    ("accept", "query", "form"),
+    [
+        ("image/jpeg", "", "jpeg"),
+        ("image/webp", "format=jpeg", "webp"),  # what the header names counts
+        ("image/*", "format=jpeg", "jpeg"),  # where it leaves that open, the option
+        ("image/*", "", "png"),
+    ],
+)
+def test_the_overlay_itself_comes_in_every_format(client: TestClient, accept: str, query: str, form: str) -> None:
+    data = encoded(noise((20, 20)))
+
+    answer = client.post(f"{URL}?{query}", files={"file": ("a.png", data)}, headers={"accept": accept})
+
+    assert answer.headers["content-type"] == f"image/{form}"
+    assert answer.content == base64.b64decode(post(client, data, f"?format={form}")["heatmap_base64"])
+
+
 def test_the_png_answer_is_the_overlay_with_its_facts_beside_it(client: TestClient) -> None:
     data = encoded(noise((20, 20)))
 

@@ -121,6 +121,22 @@ def test_the_endpoint_is_asked_once_for_each_file_and_the_row_says_what_was_aske
     assert staged.engine.sizes == []
 
 
+def test_every_picture_in_the_format_that_was_asked_for_comes_back(staged: Desk, runtime: FakeRuntime) -> None:
+    data, more = picture(), {"include": ["heatmap", "overlay"], "format": "jpeg", "window": [300.5, 100]}
+    staged.batch(data, options=REMOTE | more)
+    staged.work(staged.received(staged.put(data)))
+
+    told(staged, *runtime.notices)
+    staged.batch(data, number_of_batch=OTHER, options=LOCAL | more)
+    staged.work(staged.received(staged.put(data, key=upload_key(OTHER, 0))))
+
+    words = "include=overlay,heatmap,map&format=jpeg&window=300.500000000,100.000000000"
+    assert runtime.asked[0]["CustomAttributes"] == f"colormap=hot&alpha=0.7&{words}"
+    there, here = committed(staged), committed(staged, batch=OTHER)
+    assert sorted(there) == ["map.jpg", "map.npy", "overlay.jpg", "result.json"]
+    assert [there[name] for name in ("map.jpg", "overlay.jpg")] == [here[name] for name in ("map.jpg", "overlay.jpg")]
+
+
 def test_a_batch_without_overlays_gets_none(staged: Desk, runtime: FakeRuntime) -> None:
     data = picture()
     staged.batch(data, options=REMOTE | {"include": ["map"]})

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from heatlens.cam import gradcam, positive, quality
+from heatlens.cam import gradcam, positive, quality, signed
 from heatlens.card import Calibration
 from heatlens.types import Floats
 
@@ -37,9 +37,17 @@ def test_an_empty_map_stays_empty() -> None:
     assert positive(grid(-1, -2, 0)).max() == 0
 
 
+def test_signed_has_zero_in_its_middle_and_reaches_the_stronger_end() -> None:
+    assert signed(grid(-1, 0, 2, 4)).tolist() == [[0.375, 0.5, 0.75, 1]]
+    assert signed(grid(-4, 0, 2)).tolist() == [[0, 0.5, 0.75]]
+    assert signed(grid(3, 3)).tolist() == [[1, 1]]
+    assert signed(grid(0, 0)).tolist() == [[0.5, 0.5]]
+    assert signed(grid(-1, 4)).dtype == np.float32
+
+
 @pytest.mark.contract("quality")
 @pytest.mark.parametrize(
-    ("signed", "calibration", "expected"),
+    ("values", "calibration", "expected"),
     [
         (grid(-1, 0), None, "empty"),
         (grid(5, -1), None, "ok"),
@@ -49,5 +57,5 @@ def test_an_empty_map_stays_empty() -> None:
         (grid(2.1, 0), CALIBRATION, "ok"),
     ],
 )
-def test_quality(signed: Floats, calibration: Calibration | None, expected: str) -> None:
-    assert quality(signed, calibration) == expected
+def test_quality(values: Floats, calibration: Calibration | None, expected: str) -> None:
+    assert quality(values, calibration) == expected

@@ -194,12 +194,17 @@ def test_the_overlay_has_the_originals_size() -> None:
         assert drawn.size == original.size == (explanation.width, explanation.height)
 
 
+COLORMAPS = "'jet', 'hot', 'viridis', 'turbo', 'inferno', 'magma', 'cividis', 'gray', 'coolwarm' or 'seismic'"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"colormap": "rainbow"}, "unknown colormap 'rainbow': one of jet, hot, viridis"),
-        ({"alpha": 0.05}, "alpha is 0.05: it must lie between 0.1 and 0.9"),
-        ({"alpha": float("nan")}, "alpha is nan: it must lie between 0.1 and 0.9"),
+        ({"colormap": "rainbow"}, f"colormap is 'rainbow': Input should be {COLORMAPS}"),
+        ({"alpha": 0.05}, "alpha is 0.05: Input should be greater than or equal to 0.1"),
+        ({"alpha": float("nan")}, "alpha is nan: Input should be a finite number"),
+        ({"window": (40, -1)}, "window is (40, -1): Input should be greater than or equal to 0"),
+        ({"window": "wide"}, "window is 'wide': a window is centre,width, such as 40,400"),
     ],
 )
 def test_a_wrong_option_is_refused(tiny: Explainer, options: dict[str, object], message: str) -> None:

@@ -1,0 +1,91 @@
+"""JPEG or PNG file -> the same without metadata; not one of its pixels is decoded, so not one changes."""
+
+import struct
+
+_JPEG_START, _PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+
+# Markers by their second byte (ITU-T T.81, table B.1). Others are application data, comments, or unknown.
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC8}  # SOF, with DHT (C4) and DAC (CC) among them
+_KEPT = _FRAMES | {0xDB, 0xDC, 0xDD, 0xDE, 0xDF}  # DQT, DNL, DRI, DHP, EXP
+_JFIF, _ADOBE, _SCAN, _END = 0xE0, 0xEE, 0xDA, 0xD9
+_ALONE = frozenset(range(0xD0, 0xD8)) | {0x01}  # RST and TEM have no length
+_JFIF_BYTES, _ADOBE_BYTES = 12, 12  # up to the size of a thumbnail; version, flags and transform
+
+# Pixels, and what says how their numbers are shown; a profile, text, times and the like are not among these.
+_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"sBIT"})
+
+
+def stripped(data: bytes) -> bytes | None:
+    """Take off EXIF, XMP, IPTC, ICC profiles, comments, text, times, thumbnails, and whatever follows the image.
+
+    Args:
+        data: A JPEG or PNG that could be decoded.
+
+    Returns:
+        The file with the same compressed pixels; `None` where it cannot be taken apart.
+    """
+    try:
+        if data.startswith(_JPEG_START):
+            return _jpeg(data)
+        return _png(data) if data.startswith(_PNG_START) else None
+    except (IndexError, ValueError, struct.error):
+        return None
+
+
+def _png(data: bytes) -> bytes | None:
+    kept, at, kind = [_PNG_START], len(_PNG_START), b""
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, at)
+        stop = at + length + 12
+        if stop > len(data):
+            return None
+        if kind in _CHUNKS:
+            kept.append(data[at:stop])
+        at = stop
+    return b"".join(kept)
+
+
+def _jpeg(data: bytes) -> bytes | None:
+    kept, at = [_JPEG_START], len(_JPEG_START)
+    while True:
+        at = data.index(0xFF, at)  # decoders skip what stands between segments
+        while data[at] == 0xFF:
+            at += 1
+        marker, at = data[at], at + 1
+        if marker == _END:
+            return b"".join([*kept, bytes((0xFF, _END))])
+        if marker in _ALONE or marker == 0:
+            continue
+        (length,) = struct.unpack_from(">H", data, at)
+        body, at = data[at + 2 : at + length], at + length
+        if marker == _SCAN:
+            stop = _scan_end(data, at)
+            kept += [_segment(marker, body), data[at:stop]]
+            at = stop
+        elif (needed := _needed(marker, body)) is not None:
+            kept.append(_segment(marker, needed))
+
+
+def _needed(marker: int, body: bytes) -> bytes | None:
+    """What decoders use of a segment, if anything."""
+    if marker in _KEPT:
+        return body
+    if marker == _JFIF and body.startswith(b"JFIF\0"):
+        return body[:_JFIF_BYTES] + bytes(2)  # without a thumbnail
+    if marker == _ADOBE and body.startswith(b"Adobe"):
+        return body[:_ADOBE_BYTES]
+    return None
+
+
+def _segment(marker: int, body: bytes) -> bytes:
+    return struct.pack(">2BH", 0xFF, marker, len(body) + 2) + body
+
+
+def _scan_end(data: bytes, at: int) -> int:
+    """Where entropy-coded data ends: at a marker that is neither a restart nor a 0xFF of the data itself."""
+    while True:
+        at = data.index(0xFF, at)
+        follows = data[at + 1]
+        if follows != 0 and follows != 0xFF and follows not in _ALONE:
+            return at
+        at += 1 if follows == 0xFF else 2
