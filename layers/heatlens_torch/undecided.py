@@ -8,8 +8,11 @@ input moves by a rounding. Nobody can be judged by what it says there; everywher
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from heatlens.types import Floats
+
+Doubles = npt.NDArray[np.float64]
 
 NUDGES = 16
 # Of each value, at most: four units in its last place, which move a network's logits about as far as the engine's own
@@ -18,7 +21,7 @@ NUDGE = 2.0**-21
 SIDES = 2  # of a jump: seen from within, it can be twice as high as from a side
 
 
-def contradictions(moved: Callable[[Floats], Floats], images: Floats) -> Floats:
+def contradictions(moved: Callable[[Floats], Doubles], images: Floats) -> Doubles:
     """How far explanations move when their images do by float32's rounding.
 
     Args:
@@ -29,7 +32,7 @@ def contradictions(moved: Callable[[Floats], Floats], images: Floats) -> Floats:
         The furthest of several times, `[N]`.
     """
     rng = np.random.default_rng(0)
-    furthest = np.zeros(len(images))
+    furthest: Doubles = np.zeros(len(images))
     for _ in range(NUDGES):
         nudges = 1 + NUDGE * rng.uniform(-1, 1, images.shape)
         furthest = np.maximum(furthest, moved((images * nudges).astype(np.float32)))

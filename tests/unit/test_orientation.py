@@ -52,7 +52,7 @@ def drawn(*shape: int) -> Tensor:
 
 
 def model_of(weight: Tensor, nodes: list[onnx.NodeProto]) -> onnx.ModelProto:
-    shape = ["B", 12, *[6] * (weight.dim() - 2)]
+    shape: list[str | int | None] = ["B", 12, *[6] * (weight.dim() - 2)]
     graph = helper.make_graph(
         nodes,
         "both ways",
