@@ -90,9 +90,12 @@ def _compile(
     for name in names:
         if names.count(name) > 1:
             raise CompileError(f"layer: {name!r} is named twice")
-    probed = {name: probe(network, name, torch.from_numpy(images[:2])) for name in names}
+    some = torch.from_numpy(images[:2])
+    probed = {
+        name: probe(network, name, some, grid=spec.grid_of(name), class_tokens=spec.class_tokens) for name in names
+    }
     _check_classes(spec, probed[names[0]])
-    stored = store_network(spec, material, torch.from_numpy(images[:2]), folder) if with_torch else None
+    stored = store_network(spec, material, some, folder) if with_torch else None
     training = read_training(home / spec.training) if spec.training else None
     progress(f"exporting, cut at {', '.join(names)}")
     exported = export(network, probed, spec.preprocess.shape)

@@ -18,6 +18,7 @@ from heatlens.types import Floats
 from heatlens_torch import reference, undecided
 from heatlens_torch.grids import Layout
 from heatlens_torch.refusal import INSTEAD
+from heatlens_torch.undecided import Doubles
 
 INPUTS = 32
 COMBINED_INPUTS = 12  # one batch of each size: the layers themselves are proven on all
@@ -173,13 +174,13 @@ class _Compared:
 
 def _contradictions(
     network: nn.Module, layer: str, layout: Layout, images: Floats, ours: Explained, theirs: Explained
-) -> npt.NDArray[np.float64]:
+) -> Doubles:
     """How far the referee differs from itself on each image, 0 where we may be judged by it.
 
     It is asked where we differ from it only, and only a contradiction as large as our difference excuses us; logits do
     not jump, so that nothing excuses theirs.
     """
-    own: npt.NDArray[np.float64] = np.zeros(len(images))
+    own = np.zeros(len(images))
     far = distances(ours, theirs)
     [asked] = np.nonzero((far > THRESHOLD) & (_logit_distances(ours, theirs) <= THRESHOLD))
     if len(asked):
@@ -191,16 +192,16 @@ def _contradictions(
     return own
 
 
-def distances(ours: Explained, theirs: Explained) -> npt.NDArray[np.float64]:
+def distances(ours: Explained, theirs: Explained) -> Doubles:
     """Of each image the larger ratio of map and gradient."""
     pairs = [(ours.signed_map, theirs.signed_map), (ours.gradient, theirs.gradient)]
-    larger: npt.NDArray[np.float64] = np.array([list(map(ratio, mine, other)) for mine, other in pairs]).max(axis=0)
-    return larger
+    ratios: Doubles = np.array([list(map(ratio, mine, other)) for mine, other in pairs])
+    return np.asarray(ratios.max(axis=0))
 
 
-def _logit_distances(ours: Explained, theirs: Explained) -> npt.NDArray[np.float64]:
-    apart = np.abs(ours.logits - theirs.logits).max(axis=1) / np.abs(theirs.logits).max()
-    return np.asarray(apart, np.float64)
+def _logit_distances(ours: Explained, theirs: Explained) -> Doubles:
+    apart: Doubles = np.abs(ours.logits - theirs.logits).max(axis=1) / np.abs(theirs.logits).max()
+    return apart
 
 
 def _demand(parity: Parity, layer: str) -> None:
