@@ -106,7 +106,7 @@ samples: $(VENV)/.dev ## Draw the sample images again (result is committed)
 	$(BIN)/python -m heatlens_torch.demo.samples -o functions/api/static/samples
 
 clean: ## Remove .venv, out/ and caches
-	rm -rf $(VENV) .venv-* .aws-sam out .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-* .aws-sam out .hypothesis .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/.runtime: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -114,7 +114,7 @@ $(VENV)/.runtime: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -c $(CONSTRAINTS) -e .
+	$(PIP) install -c $(CONSTRAINTS) -e '.[dicom]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import logging
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import hypothesis
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -20,6 +22,10 @@ from infra.local_account import CREDENTIALS
 from tests.aws import Account, account
 from tests.colours import write_colours_model
 from tests.tiny import write_tiny_model
+
+# The same cases in every run; and a busy machine is not a failure.
+hypothesis.settings.register_profile("heatlens", deadline=None, derandomize=True, database=None, max_examples=60)
+hypothesis.settings.load_profile("heatlens")
 
 Result = TypeVar("Result")
 ROOT = Path(__file__).parents[1]
@@ -100,3 +106,20 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
         monkeypatch.setenv(name, value)
     with account() as made:
         yield made
+
+
+@pytest.fixture
+def heard() -> Iterator[list[str]]:
+    """All that a process without handlers of its own for any library would log, at any level."""
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            words.append(self.format(record))
+
+    words: list[str] = []
+    root, ear, level = logging.getLogger(), Ear(), logging.getLogger().level
+    root.addHandler(ear)
+    root.setLevel(logging.DEBUG)
+    yield words
+    root.removeHandler(ear)
+    root.setLevel(level)

@@ -19,6 +19,8 @@ MEDIA_TYPES = {
     ".bmp": "image/bmp",
     ".tif": "image/tiff",
     ".tiff": "image/tiff",
+    ".dcm": "application/dicom",
+    ".dicom": "application/dicom",
 }
 CHUNK = MIB  # bytes of a file in memory at a time
 _S3 = "s3://"

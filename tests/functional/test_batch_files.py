@@ -163,6 +163,16 @@ def test_a_file_that_grows_before_it_is_read_fails_alone(source: Path, tmp_path:
     assert codes(tmp_path / "out") == {"good.png": "source.changed", "other.png": None}
 
 
+def test_images_are_found_by_their_suffix_and_dicom_is_one(source: Path) -> None:
+    for name in ("scan.dcm", "ward/SCAN.DICOM", "notes.txt", "DICOMDIR"):
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).write_bytes(PNG)
+
+    found = list(Folder(source, results=source).images())
+
+    assert sorted(each.name for each in found) == ["good.png", "scan.dcm", "ward/SCAN.DICOM"]
+
+
 def test_a_folder_that_cannot_be_listed_is_named(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     walk = os.walk
 

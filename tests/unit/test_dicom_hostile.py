@@ -1,7 +1,6 @@
 """DICOM files that lie, burst or break: a clear answer, within bounds, and no word of what is in them."""
 
 import io
-import logging
 import struct
 import sys
 import tracemalloc
@@ -326,23 +325,6 @@ def marked() -> dict[str, bytes]:
         "a frame of JPEG": compressed(JPEGBaseline8Bit, MARKER.encode() + b"\xff\xd9", **everywhere),
         "a frame of JPEG-LS": compressed(JPEGLSLossless, MARKER.encode() + b"\xff\xd9", **everywhere),
     }
-
-
-@pytest.fixture
-def heard() -> Iterator[list[str]]:
-    """All that a process without handlers of its own for any library would log, at any level."""
-
-    class Ear(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            words.append(self.format(record))
-
-    words: list[str] = []
-    root, ear, level = logging.getLogger(), Ear(), logging.getLogger().level
-    root.addHandler(ear)
-    root.setLevel(logging.DEBUG)
-    yield words
-    root.removeHandler(ear)
-    root.setLevel(level)
 
 
 @pytest.mark.parametrize("name", list(marked()))
