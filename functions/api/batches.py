@@ -117,11 +117,14 @@ def create(request: Request, wish: BatchCreate) -> BatchCreated:
     """Open a batch for a number of files, or one that repeats what did not succeed in a finished one."""
     with _access(request, "batch.create") as access:
         state = state_of(request)
-        with errors.located((("body",), wish.model_fields_set)):
-            model = state.models[wish.model]
         if wish.retry_of is not None:
+            old = access.desk.find(access.who, wish.retry_of)
+            with errors.located((("body",), {"model"})):
+                model = state.models[old.options.get("model")]
             created = access.desk.retry(access.who, wish.retry_of, model=model.sha256)
         else:
+            with errors.located((("body",), wish.model_fields_set)):
+                model = state.models[wish.model]
             assert wish.expected_files is not None, "validated"
             with errors.located((("body",), wish.model_fields_set)):
                 options = _checked(wish.over(None), model, state.settings.limits("staged"), backend=wish.backend)

@@ -51,7 +51,9 @@ def check_options(given: Mapping[str, Any]) -> Options:
         return _OPTIONS.validate_python(dict(given))
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False)
-        detail = "; ".join(f"{each['loc'][0]} is {given[str(each['loc'][0])]!r}: {each['msg']}" for each in found)
+        detail = "; ".join(
+            f"{each['loc'][0]} is {repr(given[str(each['loc'][0])])[:80]}: {each['msg']}" for each in found
+        )
         errors: list[dict[str, object]] = [
             {"loc": ["query", *each["loc"]], "msg": each["msg"], "type": each["type"]} for each in found
         ]

@@ -101,7 +101,7 @@ def test_a_negative_prediction_is_explained_by_the_negated_logit(client: TestCli
     assert (blank == blank[0, 0]).all()  # nothing stretched into noise: the colour of 0 everywhere
 
 
-@pytest.mark.contract("heatmap", "alpha")
+@pytest.mark.contract("heatmap", "alpha", "colormaps")
 @pytest.mark.parametrize("colormap", get_args(Colormap))
 @pytest.mark.parametrize("alpha", [0.1, 0.4, 0.9])
 def test_colormap_and_alpha_reach_the_picture(client: TestClient, colormap: Any, alpha: float) -> None:  # noqa: ANN401
@@ -114,6 +114,7 @@ def test_colormap_and_alpha_reach_the_picture(client: TestClient, colormap: Any,
     assert np.array_equal(np.asarray(picture(answer["heatmap_base64"])), np.asarray(expected))
 
 
+@pytest.mark.contract("colormaps")
 def test_a_signed_colormap_shows_what_speaks_against_a_class_too(client: TestClient) -> None:
     dark = encoded(Image.new("L", (32, 32), 1))
 
@@ -122,6 +123,7 @@ def test_a_signed_colormap_shows_what_speaks_against_a_class_too(client: TestCli
     assert np.asarray(picture(answer["map_image_base64"]))[0, 0].tolist() == [0, 0, 76]  # the blue end: all against
 
 
+@pytest.mark.contract("format")
 @pytest.mark.parametrize(("form", "kind"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])
 def test_the_format_is_that_of_derived_pictures(client: TestClient, form: str, kind: str) -> None:
     data = encoded(noise((40, 30)))
@@ -134,6 +136,7 @@ def test_the_format_is_that_of_derived_pictures(client: TestClient, form: str, k
     assert base64.b64decode(answer["original_image_base64"]) == data
 
 
+@pytest.mark.contract("include")
 def test_the_coloured_map_alone_is_what_the_overlay_blends(client: TestClient) -> None:
     image = noise((40, 30))
 
@@ -149,6 +152,7 @@ def test_the_coloured_map_alone_is_what_the_overlay_blends(client: TestClient) -
     assert post(client, encoded(image))["map_image_base64"] is None
 
 
+@pytest.mark.contract("original option", "strip_original")
 def test_an_original_may_be_a_png_or_without_its_metadata(client: TestClient) -> None:
     data = encoded(noise((40, 30)), "JPEG", comment=b"Lovelace", quality=95)
 
@@ -163,6 +167,7 @@ def test_an_original_may_be_a_png_or_without_its_metadata(client: TestClient) ->
     assert b"Lovelace" not in originals["?strip_original=true"]
 
 
+@pytest.mark.contract("window")
 def test_a_window_is_looked_through(client: TestClient) -> None:
     deep = encoded(Image.fromarray(np.array([[1000, 2000], [3000, 4000]], np.uint16)))
 
@@ -266,8 +271,7 @@ def test_accept_decides_the_answer(client: TestClient, accept: str, media_type: 
     assert response.headers["content-type"] == media_type
 
 
-@pytest.mark.contract("accept")
-@pytest.mark.contract("accept")
+@pytest.mark.contract("accept", "format")
 @pytest.mark.parametrize(
     ("accept", "query", "form"),
     [
@@ -286,6 +290,7 @@ def test_the_overlay_itself_comes_in_every_format(client: TestClient, accept: st
     assert answer.content == base64.b64decode(post(client, data, f"?format={form}")["heatmap_base64"])
 
 
+@pytest.mark.contract("accept")
 def test_the_png_answer_is_the_overlay_with_its_facts_beside_it(client: TestClient) -> None:
     data = encoded(noise((20, 20)))
 

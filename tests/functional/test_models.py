@@ -198,6 +198,24 @@ def test_a_staged_batch_chooses_its_model(
     problem(broken, 503, "model.unavailable")
 
 
+def test_a_retry_is_explained_by_the_model_of_the_first(
+    aws: Account, settings: Settings, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    monkeypatch.setenv("HEATLENS_BUCKET", aws.settings.bucket)
+    monkeypatch.setenv("HEATLENS_TABLE", aws.settings.table)
+    client = TestClient(create_app(settings, door="lambda"), raise_server_exceptions=False)
+    first = client.post(f"{API}/batches", json={"expected_files": 1, "model": "colours"}).json()["batch_id"]
+    file = {"name": "a.png", "size": 1, "sha256": "0" * 64, "media_type": "image/png"}
+    client.post(f"{API}/batches/{first}/files", json={"files": [file]})
+    client.post(f"{API}/batches/{first}/close")
+
+    again = client.post(f"{API}/batches", json={"retry_of": first})
+
+    batch = aws.jobs.batch(again.json()["batch_id"])
+    assert batch is not None
+    assert (batch.options["model"], batch.model) == ("colours", read_card(folder / "colours")[1])
+
+
 def test_a_worker_explains_by_the_model_that_a_batch_names(aws: Account, settings: Settings) -> None:
     models = load_models(settings)
     staged = with_models(desk(aws, models["grey"]), models)

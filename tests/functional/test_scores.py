@@ -66,7 +66,7 @@ def test_it_says_what_the_heatmap_says(client: TestClient) -> None:
 
 @pytest.mark.contract("predict")
 def test_nothing_is_drawn(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    for drawing in ("overlay", "png"):
+    for drawing in ("coloured", "blend", "encode", "png"):
         monkeypatch.delattr(pipeline, drawing)
 
     assert client.post(BATCH, files=[("files", DATA)] * 3).json()["succeeded"] == 3

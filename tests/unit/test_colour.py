@@ -31,6 +31,7 @@ def bilinear(values: Floats, width: int, height: int) -> Floats:
     return result
 
 
+@pytest.mark.contract("colormaps")
 @pytest.mark.parametrize("name", get_args(Colormap))
 def test_tables_equal_matplotlib(name: Colormap) -> None:
     expected = mpl.colormaps[name](np.arange(256), bytes=True)[:, :3]

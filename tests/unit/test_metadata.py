@@ -58,6 +58,7 @@ def outputs(model: Model, data: bytes, options: Options) -> dict[str, Encoded]:
     return {"overlay": outcome.overlay, "map_image": outcome.map_image, "original": outcome.original}
 
 
+@pytest.mark.contract("metadata")
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
 @pytest.mark.parametrize("name", list(inputs()))
 def test_nothing_that_is_derived_has_any_of_it(tiny_model: Model, name: str, form: Any) -> None:  # noqa: ANN401
@@ -89,6 +90,7 @@ def test_only_an_upload_that_goes_back_unchanged_keeps_its_own(tiny_model: Model
     assert (MARKER in original) == (name in VERBATIM)
 
 
+@pytest.mark.contract("strip_original")
 @pytest.mark.parametrize("name", sorted(VERBATIM))
 def test_a_stripped_original_has_the_uploads_pixels(tiny_model: Model, name: str) -> None:
     data = inputs()[name]
