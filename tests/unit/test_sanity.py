@@ -122,6 +122,20 @@ def test_a_map_turned_round_is_not_sensitive(monkeypatch: pytest.MonkeyPatch) ->
     assert found.stages[-1].signed == pytest.approx(-1)
 
 
+def test_weights_go_from_the_logits_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    def noted(network: nn.Module, layers: list[list[nn.Parameter]], image: torch.Tensor, *, seed: int) -> object:
+        drawn.append([id(layer[0]) for layer in layers])
+        return randomised(network, layers, image, seed=seed)
+
+    monkeypatch.setattr(sanity, "randomised", noted)
+    network = convolutions()
+    checked(network, "0", 16)
+    runs = [id(network.get_parameter(f"{name}.weight")) for name in ("0.0", "0.3", "0.6", "3")]
+    assert drawn == [runs[-1:], runs[-2:], runs]
+
+
 def test_the_class_stays_the_originals(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, plain = [], reference.explain
 
