@@ -23,8 +23,9 @@ def proven(card: Card) -> Iterator[str]:
     """What was proven of each layer, and of all together where there are several: a line each."""
     for layer in card.layers:
         proof = layer.parity
+        aside = f" ({proof.undecided} set aside)" if proof.undecided else ""
         yield (
-            f"{layer.name} equals {proof.reference} on {proof.inputs} inputs, {proof.nonempty} of them with a map: "
+            f"{layer.name} equals {proof.reference} on {proof.inputs} inputs{aside}, {proof.nonempty} with a map: "
             f"signed map {proof.signed_map:.1e}, gradient {proof.gradient:.1e}, logits {proof.logits:.1e} "
             f"(at most {proof.threshold:.0e})"
         )
@@ -40,6 +41,8 @@ def _card_facts(card: Card, sha256: str) -> Iterator[str]:
     yield f"methods     {', '.join(card.methods)}"
     yield from (f"proven      {line}" for line in proven(card))
     yield from agreements(card)
+    yield from calibrations(card)
+    yield from sanity(card)
     yield from (f"{key:<11} {value}" for key, value in card.source.items())
     yield f"torch       {card.torch.file if card.torch else 'not stored (compile --with-torch stores it)'}"
     yield f"made with   {', '.join(f'{tool} {version}' for tool, version in card.made_with.items())}"
@@ -54,6 +57,34 @@ def agreements(card: Card) -> Iterator[str]:
             f"{precision:<11} correlation {found.correlation:.4f} (least {found.least_correlation:.4f}), "
             f"same maximum {found.same_maximum:.0%}, within a cell {found.pointing:.0%}, "
             f"same class {found.top1_kept:.0%} of {found.images} images: {found.engine}"
+        )
+
+
+def calibrations(card: Card) -> Iterator[str]:
+    """By what the maps of each layer can be held against those of other images, a line for each."""
+    for layer in card.layers:
+        if layer.calibration is None:
+            yield f"calibration none of {layer.name}: no absolute scale (inputs in the description make one)"
+            continue
+        peaks = layer.calibration.peak_percentiles
+        yield (
+            f"calibration {layer.name}: peaks of gradcam on {layer.calibration.images} images, "
+            + ", ".join(f"{peaks[at]:.3g} ({at} %)" for at in ("5", "50", "99") if at in peaks)
+            + (f"; also of {', '.join(layer.calibrations)}" if layer.calibrations else "")
+        )
+
+
+def sanity(card: Card) -> Iterator[str]:
+    """Whether the maps of each layer depend on what was learnt, a line for each that was looked at."""
+    for layer in card.layers:
+        if layer.sanity is None:
+            continue
+        found, last = layer.sanity, layer.sanity.stages[-1]
+        verdict = "sensitive" if found.sensitive else "WARNING: hardly depends on what the network has learnt"
+        yield (
+            f"sanity      {layer.name}: {verdict}: with {last.layers} of {found.layers} layers random, maps correlate "
+            f"{last.signed:.2f}, in absolute value {last.absolute:.2f} (under "
+            f"{found.threshold:g} is sound), on {found.images} images"
         )
 
 

@@ -122,7 +122,7 @@ def compile_(
     ] = False,
 ) -> None:
     """Compile a PyTorch classifier and prove it against pytorch-grad-cam (needs the extra `torch`)."""
-    from functions.cli.inspect import agreements, proven
+    from functions.cli.inspect import agreements, proven, sanity
 
     with _clear_errors():
         with _extra_torch("compiling"):
@@ -130,7 +130,7 @@ def compile_(
         card = compile_model(
             spec, folder, with_torch=with_torch, int8=int8, progress=lambda text: out.print(escape(text))
         )
-        for line in (*proven(card), *agreements(card)):
+        for line in (*proven(card), *agreements(card), *sanity(card)):
             out.print(escape(line))
 
 

@@ -72,11 +72,13 @@ class Parity(_Frozen):
     """How far the compiled explanation is from pytorch-grad-cam's: max |difference| / max |value| at the native grid.
 
     `signed_map` and `gradient` are the worst input's ratio, `logits` is over all inputs together; `nonempty` counts
-    the inputs whose map has positive evidence.
+    the inputs whose map has positive evidence. `undecided` is how many others were set aside, because the
+    reference's own explanation of them moves as far by float32's rounding alone.
     """
 
     inputs: Positive
     nonempty: int
+    undecided: Annotated[int, Field(ge=0)] = 0
     signed_map: float
     gradient: float
     logits: float
@@ -114,6 +116,34 @@ class Calibration(_Frozen):
     peak_percentiles: dict[str, float]
 
 
+class Randomised(_Frozen):
+    """How alike maps stay when the weights of the upper `layers` layers are random.
+
+    Spearman's rank correlation with the original's, the mean over images: of the signed maps, and of their absolute
+    values, which a random sign of the logit does not turn round.
+    """
+
+    layers: Positive
+    signed: float
+    absolute: float
+
+
+class Sanity(_Frozen):
+    """Whether Grad-CAM depends on what was learnt (Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018).
+
+    `stages` draw the weights of more and more of its `layers` layers anew, from the logits down; the last has none of
+    its own left. The maps are `sensitive` if neither of its correlations reaches the threshold, in either direction;
+    else they would look much the same had the network learnt nothing.
+    """
+
+    images: Positive
+    seed: int
+    layers: Positive
+    stages: Annotated[tuple[Randomised, ...], Field(min_length=1)]
+    threshold: float
+    sensitive: bool
+
+
 class TorchWeights(_Frozen):
     """What PyTorch needs to run the network itself, for its own engine.
 
@@ -147,6 +177,7 @@ class Layer(_Frozen):
     `trunk_int8` is the trunk with weights and activations of 8 bits. `agreements` are those of the lower precisions
     that were measured, by their names.
     `calibration` is of Grad-CAM's maps, `calibrations` of other methods', each in its own unit.
+    `sanity` is `None` where it was not looked for, or the network has no weights.
     """
 
     name: str
@@ -157,6 +188,7 @@ class Layer(_Frozen):
     parity: Parity
     calibration: Calibration | None = None
     calibrations: dict[str, Calibration] = Field(default_factory=dict)
+    sanity: Sanity | None = None
     trunk_int8: Graph | None = None
     agreements: dict[str, Agreement] = Field(default_factory=dict)
 

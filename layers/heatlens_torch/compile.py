@@ -1,22 +1,24 @@
 """`model.toml` -> a model folder: `trunk.onnx`, `tail.onnx` and the `card.json` that proves them."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from heatlens.card import DEFAULT_METHOD, Card, Layer, Parity, write_card
 from heatlens.engine import Engine
 from heatlens.errors import CompileError, ModelFileError
 from heatlens.openvino_engine import OpenVinoEngine
 from heatlens.types import Floats
-from heatlens_torch import hooks, parity, precisions, records
+from heatlens_torch import hooks, parity, precisions, records, sanity
 from heatlens_torch.export import Exported, export
 from heatlens_torch.folder import whole
 from heatlens_torch.graph_file import write_graph
+from heatlens_torch.grids import Layout
 from heatlens_torch.layers import default_layer
-from heatlens_torch.material import images_of, material_of
+from heatlens_torch.material import images_of, material_of, proof_images
 from heatlens_torch.probe import Probe, probe
 from heatlens_torch.quantise import check_quantisable
 from heatlens_torch.spec import ModelSpec, located, read_spec, read_training
@@ -88,9 +90,12 @@ def _compile(
     for name in names:
         if names.count(name) > 1:
             raise CompileError(f"layer: {name!r} is named twice")
-    probed = {name: probe(network, name, torch.from_numpy(images[:2])) for name in names}
+    some = torch.from_numpy(images[:2])
+    probed = {
+        name: probe(network, name, some, grid=spec.grid_of(name), class_tokens=spec.class_tokens) for name in names
+    }
     _check_classes(spec, probed[names[0]])
-    stored = store_network(spec, material, torch.from_numpy(images[:2]), folder) if with_torch else None
+    stored = store_network(spec, material, some, folder) if with_torch else None
     training = read_training(home / spec.training) if spec.training else None
     progress(f"exporting, cut at {', '.join(names)}")
     exported = export(network, probed, spec.preprocess.shape)
@@ -101,17 +106,13 @@ def _compile(
     draft = _draft(spec, layers)
     progress("comparing with pytorch-grad-cam")
     engines = {name: OpenVinoEngine(folder, draft, layer=name) for name in names}
-    proven = [
-        layer.model_copy(
-            update={
-                "parity": parity.prove(engine, network, layer.name, images[: parity.INPUTS], probed[layer.name].layout)
-            }
-        )
-        for layer, engine in zip(layers, engines.values(), strict=True)
-    ]
     layouts = {name: seen.layout for name, seen in probed.items()}
-    several = images[: parity.COMBINED_INPUTS]
-    together = parity.prove_combined(engines, network, layouts, several, draft.logits) if len(names) > 1 else None
+    proven, together = _proven(engines, network, layers, layouts, proof_images(spec, images), draft.logits)
+    progress("comparing with random weights")
+    proven = [
+        layer.model_copy(update={"sanity": sanity.check(network, layer.name, images, probed[layer.name].layout)})
+        for layer in proven
+    ]
     progress("calibrating and evaluating")
     if spec.inputs:
         proven = [_calibrated(layer, engines[layer.name], draft, images) for layer in proven]
@@ -128,6 +129,26 @@ def _compile(
     )
     progress("measuring lower precisions")
     return precisions.measured(folder, compiled, images, spec, int8=int8)
+
+
+def _proven(
+    engines: Mapping[str, Engine],
+    network: nn.Module,
+    layers: Sequence[Layer],
+    layouts: Mapping[str, Layout],
+    images: Floats,
+    logits: int,
+) -> tuple[list[Layer], float | None]:
+    """The layers, each with its proof, and where they are several how far all of them combined are from the referee."""
+    proven, kept = [], set(range(len(images)))
+    for layer in layers:
+        found, compared = parity.prove(engines[layer.name], network, layer.name, images, layouts[layer.name])
+        proven.append(layer.model_copy(update={"parity": found}))
+        kept &= set(compared)
+    if len(layers) == 1:
+        return proven, None
+    several = images[sorted(kept)[: parity.COMBINED_INPUTS]]
+    return proven, parity.prove_combined(engines, network, layouts, several, logits)
 
 
 def _check_classes(spec: ModelSpec, probed: Probe) -> None:

@@ -71,6 +71,37 @@ def layouts(shape: Sequence[int], image: tuple[int, int]) -> list[Layout]:
     return []
 
 
+def layout_of(shape: Sequence[int], grid: tuple[int, int], before: int | None = None) -> Layout:
+    """The layout of an output whose grid is known.
+
+    Args:
+        shape: Of the output, without its batch.
+        grid: Height and width in cells.
+        before: Tokens before the cells; by default all that are no cells.
+
+    Raises:
+        ValueError: The output cannot have this grid; the sentence says what it has.
+    """
+    height, width = grid
+    cells = height * width
+    if len(shape) == 2:
+        tokens, channels = shape
+        others = tokens - cells
+        if others < (before or 0):
+            first = f" and {before} before them" if before else ""
+            raise ValueError(f"has {tokens} tokens, fewer than {height}x{width} cells{first}")
+        if before is None and others > MOST_EXTRA_TOKENS:
+            raise ValueError(f"has {tokens} tokens, {others} more than {height}x{width} cells: is it the right grid?")
+        before = others if before is None else before
+        after = others - before
+        return Layout(channels, height, width, Tokens(order="rows", before=before, after=after))
+    if tuple(shape[1:]) == grid:
+        return Layout(shape[0], height, width)
+    if tuple(shape[:2]) == grid:
+        return Layout(shape[2], height, width, Tokens(order="channels_last"))
+    raise ValueError(f"answers {tuple(shape)}, which is no map of {height}x{width} cells")
+
+
 def regrid(captured: fx.GraphModule, output: fx.Node, layout: Layout) -> fx.Node:
     """Let the graph pass through the grid behind `output`, which changes nothing; return the grid's node.
 

@@ -1,11 +1,16 @@
 """What could be compiled: `model.toml` -> the network's candidate layers with their grids."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
+from torch import nn
 
 from heatlens_torch import hooks
 from heatlens_torch.layers import Candidate, layers_of
 from heatlens_torch.material import material_of
+from heatlens_torch.probe import probe, target
 from heatlens_torch.spec import ModelSpec, located, read_spec
 
 
@@ -27,4 +32,16 @@ def inspect_model(path: Path) -> Inspection:
     spec = read_spec(path)
     with hooks.importable(path.parent), located(path):
         material = material_of(spec, path.parent)
-        return Inspection(spec, material.source, layers_of(material.network, spec.preprocess.shape))
+        given = {candidate.name: candidate for candidate in _given(spec, material.network)}
+        found = [given.pop(each.name, each) for each in layers_of(material.network, spec.preprocess.shape)]
+        return Inspection(spec, material.source, [*found, *given.values()])
+
+
+def _given(spec: ModelSpec, network: nn.Module) -> Iterator[Candidate]:
+    """The layers whose grid the description says."""
+    some = torch.zeros(2, 3, *spec.preprocess.shape)
+    for name in spec.layers:
+        grid = spec.grid_of(name)
+        if grid:
+            layout = probe(network, name, some, grid=grid, class_tokens=spec.class_tokens).layout
+            yield Candidate(name, type(target(network, name)).__name__, layout.shape, layout.tokens)

@@ -83,6 +83,14 @@ def other_images(spec: ModelSpec) -> Floats:
     return _synthetic(spec, parity.INPUTS, seed=OTHER_SEED)
 
 
+def proof_images(spec: ModelSpec, images: Floats) -> Floats:
+    """The same images and as many again, synthetic ones, for those on which nothing can be proven.
+
+    Where the description's function gave them, all that it gave.
+    """
+    return images if spec.inputs else _synthetic(spec, 2 * parity.INPUTS, seed=PROOF_SEED)
+
+
 def stack(images: list[Image.Image], recipe: Preprocess) -> Floats:
     """Preprocess images of any size and mode into one batch `[N,3,H,W]`."""
     modes = (image if image.mode in ("L", "RGB") else image.convert("RGB") for image in images)

@@ -64,9 +64,8 @@ def _convert(
     except Exception as error:  # each of the tools below raises its own kinds
         raise CompileError(f"the network {place} cannot be converted to ONNX: {reason(error)}") from error
     assert converted is not None
-    size = sum(
-        weight.const_value.nbytes for weight in converted.model.graph.initializers.values() if weight.const_value
-    )
+    weights = [weight.const_value for weight in converted.model.graph.initializers.values()]
+    size = sum(weight.nbytes for weight in weights if weight is not None)
     if size > MOST_BYTES:
         raise CompileError(
             f"the network {place} has {size / 1e9:.1f} GB of weights, and an ONNX file without others holds "

@@ -1,6 +1,7 @@
 """Lower precisions of a compiled layer: what this machine can run and what was asked for -> the layer, measured."""
 
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 from heatlens.card import Agreement, Card, Layer
@@ -35,6 +36,7 @@ def measured(folder: Path, card: Card, images: Floats, spec: ModelSpec, *, int8:
     if int8:
         further = _further(images, spec)
         card = _changed(card, lambda layer: {"trunk_int8": quantise(layer, further, folder)})
+        card = card.model_copy(update={"made_with": card.made_with | {"nncf": version("nncf")}})
         precisions.append("int8")
     shown = images[: parity.INPUTS]
     return _changed(card, lambda layer: {"agreements": _agreements(folder, card, layer, shown, precisions, spec)})

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from heatlens.errors import CompileError
-from heatlens_torch.grids import Layout, layouts
+from heatlens.errors import CompileError, ModelFileError
+from heatlens_torch.grids import Layout, layout_of, layouts
 
 PLACES = 9  # of the grid, at which the image is disturbed to see whether the same cell answers
 AGREEING_SHARE = 0.5
@@ -26,15 +26,25 @@ class Probe:
         return self.layout.shape
 
 
-def probe(network: nn.Module, layer: str, image: torch.Tensor) -> Probe:
+def probe(
+    network: nn.Module,
+    layer: str,
+    image: torch.Tensor,
+    *,
+    grid: tuple[int, int] | None = None,
+    class_tokens: int | None = None,
+) -> Probe:
     """Run the network once and watch the layer.
 
     Args:
         network: In evaluation mode.
         layer: Module path of the target.
         image: `[B,3,H,W]`.
+        grid: Height and width of the layer's grid, where it need not be found.
+        class_tokens: With it, how many tokens come before the cells; by default all that are none.
 
     Raises:
+        ModelFileError: The layer's output cannot have the grid that was given.
         CompileError: No such layer; it runs never or several times; its output is no grid (`[B,C,h,w]`, `[B,h,w,C]`, or
             tokens `[B,N,C]` that follow the image), or is overwritten in place afterwards, so that pytorch-grad-cam
             itself would read other activations than were differentiated; or the network's output is not `[B,K]`.
@@ -42,7 +52,12 @@ def probe(network: nn.Module, layer: str, image: torch.Tensor) -> Probe:
     activation, logits = _watch(network, layer, image)
     if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
         raise CompileError("the network's output is not one tensor of logits [B,K]")
-    return Probe(_layout(network, layer, activation, image), logits.shape[1])
+    if grid is None:
+        return Probe(_layout(network, layer, activation, image), logits.shape[1])
+    try:
+        return Probe(layout_of(activation.shape[1:], grid, class_tokens), logits.shape[1])
+    except ValueError as error:
+        raise ModelFileError(f"grid: layer {layer!r} {error}") from error
 
 
 def _watch(network: nn.Module, layer: str, image: torch.Tensor) -> tuple[torch.Tensor, object]:
@@ -67,7 +82,8 @@ def _layout(network: nn.Module, layer: str, activation: torch.Tensor, image: tor
     possible = layouts(activation.shape[1:], (height, width))
     if not possible:
         raise CompileError(
-            f"layer {layer!r} answers {activation.shape[1]} tokens, which are no grid over an input of {height}x{width}"
+            f"layer {layer!r} answers {activation.shape[1]} tokens, which are no grid over an input of "
+            f"{height}x{width}: say which with grid = [height, width]"
         )
     if len(possible) == 1 and possible[0].tokens is None:
         return possible[0]
@@ -80,7 +96,7 @@ def _layout(network: nn.Module, layer: str, activation: torch.Tensor, image: tor
         return possible[0]
     raise CompileError(
         f"layer {layer!r} answers {tuple(activation.shape[1:])}, and no grid of these follows the image: "
-        "where the image is disturbed, other cells change"
+        "where the image is disturbed, other cells change. If you know it, say grid = [height, width]"
     )
 
 

@@ -16,6 +16,7 @@ from heatlens_torch.toml_lines import line_of
 
 Text = Annotated[str, Field(min_length=1)]
 Classes = Annotated[tuple[Text, ...], Field(min_length=2)]
+Grid = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 Output = Literal["softmax", "sigmoid", "multilabel"]
 PROGRAM = "torch.export"
 SEED = "seed"
@@ -65,6 +66,16 @@ class Description(BaseModel):
         None,
         description="Module path of the target layer, or several; after its activation. Without it the last that fits.",
     )
+    grid: Grid | Annotated[dict[Text, Grid], Field(min_length=1)] | None = Field(
+        None,
+        description="Height and width of the layer's cells, where the compiler cannot find them; a table by layer for "
+        "several. It is believed: the proof does not see a wrong one.",
+    )
+    class_tokens: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="With grid: how many of a layer's tokens come before the cells; what remains comes after them. "
+        "Without it all that are no cells come before.",
+    )
     inputs: Text | None = Field(
         None, description="package.module:function(count) -> PIL images, for proof and calibration."
     )
@@ -97,6 +108,10 @@ class Description(BaseModel):
         if self.layer is None:
             return ()
         return (self.layer,) if isinstance(self.layer, str) else self.layer
+
+    def grid_of(self, layer: str) -> tuple[int, int] | None:
+        """Height and width of a layer's grid, where the description says it."""
+        return self.grid.get(layer) if isinstance(self.grid, dict) else self.grid
 
 
 class ModelSpec(Description):
@@ -188,6 +203,7 @@ def _completed(description: Description) -> ModelSpec:
         said["classes"] = _imagenet()
     spec = facts | said
     _check_source(description)
+    _check_grid(description)
     if "classes" not in spec:
         raise ModelFileError(f"classes: missing: name them in the order of the logits{FROM_WEIGHTS}")
     if "output" not in spec:
@@ -212,6 +228,19 @@ def _check_source(description: Description) -> None:
     ):
         if given is not None and not means:
             raise ModelFileError(f"{key}: says nothing of {description.weights or description.architecture}: remove it")
+
+
+def _check_grid(description: Description) -> None:
+    if description.grid is None:
+        if description.class_tokens is not None:
+            raise ModelFileError("class_tokens: means nothing without grid")
+        return
+    if not description.layers:
+        raise ModelFileError("grid: is of a layer: name it as layer")
+    if isinstance(description.grid, dict):
+        for name in description.grid:
+            if name not in description.layers:
+                raise ModelFileError(f"grid: {name!r} is not among the layers {', '.join(description.layers)}")
 
 
 def _imagenet() -> tuple[str, ...]:

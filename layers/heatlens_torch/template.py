@@ -12,6 +12,8 @@ _OPTIONAL = {
     "weights_prefix": '"model."',
     "output_entry": '"logits"',
     "layer": '"layer4"',
+    "grid": "[14, 14]",
+    "class_tokens": "1",
     "inputs": '"my_images:some"',
     "evaluation": '"my_images:judge"',
     "training": '"training.json"',

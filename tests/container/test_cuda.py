@@ -15,7 +15,10 @@ ASKED_ENV = "HEATLENS_TEST_CUDA"
 pytestmark = pytest.mark.skipif(
     not os.environ.get(ASKED_ENV), reason=f"{ASKED_ENV} is not set: make test-container CUDA=1"
 )
-VERSIONS = "import torch, torchvision; print(torch.__version__, torch.version.cuda, torchvision.__version__)"
+VERSIONS = (
+    "import torch, torchvision, onnxruntime as ort; print(torch.__version__, torch.version.cuda, "
+    "torchvision.__version__, ort.__version__, *ort.get_available_providers())"
+)
 
 
 def test_it_answers_as_the_small_image_does(image: str, sample_jpeg: bytes, fact: Fact) -> None:

@@ -733,9 +733,9 @@ def test_a_wrong_cut_is_caught(
 
 @pytest.mark.provokes("model.parity")
 def test_a_parity_error_tells_the_three_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parity, "THRESHOLD", 1e-12)
-    number = r"\d\.\de-\d\d"
-    with pytest.raises(ParityError, match=f"signed map {number}, gradient {number}, logits {number}, allowed 1e-12"):
+    monkeypatch.setattr(parity, "gradcam", lambda *given: gradcam(*given) * np.float32(1.01))
+    small = r"\d\.\de-0[67]"
+    with pytest.raises(ParityError, match=rf"signed map 1\.0e-02, gradient {small}, logits {small}, allowed 1e-04$"):
         compile_model(TINY.write(tmp_path), tmp_path / "out")
 
 
@@ -803,5 +803,6 @@ def test_progress_names_each_stage(tmp_path: Path) -> None:
         "building the network",
         "exporting, cut at layer4",
         "comparing with pytorch-grad-cam",
+        "comparing with random weights",
         "calibrating and evaluating",
     ]

@@ -1,5 +1,6 @@
 """Token grids, the compiler's choice of layer, and several layers in one model; small transformers and networks."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from torch import nn
 from heatlens import combine
 from heatlens.cam import gradcam
 from heatlens.card import Tokens, read_card
-from heatlens.errors import CompileError, ParityError
+from heatlens.errors import CompileError, ModelFileError, ParityError
 from heatlens.model import load_model
 from heatlens.types import Floats
 from heatlens_torch import grids, parity, zoo
 from heatlens_torch.compile import compile_model
+from heatlens_torch.inspection import inspect_model
 from heatlens_torch.layers import layers_of
 from heatlens_torch.material import network_of, stack
 from heatlens_torch.probe import probe
@@ -166,15 +168,111 @@ def test_tokens_in_another_order_than_the_images_are_refused() -> None:
     torch.manual_seed(0)
     backwards = Tokenised(list(range(15, -1, -1))).eval()
 
-    with pytest.raises(CompileError, match=r"layer 'tokens' answers \(17, 8\), and no grid of these follows the image"):
+    with pytest.raises(CompileError) as caught:
         probe(backwards, "tokens", torch.randn(2, 3, SIDE, SIDE))
+
+    assert str(caught.value) == (
+        "layer 'tokens' answers (17, 8), and no grid of these follows the image: where the image is disturbed, other "
+        "cells change. If you know it, say grid = [height, width]"
+    )
+    known = probe(backwards, "tokens", torch.randn(2, 3, SIDE, SIDE), grid=(4, 4)).layout
+    assert known == grids.Layout(8, 4, 4, Tokens(order="rows", before=1))
 
 
 def test_tokens_that_fill_no_grid_are_refused() -> None:
     network = Tokenised([0, 1, 2], before=0).eval()
 
-    with pytest.raises(CompileError, match=r"answers 3 tokens, which are no grid over an input of 48x48"):
+    with pytest.raises(CompileError) as caught:
         probe(network, "tokens", torch.randn(2, 3, SIDE, SIDE))
+
+    assert str(caught.value) == (
+        "layer 'tokens' answers 3 tokens, which are no grid over an input of 48x48: "
+        "say which with grid = [height, width]"
+    )
+    assert probe(network, "tokens", torch.randn(2, 3, SIDE, SIDE), grid=(1, 3)).shape == (8, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "grid", "before", "expected"),
+    [
+        ((50, 64), (7, 7), None, grids.Layout(64, 7, 7, Tokens(order="rows", before=1))),
+        ((50, 64), (7, 7), 0, grids.Layout(64, 7, 7, Tokens(order="rows", after=1))),
+        ((54, 64), (7, 7), 2, grids.Layout(64, 7, 7, Tokens(order="rows", before=2, after=3))),
+        ((60, 64), (7, 7), 11, grids.Layout(64, 7, 7, Tokens(order="rows", before=11))),
+        ((64, 3, 9), (3, 9), None, grids.Layout(64, 3, 9)),
+        ((3, 9, 64), (3, 9), None, grids.Layout(64, 3, 9, Tokens(order="channels_last"))),
+        ((50, 64), (8, 7), None, "has 50 tokens, fewer than 8x7 cells"),
+        ((50, 64), (7, 7), 2, "has 50 tokens, fewer than 7x7 cells and 2 before them"),
+        ((58, 64), (7, 7), None, "has 58 tokens, 9 more than 7x7 cells: is it the right grid?"),
+        ((64, 3, 9), (9, 3), None, "answers (64, 3, 9), which is no map of 9x3 cells"),
+    ],
+)
+def test_a_grid_that_is_given(
+    shape: tuple[int, ...], grid: tuple[int, int], before: int | None, expected: grids.Layout | str
+) -> None:
+    if isinstance(expected, str):
+        with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
+            grids.layout_of(shape, grid, before)
+    else:
+        assert grids.layout_of(shape, grid, before) == expected
+
+
+def striped() -> nn.Module:
+    """Three columns of cells, each as high as the image: a grid that nobody would guess."""
+    torch.manual_seed(0)
+    network = Tokenised()
+    network.patches = nn.Conv2d(3, 8, (SIDE, 16), stride=(SIDE, 16))
+    return network
+
+
+def test_a_grid_that_is_given_is_compiled(tmp_path: Path) -> None:
+    path = write(tmp_path, "striped", ["tokens"])
+    with pytest.raises(CompileError, match=r"layer 'tokens' answers 4 tokens, which|no grid of these follows"):
+        compile_model(path, tmp_path / "out")
+    path.write_text("grid = [1, 3]\n" + path.read_text())
+    found = {each.name: each.shape for each in inspect_model(path).layers}
+    assert found == {"patches": (8, 1, 3), "tokens": (8, 1, 3)}
+
+    [layer] = compile_model(path, tmp_path / "out").layers
+
+    assert (layer.shape, layer.tokens) == ((8, 1, 3), Tokens(order="rows", before=1))
+    batch = network_and_images(path, 3)[1]
+    assert load_model(tmp_path / "out").engine.trunk(batch)[0].shape == (3, 8, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("grid = [7, 7]", "model.toml:1: grid: layer 'tokens' has 17 tokens, fewer than 7x7 cells"),
+        ("class_tokens = 1", "model.toml:1: class_tokens: means nothing without grid"),
+        ("grid = [0, 7]", "model.toml:1: grid.0: Input should be greater than 0"),
+        ("grid = {patches = [4, 4]}", "model.toml:1: grid: 'patches' is not among the layers tokens"),
+    ],
+)
+def test_a_wrong_grid_is_refused_with_its_place(said: str, message: str, tmp_path: Path) -> None:
+    path = write(tmp_path, "Tokenised", ["tokens"])
+    path.write_text(f"{said}\n{path.read_text()}")
+
+    with pytest.raises(ModelFileError) as caught:
+        compile_model(path, tmp_path / "out")
+
+    assert str(caught.value) == message
+
+
+def test_a_grid_needs_its_layers_name(tmp_path: Path) -> None:
+    path = write(tmp_path, "vit", None)
+    path.write_text("grid = [6, 6]\n" + path.read_text())
+
+    with pytest.raises(ModelFileError, match=r"^model\.toml:1: grid: is of a layer: name it as layer$"):
+        compile_model(path, tmp_path / "out")
+
+
+def test_each_of_several_layers_may_have_a_grid_of_its_own(tmp_path: Path) -> None:
+    path = write(tmp_path, "Tokenised", ["patches", "tokens"])
+    path.write_text("grid = {tokens = [2, 8]}\nclass_tokens = 0\n" + path.read_text())
+    spec = read_spec(path)
+
+    assert [spec.grid_of(name) for name in spec.layers] == [None, (2, 8)]
 
 
 def test_an_oblong_image_has_an_oblong_grid() -> None:

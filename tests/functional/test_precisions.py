@@ -93,6 +93,7 @@ def test_the_trunk_of_8_bits_is_a_graph_like_the_others(folder: Path, card: Card
     )
     graph = onnx.load(folder / written.file).graph
 
+    assert "nncf" in card.made_with
     assert "QuantizeLinear" in {node.op_type for node in graph.node}
     assert graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
     assert str(folder.parent).encode() not in (folder / written.file).read_bytes()

@@ -8,19 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from pytorch_grad_cam.metrics import road
 from torch import nn
 
 from heatlens import perturb
-from heatlens.cam import gradcam
 from heatlens.card import Card
 from heatlens.faithfulness import FIVE, NINE, Faithfulness, enlarged, faithfulness
 from heatlens.model import Model
 from heatlens.perturb import Subject, blurred
-from heatlens.preprocess import preprocess
 from heatlens.types import Floats
-from tests.conftest import SAMPLES
 from tests.tiny import SIDE as TINY_SIDE
 from tests.tiny import bare_card
 
@@ -141,7 +137,7 @@ def test_road_is_pytorch_grad_cams(index: int) -> None:
 
 
 def test_deletion_is_quantus_pixel_flipping() -> None:
-    quantus = pytest.importorskip("quantus", reason="Quantus is not installed: pip install quantus")
+    quantus = pytest.importorskip("quantus", reason="Quantus is not installed (0.6.0 agreed)")
     image, grey = picture(1), network(1)
     flipping = quantus.PixelFlipping(
         features_in_step=SIDE * SIDE // 32, perturb_baseline=0.0, abs=False, normalise=False, disable_warnings=True
@@ -176,24 +172,9 @@ def test_the_truth_scores_better_than_its_inverse(tiny_model: Model) -> None:
         faithfulness(tiny_model.engine, tiny_model.card, image, heat, 1, budget_s=LONG) for heat in (truth, -truth)
     )
     assert (good.deletion or 0) < (bad.deletion or 0) - 0.1
-    assert (good.insertion or 0) > (bad.insertion or 0) + 0.1 * 0.1
+    assert (good.insertion or 0) > (bad.insertion or 0) + 0.01
     assert (good.road or 0) > 0.05
     assert (bad.road or 0) < -0.05
-
-
-def test_a_trained_networks_own_map_scores_better_than_its_inverse(demo_model: Model) -> None:
-    with Image.open(SAMPLES / "phantom-03-opacity.jpg") as picture:
-        image = preprocess(picture.convert("L"), demo_model.card.preprocess)
-    crossing = demo_model.engine.trunk(image[None])
-    logits, gradient = demo_model.engine.tail(crossing, np.ones((1, 1), np.float32))
-    heat = enlarged(gradcam(crossing[0], gradient)[0], demo_model.card)
-    good, bad = (
-        faithfulness(demo_model.engine, demo_model.card, image, each, 1, budget_s=LONG) for each in (heat, -heat)
-    )
-    assert logits[0, 0] > 0
-    assert (good.deletion or 0) < (bad.deletion or 0)
-    assert (good.insertion or 0) > (bad.insertion or 0)
-    assert (good.road or 0) > (bad.road or 0)
 
 
 def test_one_logit_has_a_probability_for_either_class(tiny_model: Model) -> None:

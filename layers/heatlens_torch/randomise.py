@@ -1,0 +1,104 @@
+"""A network without what it has learnt: its layers with weights, from image to logits, and drawing those anew."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+Parameters = list[nn.Parameter]
+
+
+def weight_layers(network: nn.Module, image: torch.Tensor) -> list[Parameters]:
+    """The parameters of each layer with weights, in the order in which they run, the last at the logits.
+
+    A layer is a module that has a parameter of two or more dimensions, with the modules behind it that have smaller
+    ones only, such as its norm.
+
+    Args:
+        network: In evaluation mode.
+        image: `[B,3,H,W]`, to see what runs when.
+    """
+    owners = [module for module in network.modules() if any(True for _ in module.parameters(recurse=False))]
+    begun = _order(network, owners, image)
+    places, place = [], -1
+    for module in owners:
+        # What never runs by itself, as a projection inside an attention, belongs behind what is registered before it.
+        place = begun.get(module, place)
+        places.append(place)
+    layers: list[Parameters] = []
+    for _, module in sorted(zip(places, owners, strict=True), key=lambda pair: pair[0]):
+        own = list(module.parameters(recurse=False))
+        if not layers or any(parameter.dim() > 1 for parameter in own):
+            layers.append(own)
+        else:
+            layers[-1] += own
+    return layers
+
+
+@contextmanager
+def randomised(network: nn.Module, layers: Sequence[Parameters], image: torch.Tensor, *, seed: int) -> Iterator[None]:
+    """Let the network have random weights in some layers until the block ends.
+
+    A weight is drawn from a normal distribution as large as itself (same root mean square), a smaller parameter (bias,
+    scale) is shuffled, and BatchNorms of these layers take their statistics from `image`: so the network works as one
+    that was just initialised, at any depth.
+
+    Args:
+        network: In evaluation mode; as it was afterwards, to the last bit.
+        layers: Of `weight_layers`.
+        image: `[B,3,H,W]`, two or more.
+        seed: The same seed draws the same weights.
+    """
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    rng = torch.Generator().manual_seed(seed)
+    try:
+        with torch.no_grad():
+            for parameter in (each for layer in layers for each in layer):
+                parameter.copy_(_drawn(parameter, rng))
+            _settle(network, {id(parameter) for layer in layers for parameter in layer}, image)
+        yield
+    finally:
+        network.load_state_dict(before)
+
+
+def _order(network: nn.Module, owners: Sequence[nn.Module], image: torch.Tensor) -> dict[nn.Module, int]:
+    """Of each module that runs, how many of them began before it."""
+    begun: dict[nn.Module, int] = {}
+
+    def note(module: nn.Module, _input: object) -> None:
+        begun.setdefault(module, len(begun))
+
+    handles = [module.register_forward_pre_hook(note) for module in owners]
+    try:
+        with torch.no_grad():
+            network(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return begun
+
+
+def _drawn(parameter: nn.Parameter, rng: torch.Generator) -> torch.Tensor:
+    if parameter.dim() > 1:
+        return torch.randn(parameter.shape, generator=rng) * parameter.square().mean().sqrt()
+    return parameter[torch.randperm(len(parameter), generator=rng)] if parameter.dim() else parameter
+
+
+def _settle(network: nn.Module, drawn: set[int], image: torch.Tensor) -> None:
+    norms = [
+        module
+        for module in network.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.weight is None or id(module.weight) in drawn)
+    ]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average
+        norm.train()
+    try:
+        network(image)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()
