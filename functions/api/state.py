@@ -74,5 +74,5 @@ def load_state(settings: Settings, door: Door) -> State:
     """
     models = load_models(settings)
     for name, error in models.failures.items():
-        logger.error("the model %s is not loaded: %s (cause: %r)", name, error, error.__cause__)
+        logger.error("the model is not loaded: %s: %s (cause: %r)", name, error, error.__cause__)
     return State(settings, settings.limits(door), models, ThreadPoolExecutor(settings.concurrency, "explain"))

@@ -78,5 +78,5 @@ def open_door() -> Door:
     if isinstance(default := models.found[models.default], ModelError):
         raise default
     for name, error in models.failures.items():
-        logger.error("the model %s is not loaded: %s (cause: %r)", name, error, error.__cause__)
+        logger.error("the model is not loaded: %s: %s (cause: %r)", name, error, error.__cause__)
     return Door(account, models, settings.limits("staged"), settings.batch_images)
