@@ -89,8 +89,8 @@ def test_every_alarm_says_what_it_means() -> None:
 def test_the_filters_look_for_what_the_doors_really_say() -> None:
     sources = {
         "ApiShutDoors": ROOT / "functions" / "api" / "state.py",
-        "BatchShutDoors": ROOT / "functions" / "batch" / "start.py",
-        "SweeperShutDoors": ROOT / "functions" / "batch" / "start.py",
+        "BatchShutDoors": ROOT / "functions" / "start.py",
+        "SweeperShutDoors": ROOT / "functions" / "start.py",
     }
     filters = children(STACK)["Observability"].resources("AWS::Logs::MetricFilter")
 
