@@ -4,8 +4,8 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from heatlens.card import Agreement, Card, Layer
-from heatlens.errors import ModelFileError
+from heatlens.card import Agreement, Card, Graph, Layer
+from heatlens.errors import EngineError, ModelFileError
 from heatlens.openvino_engine import OpenVinoEngine, has_bf16
 from heatlens.types import Floats, Precision
 from heatlens_torch import parity, records
@@ -30,12 +30,13 @@ def measured(folder: Path, card: Card, images: Floats, spec: ModelSpec, *, int8:
 
     Raises:
         CompileError: A trunk cannot be quantised.
+        EngineError: OpenVINO cannot run what came of it.
         ModelFileError: There are too few images to quantise with; or the evaluation fails.
     """
     precisions: list[Precision] = ["bf16"] if has_bf16() else []
     if int8:
         further = _further(images, spec)
-        card = _changed(card, lambda layer: {"trunk_int8": quantise(layer, further, folder)})
+        card = _changed(card, lambda layer: {"trunk_int8": _quantised(folder, card, layer, further)})
         card = card.model_copy(update={"made_with": card.made_with | {"nncf": version("nncf")}})
         precisions.append("int8")
     shown = images[: parity.INPUTS]
@@ -60,6 +61,25 @@ def _agreements(
             findings = records.evaluation(engine, card, spec.evaluation)
             found[precision] = found[precision].model_copy(update={"evaluation": findings})
     return found
+
+
+def _quantised(folder: Path, card: Card, layer: Layer, images: Floats) -> Graph:
+    """The trunk in 8 bits, in its plain form where OpenVINO cannot run the finer one.
+
+    That is where tokens and batch are one dimension for a while, as around a transformer's linear layers.
+    """
+    graph = quantise(layer, images, folder)
+    try:
+        _open(folder, card, layer, graph)
+    except EngineError:
+        graph = quantise(layer, images, folder, plain=True)
+        _open(folder, card, layer, graph)
+    return graph
+
+
+def _open(folder: Path, card: Card, layer: Layer, graph: Graph) -> None:
+    alone = card.model_copy(update={"layers": (layer.model_copy(update={"trunk_int8": graph}),)})
+    OpenVinoEngine(folder, alone, precision="int8")
 
 
 def _further(images: Floats, spec: ModelSpec) -> Floats:

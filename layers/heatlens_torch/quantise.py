@@ -26,17 +26,19 @@ def check_quantisable() -> None:
         raise CompileError("a trunk of 8 bits needs NNCF and ONNX Runtime: pip install 'heatlens[int8]'")
 
 
-def quantise(layer: Layer, images: Floats, folder: Path) -> Graph:
+def quantise(layer: Layer, images: Floats, folder: Path, *, plain: bool = False) -> Graph:
     """Write the layer's trunk with 8-bit weights and activations, their ranges as these images have them.
 
-    Post-training quantisation of NNCF: weights per channel and symmetric, activations per tensor, biases corrected for
-    the error of both. The graph says where it rounds (QuantizeLinear, DequantizeLinear), so that every engine that
-    reads ONNX does the same. The tail stays in float32: it is small, and its gradient is what is explained.
+    Post-training quantisation of NNCF: activations per tensor, biases corrected for the error of both. The graph says
+    where it rounds (QuantizeLinear, DequantizeLinear), so that every engine that reads ONNX does the same. The tail
+    stays in float32: it is small, and its gradient is what is explained.
 
     Args:
         layer: The layer, its trunk in the folder.
         images: `[N,3,H,W]`, preprocessed; other ones than its agreement is measured on.
         folder: The model folder.
+        plain: One range for all weights of an operation instead of one for each of its channels, and symmetric ranges
+            only: coarser, and what every engine understands.
 
     Raises:
         CompileError: NNCF cannot quantise it.
@@ -46,6 +48,7 @@ def quantise(layer: Layer, images: Floats, folder: Path) -> Graph:
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # progress bars
             import nncf
+            from nncf.quantization.advanced_parameters import QuantizationParameters
 
             nncf.set_log_level(40)
             quantised: onnx.ModelProto = nncf.quantize(
@@ -53,6 +56,10 @@ def quantise(layer: Layer, images: Floats, folder: Path) -> Graph:
                 nncf.Dataset([images[index : index + 1] for index in range(len(images))], lambda one: {image: one}),
                 subset_size=len(images),
                 model_type=nncf.ModelType.TRANSFORMER if layer.tokens else None,
+                preset=nncf.QuantizationPreset.PERFORMANCE if plain else None,
+                advanced_parameters=nncf.AdvancedQuantizationParameters(
+                    weights_quantization_params=QuantizationParameters(per_channel=False if plain else None)
+                ),
             )
     except Exception as error:  # its backends raise what they like
         raise CompileError(f"the trunk up to {layer.name!r} cannot be quantised: {type(error).__name__}") from error

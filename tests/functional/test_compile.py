@@ -805,4 +805,5 @@ def test_progress_names_each_stage(tmp_path: Path) -> None:
         "comparing with pytorch-grad-cam",
         "comparing with random weights",
         "calibrating and evaluating",
+        "measuring lower precisions",
     ]

@@ -20,6 +20,7 @@ from heatlens_torch.quantise import check_quantisable, quantise
 from heatlens_torch.spec import ModelSpec, read_spec
 from tests.engines import mixed
 from tests.functional.test_compile import THREE_LOGITS, changed, hook
+from tests.functional.test_layers import write
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,15 @@ def test_bits_do_not_change_with_the_batch(folder: Path, card: Card) -> None:
         assert all(np.array_equal(engine.trunk(batch[row : row + 1])[0][0], together[row]) for row in range(3))
 
 
+def test_a_transformer_has_a_trunk_of_8_bits_that_openvino_can_run(tmp_path: Path) -> None:
+    path = write(tmp_path, "vit", ["encoder.layers.encoder_layer_0"])
+
+    layer = compile_model(path, tmp_path / "out", int8=True).layer()
+
+    assert layer.tokens is not None
+    assert 0.9 < layer.agreements["int8"].least_correlation < 0.99999
+
+
 def test_the_facts_name_the_precisions(folder: Path) -> None:
     lines = [line.split()[0] for line in facts(folder)]
 
@@ -147,6 +157,7 @@ def ranged_on(card: Card, images: Floats, spec: ModelSpec, monkeypatch: pytest.M
         return layer.trunk_int8
 
     monkeypatch.setattr(precisions, "quantise", noted)
+    monkeypatch.setattr(precisions, "_open", lambda *_: None)
     monkeypatch.setattr(precisions, "_agreements", lambda *_: {})
     precisions.measured(Path(), card, images, spec, int8=True)
     return taken[0]
