@@ -48,7 +48,7 @@ def problems(*statuses: int) -> dict[int | str, Json]:
     return {status: {"description": _WHEN[status], "content": {PROBLEM: {}}} for status in sorted({*statuses, 500})}
 
 
-OF_IMAGES = problems(400, 413, 415, 422, 503) | REDIRECT
+OF_IMAGES = problems(400, 413, 415, 422, 503, 504) | REDIRECT
 
 
 def body_of(field: str, multipart: Json, json: type[BaseModel], example: Json) -> Json:

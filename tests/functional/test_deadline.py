@@ -10,7 +10,7 @@ import pytest
 from mangum import Mangum
 
 from functions.api.app import create_app
-from functions.cli.events import HttpRequest, answer_json, http_api_v2, multipart
+from functions.cli.events import HttpRequest, answer_json, heatmap_request, http_api_v2, multipart
 from heatlens.errors import EmptyFile, OutOfTime
 from heatlens.model import Model
 from heatlens.pipeline import explain, score_all
@@ -64,6 +64,16 @@ def test_when_no_time_was_left_none_is_done(tiny_folder: Path, path: str) -> Non
 
     assert (status, body["succeeded"]) == (200, 0)
     assert {item["code"] for item in body["results"]} == {"deadline"}
+
+
+def test_one_image_without_time_is_a_504(tiny_folder: Path) -> None:
+    app = create_app(Settings(model_dir=tiny_folder), door="lambda")
+    event = http_api_v2(heatmap_request("a.png", DATA))
+
+    answer = Mangum(app, lifespan="off")(event, Context(iter([1_000.0])))  # type: ignore[arg-type]
+
+    assert (answer["statusCode"], answer_json(answer)["code"]) == (504, "deadline")
+    assert answer["headers"]["retry-after"] == "30"
 
 
 def test_the_margin_is_a_setting(tiny_folder: Path) -> None:
