@@ -18,7 +18,14 @@ from tests.container.test_lambda_door import told
 from tests.contract.doors import Answer, http_door
 from tests.contract.test_conformance import CASES, FOLDER, QUERY
 
-TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".tif": "image/tiff", ".bmp": "image/bmp", ".webp": "image/webp"}
+TYPES = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".tif": "image/tiff",
+    ".bmp": "image/bmp",
+    ".webp": "image/webp",
+    ".dcm": "application/dicom",
+}
 ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 
 

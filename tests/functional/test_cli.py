@@ -184,7 +184,8 @@ def test_compiling_says_what_was_proven_of_every_layer(
     proof = Parity(
         inputs=32, nonempty=30, signed_map=2e-6, gradient=3e-7, logits=4e-8, threshold=1e-4, reference="the referee 2"
     )
-    layers = [demo.layers[0].model_copy(update={"name": name, "parity": proof}) for name in ("late", "early[1]")]
+    found = {"parity": proof, "agreements": {}, "sanity": None}
+    layers = [demo.layers[0].model_copy(update={"name": name} | found) for name in ("late", "early[1]")]
     card = demo.model_copy(update={"layers": tuple(layers), "combined": 5e-6})
     monkeypatch.setattr("heatlens_torch.compile.compile_model", lambda *_args, **_options: card)
 

@@ -342,7 +342,6 @@ def test_a_target_that_is_neither_text_nor_index(client: TestClient, value: obje
     assert len(found["errors"]) <= 3
 
 
-@pytest.mark.provokes("limit.targets")
 @pytest.mark.parametrize(
     "wrong", [{"alpha": "0.5"}, {"eigen_smooth": 0}, {"aug_smooth": "true"}, {"threshold": "1"}, {"layer": 7}]
 )
@@ -356,6 +355,7 @@ def test_json_has_numbers_and_booleans_and_a_query_has_text(client: TestClient, 
     assert name == "layer" or ask(client, f"{name}={value}").status_code == 200
 
 
+@pytest.mark.provokes("limit.targets")
 @pytest.mark.parametrize("more", [0, 1])
 def test_as_many_targets_as_the_limit_says(colours_folder: Path, more: int) -> None:
     client = TestClient(create_app(Settings(model_dir=colours_folder, targets=2), door="server"))

@@ -1,3 +1,4 @@
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,8 @@ def test_a_gpu_that_fails_leaves_the_processor(
     monkeypatch.setattr(ort, "InferenceSession", failing)
     monkeypatch.setattr("heatlens.onnxruntime_engine._find_cuda", lambda: True)
 
-    [engine] = open_layers(tiny_folder, tiny_model.card, precision="f32", threads=0).values()
+    with caplog.at_level(logging.WARNING, "heatlens.onnxruntime_engine"):
+        [engine] = open_layers(tiny_folder, tiny_model.card, precision="f32", threads=0).values()
 
     assert engine.device == "CPU"
     assert furthest(engine, tiny_model.engine, mixed(tiny_model.card)) < 1e-4
