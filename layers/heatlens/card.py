@@ -214,6 +214,7 @@ class Card(_Frozen):
 
     The first of `layers` is the default. `combined` is how far the maps of all layers, combined as pytorch-grad-cam
     combines target layers, are from its own: the largest difference, of values in 0..1; `None` with one layer.
+    `methods` are those that the graphs suffice for.
     """
 
     schema_version: Literal[2] = SCHEMA_VERSION

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from heatlens.attribute import METHOD_NAMES
 from heatlens.card import DEFAULT_METHOD, Card, Layer, Parity, write_card
 from heatlens.engine import Engine
 from heatlens.errors import CompileError, ModelFileError
@@ -172,6 +173,7 @@ def _draft(spec: ModelSpec, layers: Sequence[Layer]) -> Card:
         output=spec.output,
         preprocess=spec.preprocess,
         layers=tuple(layers),
+        methods=METHOD_NAMES,
     )
 
 

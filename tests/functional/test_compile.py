@@ -20,6 +20,7 @@ from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget, C
 from torch import fx, nn
 from torch.nn import functional
 
+from heatlens.attribute import METHOD_NAMES
 from heatlens.cam import gradcam, signed_map
 from heatlens.card import Card, read_card
 from heatlens.errors import CompileError, ModelError, ModelFileError, ParityError
@@ -507,6 +508,7 @@ def test_a_folder_holds_two_graphs_and_a_card_that_fits_them(three_logits: Compi
     assert card.parity.reference.startswith("pytorch-grad-cam 1.")
     assert set(card.made_with) == {"torch", "torchvision", "onnx", "openvino", "grad-cam", "heatlens"}
     assert (card.calibration, card.evaluation, card.training) == (None, None, None)
+    assert card.methods == METHOD_NAMES
 
 
 def test_what_crosses_the_cut_beside_the_activation_is_named(tmp_path: Path) -> None:
