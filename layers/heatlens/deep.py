@@ -26,8 +26,8 @@ def deep_picture(image: ImageFile.ImageFile, data: bytes, window: Window | None)
     """An image of more than 8 bits as an 8-bit picture; `None` where the upper 8 of its bits make it.
 
     Linear from the smallest value to the largest, or by the window; a constant image becomes 0, and transparent pixels
-    too. A colour image whose channels are equal in every pixel is a grey one. Other colours keep their upper 8 bits; only
-    which of them is transparent is for all 16 to say.
+    too. A colour image whose channels are equal in every pixel is a grey one. Other colours keep their upper 8 bits;
+    only which of them is transparent is for all 16 to say.
 
     Args:
         image: As opened, not loaded.
