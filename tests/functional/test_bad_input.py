@@ -2,6 +2,7 @@
 
 import base64
 import io
+import logging
 import os
 import subprocess
 import sys
@@ -225,6 +226,28 @@ def test_a_filename_is_only_echoed(client: TestClient, name: str) -> None:
 
 def test_a_path_as_filename_is_echoed_from_a_form_too(client: TestClient) -> None:
     assert send(client, GOOD, name="../../etc/passwd").json()["filename"] == "../../etc/passwd"
+
+
+@pytest.mark.contract("words of a file")
+def test_a_filename_is_in_no_log(
+    client: TestClient,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError
+
+    with caplog.at_level(logging.DEBUG):
+        for data in (GOOD, b"", b"text", GOOD[:-30]):
+            send(client, data, name="Lovelace, Ada.png")
+        client.post(BATCH, files=[("files", ("Lovelace, Ada.png", b"text"))])
+        monkeypatch.setattr(OpenVinoEngine, "trunk", broken)
+        problem(send(client, GOOD, name="Lovelace, Ada.png"), 500, "generation.failed")
+        monkeypatch.undo()
+
+    assert "RuntimeError" in caplog.text
+    assert "Lovelace" not in caplog.text + "".join(capfd.readouterr())
 
 
 @pytest.mark.contract("bytes win")
