@@ -21,7 +21,9 @@ STATIC = Path(__file__).parent / "static"
 def create_app(settings: Settings, *, door: Door) -> FastAPI:
     """Build the application with its model loaded, or with the reason why it is not."""
     # The framework's /docs page loads its script from elsewhere, which fails offline and tells others who reads it.
-    app = FastAPI(title="Heatlens", version=heatlens.__version__, docs_url=None, redoc_url=None)
+    # Its redirect of an address with a slash too many names the scheme and host that this server sees: behind a proxy
+    # an image would be sent again in the clear, or past the gateway's stage.
+    app = FastAPI(title="Heatlens", version=heatlens.__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     describe(app)
     app.state.heatlens = load_state(settings, door)
     aws = read_table(AwsSettings)

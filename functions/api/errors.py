@@ -47,9 +47,13 @@ def invalid(found: Sequence[Mapping[str, Any]]) -> InvalidOption:
     errors: list[dict[str, object]] = [
         {"loc": list(each["loc"]), "msg": each["msg"], "type": each["type"]} for each in found[:MAX_ERRORS]
     ]
-    # The first part of a location is where it was: query or body.
-    detail = "; ".join(f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in found[:MAX_ERRORS])
+    detail = "; ".join(f"{_named(each['loc'])}: {each['msg']}" for each in found[:MAX_ERRORS])
     return InvalidOption(detail, errors)
+
+
+def _named(loc: Sequence[object]) -> str:
+    """A location in words; its first part is where it was, query or body, and told where there is no other."""
+    return ".".join(map(str, loc[1:] or loc))
 
 
 @contextmanager

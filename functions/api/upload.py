@@ -170,7 +170,7 @@ def _decoded(name: str, image: ImageBody, limits: Limits) -> Upload | HeatlensEr
     try:
         data = base64.b64decode(image.image_base64, validate=True)
     except (binascii.Error, ValueError):
-        return BadBase64("image_base64 is not base64 (the standard alphabet, padded, without a data: prefix)")
+        return BadBase64("the image is not base64 (the standard alphabet, padded, without a data: prefix)")
     return _too_large(limits) if len(data) > limits.file_bytes else Upload(name, data)
 
 

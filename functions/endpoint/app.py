@@ -26,7 +26,7 @@ RAW = (*upload.RAW, "application/octet-stream")  # the last is for callers that 
 
 def create_app(settings: Settings) -> FastAPI:
     """Build the application with its model loaded, or with the reason why it is not."""
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.door = door = open_door(settings)
     app.state.heatlens = door.state
     app.state.replies = None  # SageMaker carries any answer to where it was asked to

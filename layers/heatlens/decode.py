@@ -6,7 +6,7 @@ from types import ModuleType
 
 from PIL import Image, ImageFile
 
-from heatlens.deep import deep_grey
+from heatlens.deep import deep_picture
 from heatlens.errors import EmptyFile, HeatlensError, ImageTooLarge, UnreadableImage, UnsupportedImage
 from heatlens.types import Picture, Window
 
@@ -152,8 +152,8 @@ def _verbatim(image: Image.Image, data: bytes) -> str | None:
 
 
 def _eight_bits(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Image.Image:
-    if (grey := deep_grey(image, data, window)) is not None:
-        return grey
+    if (deep := deep_picture(image, data, window)) is not None:
+        return deep
     image.load()
     if image.has_transparency_data:
         return _on_black(image.convert("RGBA"))

@@ -1,4 +1,4 @@
-"""PNG or TIFF of more than 8 bits per sample -> the grey picture that all its bits make; colours go another way."""
+"""PNG or TIFF of more than 8 bits per sample -> the picture that all its bits make; most colours go another way."""
 
 import io
 import struct
@@ -22,11 +22,12 @@ _SAMPLE_FORMAT, _UNSIGNED = 339, 1
 _OTHER_ORDER = {"16B": "16L", "16L": "16B", "16N": "16B" if np.little_endian else "16L"}
 
 
-def deep_grey(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Image.Image | None:
-    """A grey image of more than 8 bits as an 8-bit picture; `None` where it is none.
+def deep_picture(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Image.Image | None:
+    """An image of more than 8 bits as an 8-bit picture; `None` where the upper 8 of its bits make it.
 
     Linear from the smallest value to the largest, or by the window; a constant image becomes 0, and transparent pixels
-    too. A colour image whose channels are equal in every pixel is a grey one.
+    too. A colour image whose channels are equal in every pixel is a grey one. Other colours keep their upper 8 bits;
+    only which of them is transparent is for all 16 to say.
 
     Args:
         image: As opened, not loaded.
@@ -40,7 +41,7 @@ def deep_grey(image: ImageFile.ImageFile, data: bytes, window: Window | None) ->
         values, alpha = _grey_alpha_16(data)
         return _under(values, alpha, window)
     if image.mode in ("RGB", "RGBA"):
-        return _equal_channels(image, data, window) if _is_16_bit(image) else None
+        return _deep_colours(image, data, window) if _is_16_bit(image) else None
     if not image.mode.startswith(("I", "F")):
         return None
     values = _samples(image)
@@ -107,17 +108,30 @@ def _rawmode(tile: Any) -> str:  # noqa: ANN401 - Pillow's, whose arguments depe
     return str(_first(tile.args))
 
 
-def _equal_channels(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Image.Image | None:
+def _deep_colours(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Image.Image | None:
+    """16-bit colours that are greys, or of which one is transparent; of all others the upper bytes do."""
+    upper, transparent = np.asarray(image), image.info.get("transparency")
+    if transparent is None and not _is_grey(upper):
+        return None
+    samples = upper.astype(np.uint16) << 8 | _lower_bytes(image, data)
+    if _is_grey(samples):
+        values = samples[..., 0]
+        if image.mode == "RGBA":
+            return _under(values, samples[..., 3] / 65535, window)
+        levels = drawn(values, _curve(values, window))
+    elif transparent is None:
+        return None
+    else:
+        levels = upper.copy()
+    if transparent is not None:  # Pillow would compare its lower bytes with the upper ones of the pixels
+        levels[(samples == transparent).all(axis=-1)] = 0
+    return Image.fromarray(levels)
+
+
+def _lower_bytes(image: ImageFile.ImageFile, data: bytes) -> Samples:
     with Image.open(io.BytesIO(data), formats=[image.format or ""]) as again:
         again.tile = [_in_other_order(tile) for tile in again.tile]
-        upper = np.asarray(image).astype(np.uint16)
-        if not (_is_grey(upper) and _is_grey(lower := np.asarray(again))):
-            return None
-    samples = upper << 8 | lower
-    values = samples[..., 0]
-    if image.mode == "RGB":
-        return Image.fromarray(drawn(values, _curve(values, window)))
-    return _under(values, samples[..., 3] / 65535, window)
+        return np.asarray(again)
 
 
 def _in_other_order(tile: Any) -> Any:  # noqa: ANN401

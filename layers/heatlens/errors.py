@@ -93,7 +93,7 @@ class UnreadableImage(InputError):
 
 
 class BadBase64(InputError):
-    """`image_base64` is not base64."""
+    """An image within JSON is not base64."""
 
     code = "input.bad_base64"
 

@@ -28,6 +28,7 @@ ROWS: dict[str, dict[str, str]] = {
         "500": "a safe sentence, the cause only in the log",
         "problem": "RFC 9457 with `code` and `request_id`; never a traceback, a path or a library's words",
         "every error": "every error is documented and provoked",
+        "gateway": '401, 403, 429, 503, 504 and too large bodies may be the gateway\'s `{"message"}`: documented',
     },
     "Explanations": {
         "logit": "the map explains a logit, never a probability",
@@ -94,11 +95,14 @@ ROWS: dict[str, dict[str, str]] = {
         "limit numbers": "the numbers of each door",
         "while reading": "enforced while reading",
         "303": "an answer over the door's limit: 303 to the same bytes for 15 minutes",
+        "redirected clients": "what they must do is documented: `Authorization`, `follow_redirects=True`, CORS",
         "413 ways out": "without a bucket 413, naming the ways out",
         "deadline": "a batch out of time: what is done is answered, the rest says `deadline`",
     },
     "Doors": {
         "same bytes": "one image, the same bytes out of every door of one machine",
+        "elsewhere": "on another engine, as on another processor: the same class, the overlay within 1 of 255 (2 "
+        "in one of 10,000 values: a level of heat was rounded the other way, and the next has another colour)",
         "HTTP API": "API Gateway HTTP API v2",
         "REST API": "API Gateway REST v1",
         "ALB": "Application Load Balancer",
@@ -131,6 +135,8 @@ ROWS: dict[str, dict[str, str]] = {
     },
     "Privacy": {
         "names": "file names only in the table and the manifest",
+        "words of a file": "no name and no value of a file is logged",
+        "burnt in": "text burnt into the pixels stays there, which is documented",
         "audit": "one line for each access: who, action, batch, items, outcome, request id",
         "provenance": "sha256 of input and model, image digest, engine, precision, code version",
         "no original": "staged results never copy it",

@@ -7,12 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
 
+from functions.api.app import create_app
 from functions.cli.events import KINDS, LambdaContext, answer_json, heatmap_request, http_api_v2
 from heatlens.card import read_card
-from heatlens.settings import DEMO_MODEL
+from heatlens.settings import DEMO_MODEL, Settings
 from tests.conftest import SAMPLES
 from tests.contract.conformance import images
 from tests.contract.doors import Door, http_door, lambda_door
@@ -22,6 +25,7 @@ FOLDER = Path(__file__).parent / "conformance"
 CASES: list[dict[str, Any]] = json.loads((FOLDER / "cases.json").read_text())
 QUERY = "include=overlay,original,map"
 DOORS = [*KINDS, "server"]
+PICTURES = sorted(path for path in SAMPLES.iterdir() if path.suffix != ".json")
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +85,33 @@ def test_the_same_bytes_out_of_every_door(doors: dict[str, Door], case: dict[str
     answers = [products(doors[door](request).body) for door in DOORS]
 
     assert all(answer == answers[0] for answer in answers)
+
+
+@pytest.fixture(scope="module")
+def engines() -> list[TestClient]:
+    """Two engines, whose sums differ in their last bits as those of two processors do."""
+    settings = [Settings.model_validate({"engine": engine}) for engine in ("openvino", "onnxruntime")]
+    return [TestClient(create_app(each, door="server")) for each in settings]
+
+
+def overlay(body: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(body["heatmap_base64"])))).astype(np.int64)
+
+
+@pytest.mark.contract("elsewhere")
+@pytest.mark.parametrize("file", [*(FOLDER / case["file"] for case in ANSWERED), *PICTURES], ids=lambda file: file.name)
+def test_last_bits_move_no_level_by_more_than_one(engines: list[TestClient], file: Path) -> None:
+    """Greys of neighbouring levels of heat lie one or two apart, jet's colours up to five; 0.4 of them is blended."""
+    kind = {"content-type": "image/any"}
+    for colormap, apart in {"gray": 1, "jet": 2}.items():
+        url = f"/api/inference/heatmap?include=overlay&colormap={colormap}"
+        one, other = (each.post(url, content=file.read_bytes(), headers=kind).json() for each in engines)
+
+        assert one["prediction"]["label"] == other["prediction"]["label"]
+        assert [one["model"]["engine"], other["model"]["engine"]] == ["openvino", "onnxruntime"]
+        difference = np.abs(overlay(one) - overlay(other))
+        assert difference.max() <= apart
+        assert (difference > 1).mean() < 1e-4
 
 
 @pytest.mark.contract("HTTP API", "REST API", "ALB", "function URL")

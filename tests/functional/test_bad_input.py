@@ -2,6 +2,7 @@
 
 import base64
 import io
+import logging
 import os
 import subprocess
 import sys
@@ -227,6 +228,28 @@ def test_a_path_as_filename_is_echoed_from_a_form_too(client: TestClient) -> Non
     assert send(client, GOOD, name="../../etc/passwd").json()["filename"] == "../../etc/passwd"
 
 
+@pytest.mark.contract("words of a file")
+def test_a_filename_is_in_no_log(
+    client: TestClient,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError
+
+    with caplog.at_level(logging.DEBUG):
+        for data in (GOOD, b"", b"text", GOOD[:-30]):
+            send(client, data, name="Lovelace, Ada.png")
+        client.post(BATCH, files=[("files", ("Lovelace, Ada.png", b"text"))])
+        monkeypatch.setattr(OpenVinoEngine, "trunk", broken)
+        problem(send(client, GOOD, name="Lovelace, Ada.png"), 500, "generation.failed")
+        monkeypatch.undo()
+
+    assert "RuntimeError" in caplog.text
+    assert "Lovelace" not in caplog.text + "".join(capfd.readouterr())
+
+
 @pytest.mark.contract("bytes win")
 @pytest.mark.parametrize("declared", ["text/plain", "image/jpeg", "application/dicom"])
 def test_bytes_decide_not_the_declared_type(client: TestClient, declared: str) -> None:
@@ -293,6 +316,9 @@ def test_a_mistake_is_named_by_the_option_it_is_in(client: TestClient) -> None:
 @pytest.mark.parametrize("text", ["@@@", "data:image/png;base64,AAAA", "AAA", "Ä"])
 def test_bad_base64(client: TestClient, text: str) -> None:
     problem(client.post(URL, json={"image_base64": text}), 400, "input.bad_base64")
+    images = [{"image_base64": each} for each in (text, base64.b64encode(GOOD).decode())]
+    results = client.post(BATCH, json={"images": images}).json()["results"]
+    assert [(item["success"], item["code"]) for item in results] == [(False, "input.bad_base64"), (True, None)]
 
 
 @pytest.mark.parametrize(
@@ -300,6 +326,10 @@ def test_bad_base64(client: TestClient, text: str) -> None:
 )
 def test_json_of_the_wrong_shape(client: TestClient, body: Any) -> None:  # noqa: ANN401 - JSON
     assert problem(client.post(URL, json=body), 422, "request.invalid")["errors"]
+
+
+def test_a_mistake_in_no_field_is_said_of_the_body(client: TestClient) -> None:
+    assert problem(client.post(URL, json=[]), 422, "request.invalid")["detail"] == "body: Input should be an object"
 
 
 @pytest.mark.contract("batch", "one bad file", "counts")
@@ -545,6 +575,12 @@ def test_an_unforeseen_failure_has_the_same_shape(client: TestClient, monkeypatc
 def test_unknown_paths_and_methods_have_the_same_shape(client: TestClient) -> None:
     problem(client.get("/api/inference/nothing"), 404, "http.not_found")
     problem(client.get(URL), 405, "http.method_not_allowed")
+
+
+@pytest.mark.contract("problem")
+@pytest.mark.parametrize("path", [f"{URL}/", "/api/inference/health/", "/docs/"])
+def test_nobody_is_redirected_to_what_the_server_takes_for_its_address(client: TestClient, path: str) -> None:
+    problem(client.post(path, headers={"host": "elsewhere"}, follow_redirects=False), 404, "http.not_found")
 
 
 @pytest.mark.parametrize(

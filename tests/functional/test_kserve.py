@@ -114,6 +114,10 @@ def test_the_first_instance_that_fails_is_named(client: TestClient, verb: str) -
 
     assert found["detail"].startswith("instance 1: the bytes are not an image")
 
+    garbled = {"image_bytes": {"b64": "%"}}
+    found = problem(post(client, verb, {"instances": [garbled]}), 400, "input.bad_base64")
+    assert found["detail"].startswith("instance 0: the image is not base64")  # in whatever field it was
+
 
 def test_an_option_that_cannot_be_is_refused_where_it_stands(client: TestClient) -> None:
     by_body = problem(post(client, "explain", {"instances": [INSTANCE], "layer": "no"}), 422, "request.invalid")

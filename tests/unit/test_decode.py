@@ -212,6 +212,23 @@ def test_a_transparent_sixteen_bit_grey_is_black() -> None:
     assert pixels(deep_png(0, np.array([[1000, 2000, 3000]]), transparent)).tolist() == [[0, 128, 0]]
 
 
+def test_a_transparent_deep_grey_stored_as_colours_is_black() -> None:
+    three = np.repeat([[[1000], [2000], [3000]]], 3, axis=-1)
+
+    assert pixels(deep_png(2, three, chunk(b"tRNS", struct.pack(">3H", 3000, 3000, 3000)))).tolist() == [[0, 128, 0]]
+
+
+def test_a_transparent_deep_colour_is_black_and_its_neighbours_are_not() -> None:
+    """The colour is compared in all 16 bits: one of equal upper bytes is another, one of swapped bytes too."""
+    colour = np.array([0x1234, 0x5678, 0x9ABC])
+    row = np.stack([colour, colour ^ 1, colour >> 8 | (colour & 255) << 8])
+    expected = np.where(np.arange(3)[:, None] == 0, 0, row >> 8)
+
+    found = pixels(deep_png(2, row[None], chunk(b"tRNS", struct.pack(">3H", *colour))))
+
+    assert np.array_equal(found, expected[None])
+
+
 def test_a_transparent_eight_bit_grey_is_black() -> None:
     assert pixels(encoded(Image.fromarray(np.array([[7, 200]], np.uint8)), transparency=200)).max() == 7
 

@@ -1,5 +1,6 @@
 """DICOM's pixels against pydicom's own rendering functions, on the files that pydicom carries and on made ones."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,13 +8,17 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    HTJ2K,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
@@ -278,6 +283,38 @@ def test_every_lossless_compression_is_the_same_image(pixels: Array, syntax: UID
         made.compress(syntax)
 
     assert np.array_equal(shown(written(made)), shown(dicom(pixels)))
+
+
+# No library here writes HTJ2K: these streams are OpenJPH 0.26's, of the pixels beside them.
+STREAMS = Path(__file__).parents[1] / "htj2k"
+Y, X = np.mgrid[:32, :40]
+STREAMED = {
+    "unsigned": ((X * 50 + Y * 37) % 3000).astype("<u2"),
+    "signed": ((X * 50 + Y * 37) % 3000 - 1500).astype("<i2"),
+    "colours": np.stack([X * 6, Y * 8, (X + Y) * 3], axis=-1).astype("u1"),
+}
+
+
+def of_high_throughput(name: str, syntax: UID, *, cut: int = 0) -> bytes:
+    stream = (STREAMS / f"{name}.j2c").read_bytes()
+    made = dataset(STREAMED[name], syntax)
+    made.PixelData = encapsulate([stream[: len(stream) - cut]])
+    made["PixelData"].is_undefined_length = True
+    if name == "colours":
+        made.PhotometricInterpretation = "YBR_RCT"
+    return written(made)
+
+
+@pytest.mark.contract("DICOM")
+@pytest.mark.parametrize("syntax", [HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K])
+@pytest.mark.parametrize("name", STREAMED)
+def test_high_throughput_jpeg_2000_is_the_same_image(name: str, syntax: UID) -> None:
+    assert np.array_equal(shown(of_high_throughput(name, syntax)), shown(dicom(STREAMED[name])))
+
+
+def test_a_truncated_high_throughput_stream_is_refused() -> None:
+    with pytest.raises(UnreadableImage, match="truncated"):
+        shown(of_high_throughput("unsigned", HTJ2KLossless, cut=200))
 
 
 def test_an_extended_offset_table_leads_to_the_first_frame() -> None:

@@ -327,6 +327,7 @@ def marked() -> dict[str, bytes]:
     }
 
 
+@pytest.mark.contract("words of a file")
 @pytest.mark.parametrize("name", list(marked()))
 def test_no_value_is_logged_warned_of_or_told(name: str, heard: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     data, told = marked()[name], ""

@@ -71,6 +71,20 @@ def test_the_tables_of_errors_are_those_of_the_classes() -> None:
         written(DOORS.replace("<!-- end of errors -->", ""))
 
 
+@pytest.mark.contract("gateway", "redirected clients", "burnt in")
+@pytest.mark.parametrize(
+    "words",
+    [
+        "401, 403, 429, 503, 504 and bodies over Lambda's own limit may come from the gateway instead",
+        "A client must not send its `Authorization` header on to S3, which refuses a request that is signed twice",
+        "httpx with `follow_redirects=True`, browsers by themselves where the bucket's CORS names the page's origin",
+        "text burnt into the pixels stays there",
+    ],
+)
+def test_what_nothing_here_can_change_is_said(words: str) -> None:
+    assert words in " ".join(DOORS.split())
+
+
 def test_the_changelog_knows_this_version() -> None:
     assert f"## {heatlens.__version__} " in (ROOT / "CHANGELOG.md").read_text()
 

@@ -1,6 +1,8 @@
 import pytest
 
+from functions.api.batch_schemas import STAGED_FILE_BYTES
 from heatlens.settings import DOOR_LIMITS, Limits, Settings
+from heatlens_aws.settings import AwsSettings
 
 
 def test_every_setting_says_what_it_is() -> None:
@@ -34,8 +36,21 @@ def test_limits_are_those_of_the_contract() -> None:
         answer_json_bytes=6_000_000,
         answer_binary_bytes=4_400_000,
     )
-    assert DOOR_LIMITS["server"].file_bytes == 52_428_800
+    assert DOOR_LIMITS["server"] == Limits(
+        file_bytes=52_428_800,
+        body_bytes=500_000_000,
+        image_pixels=100_000_000,
+        request_pixels=500_000_000,
+        files=500,
+        targets=25,
+        passes=10_000,
+        faithfulness_s=30,
+        answer_json_bytes=None,
+        answer_binary_bytes=None,
+    )
     assert (DOOR_LIMITS["staged"].file_bytes, DOOR_LIMITS["staged"].image_pixels) == (104_857_600, 100_000_000)
+    assert DOOR_LIMITS["staged"].file_bytes == STAGED_FILE_BYTES
+    assert (AwsSettings().batch_files, AwsSettings().call_files) == (10_000, 500)
 
 
 def test_one_staged_file_of_the_largest_size_fits_a_group() -> None:
