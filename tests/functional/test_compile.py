@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,6 +21,7 @@ from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget, C
 from torch import fx, nn
 from torch.nn import functional
 
+import heatlens_torch.uncompiled
 from heatlens.cam import gradcam, signed_map
 from heatlens.card import Card, read_card
 from heatlens.errors import CompileError, ModelError, ModelFileError, ParityError
@@ -687,6 +689,44 @@ def test_a_refusal_is_one_sentence_and_leaves_no_folder(case: str, tmp_path: Pat
     assert os.listdir(tmp_path) == ["model.toml"]
 
 
+@pytest.mark.parametrize("case", ["data in Python", "no conversion"])
+@pytest.mark.parametrize("chosen", [None, [2, 0, 1]], ids=["predicted", "chosen"])
+def test_what_a_refusal_offers_explains_the_network(case: str, chosen: list[int] | None, tmp_path: Path) -> None:
+    description, message = REFUSALS[case]
+    path, images = description.write(tmp_path), pictures(3)
+    offered = re.search(r"heatlens_torch\.uncompiled\.explain\(.*?\)", message)
+    assert offered, "the sentence is to name the call"
+    if chosen is None:
+        code = offered[0].replace('"model.toml"', repr(str(path)))
+        found = eval(code, {"heatlens_torch": heatlens_torch, "images": images})
+    else:
+        found = heatlens_torch.uncompiled.explain(path, images, classes=chosen)
+
+    network, recipe = network_of(read_spec(path), tmp_path)[0], read_spec(path).preprocess
+    batch = stack(images, recipe)
+    classes = chosen or predicted(found.logits)
+    theirs = plain_gradcam(network, "layer4", batch, classes)
+    for mine, other in zip((found.logits, found.gradient, found.signed_map, found.heat), theirs, strict=True):
+        assert parity.ratio(mine, other) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"images": []}, "images: there is no picture to explain: give at least one"),
+        ({"classes": [0]}, "classes: 1 for 2 pictures: give one for each"),
+        ({"classes": [0, 3]}, "classes: 3 is none of the network's: they are 0 to 2"),
+        ({"layer": "layer5"}, "there is no layer 'layer5': the network has stem, layer3, layer4, head"),
+    ],
+    ids=["no picture", "too few classes", "no such class", "no such layer"],
+)
+def test_what_it_cannot_explain_is_refused_in_a_sentence(asked: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = TINY.write(tmp_path)
+    with pytest.raises(ModelError) as caught:
+        heatlens_torch.uncompiled.explain(path, **{"images": pictures(2)} | asked)
+    assert re.sub(r"^model\.toml(:\d+)?: ", "", str(caught.value)) == message
+
+
 def test_a_network_too_large_for_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("heatlens_torch.onnx_graph.MOST_BYTES", 1000)
     with pytest.raises(CompileError) as caught:
@@ -735,7 +775,7 @@ def test_a_wrong_cut_is_caught(
 def test_a_parity_error_tells_the_three_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity, "gradcam", lambda *given: gradcam(*given) * np.float32(1.01))
     small = r"\d\.\de-0[67]"
-    with pytest.raises(ParityError, match=rf"signed map 1\.0e-02, gradient {small}, logits {small}, allowed 1e-04$"):
+    with pytest.raises(ParityError, match=rf"map 1\.0e-02, gradient {small}, logits {small}, allowed 1e-04; choose"):
         compile_model(TINY.write(tmp_path), tmp_path / "out")
 
 

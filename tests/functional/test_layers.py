@@ -424,7 +424,7 @@ def test_a_layer_named_twice_is_refused(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------ refusals
 
 
-def test_an_operator_that_fixes_the_batch_is_named_and_the_torch_engine_offered(
+def test_an_operator_that_fixes_the_batch_is_named_and_pytorch_offered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("heatlens_torch.export.simplify", lambda captured: None)
