@@ -36,10 +36,11 @@ def explain(
     """
     path = Path(spec_path)
     spec = read_spec(path)
-    with hooks.importable(path.parent), located(path):
-        if not images:
-            raise ModelFileError("images: there is no picture to explain: give at least one")
-        network = material_of(spec, path.parent).network
+    if not images:
+        raise ModelFileError("images: there is no picture to explain: give at least one")
+    with hooks.importable(path.parent):
+        with located(path):
+            network = material_of(spec, path.parent).network
         name = layer or next(iter(spec.layers), None) or default_layer(network, spec.preprocess.shape)
         batch = torch.from_numpy(stack(list(images), spec.preprocess))
         # Of two, because one would hide which dimension is the batch.

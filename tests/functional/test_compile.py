@@ -96,13 +96,28 @@ class Sorting(Tiny):
         return logits
 
 
+class Raising(Tiny):
+    """Raises in its own code, as an assertion on a size does."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("the network's own words")
+
+
+class Infinite(Tiny):
+    """Divides by zero."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return super().forward(image) / 0
+
+
 def stage(channels: int, widened: int, *, stride: int = 1) -> nn.Sequential:
     convolution = nn.Conv2d(channels, widened, 3, stride=stride, padding=1)
     return nn.Sequential(convolution, nn.BatchNorm2d(widened), nn.ReLU(inplace=True))
 
 
 def tiny(logits: int, kind: str = "Tiny", **options: bool) -> nn.Module:
-    return {cls.__name__: cls for cls in (Tiny, Overwriting, Twice, Branching, Sorting)}[kind](logits, **options)
+    kinds = (Tiny, Overwriting, Twice, Branching, Sorting, Raising, Infinite)
+    return {cls.__name__: cls for cls in kinds}[kind](logits, **options)
 
 
 def hopeless(logits: int) -> nn.Module:
@@ -594,6 +609,10 @@ VACUOUS = (
     "only 0 of 32 maps of '0' have positive evidence, so comparing them proves nothing: "
     "use trained weights, or name images the network knows under `inputs`"
 )
+DOES_NOT_RUN = (
+    "the network does not run on an image batch of shape (16, 3, 48, 48): it raises AssertionError; "
+    "is it made for several images at once, three channels and the size that `preprocess` says?"
+)
 REFUSALS = {
     "unknown torchvision name": (
         changed(TINY, architecture="torchvision:resnet19"),
@@ -617,9 +636,12 @@ REFUSALS = {
     ),
     "unknown layer": (
         changed(TINY, layer="layer5"),
-        "there is no layer 'layer5': the network has stem, layer3, layer4, head",
+        "layer: there is no layer 'layer5': the network has stem, layer3, layer4, head",
     ),
-    "unknown layer inside": (changed(TINY, layer="layer4.9"), "there is no layer 'layer4.9': 'layer4' has 0, 1, 2"),
+    "unknown layer inside": (
+        changed(TINY, layer="layer4.9"),
+        "layer: there is no layer 'layer4.9': 'layer4' has 0, 1, 2",
+    ),
     "class count": (
         changed(TINY, classes=["a", "b"]),
         "classes: 2 names with output 'softmax' need 2 logits, but the network answers 3",
@@ -651,6 +673,14 @@ REFUSALS = {
     "data in Python": (
         changed(TINY, arguments={"logits": 3, "kind": "Branching"}),
         f"torch.export cannot capture the network: GuardOnDataDependentSymNode; {INSTEAD}",
+    ),
+    "raises": (
+        changed(TINY, arguments={"logits": 3, "kind": "Raising"}),
+        DOES_NOT_RUN,
+    ),
+    "no numbers": (
+        changed(TINY, arguments={"logits": 3, "kind": "Infinite"}),
+        "the network answers logits that are no finite numbers: look at its weights",
     ),
     "no conversion": (
         changed(TINY, arguments={"logits": 3, "kind": "Sorting"}),
@@ -716,7 +746,7 @@ def test_what_a_refusal_offers_explains_the_network(case: str, chosen: list[int]
         ({"images": []}, "images: there is no picture to explain: give at least one"),
         ({"classes": [0]}, "classes: 1 for 2 pictures: give one for each"),
         ({"classes": [0, 3]}, "classes: 3 is none of the network's: they are 0 to 2"),
-        ({"layer": "layer5"}, "there is no layer 'layer5': the network has stem, layer3, layer4, head"),
+        ({"layer": "layer5"}, "layer: there is no layer 'layer5': the network has stem, layer3, layer4, head"),
     ],
     ids=["no picture", "too few classes", "no such class", "no such layer"],
 )
