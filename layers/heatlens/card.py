@@ -337,7 +337,7 @@ def _parse(raw: bytes) -> Card:
     try:
         fields = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise CardError(f"{CARD_FILE} is not JSON") from error
+        raise CardError(f"{CARD_FILE} is not JSON: compile the model again") from error
     version = fields.get("schema_version") if isinstance(fields, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise CardError(f"{CARD_FILE} has schema version {version}, this code reads {SCHEMA_VERSION}: update heatlens")

@@ -123,4 +123,4 @@ def try_out(engine: Engine, card: Card, layer: Layer | None = None) -> None:
         raise EngineError("the graphs do not run on the input that the card describes") from error
     shape = (1, *(layer or card.layers[0]).shape)
     if (crossing[0].shape, gradient.shape, logits.shape) != (shape, shape, (1, card.logits)):
-        raise EngineError("the graphs answer other shapes than the card says")
+        raise EngineError("the graphs answer other shapes than the card says: compile the model again")

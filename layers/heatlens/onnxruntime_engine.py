@@ -110,7 +110,7 @@ class _Executable:
         inputs = tuple(port.name for port in self._session.get_inputs())
         outputs = tuple(port.name for port in self._session.get_outputs())
         if (inputs, outputs) != (graph.inputs, graph.outputs):
-            named = f"{graph.inputs} -> {graph.outputs}"
+            named = f"{graph.inputs} -> {graph.outputs}: compile the model again"
             raise EngineError(f"{graph.file} has tensors {inputs} -> {outputs}, its card says {named}")
         kinds = {port.type for port in [*self._session.get_inputs(), *self._session.get_outputs()]}
         if kinds != {"tensor(float)"}:

@@ -101,5 +101,5 @@ class _Executable:
         inputs = tuple(port.get_any_name() for port in self._compiled.inputs)
         outputs = tuple(port.get_any_name() for port in self._compiled.outputs)
         if (inputs, outputs) != (graph.inputs, graph.outputs):
-            named = f"{graph.inputs} -> {graph.outputs}"
+            named = f"{graph.inputs} -> {graph.outputs}: compile the model again"
             raise EngineError(f"{graph.file} has tensors {inputs} -> {outputs}, its card says {named}")

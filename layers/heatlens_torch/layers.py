@@ -10,6 +10,7 @@ from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd
 from heatlens.card import Tokens
 from heatlens.errors import CompileError
 from heatlens_torch import grids
+from heatlens_torch.running import running
 
 _SAMPLES = 2  # one would hide which dimension is the batch
 
@@ -100,9 +101,8 @@ def _run(network: nn.Module, shape: tuple[int, int]) -> tuple[list[_Seen], torch
     network.requires_grad_(requires_grad=False)
     image = torch.randn(_SAMPLES, 3, *shape, generator=torch.Generator().manual_seed(0))
     try:
-        logits = network(image.requires_grad_())
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise CompileError(f"the network does not run on an image batch of shape {tuple(image.shape)}") from error
+        with running(image.shape):
+            logits = network(image.requires_grad_())
     finally:
         for handle in handles:
             handle.remove()

@@ -19,6 +19,7 @@ from heatlens.types import Floats
 from heatlens_torch import hooks, parity, programs, synthetic, torchvision_weights, zoo
 from heatlens_torch.checkpoints import Checkpoint, digest_of, load_weights, read_checkpoint
 from heatlens_torch.outputs import settle_output
+from heatlens_torch.running import running
 from heatlens_torch.spec import ModelSpec
 
 CALIBRATION_IMAGES = 64
@@ -49,6 +50,7 @@ def material_of(spec: ModelSpec, folder: Path) -> Material:
 
     Raises:
         ModelFileError: The architecture or the weights cannot be used.
+        CompileError: The network does not run on such images.
     """
     made = _made(spec, folder)
     height, width = spec.preprocess.shape
@@ -208,7 +210,9 @@ def _seeded(spec: ModelSpec, seed: int, arguments: dict[str, Any]) -> nn.Module:
         torch.manual_seed(seed)
         network = zoo.build(spec.architecture, arguments)
     images = torch.from_numpy(_synthetic(spec, SETTLING_IMAGES, seed=SETTLING_SEED))
-    synthetic.settle(network, list(images.chunk(SETTLING_BATCHES)))
+    batches = list(images.chunk(SETTLING_BATCHES))
+    with running(batches[0].shape):
+        synthetic.settle(network, batches)
     return network
 
 

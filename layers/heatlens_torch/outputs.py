@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from heatlens.errors import ModelFileError
+from heatlens_torch.running import running
 
 
 def settle_output(network: nn.Module, entry: int | str | None, image: torch.Tensor) -> None:
@@ -22,12 +23,10 @@ def settle_output(network: nn.Module, entry: int | str | None, image: torch.Tens
 
     Raises:
         ModelFileError: There is no such entry, or no choice where one is needed; the sentence lists what there is.
+        CompileError: The network does not run on such images.
     """
-    try:
-        with torch.no_grad():
-            answer = network(image)
-    except (RuntimeError, TypeError, ValueError):
-        return  # the next stage runs it again and says so
+    with running(image.shape), torch.no_grad():
+        answer = network(image)
     if isinstance(answer, torch.Tensor):
         if entry is not None:
             raise ModelFileError("output_entry: the network answers one tensor, there is nothing to choose")

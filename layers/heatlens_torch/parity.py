@@ -209,7 +209,7 @@ def _demand(parity: Parity, layer: str) -> None:
         raise ParityError(
             f"the compiled explanation of {layer!r} differs from {parity.reference}: "
             f"signed map {parity.signed_map:.1e}, gradient {parity.gradient:.1e}, logits {parity.logits:.1e}, "
-            f"allowed {parity.threshold:.0e}"
+            f"allowed {parity.threshold:.0e}; choose another layer; {INSTEAD}"
         )
     if parity.nonempty < NONEMPTY_SHARE * parity.inputs:
         raise ParityError(

@@ -7,6 +7,7 @@ from torch import nn
 
 from heatlens.errors import CompileError, ModelFileError
 from heatlens_torch.grids import Layout, layout_of, layouts
+from heatlens_torch.running import running
 
 PLACES = 9  # of the grid, at which the image is disturbed to see whether the same cell answers
 AGREEING_SHARE = 0.5
@@ -47,11 +48,14 @@ def probe(
         ModelFileError: The layer's output cannot have the grid that was given.
         CompileError: No such layer; it runs never or several times; its output is no grid (`[B,C,h,w]`, `[B,h,w,C]`, or
             tokens `[B,N,C]` that follow the image), or is overwritten in place afterwards, so that pytorch-grad-cam
-            itself would read other activations than were differentiated; or the network's output is not `[B,K]`.
+            itself would read other activations than were differentiated; or the network's output is not `[B,K]`, or no
+            finite numbers.
     """
     activation, logits = _watch(network, layer, image)
     if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
         raise CompileError("the network's output is not one tensor of logits [B,K]")
+    if not logits.isfinite().all():
+        raise CompileError("the network answers logits that are no finite numbers: look at its weights")
     if grid is None:
         return Probe(_layout(network, layer, activation, image), logits.shape[1])
     try:
@@ -65,10 +69,8 @@ def _watch(network: nn.Module, layer: str, image: torch.Tensor) -> tuple[torch.T
     seen: list[tuple[object, object]] = []
     handle = target(network, layer).register_forward_hook(lambda _module, _input, out: seen.append((out, _copy(out))))
     try:
-        with torch.no_grad():
+        with running(image.shape), torch.no_grad():
             logits = network(image)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise CompileError(f"the network does not run on an image batch of shape {tuple(image.shape)}") from error
     finally:
         handle.remove()
     if len(seen) != 1:
@@ -134,7 +136,7 @@ def target(network: nn.Module, layer: str) -> nn.Module:
         inside = parent if _has(network, parent) else ""
         children = [name for name, _ in network.get_submodule(inside).named_children()]
         place = f"{inside!r} has" if inside else "the network has"
-        raise CompileError(f"there is no layer {layer!r}: {place} {', '.join(children) or 'none'}") from error
+        raise CompileError(f"layer: there is no layer {layer!r}: {place} {', '.join(children) or 'none'}") from error
 
 
 def _has(network: nn.Module, path: str) -> bool:

@@ -2,7 +2,7 @@
 
 import re
 
-INSTEAD = 'engine = "torch" explains it without compiling'
+INSTEAD = 'in Python heatlens_torch.uncompiled.explain("model.toml", images) explains it without compiling'
 _OPERATOR = re.compile(r"\b(?:aten|prims|torchvision|higher_order)(?:::|\.)(\w+)")
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from heatlens.card import Preprocess
-from heatlens.errors import ModelFileError
+from heatlens.errors import CompileError, ModelFileError
 from heatlens_torch.toml_lines import line_of
 
 Text = Annotated[str, Field(min_length=1)]
@@ -168,7 +168,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ModelFileError(f"{path.name}: no such readable file") from error
+        raise ModelFileError(f"{path.resolve().name}: no such readable file") from error
     except ValueError as error:
         raise ModelFileError(f"{path.name}: not UTF-8") from error
 
@@ -183,7 +183,10 @@ def _described(name: str, text: str) -> Description:
     try:
         return Description.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
+        first, *others = error.errors()
+        if first["type"].endswith("_type"):  # of a union, the member whose kind of value it is says what is wrong
+            same = (each for each in others if each["loc"][0] == first["loc"][0])
+            first = next((each for each in same if not each["type"].endswith("_type")), first)
         # Pydantic puts the names of a union's members between the keys.
         keys = tuple(part for part in first["loc"] if isinstance(part, int) or part.isidentifier())
         said = "not a key of a description" if first["type"] == "extra_forbidden" else first["msg"]
@@ -253,11 +256,11 @@ def _imagenet() -> tuple[str, ...]:
 def _located(name: str, text: str) -> Iterator[None]:
     try:
         yield
-    except ModelFileError as error:
+    except (ModelFileError, CompileError) as error:
         key = str(error).partition(":")[0]
         if key not in Description.model_fields:
             raise
-        raise ModelFileError(f"{_place(name, text, (key,))}: {error}") from error
+        raise type(error)(f"{_place(name, text, (key,))}: {error}") from error
 
 
 def _place(name: str, text: str, keys: tuple[str | int, ...]) -> str:

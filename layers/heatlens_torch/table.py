@@ -16,6 +16,7 @@ from heatlens_torch import records
 
 OUT = Path(__file__).parents[1] / "PARITY.md"
 ROW_SECONDS = 1800
+Key = tuple[str, tuple[str, ...]]
 COLUMNS = (
     *("architecture", "input", "layer", "grid", "map", "gradient", "logits", "non-empty", "aside", "combined"),
     *("seconds", "MB"),
@@ -36,6 +37,11 @@ class Subject:
         """Without the scheme."""
         return self.architecture.rpartition(":")[2]
 
+    @property
+    def key(self) -> Key:
+        """Tells it from every other."""
+        return self.architecture, self.layers
+
 
 def _torchvision(name: str, *layers: str, pixels: int = 64, **arguments: object) -> Subject:
     return Subject(f"torchvision:{name}", layers, pixels, arguments)
@@ -53,7 +59,9 @@ SUBJECTS = (
     _torchvision("mobilenet_v2"),
     _torchvision("swin_t"),
     _torchvision("vgg11"),
-    _torchvision("densenet121", "features", "features.transition2"),
+    _torchvision("densenet121", "features"),
+    _torchvision("densenet121", "features.transition3"),
+    _torchvision("densenet121", "features.transition2"),  # one by one: a refused layer takes the others with it
     _torchvision("efficientnet_b0", "features", "features.5"),
     _torchvision("convnext_tiny", "features", "features.5"),
     _torchvision("inception_v3", pixels=128, transform_input=True),
@@ -75,19 +83,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", help="architectures; all by default")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--rows", type=Path, help="file of finished rows: what is in it is not run again")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     subjects = [subject for subject in SUBJECTS if not options.names or subject.name in options.names]
-    if options.one:
-        print(json.dumps(run(next(subject for subject in SUBJECTS if subject.name == options.one))))
+    if options.one is not None:
+        print(json.dumps(run(SUBJECTS[options.one])))
         return
     done = _read(options.rows)
     for subject in subjects:
-        if subject.name not in done:
-            print(f"compiling {subject.name}", flush=True)
-            done[subject.name] = _row(subject)
-            _append(options.rows, done[subject.name])
-        text = render([done[each.name] for each in subjects if each.name in done])
+        if subject.key not in done:
+            print(f"compiling {' '.join((subject.name, *subject.layers))}", flush=True)
+            done[subject.key] = _row(subject)
+            _append(options.rows, done[subject.key])
+        text = render([done[each.key] for each in subjects if each.key in done])
         options.out.write_text(text, encoding="utf-8")
     print(text)
 
@@ -134,16 +142,15 @@ def render(rows: Sequence[dict[str, object]]) -> str:
         f"|{'---|' * len(COLUMNS)}",
     ]
     lines += [line for row in rows for line in _lines(row)]
-    refused = [row for row in rows if "refused" in row]
-    lines += ["", "## Refused", "", *[f"- **{row['name']}**: {row['refused']}" for row in refused]] if refused else []
+    refused = [f"- **{row['name']}**, {_asked(row)}: {row['refused']}" for row in rows if "refused" in row]
+    lines += ["", "## Refused", "", *refused] if refused else []
     return "\n".join(lines) + "\n"
 
 
 def _lines(row: dict[str, object]) -> list[str]:
     cost = f"{row['seconds']:.0f} | {row['megabytes']:.0f} |"
     if "refused" in row:
-        asked = ", ".join(f"`{layer}`" for layer in row["layers"]) or "chosen"  # type: ignore[attr-defined]
-        return [f"| {row['name']} | {row['pixels']} | {asked} | refused | | | | | | | {cost}"]
+        return [f"| {row['name']} | {row['pixels']} | {_asked(row)} | refused | | | | | | | {cost}"]
     lines = []
     for index, layer in enumerate(row["proof"]):  # type: ignore[arg-type, var-annotated]
         first = index == 0
@@ -160,6 +167,10 @@ def _lines(row: dict[str, object]) -> list[str]:
         ]
         lines.append(f"| {' | '.join(cells)} | {cost if first else '| |'}")
     return lines
+
+
+def _asked(row: dict[str, object]) -> str:
+    return ", ".join(f"`{layer}`" for layer in row["layers"]) or "chosen"  # type: ignore[attr-defined]
 
 
 def _proof(card: Card) -> dict[str, object]:
@@ -195,7 +206,7 @@ def description(subject: Subject) -> str:
 
 def _row(subject: Subject) -> dict[str, object]:
     """In a process of its own, so that its peak memory is its own; one that dies is a row too."""
-    command = [sys.executable, "-m", "heatlens_torch.table", "--one", subject.name]
+    command = [sys.executable, "-m", "heatlens_torch.table", "--one", str(SUBJECTS.index(subject))]
     died = asdict(subject) | {"name": subject.name, "seconds": float(ROW_SECONDS), "megabytes": 0.0}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=ROW_SECONDS)  # noqa: S603 - ourselves
@@ -208,10 +219,11 @@ def _row(subject: Subject) -> dict[str, object]:
     return row
 
 
-def _read(path: Path | None) -> dict[str, dict[str, object]]:
+def _read(path: Path | None) -> dict[Key, dict[str, object]]:
     if path is None or not path.exists():
         return {}
-    return {row["name"]: row for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
+    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return {(row["architecture"], tuple(row["layers"])): row for row in rows}
 
 
 def _append(path: Path | None, row: dict[str, object]) -> None:

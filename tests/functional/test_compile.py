@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,6 +21,7 @@ from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget, C
 from torch import fx, nn
 from torch.nn import functional
 
+import heatlens_torch.uncompiled
 from heatlens.attribute import METHOD_NAMES
 from heatlens.cam import gradcam, signed_map
 from heatlens.card import Card, read_card
@@ -95,13 +97,28 @@ class Sorting(Tiny):
         return logits
 
 
+class Raising(Tiny):
+    """Raises in its own code, as an assertion on a size does."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("the network's own words")
+
+
+class Infinite(Tiny):
+    """Divides by zero."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return super().forward(image) / 0
+
+
 def stage(channels: int, widened: int, *, stride: int = 1) -> nn.Sequential:
     convolution = nn.Conv2d(channels, widened, 3, stride=stride, padding=1)
     return nn.Sequential(convolution, nn.BatchNorm2d(widened), nn.ReLU(inplace=True))
 
 
 def tiny(logits: int, kind: str = "Tiny", **options: bool) -> nn.Module:
-    return {cls.__name__: cls for cls in (Tiny, Overwriting, Twice, Branching, Sorting)}[kind](logits, **options)
+    kinds = (Tiny, Overwriting, Twice, Branching, Sorting, Raising, Infinite)
+    return {cls.__name__: cls for cls in kinds}[kind](logits, **options)
 
 
 def hopeless(logits: int) -> nn.Module:
@@ -594,6 +611,10 @@ VACUOUS = (
     "only 0 of 32 maps of '0' have positive evidence, so comparing them proves nothing: "
     "use trained weights, or name images the network knows under `inputs`"
 )
+DOES_NOT_RUN = (
+    "the network does not run on an image batch of shape (16, 3, 48, 48): it raises AssertionError; "
+    "is it made for several images at once, three channels and the size that `preprocess` says?"
+)
 REFUSALS = {
     "unknown torchvision name": (
         changed(TINY, architecture="torchvision:resnet19"),
@@ -617,9 +638,12 @@ REFUSALS = {
     ),
     "unknown layer": (
         changed(TINY, layer="layer5"),
-        "there is no layer 'layer5': the network has stem, layer3, layer4, head",
+        "layer: there is no layer 'layer5': the network has stem, layer3, layer4, head",
     ),
-    "unknown layer inside": (changed(TINY, layer="layer4.9"), "there is no layer 'layer4.9': 'layer4' has 0, 1, 2"),
+    "unknown layer inside": (
+        changed(TINY, layer="layer4.9"),
+        "layer: there is no layer 'layer4.9': 'layer4' has 0, 1, 2",
+    ),
     "class count": (
         changed(TINY, classes=["a", "b"]),
         "classes: 2 names with output 'softmax' need 2 logits, but the network answers 3",
@@ -651,6 +675,14 @@ REFUSALS = {
     "data in Python": (
         changed(TINY, arguments={"logits": 3, "kind": "Branching"}),
         f"torch.export cannot capture the network: GuardOnDataDependentSymNode; {INSTEAD}",
+    ),
+    "raises": (
+        changed(TINY, arguments={"logits": 3, "kind": "Raising"}),
+        DOES_NOT_RUN,
+    ),
+    "no numbers": (
+        changed(TINY, arguments={"logits": 3, "kind": "Infinite"}),
+        "the network answers logits that are no finite numbers: look at its weights",
     ),
     "no conversion": (
         changed(TINY, arguments={"logits": 3, "kind": "Sorting"}),
@@ -687,6 +719,44 @@ def test_a_refusal_is_one_sentence_and_leaves_no_folder(case: str, tmp_path: Pat
         compile_model(path, tmp_path / "out")
     assert re.sub(r"^model\.toml(:\d+)?: ", "", str(caught.value)) == message
     assert os.listdir(tmp_path) == ["model.toml"]
+
+
+@pytest.mark.parametrize("case", ["data in Python", "no conversion"])
+@pytest.mark.parametrize("chosen", [None, [2, 0, 1]], ids=["predicted", "chosen"])
+def test_what_a_refusal_offers_explains_the_network(case: str, chosen: list[int] | None, tmp_path: Path) -> None:
+    description, message = REFUSALS[case]
+    path, images = description.write(tmp_path), pictures(3)
+    offered = re.search(r"heatlens_torch\.uncompiled\.explain\(.*?\)", message)
+    assert offered, "the sentence is to name the call"
+    if chosen is None:
+        code = offered[0].replace('"model.toml"', repr(str(path)))
+        found = eval(code, {"heatlens_torch": heatlens_torch, "images": images})
+    else:
+        found = heatlens_torch.uncompiled.explain(path, images, classes=chosen)
+
+    network, recipe = network_of(read_spec(path), tmp_path)[0], read_spec(path).preprocess
+    batch = stack(images, recipe)
+    classes = chosen or predicted(found.logits)
+    theirs = plain_gradcam(network, "layer4", batch, classes)
+    for mine, other in zip((found.logits, found.gradient, found.signed_map, found.heat), theirs, strict=True):
+        assert parity.ratio(mine, other) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"images": []}, "images: there is no picture to explain: give at least one"),
+        ({"classes": [0]}, "classes: 1 for 2 pictures: give one for each"),
+        ({"classes": [0, 3]}, "classes: 3 is none of the network's: they are 0 to 2"),
+        ({"layer": "layer5"}, "layer: there is no layer 'layer5': the network has stem, layer3, layer4, head"),
+    ],
+    ids=["no picture", "too few classes", "no such class", "no such layer"],
+)
+def test_what_it_cannot_explain_is_refused_in_a_sentence(asked: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = TINY.write(tmp_path)
+    with pytest.raises(ModelError) as caught:
+        heatlens_torch.uncompiled.explain(path, **{"images": pictures(2)} | asked)
+    assert re.sub(r"^model\.toml(:\d+)?: ", "", str(caught.value)) == message
 
 
 def test_a_network_too_large_for_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -737,7 +807,7 @@ def test_a_wrong_cut_is_caught(
 def test_a_parity_error_tells_the_three_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity, "gradcam", lambda *given: gradcam(*given) * np.float32(1.01))
     small = r"\d\.\de-0[67]"
-    with pytest.raises(ParityError, match=rf"signed map 1\.0e-02, gradient {small}, logits {small}, allowed 1e-04$"):
+    with pytest.raises(ParityError, match=rf"map 1\.0e-02, gradient {small}, logits {small}, allowed 1e-04; choose"):
         compile_model(TINY.write(tmp_path), tmp_path / "out")
 
 

@@ -417,14 +417,14 @@ def test_a_combination_that_differs_is_refused(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_layer_named_twice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CompileError, match=r"layer: 'layer4' is named twice"):
+    with pytest.raises(CompileError, match=r"^model\.toml:\d+: layer: 'layer4' is named twice$"):
         compile_model(write(tmp_path, "three", ["layer4", "layer3", "layer4"]), tmp_path / "out")
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals
 
 
-def test_an_operator_that_fixes_the_batch_is_named_and_the_torch_engine_offered(
+def test_an_operator_that_fixes_the_batch_is_named_and_pytorch_offered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("heatlens_torch.export.simplify", lambda captured: None)

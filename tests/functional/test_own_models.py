@@ -28,7 +28,7 @@ def blocks(language: str) -> list[str]:
 
 
 DOWNLOADED, OWN, CHECKPOINT, EVERY_KEY = blocks("toml")
-NETWORK, USE = blocks("python")
+NETWORK, USE, UNCOMPILED = blocks("python")
 TRY, COMPILE = blocks("sh")
 
 
@@ -111,6 +111,17 @@ def test_the_compiled_model_explains_in_python_without_torch(chest: Path) -> Non
     assert re.fullmatch(r"(NORMAL|PNEUMONIA) \d\S+ (ok|weak|empty)", first)
     assert second == "(16, 16) (0, 0, 60, 50)"
     assert (chest / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_network_is_explained_without_being_compiled(chest: Path) -> None:
+    [image] = synthetic.images(1, size=(60, 50), seed=3)
+    image.save(chest / "scan.png")
+
+    done = subprocess.run(
+        [sys.executable, "-c", UNCOMPILED], cwd=chest, env=IN_PROJECT, capture_output=True, check=True, text=True
+    )
+
+    assert done.stdout.endswith("(1, 16, 16) (1, 128, 128)\n")
 
 
 def test_a_compiled_folder_is_inspected(chest: Path) -> None:

@@ -83,7 +83,7 @@ def test_only_seed_and_a_number_is_a_seed(tmp_path: Path, weights: str) -> None:
         ),
         ('"torchvision:resnet18"', '"torch.export:a.pt2"', "model.toml:5: weights: a torch.export file brings its own"),
         ('layer = "layer4"', 'sha256 = "abc"', "model.toml:8: sha256: String should match pattern"),
-        ('layer = "layer4"', "layer = []", "model.toml:8: layer: "),
+        ('layer = "layer4"', "layer = []", "model.toml:8: layer: Tuple should have at least 1 item"),
         ('layer = "layer4"', f'sha256 = "{"0" * 64}"', "model.toml:8: sha256: says nothing of seed:7: remove it"),
         (
             'layer = "layer4"',
@@ -199,6 +199,12 @@ def test_a_template_never_takes_the_place_of_a_file(tmp_path: Path) -> None:
 def test_a_missing_description_is_named_without_its_folder(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"^model\.toml: no such readable file$"):
         read_spec(tmp_path / "model.toml")
+
+
+def test_a_folder_in_place_of_a_description_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelFileError, match=rf"^{tmp_path.name}: no such readable file$"):
+        read_spec(Path())
 
 
 @pytest.mark.parametrize(

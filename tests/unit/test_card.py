@@ -121,7 +121,7 @@ def test_a_layer_is_found_by_name_the_first_by_default(folder: Path) -> None:
 def test_what_is_no_card(folder: Path, raw: bytes) -> None:
     (folder / "card.json").write_bytes(raw)
 
-    with pytest.raises(CardError):
+    with pytest.raises(CardError, match=r"^card\.json(: card: | is not JSON: compile the model again$)"):
         read_card(folder)
 
 

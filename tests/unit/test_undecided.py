@@ -11,6 +11,7 @@ from heatlens.errors import ParityError
 from heatlens.types import Floats
 from heatlens_torch import parity, undecided
 from heatlens_torch.grids import Layout
+from heatlens_torch.refusal import INSTEAD
 
 CHANNELS, SIDE, COUNT = 4, 2, 40
 LAYOUT = Layout(CHANNELS, SIDE, SIDE)
@@ -112,7 +113,7 @@ def test_a_wrong_gradient_is_not_excused_and_blames_no_activation(network: Kinke
     with pytest.raises(ParityError) as caught:
         prove(network, pictures(network), gradient=1.001)
 
-    assert str(caught.value).endswith("allowed 1e-04")
+    assert str(caught.value).endswith(f"allowed 1e-04; choose another layer; {INSTEAD}")
 
 
 @pytest.mark.parametrize("wrong", [{"gradient": 100.0}, {"logits": 0.01}])

@@ -1,0 +1,58 @@
+"""A network that cannot be compiled, explained by pytorch-grad-cam: `model.toml` and pictures -> `Reference`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from heatlens.errors import ModelFileError
+from heatlens_torch import hooks, reference
+from heatlens_torch.layers import default_layer
+from heatlens_torch.material import material_of, stack
+from heatlens_torch.probe import probe
+from heatlens_torch.reference import Reference
+from heatlens_torch.spec import located, read_spec
+
+
+def explain(
+    spec_path: str | Path, images: Sequence[Image.Image], *, layer: str | None = None, classes: list[int] | None = None
+) -> Reference:
+    """Explain pictures with PyTorch and pytorch-grad-cam, on the processor and with nothing compiled or proven.
+
+    Args:
+        spec_path: The `model.toml` that `compile` refused; the paths in it are relative to its folder.
+        images: `N` pictures of any size; the description's `[preprocess]` is applied.
+        layer: Module path; the description's (first) layer, or the compiler's choice, where `None`.
+        classes: A class per picture; the predicted ones where `None`. For one logit 1 is the positive class.
+
+    Returns:
+        Of `N` pictures `logits` `[N,K]`, `gradient` `[N,C,h,w]`, `signed_map` `[N,h,w]` and `heat` `[N,H,W]` in 0..1.
+
+    Raises:
+        ModelFileError: The description, its weights or functions cannot be used, there are no pictures, or a class is
+            none of the network's.
+        CompileError: The layer is no target that pytorch-grad-cam could explain.
+    """
+    path = Path(spec_path)
+    spec = read_spec(path)
+    if not images:
+        raise ModelFileError("images: there is no picture to explain: give at least one")
+    with hooks.importable(path.parent):
+        with located(path):
+            network = material_of(spec, path.parent).network
+        name = layer or next(iter(spec.layers), None) or default_layer(network, spec.preprocess.shape)
+        batch = torch.from_numpy(stack(list(images), spec.preprocess))
+        # Of two, because one would hide which dimension is the batch.
+        seen = probe(network, name, batch[[0, -1]], grid=spec.grid_of(name), class_tokens=spec.class_tokens)
+        if classes is not None:
+            _check_classes(classes, len(batch), max(2, seen.logits))
+        return reference.explain(network, name, batch, classes, layout=seen.layout)
+
+
+def _check_classes(classes: list[int], pictures: int, count: int) -> None:
+    if len(classes) != pictures:
+        raise ModelFileError(f"classes: {len(classes)} for {pictures} pictures: give one for each")
+    for index in classes:
+        if not 0 <= index < count:
+            raise ModelFileError(f"classes: {index} is none of the network's: they are 0 to {count - 1}")
