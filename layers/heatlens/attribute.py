@@ -14,7 +14,7 @@ from heatlens.combine import combined
 from heatlens.engine import Engine, OwnMethods
 from heatlens.methods import METHODS
 from heatlens.rerun import RERUNS
-from heatlens.targets import Wanted, chosen, selector
+from heatlens.targets import Wanted, chosen, known, selector
 from heatlens.types import Floats
 
 Stage = Literal["trunk", "tail", "cam"]
@@ -116,8 +116,11 @@ def _attribute(
 ) -> list[Found]:
     with timed("trunk"):
         crossing = engine.trunk(images)
-    if how.method in METHODS and all(each.predicted for each in wanted):
-        return _of_predicted(engine, card, crossing, wanted, how, timed)
+    if how.method in METHODS and not any(each.ranked for each in wanted):
+        rows = [known(each, card) for each in wanted]
+        logits, maps = _by_gradient(engine, crossing, rows, how, timed)
+        classes = [chosen(*pair, card) for pair in zip(wanted, logits, strict=True)]
+        return [Found(*each) for each in zip(logits, classes, maps, strict=True)]
     with timed("tail"):
         logits, _ = engine.tail(crossing, np.zeros((len(images), card.logits), np.float32))
     classes = [chosen(*pair, card) for pair in zip(wanted, logits, strict=True)]
@@ -130,38 +133,34 @@ def _attribute(
     elif how.method in RERUNS:
         maps = list(_by_rerunning(engine, images, crossing, selectors, how, timed))
     else:
-        maps = _by_gradient(engine, crossing, selectors, how, timed)
+        _, maps = _by_gradient(engine, crossing, selectors, how, timed)
     return [Found(*each) for each in zip(logits, classes, maps, strict=True)]
-
-
-def _of_predicted(
-    engine: Engine, card: Card, crossing: Sequence[Floats], wanted: Sequence[Wanted], how: How, timed: Timer
-) -> list[Found]:
-    """The ordinary case in one pass of the tail, which selects the predicted class itself."""
-    with timed("tail"):
-        logits, gradient = engine.tail(crossing, np.zeros((len(crossing[0]), card.logits), np.float32))
-    with timed("cam"):
-        maps = signed_map(how.method, crossing[0], gradient, eigen_smooth=how.eigen_smooth)
-    classes = [chosen(*pair, card) for pair in zip(wanted, logits, strict=True)]
-    return [Found(*each) for each in zip(logits, classes, ([each] for each in maps), strict=True)]
 
 
 def _by_gradient(
     engine: Engine, crossing: Sequence[Floats], selectors: Sequence[Floats], how: How, timed: Timer
-) -> list[list[Floats]]:
-    """All targets of all images in few passes of the tail, each image's activation repeated for its targets."""
+) -> tuple[Floats, list[list[Floats]]]:
+    """All targets of all images in few passes of the tail, each image's activation repeated for its targets.
+
+    Returns:
+        Logits `[B,K]`, and the signed maps of each image.
+    """
     owners = np.repeat(np.arange(len(selectors)), [len(each) for each in selectors])
     rows = np.concatenate(selectors)
+    once = len(rows) == len(selectors)  # then a view does
+    logits: list[Floats] = []
     maps: list[Floats] = []
     for start in range(0, len(rows), TAIL_ROWS):
         span = slice(start, start + TAIL_ROWS)
         with timed("tail"):
-            repeated = [value[owners[span]] for value in crossing]
-            _, gradient = engine.tail(repeated, rows[span])
+            repeated = [value[span if once else owners[span]] for value in crossing]
+            found, gradient = engine.tail(repeated, rows[span])
         with timed("cam"):
             maps.extend(signed_map(how.method, repeated[0], gradient, eigen_smooth=how.eigen_smooth))
+        logits.extend(found)
     each = iter(maps)
-    return [[next(each) for _ in own] for own in selectors]
+    firsts = np.searchsorted(owners, np.arange(len(selectors)))
+    return np.stack(logits)[firsts], [[next(each) for _ in own] for own in selectors]
 
 
 def _by_engine(

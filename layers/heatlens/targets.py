@@ -31,9 +31,9 @@ class Wanted:
         return len(self.classes) + self.ranks > 1
 
     @property
-    def predicted(self) -> bool:
-        """Whether it is the predicted class and nothing else, which the tail finds by itself."""
-        return not self.classes and self.ranks == 1 and self.contrast is None
+    def ranked(self) -> bool:
+        """Whether the classes depend on the logits; the predicted one alone does not: the tail finds it by itself."""
+        return self.ranks > 0 and self != PREDICTED
 
 
 PREDICTED = Wanted(ranks=1)
@@ -75,6 +75,13 @@ def chosen(wanted: Wanted, logits: Floats, card: Card) -> list[int]:
         order = [1, 0] if logits[0] >= 0 else [0, 1]
     best = [index for index in order if index != wanted.contrast][: wanted.ranks]
     return list(dict.fromkeys([*wanted.classes, *best]))
+
+
+def known(wanted: Wanted, card: Card) -> Floats:
+    """The selectors `[T,K]` of what is not `ranked`, in the order of `chosen`; zeros are the predicted class."""
+    if not wanted.ranks:
+        return np.stack([selector(index, wanted, card) for index in wanted.classes])
+    return np.zeros((1, card.logits), np.float32)
 
 
 def selector(index: int, wanted: Wanted, card: Card) -> Floats:

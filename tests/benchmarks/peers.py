@@ -29,7 +29,10 @@ def compiled_forward(subject: Subject) -> Explain:
     """OpenVINO's own conversion of the whole network, in float32: logits and nothing else."""
     import openvino as ov
 
-    converted = ov.convert_model(_network(subject), example_input=_torch().zeros(1, 3, SIDE, SIDE))
+    torch = _torch()
+    some = torch.zeros(2, 3, SIDE, SIDE)
+    exported = torch.export.export(_network(subject), (some,), dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    converted = ov.convert_model(exported)
     hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     request = ov.Core().compile_model(converted, "CPU", hints).create_infer_request()
     return lambda images, _classes: request.infer([images], share_inputs=True)

@@ -157,12 +157,19 @@ def test_any_number_of_targets_costs_one_pass_of_the_trunk(network: Network, ima
     assert (engine.trunks, engine.tails) == (4, 4 + 8)
 
 
-def test_the_predicted_class_costs_one_pass_of_the_tail(network: Network, images: Floats) -> None:
+@pytest.mark.parametrize(
+    ("wanted", "rows"), [(PREDICTED, 1), (Wanted((1,)), 1), (Wanted((1, 0)), 2), (Wanted((1,), contrast=0), 1)]
+)
+def test_classes_known_beforehand_cost_the_tail_one_row_each(
+    network: Network, images: Floats, wanted: Wanted, rows: int
+) -> None:
     engine = TorchEngine(network)
 
-    attribute(engine, card(network), images, [PREDICTED] * 4, How("layercam"))
+    found = attribute(engine, card(network), images, [wanted, PREDICTED, PREDICTED, wanted], How("layercam"))
 
-    assert (engine.trunks, engine.tails) == (4, 4)
+    assert (engine.trunks, engine.tails) == (4, 2 * rows + 2)
+    logits = network(torch.from_numpy(images)).detach().numpy()
+    assert np.array([each.logits for each in found]) == pytest.approx(logits, abs=1e-6)
 
 
 @pytest.mark.parametrize("method", RERUNS)
@@ -175,8 +182,11 @@ def test_rerunning_costs_what_is_declared_whatever_the_targets(network: Network,
         assert passes(method, CHANNELS) == CHANNELS + 1
 
 
-def test_many_targets_run_in_parts(network: Network, images: Floats, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine, its, wanted = TorchEngine(network), card(network), [Wanted(ranks=2)] * 4
+@pytest.mark.parametrize("asked", [PREDICTED, Wanted((1, 0)), Wanted(ranks=2)])
+def test_many_targets_run_in_parts(
+    network: Network, images: Floats, monkeypatch: pytest.MonkeyPatch, asked: Wanted
+) -> None:
+    engine, its, wanted = TorchEngine(network), card(network), [asked] * 4
     whole = attribute(engine, its, images, wanted, How())
 
     monkeypatch.setattr("heatlens.attribute.TAIL_ROWS", 3)
@@ -184,3 +194,4 @@ def test_many_targets_run_in_parts(network: Network, images: Floats, monkeypatch
 
     for one, other in zip(whole, parts, strict=True):
         assert np.array(one.signed_maps) == pytest.approx(np.array(other.signed_maps), abs=1e-7)
+        assert one.logits == pytest.approx(other.logits, abs=1e-7)
