@@ -1,7 +1,7 @@
 """`make bench-engine`: the explanation against its peers, both sides in one run -> ratios and peak memory.
 
-Peers take turns, round after round, so that a busy machine is busy for all of them; each figure is a median. Peak
-memory is that of a process of its own.
+Peers take turns, round after round, so that a busy machine is busy for all of them, each after a pause in which the
+threads of the one before come to rest; each figure is a median. Peak memory is that of a process of its own.
 """
 
 import argparse
@@ -21,8 +21,9 @@ from tests.benchmarks.subjects import Subject, classes, images, prepare
 
 ARCHITECTURES = ("resnet50", "densenet121", "efficientnet_b0", "vit_b_16")
 GRID = tuple((count, targets) for count in (1, 8, 32) for targets in (1, 3, 10))  # images, targets
-ROUNDS = 7
-CELL_SECONDS = 45.0  # a cell has fewer rounds than it should where it would take longer
+ROUNDS = 15
+PAUSE_SECONDS = 0.3
+CELL_SECONDS = 30.0  # a cell has fewer rounds than it should where it would take longer
 MEMORY_IMAGES = 8
 TOOLS = ("openvino", "torch", "torchvision", "grad-cam", "torchcam", "captum")
 
@@ -75,6 +76,7 @@ def measure(subject: Subject, peers: dict[str, Explain], count: int, targets: in
     start = time.perf_counter()
     for _ in range(ROUNDS):
         for peer, explain in peers.items():
+            time.sleep(PAUSE_SECONDS)
             before = time.perf_counter()
             explain(batch, wanted)
             taken[peer].append((time.perf_counter() - before) * 1000)
