@@ -23,7 +23,7 @@ ARCHITECTURES = ("resnet50", "densenet121", "efficientnet_b0", "vit_b_16")
 GRID = tuple((count, targets) for count in (1, 8, 32) for targets in (1, 3, 10))  # images, targets
 ROUNDS = 15
 PAUSE_SECONDS = 0.3
-CELL_SECONDS = 30.0  # a cell has fewer rounds than it should where it would take longer
+CELL_SECONDS = 10.0  # a cell has fewer rounds than it should where it would take longer
 MEMORY_IMAGES = 8
 TOOLS = ("openvino", "torch", "torchvision", "grad-cam", "torchcam", "captum")
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=ARCHITECTURES)
     parser.add_argument("--home", type=Path, default=Path("out/bench"), help="where compiled models are kept")
-    parser.add_argument("--out", type=Path, help="Markdown file to write")
+    parser.add_argument("--out", type=Path, help="Markdown file to write, after each architecture")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.peak:
@@ -61,10 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(line(cells[-1]), flush=True)
         memory[name] = {peer: _peak_of(peer, subject) for peer in peers}
         print(f"{name}: peak MB {memory[name]}", flush=True)
-    text = render(cells, memory)
-    print(text)
-    if options.out:
-        options.out.write_text(text, encoding="utf-8")
+        if options.out:
+            options.out.write_text(render(cells, memory), encoding="utf-8")
+    print(render(cells, memory))
 
 
 def measure(subject: Subject, peers: dict[str, Explain], count: int, targets: int) -> Cell:

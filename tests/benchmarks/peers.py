@@ -85,7 +85,7 @@ def torch_cam(subject: Subject) -> Explain:
 
 
 def captum(subject: Subject) -> Explain:
-    """Captum's LayerGradCam: forward and backward for each class."""
+    """Captum's LayerGradCam: forward and backward for each class; what it answers holds the graph until detached."""
     from captum.attr import LayerGradCam
 
     from heatlens_torch.probe import target
@@ -97,7 +97,7 @@ def captum(subject: Subject) -> Explain:
 
     def explain(images: Floats, classes: Sequence[Sequence[int]]) -> object:
         batch = torch.from_numpy(images)
-        return [method.attribute(batch, target=torch.tensor(row)) for row in zip(*classes, strict=True)]
+        return [method.attribute(batch, target=torch.tensor(row)).detach() for row in zip(*classes, strict=True)]
 
     return explain
 
