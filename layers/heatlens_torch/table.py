@@ -13,6 +13,7 @@ from pathlib import Path
 from heatlens.card import Card
 from heatlens.errors import ModelError
 from heatlens_torch import records
+from heatlens_torch.peak import peak_megabytes
 
 OUT = Path(__file__).parents[1] / "PARITY.md"
 ROW_SECONDS = 1800
@@ -112,14 +113,8 @@ def run(subject: Subject) -> dict[str, object]:
             found = _proof(compile_model(path, Path(scratch) / "out"))
         except ModelError as refused:
             found = {"refused": str(refused)}
-    row = asdict(subject) | {"name": subject.name, "seconds": time.perf_counter() - start, "megabytes": _peak()}
-    return row | found
-
-
-def _peak() -> float:
-    """Most megabytes that this program had resident; `getrusage` would count what its parent had before."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    cost = {"seconds": time.perf_counter() - start, "megabytes": peak_megabytes()}
+    return asdict(subject) | {"name": subject.name} | cost | found
 
 
 def render(rows: Sequence[dict[str, object]]) -> str:

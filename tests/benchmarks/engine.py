@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from heatlens_torch.peak import peak_megabytes
 from tests.benchmarks.peers import PEERS, Explain
 from tests.benchmarks.subjects import Subject, classes, images, prepare
 
@@ -128,13 +129,7 @@ def render(cells: Sequence[Cell], memory: dict[str, dict[str, float]]) -> str:
 def peak(peer: str, subject: Subject) -> float:
     """Megabytes that this process had at most, once the peer has explained a batch."""
     PEERS[peer](subject)(images(MEMORY_IMAGES), classes(MEMORY_IMAGES, 1))
-    return peak_resident()
-
-
-def peak_resident() -> float:
-    """Megabytes of this process at most; `getrusage` would say those of the process that started it."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    return peak_megabytes()
 
 
 def _peak_of(peer: str, subject: Subject) -> float:

@@ -17,6 +17,7 @@ import functions.api.app  # noqa: F401 - what a door has in memory before its mo
 from heatlens.model import Model, load_model
 from heatlens.settings import DEMO_MODEL, MIB
 from heatlens.types import EngineName, Precision
+from heatlens_torch.peak import peak_megabytes
 
 LARGEST_BATCH = 8
 LINES = 10
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for done in range(each, wish.calls + 1, each):
             many(model, each, pool)
             print(f"{done:>14} {resident():8.1f} MiB", flush=True)
-    print(f"{'peak':>14} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB:8.1f} MiB")
+    print(f"{'peak':>14} {peak_megabytes():8.1f} MiB")
 
 
 def many(model: Model, calls: int, pool: ThreadPoolExecutor) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from functions.cli.events import HttpRequest
+from functions.cli.sources import MEDIA_TYPES
 from heatlens.settings import DEMO_MODEL
 from tests.conftest import SAMPLES, encoded, noise
 from tests.container import docker
@@ -18,14 +19,6 @@ from tests.container.test_lambda_door import told
 from tests.contract.doors import Answer, http_door
 from tests.contract.test_conformance import CASES, FOLDER, QUERY
 
-TYPES = {
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".tif": "image/tiff",
-    ".bmp": "image/bmp",
-    ".webp": "image/webp",
-    ".dcm": "application/dicom",
-}
 ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 
 
@@ -40,7 +33,7 @@ def ping(made: Container) -> Answer:
 
 
 def request(path: str, data: bytes, suffix: str, *, query: str = "") -> HttpRequest:
-    return HttpRequest(path, query, headers={"content-type": TYPES[suffix], ATTRIBUTES: QUERY}, body=data)
+    return HttpRequest(path, query, headers={"content-type": MEDIA_TYPES[suffix], ATTRIBUTES: QUERY}, body=data)
 
 
 def test_every_image_comes_out_as_from_the_plain_server(server: Container, server_port: int) -> None:
@@ -105,6 +98,6 @@ def test_samples_are_answered_with_their_class(server: Container) -> None:
     for sample in samples:
         path = SAMPLES / sample["file"]
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-        connection.request("POST", "/invocations", path.read_bytes(), {"content-type": TYPES[path.suffix]})
+        connection.request("POST", "/invocations", path.read_bytes(), {"content-type": MEDIA_TYPES[path.suffix]})
         assert json.loads(connection.getresponse().read())["prediction"]["label"] == sample["label"]
         connection.close()
