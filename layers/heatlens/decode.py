@@ -8,6 +8,7 @@ from PIL import Image, ImageFile
 
 from heatlens.deep import deep_picture
 from heatlens.errors import EmptyFile, HeatlensError, ImageTooLarge, UnreadableImage, UnsupportedImage
+from heatlens.jpeg import check_scans
 from heatlens.types import Picture, Window
 
 # Our own limit is checked right after an image is opened, before any pixel; Pillow's lies below the server's.
@@ -23,10 +24,8 @@ _TURNS: dict[int | None, Image.Transpose] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_START_OF_SCAN = b"\xff\xda"  # within a scan 0xFF is always followed by something else
 _NO_DICOM = "DICOM files need the extra dicom, which is missing here: pip install 'heatlens[dicom]'"
 _UNCONVERTIBLE = {"LAB"}
-_MAX_SCANS = 100  # a real progressive JPEG has a dozen; each costs a pass over all pixels
 
 
 def _is_webp(head: bytes) -> bool:
@@ -123,16 +122,6 @@ def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
     if image.width * image.height > max_pixels:
         raise ImageTooLarge(f"the image is over the limit of {max_pixels / 1e6:g} megapixels per image")
     return image
-
-
-def check_scans(jpeg: bytes) -> None:
-    """Refuse a JPEG that would take minutes.
-
-    Raises:
-        UnreadableImage: It has more scans than any picture.
-    """
-    if jpeg.count(_START_OF_SCAN) > _MAX_SCANS:
-        raise UnreadableImage(f"the JPEG has more than {_MAX_SCANS} scans, which no picture needs")
 
 
 def _orientation(image: Image.Image) -> int | None:

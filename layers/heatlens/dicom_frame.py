@@ -18,10 +18,10 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.utils import pixel_array
 
-from heatlens.decode import check_scans
 from heatlens.dicom_file import PIXEL_DATA
 from heatlens.errors import UnreadableImage, UnsupportedImage
 from heatlens.greys import Samples
+from heatlens.jpeg import check_scans
 
 NO_PIXELS = "the DICOM file has no image in it: it is a report, a plan, or something else without pixels"
 _NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)
