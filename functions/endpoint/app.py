@@ -12,8 +12,8 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
 from functions.api import errors, upload
+from functions.api.inference import explain_one
 from functions.api.requests import RequestId
-from functions.api.routes import explain_one
 from functions.api.schemas import LISTS, HeatmapOptions
 from functions.endpoint.door import Bench, Door, open_door
 from heatlens.errors import InvalidOption
