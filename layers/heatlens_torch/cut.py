@@ -9,7 +9,7 @@ from torch import fx, nn
 from torch.export import Dim
 
 from heatlens.errors import CompileError
-from heatlens_torch.refusal import reason
+from heatlens_torch.errors import reason
 
 
 @dataclass(frozen=True, slots=True)

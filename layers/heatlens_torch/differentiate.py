@@ -12,7 +12,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 
 from heatlens.errors import CompileError
 from heatlens_torch import derivatives
-from heatlens_torch.refusal import INSTEAD, reason
+from heatlens_torch.errors import INSTEAD, reason
 
 
 def choose(selector: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd
 from heatlens.card import Tokens
 from heatlens.errors import CompileError
 from heatlens_torch import grids
-from heatlens_torch.running import running
+from heatlens_torch.errors import running
 
 _SAMPLES = 2  # one would hide which dimension is the batch
 

@@ -16,11 +16,11 @@ from heatlens.card import Preprocess
 from heatlens.errors import ModelFileError
 from heatlens.preprocess import preprocess
 from heatlens.types import Floats
-from heatlens_torch import hooks, parity, programs, synthetic, torchvision_weights, zoo
+from heatlens_torch import hooks, programs, synthetic, torchvision_weights, zoo
 from heatlens_torch.checkpoints import Checkpoint, digest_of, load_weights, read_checkpoint
+from heatlens_torch.errors import running
 from heatlens_torch.outputs import settle_output
-from heatlens_torch.running import running
-from heatlens_torch.spec import ModelSpec
+from heatlens_torch.spec import PROOF_INPUTS, ModelSpec
 
 CALIBRATION_IMAGES = 64
 SETTLING_IMAGES, SETTLING_BATCHES = 32, 2
@@ -71,18 +71,18 @@ def images_of(spec: ModelSpec) -> Floats:
         ModelFileError: The function fails, or returns fewer images than the proof needs.
     """
     if spec.inputs is None:
-        return _synthetic(spec, parity.INPUTS, seed=PROOF_SEED)
+        return _synthetic(spec, PROOF_INPUTS, seed=PROOF_SEED)
     images = hooks.call("inputs", spec.inputs, CALIBRATION_IMAGES)
     if not isinstance(images, list) or not all(isinstance(image, Image.Image) for image in images):
         raise ModelFileError(f"inputs: {spec.inputs!r} did not return a list of PIL images")
-    if len(images) < parity.INPUTS:
-        raise ModelFileError(f"inputs: {spec.inputs!r} returned {len(images)} images, the proof needs {parity.INPUTS}")
+    if len(images) < PROOF_INPUTS:
+        raise ModelFileError(f"inputs: {spec.inputs!r} returned {len(images)} images, the proof needs {PROOF_INPUTS}")
     return stack(images[:CALIBRATION_IMAGES], spec.preprocess)
 
 
 def other_images(spec: ModelSpec) -> Floats:
     """As many synthetic images as the proof has, `[N,3,H,W]`, preprocessed, and none of them the proof's."""
-    return _synthetic(spec, parity.INPUTS, seed=OTHER_SEED)
+    return _synthetic(spec, PROOF_INPUTS, seed=OTHER_SEED)
 
 
 def proof_images(spec: ModelSpec, images: Floats) -> Floats:
@@ -90,7 +90,7 @@ def proof_images(spec: ModelSpec, images: Floats) -> Floats:
 
     Where the description's function gave them, all that it gave.
     """
-    return images if spec.inputs else _synthetic(spec, 2 * parity.INPUTS, seed=PROOF_SEED)
+    return images if spec.inputs else _synthetic(spec, 2 * PROOF_INPUTS, seed=PROOF_SEED)
 
 
 def stack(images: list[Image.Image], recipe: Preprocess) -> Floats:

@@ -9,7 +9,7 @@ from torch.export import Dim
 
 from heatlens.errors import CompileError
 from heatlens_torch import orientation
-from heatlens_torch.refusal import INSTEAD, reason
+from heatlens_torch.errors import INSTEAD, reason
 
 BATCH = "batch"
 MOST_BYTES = 2_000_000_000  # a protocol buffer holds 2 GiB; weights in files of their own have no digest in the card

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from heatlens.errors import ModelFileError
-from heatlens_torch.running import running
+from heatlens_torch.errors import running
 
 
 def settle_output(network: nn.Module, entry: int | str | None, image: torch.Tensor) -> None:

@@ -16,11 +16,11 @@ from heatlens.engine import Engine
 from heatlens.errors import ParityError
 from heatlens.types import Floats
 from heatlens_torch import reference, undecided
+from heatlens_torch.errors import INSTEAD
 from heatlens_torch.grids import Layout
-from heatlens_torch.refusal import INSTEAD
+from heatlens_torch.spec import PROOF_INPUTS
 from heatlens_torch.undecided import Doubles
 
-INPUTS = 32
 COMBINED_INPUTS = 12  # one batch of each size: the layers themselves are proven on all
 THRESHOLD = 1e-4
 NONEMPTY_SHARE = 0.9
@@ -72,7 +72,7 @@ def prove(engine: Engine, network: nn.Module, layer: str, images: Floats, layout
         engine: Executes the compiled graphs.
         network: The original, in evaluation mode.
         layer: Module path of the target.
-        images: `[N,3,H,W]`, preprocessed, `INPUTS` or more: the first are compared. One on which pytorch-grad-cam
+        images: `[N,3,H,W]`, preprocessed, `PROOF_INPUTS` or more: the first are compared. One on which pytorch-grad-cam
             contradicts itself as far as we do is set aside, and the next takes its place.
         layout: Of the layer's output.
 
@@ -86,15 +86,15 @@ def prove(engine: Engine, network: nn.Module, layer: str, images: Floats, layout
     """
     compared, moves = _Compared(), []
     waiting = list(range(len(images)))
-    while waiting and len(compared.kept) < INPUTS:
-        missing = INPUTS - len(compared.kept)
+    while waiting and len(compared.kept) < PROOF_INPUTS:
+        missing = PROOF_INPUTS - len(compared.kept)
         turn, waiting = waiting[:missing], waiting[missing:]
         theirs = referee(network, layer, images[turn], layout)
         ours = compiled(engine, images[turn], np.zeros_like(theirs.logits))
         own = _contradictions(network, layer, layout, images[turn], ours, theirs)
         compared.add(turn, ours, theirs, decided=own == 0)
         moves += own[own > 0].tolist()
-    if len(compared.kept) < INPUTS:
+    if len(compared.kept) < PROOF_INPUTS:
         raise ParityError(
             f"{reference.name()}'s own explanation of {layer!r} moves by up to {max(moves):.1e} on {len(moves)} of "
             f"{len(images)} inputs when these move by float32's rounding, so there is nothing to equal: an activation "

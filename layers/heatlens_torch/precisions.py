@@ -8,11 +8,11 @@ from heatlens.card import Agreement, Card, Graph, Layer
 from heatlens.errors import EngineError, ModelFileError
 from heatlens.openvino_engine import OpenVinoEngine, has_bf16
 from heatlens.types import Floats, Precision
-from heatlens_torch import parity, records
+from heatlens_torch import records
 from heatlens_torch.agreement import agreement, exact
 from heatlens_torch.material import other_images
 from heatlens_torch.quantise import LEAST_IMAGES, quantise
-from heatlens_torch.spec import ModelSpec
+from heatlens_torch.spec import PROOF_INPUTS, ModelSpec
 
 
 def measured(folder: Path, card: Card, images: Floats, spec: ModelSpec, *, int8: bool) -> Card:
@@ -39,7 +39,7 @@ def measured(folder: Path, card: Card, images: Floats, spec: ModelSpec, *, int8:
         card = _changed(card, lambda layer: {"trunk_int8": _quantised(folder, card, layer, further)})
         card = card.model_copy(update={"made_with": card.made_with | {"nncf": version("nncf")}})
         precisions.append("int8")
-    shown = images[: parity.INPUTS]
+    shown = images[:PROOF_INPUTS]
     return _changed(card, lambda layer: {"agreements": _agreements(folder, card, layer, shown, precisions, spec)})
 
 
@@ -86,10 +86,10 @@ def _further(images: Floats, spec: ModelSpec) -> Floats:
     """Images that no agreement is measured on, or it would flatter."""
     if spec.inputs is None:
         return other_images(spec)
-    further = images[parity.INPUTS :]
+    further = images[PROOF_INPUTS:]
     if len(further) < LEAST_IMAGES:
         raise ModelFileError(
-            f"inputs: {spec.inputs!r} returned {len(images)} images: --int8 needs {parity.INPUTS + LEAST_IMAGES}, "
-            f"because it takes its ranges from others than the {parity.INPUTS} that it is judged on"
+            f"inputs: {spec.inputs!r} returned {len(images)} images: --int8 needs {PROOF_INPUTS + LEAST_IMAGES}, "
+            f"because it takes its ranges from others than the {PROOF_INPUTS} that it is judged on"
         )
     return further

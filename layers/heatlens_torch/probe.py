@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from heatlens.errors import CompileError, ModelFileError
+from heatlens_torch.errors import running
 from heatlens_torch.grids import Layout, layout_of, layouts
-from heatlens_torch.running import running
 
 PLACES = 9  # of the grid, at which the image is disturbed to see whether the same cell answers
 AGREEING_SHARE = 0.5

@@ -18,6 +18,7 @@ Text = Annotated[str, Field(min_length=1)]
 Classes = Annotated[tuple[Text, ...], Field(min_length=2)]
 Grid = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 Output = Literal["softmax", "sigmoid", "multilabel"]
+PROOF_INPUTS = 32  # images that the proof compares the maps of
 PROGRAM = "torch.export"
 SEED = "seed"
 TORCHVISION = "torchvision"

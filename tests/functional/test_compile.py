@@ -32,8 +32,8 @@ from heatlens.types import Floats
 from heatlens_torch import cut, parity, reference, synthetic, zoo
 from heatlens_torch.compile import compile_model
 from heatlens_torch.differentiate import choose
+from heatlens_torch.errors import INSTEAD
 from heatlens_torch.material import network_of, stack
-from heatlens_torch.refusal import INSTEAD
 from heatlens_torch.spec import read_spec
 
 THRESHOLD = 1e-4

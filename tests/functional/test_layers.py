@@ -23,11 +23,11 @@ from heatlens.model import load_model
 from heatlens.types import Floats
 from heatlens_torch import grids, parity, zoo
 from heatlens_torch.compile import compile_model
+from heatlens_torch.errors import INSTEAD
 from heatlens_torch.inspection import inspect_model
 from heatlens_torch.layers import layers_of
 from heatlens_torch.material import network_of, stack
 from heatlens_torch.probe import probe
-from heatlens_torch.refusal import INSTEAD
 from heatlens_torch.spec import read_spec
 from heatlens_torch.synthetic import images
 from tests.functional.test_compile import Description, predicted, tiny, worst

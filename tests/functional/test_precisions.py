@@ -13,11 +13,11 @@ from heatlens.errors import CompileError, ModelFileError
 from heatlens.model import load_model
 from heatlens.openvino_engine import has_bf16
 from heatlens.types import Floats
-from heatlens_torch import parity, precisions
+from heatlens_torch import precisions
 from heatlens_torch.compile import compile_model
 from heatlens_torch.material import images_of, other_images
 from heatlens_torch.quantise import check_quantisable, quantise
-from heatlens_torch.spec import ModelSpec, read_spec
+from heatlens_torch.spec import PROOF_INPUTS, ModelSpec, read_spec
 from tests.engines import mixed
 from tests.functional.test_compile import THREE_LOGITS, changed, hook
 from tests.functional.test_layers import write
@@ -52,7 +52,7 @@ def measured_precisions() -> list[str]:
 
 def test_the_card_says_how_near_each_precision_is(folder: Path, card: Card, spec: ModelSpec) -> None:
     layer = card.layer()
-    images = images_of(spec)[: parity.INPUTS]
+    images = images_of(spec)[:PROOF_INPUTS]
     classes = np.eye(3, dtype=np.float32)
 
     assert list(layer.agreements) == measured_precisions()
@@ -169,7 +169,7 @@ def test_no_image_that_is_judged_gives_a_range(card: Card, spec: ModelSpec, monk
     taken = ranged_on(card, images, spec, monkeypatch)
 
     assert len(taken) >= 16
-    assert not any(np.array_equal(one, other) for one in taken for other in images[: parity.INPUTS])
+    assert not any(np.array_equal(one, other) for one in taken for other in images[:PROOF_INPUTS])
 
 
 def test_synthetic_images_give_other_synthetic_ones(

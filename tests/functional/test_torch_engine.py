@@ -22,8 +22,9 @@ from heatlens.errors import EngineError, InvalidOption, TooManyPasses
 from heatlens.machine import Machine
 from heatlens.model import Model, load_model
 from heatlens.pipeline import explain
+from heatlens.results import Explanation
 from heatlens.settings import DEMO_MODEL, DOOR_LIMITS
-from heatlens.types import Explanation, Options, Upload
+from heatlens.types import Options, Upload
 from heatlens_torch.checkpoints import digest_of
 from heatlens_torch.compile import compile_model
 from heatlens_torch.engine import TorchEngine

@@ -10,8 +10,8 @@ from torch import nn
 from heatlens.errors import ParityError
 from heatlens.types import Floats
 from heatlens_torch import parity, undecided
+from heatlens_torch.errors import INSTEAD
 from heatlens_torch.grids import Layout
-from heatlens_torch.refusal import INSTEAD
 
 CHANNELS, SIDE, COUNT = 4, 2, 40
 LAYOUT = Layout(CHANNELS, SIDE, SIDE)

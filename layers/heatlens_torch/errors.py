@@ -1,9 +1,24 @@
-"""The network's own code, which may raise what it likes: a forward pass -> its answer, or one sentence."""
+"""What is raised while a network runs or is compiled -> one sentence that says what works instead."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from heatlens.errors import CompileError, ModelError
+
+INSTEAD = 'in Python heatlens_torch.uncompiled.explain("model.toml", images) explains it without compiling'
+_OPERATOR = re.compile(r"\b(?:aten|prims|torchvision|higher_order)(?:::|\.)(\w+)")
+
+
+def reason(error: BaseException) -> str:
+    """Name the operator if any error of the chain does, else the kind of error; and offer what works all the same."""
+    cause: BaseException | None = error
+    while cause is not None:
+        operator = _OPERATOR.search(str(cause))
+        if operator:
+            return f"operator {operator[1]} has no conversion; {INSTEAD}"
+        cause = cause.__cause__
+    return f"{type(error).__name__}; {INSTEAD}"
 
 
 @contextmanager
