@@ -8,8 +8,9 @@ from PIL import Image
 from heatlens.encode import png
 from heatlens.model import load_model
 from heatlens.pipeline import explain
+from heatlens.results import Explanation
 from heatlens.settings import DEMO_MODEL, DOOR_LIMITS
-from heatlens.types import Explanation, Options, Upload
+from heatlens.types import Options, Upload
 
 STATIC = Path(__file__).parents[1] / "functions" / "api" / "static"
 SAMPLE = STATIC / "samples" / "phantom-01-opacity.png"

@@ -31,10 +31,10 @@ from functions.api.principal import principal
 from functions.api.requests import request_id
 from heatlens.errors import BodyTooLarge, HeatlensError, MalformedBody, StagingUnavailable, UnsupportedContentType
 from heatlens.model import Model
+from heatlens.options import as_json, as_query
 from heatlens.plan import check, plan
 from heatlens.settings import Limits
 from heatlens.types import Options
-from heatlens.wire import as_json, as_query
 from heatlens_aws.keys import is_batch_id
 from heatlens_aws.settings import AwsSettings
 

@@ -31,9 +31,10 @@ from functions.api.schemas import (
 from heatlens.encode import MEDIA_TYPES
 from heatlens.errors import AnswerTooLarge, HeatlensError
 from heatlens.model import Model
+from heatlens.results import Explained, Explanation
 from heatlens.settings import Limits
 from heatlens.targets import parse
-from heatlens.types import Encoded, Explained, Explanation, Format, Options, Prediction, Scores
+from heatlens.types import Encoded, Format, Options, Prediction, Scores
 
 JSON = "application/json"
 _WAYS_OUT = (

@@ -12,7 +12,8 @@ from pydantic import BaseModel, Field
 from heatlens.encode import MEDIA_TYPES
 from heatlens.faithfulness import Faithfulness
 from heatlens.regions import Regions
-from heatlens.types import Box, Encoded, Explained, Explanation, Floats, Format, Options, Prediction, Quality
+from heatlens.results import Explained, Explanation
+from heatlens.types import Box, Encoded, Floats, Format, Options, Prediction, Quality
 
 # How a picture begins, by its media type; what stands between, such as a length, is not looked at.
 _BEGINNINGS: dict[Format, tuple[bytes, bytes]] = {

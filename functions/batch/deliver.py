@@ -9,8 +9,9 @@ import numpy as np
 
 import heatlens
 from heatlens.errors import HeatlensError
-from heatlens.types import Explanation, Floats, Options
-from heatlens.wire import as_json
+from heatlens.options import as_json
+from heatlens.results import Explanation
+from heatlens.types import Floats, Options
 from heatlens_aws.keys import MAP, RESULT, picture_names
 from heatlens_aws.staging import Staging
 

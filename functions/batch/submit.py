@@ -9,8 +9,8 @@ from functions.batch.errors import NoEndpoint, WrongDigest
 from functions.batch.targets import DeclaredFile, Foreign
 from functions.batch.tasks import SETTLED, SUBMITTED, Ended, Task
 from heatlens.errors import EmptyFile, FileTooLarge
+from heatlens.options import as_query
 from heatlens.types import Include, Options
-from heatlens.wire import as_query
 from heatlens_aws.asynchronous import Attempt
 from heatlens_aws.rows import File, FileState
 from heatlens_aws.staging import Found, Staging, Stored, Superseded

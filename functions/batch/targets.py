@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from functions.batch.upload import Item
+from heatlens.options import from_json
 from heatlens.types import Options
-from heatlens.wire import from_json
 from heatlens_aws.finishing import DEADLINE_CODE
 from heatlens_aws.jobs import Jobs, Outcome
 from heatlens_aws.keys import DROP, attempt_prefix, drop_prefix

@@ -26,7 +26,8 @@ from heatlens.errors import (
     TooManyPasses,
 )
 from heatlens.pipeline import Outcome, explain, pixels
-from heatlens.types import Explanation, Options, Upload
+from heatlens.results import Explanation
+from heatlens.types import Options, Upload
 from heatlens_aws.asynchronous import Notice
 from heatlens_aws.finishing import finish_if_done
 from heatlens_aws.jobs import Outcome as Record

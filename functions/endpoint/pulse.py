@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from heatlens.errors import EngineError, GenerationFailed, ModelUnavailable
 from heatlens.model import Model, try_out
 from heatlens.pipeline import Outcome
-from heatlens.types import Explanation
+from heatlens.results import Explanation
 
 logger = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from heatlens.card import Card as Card
     from heatlens.explainer import Explainer as Explainer
-    from heatlens.types import Explanation as Explanation
+    from heatlens.results import Explanation as Explanation
 
 __version__ = "0.1.0"
 __all__ = ["Card", "Explainer", "Explanation", "__version__"]
 
-_HOMES = {"Card": "heatlens.card", "Explainer": "heatlens.explainer", "Explanation": "heatlens.types"}
+_HOMES = {"Card": "heatlens.card", "Explainer": "heatlens.explainer", "Explanation": "heatlens.results"}
 
 
 def __getattr__(name: str) -> object:

@@ -13,8 +13,9 @@ from heatlens.errors import FileTooLarge, HeatlensError, UnreadableImage
 from heatlens.model import Model, load_by_settings
 from heatlens.options import Wishes, read_options
 from heatlens.pipeline import Outcome, explain
+from heatlens.results import Explanation
 from heatlens.settings import Settings, read_settings
-from heatlens.types import Explanation, Options, Upload
+from heatlens.types import Options, Upload
 
 ImageSource = bytes | str | os.PathLike[str] | Image.Image
 

@@ -21,20 +21,11 @@ from heatlens.plan import Plan, check, plan
 from heatlens.predict import predict, score, scores
 from heatlens.preprocess import preprocess, seen_box
 from heatlens.regions import find_regions
+from heatlens.results import Explained, Explanation
 from heatlens.scale import absolute
 from heatlens.settings import Limits
 from heatlens.strip import stripped
-from heatlens.types import (
-    Box,
-    Encoded,
-    Explained,
-    Explanation,
-    Floats,
-    Options,
-    Picture,
-    Scores,
-    Upload,
-)
+from heatlens.types import Box, Encoded, Floats, Options, Picture, Scores, Upload
 
 logger = logging.getLogger(__name__)
 

@@ -2,17 +2,13 @@
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
-
-if TYPE_CHECKING:  # they are made of what is here
-    from heatlens.faithfulness import Faithfulness
-    from heatlens.regions import Regions
 
 Floats = npt.NDArray[np.float32]
 # left, top, right, bottom in pixels of the upright original; right and bottom are exclusive
@@ -136,74 +132,3 @@ class Encoded:
 
     data: bytes
     media_type: str
-
-
-@dataclass(frozen=True, slots=True)
-class Explained:
-    """One class of one image. `probability` and `logit` are its own, though it was contrasted with another, `contrast`.
-
-    `signed_map` is float32 `[h, w]` at the layer's own grid, before ReLU, in logit units where the method has them;
-    with `aug_smooth` it is the smoothed heat in 0..1 at the size of the network's input. `overlay` is `None` where
-    the options left it out.
-    """
-
-    label: str
-    index: int
-    probability: float
-    logit: float
-    signed_map: Floats
-    quality: Quality
-    overlay: Encoded | None
-    contrast: str | None = None
-    map_image: Encoded | None = None
-    regions: "Regions | None" = None
-    faithfulness: "Faithfulness | None" = None
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """One image's answer.
-
-    `explained` has each target, in the order they were asked for; `box` is the part of the original that the model
-    saw; `original` is `None` where the options left it out; `timings_ms` is per stage, trunk, tail and cam being this
-    image's share of its batch.
-    """
-
-    width: int
-    height: int
-    box: Box
-    prediction: Prediction
-    explained: tuple[Explained, ...]
-    original: Encoded | None
-    timings_ms: dict[str, float]
-
-    @property
-    def signed_map(self) -> Floats:
-        """Of the first target."""
-        return self.explained[0].signed_map
-
-    @property
-    def quality(self) -> Quality:
-        """Of the first target's map."""
-        return self.explained[0].quality
-
-    @property
-    def overlay(self) -> Encoded | None:
-        """Of the first target."""
-        return self.explained[0].overlay
-
-    @property
-    def map_image(self) -> Encoded | None:
-        """Of the first target: its coloured map alone."""
-        return self.explained[0].map_image
-
-    @property
-    def png(self) -> bytes:
-        """The overlay: the map coloured and blended over the original, at the original's size, as a PNG file.
-
-        Raises:
-            ValueError: The options left it out.
-        """
-        if self.overlay is None:
-            raise ValueError("this explanation was asked for without its overlay")
-        return self.overlay.data

@@ -18,9 +18,9 @@ from functions.batch.invocation import answer
 from functions.batch.upload import items, messages
 from functions.batch.worker import work
 from heatlens.model import Model
+from heatlens.options import as_json
 from heatlens.settings import MIB
 from heatlens.types import Options
-from heatlens.wire import as_json
 from heatlens_aws.jobs import Jobs
 from heatlens_aws.keys import attempt_prefix, drop_prefix, manifest_key, results_key, upload_key
 from heatlens_aws.rows import Batch, BatchState, FileState

@@ -25,8 +25,8 @@ from functions.api.batch_schemas import STAGED_FILE_BYTES
 from functions.batch.errors import WrongDigest
 from functions.cli.events import Event, HttpRequest, LambdaContext, answer_json, http_api_v2, rest_api_v1
 from heatlens.model import Model
+from heatlens.options import as_json
 from heatlens.types import Options
-from heatlens.wire import as_json
 from heatlens_aws.rows import Batch, BatchState, File, FileState, attributes, batch_key, file_key
 from heatlens_aws.staging import Staging, Stored
 from tests.aws import Account

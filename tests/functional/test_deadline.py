@@ -14,8 +14,9 @@ from functions.cli.events import HttpRequest, answer_json, heatmap_request, http
 from heatlens.errors import EmptyFile, OutOfTime
 from heatlens.model import Model
 from heatlens.pipeline import explain, score_all
+from heatlens.results import Explanation
 from heatlens.settings import DOOR_LIMITS, Settings
-from heatlens.types import Explanation, Options, Scores, Upload
+from heatlens.types import Options, Scores, Upload
 from tests.conftest import encoded, noise
 
 DATA = encoded(noise((24, 24)))

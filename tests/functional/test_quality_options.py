@@ -21,9 +21,10 @@ from heatlens.colour import overlay
 from heatlens.model import load_model
 from heatlens.pipeline import explain
 from heatlens.regions import find_regions
+from heatlens.results import Explanation
 from heatlens.scale import absolute
 from heatlens.settings import DOOR_LIMITS, Settings
-from heatlens.types import Explanation, Options, Upload
+from heatlens.types import Options, Upload
 from heatlens_aws.keys import attempt_prefix
 from tests.aws import Account
 from tests.colours import write_colours_model

@@ -9,8 +9,9 @@ from PIL import Image
 
 from heatlens.model import Model
 from heatlens.pipeline import explain
+from heatlens.results import Explanation
 from heatlens.settings import DOOR_LIMITS
-from heatlens.types import Encoded, Explanation, Options, Upload
+from heatlens.types import Encoded, Options, Upload
 from tests.conftest import encoded, noise
 from tests.dicom import dicom, sequence
 from tests.unit.test_strip import MARKER, chunk, exif, laden_jpeg, laden_png

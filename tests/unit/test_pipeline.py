@@ -17,8 +17,9 @@ from heatlens.errors import (
 from heatlens.model import Model
 from heatlens.openvino_engine import OpenVinoEngine
 from heatlens.pipeline import explain
+from heatlens.results import Explanation
 from heatlens.settings import DOOR_LIMITS
-from heatlens.types import Explanation, Floats, Options, Upload
+from heatlens.types import Floats, Options, Upload
 from tests.conftest import encoded, noise
 
 LIMITS = DOOR_LIMITS["server"]

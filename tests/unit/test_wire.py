@@ -6,8 +6,8 @@ import pytest
 
 from functions.endpoint.app import read_attributes
 from heatlens.errors import InvalidOption
+from heatlens.options import as_json, as_query, from_json
 from heatlens.types import Options
-from heatlens.wire import as_json, as_query, from_json
 from heatlens_aws.rows import attributes, plain
 
 EVERYTHING = Options(
