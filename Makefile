@@ -1,7 +1,7 @@
 # Every command of this project. `make` prints them; .ci/run calls `lint` and `test`.
 PYTHON ?= python3
 PORT ?= 8000
-SAMPLES := $(sort $(wildcard functions/api/static/samples/*.png functions/api/static/samples/*.jpg))
+SAMPLES := $(sort $(wildcard layers/heatlens_web/static/samples/*.png layers/heatlens_web/static/samples/*.jpg))
 IMAGES ?= $(SAMPLES)
 
 VENV := .venv
@@ -31,7 +31,7 @@ run: $(VENV)/.runtime ## Set up, make heatmaps of the samples (or IMAGES="a.png 
 dev: $(VENV)/.dev ## Complete .venv with the development dependencies (torch and the rest)
 
 run-batch: $(VENV)/.dev ## Run the samples (or DIR=folder) through the whole loop of staged batches, into out/batch
-	@$(BIN)/python infra/local_batches.py $(or $(DIR),functions/api/static/samples) out/batch
+	@$(BIN)/python infra/local_batches.py $(or $(DIR),layers/heatlens_web/static/samples) out/batch
 
 test: $(VENV)/.dev ## Run every test
 	$(BIN)/python -m pytest
@@ -90,8 +90,8 @@ bench-engine: $(VENV)/.dev ## The explanation against its peers from PyPI: ratio
 
 parity: $(VENV)/.dev ## Compile every architecture of the parity table and method, and write layers/PARITY.md and METHODS.md (an hour; results are committed)
 	@mkdir -p out
-	$(BIN)/python -m heatlens_torch.table --rows out/parity.jsonl
-	$(BIN)/python -m heatlens_torch.methods_table
+	$(BIN)/python -m heatlens_torch.reports.parity_table --rows out/parity.jsonl
+	$(BIN)/python -m heatlens_torch.reports.methods_table
 
 lock: $(VENV)/.dev ## Pin what the image installs, with hashes (result is committed)
 	$(LOCK) pyproject.toml --extra aws --extra dicom --output-file infra/image/cpu.txt
@@ -103,7 +103,7 @@ tables: $(VENV)/.dev ## Write the tables of errors and of conformance from the c
 	$(BIN)/python -m tests.contract
 
 samples: $(VENV)/.dev ## Draw the sample images again (result is committed)
-	$(BIN)/python -m heatlens_torch.demo.samples -o functions/api/static/samples
+	$(BIN)/python -m heatlens_torch.demo.samples -o layers/heatlens_web/static/samples
 
 clean: ## Remove .venv, out/ and caches
 	rm -rf $(VENV) .venv-* .aws-sam out .hypothesis .mypy_cache .ruff_cache .pytest_cache

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from functions.cli.events import LambdaContext
+from heatlens_cli.events.http_events import LambdaContext
 from infra.local_account import LocalAccount, local_account, sqs_event
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def running() -> Iterator[tuple[str, str]]:
 
 def main(words: list[str]) -> int:
     """Run a folder of images through the loop, or serve it."""
-    from functions.cli.batch_run import run_batch
+    from heatlens_cli.batch.run import run_batch
 
     with running() as (url, storage):
         print(f"staged batches at {url}/api/inference/batches, their account at {storage}", flush=True)

@@ -1,4 +1,4 @@
-"""matplotlib's colormaps -> layers/heatlens/colormaps/NAME.rgb, 256 RGB entries each. Run where matplotlib is."""
+"""Write matplotlib's colormaps as layers/heatlens/render/colormaps/NAME.rgb, 256 RGB entries each."""
 
 from pathlib import Path
 from typing import get_args
@@ -8,7 +8,7 @@ from matplotlib import colormaps
 
 from heatlens.types import Colormap
 
-FOLDER = Path(__file__).parents[1] / "layers" / "heatlens" / "colormaps"
+FOLDER = Path(__file__).parents[1] / "layers" / "heatlens" / "render" / "colormaps"
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)

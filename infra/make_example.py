@@ -1,18 +1,18 @@
-"""A sample and its heatmap, side by side -> functions/api/static/example.png, the picture in the README."""
+"""A sample and its heatmap, side by side -> layers/heatlens_web/static/example.png, the picture in the README."""
 
 from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
 
-from heatlens.encode import png
 from heatlens.model import load_model
 from heatlens.pipeline import explain
+from heatlens.render.encode import png
 from heatlens.results import Explanation
 from heatlens.settings import DEMO_MODEL, DOOR_LIMITS
 from heatlens.types import Options, Upload
 
-STATIC = Path(__file__).parents[1] / "functions" / "api" / "static"
+STATIC = Path(__file__).parents[1] / "layers" / "heatlens_web" / "static"
 SAMPLE = STATIC / "samples" / "phantom-01-opacity.png"
 SIDE = 400  # pixels of each half
 

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from functions.cli.files import Answer, explain_each
-from functions.cli.invoke import read_answer
-from functions.cli.make_event import make_event
 from heatlens.errors import HeatlensError
+from heatlens_cli.events.make_event import make_event
+from heatlens_cli.heatmap_files import Answer, explain_each
+from heatlens_cli.invoke import read_answer
 from infra.tools import DEFAULTS, QUIET, ready
 
 FUNCTION = "ApiFunction"

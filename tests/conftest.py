@@ -19,9 +19,9 @@ from PIL import Image
 from heatlens.model import Model, load_model
 from heatlens.settings import DEMO_MODEL
 from infra.local_account import CREDENTIALS
-from tests.aws import Account, account
-from tests.colours import write_colours_model
-from tests.tiny import write_tiny_model
+from tests.support.aws import Account, account
+from tests.support.colors import write_colours_model
+from tests.support.tiny import write_tiny_model
 
 # The same cases in every run; and a busy machine is not a failure.
 hypothesis.settings.register_profile("heatlens", deadline=None, derandomize=True, database=None, max_examples=60)
@@ -29,7 +29,7 @@ hypothesis.settings.load_profile("heatlens")
 
 Result = TypeVar("Result")
 ROOT = Path(__file__).parents[1]
-SAMPLES = ROOT / "functions" / "api" / "static" / "samples"
+SAMPLES = ROOT / "layers" / "heatlens_web" / "static" / "samples"
 settings.register_profile("heatlens", deadline=None, derandomize=True)  # nothing is timed, and every run is the same
 settings.load_profile("heatlens")
 HEATLENS = Path(sys.executable).parent / "heatlens"  # the installed command

@@ -1,1 +1,1 @@
-"""The HTTP door: FastAPI, under Mangum on Lambda and under uvicorn elsewhere."""
+"""The API function."""

@@ -1,27 +1,3 @@
-"""API Gateway, ALB or function URL event -> its answer; the model is loaded at import, in Lambda's init phase."""
+"""Lambda entry of the HTTP API: Mangum around the application of `heatlens_web`."""
 
-from typing import Any
-
-from mangum import Mangum
-from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
-from mangum.types import LambdaContext
-
-from functions.api import errors
-from functions.api.app import create_app
-from functions.api.events import check_event
-from functions.start import start
-from heatlens.settings import read_settings
-
-app = start(lambda: create_app(read_settings(), door="lambda"))
-# A REST API without binary types would hand an encoded problem to the client as it is.
-adapter = Mangum(app, lifespan="off", text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, errors.MEDIA_TYPE])
-
-
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Answer a request.
-
-    Raises:
-        UnknownEvent: The event is none.
-    """
-    check_event(event)
-    return adapter(event, context)
+from heatlens_web.lambda_handler import handler as handler

@@ -12,7 +12,7 @@ from heatlens.errors import HeatlensError
 from heatlens.options import as_json
 from heatlens.results import Explanation
 from heatlens.types import Floats, Options
-from heatlens_aws.keys import MAP, RESULT, picture_names
+from heatlens_aws.object_keys import MAP, RESULT, picture_names
 from heatlens_aws.staging import Staging
 
 SCHEMA_VERSION = 1

@@ -1,9 +1,9 @@
 """SQS, S3 or EventBridge event -> explained objects; the model is loaded at import, or the process ends there."""
 
-from functions.batch.door import open_door
+from functions.batch.context import open_door
 from functions.batch.invocation import answer
-from functions.batch.payloads import Json, LambdaContext, SqsAnswer
-from functions.start import start
+from functions.batch.lambda_types import Json, LambdaContext, SqsAnswer
+from heatlens_aws.lambda_init import start
 
 door = start(open_door)
 

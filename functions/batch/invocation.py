@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from functions.batch.door import Door
+from functions.batch.context import Door
 from functions.batch.errors import TryAgain
-from functions.batch.payloads import Json, SqsAnswer
-from functions.batch.upload import messages
+from functions.batch.lambda_types import Json, SqsAnswer
+from functions.batch.messages import messages
 from functions.batch.worker import work
 
 

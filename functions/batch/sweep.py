@@ -10,17 +10,17 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote_plus
 
-from functions.batch.collect import collect_lost
-from functions.batch.door import Account
-from functions.batch.payloads import Json
-from functions.batch.report import line, trouble
-from functions.batch.targets import SAGEMAKER
-from functions.batch.upload import AGAIN
+from functions.batch.async_collect import collect_lost
+from functions.batch.context import Account
+from functions.batch.destinations import SAGEMAKER
+from functions.batch.lambda_types import Json
+from functions.batch.logs import line, trouble
 from heatlens.settings import DOOR_LIMITS
+from heatlens_aws.batch_table import Refused
+from heatlens_aws.events import AGAIN
 from heatlens_aws.finishing import finish_if_done, settle_open
-from heatlens_aws.jobs import Refused
-from heatlens_aws.keys import upload_key
-from heatlens_aws.rows import Batch, BatchState, File, FileState
+from heatlens_aws.object_keys import upload_key
+from heatlens_aws.records import Batch, BatchState, File, FileState
 from heatlens_aws.staging import Stored
 
 BATCHES = 500  # looked at in one sweep, those that waited longest first

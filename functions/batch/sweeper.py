@@ -2,10 +2,10 @@
 
 import time
 
-from functions.batch.door import open_account
-from functions.batch.payloads import Json, LambdaContext
+from functions.batch.context import open_account
+from functions.batch.lambda_types import Json, LambdaContext
 from functions.batch.sweep import sweep
-from functions.start import start
+from heatlens_aws.lambda_init import start
 
 account = start(open_account)
 

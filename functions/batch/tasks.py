@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from ulid import ULID
 
-from functions.batch.targets import Target
-from functions.batch.upload import Item
+from functions.batch.destinations import Target
+from functions.batch.messages import Item
 from heatlens.errors import HeatlensError
 from heatlens.pipeline import Outcome
 from heatlens.settings import Limits

@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 
-from functions.batch.collect import collect
+from functions.batch.async_collect import collect
+from functions.batch.async_submit import submit
+from functions.batch.context import Door
 from functions.batch.deliver import deliver, deliver_failure, record
-from functions.batch.door import Door
+from functions.batch.destinations import DeclaredFile, DroppedObject, Foreign, Target, is_drop
 from functions.batch.errors import GaveUp, WrongDigest
-from functions.batch.report import line, metrics, trouble
-from functions.batch.submit import submit
-from functions.batch.targets import DeclaredFile, DroppedObject, Foreign, Target, is_drop
+from functions.batch.logs import line, metrics, trouble
+from functions.batch.messages import Item, Message, items
 from functions.batch.tasks import AGAIN, FOREIGN, IGNORED, SETTLED, SUPERSEDED, Ended, Task, bounded, groups
-from functions.batch.upload import Item, Message, items
 from heatlens.errors import (
     EmptyFile,
     FileTooLarge,
@@ -28,11 +28,11 @@ from heatlens.errors import (
 from heatlens.pipeline import Outcome, explain, pixels
 from heatlens.results import Explanation
 from heatlens.types import Options, Upload
-from heatlens_aws.asynchronous import Notice
+from heatlens_aws.batch_table import Outcome as Record
 from heatlens_aws.finishing import finish_if_done
-from heatlens_aws.jobs import Outcome as Record
-from heatlens_aws.keys import IN, parse_upload_key
-from heatlens_aws.rows import Batch, BatchState, FileState
+from heatlens_aws.object_keys import IN, parse_upload_key
+from heatlens_aws.records import Batch, BatchState, FileState
+from heatlens_aws.sagemaker_async import Notice
 from heatlens_aws.staging import Absent, Superseded, TooLarge
 
 MARGIN_S = 10.0  # beside the time of the slowest group so far: for its commits and the answer

@@ -11,13 +11,13 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
-from functions.api import errors, upload
-from functions.api.inference import explain_one
-from functions.api.requests import RequestId
-from functions.api.schemas import LISTS, HeatmapOptions
-from functions.endpoint.door import Bench, Door, open_door
+from functions.endpoint.state import Bench, Door, open_door
 from heatlens.errors import InvalidOption
 from heatlens.settings import Settings
+from heatlens_web import errors, upload
+from heatlens_web.inference import explain_one
+from heatlens_web.request_id import RequestId
+from heatlens_web.schemas.inference import LISTS, HeatmapOptions
 
 CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 PLACE = ("header", CUSTOM_ATTRIBUTES)

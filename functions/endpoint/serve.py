@@ -10,7 +10,7 @@ from types import FrameType
 import uvicorn
 
 from functions.endpoint.app import create_app
-from functions.endpoint.door import Door
+from functions.endpoint.state import Door
 from heatlens.errors import ModelError
 from heatlens.settings import Settings, read_settings
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from heatlens.errors import CardError
-from heatlens.onnx_wire import refers_to_files
+from heatlens.external_data import refers_to_files
 from heatlens.types import Precision
 
 CARD_FILE = "card.json"

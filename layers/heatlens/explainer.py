@@ -28,7 +28,7 @@ class Explainer:
     Example:
         >>> import heatlens
         >>> explainer = heatlens.Explainer.load()  # the demo model; give the folder of your own
-        >>> explanation = explainer.explain("functions/api/static/samples/phantom-01-opacity.png")
+        >>> explanation = explainer.explain("layers/heatlens_web/static/samples/phantom-01-opacity.png")
         >>> explanation.prediction.label, explanation.quality
         ('OPACITY', 'ok')
         >>> explanation.signed_map.shape, explanation.png[1:4]
@@ -92,7 +92,8 @@ class Explainer:
                 `alpha * heat + (1 - alpha) * original`.
                 `target`: Class label, index or `top-k`, or several; `Explanation.explained` has one entry for each.
                 `contrast`: A class; each target's logit is explained less this one's.
-                `method`: `gradcam` (default) or another key of `heatlens.methods.METHODS` or `heatlens.rerun.RERUNS`;
+                `method`: `gradcam` (default) or another key of `heatlens.explain.methods.METHODS` or
+                    `heatlens.explain.perturbation.RERUNS`;
                 the latter run the network once for each channel of the layer.
                 `layer`: A layer of the card, by default its first.
                 `eigen_smooth`, `aug_smooth`: pytorch-grad-cam's smoothing, by the first principal component, and by

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from heatlens.card import Card, Layer, read_card
-from heatlens.engine import Engine, files_of, open_engines
+from heatlens.engines.base import Engine, files_of, open_engines
+from heatlens.engines.memory_estimate import check_memory
+from heatlens.engines.resources import Machine, read_machine
 from heatlens.errors import EngineError
-from heatlens.machine import Machine, read_machine
-from heatlens.memory import check_memory
 from heatlens.settings import Settings
 from heatlens.types import EngineName, Options, Precision
 

@@ -9,22 +9,22 @@ from typing import TypeVar
 
 import numpy as np
 
-from heatlens.attribute import Found, attribute, logits_of
-from heatlens.cam import positive, quality, signed
-from heatlens.colour import SIGNED, blend, coloured
-from heatlens.decode import decode, measure
-from heatlens.encode import encode, png
 from heatlens.errors import GenerationFailed, HeatlensError, OutOfTime, RequestImagesTooLarge
-from heatlens.faithfulness import enlarged, faithfulness
+from heatlens.evaluate.faithfulness import enlarged, faithfulness
+from heatlens.evaluate.regions import find_regions
+from heatlens.explain.absolute_scale import absolute
+from heatlens.explain.attribution import Found, attribute, logits_of
+from heatlens.explain.cam import positive, quality, signed
+from heatlens.explain.predict import predict, score, scores
+from heatlens.input.decode import decode, measure
+from heatlens.input.preprocess import preprocess, seen_box
 from heatlens.model import Model
 from heatlens.plan import Plan, check, plan
-from heatlens.predict import predict, score, scores
-from heatlens.preprocess import preprocess, seen_box
-from heatlens.regions import find_regions
+from heatlens.render.color import SIGNED, blend, coloured
+from heatlens.render.encode import encode, png
+from heatlens.render.strip_metadata import stripped
 from heatlens.results import Explained, Explanation
-from heatlens.scale import absolute
 from heatlens.settings import Limits
-from heatlens.strip import stripped
 from heatlens.types import Box, Encoded, Floats, Options, Picture, Scores, Upload
 
 logger = logging.getLogger(__name__)

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from heatlens.attribute import METHOD_NAMES, How, passes
 from heatlens.card import Calibration, Layer
-from heatlens.engine import Engine, OwnMethods
+from heatlens.engines.base import Engine, OwnMethods
 from heatlens.errors import CardError, InvalidOption, TooManyPasses, TooManyTargets
+from heatlens.explain.absolute_scale import full_heat
+from heatlens.explain.attribution import METHOD_NAMES, How, passes
+from heatlens.explain.targets import Wanted, parse
 from heatlens.model import Model
-from heatlens.scale import full_heat
 from heatlens.settings import Limits
-from heatlens.targets import Wanted, parse
 from heatlens.types import Options
 
 

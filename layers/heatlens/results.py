@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from heatlens.faithfulness import Faithfulness
-from heatlens.regions import Regions
+from heatlens.evaluate.faithfulness import Faithfulness
+from heatlens.evaluate.regions import Regions
 from heatlens.types import Box, Encoded, Floats, Prediction, Quality
 
 

@@ -10,6 +10,7 @@ from heatlens_aws.staging import Stored
 
 Json = dict[str, Any]
 CREATED = "ObjectCreated:"
+AGAIN = "again"  # message attribute: sent by the sweeper or by redrive in place of an earlier message
 KINDS = (
     "S3 events and EventBridge events of S3, directly or as messages of an SQS queue, and there also notices of an "
     "asynchronous SageMaker endpoint by SNS"

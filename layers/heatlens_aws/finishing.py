@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
 from typing import Any
 
-from heatlens_aws.jobs import Jobs, Outcome
-from heatlens_aws.keys import OUT, manifest_key, results_key, upload_key
-from heatlens_aws.rows import Batch, BatchState, File, FileState
+from heatlens_aws.batch_table import Jobs, Outcome
+from heatlens_aws.object_keys import OUT, manifest_key, results_key, upload_key
+from heatlens_aws.records import Batch, BatchState, File, FileState
 from heatlens_aws.staging import Staging
 
 MANIFEST_VERSION = 1

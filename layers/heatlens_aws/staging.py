@@ -9,8 +9,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from heatlens_aws.keys import upload_key
-from heatlens_aws.rows import File
+from heatlens_aws.object_keys import upload_key
+from heatlens_aws.records import File
 
 _EXISTS = {"412", "PreconditionFailed"}
 _ABSENT = {"NoSuchKey", "NoSuchVersion", "404"}

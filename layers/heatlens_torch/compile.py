@@ -7,23 +7,24 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from heatlens.attribute import METHOD_NAMES
 from heatlens.card import DEFAULT_METHOD, Card, Layer, Parity, write_card
-from heatlens.engine import Engine
+from heatlens.engines.base import Engine
+from heatlens.engines.openvino import OpenVinoEngine
 from heatlens.errors import CompileError, ModelFileError
-from heatlens.openvino_engine import OpenVinoEngine
+from heatlens.explain.attribution import METHOD_NAMES
 from heatlens.types import Floats
-from heatlens_torch import hooks, parity, precisions, records, sanity
-from heatlens_torch.export import Exported, export
-from heatlens_torch.folder import whole
-from heatlens_torch.graph_file import write_graph
-from heatlens_torch.grids import Layout
-from heatlens_torch.layers import default_layer
-from heatlens_torch.material import images_of, material_of, proof_images
-from heatlens_torch.probe import Probe, probe
-from heatlens_torch.quantise import check_quantisable
-from heatlens_torch.spec import ModelSpec, located, read_spec, read_training
-from heatlens_torch.stored import check_storable, store_network
+from heatlens_torch.atomic_folder import whole
+from heatlens_torch.graph.export import Exported, export
+from heatlens_torch.graph.graph_file import write_graph
+from heatlens_torch.graph.grids import Layout
+from heatlens_torch.graph.layers import default_layer
+from heatlens_torch.graph.probe import Probe, probe
+from heatlens_torch.graph.quantize import check_quantisable
+from heatlens_torch.loading import user_functions
+from heatlens_torch.loading.network import images_of, material_of, proof_images
+from heatlens_torch.loading.saved_network import check_storable, store_network
+from heatlens_torch.loading.spec import ModelSpec, located, read_spec, read_training
+from heatlens_torch.proof import calibration, parity, precisions, sanity
 
 TRUNK_FILE = "trunk.onnx"
 TAIL_FILE = "tail.onnx"
@@ -69,7 +70,7 @@ def compile_model(
             `ParityError` for a failed proof, `EngineError` where OpenVINO cannot execute the graphs.
     """
     spec = read_spec(spec_path)
-    with hooks.importable(spec_path.parent), whole(out) as folder, located(spec_path):
+    with user_functions.importable(spec_path.parent), whole(out) as folder, located(spec_path):
         card = _compile(spec, spec_path.parent, folder, progress, with_torch=with_torch, int8=int8)
         write_card(card, folder)
     return card
@@ -121,11 +122,13 @@ def _compile(
         update={
             "layers": tuple(proven),
             "combined": together,
-            "evaluation": records.evaluation(engines[names[0]], draft, spec.evaluation) if spec.evaluation else None,
+            "evaluation": calibration.evaluation(engines[names[0]], draft, spec.evaluation)
+            if spec.evaluation
+            else None,
             "training": training,
             "torch": stored,
             "source": material.source,
-            "made_with": records.made_with(),
+            "made_with": calibration.made_with(),
         }
     )
     progress("measuring lower precisions")
@@ -191,5 +194,5 @@ def _layer(name: str, probed: Probe, exported: Exported, folder: Path, index: in
 
 
 def _calibrated(layer: Layer, engine: Engine, card: Card, images: Floats) -> Layer:
-    others = records.calibrations(engine, card, images)
+    others = calibration.calibrations(engine, card, images)
     return layer.model_copy(update={"calibration": others.pop(DEFAULT_METHOD), "calibrations": others})

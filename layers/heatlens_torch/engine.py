@@ -11,12 +11,12 @@ from torch import fx, nn
 from heatlens.card import Card, Layer
 from heatlens.errors import EngineError
 from heatlens.types import Floats, Precision
-from heatlens_torch import cut as cutting
-from heatlens_torch.differentiate import choose, free_batch
-from heatlens_torch.grids import Layout, regrid
-from heatlens_torch.method_names import METHODS
-from heatlens_torch.simplify import simplify
-from heatlens_torch.stored import load_network
+from heatlens_torch.graph import cut as cutting
+from heatlens_torch.graph.differentiate import choose, free_batch
+from heatlens_torch.graph.grids import Layout, regrid
+from heatlens_torch.graph.simplify import simplify
+from heatlens_torch.loading.saved_network import load_network
+from heatlens_torch.proof.method_names import METHODS
 
 
 class TorchEngine:
@@ -75,7 +75,7 @@ class TorchEngine:
             EngineError: pytorch-grad-cam is not installed, has no such method, or cannot explain this layer by it.
         """
         try:
-            from heatlens_torch import reference
+            from heatlens_torch.proof import reference
         except ImportError as error:
             raise EngineError(f"the method {method} needs pytorch-grad-cam: pip install 'heatlens[torch]'") from error
         return reference.any_map(

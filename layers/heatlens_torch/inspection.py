@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from heatlens_torch import hooks
-from heatlens_torch.layers import Candidate, layers_of
-from heatlens_torch.material import material_of
-from heatlens_torch.probe import probe, target
-from heatlens_torch.spec import ModelSpec, located, read_spec
+from heatlens_torch.graph.layers import Candidate, layers_of
+from heatlens_torch.graph.probe import probe, target
+from heatlens_torch.loading import user_functions
+from heatlens_torch.loading.network import material_of
+from heatlens_torch.loading.spec import ModelSpec, located, read_spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ def inspect_model(path: Path) -> Inspection:
         ModelError: As `compile_model` before it exports.
     """
     spec = read_spec(path)
-    with hooks.importable(path.parent), located(path):
+    with user_functions.importable(path.parent), located(path):
         material = material_of(spec, path.parent)
         given = {candidate.name: candidate for candidate in _given(spec, material.network)}
         found = [given.pop(each.name, each) for each in layers_of(material.network, spec.preprocess.shape)]

@@ -7,12 +7,13 @@ import torch
 from PIL import Image
 
 from heatlens.errors import ModelFileError
-from heatlens_torch import hooks, reference
-from heatlens_torch.layers import default_layer
-from heatlens_torch.material import material_of, stack
-from heatlens_torch.probe import probe
-from heatlens_torch.reference import Reference
-from heatlens_torch.spec import located, read_spec
+from heatlens_torch.graph.layers import default_layer
+from heatlens_torch.graph.probe import probe
+from heatlens_torch.loading import user_functions
+from heatlens_torch.loading.network import material_of, stack
+from heatlens_torch.loading.spec import located, read_spec
+from heatlens_torch.proof import reference
+from heatlens_torch.proof.reference import Reference
 
 
 def explain(
@@ -38,7 +39,7 @@ def explain(
     spec = read_spec(path)
     if not images:
         raise ModelFileError("images: there is no picture to explain: give at least one")
-    with hooks.importable(path.parent):
+    with user_functions.importable(path.parent):
         with located(path):
             network = material_of(spec, path.parent).network
         name = layer or next(iter(spec.layers), None) or default_layer(network, spec.preprocess.shape)

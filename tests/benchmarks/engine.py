@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from heatlens_torch.peak import peak_megabytes
+from heatlens_torch.reports.peak_memory import peak_megabytes
 from tests.benchmarks.peers import PEERS, Explain
 from tests.benchmarks.subjects import Subject, classes, images, prepare
 

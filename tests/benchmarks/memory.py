@@ -13,11 +13,11 @@ from typing import get_args
 
 import numpy as np
 
-import functions.api.app  # noqa: F401 - what a door has in memory before its model
+import heatlens_web.app  # noqa: F401 - what a door has in memory before its model
 from heatlens.model import Model, load_model
 from heatlens.settings import DEMO_MODEL, MIB
 from heatlens.types import EngineName, Precision
-from heatlens_torch.peak import peak_megabytes
+from heatlens_torch.reports.peak_memory import peak_megabytes
 
 LARGEST_BATCH = 8
 LINES = 10

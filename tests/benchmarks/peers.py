@@ -4,10 +4,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from heatlens.attribute import How, attribute
 from heatlens.card import read_card
+from heatlens.explain.attribution import How, attribute
+from heatlens.explain.targets import Wanted
 from heatlens.model import load_model
-from heatlens.targets import Wanted
 from heatlens.types import Floats
 from tests.benchmarks.subjects import SIDE, Subject
 
@@ -54,7 +54,7 @@ def pytorch_grad_cam(subject: Subject) -> Explain:
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    from heatlens_torch.probe import probe, target
+    from heatlens_torch.graph.probe import probe, target
 
     network, torch, layer = _network(subject), _torch(), _layer(subject)
     layout = probe(network, layer, torch.zeros(2, 3, SIDE, SIDE)).layout
@@ -88,7 +88,7 @@ def captum(subject: Subject) -> Explain:
     """Captum's LayerGradCam: forward and backward for each class; what it answers holds the graph until detached."""
     from captum.attr import LayerGradCam
 
-    from heatlens_torch.probe import target
+    from heatlens_torch.graph.probe import target
 
     network, torch = _network(subject), _torch()
     if _tokens(subject):
@@ -113,8 +113,8 @@ PEERS: dict[str, Callable[[Subject], Explain]] = {
 
 
 def _network(subject: Subject) -> Any:  # noqa: ANN401 - a torch module, and torch is not imported for the others
-    from heatlens_torch.material import material_of
-    from heatlens_torch.spec import read_spec
+    from heatlens_torch.loading.network import material_of
+    from heatlens_torch.loading.spec import read_spec
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

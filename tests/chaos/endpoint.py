@@ -16,8 +16,8 @@ from heatlens.settings import Settings
 from tests.chaos.hooks import Call, Hook, Json
 from tests.chaos.queue import Queue
 from tests.chaos.story import Story
-from tests.sagemaker import FakeRuntime, enveloped, notice
-from tests.tiny import write_tiny_model
+from tests.support.sagemaker import FakeRuntime, enveloped, notice
+from tests.support.tiny import write_tiny_model
 
 FATES = ("told", "doubled", "failed", "lost", "late", "busy")
 LATE_S = 600.0

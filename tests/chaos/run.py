@@ -20,7 +20,7 @@ from tests.chaos.findings import Broken
 from tests.chaos.protections import Protection
 from tests.chaos.summary import Summary
 from tests.chaos.turns import LIVES, MEANWHILES, Turns, in_turn
-from tests.tiny import write_tiny_model
+from tests.support.tiny import write_tiny_model
 
 IMAGES = 2000
 TROUBLES = (*(str(fault) for fault in Fault if fault is not Fault.MEANWHILE), *MEANWHILES)

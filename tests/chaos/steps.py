@@ -6,8 +6,8 @@ from typing import TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from functions.batch.messages import messages
 from functions.batch.sweep import sweep as sweep_account
-from functions.batch.upload import messages
 from functions.batch.worker import work
 from heatlens.errors import HeatlensError
 from tests.chaos.faults import Crash, Plan

@@ -15,23 +15,22 @@ from botocore import endpoint as botocore_endpoint
 from moto import mock_aws
 from moto.moto_api._internal import mock_random
 
-from functions.api import desk as desks
-from functions.api.desk import Desk
-from functions.batch import submit, targets, tasks, worker
-from functions.batch.door import Account, Door
-from heatlens.catalogue import Models
-from heatlens.engine import Engine
+from functions.batch import async_submit, destinations, tasks, worker
+from functions.batch.context import Account, Door
+from heatlens.engines.base import Engine
 from heatlens.model import Model
+from heatlens.registry import Models
 from heatlens.settings import DOOR_LIMITS
 from heatlens.types import Floats
+from heatlens_aws import batch_table as jobs_module
 from heatlens_aws import finishing
-from heatlens_aws import jobs as jobs_module
-from heatlens_aws.asynchronous import Endpoint
+from heatlens_aws.batch_table import Jobs
 from heatlens_aws.clients import Clients, connect
-from heatlens_aws.jobs import Jobs
+from heatlens_aws.sagemaker_async import Endpoint
 from heatlens_aws.staging import Staging
+from heatlens_web.batches import service as desks
+from heatlens_web.batches.service import Desk
 from infra.local_account import CREDENTIALS, make_bucket, make_table
-from tests.aws import SETTINGS
 from tests.chaos.bucket import Bucket
 from tests.chaos.clock import Clock
 from tests.chaos.endpoint import TIMEOUT_S, TTL_S, Container
@@ -40,7 +39,8 @@ from tests.chaos.hooks import Call, Hook, Json, Wires
 from tests.chaos.protections import HOOKS, Protection, one_attempt
 from tests.chaos.queue import MAX_RECEIVES, Queue
 from tests.chaos.story import FILE_BYTES, Story
-from tests.sagemaker import NAME
+from tests.support.aws import SETTINGS
+from tests.support.sagemaker import NAME
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 DEADLINE_S = 4 * 3600
@@ -131,8 +131,8 @@ def world(model: Model, seed: int, counts: Counter[str], *, without: Protection 
             (desks, "ULID", ulid),
             (tasks, "ULID", ulid),
             (desks, "time", clock),
-            (targets, "time", clock),
-            (submit, "time", clock),
+            (destinations, "time", clock),
+            (async_submit, "time", clock),
             (jobs_module, "time", clock),
             (botocore_endpoint, "time", clock),
             (desks, "ThreadPoolExecutor", Inline),

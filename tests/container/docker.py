@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.conftest import ROOT
-from tests.emulator import EMULATOR
+from tests.support.emulator import EMULATOR
 
 TAG = "heatlens:test"
 MODEL_DIR = "layers/heatlens/models/demo"

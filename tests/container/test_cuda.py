@@ -5,11 +5,11 @@ import os
 
 import pytest
 
-from functions.cli.events import HttpRequest
+from heatlens_cli.events.http_events import HttpRequest
 from tests.container import docker
 from tests.container.conftest import Fact
-from tests.container.test_endpoint_door import ping
-from tests.contract.doors import http_door
+from tests.container.test_endpoint import ping
+from tests.contract.clients import http_door
 
 ASKED_ENV = "HEATLENS_TEST_CUDA"
 pytestmark = pytest.mark.skipif(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tests.marks import Marked, marked
+from tests.support.marks import Marked, marked
 
 ROWS: dict[str, dict[str, str]] = {
     "The base": {

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from functions.api.app import create_app
 from heatlens.settings import Settings
+from heatlens_web.app import create_app
 from tests.conftest import encoded, noise
 
 NUMBER = (int, float)

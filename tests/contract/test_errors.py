@@ -5,7 +5,7 @@ import pytest
 from heatlens import errors
 from heatlens.errors import HeatlensError, ModelError
 from infra.make_tables import leaves, of_staged_files
-from tests.marks import marked
+from tests.support.marks import marked
 
 PROVOKED = marked("provokes")
 ANSWERED = {each.code: each for each in [*leaves(), *of_staged_files()]}

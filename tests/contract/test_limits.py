@@ -1,6 +1,6 @@
 """Every limit stands at exactly its number: one less and the number itself pass, one more gets its status and sentence.
 
-The numbers themselves are in tests/unit/test_settings.py; here each is set so low that its two neighbours are cheap.
+The numbers themselves are in tests/unit/heatlens/test_settings.py; here each is so low that its neighbors are cheap.
 """
 
 import base64
@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from functions.api.app import create_app
-from functions.api.batch_schemas import STAGED_FILE_BYTES
 from heatlens.settings import Door, Limits, Settings
-from tests.aws import Account
+from heatlens_web.app import create_app
+from heatlens_web.schemas.batches import STAGED_FILE_BYTES
 from tests.conftest import encoded, noise
-from tests.functional.test_bad_input import problem
+from tests.functional.api.test_bad_input import problem
+from tests.support.aws import Account
 
 URL = "/api/inference/heatmap"
 RAW = {"content-type": "image/png"}
@@ -128,7 +128,7 @@ def test_passes_of_the_network(colours_folder: Path, door: Door) -> None:
     ("setting", "accept"), [("answer_json_bytes", "application/json"), ("answer_binary_bytes", "image/png")]
 )
 def test_an_answer(colours_folder: Path, setting: str, accept: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("functions.api.asked.request_id", lambda _: "r" * 32)
+    monkeypatch.setattr("heatlens_web.context.request_id", lambda _: "r" * 32)
     headers = RAW | {"accept": accept}
 
     def answered(limit: int) -> Any:  # noqa: ANN401 - a response

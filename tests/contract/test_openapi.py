@@ -10,12 +10,12 @@ import jsonschema
 import pytest
 from starlette.testclient import TestClient
 
-from functions.api.app import STATIC, create_app
 from heatlens.errors import HeatlensError
 from heatlens.settings import DEMO_MODEL, Settings
+from heatlens_web.app import STATIC, create_app
 from infra.make_tables import leaves
-from tests.aws import Account
 from tests.conftest import SAMPLES
+from tests.support.aws import Account
 
 Json = dict[str, Any]
 KINDS = {"multipart/form-data", "application/json", "image/*", "application/dicom"}

@@ -4,7 +4,7 @@ from collections import Counter
 
 from tests.contract.__main__ import PAGE
 from tests.contract.rows import names, written
-from tests.marks import marked
+from tests.support.marks import marked
 
 
 def test_every_promise_has_a_test_and_every_mark_a_promise() -> None:

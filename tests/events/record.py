@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from functions.cli.events import KINDS, HttpRequest, multipart
+from heatlens_cli.events.http_events import KINDS, HttpRequest, multipart
 
 FOLDER = Path(__file__).parent
 IMAGE = FOLDER.parent / "contract" / "conformance" / "rgb.jpg"

@@ -7,9 +7,9 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from functions.api.app import create_app
 from heatlens.settings import Settings
-from tests.loop import Loop, running_loop
+from heatlens_web.app import create_app
+from tests.support.loop import Loop, running_loop
 
 MakeClient = Callable[..., TestClient]
 
@@ -46,5 +46,5 @@ def loop() -> Iterator[Loop]:
 @pytest.fixture(autouse=True)
 def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tried again is tried at once."""
-    monkeypatch.setattr("functions.cli.retries.FIRST_WAIT_S", 0.001)
-    monkeypatch.setattr("functions.cli.batch_send.DECLARE_WAIT_S", 0.001)
+    monkeypatch.setattr("heatlens_cli.retry.FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr("heatlens_cli.batch.send.DECLARE_WAIT_S", 0.001)

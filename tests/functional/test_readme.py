@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, SAMPLES
-from tests.loop import Loop
+from tests.support.loop import Loop
 
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 IN_PROJECT_VENV = Path(sys.prefix) == ROOT / ".venv"

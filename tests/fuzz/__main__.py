@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from infra.local_account import local_account
-from tests.colours import write_colours_model
+from tests.support.colors import write_colours_model
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]

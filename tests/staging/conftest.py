@@ -10,13 +10,13 @@ from moto.server import ThreadedMotoServer
 
 from functions.batch import worker
 from heatlens.model import Model
-from heatlens_aws.jobs import Jobs
+from heatlens_aws.batch_table import Jobs
 from heatlens_aws.staging import Staging
 from infra import local_account
 from infra.localstack import URL_ENV
-from tests.aws import Account
-from tests.staged import Desk, desk
 from tests.staging.poller import Poller
+from tests.support.aws import Account
+from tests.support.staged import Desk, desk
 
 HERE = "tests/staging/"
 MISSING = f"no address of a LocalStack in {URL_ENV}: run `make test-staging`"

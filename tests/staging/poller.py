@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from functions.batch.payloads import Json, LambdaContext, SqsAnswer
+from functions.batch.lambda_types import Json, LambdaContext, SqsAnswer
 from infra.local_account import sqs_event
-from tests.aws import Account
-from tests.staged import Context
+from tests.support.aws import Account
+from tests.support.staged import Context
 
 PATIENCE_S = 20
 

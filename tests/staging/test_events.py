@@ -6,8 +6,8 @@ import pytest
 
 from heatlens_aws.events import Created, message_objects
 from heatlens_aws.staging import Stored
-from tests.staged import Desk
 from tests.staging.poller import Poller
+from tests.support.staged import Desk
 
 KEYS = [
     "drop/scan.png",

@@ -12,10 +12,10 @@ import httpx2
 import pytest
 
 from heatlens_aws.clients import connect
-from heatlens_aws.rows import File, FileState
+from heatlens_aws.records import File, FileState
 from heatlens_aws.staging import Staging
-from tests.aws import Account
-from tests.staged import ID
+from tests.support.aws import Account
+from tests.support.staged import ID
 
 DATA, OTHER = b"declared" * 12, b"whatever" * 12
 FILE = File(

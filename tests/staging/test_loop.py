@@ -10,22 +10,22 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from functions.api import desk
-from functions.api.app import create_app
-from functions.cli.batch_run import run_batch
 from heatlens.settings import Settings
+from heatlens_cli.batch.run import run_batch
+from heatlens_web.app import create_app
+from heatlens_web.batches import service
 from infra.local_account import LocalAccount
 from infra.local_batches import Worker
 from tests.conftest import HEATLENS
-from tests.staged import Desk, picture
 from tests.staging.poller import Poller
+from tests.support.staged import Desk, picture
 
 URL = "/api/inference/batches"
 
 
 @pytest.fixture
 def api(staged: Desk, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
-    monkeypatch.setattr(desk, "COUNTS_LIVE_S", 0.0)
+    monkeypatch.setattr(service, "COUNTS_LIVE_S", 0.0)
     return TestClient(create_app(Settings(model_dir=tiny_folder), door="lambda"))
 
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from heatlens_aws.staging import Staging, Stored, Superseded
-from tests.aws import Account
+from tests.support.aws import Account
 
 KEY = "drop/scan.png"
 

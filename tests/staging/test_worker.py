@@ -10,15 +10,15 @@ import pytest
 
 from functions.batch import sweep as sweeps
 from functions.batch import worker
-from functions.cli.manifest import Manifest
-from functions.cli.redrive import redrive
-from functions.cli.verify import faults
-from heatlens_aws.keys import manifest_key
-from heatlens_aws.rows import BatchState, FileState
+from heatlens_aws.object_keys import manifest_key
+from heatlens_aws.records import BatchState, FileState
 from heatlens_aws.staging import Staging, Stored, Superseded
-from tests.functional.test_batch_worker import throttled
-from tests.staged import ID, Desk, grey, picture
+from heatlens_cli.redrive import redrive
+from heatlens_cli.verify.manifest import Manifest
+from heatlens_cli.verify.run import faults
+from tests.functional.batch.test_worker import throttled
 from tests.staging.poller import Poller
+from tests.support.staged import ID, Desk, grey, picture
 
 
 def upload(staged: Desk, number: int, data: bytes) -> None:

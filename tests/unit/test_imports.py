@@ -13,15 +13,17 @@ from tests.conftest import ROOT
 
 HEAVY = {"torch", "torchvision", "pytorch_grad_cam", "cv2", "matplotlib", "sklearn", "scipy", "nncf"}
 CHOSEN = {"onnx", "onnxruntime"}  # by a setting, or while compiling
-DOORS = {"functions"}
+DOORS = {"functions", "heatlens_web", "heatlens_cli"}
 LAYERS = {"heatlens_torch", "heatlens_aws"}
 FORBIDDEN = {
     "layers/heatlens": HEAVY | DOORS | LAYERS | {"boto3", "botocore", "fastapi", "starlette", "mangum", "uvicorn"},
     "layers/heatlens_torch": DOORS | {"heatlens_aws", "boto3", "fastapi", "starlette"},
     "layers/heatlens_aws": DOORS | HEAVY | {"heatlens_torch", "fastapi", "starlette"},
-    "functions/api": HEAVY | {"boto3", "botocore", "heatlens_torch", "functions.cli"},
-    "functions/batch": HEAVY | {"heatlens_torch", "fastapi", "starlette", "functions.api", "functions.cli"},
-    "functions/endpoint": HEAVY | {"boto3", "botocore", "heatlens_torch", "heatlens_aws", "functions.cli"},
+    "layers/heatlens_web": HEAVY | {"boto3", "botocore", "functions", "heatlens_torch", "heatlens_cli"},
+    "layers/heatlens_cli": {"functions"},
+    "functions/api": HEAVY | {"boto3", "botocore", "heatlens_torch", "heatlens_cli"},
+    "functions/batch": HEAVY | {"heatlens_torch", "fastapi", "starlette", "heatlens_web", "heatlens_cli"},
+    "functions/endpoint": HEAVY | {"boto3", "botocore", "heatlens_torch", "heatlens_aws", "heatlens_cli"},
 }
 # Modules in the process once the handler is imported and its model loaded. Most are the web framework's and the
 # engine's; a jump means that something heavy crept in.
@@ -76,20 +78,21 @@ def test_a_door_without_staging_loads_no_client_of_aws(door: str) -> None:
 
 
 def test_one_file_of_the_core_imports_onnx_runtime_and_nothing_imports_that_file() -> None:
-    sources = [source for folder in ("layers/heatlens", "functions") for source in (ROOT / folder).rglob("*.py")]
+    folders = ("layers/heatlens", "layers/heatlens_web", "functions")
+    sources = [source for folder in folders for source in (ROOT / folder).rglob("*.py")]
 
     importers = [source.name for source in sources if imported(source) & CHOSEN]
-    above = [source.name for source in sources if "heatlens.onnxruntime_engine" in imported(source)]
+    above = [source.name for source in sources if "heatlens.engines.onnx_runtime" in imported(source)]
 
-    assert (importers, above) == (["onnxruntime_engine.py"], [])
+    assert (importers, above) == (["onnx_runtime.py"], [])
 
 
 def test_only_a_dicom_file_brings_in_what_reads_it() -> None:
     program = (
-        "import sys; from heatlens.decode import decode; from tests.conftest import encoded, noise; "
+        "import sys; from heatlens.input.decode import decode; from tests.conftest import encoded, noise; "
         "decode(encoded(noise((4, 4))), max_pixels=99); print('pydicom' in sys.modules); "
-        "import numpy; from tests.dicom import dicom; "
-        "decode(dicom(numpy.zeros((4, 4), 'u1')), max_pixels=99); print('heatlens.dicom' in sys.modules)"
+        "import numpy; from tests.support.dicom import dicom; "
+        "decode(dicom(numpy.zeros((4, 4), 'u1')), max_pixels=99); print('heatlens.input.dicom' in sys.modules)"
     )
 
     assert run(program).split() == ["False", "True"]
@@ -109,6 +112,6 @@ def cpu_seconds(program: str) -> float:
 
 def test_the_api_door_imports_in_little_more_than_its_libraries_need() -> None:
     libraries = cpu_seconds("import fastapi, mangum, openvino, isal, PIL.Image, pydantic_settings, fastapi.staticfiles")
-    door = cpu_seconds("import functions.api.app")
+    door = cpu_seconds("import heatlens_web.app")
 
     assert door < 1.5 * libraries

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
-from tests.dicom import dataset, dicom, written
+from tests.support.dicom import dataset, dicom, written
 
 FOLDER = Path(__file__).parent
 

@@ -1,0 +1,132 @@
+"""What an endpoint's container said, JSON -> what the core would have made here, or code and sentence of a failure.
+
+The fields are those of the API's `HeatmapResponse` and `Problem`, as far as they are read; here none may be missing.
+"""
+
+import base64
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from heatlens.evaluate.faithfulness import Faithfulness
+from heatlens.evaluate.regions import Regions
+from heatlens.render.encode import MEDIA_TYPES
+from heatlens.results import Explained, Explanation
+from heatlens.types import Box, Encoded, Floats, Format, Options, Prediction, Quality
+
+# How a picture begins, by its media type; what stands between, such as a length, is not looked at.
+_BEGINNINGS: dict[Format, tuple[bytes, bytes]] = {
+    "png": (b"\x89PNG\r\n\x1a\n", b""),
+    "jpeg": (b"\xff\xd8\xff", b""),
+    "webp": (b"RIFF", b"WEBP"),
+}
+
+
+class Failure(BaseModel):
+    """Why there is no answer."""
+
+    code: str = Field(pattern="^[a-z_.]{1,40}$")
+    detail: str
+
+
+class MadeBy(BaseModel):
+    """Which model and computation made the answer."""
+
+    name: str
+    version: str
+    sha256: str
+    layer: str
+    method: str
+    engine: str
+    precision: str
+    notice: str
+    image: str = ""
+
+
+class Map(BaseModel):
+    """The signed map: little-endian float32 in C order, base64."""
+
+    shape: tuple[int, int]
+    dtype: Literal["float32"]
+    order: Literal["C"]
+    data_base64: str
+
+    def values(self) -> Floats:
+        """The map itself.
+
+        Raises:
+            ValueError: It has no values, not those of its shape, or some that are not finite.
+        """
+        data = base64.b64decode(self.data_base64, validate=True)
+        signed_map = np.frombuffer(data, "<f4").reshape(self.shape).astype(np.float32)
+        if not (signed_map.size and np.isfinite(signed_map).all()):
+            raise ValueError("a map without values, or with some that are not finite")
+        return signed_map
+
+
+class ExplainedClass(BaseModel):
+    """The class whose map it is."""
+
+    label: str
+    index: int
+    probability: float
+    logit: float
+    contrast: str | None
+
+
+class Answer(BaseModel):
+    """One explained image."""
+
+    heatmap_base64: str | None
+    map_image_base64: str | None = None
+    media_type: str | None
+    width: int
+    height: int
+    box: Box
+    prediction: Prediction
+    explained: ExplainedClass
+    quality: Quality
+    map: Map
+    regions: Regions | None = None
+    faithfulness: Faithfulness | None = None
+    timings_ms: dict[str, float]
+    model: MadeBy
+
+    def explanation(self, options: Options) -> Explanation:
+        """The same as the core's own.
+
+        Raises:
+            ValueError: Something that was asked for is missing, or is not what it is called.
+        """
+        return Explanation(
+            width=self.width,
+            height=self.height,
+            box=self.box,
+            prediction=self.prediction,
+            explained=(
+                Explained(
+                    label=self.explained.label,
+                    index=self.explained.index,
+                    probability=self.explained.probability,
+                    logit=self.explained.logit,
+                    contrast=self.explained.contrast,
+                    regions=self.regions,
+                    faithfulness=self.faithfulness,
+                    signed_map=self.map.values(),
+                    quality=self.quality,
+                    overlay=self._picture(self.heatmap_base64, options) if "overlay" in options.include else None,
+                    map_image=self._picture(self.map_image_base64, options) if "heatmap" in options.include else None,
+                ),
+            ),
+            original=None,
+            timings_ms=self.timings_ms,
+        )
+
+    def _picture(self, text: str | None, options: Options) -> Encoded:
+        data = base64.b64decode(text or "", validate=True)
+        first, second = _BEGINNINGS[options.format]
+        media_type = MEDIA_TYPES[options.format]
+        if self.media_type != media_type or not (data.startswith(first) and data[8:].startswith(second)):
+            raise ValueError(f"a picture that is no {media_type}")
+        return Encoded(data, media_type)

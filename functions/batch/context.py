@@ -1,0 +1,82 @@
+"""Settings -> what a warm function keeps between invocations: model, clients and limits, none of which changes."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from heatlens.errors import ModelError, SettingsError
+from heatlens.model import Model
+from heatlens.registry import Models, load_models
+from heatlens.settings import Limits, read_settings, read_table
+from heatlens_aws.batch_table import Jobs
+from heatlens_aws.clients import connect
+from heatlens_aws.sagemaker_async import Endpoint
+from heatlens_aws.settings import AwsSettings
+from heatlens_aws.staging import Staging
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The staged side: table, bucket and queue, and the endpoint where one is named."""
+
+    settings: AwsSettings
+    jobs: Jobs
+    staging: Staging
+    sqs: Any
+    endpoint: Endpoint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A worker's tools; `batch_images` is the number of images in an engine batch."""
+
+    account: Account
+    models: Models
+    limits: Limits
+    batch_images: int
+
+    @property
+    def model(self) -> Model:
+        """The default one."""
+        return self.models[None]
+
+
+def open_account() -> Account:
+    """Read the environment and connect.
+
+    Raises:
+        SettingsError: A value cannot be, or no bucket or no table is named.
+    """
+    settings = read_table(AwsSettings)
+    if not settings.ready:
+        raise SettingsError(_missing(settings))
+    clients = connect(settings)
+    jobs, staging = Jobs(clients.dynamodb, settings.table), Staging(clients.s3, settings.bucket)
+    endpoint = Endpoint(clients.sagemaker, settings) if settings.async_endpoint else None
+    return Account(settings, jobs, staging, clients.sqs, endpoint)
+
+
+def _missing(settings: AwsSettings) -> str:
+    if settings.sam_local and not settings.endpoint_url:
+        # Under SAM's emulator a bucket's name is its place in the template, which may be somebody's bucket.
+        return "under sam local there is no bucket: set HEATLENS_ENDPOINT_URL to the address of a local S3"
+    return "HEATLENS_BUCKET and HEATLENS_TABLE are required"
+
+
+def open_door() -> Door:
+    """Read the environment, connect, and load the models.
+
+    Raises:
+        ModelError: The settings or the default model cannot be used. A batch of another that cannot waits for one that
+            can.
+    """
+    settings = read_settings()
+    account = open_account()
+    models = load_models(settings)
+    if isinstance(default := models.found[models.default], ModelError):
+        raise default
+    for name, error in models.failures.items():
+        logger.error("the model is not loaded: %s: %s (cause: %r)", name, error, error.__cause__)
+    return Door(account, models, settings.limits("staged"), settings.batch_images)

@@ -1,0 +1,76 @@
+"""Settings -> what the running door keeps: the API's state, who may come in, and with a model what explains."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from heatlens.errors import ModelError, ModelUnavailable
+from heatlens.pipeline import Outcome
+from heatlens.settings import MIB, Limits, Settings
+from heatlens.types import Options, Upload
+from heatlens_web.admission import Admission
+from heatlens_web.dynamic_batching import Bounds, Gatherer
+from heatlens_web.engine_health import Pulse
+from heatlens_web.state import State, load_state
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where images are explained: the gatherer hands the engine its batches, and the pulse tells how it does."""
+
+    gatherer: Gatherer
+    pulse: Pulse
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """All of it; `bench` is the reason why there is none where no model could be loaded."""
+
+    state: State
+    admission: Admission
+    bench: Bench | ModelError
+
+    def ready(self) -> Bench:
+        """Give what answers a request.
+
+        Raises:
+            Stopping: The process was told to end.
+            ModelUnavailable: There is no model. Nothing but this door can be reached from outside, so it says why.
+        """
+        self.admission.check()
+        if isinstance(self.bench, ModelError):
+            raise ModelUnavailable(f"the model is not loaded: {self.bench.detail}")
+        return self.bench
+
+
+def open_door(settings: Settings) -> Door:
+    """Load the model; without one the door opens all the same."""
+    loaded = load_state(settings, "server")
+    state = replace(loaded, limits=_of_one(loaded.limits))
+    admission = Admission(most=settings.in_flight, most_bytes=loaded.limits.body_bytes)
+    if isinstance(state.loaded, ModelError):
+        return Door(state, admission, state.loaded)
+    return Door(state, admission, _bench(state, admission))
+
+
+def _of_one(limits: Limits) -> Limits:
+    """A request has one image here: what a body may have elsewhere, all bodies together may have here."""
+    as_base64 = (limits.file_bytes + 2) // 3 * 4 + MIB  # beside it in the JSON: options and a name
+    return limits.model_copy(update={"body_bytes": min(limits.body_bytes, as_base64)})
+
+
+def _bench(state: State, admission: Admission) -> Bench:
+    settings, limits, pulse = state.settings, state.limits, Pulse()
+
+    def explain(uploads: Sequence[Upload], options: Options) -> Sequence[Outcome]:
+        outcomes = state.explain(uploads, options)
+        pulse.feel(state.models[options.model], outcomes)
+        return outcomes
+
+    bounds = Bounds(
+        images=settings.batch_images,
+        # Together they take no more memory than one may that is alone.
+        pixels=min(limits.image_pixels, limits.request_pixels),
+        batches=settings.concurrency,
+        window_s=settings.gather_ms / 1000,
+    )
+    return Bench(Gatherer(explain, state.workers, bounds, inside=lambda: admission.inside), pulse)

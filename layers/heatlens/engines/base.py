@@ -1,0 +1,162 @@
+"""What executes trunk and tail: the protocol that every engine keeps, and which engine a setting means here."""
+
+import importlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from heatlens.card import Card, Graph, TorchWeights
+from heatlens.engines.resources import cuda_devices
+from heatlens.errors import CardError, EngineError, HeatlensError
+from heatlens.types import EngineName, Floats, Precision
+
+logger = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """What the pipeline needs from an engine. Safe from many threads at once, and keeps nothing between calls.
+
+    `name`, `precision` and `device` (`CPU` or `CUDA`) say what really runs.
+    """
+
+    name: str
+    precision: str
+    device: str
+
+    def trunk(self, batch: Floats) -> tuple[Floats, ...]:
+        """Run the graph before the cut: `[B,3,H,W]` -> the activation `[B,C,h,w]`, then what else crosses the cut."""
+        ...
+
+    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
+        """Run the graph after the cut: crossing values and selector `[B,K]` -> logits `[B,K]`, gradient `[B,C,h,w]`.
+
+        The gradient is of `sum(selector * logits)` with respect to the activation; a row of zeros selects the
+        predicted class (for one logit its sign, otherwise the argmax).
+        """
+        ...
+
+
+@runtime_checkable
+class OwnMethods(Protocol):
+    """An engine that explains by methods which trunk and tail do not have.
+
+    `methods` says how often each of them runs the network for one image and target.
+    """
+
+    methods: Mapping[str, int]
+
+    def maps(self, method: str, batch: Floats, selector: Floats, *, eigen_smooth: bool = False) -> Floats:
+        """Explain images `[B,3,H,W]` along selectors `[B,K]`.
+
+        Returns:
+            `[B,h,w]` before ReLU, or the finished heat `[B,H,W]` in 0..1 where the method knows nothing else.
+
+        Raises:
+            EngineError: The method is not installed, or cannot explain this network.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """An engine's module, which has `open_layers`; what it can; and the extra that brings its library."""
+
+    module: str
+    precisions: tuple[Precision, ...]
+    extra: str = ""
+
+
+# By name, so that no library is imported before it is wanted, and the core stays below PyTorch's package.
+_KINDS = {
+    "openvino": _Kind("heatlens.engines.openvino", ("f32", "bf16", "int8")),
+    "onnxruntime": _Kind("heatlens.engines.onnx_runtime", ("f32", "int8"), extra="onnxruntime"),
+    "torch": _Kind("heatlens_torch.engine", ("f32", "bf16"), extra="torch"),
+}
+_MEASURED_BY = {"bf16": "on a processor that has bfloat16", "int8": "with --int8"}
+
+
+def open_engines(
+    folder: Path, card: Card, *, engine: EngineName = "auto", precision: Precision = "f32", threads: int = 0
+) -> dict[str, Engine]:
+    """Make the engine of every layer ready on this machine.
+
+    Args:
+        folder: The model folder, already verified.
+        card: Its card.
+        engine: `auto` is ONNX Runtime on a GPU where it can use one and float32 is asked for, else OpenVINO.
+        precision: Of trunk and tail; `int8` is of the trunk alone. A processor without bfloat16 runs `bf16` in float32,
+            and the engines say so.
+        threads: Size of the engine's thread pool; 0 lets the engine choose.
+
+    Raises:
+        CardError: The card has no proof of this precision, or no weights for PyTorch.
+        EngineError: The engine is not installed, does not run at this precision, or cannot execute the graphs.
+    """
+    check_agreements(card, precision)
+    if engine != "auto":
+        return _open(engine, folder, card, precision, threads)
+    on_gpu = _on_gpu(folder, card, precision, threads)
+    return on_gpu or _open("openvino", folder, card, precision, threads)
+
+
+def files_of(card: Card, engine: EngineName, precision: Precision) -> Sequence[Graph | TorchWeights]:
+    """The files of a model that an engine reads.
+
+    Raises:
+        CardError: There are none for this engine or precision.
+    """
+    if engine == "torch":
+        return [card.weights]
+    return [graph for layer in card.layers for graph in layer.graphs_at(precision)]
+
+
+def check_agreements(card: Card, precision: Precision) -> None:
+    """Refuse a precision that was not measured against float32: no answer is without its proof.
+
+    Raises:
+        CardError: A layer has no agreement for it.
+    """
+    for layer in card.layers:
+        if precision != "f32" and precision not in layer.agreements:
+            raise CardError(
+                f"the card of {card.name} has no measured agreement for {precision} at {layer.name!r}: "
+                f"compile the model again {_MEASURED_BY[precision]}, or use f32"
+            )
+
+
+def _open(engine: EngineName, folder: Path, card: Card, precision: Precision, threads: int) -> dict[str, Engine]:
+    kind = _KINDS[engine]
+    if precision not in kind.precisions:
+        raise EngineError(f"the engine {engine} does not run in {precision}: it has {', '.join(kind.precisions)}")
+    try:
+        module = importlib.import_module(kind.module)
+    except ImportError as error:
+        missing = error.name or "a library"
+        raise EngineError(
+            f"the engine {engine} needs {missing}, which cannot be imported here: pip install 'heatlens[{kind.extra}]'"
+        ) from error
+    try:
+        engines: dict[str, Engine] = module.open_layers(folder, card, precision=precision, threads=threads)
+    except HeatlensError:
+        raise
+    except Exception as error:  # drivers, libraries and memory fail as they like
+        raise EngineError(f"the engine {engine} cannot be made ready here") from error
+    return engines
+
+
+def _on_gpu(folder: Path, card: Card, precision: Precision, threads: int) -> dict[str, Engine]:
+    """ONNX Runtime's engines if all of them really run on a GPU; else none, and where there is one the log says so."""
+    if precision != "f32" or find_spec("onnxruntime") is None or not cuda_devices():
+        return {}
+    try:
+        engines = _open("onnxruntime", folder, card, precision, threads)
+    except EngineError as error:
+        logger.warning("there is a GPU, but not for this model: %s (%r)", error, error.__cause__)
+        return {}
+    if any(engine.device == "CPU" for engine in engines.values()):
+        logger.warning("there is a GPU, but ONNX Runtime cannot use it: OpenVINO runs on the processor")
+        return {}
+    return engines

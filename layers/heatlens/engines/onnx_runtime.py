@@ -1,0 +1,131 @@
+"""Trunk and tail, executed by ONNX Runtime, on a GPU where it can: image batch [B,3,H,W] -> logits and gradients."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnxruntime as ort
+
+from heatlens.card import Card, Graph
+from heatlens.engines.resources import cuda_devices
+from heatlens.errors import EngineError
+from heatlens.types import Floats, Precision
+
+logger = logging.getLogger(__name__)
+
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+# Float32 means float32: CUDA would round what it multiplies to 10 bits. A search for the fastest convolution would run
+# again for each size of batch, and could end differently each time.
+_CUDA_OPTIONS = {
+    "use_tf32": "0",
+    "cudnn_conv_algo_search": "HEURISTIC",
+    "arena_extend_strategy": "kSameAsRequested",
+}
+_ERRORS_ONLY = 3  # of ONNX Runtime's levels of severity; its warnings speak of what the graphs could have been
+
+
+class OnnxRuntimeEngine:
+    """The graphs of one layer of a model folder; a session is safe from many threads, and keeps nothing of a run."""
+
+    name = "onnxruntime"
+
+    def __init__(
+        self,
+        folder: Path,
+        card: Card,
+        *,
+        threads: int = 0,
+        layer: str | None = None,
+        precision: Precision = "f32",
+        cuda: bool = False,
+    ) -> None:
+        """Load both graphs of a layer.
+
+        Args:
+            folder: The model folder, already verified.
+            card: Its card.
+            threads: Size of each graph's thread pool; 0 lets ONNX Runtime choose.
+            layer: Name of a layer of the card; by default its first.
+            precision: `f32`, or `int8` for the trunk.
+            cuda: Try the first GPU; `device` says whether it worked.
+
+        Raises:
+            CardError: The layer has no trunk of this precision.
+            EngineError: A graph cannot be read, or has other tensors than the card says.
+        """
+        self.precision: str = precision
+        trunk, tail = card.layer(layer).graphs_at(precision)
+        self._trunk = _Executable(folder, trunk, threads=threads, cuda=cuda)
+        self._tail = _Executable(folder, tail, threads=threads, cuda=cuda)
+        self.device = "CUDA" if self._trunk.on_gpu and self._tail.on_gpu else "CPU"
+
+    def trunk(self, batch: Floats) -> tuple[Floats, ...]:
+        return self._trunk([batch])
+
+    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
+        logits, gradient = self._tail([*crossing, selector])
+        return logits, gradient
+
+
+def open_layers(folder: Path, card: Card, *, precision: Precision, threads: int) -> dict[str, OnnxRuntimeEngine]:
+    """An engine for each layer of the card."""
+    # CUDA has no kernels for graphs of 8 bits: they would be copied back and forth.
+    cuda = precision == "f32" and _find_cuda()
+    engines = {
+        layer.name: OnnxRuntimeEngine(folder, card, threads=threads, layer=layer.name, precision=precision, cuda=cuda)
+        for layer in card.layers
+    }
+    if cuda and any(engine.device == "CPU" for engine in engines.values()):
+        logger.warning("ONNX Runtime cannot use the GPU that there is: the processor runs what it would have run")
+    return engines
+
+
+def _find_cuda() -> bool:
+    """Whether ONNX Runtime was built for CUDA and there is a GPU; then its libraries are looked for and loaded."""
+    if CUDA not in ort.get_available_providers() or not cuda_devices():
+        return False
+    ort.preload_dlls()  # they come as packages of their own, where no loader looks
+    return True
+
+
+class _Executable:
+    """One graph."""
+
+    def __init__(self, folder: Path, graph: Graph, *, threads: int, cuda: bool) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _ERRORS_ONLY
+        options.use_deterministic_compute = True
+        # Threads that spin while they wait take the processor from whoever else has work.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = _session(folder / graph.file, options, cuda=cuda)
+        self.on_gpu = CUDA in self._session.get_providers()
+        self._inputs = self._check(graph)
+
+    def __call__(self, inputs: Sequence[Floats]) -> tuple[Floats, ...]:
+        return tuple(self._session.run(None, dict(zip(self._inputs, inputs, strict=True))))
+
+    def _check(self, graph: Graph) -> tuple[str, ...]:
+        inputs = tuple(port.name for port in self._session.get_inputs())
+        outputs = tuple(port.name for port in self._session.get_outputs())
+        if (inputs, outputs) != (graph.inputs, graph.outputs):
+            named = f"{graph.inputs} -> {graph.outputs}: compile the model again"
+            raise EngineError(f"{graph.file} has tensors {inputs} -> {outputs}, its card says {named}")
+        kinds = {port.type for port in [*self._session.get_inputs(), *self._session.get_outputs()]}
+        if kinds != {"tensor(float)"}:
+            raise EngineError(f"{graph.file} has tensors of other kinds than float32: {', '.join(sorted(kinds))}")
+        return inputs
+
+
+def _session(path: Path, options: ort.SessionOptions, *, cuda: bool) -> ort.InferenceSession:
+    """On the GPU if that is asked for and works, else on the processor."""
+    if cuda:
+        try:
+            return ort.InferenceSession(str(path), options, providers=[(CUDA, _CUDA_OPTIONS), CPU])
+        except Exception:
+            logger.warning("CUDA cannot run %s", path.name, exc_info=True)
+    try:
+        return ort.InferenceSession(str(path), options, providers=[CPU])
+    except Exception as error:  # each fault is a class of its own, below nothing but Exception
+        raise EngineError(f"ONNX Runtime cannot load {path.name}") from error

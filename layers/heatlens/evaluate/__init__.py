@@ -1,0 +1,1 @@
+"""Measure a map: its regions, their outlines, and its faithfulness."""

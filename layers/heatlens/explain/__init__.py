@@ -1,0 +1,1 @@
+"""Activations, gradients and logits to signed maps and predictions."""

@@ -1,0 +1,86 @@
+"""Activation and gradient [B,C,h,w] -> signed map [B,h,w], its positive part, and what the map is worth."""
+
+import numpy as np
+
+from heatlens.card import Calibration
+from heatlens.explain.methods import METHODS, PROJECTED
+from heatlens.types import Floats, Quality
+
+WEAK_SHARE = 0.1  # of all evidence, positive and negative, in absolute value
+WEAK_PERCENTILE = "5"
+
+
+def signed_map(method: str, activation: Floats, gradient: Floats, *, eigen_smooth: bool = False) -> Floats:
+    """The map of each image before its ReLU, by a method that needs nothing but activation and gradient.
+
+    Args:
+        method: A key of `METHODS`.
+        activation: `[B,C,h,w]`.
+        gradient: Of the explained logit with respect to it, `[B,C,h,w]`.
+        eigen_smooth: Project the weighted activation on its first principal component instead of summing it.
+
+    Returns:
+        Float32 `[B,h,w]`; of projections the unit is the activation's or the weighted activation's, else the logit's.
+    """
+    return reduce(activation, METHODS[method](activation, gradient), projected=eigen_smooth or method in PROJECTED)
+
+
+def reduce(activation: Floats, weights: Floats, *, projected: bool = False) -> Floats:
+    """`[B,C,h,w]` weighed by `[B,C]` or `[B,C,h,w]` -> `[B,h,w]`: the sum over channels, or the projection."""
+    if projected:
+        weighted = activation * (weights if weights.ndim == activation.ndim else weights[:, :, None, None])
+        return np.stack([_projection(each) for each in weighted])
+    channels = "bc" if weights.ndim == 2 else "bchw"
+    maps: Floats = np.einsum(f"{channels},bchw->bhw", weights, activation)
+    return maps
+
+
+def _projection(weighted: Floats) -> Floats:
+    """`[C,h,w]` -> `[h,w]`: each cell's channels, less their mean over cells, on the first right singular vector.
+
+    Its sign is the one that LAPACK gives, as in pytorch-grad-cam; mathematically it is open.
+    """
+    cells = weighted.reshape(len(weighted), -1).T
+    centred = cells - cells.mean(axis=0)
+    first = np.linalg.svd(centred, full_matrices=False)[2][0]
+    projection: Floats = (centred @ first).reshape(weighted.shape[1:])
+    return projection
+
+
+def gradcam(activation: Floats, gradient: Floats) -> Floats:
+    """`signed_map` by Grad-CAM."""
+    return signed_map("gradcam", activation, gradient)
+
+
+def positive(signed_map: Floats) -> Floats:
+    """The `image` scale: `relu(s) / max(relu(s))`, `[h, w]` in 0..1; no minimum is subtracted, an empty map stays 0."""
+    heat = np.maximum(signed_map, 0)
+    peak = heat.max()
+    return heat / peak if peak > 0 else heat
+
+
+def signed(signed_map: Floats, full: float | None = None) -> Floats:
+    """The scale of signed colormaps: `0.5 + s / (2 max|s|)`, `[h, w]` in 0..1; a map of zeros is 0.5.
+
+    Args:
+        signed_map: `[h, w]`.
+        full: What takes the place of `max|s|` where it must mean the same in two images; beyond it is cut off.
+    """
+    reach = np.abs(signed_map).max() if full is None else np.float32(full)
+    heat: Floats = np.float32(0.5) + signed_map / (2 * reach if reach > 0 else np.float32(1))
+    return heat if full is None else np.clip(heat, 0, 1)
+
+
+def quality(signed_map: Floats, calibration: Calibration | None) -> Quality:
+    """Tell a map worth showing from one that is not.
+
+    Returns:
+        `empty` where nothing is positive; `weak` where positive evidence is under a tenth of all (`sum relu(s) / sum
+        |s|`) or the peak is under the 5th percentile of the calibration set; else `ok`.
+    """
+    peak = float(signed_map.max())
+    if peak <= 0:
+        return "empty"
+    share = float(np.maximum(signed_map, 0).sum() / np.abs(signed_map).sum())
+    floor = calibration.peak_percentiles.get(WEAK_PERCENTILE, 0.0) if calibration else 0.0
+    return "weak" if share < WEAK_SHARE or peak < floor else "ok"

@@ -1,0 +1,87 @@
+"""Methods without gradients: the network runs again for every channel -> channel weights [N,C]."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from heatlens.engines.base import Engine
+from heatlens.types import Floats
+
+Rerun = Callable[[Engine, Floats, Sequence[Floats], Floats, int], Floats]
+
+
+def ablationcam(engine: Engine, image: Floats, crossing: Sequence[Floats], selectors: Floats, batch: int) -> Floats:
+    """`w_k = (y - y_k) / y`, y_k being the logit with channel k set to 0.
+
+    Desai and Ramaswamy, "Ablation-CAM", WACV 2020, equations 2 and 3. Costs C + 1 passes of the tail, whatever the
+    number of targets. pytorch-grad-cam sets channels to 0 too where the least activation is 0; where it is not, it
+    sets them far below it, which this does not.
+
+    Args:
+        engine: Of the layer.
+        image: Preprocessed, `[3,H,W]`; not looked at.
+        crossing: What the trunk answered for it, each `[1,...]`, the activation first.
+        selectors: Of each target, `[T,K]`, none of zeros.
+        batch: Channels run together.
+
+    Returns:
+        `[T,C]`.
+    """
+    activation, *others = crossing
+    channels = activation.shape[1]
+    whole = _scores(engine, crossing, selectors)[:, :1]
+    drops = np.empty((len(selectors), channels), np.float32)
+    for span in _spans(channels, batch):
+        ablated = np.repeat(activation, span.stop - span.start, axis=0)
+        ablated[np.arange(len(ablated)), np.arange(span.start, span.stop)] = 0
+        beside = [np.repeat(other, len(ablated), axis=0) for other in others]
+        drops[:, span] = whole - _scores(engine, [ablated, *beside], selectors)
+    weights: Floats = drops / whole
+    return weights
+
+
+def scorecam(engine: Engine, image: Floats, crossing: Sequence[Floats], selectors: Floats, batch: int) -> Floats:
+    """`w = softmax_k y(X * M_k)`, M_k being channel k enlarged to the input and scaled to 0..1.
+
+    Wang et al., "Score-CAM", CVPR Workshops 2020, equations 6 to 9; as in pytorch-grad-cam the masked input's own score
+    is weighed, without the black image's subtracted (a softmax does not change by it), and enlarging is bilinear with
+    aligned corners. Costs C passes of the whole network, whatever the number of targets. Arguments and answer are
+    `ablationcam`'s.
+    """
+    activation = crossing[0][0]
+    scores = np.empty((len(selectors), len(activation)), np.float32)
+    for span in _spans(len(activation), batch):
+        masked = image[None] * _masks(activation[span], image.shape[1:])[:, None]
+        scores[:, span] = _scores(engine, engine.trunk(masked), selectors)
+    raised = np.exp(scores - scores.max(axis=1, keepdims=True))
+    weights: Floats = raised / raised.sum(axis=1, keepdims=True)
+    return weights
+
+
+RERUNS: dict[str, Rerun] = {"ablationcam": ablationcam, "scorecam": scorecam}
+
+
+def _scores(engine: Engine, crossing: Sequence[Floats], selectors: Floats) -> Floats:
+    """Explained logits `[T,B]` of every selector and image: one pass, for a logit does not depend on who selects it."""
+    anything = np.repeat(selectors[:1], len(crossing[0]), axis=0)
+    logits, _ = engine.tail(crossing, anything)
+    scores: Floats = selectors @ logits.T
+    return scores
+
+
+def _masks(channels: Floats, size: Sequence[int]) -> Floats:
+    height, width = size
+    down, across = _interpolation(height, channels.shape[1]), _interpolation(width, channels.shape[2])
+    enlarged = np.asarray(down @ channels @ across.T, np.float32)
+    least, most = enlarged.min(axis=(1, 2), keepdims=True), enlarged.max(axis=(1, 2), keepdims=True)
+    return np.asarray((enlarged - least) / (most - least + np.float32(1e-8)), np.float32)
+
+
+def _interpolation(many: int, few: int) -> Floats:
+    """`[many,few]`: linear interpolation that puts the first and the last on the first and the last."""
+    at = np.linspace(0, few - 1, many)
+    return np.asarray(np.maximum(0, 1 - np.abs(at[:, None] - np.arange(few))), np.float32)
+
+
+def _spans(total: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, total)) for start in range(0, total, size))

@@ -1,0 +1,155 @@
+"""Image bytes -> upright 8-bit picture. The bytes decide the type, never a header or a name."""
+
+import io
+from collections.abc import Callable
+from types import ModuleType
+
+from PIL import Image, ImageFile
+
+from heatlens.errors import EmptyFile, HeatlensError, ImageTooLarge, UnreadableImage, UnsupportedImage
+from heatlens.input.high_bit_depth import deep_picture
+from heatlens.input.jpeg import check_scans
+from heatlens.types import Picture, Window
+
+# Our own limit is checked right after an image is opened, before any pixel; Pillow's lies below the server's.
+Image.MAX_IMAGE_PIXELS = None
+
+_ORIENTATION = 0x0112  # EXIF tag
+_TURNS: dict[int | None, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_NO_DICOM = "DICOM files need the extra dicom, which is missing here: pip install 'heatlens[dicom]'"
+_UNCONVERTIBLE = {"LAB"}
+
+
+def _is_webp(head: bytes) -> bool:
+    return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+
+
+# Pillow's format name -> does a file that begins like this have it?
+_SNIFF: dict[str, Callable[[bytes], bool]] = {
+    "PNG": lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
+    "JPEG": lambda head: head.startswith(b"\xff\xd8\xff"),
+    "WEBP": _is_webp,
+    "TIFF": lambda head: head.startswith((b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")),
+    "BMP": lambda head: head.startswith(b"BM"),
+}
+SUPPORTED = ", ".join([*_SNIFF, "DICOM"])
+
+
+def measure(data: bytes, *, max_pixels: int) -> int:
+    """Count the pixels an image says it has, reading its header only.
+
+    Raises:
+        EmptyFile: No bytes.
+        UnsupportedImage: Not an image, or not of a supported type.
+        UnreadableImage: The header is damaged.
+        ImageTooLarge: More than `max_pixels`.
+    """
+    if _is_dicom(data):
+        pixels: int = _dicom().measure(data, max_pixels=max_pixels)
+        return pixels
+    with _open(data, max_pixels=max_pixels) as image:
+        return image.width * image.height
+
+
+def decode(data: bytes, *, max_pixels: int, window: Window | None = None) -> Picture:
+    """Decode one image, first frame, as people see it: upright, alpha composed on black, deep greys scaled linearly.
+
+    Greys of more than 8 bits are mapped from their own minimum and maximum to 0 and 255, or by the window; a constant
+    image becomes 0. Colours of 16 bits keep their upper 8. Colour profiles are not applied: the numbers are taken as
+    they are, which is how training sets are read.
+
+    Args:
+        data: The file.
+        max_pixels: The door's limit.
+        window: Centre and width for greys of more than 8 bits.
+
+    Raises:
+        InputError: As `measure`, and `UnreadableImage` where the pixels are truncated or damaged.
+        ImageTooLarge: More than `max_pixels`; nothing was decoded.
+    """
+    if _is_dicom(data):
+        return Picture(_dicom().decode(data, max_pixels=max_pixels, window=window), None)
+    with _open(data, max_pixels=max_pixels) as image:
+        try:
+            picture = _eight_bits(image, data, window)
+            turn = _TURNS.get(_orientation(image))
+        except HeatlensError:
+            raise
+        # Pillow's decoders raise whatever their format's parser meets; none of it may reach a client.
+        except Exception as error:
+            raise UnreadableImage("the image is truncated or damaged: it cannot be decoded to its end") from error
+        verbatim = None if turn is not None else _verbatim(image, data)
+    upright = picture.transpose(turn) if turn is not None else picture
+    upright.info = {}  # the pixels alone go on: an encoder would write profile, comment and the like from here
+    return Picture(upright, verbatim)
+
+
+def _is_dicom(data: bytes) -> bool:
+    return data[128:132] == b"DICM"
+
+
+def _dicom() -> ModuleType:
+    """What reads DICOM, imported when the first such file comes: it takes a second, and its libraries are an extra."""
+    try:
+        from heatlens.input import dicom
+    except ModuleNotFoundError as error:
+        raise UnsupportedImage(_NO_DICOM) from error
+    return dicom
+
+
+def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
+    if not data:
+        raise EmptyFile("the file is empty")
+    kind = next((name for name, matches in _SNIFF.items() if matches(data[:16])), None)
+    if kind is None:
+        raise UnsupportedImage(f"the bytes are not an image of a supported type ({SUPPORTED})")
+    if kind == "JPEG":
+        check_scans(data)
+    try:
+        image = Image.open(io.BytesIO(data), formats=[kind])
+    except Exception as error:
+        raise UnreadableImage(f"the {kind} image cannot be opened: damaged, or of a rare variant") from error
+    if image.mode in _UNCONVERTIBLE:
+        raise UnreadableImage(f"the {kind} image is of a rare variant, with {image.mode} colours: convert it to RGB")
+    if image.width * image.height > max_pixels:
+        raise ImageTooLarge(f"the image is over the limit of {max_pixels / 1e6:g} megapixels per image")
+    return image
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """Tag of the EXIF; one that is damaged says nothing, and the pixels are whole all the same."""
+    try:
+        return image.getexif().get(_ORIENTATION)
+    except Exception:
+        return None
+
+
+def _verbatim(image: Image.Image, data: bytes) -> str | None:
+    """Media type of an upright upload that goes back unchanged: a JPEG, or a still PNG of 8 bits per sample."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    still = not getattr(image, "is_animated", False)
+    return "image/png" if still and data[12:16] == b"IHDR" and data[24] == 8 else None
+
+
+def _eight_bits(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Image.Image:
+    if (deep := deep_picture(image, data, window)) is not None:
+        return deep
+    image.load()
+    if image.has_transparency_data:
+        return _on_black(image.convert("RGBA"))
+    if image.mode in ("1", "L"):
+        return image.convert("L")
+    return image.convert("RGB")
+
+
+def _on_black(image: Image.Image) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")

@@ -1,0 +1,131 @@
+"""Stored values of a grey DICOM frame -> 8-bit levels: the modality, VOI and presentation stages of PS3.3 C.11."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+
+from heatlens.input.dicom.parse import FUNCTIONAL_GROUPS
+from heatlens.input.grey_levels import Curve, Samples, WindowFunction, drawn, stretch, turned, windowing
+from heatlens.types import Window
+
+_BYTE_BITS = 8
+_FUNCTIONS: dict[str, WindowFunction] = {"LINEAR_EXACT": "LINEAR_EXACT", "SIGMOID": "SIGMOID"}
+
+Modality = Callable[[Samples], Samples]
+
+
+def grey_levels(dataset: Dataset, stored: Samples, window: Window | None) -> npt.NDArray[np.uint8]:
+    """Draw the first frame.
+
+    Args:
+        dataset: Its pixel module.
+        stored: Its stored values, `[rows, columns]`.
+        window: In place of the VOI stage, linear; in what the modality stage gives.
+
+    Returns:
+        Levels of the same shape. Without a VOI stage they reach from the frame's smallest value to its largest, padding
+        left out and black; values of 8 bits and less, when they are not rescaled, keep their own range.
+    """
+    transformation = _group(dataset, "PixelValueTransformationSequence")
+    modality = _modality(transformation)
+    voi = _voi(_group(dataset, "FrameVOILUTSequence"))
+    if window is not None:
+        voi = windowing(window, "LINEAR_EXACT" if stored.dtype.kind == "f" else "LINEAR")
+    elif voi is None and modality is None and stored.dtype.kind == "u" and dataset.BitsStored <= _BYTE_BITS:
+        voi = full_range(dataset.BitsStored)
+    padding = _padding(dataset, stored) if voi is None else None
+    if voi is None:
+        voi = _own_range(stored, padding, modality, table="ModalityLUTSequence" in transformation)
+
+    curve = voi if modality is None else _after(modality, voi)
+    levels = drawn(stored, turned(curve) if dataset.PhotometricInterpretation == "MONOCHROME1" else curve)
+    if padding is not None:
+        levels[padding] = 0
+    return levels
+
+
+def full_range(bits: int) -> Curve:
+    """All that unsigned values of so many bits can be, from 0 to 255."""
+    return stretch(0, 2**bits - 1)
+
+
+def _after(modality: Modality, voi: Curve) -> Curve:
+    return lambda values: voi(modality(values))
+
+
+def _group(dataset: Dataset, name: str) -> Dataset:
+    """Where the first frame has these values: in its own group, in that of all frames, or beside the pixels."""
+    for groups in map(dataset.get, FUNCTIONAL_GROUPS):
+        if groups and (found := groups[0].get(name)):
+            group: Dataset = found[0]
+            return group
+    return dataset
+
+
+def _modality(dataset: Dataset) -> Modality | None:
+    if tables := dataset.get("ModalityLUTSequence"):
+        look_up, _ = _table(tables[0], dataset)
+        return look_up
+    slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
+    if slope is None or intercept is None or (slope, intercept) == (1, 0):
+        return None
+    return lambda values: values.astype(np.float64) * slope + intercept
+
+
+def _voi(dataset: Dataset) -> Curve | None:
+    tables = dataset.get("VOILUTSequence")
+    if tables and "LUTData" in tables[0]:
+        look_up, bits = _table(tables[0], dataset)
+        return _after(look_up, full_range(bits))
+    centre, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
+    function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
+    if centre is None or width is None or width <= 0 or (function == "LINEAR" and width < 1):
+        return None
+    return windowing((centre, width), _FUNCTIONS.get(function, "LINEAR"))
+
+
+def _number(dataset: Dataset, keyword: str) -> float | None:
+    """The value, or the first of several; `None` where there is none."""
+    value = dataset.get(keyword)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        value = value[0] if value else None
+    if value is None or not math.isfinite(number := float(value)):
+        return None
+    return number
+
+
+def _table(item: Dataset, dataset: Dataset) -> tuple[Modality, int]:
+    """A lookup table and the bits of its entries: values below its first input get the first entry, above the last."""
+    count, first, bits = item.LUTDescriptor
+    entries = item.LUTData
+    if isinstance(entries, bytes):
+        count = count or 2**16
+        order = "<" if dataset.original_encoding[1] in (True, None) else ">"
+        entries = np.frombuffer(entries, f"{order}u2" if len(entries) >= 2 * count else "u1", count)
+    entries = np.atleast_1d(np.asarray(entries)).astype(np.int64)
+    return lambda values: entries[np.clip((values - first).astype(np.int64), 0, len(entries) - 1)], int(bits)
+
+
+def _padding(dataset: Dataset, stored: Samples) -> npt.NDArray[np.bool_] | None:
+    """Which pixels are no image: those of the padding value, or from it to the range's other end."""
+    value = dataset.get("PixelPaddingValue")
+    if value is None:
+        return None
+    other = dataset.get("PixelPaddingRangeLimit")
+    low, high = sorted((int(value), int(value if other is None else other)))
+    padding: npt.NDArray[np.bool_] = (stored >= low) & (stored <= high)
+    return None if padding.all() else padding
+
+
+def _own_range(
+    stored: Samples, padding: npt.NDArray[np.bool_] | None, modality: Modality | None, *, table: bool
+) -> Curve:
+    image = stored if padding is None else stored[~padding]
+    # Whatever is linear has its ends where the values have theirs; a table may have them anywhere.
+    values = np.unique(image) if table else np.array([image.min(), image.max()])
+    if modality is not None:
+        values = modality(values)
+    return stretch(float(values.min()), float(values.max()))

@@ -1,0 +1,145 @@
+"""PNG or TIFF of more than 8 bits per sample -> the picture that all its bits make; most colours go another way."""
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile, TiffImagePlugin
+
+from heatlens.input.grey_levels import Curve, Samples, drawn, stretch, turned, windowing
+from heatlens.types import Window
+
+_PNG_GREY_ALPHA_16 = b"\x10\x04"  # bit depth and colour type in IHDR
+_PNG_RGBA_8 = b"\x08\x06"
+_IHDR = slice(12, 29)  # chunk type and body
+_IHDR_CRC = slice(29, 33)
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # TIFF tags
+_SAMPLE_FORMAT, _UNSIGNED = 339, 1
+# Of 16-bit colours Pillow unpacks the upper bytes; told the other order of bytes, it unpacks the lower ones.
+_OTHER_ORDER = {"16B": "16L", "16L": "16B", "16N": "16B" if np.little_endian else "16L"}
+
+
+def deep_picture(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Image.Image | None:
+    """An image of more than 8 bits as an 8-bit picture; `None` where the upper 8 of its bits make it.
+
+    Linear from the smallest value to the largest, or by the window; a constant image becomes 0, and transparent pixels
+    too. A colour image whose channels are equal in every pixel is a grey one. Other colours keep their upper 8 bits;
+    only which of them is transparent is for all 16 to say.
+
+    Args:
+        image: As opened, not loaded.
+        data: The file it is read from.
+        window: Centre and width in the image's own values; DICOM's LINEAR, for floats LINEAR_EXACT.
+
+    Raises:
+        UnreadableImage: A value is not finite.
+    """
+    if _is_grey_alpha_16(data):
+        values, alpha = _grey_alpha_16(data)
+        return _under(values, alpha, window)
+    if image.mode in ("RGB", "RGBA"):
+        return _deep_colours(image, data, window) if _is_16_bit(image) else None
+    if not image.mode.startswith(("I", "F")):
+        return None
+    values = _samples(image)
+    curve = _curve(values, window)
+    levels = drawn(values, turned(curve) if _white_is_zero(image) else curve)
+    if (transparent := image.info.get("transparency")) is not None:
+        levels[values == transparent] = 0
+    return Image.fromarray(levels)
+
+
+def _curve(values: Samples, window: Window | None) -> Curve:
+    stretched = stretch(float(values.min()), float(values.max()))  # refuses what is not finite, windowed or not
+    if window is None:
+        return stretched
+    return windowing(window, "LINEAR_EXACT" if values.dtype.kind == "f" else "LINEAR")
+
+
+def _under(values: Samples, alpha: npt.NDArray[np.float64], window: Window | None) -> Image.Image:
+    levels = np.clip(_curve(values, window)(values), 0, 255) * alpha
+    return Image.fromarray(np.rint(levels).astype(np.uint8))
+
+
+def _samples(image: Image.Image) -> Samples:
+    """The values as the file means them: Pillow holds unsigned 32-bit ones as signed."""
+    values = np.asarray(image)
+    unsigned = isinstance(image, TiffImagePlugin.TiffImageFile) and (
+        _first(image.tag_v2.get(_SAMPLE_FORMAT, _UNSIGNED)) == _UNSIGNED
+    )
+    return values.view(np.uint32) if image.mode == "I" and unsigned else values
+
+
+def _white_is_zero(image: Image.Image) -> bool:
+    """Pillow turns 8-bit greys of this kind round, and leaves deeper ones."""
+    return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
+def _first(value: Any) -> Any:  # noqa: ANN401 - a TIFF tag
+    return value[0] if isinstance(value, tuple) else value
+
+
+def _is_grey_alpha_16(data: bytes) -> bool:
+    return data.startswith(b"\x89PNG") and data[12:16] == b"IHDR" and data[24:26] == _PNG_GREY_ALPHA_16
+
+
+def _grey_alpha_16(data: bytes) -> tuple[Samples, npt.NDArray[np.float64]]:
+    """Values 0..65535 and alpha 0..1 of a PNG of which Pillow would keep the high bytes only.
+
+    Two 16-bit samples are four bytes per pixel, as four 8-bit ones are, and PNG filters bytes: with the header changed
+    to say so, Pillow reads the same file as RGBA, whose channels are the high and low bytes.
+    """
+    header = data[_IHDR].replace(_PNG_GREY_ALPHA_16, _PNG_RGBA_8)
+    crc = struct.pack(">I", zlib.crc32(header))
+    as_rgba = data[: _IHDR.start] + header + crc + data[_IHDR_CRC.stop :]
+    with Image.open(io.BytesIO(as_rgba), formats=["PNG"]) as image:
+        halves = np.asarray(image).astype(np.uint16)
+    return halves[..., 0] << 8 | halves[..., 1], (halves[..., 2] << 8 | halves[..., 3]) / 65535
+
+
+def _is_16_bit(image: ImageFile.ImageFile) -> bool:
+    return any(_rawmode(tile).startswith(f"{image.mode};16") for tile in image.tile)
+
+
+def _rawmode(tile: Any) -> str:  # noqa: ANN401 - Pillow's, whose arguments depend on the codec
+    return str(_first(tile.args))
+
+
+def _deep_colours(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Image.Image | None:
+    """16-bit colours that are greys, or of which one is transparent; of all others the upper bytes do."""
+    upper, transparent = np.asarray(image), image.info.get("transparency")
+    if transparent is None and not _is_grey(upper):
+        return None
+    samples = upper.astype(np.uint16) << 8 | _lower_bytes(image, data)
+    if _is_grey(samples):
+        values = samples[..., 0]
+        if image.mode == "RGBA":
+            return _under(values, samples[..., 3] / 65535, window)
+        levels = drawn(values, _curve(values, window))
+    elif transparent is None:
+        return None
+    else:
+        levels = upper.copy()
+    if transparent is not None:  # Pillow would compare its lower bytes with the upper ones of the pixels
+        levels[(samples == transparent).all(axis=-1)] = 0
+    return Image.fromarray(levels)
+
+
+def _lower_bytes(image: ImageFile.ImageFile, data: bytes) -> Samples:
+    with Image.open(io.BytesIO(data), formats=[image.format or ""]) as again:
+        again.tile = [_in_other_order(tile) for tile in again.tile]
+        return np.asarray(again)
+
+
+def _in_other_order(tile: Any) -> Any:  # noqa: ANN401
+    rawmode = _rawmode(tile)
+    other = rawmode[:-3] + _OTHER_ORDER[rawmode[-3:]]
+    return tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other)
+
+
+def _is_grey(channels: Samples) -> bool:
+    red, green, blue = channels[..., 0], channels[..., 1], channels[..., 2]
+    return np.array_equal(red, green) and np.array_equal(red, blue)

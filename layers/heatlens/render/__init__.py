@@ -1,0 +1,1 @@
+"""Signed maps to colored pictures, and pictures to files."""

@@ -1,0 +1,42 @@
+"""A path -> a file that appears there whole or not at all."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from heatlens_cli.sources import CHUNK
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """Write a file beside its place, and move it there once all of it is on the disk.
+
+    The file beside it has the same name each time, and one that a killed process left is overwritten.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # the path's own may be as long as names can be
+    fresh = path.with_name(f".{name}.new")
+    try:
+        with fresh.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
+def sha256_of(path: Path) -> str | None:
+    """Digest (hex) of a file, or nothing where there is none."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""`heatlens batch`: run a folder or a prefix through staged batches."""

@@ -1,0 +1,142 @@
+"""The API of staged batches as the command line calls it: a call -> the server's answer, as the server's own schema."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+import httpx2
+from pydantic import BaseModel, ValidationError
+
+from heatlens.errors import BatchClosed, BatchNotFound, StagingUnavailable
+from heatlens_cli.batch.journal import BatchFailed
+from heatlens_cli.retry import is_passing, patiently
+from heatlens_web.schemas.batches import BatchCreated, BatchStatus, FileResult, MissingLinks, ResultsPage, UploadLinks
+
+TIMEOUT_S = 60
+PAGE = 200  # results in one call
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class Refusal(BatchFailed):
+    """The server says no; `reason` is its code, or empty where somebody else answered."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
+        said = body if isinstance(body, dict) else {}
+        self.status_code = response.status_code
+        self.reason = str(said.get("code", ""))
+        sentence = said.get("detail") or said.get("message") or response.reason_phrase
+        super().__init__(f"the server refused ({response.status_code}): {sentence}")
+
+
+class NotAnswered(BatchFailed):
+    """Nobody knows whether the server has done it."""
+
+
+class Server:
+    """A server, asked for one thing at a time or by several threads."""
+
+    def __init__(self, client: httpx2.Client) -> None:
+        self._client = client
+
+    def create(self, count: int, options: dict[str, Any]) -> str:
+        """Open a batch; one whose answer was lost stays without files, and expires."""
+        wish = {"expected_files": count, "include": "overlay"} | options
+        return self._ask(BatchCreated, "POST", "/batches", json=wish).batch_id
+
+    def declare(self, batch: str, files: Sequence[dict[str, Any]]) -> list[int]:
+        """Declare files, once, and return their numbers.
+
+        Raises:
+            NotAnswered: They may be declared or not. Declaring them again could do it twice.
+            Refusal: They are not.
+        """
+        try:
+            answer = self._ask(UploadLinks, "POST", f"/batches/{batch}/files", once=True, json={"files": files})
+        except Refusal as error:
+            if error.status_code >= httpx2.codes.INTERNAL_SERVER_ERROR:
+                raise NotAnswered(str(error)) from error
+            raise
+        return [link.number for link in answer.files]
+
+    def missing(self, batch: str) -> Iterator[MissingLinks]:
+        """Links to what is not there yet, in pages; none where the batch takes no more files."""
+        start: int | None = 0
+        while start is not None:
+            try:
+                page = self._ask(MissingLinks, "POST", f"/batches/{batch}/files/links", params={"start": start})
+            except Refusal as error:
+                if error.reason == BatchClosed.code:
+                    return
+                raise
+            yield page
+            start = page.next
+
+    def close(self, batch: str) -> None:
+        """Say that all is there."""
+        self._ask(BatchStatus, "POST", f"/batches/{batch}/close")
+
+    def status(self, batch: str) -> BatchStatus:
+        """How far it is."""
+        return self._ask(BatchStatus, "GET", f"/batches/{batch}")
+
+    def find(self, batch: str) -> BatchStatus | None:
+        """How far it is, or nothing where it is gone."""
+        try:
+            return self.status(batch)
+        except Refusal as error:
+            if error.reason == BatchNotFound.code:
+                return None
+            raise
+
+    def results(self, batch: str) -> Iterator[list[FileResult]]:
+        """What the files came to, in pages."""
+        start: int | None = 0
+        while start is not None:
+            page = self._page(batch, start, PAGE)
+            yield page.results
+            start = page.next
+
+    def result(self, batch: str, number: int) -> FileResult:
+        """What one file came to, with fresh links."""
+        return self._page(batch, number, 1).results[0]
+
+    def forget(self, batch: str) -> None:
+        """Erase a batch that nothing was uploaded to; where that is refused, it expires."""
+        patiently(lambda: self._client.delete(f"/batches/{batch}", params={"purge": True}))
+
+    def _page(self, batch: str, start: int, limit: int) -> ResultsPage:
+        return self._ask(ResultsPage, "GET", f"/batches/{batch}/results", params={"start": start, "limit": limit})
+
+    def _ask(self, kind: type[Answer], method: str, path: str, *, once: bool = False, **request: Any) -> Answer:  # noqa: ANN401 - passes through
+        def call() -> httpx2.Response:
+            try:
+                return self._client.request(method, path, **request)
+            except (httpx2.ConnectError, httpx2.ConnectTimeout):
+                raise  # nobody has heard of it
+            except httpx2.TransportError as error:
+                if once:
+                    raise NotAnswered(f"the server did not answer ({type(error).__name__})") from error
+                raise
+
+        response = patiently(call, passing=_is_overload if once else _may_pass)
+        if not response.is_success:
+            raise Refusal(response)
+        try:
+            return kind.model_validate_json(response.content)
+        except ValidationError as error:
+            raise BatchFailed(f"{self._client.base_url} answers as no Heatlens does: is the address right?") from error
+
+
+def _is_overload(response: httpx2.Response) -> bool:
+    return response.status_code == httpx2.codes.TOO_MANY_REQUESTS
+
+
+def _may_pass(response: httpx2.Response) -> bool:
+    """Whether another try may succeed: a server without staging says so without `Retry-After`."""
+    if response.status_code == httpx2.codes.SERVICE_UNAVAILABLE and "retry-after" not in response.headers:
+        return Refusal(response).reason != StagingUnavailable.code
+    return is_passing(response)

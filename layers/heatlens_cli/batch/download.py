@@ -1,0 +1,113 @@
+"""One file's result -> its heatmap on disk, whole and with the digest that was committed."""
+
+import contextlib
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import httpx2
+from pydantic import BaseModel, ValidationError
+
+from heatlens_cli.atomic_file import sha256_of, whole
+from heatlens_cli.batch.client import Server
+from heatlens_cli.retry import is_passing, patiently
+from heatlens_cli.sources import CHUNK, RESULT_SUFFIX
+from heatlens_cli.worker_pool import Crew
+from heatlens_web.schemas.batches import FileResult, ResultLinks
+
+OVERLAY = "overlay.png"
+
+
+class Trouble(Exception):
+    """Why a heatmap is not here; `lasting` is a trouble of the storage, not of one file."""
+
+    def __init__(self, why: str, *, lasting: bool = False) -> None:
+        super().__init__(why)
+        self.lasting = lasting
+
+
+class _Forbidden(Trouble):
+    """A link that is too old, most of the time."""
+
+
+class _Document(BaseModel):
+    """What is read of `result.json`."""
+
+    objects: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """What fetching takes. Safe to share between threads."""
+
+    server: Server
+    storage: httpx2.Client
+    folder: Path
+    hands: Crew
+
+    def fetch(self, batch: str, result: FileResult, name: str) -> Trouble | None:
+        """Bring one heatmap here, unless it is here; what went wrong, or nothing."""
+        target = self._target(name)
+        try:
+            if result.links is None:
+                self.remove(name)
+                return None
+            try:
+                self._bring(result.links, target)
+            except _Forbidden:
+                self._bring(self.server.result(batch, result.number).links or result.links, target)
+        except Trouble as trouble:
+            return trouble
+        except OSError as error:
+            return Trouble(f"it cannot be written: {error.strerror}")
+        return None
+
+    def remove(self, name: str) -> None:
+        """Remove what an earlier run made of a file that has no heatmap now."""
+        with contextlib.suppress(OSError):
+            self._target(name).unlink()
+
+    def _target(self, name: str) -> Path:
+        return self.folder / f"{name}{RESULT_SUFFIX}"
+
+    def _bring(self, links: ResultLinks, target: Path) -> None:
+        document = io.BytesIO()
+        self._read(links.result, document)
+        try:
+            sha256 = _Document.model_validate_json(document.getvalue()).objects[OVERLAY]
+        except (ValidationError, KeyError) as error:
+            raise Trouble("its result names none") from error
+        if sha256_of(target) == sha256:
+            return
+        with whole(target) as file:
+            if links.overlay is None or self._read(links.overlay, file) != sha256:
+                raise Trouble("what came is not what was committed")
+
+    def _read(self, link: str, file: BinaryIO) -> str:
+        """Write what a link gives into a file; its digest (hex)."""
+        digest = hashlib.sha256()
+
+        def get() -> httpx2.Response:
+            nonlocal digest
+            digest = hashlib.sha256()
+            file.seek(0)
+            file.truncate()
+            with self.storage.stream("GET", link) as response:
+                for chunk in response.iter_bytes(CHUNK) if response.is_success else ():
+                    self.hands.go_on()
+                    digest.update(chunk)
+                    file.write(chunk)
+            return response
+
+        try:
+            response = patiently(get, wait=self.hands.wait)
+        except httpx2.RequestError as error:
+            raise Trouble(f"the connection broke ({type(error).__name__})", lasting=True) from error
+        if response.status_code == httpx2.codes.FORBIDDEN:
+            raise _Forbidden("the storage refused with status 403")
+        if not response.is_success:
+            sentence = f"the storage refused with status {response.status_code}"
+            raise Trouble(sentence, lasting=is_passing(response))
+        return digest.hexdigest()

@@ -1,0 +1,125 @@
+"""Batches that were sent -> their end, the heatmaps on disk, and `results.jsonl`."""
+
+import itertools
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from rich.markup import escape
+
+from heatlens_cli.atomic_file import whole
+from heatlens_cli.batch.client import Server
+from heatlens_cli.batch.download import Download, Trouble
+from heatlens_cli.batch.journal import BatchFailed, Part
+from heatlens_cli.batch.names import RESULTS, shown
+from heatlens_cli.heatmap_files import out
+from heatlens_cli.progress import Bars
+from heatlens_cli.sources import Refused
+from heatlens_cli.worker_pool import AT_ONCE, crew
+from heatlens_web.schemas.batches import BatchStatus, FileResult
+
+OPEN_STATES = {"open", "running"}
+FIRST_POLL_S, POLL_S = 0.5, 5.0  # the server's counts are as old as that
+TIMEOUT_S = 60  # without a byte
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How many files have their heatmap here, failed, or have one that could not be fetched."""
+
+    done: int = 0
+    failed: int = 0
+    unfetched: int = 0
+
+
+def wait(server: Server, parts: list[Part], bars: Bars) -> None:
+    """Wait until every batch has its end."""
+    total = sum(len(part.files) for part in parts)
+    bars.expect("explain", total)
+    seen: dict[str, BatchStatus] = {}
+    for turn in itertools.count():
+        for part in parts:
+            if part.batch_id not in seen or seen[part.batch_id].state in OPEN_STATES:
+                seen[part.batch_id] = server.status(part.batch_id)
+        still = [status for status in seen.values() if status.state in OPEN_STATES]
+        rate = sum(status.files_per_s or 0 for status in still)
+        left = max((status.time_left_s or 0 for status in still), default=0)
+        bars.show("explain", min(sum(map(_ended, seen.values())), total), rate=rate, left=left)
+        if not still:
+            return
+        time.sleep(min(FIRST_POLL_S * 2 ** min(turn, 10), POLL_S))
+
+
+def fetch(server: Server, parts: list[Part], folder: Path, bars: Bars, refused: Mapping[str, Refused]) -> Outcome:
+    """Bring the heatmaps here that are not here yet, and write `results.jsonl` anew.
+
+    Args:
+        server: Where the batches are.
+        parts: Batches that have their end.
+        folder: Where the heatmaps go.
+        bars: Shows how far it is.
+        refused: Files that were not sent, by name.
+
+    Raises:
+        BatchFailed: The storage gives nothing, or the folder takes nothing.
+    """
+    bars.expect("fetch", sum(len(part.files) for part in parts))
+    outcome, in_a_row = Outcome(), 0
+    try:
+        with whole(folder / RESULTS) as lines, httpx2.Client(timeout=TIMEOUT_S) as storage, crew() as hands:
+            for line, trouble in _each(parts, Download(server, storage, folder, hands), refused):
+                lines.write(f"{json.dumps(line)}\n".encode())
+                bars.advance("fetch", line["number"] is not None)
+                _count(outcome, line, trouble, refused.get(line["name"]))
+                in_a_row = in_a_row + 1 if trouble and trouble.lasting else 0
+                if trouble and in_a_row == AT_ONCE:
+                    raise BatchFailed(f"the storage gives nothing ({trouble}): run the same again to go on")
+    except OSError as error:
+        raise BatchFailed(f"{folder / RESULTS}: {error.strerror}") from error
+    return outcome
+
+
+def _each(
+    parts: list[Part], download: Download, refused: Mapping[str, Refused]
+) -> Iterator[tuple[dict[str, Any], Trouble | None]]:
+    """The line of every file in `results.jsonl`, once its heatmap is here, or cannot be."""
+    unsent = dict(refused)
+    for part in parts:
+        names = {each.number: each.name for each in part.files}
+        for page in download.server.results(part.batch_id):
+            # A number may be nobody's here: of a file that has changed since, and was sent again.
+            results = [each for each in page if each.number in names]
+            theirs = [names[each.number] for each in results]
+            troubles = download.hands.pool.map(download.fetch, itertools.repeat(part.batch_id), results, theirs)
+            for result, name, trouble in zip(results, theirs, troubles, strict=True):
+                yield _line(part, result, name, unsent.pop(name, None)), trouble
+    for name, refusal in unsent.items():
+        download.remove(name)
+        known = dict.fromkeys(("label", "probability", "quality"))
+        yield {"batch": None, "number": None, "name": name, "state": "FAILED", **known, "code": refusal.code}, None
+
+
+def _line(part: Part, result: FileResult, name: str, refusal: Refused | None) -> dict[str, Any]:
+    line = {"batch": part.batch_id} | result.model_dump(exclude={"links"}) | {"name": name}
+    return line | {"code": refusal.code} if refusal else line
+
+
+def _count(outcome: Outcome, line: dict[str, Any], trouble: Trouble | None, refusal: Refused | None) -> None:
+    name = shown(line["name"])
+    if line["state"] != "OK":
+        outcome.failed += 1
+        why = f" ({refusal.why})" if refusal else ""
+        out.print(escape(f"{name}: {line['state']} {line['code'] or ''}{why}"))
+    elif trouble:
+        outcome.unfetched += 1
+        out.print(escape(f"{name}: its heatmap is not here: {trouble}"))
+    else:
+        outcome.done += 1
+
+
+def _ended(status: BatchStatus) -> int:
+    return sum(count for state, count in status.counts.items() if state not in ("PENDING", "SUBMITTED"))

@@ -1,0 +1,101 @@
+"""What a run has declared, kept beside its results, so that an interrupted one goes on with the same work."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from heatlens.errors import HeatlensError
+from heatlens_cli.atomic_file import whole
+from heatlens_cli.batch.names import NOTES
+
+
+class BatchFailed(HeatlensError):
+    """The batch cannot be run; the sentence says why and what to do."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Noted(_Strict):
+    """A file as it was declared; its stamp tells whether it still is that."""
+
+    name: str
+    size: int
+    stamp: str
+    sha256: str
+    number: int
+
+
+class Part(_Strict):
+    """One batch. It has no files until all are declared, and is sent once it was closed."""
+
+    batch_id: str
+    files: list[Noted] = []
+    sent: bool = False
+
+
+class Run(_Strict):
+    """What is explained, where and how; and its batches."""
+
+    version: Literal[2] = 2
+    source: str
+    server: str
+    options: dict[str, Any]
+    parts: list[Part] = []
+
+    def save(self, folder: Path) -> None:
+        """Write the notes whole or not at all.
+
+        Raises:
+            BatchFailed: The folder takes none.
+        """
+        try:
+            with whole(folder / NOTES) as file:
+                file.write(self.model_dump_json().encode())
+        except OSError as error:
+            raise BatchFailed(f"{folder}: {error.strerror}") from error
+
+    @classmethod
+    def load(cls, folder: Path) -> Self | None:
+        """Read the notes of an earlier run, if there are any.
+
+        Raises:
+            BatchFailed: They cannot be read.
+        """
+        path = folder / NOTES
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise BatchFailed(f"{path}: {error.strerror}") from error
+        except ValidationError as error:
+            raise BatchFailed(f"{path} is damaged, or another version's: remove it to start anew") from error
+
+
+def begin(folder: Path, wanted: Run) -> Run:
+    """The run that was interrupted here, or else the one that is wanted.
+
+    Raises:
+        BatchFailed: They are not the same work.
+    """
+    noted = Run.load(folder)
+    if noted is None or not noted.parts:  # nothing is at the server yet
+        return wanted
+    differs = [
+        f"{name} was {was}, is {now}"
+        for name, was, now in (
+            ("source", noted.source, wanted.source),
+            ("url", noted.server, wanted.server),
+            ("options", noted.options, wanted.options),
+        )
+        if was != now
+    ]
+    if differs:
+        raise BatchFailed(
+            f"{folder} has another run that was interrupted ({'; '.join(differs)}): run that one again to finish it, "
+            f"name another --out, or remove {folder / NOTES} to give it up"
+        )
+    return noted

@@ -1,0 +1,79 @@
+"""What a source has -> what can be sent, and what is refused here: by its name, by its size."""
+
+import unicodedata
+from collections.abc import Iterable
+from pathlib import PurePosixPath, PureWindowsPath
+
+from heatlens.errors import EmptyFile, FileTooLarge
+from heatlens.settings import DOOR_LIMITS
+from heatlens_cli.sources import RESULT_SUFFIX, Image, Refused
+
+RESULTS = "results.jsonl"
+NOTES = ".heatlens-batch.json"  # what this run has declared, so that it can go on
+BAD_NAME = "source.name"
+MAX_NAME_BYTES = 255  # of a file or folder, on the usual file systems
+MAX_BYTES = DOOR_LIMITS["staged"].file_bytes
+
+
+def sort_out(found: Iterable[Image | Refused], *, one_case: bool) -> tuple[list[Image], list[Refused]]:
+    """Tell what can be sent from what cannot.
+
+    Args:
+        found: What the source has.
+        one_case: Whether the output folder takes `A.png` and `a.png` for one file.
+
+    Returns:
+        Both in the order of their names.
+    """
+    images: list[Image] = []
+    refused: list[Refused] = []
+    taken, folders = {RESULTS, NOTES}, set[str]()
+    for each in sorted(found, key=lambda each: each.name):
+        if isinstance(each, Refused):
+            refused.append(each)
+            continue
+        target = _folded(each.name + RESULT_SUFFIX, one_case=one_case)
+        above = {str(parent) for parent in PurePosixPath(target).parents}
+        refusal = _name_fault(each.name) or _size_fault(each.size)
+        if not refusal and (target in taken | folders or above & taken):
+            refusal = BAD_NAME, "its heatmap would take the place of another file: rename it"
+        if refusal:
+            refused.append(Refused(each.name, *refusal))
+            continue
+        taken.add(target)
+        folders |= above
+        images.append(each)
+    return images, refused
+
+
+def shown(name: str) -> str:
+    """A name as it can be printed anywhere."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in name)
+
+
+def _name_fault(name: str) -> tuple[str, str] | None:
+    posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    try:
+        parts = [part.encode() for part in (name + RESULT_SUFFIX).split("/")]
+    except UnicodeEncodeError:
+        return BAD_NAME, "its name is not UTF-8: rename it"
+    # A key of a bucket is any text, and Windows knows more ways out of a folder.
+    leaves = ".." in (*posix.parts, *windows.parts) or windows.drive or windows.root
+    if leaves or str(posix) != name or "\0" in name:
+        return BAD_NAME, "its name is no path within a folder: rename it"
+    if max(map(len, parts)) > MAX_NAME_BYTES:
+        return BAD_NAME, f"the name of its heatmap would be over {MAX_NAME_BYTES} bytes: rename it"
+    return None
+
+
+def _size_fault(size: int) -> tuple[str, str] | None:
+    if not size:
+        return EmptyFile.code, "the file is empty"
+    if size > MAX_BYTES:
+        return FileTooLarge.code, f"the file is over the limit of {MAX_BYTES:,} bytes per file"
+    return None
+
+
+def _folded(name: str, *, one_case: bool) -> str:
+    """Names that such a file system takes for one are one."""
+    return unicodedata.normalize("NFC", name).casefold() if one_case else name

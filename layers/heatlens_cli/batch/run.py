@@ -1,0 +1,133 @@
+"""A folder of images -> staged batches on a server -> heatmaps on disk; interrupted, it goes on where it was."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from heatlens_cli.batch.client import TIMEOUT_S, Server
+from heatlens_cli.batch.fetch import Outcome, fetch, wait
+from heatlens_cli.batch.journal import BatchFailed, Noted, Part, Run, begin
+from heatlens_cli.batch.names import NOTES, sort_out
+from heatlens_cli.batch.send import Sender, give_up
+from heatlens_cli.heatmap_files import out
+from heatlens_cli.progress import Bars
+from heatlens_cli.sources import MEDIA_TYPES, Image, source_at
+
+PART_FILES = 10_000  # the server's limit of one batch
+LOST = {"MISSING", "CANCELLED"}  # in a batch that ended before all was uploaded
+
+
+def run_batch(address: str, folder: Path, *, url: str, headers: dict[str, str], options: dict[str, Any]) -> int:
+    """Run a folder of images as one batch, or as several where one cannot have them all.
+
+    Args:
+        address: A folder, searched with its subfolders, or `s3://BUCKET/PREFIX`.
+        folder: Where the heatmaps and `results.jsonl` go.
+        url: Address of the server.
+        headers: Sent with every call to the server, not with uploads.
+        options: `colormap` and `alpha` of the batch.
+
+    Returns:
+        The exit status: 0 if every file succeeded, else 1.
+
+    Raises:
+        HeatlensError: There are no images, or the server refuses or does not answer.
+    """
+    source = source_at(address, results=folder)
+    url = url.rstrip("/")
+    run = begin(folder, Run(source=source.address, server=url, options=options))
+    found = list(source.images())
+    if not found and not run.parts:
+        raise BatchFailed(f"{address} has no images ({', '.join(MEDIA_TYPES)})")
+    run.save(folder)
+    images, refused = sort_out(found, one_case=(folder / NOTES.upper()).exists())
+    try:
+        with _client(url, headers) as client, (bars := Bars()).live:
+            sender = Sender(Server(client), source, folder, run, bars, {each.name: each for each in refused})
+            _send(sender, images)
+            wait(sender.server, run.parts, bars)
+            outcome = fetch(sender.server, run.parts, folder, bars, sender.failures)
+    except httpx2.RequestError as error:
+        raise BatchFailed(f"{url} does not answer ({type(error).__name__}): run the same again to go on") from error
+    _tell(run, folder, outcome)
+    return int(outcome.failed + outcome.unfetched > 0)
+
+
+def parse_headers(lines: list[str]) -> dict[str, str]:
+    """Headers as people write them, `Name: value`.
+
+    Raises:
+        BatchFailed: One has no colon, or letters that no header has.
+    """
+    wrong = [line for line in lines if ":" not in line or not (line.isascii() and line.isprintable())]
+    if wrong:
+        raise BatchFailed(f"{wrong[0]!r} is no header: write it as Name: value")
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _client(url: str, headers: dict[str, str]) -> httpx2.Client:
+    try:
+        return httpx2.Client(base_url=f"{url}/api/inference", headers=headers, timeout=TIMEOUT_S)
+    except httpx2.InvalidURL as error:
+        raise BatchFailed(f"{url} is no address: {error}") from error
+
+
+def _send(sender: Sender, images: Sequence[Image]) -> None:
+    """Bring all images to a batch: first what an interrupted run has declared, then the others in further batches."""
+    run = sender.run
+    _take_up(sender, {image.name: image for image in images})
+    for part in run.parts:
+        if part.sent:
+            sender.bars.expect("upload", len(part.files))
+            sender.bars.advance("upload", len(part.files))
+        else:
+            sender.upload(part)
+    noted = {each.name for part in run.parts for each in part.files}
+    rest = [image for image in images if image.name not in noted]
+    for start in range(0, len(rest), PART_FILES):
+        if made := sender.declare(rest[start : start + PART_FILES]):
+            sender.upload(made)
+
+
+def _take_up(sender: Sender, images: dict[str, Image]) -> None:
+    """Keep of an interrupted run what still stands; what it has not declared, or what has changed, is sent anew.
+
+    A file that was removed meanwhile stays in its batch, where it is done if it was uploaded.
+    """
+    run = sender.run
+    for part in list(run.parts):
+        status = sender.server.find(part.batch_id) if part.files else None
+        if status is None:
+            give_up(sender.server, run, part)
+            continue
+        out.print(f"going on with batch {part.batch_id}")
+        standing = [each for each in part.files if _stands(each, images, sender.failures)]
+        if status.state != "open" and not part.sent:
+            sender.server.close(part.batch_id)  # it may have been interrupted before it said what is missing
+            standing, part.sent = _arrived(sender.server, part, standing, images), True
+        if changed := len(part.files) - len(standing):
+            out.print(f"{changed} of its files have changed, or it ended without them: they go into another batch")
+        part.files = standing
+    run.save(sender.folder)
+
+
+def _stands(file: Noted, images: dict[str, Image], refused: dict[str, Any]) -> bool:
+    return images[file.name].stamp == file.stamp if file.name in images else file.name not in refused
+
+
+def _arrived(server: Server, part: Part, files: Sequence[Noted], images: dict[str, Image]) -> list[Noted]:
+    """Of a batch that takes no more files, those that were uploaded, or cannot be any more."""
+    states = {each.number: each.state for page in server.results(part.batch_id) for each in page}
+    return [each for each in files if states.get(each.number) not in LOST or each.name not in images]
+
+
+def _tell(run: Run, folder: Path, outcome: Outcome) -> None:
+    """Say what it came to; the notes stay as long as running again brings more."""
+    batches = ", ".join(part.batch_id for part in run.parts) or "none was needed"
+    out.print(f"{outcome.done} heatmaps in {folder}, {outcome.failed} failed (batch: {batches})")
+    if outcome.unfetched:
+        out.print(f"{outcome.unfetched} heatmaps are not here: run the same again to fetch them")
+    else:
+        (folder / NOTES).unlink(missing_ok=True)

@@ -1,0 +1,215 @@
+"""Images -> a batch that has them: read, declared, uploaded, closed. Interrupted anywhere, nothing is there twice."""
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from heatlens.errors import BatchFull
+from heatlens_cli.batch.client import NotAnswered, Refusal, Server
+from heatlens_cli.batch.journal import BatchFailed, Noted, Part, Run
+from heatlens_cli.progress import Bars
+from heatlens_cli.retry import is_passing, patiently
+from heatlens_cli.sources import MEDIA_TYPES, Changed, Image, Refused, Source, Unreadable
+from heatlens_cli.worker_pool import AT_ONCE, Crew, crew
+from heatlens_web.schemas.batches import NAME_BYTES, UploadLink
+
+CALL_FILES = 500  # the server's limit of one declaring call
+DECLARE_TRIES = 3
+DECLARE_WAIT_S = 2.0
+TIMEOUT_S = 60  # without a byte
+ALREADY_THERE = 412  # a link is good for one upload, and only of what was declared
+BEING_WRITTEN = 409  # by somebody else, at this moment
+BROKEN, REFUSED = "upload.broken", "upload.refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """What sending takes; `failures` are the files that could not be sent, by name."""
+
+    server: Server
+    source: Source
+    folder: Path
+    run: Run
+    bars: Bars
+    failures: dict[str, Refused] = field(default_factory=dict)
+
+    def declare(self, images: Sequence[Image]) -> Part | None:
+        """Open a batch for these images and declare all of them, but for those that cannot be read.
+
+        Declaring is the one step that cannot be asked for twice, as its answer has the numbers. Whenever one got lost,
+        here or in a run that was interrupted, the batch is given up and another is opened: nothing was uploaded to it.
+
+        Raises:
+            BatchFailed: The server refuses, or answers none of several tries.
+        """
+        files = self._read(images)
+        for turn in range(DECLARE_TRIES if files else 0):
+            part = Part(batch_id=self.server.create(len(files), self.run.options))
+            self.run.parts.append(part)
+            self.run.save(self.folder)
+            try:
+                part.files = self._declare(part.batch_id, files)
+            except NotAnswered:
+                give_up(self.server, self.run, part)
+                time.sleep(DECLARE_WAIT_S * 2**turn)
+                continue
+            self.run.save(self.folder)
+            return part
+        if files:
+            raise BatchFailed("the server did not answer when files were declared: run the same again to go on")
+        return None
+
+    def upload(self, part: Part) -> None:
+        """Upload what is not there yet, and close the batch; a file that cannot be uploaded fails alone.
+
+        Raises:
+            BatchFailed: The storage takes nothing.
+        """
+        self.bars.expect("upload", len(part.files))
+        sent, failures, helps = 0, dict[str, Refused](), True
+        with httpx2.Client(timeout=TIMEOUT_S) as storage, crew() as hands:
+            put = _Put(storage, self.source, hands, {each.number: each for each in part.files})
+            while helps:
+                before, failures = sent, {}
+                for failure in self._pass(part, put):
+                    if failure:
+                        failures[failure.name] = failure
+                    else:
+                        sent += 1
+                        self.bars.advance("upload")
+                # A link that was too old when its turn came is signed again, as long as that helps.
+                helps = sent > before and any(each.code == REFUSED for each in failures.values())
+        self.failures.update(failures)
+        self.bars.advance("upload", len(part.files) - sent - len(failures))  # those that were there already
+        self.server.close(part.batch_id)
+        part.sent = True
+        self.run.save(self.folder)
+
+    def _pass(self, part: Part, put: "_Put") -> Iterator[Refused | None]:
+        """Upload whatever is missing once."""
+        in_a_row = 0
+        for page in self.server.missing(part.batch_id):
+            # A number may be nobody's here: of a file that has changed since.
+            for failure in put.hands.pool.map(put, [link for link in page.files if link.number in put.files]):
+                in_a_row = in_a_row + 1 if failure and failure.code == BROKEN else 0
+                if failure and in_a_row == AT_ONCE:
+                    raise BatchFailed(f"the storage takes nothing ({failure.why}): run the same again to go on")
+                yield failure
+
+    def _read(self, images: Sequence[Image]) -> list[tuple[Image, str]]:
+        """The images that can be read, with their digests."""
+        self.bars.expect("read", len(images))
+        files: list[tuple[Image, str]] = []
+        with crew() as hands:
+            for image, digest in zip(
+                images, hands.pool.map(lambda each: _digest(self.source, each, hands), images), strict=True
+            ):
+                self.bars.advance("read")
+                if isinstance(digest, Refused):
+                    self.failures[image.name] = digest
+                else:
+                    files.append((image, digest))
+        return files
+
+    def _declare(self, batch: str, files: Sequence[tuple[Image, str]]) -> list[Noted]:
+        noted: list[Noted] = []
+        for start in range(0, len(files), CALL_FILES):
+            chunk = files[start : start + CALL_FILES]
+            try:
+                numbers = self.server.declare(batch, [_declaration(*each) for each in chunk])
+            except Refusal as error:
+                if error.reason == BatchFull.code:  # an answer was lost between the server and its table
+                    raise NotAnswered(str(error)) from error
+                raise
+            noted += [
+                Noted(name=image.name, size=image.size, stamp=image.stamp, sha256=sha256, number=number)
+                for (image, sha256), number in zip(chunk, numbers, strict=True)
+            ]
+        return noted
+
+
+def give_up(server: Server, run: Run, part: Part) -> None:
+    """Drop a batch that nothing was uploaded to."""
+    server.forget(part.batch_id)
+    run.parts.remove(part)
+
+
+@dataclass(frozen=True, slots=True)
+class _Put:
+    """Uploading. Safe to share between threads."""
+
+    storage: httpx2.Client
+    source: Source
+    hands: Crew
+    files: dict[int, Noted]
+
+    def __call__(self, link: UploadLink) -> Refused | None:
+        """Upload one file; why not, or nothing."""
+        file = self.files[link.number]
+
+        def put() -> httpx2.Response:
+            return self.storage.put(link.url, content=self._bytes(file), headers=link.headers)
+
+        try:
+            response = patiently(put, passing=_may_pass, wait=self.hands.wait)
+        except Unreadable as error:
+            return Refused(file.name, error.code, str(error))
+        except httpx2.RequestError as error:
+            return Refused(file.name, BROKEN, f"the upload broke off: {type(error).__name__}")
+        if response.is_success or response.status_code == ALREADY_THERE:
+            return None
+        code = BROKEN if _may_pass(response) else REFUSED
+        return Refused(file.name, code, f"the upload was refused with status {response.status_code}")
+
+    def _bytes(self, file: Noted) -> Iterator[bytes]:
+        """The bytes of a file; of one that is no longer what was declared the last are withheld, so nothing arrives."""
+        digest, size, held = hashlib.sha256(), 0, b""
+        for chunk in self.source.chunks(Image(file.name, file.size, file.stamp)):
+            self.hands.go_on()
+            digest.update(chunk)
+            size += len(chunk)
+            if size > file.size:
+                break
+            if held:
+                yield held
+            held = chunk
+        if size != file.size or digest.hexdigest() != file.sha256:
+            raise Changed("it was written since it was declared: run the same again")
+        yield held
+
+
+def _digest(source: Source, image: Image, hands: Crew) -> str | Refused:
+    digest, size = hashlib.sha256(), 0
+    try:
+        for chunk in source.chunks(image):
+            hands.go_on()
+            digest.update(chunk)
+            size += len(chunk)
+    except Unreadable as error:
+        return Refused(image.name, error.code, str(error))
+    if size != image.size:
+        return Refused(image.name, Changed.code, "it was written while it was read: run the same again")
+    return digest.hexdigest()
+
+
+def _declaration(image: Image, sha256: str) -> dict[str, Any]:
+    return {
+        "name": _short(image.name),
+        "size": image.size,
+        "sha256": sha256,
+        "media_type": MEDIA_TYPES[Path(image.name).suffix.lower()],
+    }
+
+
+def _short(name: str) -> str:
+    """The end of a name that the server takes."""
+    return name.encode()[-NAME_BYTES:].decode(errors="ignore")
+
+
+def _may_pass(response: httpx2.Response) -> bool:
+    return is_passing(response) or response.status_code == BEING_WRITTEN

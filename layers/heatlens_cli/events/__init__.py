@@ -1,0 +1,1 @@
+"""Lambda events made from image files, for local development."""

@@ -1,0 +1,39 @@
+"""Image bytes -> answer through the core, without HTTP."""
+
+from pathlib import Path
+
+from heatlens.errors import HeatlensError
+from heatlens.model import load_by_settings
+from heatlens.options import Wishes, read_options
+from heatlens.pipeline import explain
+from heatlens.settings import read_settings
+from heatlens.types import Upload
+from heatlens_cli.heatmap_files import Answer
+
+
+class CoreExplainer:
+    """The model, loaded once, and the options of all files."""
+
+    def __init__(self, model_dir: Path | None, wishes: Wishes) -> None:
+        """Load the model.
+
+        Raises:
+            HeatlensError: It cannot be used.
+        """
+        self.options = read_options(wishes, frozenset({"overlay"}))
+        self._settings = read_settings()
+        self._model = load_by_settings(self._settings, model_dir)
+
+    def __call__(self, name: str, data: bytes) -> Answer:
+        """Explain one image.
+
+        Raises:
+            HeatlensError: It cannot be.
+        """
+        limits = self._settings.limits("server")
+        [outcome] = explain(self._model, [Upload(name, data)], self.options, limits=limits, batch_images=1)
+        if isinstance(outcome, HeatlensError):
+            raise outcome
+        assert outcome.overlay is not None, "included by the options"
+        first = outcome.explained[0]
+        return Answer(first.label, first.probability, outcome.overlay.data)

@@ -1,0 +1,55 @@
+"""Image bytes -> Lambda event -> the real handler -> answer."""
+
+import base64
+from urllib.parse import urlencode
+
+from heatlens.errors import HeatlensError, InvalidOption, ModelError
+from heatlens_cli.events.http_events import KINDS, Event, LambdaContext, answer_json, heatmap_request
+from heatlens_cli.heatmap_files import Answer
+
+
+class Refused(HeatlensError):
+    """The handler answered a problem; the message is its `detail`."""
+
+
+class HandlerExplainer:
+    """The Lambda handler with its model loaded, fed with events of one kind."""
+
+    def __init__(self, *, kind: str, colormap: str, alpha: float) -> None:
+        """Import the handler, which loads the model as Lambda's init phase does.
+
+        Raises:
+            InvalidOption: No such kind of event.
+            ModelError: The handler runs, but has no model.
+        """
+        if kind not in KINDS:
+            raise InvalidOption(f"unknown event kind {kind!r}: one of {', '.join(KINDS)}", [])
+        from heatlens_web.lambda_handler import app, handler
+
+        if isinstance(loaded := app.state.heatlens.loaded, ModelError):
+            raise loaded
+        self._handler = handler
+        self._wrap = KINDS[kind]
+        self._query = urlencode({"colormap": colormap, "alpha": alpha, "include": "overlay"})
+
+    def __call__(self, name: str, data: bytes) -> Answer:
+        """Send one image.
+
+        Raises:
+            Refused: The answer is a problem.
+        """
+        event = self._wrap(heatmap_request(name, data, query=self._query))
+        return read_answer(self._handler(event, LambdaContext()))  # type: ignore[arg-type]
+
+
+def read_answer(answer: Event) -> Answer:
+    """What a handler answered to one image.
+
+    Raises:
+        Refused: A problem.
+    """
+    body = answer_json(answer)
+    if answer["statusCode"] != 200:
+        raise Refused(body["detail"])
+    prediction = body["prediction"]
+    return Answer(prediction["label"], prediction["probability"], base64.b64decode(body["heatmap_base64"]))

@@ -1,0 +1,223 @@
+"""`heatlens`: explain files, compile models, serve the API, invoke the Lambda handler.
+
+Each command imports what it runs: `--help` and `explain` must not wait for the web framework, nor anything for torch.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from heatlens.errors import HeatlensError
+from heatlens.options import Wishes
+from heatlens_cli.heatmap_files import err, explain_each, out
+
+INTERRUPTED = 130  # exit status, as shells have it: 128 and the signal
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+batch = typer.Typer(no_args_is_help=True, help="Staged batches: any number of images.")
+app.add_typer(batch, name="batch")
+
+Images = Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE...")]
+OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the heatmaps; made if missing.")]
+ColormapName = Annotated[str, typer.Option(help="jet, hot, viridis, turbo, …; coolwarm or seismic for both signs.")]
+AlphaWeight = Annotated[float, typer.Option(help="Weight of the heat, 0.1 to 0.9.")]
+
+
+@app.command()
+def explain(
+    images: Images,
+    folder: OutFolder = Path("out"),
+    model: Annotated[Path | None, typer.Option(help="Model folder; HEATLENS_MODEL_DIR or the demo by default.")] = None,
+    colormap: ColormapName = "jet",
+    alpha: AlphaWeight = 0.4,
+    *,
+    target: Annotated[str, typer.Option(help="Class label or index; the predicted class by default.")] = "top-1",
+    contrast: Annotated[str | None, typer.Option(help="Explain why the target rather than this class.")] = None,
+    method: Annotated[str, typer.Option(help="gradcam, gradcam++, layercam, eigencam, ablationcam, …")] = "gradcam",
+    layer: Annotated[str | None, typer.Option(help="Layer of the card; its first by default.")] = None,
+    form: Annotated[str, typer.Option("--format", help="png, jpeg or webp.")] = "png",
+    window: Annotated[
+        str | None, typer.Option(help="centre,width for DICOM and for greys of more than 8 bits, such as 40,400.")
+    ] = None,
+) -> None:
+    """Write a heatmap for each image, with the core alone."""
+    from heatlens.types import SUFFIXES
+    from heatlens_cli.explain import CoreExplainer
+
+    with _clear_errors():
+        wishes: Wishes = {"colormap": colormap, "alpha": alpha, "target": target, "contrast": contrast}
+        explainer = CoreExplainer(model, wishes | {"method": method, "layer": layer, "format": form, "window": window})
+        raise typer.Exit(explain_each(images, folder, explainer, suffix=SUFFIXES[explainer.options.format]))
+
+
+@app.command()
+def invoke(
+    images: Images,
+    folder: OutFolder = Path("out"),
+    kind: Annotated[str, typer.Option(help="http-api-v2, rest-api-v1, alb or function-url.")] = "http-api-v2",
+    colormap: ColormapName = "jet",
+    alpha: AlphaWeight = 0.4,
+) -> None:
+    """Send each image through the Lambda handler as a real event, and write the PNG that comes back."""
+    from heatlens_cli.invoke import HandlerExplainer
+
+    with _clear_errors():
+        explainer = HandlerExplainer(kind=kind, colormap=colormap, alpha=alpha)
+        raise typer.Exit(explain_each(images, folder, explainer))
+
+
+@app.command()
+def event(
+    image: Annotated[Path, typer.Argument(help="Image file.", metavar="IMAGE")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="http-api-v2, rest-api-v1, alb, function-url; sqs, s3, eventbridge: the image as an object below "
+            "drop/; json: the body of a JSON request."
+        ),
+    ] = "http-api-v2",
+    query: Annotated[str, typer.Option(help="Of the request, such as 'colormap=hot&include=map'.")] = "",
+    bucket: Annotated[str, typer.Option(help="Of the object.")] = "bucket",
+) -> None:
+    """Print the event that brings an image to a Lambda function, for `sam local invoke` and the like."""
+    from heatlens_cli.events.make_event import make_event
+
+    with _clear_errors():
+        try:
+            made = make_event(image, kind, query=query, bucket=bucket)
+        except OSError as error:
+            err.print(escape(f"{image}: {error.strerror}"))
+            raise typer.Exit(1) from error
+        typer.echo(json.dumps(made))
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8000,
+) -> None:
+    """Serve the API and its page until interrupted."""
+    from heatlens_cli.serve import serve_forever
+
+    with _clear_errors():
+        serve_forever(host, port)
+
+
+@app.command("compile")
+def compile_(
+    spec: Annotated[Path, typer.Argument(help="The model's description, model.toml.")],
+    folder: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
+    *,
+    with_torch: Annotated[
+        bool, typer.Option("--with-torch", help="Also store the weights, for PyTorch's own engine.")
+    ] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Also write the trunk in 8 bits (needs the extra `int8`).")
+    ] = False,
+) -> None:
+    """Compile a PyTorch classifier and prove it against pytorch-grad-cam (needs the extra `torch`)."""
+    from heatlens_cli.inspect import agreements, proven, sanity
+
+    with _clear_errors():
+        with _extra_torch("compiling"):
+            from heatlens_torch.compile import compile_model
+        card = compile_model(
+            spec, folder, with_torch=with_torch, int8=int8, progress=lambda text: out.print(escape(text))
+        )
+        for line in (*proven(card), *agreements(card), *sanity(card)):
+            out.print(escape(line))
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="model.toml, or the folder of a compiled model.", metavar="PATH")],
+) -> None:
+    """List the layers that a description's network could be explained at, or the facts of a compiled model."""
+    with _clear_errors(), _extra_torch("inspecting a description"):
+        from heatlens_cli.inspect import facts
+
+        for line in facts(path):
+            out.print(escape(line))
+
+
+@app.command("init-model")
+def init_model(
+    path: Annotated[Path, typer.Argument(help="File to write.", metavar="PATH")] = Path("model.toml"),
+    architecture: Annotated[
+        str, typer.Option(help="torchvision:NAME, litresnet-enhanced, package.module:factory, torch.export:FILE.pt2.")
+    ] = "torchvision:resnet50",
+) -> None:
+    """Write a commented model description to fill in."""
+    with _clear_errors():
+        from heatlens_torch.loading.template import write_template
+
+        write_template(path, architecture)
+    out.print(escape(f"wrote {path}: fill it in, then heatlens inspect {path}, heatlens compile {path}"))
+
+
+@batch.command("run")
+def batch_run(
+    source: Annotated[str, typer.Argument(help="Folder, searched with its subfolders, or s3://BUCKET/PREFIX.")],
+    folder: OutFolder = Path("out/batch"),
+    url: Annotated[str, typer.Option(help="Address of the server.")] = "http://127.0.0.1:8000",
+    header: Annotated[list[str] | None, typer.Option(help="Sent with every call, such as 'Authorization: …'.")] = None,
+    colormap: ColormapName = "jet",
+    alpha: AlphaWeight = 0.4,
+) -> None:
+    """Run a folder of images as one staged batch; interrupted and run again, it sends only what is missing."""
+    with _clear_errors(interrupted="interrupted: run the same again to go on"):
+        from heatlens_cli.batch.run import parse_headers, run_batch
+
+        options = {"colormap": colormap, "alpha": alpha}
+        raise typer.Exit(run_batch(source, folder, url=url, headers=parse_headers(header or []), options=options))
+
+
+@app.command()
+def verify(
+    manifest: Annotated[str, typer.Argument(help="s3://BUCKET/out/BATCH/manifest.json, or a copy of it on disk.")],
+) -> None:
+    """Recompute every digest and count of a finished batch's manifest."""
+    with _clear_errors():
+        from heatlens_cli.verify.run import verify_manifest
+
+        raise typer.Exit(verify_manifest(manifest))
+
+
+@app.command()
+def redrive(
+    dead_letters: Annotated[str, typer.Option(help="Address (URL) of the dead-letter queue.")],
+) -> None:
+    """Send dead letters of batches that are still open back to their queue."""
+    with _clear_errors():
+        from heatlens_cli.redrive import redrive_open
+
+        raise typer.Exit(redrive_open(dead_letters))
+
+
+@contextmanager
+def _extra_torch(doing: str) -> Iterator[None]:
+    """A missing PyTorch ends the command with what to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        err.print(escape(f"{doing} needs the extra torch ({error.name} is missing): pip install 'heatlens[torch]'"))
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def _clear_errors(*, interrupted: str = "interrupted") -> Iterator[None]:
+    """An error made for people ends the command with its sentence, and so does Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        err.print(interrupted)
+        raise typer.Exit(INTERRUPTED) from stop
+    except HeatlensError as error:
+        err.print(escape(str(error)))
+        raise typer.Exit(1) from error

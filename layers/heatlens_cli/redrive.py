@@ -1,0 +1,110 @@
+"""Dead letters of batches that are still open -> back to their queue, one by one and under suspicion."""
+
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from heatlens.errors import HeatlensError
+from heatlens.settings import read_table
+from heatlens_aws.batch_table import Jobs
+from heatlens_aws.clients import Clients, connect
+from heatlens_aws.events import AGAIN, NotAnEvent, objects, unwrap
+from heatlens_aws.object_keys import DROP, parse_upload_key
+from heatlens_aws.sagemaker_async import read_notice
+from heatlens_aws.settings import AwsSettings
+from heatlens_cli.heatmap_files import out
+
+WAIT_S = 1
+PAGE = 10  # messages of one call
+HOLD_S = 300  # while this runs, nobody else sees what was looked at
+LONGEST_HOLD_S = 12 * 60 * 60  # SQS allows no more
+SUSPECT = {AGAIN: {"DataType": "String", "StringValue": "1"}}  # it may have killed its worker: it runs alone
+
+Message = dict[str, Any]
+
+
+class CannotRedrive(HeatlensError):
+    """The queues, the bucket or the table are not set up or do not answer."""
+
+
+def redrive_open(dead_letters: str) -> int:
+    """Send every dead letter that speaks of a file of an open batch, or of a drop, back to the queue.
+
+    A finished batch never changes: its letters stay, and its failures are repeated as a new batch.
+
+    Args:
+        dead_letters: Address of the dead-letter queue.
+
+    Returns:
+        The exit status, 0.
+
+    Raises:
+        CannotRedrive: `HEATLENS_QUEUE_URL` or the staging settings are missing, or AWS refuses.
+    """
+    settings = read_table(AwsSettings)
+    if not (settings.ready and settings.queue_url):
+        raise CannotRedrive("HEATLENS_BUCKET, HEATLENS_TABLE and HEATLENS_QUEUE_URL are required")
+    try:
+        sent, left = redrive(connect(settings), settings, dead_letters)
+    except (BotoCoreError, ClientError) as error:
+        raise CannotRedrive(f"the queues do not answer: {type(error).__name__}") from error
+    out.print(f"{sent} sent back, {left} left: their batches have ended, or they speak of nothing known")
+    return 0
+
+
+def redrive(clients: Clients, settings: AwsSettings, dead_letters: str) -> tuple[int, int]:
+    """Count the letters sent back and those left."""
+    jobs, sent = Jobs(clients.dynamodb, settings.table), 0
+    left: dict[str, int] = {}  # seconds for which it is held, by message
+    while messages := _next(clients, dead_letters):
+        for message in messages:
+            name, receipt = message["MessageId"], message["ReceiptHandle"]
+            if name in left:
+                # There are more letters than the time sufficed for. Held twice as long each time, all end up held.
+                left[name] = min(2 * left[name], LONGEST_HOLD_S)
+                clients.sqs.change_message_visibility(
+                    QueueUrl=dead_letters, ReceiptHandle=receipt, VisibilityTimeout=left[name]
+                )
+            elif _is_wanted(jobs, message["Body"]):
+                # Sent first: dying in between doubles a message, which is harmless, and never loses one.
+                _send(clients, settings.queue_url, message)
+                clients.sqs.delete_message(QueueUrl=dead_letters, ReceiptHandle=receipt)
+                sent += 1
+            else:
+                left[name] = HOLD_S
+    return sent, len(left)
+
+
+def _next(clients: Clients, queue: str) -> list[Message]:
+    answer = clients.sqs.receive_message(
+        QueueUrl=queue,
+        MaxNumberOfMessages=PAGE,
+        MessageAttributeNames=["All"],
+        WaitTimeSeconds=WAIT_S,
+        VisibilityTimeout=HOLD_S,
+    )
+    messages: list[Message] = answer.get("Messages", [])
+    return messages
+
+
+def _send(clients: Clients, queue: str, message: Message) -> None:
+    attributes = message.get("MessageAttributes", {}) | SUSPECT
+    clients.sqs.send_message(QueueUrl=queue, MessageBody=message["Body"], MessageAttributes=attributes)
+
+
+def _is_wanted(jobs: Jobs, body: str) -> bool:
+    """Whether a letter speaks of a drop, or of a file whose batch is still open: uploaded, or answered for."""
+    try:
+        event = unwrap(body)
+        if notice := read_notice(event):
+            return notice.attempt is not None and _is_open(jobs, notice.attempt.batch)
+        keys = [created.stored.key for created in objects(event)]
+    except (NotAnEvent, RecursionError):
+        return False
+    named = [parse_upload_key(key) for key in keys]
+    return any(key.startswith(DROP) for key in keys) or any(_is_open(jobs, each[0]) for each in named if each)
+
+
+def _is_open(jobs: Jobs, name: str) -> bool:
+    batch = jobs.batch(name)
+    return batch is not None and not batch.state.terminal

@@ -1,0 +1,41 @@
+"""The API and its page under uvicorn, until interrupted."""
+
+import contextlib
+import errno
+import socket
+
+import uvicorn
+
+from heatlens.errors import HeatlensError
+from heatlens.settings import read_settings
+from heatlens_cli.heatmap_files import out
+from heatlens_web.app import create_app
+
+
+class CannotListen(HeatlensError):
+    """The address cannot be had."""
+
+
+def serve_forever(host: str, port: int) -> None:
+    """Serve until interrupted or terminated; what runs is finished first.
+
+    Raises:
+        CannotListen: The port is in use, or the address is not this machine's.
+    """
+    with _listen(host, port) as listener:
+        app = create_app(read_settings(), door="server")
+        out.print(f"Heatlens serves http://{host}:{listener.getsockname()[1]} (Ctrl-C ends it)")
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise CannotListen(
+                f"port {port} is in use: choose another (heatlens serve --port N, make run PORT=N)"
+            ) from error
+        raise CannotListen(f"cannot listen on {host}, port {port}: {error.strerror}") from error

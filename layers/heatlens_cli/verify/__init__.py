@@ -1,0 +1,1 @@
+"""`heatlens verify`: compare a finished batch with its manifest."""

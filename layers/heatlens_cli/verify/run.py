@@ -1,0 +1,139 @@
+"""A batch's manifest and its bucket -> whether all that was written of the batch agrees, byte for byte.
+
+This finds damage and contradictions, not a forger: who may write the bucket can write all of it anew. File names are
+in no other document, so a name that was changed is not seen.
+"""
+
+import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+
+from heatlens_cli.heatmap_files import err, out
+from heatlens_cli.sources import aws_code
+from heatlens_cli.verify.file import Read, differs, file_faults
+from heatlens_cli.verify.manifest import Manifest, ManifestFile, NoManifest
+
+AT_ONCE = 8
+_S3 = "s3://"
+
+
+def faults(manifest: Manifest, read: Read) -> list[str]:
+    """What is wrong with a finished batch; nothing means that its documents and its objects agree.
+
+    Args:
+        manifest: The parsed `manifest.json`.
+        read: Reads an object of the batch's bucket; called by several threads.
+    """
+    files = manifest.files
+    counts = dict(Counter(file.state for file in files))
+    found = [] if counts == manifest.counts else [f"counted {counts}, the manifest says {manifest.counts}"]
+    if [file.number for file in files] != list(range(len(files))):
+        found.append("the files are not numbered from 0 without a gap")
+    if manifest.results.key != manifest.results_key:
+        found.append(f"its results are not {manifest.results.key}")
+    results = read(manifest.results_key)
+    found += differs("results.jsonl", results, manifest.results.sha256)
+    found += _line_faults(files, results) if results is not None else []
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for of_one in pool.map(lambda file: file_faults(manifest, file, read), files):
+            found += of_one
+    return found
+
+
+def verify_manifest(address: str) -> int:
+    """Check a finished batch and print what is wrong with it.
+
+    Args:
+        address: `s3://BUCKET/KEY`, or a path; the objects beside a path lie as the keys in the bucket do.
+
+    Returns:
+        The exit status: 0 if everything agrees, else 1.
+
+    Raises:
+        NoManifest: It cannot be read.
+    """
+    raw, read = _from_s3(address) if address.startswith(_S3) else _from_disk(Path(address))
+    manifest = Manifest.parse(raw, address)
+    place = address if address.startswith(_S3) else Path(address).resolve().as_posix()
+    if not place.endswith(f"/{manifest.key}"):
+        raise NoManifest(f"{address} is the manifest of {manifest.batch}: it must lie as in the bucket, {manifest.key}")
+    found = faults(manifest, read)
+    for fault in found:
+        err.print(escape(fault))
+    if not found:
+        out.print(f"{manifest.batch}: {len(manifest.files)} files as written: {manifest.counts}")
+    return int(bool(found))
+
+
+def _line_faults(files: list[ManifestFile], results: bytes) -> list[str]:
+    """What the manifest and the lines of `results.jsonl` say differently."""
+    lines = results.splitlines()
+    if len(lines) != len(files):
+        return [f"results.jsonl has {len(lines)} lines for {len(files)} files"]
+    found: list[str] = []
+    for file, line in zip(files, lines, strict=True):
+        here = {"number": file.number, "state": file.state} | file.outcome
+        there = _parsed(line)
+        found += [
+            f"file {file.number}: {name} is {here.get(name)!r}, results.jsonl says {there.get(name)!r}"
+            for name in sorted(here.keys() | there.keys())
+            if here.get(name) != there.get(name)
+        ]
+    return found
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        parsed = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _from_disk(path: Path) -> tuple[bytes, Read]:
+    def read(key: str) -> bytes | None:
+        try:
+            return (root / key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise NoManifest(f"{root / key}: {error.strerror}") from error
+
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise NoManifest(f"{path}: {error.strerror}") from error
+    root = path.resolve().parent.parent.parent  # above out/BATCH/manifest.json
+    return raw, read
+
+
+def _from_s3(address: str) -> tuple[bytes, Read]:
+    from heatlens.settings import read_table
+    from heatlens_aws.clients import FAILURES, connect
+    from heatlens_aws.settings import AwsSettings
+
+    bucket, _, key = address.removeprefix(_S3).partition("/")
+
+    def read(key: str) -> bytes | None:
+        try:
+            data: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        except FAILURES as error:
+            # Without the right to list, a missing key is answered as forbidden.
+            code = aws_code(error)
+            if code in ("NoSuchKey", "AccessDenied"):
+                return None
+            raise NoManifest(f"{_S3}{bucket}/{key} cannot be read: {code}") from error
+        return data
+
+    try:
+        s3 = connect(read_table(AwsSettings)).s3
+    except FAILURES as error:
+        raise NoManifest(f"{address} cannot be read: {type(error).__name__}") from error
+    raw = read(key) if key else None
+    if raw is None:
+        raise NoManifest(f"{address} does not exist, or may not be read")
+    return raw, read

@@ -1,0 +1,1 @@
+"""Cut a network at the target layer and export trunk and tail as ONNX graphs."""

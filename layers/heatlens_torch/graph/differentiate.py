@@ -1,0 +1,116 @@
+"""The tail differentiated: graph (activation, … -> logits) -> module (activation, …, selector -> logits, gradient)."""
+
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any
+
+import torch
+from torch import fx
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+
+from heatlens.errors import CompileError
+from heatlens_torch.errors import INSTEAD, reason
+from heatlens_torch.graph import derivatives
+
+
+def choose(selector: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """The direction to differentiate in: the selector, and where its row is all zeros, the predicted class.
+
+    For one logit the predicted class is its sign (+1 from 0 upwards, else -1), otherwise the one-hot argmax.
+
+    Args:
+        selector: `[B,K]`.
+        logits: `[B,K]`.
+
+    Returns:
+        `[B,K]`.
+    """
+    if logits.shape[1] == 1:
+        predicted = torch.where(logits >= 0, 1.0, -1.0)
+    else:
+        classes = torch.arange(logits.shape[1], device=logits.device)
+        predicted = (classes == logits.argmax(dim=1, keepdim=True)).to(logits.dtype)
+    unset = (selector == 0).all(dim=1, keepdim=True)
+    return torch.where(unset, predicted, selector)
+
+
+def differentiate(tail: fx.GraphModule, crossing: Sequence[torch.Tensor], logits: int, *, layer: str) -> fx.GraphModule:
+    """Record the tail together with its gradient.
+
+    Args:
+        tail: `(activation, *crossing) -> logits`.
+        crossing: Example values in that order, the activation first; batch as `free_batch` advises.
+        logits: K.
+        layer: The target, for messages.
+
+    Returns:
+        `(activation, *crossing, selector [B,K]) -> (logits [B,K], gradient [B,C,h,w])`, the gradient of
+        `sum(choose(selector, logits) * logits)` with respect to the activation.
+
+    Raises:
+        CompileError: An operator of the tail has no derivative that can be recorded.
+    """
+    selector = torch.zeros(crossing[0].shape[0], logits)
+    values = _of_any_batch([*crossing, selector])
+    watched = _Watched(tail, values[0], layer)
+    try:
+        trace = make_fx(_with_gradient(watched), derivatives.TABLE, tracing_mode="fake", _allow_non_fake_inputs=True)
+        graph: fx.GraphModule = trace(*values)
+    except CompileError as error:  # the interpreter has added lines of where it was
+        raise CompileError(str(error).partition("\n")[0]) from error
+    except Exception as error:  # any operator may raise what it likes
+        raise CompileError(f"the network after {layer!r} cannot be differentiated: {reason(error)}") from error
+    watched.check("its derivative")
+    return graph
+
+
+class _Watched(fx.Interpreter):
+    """Runs the tail and names the operator that fixes the batch; a graph of one batch size would pass unnoticed."""
+
+    def __init__(self, tail: fx.GraphModule, activation: torch.Tensor, layer: str) -> None:
+        super().__init__(tail)
+        self._activation, self._layer = activation, layer
+
+    def run_node(self, n: fx.Node) -> Any:  # noqa: ANN401 - what the operator answers
+        result = super().run_node(n)
+        self.check(f"operator {str(n.target).removeprefix('aten.').partition('.')[0]}")
+        return result
+
+    def check(self, culprit: str) -> None:
+        batch: object = self._activation.shape[0]  # torch types it as an integer, which it is once it is fixed
+        if not isinstance(batch, torch.SymInt) or batch.node.maybe_as_int() is not None:
+            raise CompileError(
+                f"the network after {self._layer!r} works on one size of batch only: {culprit} fixes it; {INSTEAD}"
+            )
+
+
+def _of_any_batch(values: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Shapes without data whose batch alone is a symbol: with every dimension one, tracing takes minutes."""
+    mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
+    return [
+        mode.from_tensor(
+            value.contiguous(),
+            symbolic_context=StatelessSymbolicContext(
+                dynamic_sizes=[DimDynamic.DUCK] + [DimDynamic.STATIC] * (value.dim() - 1)
+            ),
+        )
+        for value in values
+    ]
+
+
+def free_batch(*shapes: Sequence[int]) -> int:
+    """A batch size that no other dimension has: tracing gives equal sizes one symbol, and would confuse them."""
+    taken = {size for shape in shapes for size in shape}
+    return next(size for size in count(3) if size not in taken)
+
+
+def _with_gradient(tail: fx.Interpreter) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+    def explained(*values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        activation, *others, selector = values
+        logits, pull = torch.func.vjp(lambda a: tail.run(a, *others), activation)  # type: ignore[misc]  # three with has_aux
+        (gradient,) = pull(choose(selector, logits))
+        return logits, gradient
+
+    return explained

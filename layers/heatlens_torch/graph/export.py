@@ -1,0 +1,77 @@
+"""From network to graphs: network, layers and input shape -> trunk and tail of each as ONNX with a dynamic batch."""
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+
+import onnx
+import torch
+from torch import fx, nn
+
+from heatlens.errors import CompileError
+from heatlens_torch.graph import cut as cutting
+from heatlens_torch.graph.differentiate import differentiate, free_batch
+from heatlens_torch.graph.grids import regrid
+from heatlens_torch.graph.onnx_graph import to_onnx
+from heatlens_torch.graph.probe import Probe
+from heatlens_torch.graph.simplify import simplify
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """Both graphs of a layer."""
+
+    trunk: onnx.ModelProto
+    tail: onnx.ModelProto
+
+    TRUNK_INPUTS = ("image",)
+    TAIL_OUTPUTS = ("logits", "gradient")
+
+
+def export(network: nn.Module, probed: Mapping[str, Probe], shape: tuple[int, int]) -> Iterator[Exported]:
+    """Capture once; for each layer cut, differentiate the tail, and write both parts down as ONNX.
+
+    Args:
+        network: In evaluation mode.
+        probed: Of each target, by module path, what `probe` saw there.
+        shape: Height and width of the network's input.
+
+    Yields:
+        The graphs of each layer, in the order of `probed`; the activation is `[B,C,h,w]` whatever the layer holds.
+
+    Raises:
+        CompileError: A stage refuses; the sentence names the operator and the layer where that is the reason.
+    """
+    sizes = [size for seen in probed.values() for size in (*seen.shape, seen.logits)]
+    image = torch.zeros(free_batch((3, *shape, *sizes)), 3, *shape)
+    captured = cutting.capture(network, image)
+    simplify(captured)
+    for layer, seen in probed.items():
+        # Each on a graph of its own, because passing through a layer's grid rewrites it; the weights are shared.
+        yield _export(fx.GraphModule(captured, deepcopy(captured.graph)), layer, seen, image)
+
+
+def _export(captured: fx.GraphModule, layer: str, probed: Probe, image: torch.Tensor) -> Exported:
+    activation = regrid(captured, cutting.find_cut(captured.graph, layer), probed.layout)
+    cut = cutting.split(captured, activation)
+    with torch.no_grad():
+        crossing = tuple(value.contiguous().clone() for value in _as_tuple(cut.trunk(image)))
+    if crossing[0].shape[1:] != probed.shape:
+        raise CompileError(f"the last operation inside layer {layer!r} does not make its output")
+    names = tuple(cutting.crossing_names(len(crossing)))
+    tail = differentiate(cut.tail, crossing, probed.logits, layer=layer)
+    selector = torch.zeros(len(image), probed.logits)
+    return Exported(
+        trunk=to_onnx(cut.trunk, (image,), inputs=Exported.TRUNK_INPUTS, outputs=names, place=f"up to {layer!r}"),
+        tail=to_onnx(
+            tail,
+            (*crossing, selector),
+            inputs=(*names, "selector"),
+            outputs=Exported.TAIL_OUTPUTS,
+            place=f"after {layer!r}",
+        ),
+    )
+
+
+def _as_tuple(values: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return (values,) if isinstance(values, torch.Tensor) else values

@@ -1,0 +1,113 @@
+"""Which layers can carry a heatmap: network, input shape -> candidates in the order they end, the last the default."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd
+
+from heatlens.card import Tokens
+from heatlens.errors import CompileError
+from heatlens_torch.errors import running
+from heatlens_torch.graph import grids
+
+_SAMPLES = 2  # one would hide which dimension is the batch
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A module with a grid: its path, its class, the grid's `(C, h, w)`, and how else than `[B,C,h,w]` it lies."""
+
+    name: str
+    kind: str
+    shape: tuple[int, int, int]
+    tokens: Tokens | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    name: str
+    kind: str
+    output: torch.Tensor
+    version: int
+
+
+def layers_of(network: nn.Module, shape: tuple[int, int]) -> list[Candidate]:
+    """List the layers that can be explained, in the order in which they end.
+
+    A layer can if it runs once, answers one tensor with a grid of more than one cell, nothing overwrites that in place,
+    and the logits depend on the grid: behind the last attention of a transformer with a class token they do not, and
+    every map is empty. Of modules that answer the same tensor the outermost stands for all; adaptive pooling only
+    resamples the layer before it.
+
+    Args:
+        network: In evaluation mode.
+        shape: Height and width of its input.
+
+    Raises:
+        CompileError: The network does not run on images of this shape, or does not answer `[B,K]`.
+    """
+    seen, logits = _run(network, shape)
+    runs = Counter(entry.name for entry in seen)
+    outermost = {id(entry.output): entry for entry in seen}  # modules end from the inside out
+    kept = [
+        entry
+        for entry in seen
+        if runs[entry.name] == 1 and outermost[id(entry.output)] is entry and entry.output._version == entry.version
+    ]
+    found = [(entry, grids.layouts(entry.output.shape[1:], shape)) for entry in kept]
+    usable = [(entry, layouts[0]) for entry, layouts in found if layouts and layouts[0].height * layouts[0].width > 1]
+    if not usable:
+        return []
+    gradients = torch.autograd.grad(
+        logits.max(dim=1).values.sum(), [entry.output for entry, _ in usable], allow_unused=True
+    )
+    return [
+        Candidate(entry.name, entry.kind, layout.shape, layout.tokens)
+        for (entry, layout), gradient in zip(usable, gradients, strict=True)
+        if gradient is not None and bool(layout.grid(gradient).any())
+    ]
+
+
+def default_layer(network: nn.Module, shape: tuple[int, int]) -> str:
+    """The last layer that can be explained.
+
+    Raises:
+        CompileError: There is none.
+    """
+    candidates = layers_of(network, shape)
+    if not candidates:
+        raise CompileError("no layer of the network answers a grid that its logits depend on: there is nothing to map")
+    return candidates[-1].name
+
+
+def _run(network: nn.Module, shape: tuple[int, int]) -> tuple[list[_Seen], torch.Tensor]:
+    """What every module answers on noise; unlike a blank image it lights some unit of every layer."""
+    seen: list[_Seen] = []
+
+    def watch(name: str, module: nn.Module) -> None:
+        def note(_module: nn.Module, _input: object, output: object) -> None:
+            if isinstance(output, torch.Tensor) and output.is_floating_point() and len(output) == _SAMPLES:
+                seen.append(_Seen(name, type(module).__name__, output, output._version))
+
+        handles.append(module.register_forward_hook(note))
+
+    handles: list[torch.utils.hooks.RemovableHandle] = []
+    for name, module in network.named_modules():
+        if name and not isinstance(module, _AdaptiveAvgPoolNd | _AdaptiveMaxPoolNd):
+            watch(name, module)
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    network.requires_grad_(requires_grad=False)
+    image = torch.randn(_SAMPLES, 3, *shape, generator=torch.Generator().manual_seed(0))
+    try:
+        with running(image.shape):
+            logits = network(image.requires_grad_())
+    finally:
+        for handle in handles:
+            handle.remove()
+        for parameter in trainable:
+            parameter.requires_grad_()
+    if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
+        raise CompileError("the network's output is not one tensor of logits [B,K]")
+    return seen, logits

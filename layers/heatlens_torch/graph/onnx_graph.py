@@ -1,0 +1,103 @@
+"""One recorded graph -> ONNX with named tensors, a dynamic batch, and the same bytes for the same weights."""
+
+from collections.abc import Sequence
+
+import onnx
+import torch
+from torch import nn
+from torch.export import Dim
+
+from heatlens.errors import CompileError
+from heatlens_torch.errors import INSTEAD, reason
+from heatlens_torch.graph import untie_weights
+
+BATCH = "batch"
+MOST_BYTES = 2_000_000_000  # a protocol buffer holds 2 GiB; weights in files of their own have no digest in the card
+
+
+def to_onnx(
+    module: nn.Module,
+    examples: tuple[torch.Tensor, ...],
+    *,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    place: str,
+) -> onnx.ModelProto:
+    """Convert a graph, weights inside.
+
+    Args:
+        module: Positional tensors in, one tensor or a tuple out.
+        examples: Inputs; dimension 0 of each is the batch.
+        inputs: Names, as many as examples.
+        outputs: Names, as many as the module answers.
+        place: Which part of the network this is, for messages.
+
+    Raises:
+        CompileError: An operator has no conversion, or fixes the batch, or the weights are too many for one file.
+    """
+    model = _convert(module, examples, inputs=inputs, outputs=outputs, place=place)
+    _name_batch(model, place)
+    untie_weights.part(model)
+    _strip(model)
+    onnx.checker.check_model(model)
+    return model
+
+
+def _convert(
+    module: nn.Module,
+    examples: tuple[torch.Tensor, ...],
+    *,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    place: str,
+) -> onnx.ModelProto:
+    try:
+        program = torch.export.export(module, examples, dynamic_shapes=tuple({0: Dim.AUTO} for _ in examples))
+        converted = torch.onnx.export(
+            program.run_decompositions(),
+            input_names=inputs,
+            output_names=outputs,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    except Exception as error:  # each of the tools below raises its own kinds
+        raise CompileError(f"the network {place} cannot be converted to ONNX: {reason(error)}") from error
+    assert converted is not None
+    weights = [weight.const_value for weight in converted.model.graph.initializers.values()]
+    size = sum(weight.nbytes for weight in weights if weight is not None)
+    if size > MOST_BYTES:
+        raise CompileError(
+            f"the network {place} has {size / 1e9:.1f} GB of weights, and an ONNX file without others holds "
+            f"{MOST_BYTES / 1e9:.1f}; {INSTEAD}"
+        )
+    return converted.model_proto
+
+
+def _name_batch(model: onnx.ModelProto, place: str) -> None:
+    for value in model.graph.input:
+        first = value.type.tensor_type.shape.dim[0]
+        if not first.dim_param:
+            raise CompileError(f"the network {place} fixes the size of the batch")
+    symbols = {value.type.tensor_type.shape.dim[0].dim_param for value in model.graph.input}
+    for value in [*model.graph.input, *model.graph.output]:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in symbols:
+                dim.dim_param = BATCH
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Drop what only debugging reads: stack traces carry this machine's paths, and would change the file's digest."""
+    graph = model.graph
+    model.doc_string = graph.doc_string = ""
+    del graph.value_info[:]
+    del model.metadata_props[:]
+    del graph.metadata_props[:]
+    for part in [*graph.node, *graph.initializer, *graph.input, *graph.output, *model.functions]:
+        part.doc_string = ""
+        del part.metadata_props[:]
+    for function in model.functions:
+        del function.value_info[:]
+        for node in function.node:
+            node.doc_string = ""
+            del node.metadata_props[:]

@@ -1,0 +1,67 @@
+"""The trunk with weights and activations of 8 bits: trunk.onnx and images [N,3,H,W] -> a graph for every engine."""
+
+import contextlib
+import io
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import onnx
+
+from heatlens.card import Graph, Layer
+from heatlens.errors import CompileError
+from heatlens.types import Floats
+from heatlens_torch.graph.graph_file import write_graph
+
+LEAST_IMAGES = 16
+
+
+def check_quantisable() -> None:
+    """Tell before the minutes of exporting that the tool is missing.
+
+    Raises:
+        CompileError: NNCF is not installed.
+    """
+    if find_spec("nncf") is None or find_spec("onnxruntime") is None:
+        raise CompileError("a trunk of 8 bits needs NNCF and ONNX Runtime: pip install 'heatlens[int8]'")
+
+
+def quantise(layer: Layer, images: Floats, folder: Path, *, plain: bool = False) -> Graph:
+    """Write the layer's trunk with 8-bit weights and activations, their ranges as these images have them.
+
+    Post-training quantisation of NNCF: activations per tensor, biases corrected for the error of both. The graph says
+    where it rounds (QuantizeLinear, DequantizeLinear), so that every engine that reads ONNX does the same. The tail
+    stays in float32: it is small, and its gradient is what is explained.
+
+    Args:
+        layer: The layer, its trunk in the folder.
+        images: `[N,3,H,W]`, preprocessed; other ones than its agreement is measured on.
+        folder: The model folder.
+        plain: One range for all weights of an operation instead of one for each of its channels, and symmetric ranges
+            only: coarser, and what every engine understands.
+
+    Raises:
+        CompileError: NNCF cannot quantise it.
+    """
+    os.environ.setdefault("NNCF_CI", "1")  # read on import: nothing is reported to anybody
+    [image] = layer.trunk.inputs
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # progress bars
+            import nncf
+            from nncf.quantization.advanced_parameters import QuantizationParameters
+
+            nncf.set_log_level(40)
+            quantised: onnx.ModelProto = nncf.quantize(
+                onnx.load(folder / layer.trunk.file),
+                nncf.Dataset([images[index : index + 1] for index in range(len(images))], lambda one: {image: one}),
+                subset_size=len(images),
+                model_type=nncf.ModelType.TRANSFORMER if layer.tokens else None,
+                preset=nncf.QuantizationPreset.PERFORMANCE if plain else None,
+                advanced_parameters=nncf.AdvancedQuantizationParameters(
+                    weights_quantization_params=QuantizationParameters(per_channel=False if plain else None)
+                ),
+            )
+    except Exception as error:  # its backends raise what they like
+        raise CompileError(f"the trunk up to {layer.name!r} cannot be quantised: {type(error).__name__}") from error
+    stem = Path(layer.trunk.file).stem
+    return write_graph(quantised, folder / f"{stem}.int8.onnx")

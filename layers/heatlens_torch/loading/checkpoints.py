@@ -1,0 +1,285 @@
+"""Weights: a checkpoint file -> its state dict -> the network filled with it; only tensors are ever unpickled."""
+
+import hashlib
+import pickle
+import tarfile
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from heatlens.errors import ModelFileError
+from heatlens_torch.loading.pickle_scan import Inert, Stubs, is_torchscript, uses_of
+
+State = dict[str, torch.Tensor]
+LIGHTNING = "pytorch-lightning_version"
+STATE_DICT = "state_dict"
+HYPER_PARAMETERS = "hyper_parameters"
+COMPILED = "_orig_mod."  # torch.compile puts it wherever a module was compiled
+NAMED_KEYS = 3  # of a mismatch: enough to recognise it, short enough for one sentence
+SAVE_STATE = "where it was made, torch.save(model.state_dict(), 'weights.pt'), and name that file"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a file holds.
+
+    `state` is its state dict, on the CPU; `entry` is the key that it lay under, empty where it is the file;
+    `hyper_parameters` are a Lightning checkpoint's, as far as they are plain values; `dropped` are the globals that
+    were not called (`module.name`); `sha256` is the file's.
+    """
+
+    state: State
+    sha256: str
+    entry: str = ""
+    hyper_parameters: dict[str, Any] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
+
+
+def read_checkpoint(path: Path, *, entry: str | None = None, sha256: str | None = None) -> Checkpoint:
+    """Read a checkpoint; nothing in it is called but what makes tensors.
+
+    Args:
+        path: `.safetensors`, a `.pt` or `.pth` file of `torch.save`, or a Lightning `.ckpt`.
+        entry: The key of the state dict, where the file has several.
+        sha256: What the file must have (hex); not checked where `None`.
+
+    Raises:
+        ModelFileError: The file is missing, of another kind, not the one that was meant, or its state dict holds, or
+            is, something else than tensors by name.
+    """
+    reader = _READERS.get(path.suffix)
+    if reader is None:
+        raise ModelFileError(f"weights: {path.name} is none of {', '.join(_READERS)}, seed:N")
+    if not path.is_file():
+        raise ModelFileError(f"weights: {path.name}: no such file beside the model description")
+    digest = digest_of(path)
+    if sha256 is not None and digest != sha256.lower():
+        raise ModelFileError(f"sha256: {path.name} has {digest}, so it is not the file that was meant")
+    return reader(path, digest, entry)
+
+
+def load_weights(network: nn.Module, checkpoint: Checkpoint, *, name: str, prefix: str | None = None) -> str:
+    """Fill `network` with a checkpoint's state dict.
+
+    What wraps the network in a training program adds a prefix to all of its names (`model.` in a Lightning module,
+    `module.` by data parallelism or averaging). It is found by comparing names, and what lies beside it (losses,
+    metrics, a count of averages) serves training only. torch.compile's `_orig_mod.` is taken out wherever it stands.
+
+    Args:
+        network: Changed in place.
+        checkpoint: What the file holds.
+        name: Of the file, for messages.
+        prefix: Of the names that belong to the network, where it cannot be found.
+
+    Returns:
+        The prefix.
+
+    Raises:
+        ModelFileError: Names or shapes do not fit; nothing was changed. The sentence names the first few.
+    """
+    state = {key.replace(COMPILED, ""): value for key, value in checkpoint.state.items()}
+    wanted = network.state_dict()
+    found = _prefix(state, wanted, name) if prefix is None else prefix
+    inner = {key.removeprefix(found): value for key, value in state.items() if key.startswith(found)}
+    _check_fit(wanted, inner, name, found)
+    network.load_state_dict(inner, strict=False)  # strict would miss the counts that older checkpoints lack
+    return found
+
+
+def digest_of(path: Path) -> str:
+    """The sha256 of a file (hex)."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --------------------------------------------------------------------------------------------------------- the readers
+
+
+def _read_safetensors(path: Path, sha256: str, entry: str | None) -> Checkpoint:
+    if entry is not None:
+        raise ModelFileError(f"weights_entry: {path.name} is a safetensors file, which has no entries to choose from")
+    try:
+        return Checkpoint(safetensors.torch.load_file(path), sha256)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ModelFileError(f"weights: {path.name} is not a safetensors file") from error
+
+
+def _read_pickled(path: Path, sha256: str, entry: str | None) -> Checkpoint:
+    stubs, content = _unpickled(path)
+    _refuse_module(content, stubs, path.name)
+    found, entries = _entry(content, entry, path.name)
+    state = entries[found] if found else content
+    if not isinstance(state, Mapping):
+        raise ModelFileError(f"weights: {path.name} holds no state dict (names to tensors)")
+    return Checkpoint(
+        state=_tensors(state, stubs, path.name, found),
+        sha256=sha256,
+        entry=found,
+        hyper_parameters=_plain_items(entries.get(HYPER_PARAMETERS)),
+        dropped=stubs.met(content),
+    )
+
+
+def _unpickled(path: Path) -> tuple[Stubs, object]:
+    if is_torchscript(path):
+        raise ModelFileError(
+            f"weights: {path.name} is TorchScript, whose program would run while it is read: get its weights where it "
+            "was made, torch.save(torch.jit.load(FILE).state_dict(), 'weights.pt'), and name the architecture"
+        )
+    try:
+        if tarfile.is_tarfile(path):
+            raise ModelFileError(
+                f"weights: {path.name} has torch's oldest format, which runs what it holds: save its state dict again "
+                "with a newer torch"
+            )
+        stubs = Stubs(uses_of(path))
+        with stubs.installed(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the pickle's protocol, and of storages that torch itself deprecates
+            return stubs, torch.load(path, map_location="cpu", weights_only=True)
+    except ModelFileError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise ModelFileError(
+            f"weights: {path.name} is not a plain checkpoint of tensors, and anything else in it could run code: "
+            "save the state dict alone"
+        ) from error
+    except Exception as error:  # a malformed pickle makes its reader raise what it likes
+        raise ModelFileError(f"weights: {path.name} is not a checkpoint that torch can read") from error
+
+
+# ------------------------------------------------------------------------------------------------- the state dict in it
+
+
+def _refuse_module(content: object, stubs: Stubs, name: str) -> None:
+    """Tell a whole pickled network, on its own or under a key, which is code and no weights."""
+    entries = content if isinstance(content, dict) else {"": content}
+    for key, value in entries.items():
+        if isinstance(value, Inert) and isinstance(value.contents, dict) and "_modules" in value.contents:
+            where = f"its entry {key!r}" if key else name
+            if key and _state_dicts(entries):
+                continue  # a criterion beside the weights
+            raise ModelFileError(
+                f"weights: {where} is a whole pickled module ({stubs.origin(value)}), which is code as well as "
+                f"weights: {SAVE_STATE}"
+            )
+
+
+def _entry(content: object, wanted: str | None, name: str) -> tuple[str, Mapping[str, Any]]:
+    """Find the key of the state dict, empty where it is the content itself; and all entries."""
+    entries = content if isinstance(content, Mapping) else {}
+    candidates = _state_dicts(entries)
+    if wanted is not None:
+        if not isinstance(entries.get(wanted), Mapping):
+            has = ", ".join(candidates) or "none"
+            raise ModelFileError(f"weights_entry: {name} has no state dict under {wanted!r}: it has {has}")
+        return wanted, entries
+    if isinstance(entries.get(STATE_DICT), Mapping) and (LIGHTNING in entries or len(candidates) < 2):
+        return STATE_DICT, entries
+    if len(candidates) > 1:
+        raise ModelFileError(
+            f"weights: {name} holds several state dicts: choose one by weights_entry ({', '.join(candidates)})"
+        )
+    return (candidates[0] if candidates else ""), entries
+
+
+def _state_dicts(entries: Mapping[Any, object]) -> list[str]:
+    return [
+        key
+        for key, value in entries.items()
+        if isinstance(key, str)
+        and isinstance(value, Mapping)
+        and any(isinstance(each, torch.Tensor) for each in value.values())
+    ]
+
+
+def _tensors(state: Mapping[Any, object], stubs: Stubs, name: str, entry: str) -> State:
+    """The tensors by name; an unknown object among them is refused, other plain values are no weights and fall away."""
+    tensors: State = {}
+    for key, value in state.items():
+        unknown = stubs.origin(state) or min(stubs.origins((key, value)), default=None)
+        if unknown is not None:
+            where = f"{entry}: {key}" if entry else str(key)
+            raise ModelFileError(
+                f"weights: {name}: {where} is no tensor but a {unknown}, which is not read because it could run "
+                f"code: {SAVE_STATE}"
+            )
+        if isinstance(value, torch.Tensor) and isinstance(key, str):
+            tensors[key] = value
+    if state and not tensors:
+        raise ModelFileError(f"weights: {name} holds no state dict (names to tensors)")
+    return tensors
+
+
+def _plain_items(value: object) -> dict[str, Any]:
+    """Hyper-parameters that are plain values; those of a `Namespace` and the like are its attributes."""
+    items = value.contents if isinstance(value, Inert) else value
+    if not isinstance(items, Mapping):
+        return {}
+    return {key: each for key, each in items.items() if isinstance(key, str) and _is_plain(each)}
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str)
+
+
+# ------------------------------------------------------------------------------------------------- fitting the network
+
+
+def _prefix(state: State, wanted: Mapping[str, torch.Tensor], name: str) -> str:
+    """The prefix under which all of the network's names are in the state; where none is, the one with most of them."""
+    needed = [key for key in wanted if not _is_count(key)]
+    if not needed or all(key in state for key in needed):
+        return ""
+    before = {key.removesuffix(last) for last in needed for key in state if key.endswith(f".{last}")} | {""}
+    shares = {prefix: sum(prefix + key in state for key in needed) for prefix in sorted(before)}
+    whole = [prefix for prefix, count in shares.items() if count == len(needed)]
+    if len(whole) > 1:
+        raise ModelFileError(
+            f"weights: {name} holds the network several times: choose one by weights_prefix ({', '.join(whole)})"
+        )
+    return whole[0] if whole else max(shares, key=lambda prefix: shares[prefix])
+
+
+def _check_fit(wanted: Mapping[str, torch.Tensor], state: State, name: str, prefix: str) -> None:
+    """Say in one sentence how the first few names or shapes differ; torch's own message lists all of them."""
+    under = f" under the prefix {prefix!r}" if prefix else ""
+    missing = [key for key in wanted if key not in state and not _is_count(key)]
+    unexpected = [key for key in state if key not in wanted]
+    if missing or unexpected:
+        raise ModelFileError(f"weights: {name} does not fit the architecture{under}: {_some(missing, unexpected)}")
+    reshaped = [key for key in state if state[key].shape != wanted[key].shape]
+    if reshaped:
+        shapes = [f"{key} is {tuple(state[key].shape)}, not {tuple(wanted[key].shape)}" for key in reshaped]
+        raise ModelFileError(f"weights: {name} does not fit the architecture{under}: {_first(shapes)}")
+
+
+def _is_count(key: str) -> bool:
+    """BatchNorm's count of batches: written by torch since 0.4.1, absent from older checkpoints, unused here."""
+    return key.endswith("num_batches_tracked")
+
+
+def _some(missing: list[str], unexpected: list[str]) -> str:
+    parts = [("missing", missing), ("unexpected", unexpected)]
+    return "; ".join(f"{what} {_first(keys)}" for what, keys in parts if keys)
+
+
+def _first(items: list[str]) -> str:
+    more = len(items) - NAMED_KEYS
+    return ", ".join(items[:NAMED_KEYS]) + (f" and {more} more" if more > 0 else "")
+
+
+_READERS: dict[str, Callable[[Path, str, str | None], Checkpoint]] = {
+    ".safetensors": _read_safetensors,
+    ".pt": _read_pickled,
+    ".pth": _read_pickled,
+    ".ckpt": _read_pickled,
+}

@@ -1,0 +1,221 @@
+"""What a compilation starts from: spec -> the network with its weights, and the images to prove it on."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from heatlens.card import Preprocess
+from heatlens.errors import ModelFileError
+from heatlens.input.preprocess import preprocess
+from heatlens.types import Floats
+from heatlens_torch.errors import running
+from heatlens_torch.loading import exported_program, synthetic, torchvision_weights, user_functions, zoo
+from heatlens_torch.loading.checkpoints import Checkpoint, digest_of, load_weights, read_checkpoint
+from heatlens_torch.loading.outputs import settle_output
+from heatlens_torch.loading.spec import PROOF_INPUTS, ModelSpec
+
+CALIBRATION_IMAGES = 64
+SETTLING_IMAGES, SETTLING_BATCHES = 32, 2
+SETTLING_SEED, PROOF_SEED, OTHER_SEED = 1, 2, 3
+_CHANGED_WITH_WEIGHTS = ("transform_input", "aux_logits")  # of GoogLeNet and Inception: what torchvision built, in full
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """The network in evaluation mode, the arguments that it was built with, and where all of it came from."""
+
+    network: nn.Module
+    arguments: dict[str, Any]
+    source: dict[str, str]
+
+
+def material_of(spec: ModelSpec, folder: Path) -> Material:
+    """Build the network, with its weights, so that it answers its logits alone.
+
+    Args:
+        spec: The model description.
+        folder: Where the description lies.
+
+    Returns:
+        The network; its source names the architecture, the weights, their sha256, and what of a checkpoint was used,
+        and not used.
+
+    Raises:
+        ModelFileError: The architecture or the weights cannot be used.
+        CompileError: The network does not run on such images.
+    """
+    made = _made(spec, folder)
+    height, width = spec.preprocess.shape
+    settle_output(made.network, spec.output_entry, torch.zeros(2, 3, height, width))
+    return made
+
+
+def network_of(spec: ModelSpec, folder: Path) -> tuple[nn.Module, dict[str, str]]:
+    """The network and its source, as `material_of` makes them."""
+    made = material_of(spec, folder)
+    return made.network, made.source
+
+
+def images_of(spec: ModelSpec) -> Floats:
+    """The images to prove on, `[N,3,H,W]`, preprocessed: 64 from the `inputs` function, else 32 synthetic ones.
+
+    Raises:
+        ModelFileError: The function fails, or returns fewer images than the proof needs.
+    """
+    if spec.inputs is None:
+        return _synthetic(spec, PROOF_INPUTS, seed=PROOF_SEED)
+    images = user_functions.call("inputs", spec.inputs, CALIBRATION_IMAGES)
+    if not isinstance(images, list) or not all(isinstance(image, Image.Image) for image in images):
+        raise ModelFileError(f"inputs: {spec.inputs!r} did not return a list of PIL images")
+    if len(images) < PROOF_INPUTS:
+        raise ModelFileError(f"inputs: {spec.inputs!r} returned {len(images)} images, the proof needs {PROOF_INPUTS}")
+    return stack(images[:CALIBRATION_IMAGES], spec.preprocess)
+
+
+def other_images(spec: ModelSpec) -> Floats:
+    """As many synthetic images as the proof has, `[N,3,H,W]`, preprocessed, and none of them the proof's."""
+    return _synthetic(spec, PROOF_INPUTS, seed=OTHER_SEED)
+
+
+def proof_images(spec: ModelSpec, images: Floats) -> Floats:
+    """The same images and as many again, synthetic ones, for those on which nothing can be proven.
+
+    Where the description's function gave them, all that it gave.
+    """
+    return images if spec.inputs else _synthetic(spec, 2 * PROOF_INPUTS, seed=PROOF_SEED)
+
+
+def stack(images: list[Image.Image], recipe: Preprocess) -> Floats:
+    """Preprocess images of any size and mode into one batch `[N,3,H,W]`."""
+    modes = (image if image.mode in ("L", "RGB") else image.convert("RGB") for image in images)
+    return np.stack([preprocess(image, recipe) for image in modes])
+
+
+# ------------------------------------------------------------------------------------------------------------- sources
+
+
+def _made(spec: ModelSpec, folder: Path) -> Material:
+    if spec.program is not None:
+        return _from_program(spec, folder / spec.program)
+    if spec.seed is not None:
+        arguments = _arguments(spec, None)
+        return Material(_seeded(spec, spec.seed, arguments), arguments, _source(spec, f"seed:{spec.seed}"))
+    if spec.torchvision_weights is not None:
+        return _from_torchvision(spec, *spec.torchvision_weights)
+    return _from_checkpoint(spec, folder / str(spec.weights))
+
+
+def _from_program(spec: ModelSpec, path: Path) -> Material:
+    network = exported_program.load_program(path)
+    digest = digest_of(path)
+    _check_digest(spec, path.name, digest)
+    return Material(network, {}, _source(spec, path.name) | {"weights_sha256": digest})
+
+
+def _from_torchvision(spec: ModelSpec, name: str, weights: str) -> Material:
+    """Let torchvision build it: with its own weights it changes more than weights (Inception's input, say)."""
+    member, path = torchvision_weights.fetch(name, weights)
+    digest = digest_of(path)
+    _check_digest(spec, path.name, digest)
+    arguments = _arguments(spec, None)
+    with exported_program.tensors_only():
+        network = zoo.build(spec.architecture, arguments | {"weights": member})
+    own = {key: getattr(network, key) for key in _CHANGED_WITH_WEIGHTS if hasattr(network, key)}
+    return Material(network, arguments | own, _source(spec, member.name) | {"weights_sha256": digest})
+
+
+def _from_checkpoint(spec: ModelSpec, path: Path) -> Material:
+    checkpoint = read_checkpoint(path, entry=spec.weights_entry, sha256=spec.sha256)
+    arguments = _arguments(spec, checkpoint)
+    with _hint_at_hyper_parameters(spec, checkpoint):
+        network = zoo.build(spec.architecture, arguments)
+        prefix = load_weights(network, checkpoint, name=path.name, prefix=spec.weights_prefix)
+    found = {
+        "weights_sha256": checkpoint.sha256,
+        "weights_entry": checkpoint.entry,
+        "weights_prefix": prefix,
+        "dropped": ", ".join(checkpoint.dropped),
+    }
+    return Material(
+        network, arguments, _source(spec, path.name) | {key: value for key, value in found.items() if value}
+    )
+
+
+def _source(spec: ModelSpec, weights: str) -> dict[str, str]:
+    return {"architecture": spec.architecture, "weights": weights}
+
+
+def _check_digest(spec: ModelSpec, name: str, digest: str) -> None:
+    if spec.sha256 is not None and spec.sha256.lower() != digest:
+        raise ModelFileError(f"sha256: {name} has {digest}, so it is not the file that was meant")
+
+
+def _arguments(spec: ModelSpec, checkpoint: Checkpoint | None) -> dict[str, Any]:
+    """The factory's arguments; `hyper_parameters` are those of the checkpoint that it has parameters for."""
+    if isinstance(spec.arguments, dict):
+        return spec.arguments
+    if checkpoint is None or not checkpoint.hyper_parameters:
+        raise ModelFileError(f"arguments: {spec.weights} has no hyper_parameters with plain values")
+    takes = _parameters(spec.architecture)
+    return {key: value for key, value in checkpoint.hyper_parameters.items() if takes is None or key in takes}
+
+
+def _parameters(architecture: str) -> set[str] | None:
+    """The names that a factory takes, `None` where it takes any."""
+    parameters = inspect.signature(_factory(architecture)).parameters.values()
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
+        return None
+    return {each.name for each in parameters if each.kind is not inspect.Parameter.POSITIONAL_ONLY}
+
+
+def _factory(architecture: str) -> Callable[..., Any]:
+    scheme = architecture.partition(":")[0]
+    if architecture in zoo.NAMED:
+        return zoo.NAMED[architecture]
+    if scheme == zoo.TORCHVISION:
+        network: type[nn.Module] = type(zoo.build(architecture, {}))
+        return network
+    return user_functions.find("architecture", architecture)
+
+
+@contextmanager
+def _hint_at_hyper_parameters(spec: ModelSpec, checkpoint: Checkpoint) -> Iterator[None]:
+    """Where a network cannot be built or filled, its checkpoint may know the arguments that it was trained with."""
+    try:
+        yield
+    except ModelFileError as error:
+        if (
+            spec.arguments
+            or not checkpoint.hyper_parameters
+            or not str(error).startswith(("weights: ", "architecture: "))
+        ):
+            raise
+        known = ", ".join(f"{key} = {value!r}" for key, value in sorted(checkpoint.hyper_parameters.items())[:5])
+        raise ModelFileError(
+            f'{error} (the checkpoint has hyper-parameters, {known}: arguments = "hyper_parameters" takes those that '
+            "the factory has)"
+        ) from error
+
+
+def _seeded(spec: ModelSpec, seed: int, arguments: dict[str, Any]) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = zoo.build(spec.architecture, arguments)
+    images = torch.from_numpy(_synthetic(spec, SETTLING_IMAGES, seed=SETTLING_SEED))
+    batches = list(images.chunk(SETTLING_BATCHES))
+    with running(batches[0].shape):
+        synthetic.settle(network, batches)
+    return network
+
+
+def _synthetic(spec: ModelSpec, count: int, *, seed: int) -> Floats:
+    height, width = spec.preprocess.shape
+    return stack(synthetic.images(count, size=(width, height), seed=seed), spec.preprocess)

@@ -1,0 +1,269 @@
+"""A model description: `model.toml` -> validated `Description` -> `ModelSpec`, completed by what the weights say."""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from heatlens.card import Preprocess
+from heatlens.errors import CompileError, ModelFileError
+from heatlens_torch.loading.toml_lines import line_of
+
+Text = Annotated[str, Field(min_length=1)]
+Classes = Annotated[tuple[Text, ...], Field(min_length=2)]
+Grid = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+Output = Literal["softmax", "sigmoid", "multilabel"]
+PROOF_INPUTS = 32  # images that the proof compares the maps of
+PROGRAM = "torch.export"
+SEED = "seed"
+TORCHVISION = "torchvision"
+FROM_WEIGHTS = '; torchvision\'s own weights (weights = "DEFAULT") bring theirs'
+
+_TOML_PLACE = re.compile(r" \(at line (\d+), column \d+\)$")
+
+
+class Description(BaseModel):
+    """What `model.toml` may say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Heatlens model description")
+
+    name: Text = Field(description="Name of the model, in the card and in every answer.")
+    version: Text = Field(description="Version of the model, in the card and in every answer.")
+    notice: str = Field("", description="Shown with every answer.")
+    architecture: Text = Field(
+        description="torchvision:NAME, litresnet-enhanced, package.module:factory, or torch.export:FILE.pt2."
+    )
+    arguments: dict[str, Any] | Literal["hyper_parameters"] = Field(
+        default_factory=dict,
+        description="Keyword arguments of the factory, or hyper_parameters: those of the checkpoint that it takes.",
+    )
+    weights: Text | None = Field(
+        None,
+        description="A .safetensors, .pt, .pth or Lightning .ckpt file beside the description; DEFAULT or another of "
+        "torchvision's own weights; or seed:N. A torch.export file brings its own.",
+    )
+    sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None = Field(
+        None, description="The weights file's digest; another file is refused."
+    )
+    weights_entry: Text | None = Field(None, description="Key of the state dict, where the checkpoint has several.")
+    weights_prefix: str | None = Field(
+        None, description="Prefix of the network's names in the state dict, where it cannot be found."
+    )
+    classes: Classes | Literal["imagenet"] | None = Field(
+        None, description="Class names in the order of the logits (sigmoid: negative, positive), or imagenet."
+    )
+    output: Output | None = Field(
+        None, description="softmax: one class of several; sigmoid: one logit; multilabel: each class for itself."
+    )
+    output_entry: Annotated[int, Field(ge=0)] | Text | None = Field(
+        None, description="Which entry of a network's answer are the logits: a key, a field, or an index."
+    )
+    layer: Text | Annotated[tuple[Text, ...], Field(min_length=1)] | None = Field(
+        None,
+        description="Module path of the target layer, or several; after its activation. Without it the last that fits.",
+    )
+    grid: Grid | Annotated[dict[Text, Grid], Field(min_length=1)] | None = Field(
+        None,
+        description="Height and width of the layer's cells, where the compiler cannot find them; a table by layer for "
+        "several. It is believed: the proof does not see a wrong one.",
+    )
+    class_tokens: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="With grid: how many of a layer's tokens come before the cells; what remains comes after them. "
+        "Without it all that are no cells come before.",
+    )
+    inputs: Text | None = Field(
+        None, description="package.module:function(count) -> PIL images, for proof and calibration."
+    )
+    evaluation: Text | None = Field(None, description="package.module:function(score) -> dict, kept in the card.")
+    training: Text | None = Field(None, description="A JSON file with an object, kept in the card.")
+    preprocess: Preprocess | None = Field(None, description="How an image becomes the input, in torchvision's terms.")
+
+    @property
+    def seed(self) -> int | None:
+        """N of `seed:N`, else `None`."""
+        scheme, _, number = (self.weights or "").partition(":")
+        return int(number) if scheme == SEED and number.isdecimal() else None
+
+    @property
+    def program(self) -> str | None:
+        """The file of `torch.export:FILE`, else `None`."""
+        scheme, _, file = self.architecture.partition(":")
+        return file if scheme == PROGRAM else None
+
+    @property
+    def torchvision_weights(self) -> tuple[str, str] | None:
+        """Network and weights by torchvision's names, where both are its own."""
+        scheme, _, network = self.architecture.partition(":")
+        own = scheme == TORCHVISION and self.weights is not None and self.weights.isidentifier()
+        return (network, str(self.weights)) if own else None
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The target layers, none where they are to be found."""
+        if self.layer is None:
+            return ()
+        return (self.layer,) if isinstance(self.layer, str) else self.layer
+
+    def grid_of(self, layer: str) -> tuple[int, int] | None:
+        """Height and width of a layer's grid, where the description says it."""
+        return self.grid.get(layer) if isinstance(self.grid, dict) else self.grid
+
+
+class ModelSpec(Description):
+    """What to compile: a description in which nothing is left open but the layer."""
+
+    classes: Classes
+    output: Output
+    preprocess: Preprocess
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The class names, in the order of the logits."""
+        return self.classes
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """Read a model description, and complete it by what torchvision says of its own weights.
+
+    Raises:
+        ModelFileError: The file is missing, is not TOML, says something invalid, or leaves open what nobody else can
+            say; the sentence names file, line and key.
+    """
+    text = _text(path)
+    description = _described(path.name, text)
+    with _located(path.name, text):
+        return _completed(description)
+
+
+@contextmanager
+def located(path: Path) -> Iterator[None]:
+    """Let an error about a key of the description say in which line of which file that key stands."""
+    with _located(path.name, _text(path)):
+        yield
+
+
+def read_training(path: Path) -> dict[str, Any]:
+    """Read the training record, a JSON object.
+
+    Raises:
+        ModelFileError: The file is missing or not a JSON object.
+    """
+    try:
+        record = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ModelFileError(f"training: {path.name}: no such readable file") from error
+    except ValueError as error:
+        raise ModelFileError(f"training: {path.name}: not JSON") from error
+    if not isinstance(record, dict):
+        raise ModelFileError(f"training: {path.name}: not a JSON object")
+    return record
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ModelFileError(f"{path.resolve().name}: no such readable file") from error
+    except ValueError as error:
+        raise ModelFileError(f"{path.name}: not UTF-8") from error
+
+
+def _described(name: str, text: str) -> Description:
+    try:
+        fields = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        place = _TOML_PLACE.search(str(error))
+        line = f":{place[1]}" if place else ""
+        raise ModelFileError(f"{name}{line}: not valid TOML: {_TOML_PLACE.sub('', str(error))}") from error
+    try:
+        return Description.model_validate(fields)
+    except ValidationError as error:
+        first, *others = error.errors()
+        if first["type"].endswith("_type"):  # of a union, the member whose kind of value it is says what is wrong
+            same = (each for each in others if each["loc"][0] == first["loc"][0])
+            first = next((each for each in same if not each["type"].endswith("_type")), first)
+        # Pydantic puts the names of a union's members between the keys.
+        keys = tuple(part for part in first["loc"] if isinstance(part, int) or part.isidentifier())
+        said = "not a key of a description" if first["type"] == "extra_forbidden" else first["msg"]
+        said = said.removeprefix("Value error, ")
+        key = ".".join(map(str, keys))
+        raise ModelFileError(f"{_place(name, text, keys)}: {key}: {said}") from error
+
+
+def _completed(description: Description) -> ModelSpec:
+    facts: dict[str, Any] = {}
+    if description.torchvision_weights:
+        from heatlens_torch.loading import torchvision_weights
+
+        facts = torchvision_weights.facts(*description.torchvision_weights)
+    said = {key: value for key, value in dict(description).items() if value is not None}
+    if said.get("classes") == "imagenet":
+        said["classes"] = _imagenet()
+    spec = facts | said
+    _check_source(description)
+    _check_grid(description)
+    if "classes" not in spec:
+        raise ModelFileError(f"classes: missing: name them in the order of the logits{FROM_WEIGHTS}")
+    if "output" not in spec:
+        raise ModelFileError("output: missing: softmax, sigmoid (one logit) or multilabel")
+    if "preprocess" not in spec:
+        raise ModelFileError(f"preprocess: missing: say what the network was trained with{FROM_WEIGHTS}")
+    return ModelSpec.model_validate(spec)
+
+
+def _check_source(description: Description) -> None:
+    if description.program is None and description.weights is None:
+        raise ModelFileError('weights: missing: a file, torchvision\'s own weights such as "DEFAULT", or seed:N')
+    if description.program is not None and description.weights is not None:
+        raise ModelFileError("weights: a torch.export file brings its own, so there is nothing to load")
+    if description.program is not None and description.arguments:
+        raise ModelFileError("arguments: a torch.export file takes none")
+    checkpoint = not (description.seed is not None or description.program or description.torchvision_weights)
+    for key, given, means in (
+        ("weights_entry", description.weights_entry, checkpoint),
+        ("weights_prefix", description.weights_prefix, checkpoint),
+        ("sha256", description.sha256, description.seed is None),
+    ):
+        if given is not None and not means:
+            raise ModelFileError(f"{key}: says nothing of {description.weights or description.architecture}: remove it")
+
+
+def _check_grid(description: Description) -> None:
+    if description.grid is None:
+        if description.class_tokens is not None:
+            raise ModelFileError("class_tokens: means nothing without grid")
+        return
+    if not description.layers:
+        raise ModelFileError("grid: is of a layer: name it as layer")
+    if isinstance(description.grid, dict):
+        for name in description.grid:
+            if name not in description.layers:
+                raise ModelFileError(f"grid: {name!r} is not among the layers {', '.join(description.layers)}")
+
+
+def _imagenet() -> tuple[str, ...]:
+    from torchvision.models import ResNet50_Weights
+
+    return tuple(ResNet50_Weights.IMAGENET1K_V2.meta["categories"])
+
+
+@contextmanager
+def _located(name: str, text: str) -> Iterator[None]:
+    try:
+        yield
+    except (ModelFileError, CompileError) as error:
+        key = str(error).partition(":")[0]
+        if key not in Description.model_fields:
+            raise
+        raise type(error)(f"{_place(name, text, (key,))}: {error}") from error
+
+
+def _place(name: str, text: str, keys: tuple[str | int, ...]) -> str:
+    line = line_of(text, keys)
+    return name if line is None else f"{name}:{line}"

@@ -1,0 +1,94 @@
+"""A description to begin with: architecture -> a commented `model.toml`, from the fields' own descriptions."""
+
+from pathlib import Path
+
+from heatlens.errors import ModelFileError
+from heatlens_torch.loading.spec import PROGRAM, TORCHVISION, Description
+
+_OPTIONAL = {
+    "arguments": "{}",
+    "sha256": '"…"',
+    "weights_entry": '"state_dict_ema"',
+    "weights_prefix": '"model."',
+    "output_entry": '"logits"',
+    "layer": '"layer4"',
+    "grid": "[14, 14]",
+    "class_tokens": "1",
+    "inputs": '"my_images:some"',
+    "evaluation": '"my_images:judge"',
+    "training": '"training.json"',
+    "notice": '"Not for medical use."',
+}
+_PREPROCESS = {
+    "resize": ("256", "[height, width], or one number for the shorter side"),
+    "crop": ("[224, 224]", "centre crop after it, [height, width]"),
+    "interpolation": ('"bilinear"', "nearest, bilinear, bicubic"),
+    "mean": ("[0.485, 0.456, 0.406]", "of each channel, on values in 0..1"),
+    "std": ("[0.229, 0.224, 0.225]", ""),
+}
+_LITRESNET = {"classes": '["NORMAL", "PNEUMONIA"]', "output": '"sigmoid"', "layer": '"features.7"'}
+_LITRESNET_PREPROCESS = _PREPROCESS | {"resize": ("[224, 224]", _PREPROCESS["resize"][1])}
+_TO_FILL_IN = {"classes": '["NEGATIVE", "POSITIVE"]', "output": '"sigmoid"'}
+_WIDTH = 110  # of a comment
+
+
+def template(architecture: str = "torchvision:resnet50") -> str:
+    """A description for `architecture`, what it need not say in comments.
+
+    What only the user knows of a network (its classes, what its images looked like in training) is a comment too:
+    compiling asks for it, and nothing is guessed.
+    """
+    scheme = architecture.partition(":")[0]
+    litresnet = architecture == "litresnet-enhanced"
+    said = {"name": '"my-model"', "version": '"1"', "architecture": f'"{architecture}"'}
+    said |= _LITRESNET if litresnet else {}
+    if scheme != PROGRAM:
+        said["weights"] = '"DEFAULT"' if scheme == TORCHVISION else '"weights.ckpt"'
+    lines = _wrapped("A model description for `heatlens compile`; paths are relative to this file.")
+    for key in Description.model_fields:
+        if key != "preprocess":
+            example = said.get(key) or _TO_FILL_IN.get(key) or _OPTIONAL.get(key, '"DEFAULT"')
+            lines += ["", *_wrapped(_about(key) + _asked(key, scheme, said))]
+            lines.append(f"{'' if key in said else '# '}{key} = {example}")
+    lines += ["", *_wrapped(_about("preprocess") + ("" if litresnet else _asked("preprocess", scheme, said)))]
+    mark = "" if litresnet else "# "
+    lines.append(f"{mark}[preprocess]")
+    for key, (value, about) in (_LITRESNET_PREPROCESS if litresnet else _PREPROCESS).items():
+        lines.append(
+            f"{'# ' if litresnet and key == 'crop' else mark}{key} = {value}" + (f"  # {about}" if about else "")
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _asked(key: str, scheme: str, said: dict[str, str]) -> str:
+    if key in said or key not in (*_TO_FILL_IN, "preprocess"):
+        return ""
+    return " torchvision's own weights bring it." if scheme == TORCHVISION else " TO FILL IN."
+
+
+def write_template(path: Path, architecture: str) -> None:
+    """Write the template; an existing file is never overwritten.
+
+    Raises:
+        ModelFileError: The file exists, or cannot be written.
+    """
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(template(architecture))
+    except FileExistsError as error:
+        raise ModelFileError(f"{path.name} exists: choose another name, or remove it yourself") from error
+    except OSError as error:
+        raise ModelFileError(f"{path.name} cannot be written here") from error
+
+
+def _about(key: str) -> str:
+    return str(Description.model_fields[key].description)
+
+
+def _wrapped(text: str) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        if len(lines[-1]) + len(word) > _WIDTH:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return [f"# {line}" for line in lines]

@@ -1,0 +1,102 @@
+"""Architectures by name: name and arguments -> untrained network, image batch [B,3,H,W] -> logits [B,K]."""
+
+from collections import OrderedDict
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+
+from heatlens.errors import ModelError, ModelFileError
+from heatlens_torch.loading import user_functions
+
+TORCHVISION = "torchvision"
+# Left to themselves they draw truncated normals for a minute, and warn that this will change; weights replace them.
+SLOWLY_INITIALISED = ("googlenet", "inception_v3")
+
+
+class LitResNetEnhanced(nn.Module):
+    """ResNet-50 without pooling and fc as `features` (0 to 7), and a classifier of three linear layers to one logit.
+
+    The target layer is the last residual stage, `features.7`, or `features`, which is the same tensor.
+    """
+
+    def __init__(self, *, dropout: float = 0.5) -> None:
+        super().__init__()
+        children = list(torchvision.models.resnet50(weights=None).children())
+        self.features = nn.Sequential(*children[:-2])
+        self.classifier = nn.Sequential(
+            nn.AdaptiveAvgPool2d((1, 1)),
+            nn.Flatten(),
+            nn.Linear(2048, 256),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(256, 64),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(64, 1),
+        )
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Image batch `[B,3,H,W]` -> one logit each, `[B,1]`."""
+        logits: torch.Tensor = self.classifier(self.features(image))
+        return logits
+
+
+NAMED: dict[str, type[nn.Module]] = {"litresnet-enhanced": LitResNetEnhanced}
+
+
+def build(architecture: str, arguments: dict[str, Any]) -> nn.Module:
+    """Make the network, in evaluation mode, with weights as its constructor leaves them.
+
+    Raises:
+        ModelFileError: Unknown name, or arguments the architecture does not take.
+    """
+    try:
+        network = _construct(architecture, arguments)
+    except ModelError:
+        raise
+    except Exception as error:  # a constructor may raise what it likes
+        names = ", ".join(sorted(arguments)) or "none"
+        raise ModelFileError(f"architecture: {architecture!r} cannot be built with the arguments {names}") from error
+    if not isinstance(network, nn.Module):
+        raise ModelFileError(f"architecture: {architecture!r} did not return a torch.nn.Module")
+    return network.eval()
+
+
+def _construct(architecture: str, arguments: dict[str, Any]) -> object:
+    scheme, _, name = architecture.partition(":")
+    if architecture in NAMED:
+        return NAMED[architecture](**arguments)
+    if scheme == TORCHVISION:
+        return _torchvision(name, arguments)
+    if not name:
+        known = ", ".join(["torchvision:NAME", "package.module:factory", *NAMED])
+        raise ModelFileError(f"architecture: {architecture!r} is none of {known}")
+    return user_functions.find("architecture", architecture)(**arguments)
+
+
+def _torchvision(name: str, arguments: dict[str, Any]) -> nn.Module:
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        raise ModelFileError(f"architecture: torchvision has no classification model {name!r}")
+    if name in SLOWLY_INITIALISED:
+        arguments = {"init_weights": False} | arguments
+    network: nn.Module = torchvision.models.get_model(name, **{"weights": None} | arguments)
+    return _densenet(network) if isinstance(network, torchvision.models.DenseNet) else network
+
+
+def _densenet(network: torchvision.models.DenseNet) -> nn.Module:
+    """The same network under the same weight names, with its last ReLU inside `features`, which becomes a target.
+
+    torchvision applies that ReLU in place and outside any module: pytorch-grad-cam, told to look at `features` or
+    `features.norm5`, then multiplies gradients from before it with activations from after it. A target before it
+    (`features.denseblock4`) is consistent, but its gradient jumps wherever rounding carries a cell across zero.
+    """
+    network.features.add_module("relu5", nn.ReLU())
+    stages = OrderedDict(
+        features=network.features,
+        pool=nn.AdaptiveAvgPool2d((1, 1)),
+        flatten=nn.Flatten(),
+        classifier=network.classifier,
+    )
+    return nn.Sequential(stages)

@@ -1,0 +1,1 @@
+"""Compare a compiled model with pytorch-grad-cam, and measure what its card reports."""

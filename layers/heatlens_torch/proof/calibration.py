@@ -1,0 +1,81 @@
+"""What the card says beside the proof: compiled engine and images -> calibration, evaluation, tools."""
+
+import json
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import heatlens
+from heatlens.card import Calibration, Card
+from heatlens.engines.base import Engine
+from heatlens.errors import ModelFileError
+from heatlens.explain.cam import signed_map
+from heatlens.explain.methods import METHODS
+from heatlens.types import Floats
+from heatlens_torch.loading import user_functions
+from heatlens_torch.loading.network import stack
+from heatlens_torch.proof.parity import compiled
+
+PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+BATCH = 8
+TOOLS = ("torch", "torchvision", "onnx", "openvino", "grad-cam")
+
+
+def calibrations(engine: Engine, card: Card, images: Floats) -> dict[str, Calibration]:
+    """Percentiles of the peak of the signed map of each image's predicted class, by every method that costs no reruns.
+
+    Args:
+        engine: Executes the compiled graphs.
+        card: Of the model; only its number of logits is read.
+        images: `[N,3,H,W]`, preprocessed.
+    """
+    peaks: dict[str, list[float]] = {method: [] for method in METHODS}
+    for start in range(0, len(images), BATCH):
+        crossing = engine.trunk(images[start : start + BATCH])
+        _, gradient = engine.tail(crossing, np.zeros((len(crossing[0]), card.logits), np.float32))
+        for method, found in peaks.items():
+            found += signed_map(method, crossing[0], gradient).max(axis=(1, 2)).tolist()
+    return {method: _percentiles(found) for method, found in peaks.items()}
+
+
+def _percentiles(peaks: list[float]) -> Calibration:
+    at = np.percentile(peaks, PERCENTILES)
+    return Calibration(
+        images=len(peaks),
+        peak_percentiles={str(percentile): float(peak) for percentile, peak in zip(PERCENTILES, at, strict=True)},
+    )
+
+
+def evaluation(engine: Engine, card: Card, function: str) -> dict[str, Any]:
+    """Let the description's function judge the compiled model.
+
+    The function is given `score(images: list[PIL.Image])`, which answers logits and signed maps `[N,h,w]`, float32.
+    For a sigmoid model these are the one logit `[N]` and the map of the positive class, otherwise all logits `[N,K]`
+    and the map of the predicted class.
+
+    Raises:
+        ModelFileError: It fails, or returns something else than a JSON object.
+    """
+    positive = np.float32(1 if card.output == "sigmoid" else 0)
+
+    def score(images: list[Image.Image]) -> tuple[Floats, Floats]:
+        selector = np.full((len(images), card.logits), positive)
+        explained = compiled(engine, stack(images, card.preprocess), selector)
+        logits = explained.logits[:, 0] if card.output == "sigmoid" else explained.logits
+        return logits, explained.signed_map
+
+    findings = user_functions.call("evaluation", function, score)
+    try:
+        json.dumps(findings, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(f"evaluation: {function!r} did not return plain JSON values") from error
+    if not isinstance(findings, dict):
+        raise ModelFileError(f"evaluation: {function!r} did not return a dict")
+    return findings
+
+
+def made_with() -> dict[str, str]:
+    """Release of each tool that shaped the graphs, and of Heatlens."""
+    return {tool: version(tool) for tool in TOOLS} | {"heatlens": heatlens.__version__}

@@ -1,0 +1,234 @@
+"""The proof: compiled graphs against pytorch-grad-cam on the original network, [N,3,H,W] -> `Parity`, or a refusal."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from heatlens.card import Parity
+from heatlens.engines.base import Engine
+from heatlens.errors import ParityError
+from heatlens.explain.cam import gradcam
+from heatlens.explain.multi_layer import combined
+from heatlens.types import Floats
+from heatlens_torch.errors import INSTEAD
+from heatlens_torch.graph.grids import Layout
+from heatlens_torch.loading.spec import PROOF_INPUTS
+from heatlens_torch.proof import reference, rounding
+from heatlens_torch.proof.rounding import Doubles
+
+COMBINED_INPUTS = 12  # one batch of each size: the layers themselves are proven on all
+THRESHOLD = 1e-4
+NONEMPTY_SHARE = 0.9
+BATCH_SIZES = (1, 3, 8)  # in turn: a graph that fixed its batch would pass with one size
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Of `N` images: `logits` `[N,K]`, `gradient` `[N,C,h,w]`, `signed_map` `[N,h,w]`."""
+
+    logits: Floats
+    gradient: Floats
+    signed_map: Floats
+
+    def of(self, images: npt.NDArray[Any]) -> Self:
+        """Some of the images."""
+        return type(self)(self.logits[images], self.gradient[images], self.signed_map[images])
+
+
+def compiled(engine: Engine, images: Floats, selector: Floats) -> Explained:
+    """Explain images with the compiled graphs, in batches of different sizes.
+
+    Args:
+        engine: Executes the graphs.
+        images: `[N,3,H,W]`, preprocessed.
+        selector: `[N,K]`; a row of zeros is the predicted class.
+    """
+    parts = []
+    for span in _spans(len(images)):
+        crossing = engine.trunk(images[span])
+        logits, gradient = engine.tail(crossing, selector[span])
+        parts.append(Explained(logits, gradient, gradcam(crossing[0], gradient)))
+    return _joined(parts)
+
+
+def referee(network: nn.Module, layer: str, images: Floats, layout: Layout) -> Explained:
+    """The same from pytorch-grad-cam, of each image's predicted class."""
+    parts = []
+    for span in _spans(len(images)):
+        said = reference.explain(network, layer, torch.from_numpy(images[span]), layout=layout)
+        parts.append(Explained(said.logits, said.gradient, said.signed_map))
+    return _joined(parts)
+
+
+def prove(engine: Engine, network: nn.Module, layer: str, images: Floats, layout: Layout) -> tuple[Parity, list[int]]:
+    """Compare the compiled explanation of each image's predicted class with pytorch-grad-cam's.
+
+    Args:
+        engine: Executes the compiled graphs.
+        network: The original, in evaluation mode.
+        layer: Module path of the target.
+        images: `[N,3,H,W]`, preprocessed, `PROOF_INPUTS` or more: the first are compared. One on which pytorch-grad-cam
+            contradicts itself as far as we do is set aside, and the next takes its place.
+        layout: Of the layer's output.
+
+    Returns:
+        `max |difference| / max |value|` of the signed map and the gradient (worst image) and of the logits (all), and
+        which images were compared.
+
+    Raises:
+        ParityError: A ratio is above the threshold, or too few maps have positive evidence, or are left to compare, for
+            the proof to count.
+    """
+    compared, moves = _Compared(), []
+    waiting = list(range(len(images)))
+    while waiting and len(compared.kept) < PROOF_INPUTS:
+        missing = PROOF_INPUTS - len(compared.kept)
+        turn, waiting = waiting[:missing], waiting[missing:]
+        theirs = referee(network, layer, images[turn], layout)
+        ours = compiled(engine, images[turn], np.zeros_like(theirs.logits))
+        own = _contradictions(network, layer, layout, images[turn], ours, theirs)
+        compared.add(turn, ours, theirs, decided=own == 0)
+        moves += own[own > 0].tolist()
+    if len(compared.kept) < PROOF_INPUTS:
+        raise ParityError(
+            f"{reference.name()}'s own explanation of {layer!r} moves by up to {max(moves):.1e} on {len(moves)} of "
+            f"{len(images)} inputs when these move by float32's rounding, so there is nothing to equal: an activation "
+            f"behind the layer jumps there; choose a later layer, or other images under `inputs`; {INSTEAD}"
+        )
+    theirs, ours = _joined(compared.theirs), _joined(compared.ours)
+    parity = Parity(
+        inputs=len(compared.kept),
+        nonempty=int((theirs.signed_map.max(axis=(1, 2)) > 0).sum()),
+        undecided=len(moves),
+        signed_map=max(map(ratio, ours.signed_map, theirs.signed_map)),
+        gradient=max(map(ratio, ours.gradient, theirs.gradient)),
+        logits=ratio(ours.logits, theirs.logits),
+        threshold=THRESHOLD,
+        reference=reference.name(),
+    )
+    _demand(parity, layer)
+    return parity, compared.kept
+
+
+def prove_combined(
+    engines: Mapping[str, Engine], network: nn.Module, layouts: Mapping[str, Layout], images: Floats, logits: int
+) -> float:
+    """Compare the combined heat of all layers with pytorch-grad-cam's, of each image's predicted class.
+
+    Args:
+        engines: Of each layer.
+        network: The original, in evaluation mode.
+        layouts: Of each layer's output.
+        images: `[N,3,H,W]`, preprocessed.
+        logits: K.
+
+    Returns:
+        The largest difference; the heat is in 0..1.
+
+    Raises:
+        ParityError: It is above the threshold.
+    """
+    difference = 0.0
+    for span in _spans(len(images)):
+        theirs = reference.combined(network, layouts, torch.from_numpy(images[span]))
+        selector = np.zeros((len(theirs), logits), np.float32)
+        maps = [compiled(engine, images[span], selector).signed_map for engine in engines.values()]
+        ours = combined(maps, images.shape[2:])
+        difference = max(difference, float(np.abs(ours - theirs).max()))
+    if not difference <= THRESHOLD:
+        raise ParityError(
+            f"the combined map of {', '.join(layouts)} differs from {reference.name()}: "
+            f"{difference:.1e} of its range, allowed {THRESHOLD:.0e}"
+        )
+    return difference
+
+
+def ratio(ours: Floats, theirs: Floats) -> float:
+    """`max |ours - theirs| / max |theirs|`; infinite where the shapes differ, or a value is not finite."""
+    if ours.shape != theirs.shape or not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+        return float("inf")
+    difference, scale = float(np.abs(ours - theirs).max()), float(np.abs(theirs).max())
+    if difference == 0:
+        return 0.0
+    return difference / scale if scale > 0 else float("inf")
+
+
+@dataclass(slots=True)
+class _Compared:
+    """The images that count, in turn, and what was said of them."""
+
+    kept: list[int] = field(default_factory=list)
+    ours: list[Explained] = field(default_factory=list)
+    theirs: list[Explained] = field(default_factory=list)
+
+    def add(self, turn: list[int], ours: Explained, theirs: Explained, *, decided: npt.NDArray[np.bool_]) -> None:
+        self.kept += [index for index, counts in zip(turn, decided, strict=True) if counts]
+        self.ours.append(ours.of(decided))
+        self.theirs.append(theirs.of(decided))
+
+
+def _contradictions(
+    network: nn.Module, layer: str, layout: Layout, images: Floats, ours: Explained, theirs: Explained
+) -> Doubles:
+    """How far the referee differs from itself on each image, 0 where we may be judged by it.
+
+    It is asked where we differ from it only, and only a contradiction as large as our difference excuses us; logits do
+    not jump, so that nothing excuses theirs.
+    """
+    own = np.zeros(len(images))
+    far = distances(ours, theirs)
+    [asked] = np.nonzero((far > THRESHOLD) & (_logit_distances(ours, theirs) <= THRESHOLD))
+    if len(asked):
+        said = theirs.of(asked)
+        moves = rounding.contradictions(
+            lambda nudged: distances(referee(network, layer, nudged, layout), said), images[asked]
+        )
+        own[asked] = np.where((moves > THRESHOLD) & (far[asked] <= rounding.SIDES * moves), moves, 0)
+    return own
+
+
+def distances(ours: Explained, theirs: Explained) -> Doubles:
+    """Of each image the larger ratio of map and gradient."""
+    pairs = [(ours.signed_map, theirs.signed_map), (ours.gradient, theirs.gradient)]
+    ratios: Doubles = np.array([list(map(ratio, mine, other)) for mine, other in pairs])
+    return np.asarray(ratios.max(axis=0))
+
+
+def _logit_distances(ours: Explained, theirs: Explained) -> Doubles:
+    apart: Doubles = np.abs(ours.logits - theirs.logits).max(axis=1) / np.abs(theirs.logits).max()
+    return apart
+
+
+def _demand(parity: Parity, layer: str) -> None:
+    if not max(parity.signed_map, parity.gradient, parity.logits) <= parity.threshold:
+        raise ParityError(
+            f"the compiled explanation of {layer!r} differs from {parity.reference}: "
+            f"signed map {parity.signed_map:.1e}, gradient {parity.gradient:.1e}, logits {parity.logits:.1e}, "
+            f"allowed {parity.threshold:.0e}; choose another layer; {INSTEAD}"
+        )
+    if parity.nonempty < NONEMPTY_SHARE * parity.inputs:
+        raise ParityError(
+            f"only {parity.nonempty} of {parity.inputs} maps of {layer!r} have positive evidence, "
+            "so comparing them proves nothing: use trained weights, or name images the network knows under `inputs`"
+        )
+
+
+def _spans(total: int) -> Iterator[slice]:
+    start = turn = 0
+    while start < total:
+        size = BATCH_SIZES[turn % len(BATCH_SIZES)]
+        yield slice(start, start + size)
+        start, turn = start + size, turn + 1
+
+
+def _joined(parts: list[Explained]) -> Explained:
+    return Explained(
+        np.concatenate([part.logits for part in parts]),
+        np.concatenate([part.gradient for part in parts]),
+        np.concatenate([part.signed_map for part in parts]),
+    )

@@ -1,0 +1,67 @@
+"""How near lower precisions are to float32: explanations of the same images [N,h,w], twice -> `Agreement`."""
+
+import numpy as np
+
+from heatlens.card import Agreement
+from heatlens.engines.base import Engine
+from heatlens.types import Floats
+from heatlens_torch.proof.parity import Explained, compiled
+
+NEIGHBOURHOOD = 1  # cells between two maxima that point at the same thing
+
+
+def exact(engine: Engine, images: Floats, logits: int) -> Explained:
+    """The explanations to compare with: each image's predicted class in float32.
+
+    Args:
+        engine: Runs in float32.
+        images: `[N,3,H,W]`, preprocessed.
+        logits: K.
+    """
+    return compiled(engine, images, np.zeros((len(images), logits), np.float32))
+
+
+def agreement(engine: Engine, images: Floats, truth: Explained) -> Agreement:
+    """Explain the same images, each for the class that float32 predicts, and compare.
+
+    Args:
+        engine: Runs at the precision in question.
+        images: `[N,3,H,W]`, preprocessed.
+        truth: Of `exact`.
+    """
+    ours = compiled(engine, images, _predicted(truth.logits))
+    correlations = [correlation(*maps) for maps in zip(ours.signed_map, truth.signed_map, strict=True)]
+    distances = np.array([_apart(*maps) for maps in zip(ours.signed_map, truth.signed_map, strict=True)])
+    kept = (_predicted(ours.logits) == _predicted(truth.logits)).all(axis=1)
+    return Agreement(
+        images=len(images),
+        engine=engine.name,
+        correlation=float(np.mean(correlations)),
+        least_correlation=min(correlations),
+        same_maximum=float((distances == 0).mean()),
+        pointing=float((distances <= NEIGHBOURHOOD).mean()),
+        top1_kept=float(kept.mean()),
+    )
+
+
+def correlation(ours: Floats, theirs: Floats) -> float:
+    """Pearson's, of all cells; where one of the maps is flat or not finite, 1 if they are equal, else 0."""
+    one, other = (each.astype(np.float64).ravel() - each.mean(dtype=np.float64) for each in (ours, theirs))
+    scale = float(np.sqrt((one**2).sum() * (other**2).sum()))
+    if not (np.isfinite(scale) and scale > 0):
+        return float(np.array_equal(ours, theirs))
+    return float((one * other).sum() / scale)
+
+
+def _apart(ours: Floats, theirs: Floats) -> int:
+    """Cells between the maxima, the larger of rows and columns."""
+    places = [np.array(np.unravel_index(each.argmax(), each.shape)) for each in (ours, theirs)]
+    return int(np.abs(places[0] - places[1]).max())
+
+
+def _predicted(logits: Floats) -> Floats:
+    """The selector of each row's predicted class: of one logit its sign, else the one-hot argmax."""
+    if logits.shape[1] == 1:
+        return np.where(logits >= 0, np.float32(1), np.float32(-1))
+    chosen: Floats = np.eye(logits.shape[1], dtype=np.float32)[logits.argmax(axis=1)]
+    return chosen

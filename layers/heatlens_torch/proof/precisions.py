@@ -1,0 +1,95 @@
+"""Lower precisions of a compiled layer: what this machine can run and what was asked for -> the layer, measured."""
+
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from heatlens.card import Agreement, Card, Graph, Layer
+from heatlens.engines.openvino import OpenVinoEngine, has_bf16
+from heatlens.errors import EngineError, ModelFileError
+from heatlens.types import Floats, Precision
+from heatlens_torch.graph.quantize import LEAST_IMAGES, quantise
+from heatlens_torch.loading.network import other_images
+from heatlens_torch.loading.spec import PROOF_INPUTS, ModelSpec
+from heatlens_torch.proof import calibration
+from heatlens_torch.proof.precision_agreement import agreement, exact
+
+
+def measured(folder: Path, card: Card, images: Floats, spec: ModelSpec, *, int8: bool) -> Card:
+    """Add to every layer its agreements with float32, and its trunk of 8 bits where that is asked for.
+
+    bfloat16 is measured where this processor has it. The description's evaluation, where there is one, judges the
+    default layer at each precision too.
+
+    Args:
+        folder: The model folder with its graphs.
+        card: As compiled and proven.
+        images: `[N,3,H,W]`: the proof's, and the further ones are those that ranges of 8 bits are taken from.
+        spec: The description.
+        int8: Whether to quantise the trunks.
+
+    Raises:
+        CompileError: A trunk cannot be quantised.
+        EngineError: OpenVINO cannot run what came of it.
+        ModelFileError: There are too few images to quantise with; or the evaluation fails.
+    """
+    precisions: list[Precision] = ["bf16"] if has_bf16() else []
+    if int8:
+        further = _further(images, spec)
+        card = _changed(card, lambda layer: {"trunk_int8": _quantised(folder, card, layer, further)})
+        card = card.model_copy(update={"made_with": card.made_with | {"nncf": version("nncf")}})
+        precisions.append("int8")
+    shown = images[:PROOF_INPUTS]
+    return _changed(card, lambda layer: {"agreements": _agreements(folder, card, layer, shown, precisions, spec)})
+
+
+def _changed(card: Card, change: Callable[[Layer], dict[str, object]]) -> Card:
+    layers = tuple(layer.model_copy(update=change(layer)) for layer in card.layers)
+    return card.model_copy(update={"layers": layers})
+
+
+def _agreements(
+    folder: Path, card: Card, layer: Layer, images: Floats, precisions: list[Precision], spec: ModelSpec
+) -> dict[str, Agreement]:
+    truth = exact(OpenVinoEngine(folder, card, layer=layer.name), images, card.logits) if precisions else None
+    found: dict[str, Agreement] = {}
+    for precision in precisions:
+        engine = OpenVinoEngine(folder, card, layer=layer.name, precision=precision)
+        assert truth is not None, "there are precisions"
+        found[precision] = agreement(engine, images, truth)
+        if spec.evaluation and layer is card.layers[0]:
+            findings = calibration.evaluation(engine, card, spec.evaluation)
+            found[precision] = found[precision].model_copy(update={"evaluation": findings})
+    return found
+
+
+def _quantised(folder: Path, card: Card, layer: Layer, images: Floats) -> Graph:
+    """The trunk in 8 bits, in its plain form where OpenVINO cannot run the finer one.
+
+    That is where tokens and batch are one dimension for a while, as around a transformer's linear layers.
+    """
+    graph = quantise(layer, images, folder)
+    try:
+        _open(folder, card, layer, graph)
+    except EngineError:
+        graph = quantise(layer, images, folder, plain=True)
+        _open(folder, card, layer, graph)
+    return graph
+
+
+def _open(folder: Path, card: Card, layer: Layer, graph: Graph) -> None:
+    alone = card.model_copy(update={"layers": (layer.model_copy(update={"trunk_int8": graph}),)})
+    OpenVinoEngine(folder, alone, precision="int8")
+
+
+def _further(images: Floats, spec: ModelSpec) -> Floats:
+    """Images that no agreement is measured on, or it would flatter."""
+    if spec.inputs is None:
+        return other_images(spec)
+    further = images[PROOF_INPUTS:]
+    if len(further) < LEAST_IMAGES:
+        raise ModelFileError(
+            f"inputs: {spec.inputs!r} returned {len(images)} images: --int8 needs {PROOF_INPUTS + LEAST_IMAGES}, "
+            f"because it takes its ranges from others than the {PROOF_INPUTS} that it is judged on"
+        )
+    return further

@@ -1,0 +1,96 @@
+"""Whether maps depend on what was learnt: network, layer and images -> how alike maps stay when weights are random."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from heatlens.card import Randomised, Sanity
+from heatlens.types import Floats
+from heatlens_torch.graph.grids import Layout
+from heatlens_torch.proof import reference
+from heatlens_torch.proof.randomize import randomised, weight_layers
+
+IMAGES = 8
+SEED = 181003292  # the paper's number: smaller ones are what people, and this compiler, seed networks with
+THRESHOLD = 0.5  # chance stays under it on grids of 4x4 cells and more
+
+
+def check(network: nn.Module, layer: str, images: Floats, layout: Layout) -> Sanity | None:
+    """Compare each image's Grad-CAM with that of the same network with random weights.
+
+    The model parameter randomisation test, cascading (Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018),
+    in three stages: the uppermost layer with weights, the upper half of them, all. The class explained is the one that
+    the original predicts. A map that the random network leaves flat, or not finite, is no more like the original than
+    chance: it counts as 0.
+
+    Args:
+        network: In evaluation mode; its weights are back in place afterwards.
+        layer: Module path of the target.
+        images: `[N,3,H,W]`, preprocessed; the first eight are used.
+        layout: Of the layer's output.
+
+    Returns:
+        `None` where there is nothing to learn or to compare: no weights, or no map that is not flat.
+    """
+    batch = torch.from_numpy(images[:IMAGES])
+    layers = weight_layers(network, batch[:2])
+    if not layers:
+        return None
+    classes = _predicted(network, batch)
+
+    def maps(weights: AbstractContextManager[None]) -> Floats:
+        with weights:
+            return reference.explain(network, layer, batch, classes, layout=layout).signed_map
+
+    original = reference.explain(network, layer, batch, classes, layout=layout).signed_map
+    told = np.ptp(original, axis=(1, 2)) > 0
+    if not told.any():
+        return None
+    stages = [
+        _compared(count, original[told], maps(randomised(network, layers[-count:], batch, seed=SEED))[told])
+        for count in sorted({1, -(-len(layers) // 2), len(layers)})
+    ]
+    return Sanity(
+        images=int(told.sum()),
+        seed=SEED,
+        layers=len(layers),
+        stages=tuple(stages),
+        threshold=THRESHOLD,
+        sensitive=max(abs(stages[-1].signed), abs(stages[-1].absolute)) < THRESHOLD,
+    )
+
+
+def spearman(one: Floats, other: Floats) -> float:
+    """Spearman's rank correlation, equal values sharing their mean rank; 0 where one is flat or not finite."""
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return 0.0
+    ranks = [_ranks(values) for values in (one, other)]
+    left, right = (each - each.mean() for each in ranks)
+    size = float(np.sqrt((left @ left) * (right @ right)))
+    return float(left @ right) / size if size else 0.0
+
+
+def _ranks(values: Floats) -> npt.NDArray[np.float64]:
+    _, inverse, counts = np.unique(values.ravel(), return_inverse=True, return_counts=True)
+    ranks: npt.NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return ranks
+
+
+def _compared(layers: int, original: Floats, random: Floats) -> Randomised:
+    pairs = list(zip(original, random, strict=True))
+    return Randomised(
+        layers=layers,
+        signed=float(np.mean([spearman(one, other) for one, other in pairs])),
+        absolute=float(np.mean([spearman(np.abs(one), np.abs(other)) for one, other in pairs])),
+    )
+
+
+def _predicted(network: nn.Module, image: torch.Tensor) -> list[int]:
+    with torch.no_grad():
+        logits = network(image)
+    chosen: Sequence[int] = ((logits[:, 0] >= 0).int() if logits.shape[1] == 1 else logits.argmax(dim=1)).tolist()
+    return list(chosen)

@@ -1,0 +1,1 @@
+"""Write the committed tables and schemas."""

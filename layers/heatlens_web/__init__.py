@@ -1,0 +1,1 @@
+"""The HTTP application: FastAPI, under Mangum on Lambda, under uvicorn elsewhere."""

@@ -1,0 +1,364 @@
+"""What a client wants of its staged batches -> rows, signed links and answers.
+
+Importing this module loads boto3: the door does so only where staging is set up.
+"""
+
+import contextlib
+import itertools
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from ulid import ULID
+
+from heatlens.errors import (
+    BatchClosed,
+    BatchFull,
+    BatchNotFound,
+    BatchUnfinished,
+    NothingToRetry,
+    StagingUnavailable,
+    TooManyFiles,
+)
+from heatlens_aws.batch_table import Contended, Declared, Jobs, Refused
+from heatlens_aws.clients import FAILURES, connect
+from heatlens_aws.finishing import finish_if_done, settle_open
+from heatlens_aws.object_keys import ASYNC, IN, MAP, OUT, RESULT, attempt_prefix, is_batch_id, picture_names, upload_key
+from heatlens_aws.records import OPEN_FILE_STATES, Batch, BatchState, File, FileState
+from heatlens_aws.settings import AwsSettings
+from heatlens_aws.staging import Staging, Stored
+from heatlens_web.errors import invalid
+from heatlens_web.schemas.batches import (
+    Backend,
+    BatchCreated,
+    BatchStatus,
+    FileDeclaration,
+    FileResult,
+    MissingLinks,
+    ResultLinks,
+    ResultsPage,
+    UploadLink,
+    UploadLinks,
+)
+
+logger = logging.getLogger(__name__)
+
+COUNTS_LIVE_S = 5.0
+COUNTS_KEPT = 256  # batches whose counts are remembered
+COPY_BUDGET_S = 15.0  # a gateway answers for us after thirty
+COPIES_AT_ONCE = 10  # connections of one client
+WRONG_DIGEST = "input.digest"  # the worker's word for an upload that is not what was declared
+REPEATED = {FileState.FAILED, FileState.MISSING, FileState.CANCELLED}
+
+
+@dataclass(slots=True)
+class RecentCounts:
+    """Counts of files by state, remembered for a moment so that many who watch one batch read its rows once."""
+
+    _known: dict[str, tuple[float, Batch, Counter[FileState]]] = field(default_factory=dict)
+
+    def of(self, batch: Batch, jobs: Jobs) -> Counter[FileState]:
+        """The counts, as old as `COUNTS_LIVE_S` at most and never older than the batch's own row."""
+        counted, row, counts = self._known.get(batch.id, (-COUNTS_LIVE_S, None, Counter()))
+        if row == batch and time.monotonic() - counted < COUNTS_LIVE_S:
+            return counts
+        if len(self._known) >= COUNTS_KEPT:
+            self._known.clear()
+        counts = jobs.counts(batch)
+        self._known[batch.id] = time.monotonic(), batch, counts
+        return counts
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """All that can be asked of staged batches. Safe to share between threads."""
+
+    jobs: Jobs
+    staging: Staging
+    settings: AwsSettings
+    recent: RecentCounts = field(default_factory=RecentCounts)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def outages() -> Iterator[None]:
+        """Make whatever the storage fails with one answer for the client, and the cause a matter of the log.
+
+        Raises:
+            StagingUnavailable: Bucket or table failed, are missing, or cannot be reached.
+        """
+        try:
+            yield
+        except (*FAILURES, Contended) as error:
+            logger.exception("the storage of staged batches failed")
+            raise StagingUnavailable(
+                "the storage of staged batches does not answer: try again", passing=True
+            ) from error
+
+    def create(
+        self, owner: str, *, expected: int, options: dict[str, Any], model: str, backend: Backend = "lambda"
+    ) -> BatchCreated:
+        """Open a batch.
+
+        Raises:
+            InvalidOption: There is no such backend here.
+            TooManyFiles: More than one batch may have.
+        """
+        if expected > self.settings.batch_files:
+            raise TooManyFiles(f"more than {self.settings.batch_files:,} files: make several batches")
+        self._check_backend(backend)
+        chosen = {} if backend == "lambda" else {"backend": backend}
+        return _created(self._new(owner, expected=expected, options=options | chosen, model=model))
+
+    def retry(self, owner: str, batch_id: str, *, model: str) -> BatchCreated:
+        """Open a batch of the files that did not succeed in a finished one, its options kept.
+
+        What was uploaded there is copied within the bucket, which starts the work; `links` copies what the time did
+        not suffice for and signs links for what never was uploaded.
+
+        Raises:
+            BatchNotFound: There is none, or it is somebody else's.
+            BatchUnfinished: It has no end yet.
+            NothingToRetry: All its files succeeded.
+            InvalidOption: Its backend is no longer there.
+        """
+        old = self.find(owner, batch_id)
+        if not old.state.terminal:
+            raise BatchUnfinished("only a finished batch can be repeated: wait for its end, or cancel it")
+        self._check_backend(old.options.get("backend", "lambda"))
+        files = self._failures(old)
+        if not files:
+            raise NothingToRetry("no file of this batch failed")
+        new = self._new(owner, expected=len(files), options=old.options, model=model, retry_of=old.id)
+        declared: list[File] = []
+        for start in range(0, len(files), self.settings.call_files):
+            chunk = files[start : start + self.settings.call_files]
+            declared += self.jobs.declare(new, [_declared(file) for file in chunk])
+        self._copy_from(old, declared)
+        return _created(new)
+
+    def find(self, owner: str, batch_id: str) -> Batch:
+        """Read a batch for its owner.
+
+        Raises:
+            BatchNotFound: There is none, or it is somebody else's.
+        """
+        batch = self.jobs.batch(batch_id) if is_batch_id(batch_id) else None
+        if batch is None or batch.owner != owner:
+            raise BatchNotFound("no such batch")
+        return batch
+
+    def declare(self, batch: Batch, files: Sequence[FileDeclaration]) -> UploadLinks:
+        """Give files their numbers and the links to upload them.
+
+        Raises:
+            TooManyFiles: More than one call may declare.
+            BatchClosed: The batch takes no more files.
+            BatchFull: More than were expected; none of these was declared.
+        """
+        if len(files) > self.settings.call_files:
+            raise TooManyFiles(f"more than {self.settings.call_files} files in one call: declare them in several")
+        try:
+            declared = self.jobs.declare(batch, [_declared(file) for file in files])
+        except Refused as refusal:
+            now = self._again(batch)
+            _check_open(now)
+            left = now.expected - now.declared
+            raise BatchFull(f"the batch expects {left} more files, these are {len(files)}") from refusal
+        return UploadLinks(files=[self._link(file) for file in declared])
+
+    def links(self, batch: Batch, *, start: int) -> MissingLinks:
+        """Sign again what was not uploaded yet, from number `start` on.
+
+        Raises:
+            BatchClosed: The batch takes no more uploads.
+        """
+        _check_open(batch)
+        arrived = self._uploads(batch)
+        waiting = (
+            file
+            for file in self.jobs.files(batch, start=start)
+            if file.state is FileState.PENDING and upload_key(batch.id, file.number) not in arrived
+        )
+        page, after = _page(waiting, self.settings.call_files)
+        copied: set[int] = set()
+        if batch.retry_of and (old := self.jobs.batch(batch.retry_of)):
+            copied = self._copy_from(old, page)
+        links = [self._link(file) for file in page if file.number not in copied]
+        return MissingLinks(files=links, next=after)
+
+    def close(self, batch: Batch) -> BatchStatus:
+        """Take no more files: what was not uploaded is missing. Again, or after the end, it changes nothing."""
+        with contextlib.suppress(Refused):
+            self.jobs.close(batch.id)
+        return self._wound_up(batch)
+
+    def cancel(self, batch: Batch) -> BatchStatus:
+        """Stop what has not started. Again, or after the end, it changes nothing."""
+        with contextlib.suppress(Refused):
+            self.jobs.end_with(batch.id, BatchState.CANCELLED, int(time.time()))
+        return self._wound_up(batch)
+
+    def purge(self, batch: Batch) -> None:
+        """Cancel a batch and erase all its objects and rows, its own row last: interrupted, it can be repeated."""
+        self.cancel(batch)
+        self._erase_objects(batch)
+        self.jobs.erase(self._again(batch))
+        # A worker that wrote meanwhile, and whose commit was refused while there was a row, has left that to us.
+        self._erase_objects(batch)
+
+    def status(self, batch: Batch) -> BatchStatus:
+        """Say how far a batch is, and finish it if all its files have their end."""
+        counts = self.recent.of(batch, self.jobs)
+        if batch.state is BatchState.RUNNING and not any(counts[state] for state in OPEN_FILE_STATES):
+            batch = self._finished(batch)
+        ended = sum(counts[state] for state in FileState if state.terminal)
+        left = (batch.expected if batch.state is BatchState.OPEN else batch.declared) - ended
+        age = max(time.time() - batch.created, 1)
+        rate = (counts[FileState.OK] + counts[FileState.FAILED]) / age
+        return BatchStatus(
+            batch_id=batch.id,
+            state=batch.state.value,
+            expected_files=batch.expected,
+            declared_files=batch.declared,
+            counts={state.value: counts[state] for state in FileState},
+            files_per_s=None if batch.state.terminal else round(rate, 3),
+            time_left_s=round(left / rate) if rate and not batch.state.terminal else None,
+            created=_time(batch.created),
+            deadline=_time(batch.deadline),
+            retry_of=batch.retry_of,
+        )
+
+    def results(self, batch: Batch, *, start: int, limit: int) -> ResultsPage:
+        """What the files came to, from number `start` on."""
+        page, after = _page(self.jobs.files(batch, start=start), limit)
+        pictures = picture_names(batch.options)
+        return ResultsPage(results=[self._result(file, pictures) for file in page], next=after)
+
+    def _new(
+        self, owner: str, *, expected: int, options: dict[str, Any], model: str, retry_of: str | None = None
+    ) -> Batch:
+        now = int(time.time())
+        batch = Batch(
+            id=str(ULID()),
+            owner=owner,
+            state=BatchState.OPEN,
+            expected=expected,
+            declared=0,
+            options=options,
+            model=model,
+            created=now,
+            deadline=now + self.settings.batch_deadline_s,
+            expires_at=now + self.settings.row_life_s,
+            retry_of=retry_of,
+        )
+        self.jobs.create(batch)
+        return batch
+
+    def _check_backend(self, backend: str) -> None:
+        if backend == "sagemaker" and not self.settings.async_endpoint:
+            wrong = {"loc": ("body", "backend"), "msg": "no endpoint is configured on this server", "type": "backend"}
+            raise invalid([wrong])
+
+    def _erase_objects(self, batch: Batch) -> None:
+        for root in (IN, OUT, ASYNC):
+            self.staging.erase(f"{root}{batch.id}/")
+
+    def _finished(self, batch: Batch) -> Batch:
+        """The batch with its end where that can be written now; another may be at it, and the sweeper comes anyway."""
+        try:
+            return finish_if_done(self.jobs, self.staging, batch)
+        except FAILURES:
+            logger.warning("batch %s was not finished by a look at it", batch.id, exc_info=True)
+            return batch
+
+    def _again(self, batch: Batch) -> Batch:
+        return self.find(batch.owner, batch.id)
+
+    def _wound_up(self, batch: Batch) -> BatchStatus:
+        batch = self._again(batch)
+        if not batch.state.terminal:
+            settle_open(self.jobs, self.staging, batch)
+            batch = finish_if_done(self.jobs, self.staging, batch)
+        return self.status(batch)
+
+    def _failures(self, batch: Batch) -> list[File]:
+        """Files to repeat; a number that a call took and never wrote has no digest, and nobody knows of it."""
+        return [file for file in self.jobs.files(batch) if file.state in REPEATED and file.sha256]
+
+    def _uploads(self, batch: Batch) -> dict[str, Stored]:
+        return {stored.key: stored for stored in self.staging.uploaded(f"{IN}{batch.id}/")}
+
+    def _copy_from(self, old: Batch, files: Sequence[File]) -> set[int]:
+        """Copy the uploads that an earlier batch has of these files, while the time lasts; the numbers it did."""
+        until = time.monotonic() + COPY_BUDGET_S
+        uploads = self._uploads(old)
+        failures = (file for file in self._failures(old) if file.outcome.get("code") != WRONG_DIGEST)
+        keys = ((file.sha256, upload_key(old.id, file.number)) for file in failures)
+        # Other uploads have the digest that was declared, so equal digests are equal bytes.
+        sources = {digest: uploads[key] for digest, key in keys if key in uploads}
+
+        def copy(file: File) -> bool:
+            if file.sha256 not in sources or time.monotonic() > until:
+                return False
+            return self.staging.copy(sources[file.sha256], upload_key(file.batch, file.number))
+
+        with ThreadPoolExecutor(COPIES_AT_ONCE) as pool:
+            done = pool.map(copy, files)
+            return {file.number for file, copied in zip(files, done, strict=True) if copied}
+
+    def _link(self, file: File) -> UploadLink:
+        url, headers = self.staging.upload_link(file, lifetime_s=self.settings.upload_link_s)
+        return UploadLink(number=file.number, url=url, headers=headers)
+
+    def _result(self, file: File, pictures: dict[str, str]) -> FileResult:
+        known = {name: file.outcome.get(name) for name in ("label", "probability", "quality", "code")}
+        links = self._result_links(file, pictures) if file.state is FileState.OK else None
+        return FileResult(number=file.number, name=file.name, state=file.state.value, links=links, **known)
+
+    def _result_links(self, file: File, pictures: dict[str, str]) -> ResultLinks:
+        prefix = attempt_prefix(file.batch, file.number, file.outcome["attempt"])
+
+        def link(name: str) -> str:
+            return self.staging.download_link(prefix + name, lifetime_s=self.settings.result_link_s)
+
+        overlay, map_image = (link(pictures[asked]) if asked in pictures else None for asked in ("overlay", "heatmap"))
+        return ResultLinks(overlay=overlay, map_image=map_image, map=link(MAP), result=link(RESULT))
+
+
+def open_desk(settings: AwsSettings) -> Desk:
+    """Connect to the bucket and the table; nothing is asked of them yet."""
+    clients = connect(settings)
+    return Desk(Jobs(clients.dynamodb, settings.table), Staging(clients.s3, settings.bucket), settings)
+
+
+def _page(files: Iterable[File], limit: int) -> tuple[list[File], int | None]:
+    """The first files, and the number to go on with."""
+    taken = list(itertools.islice(files, limit + 1))
+    return taken[:limit], taken[limit].number if len(taken) > limit else None
+
+
+def _check_open(batch: Batch) -> None:
+    if batch.state is not BatchState.OPEN:
+        raise BatchClosed("the batch takes no more files")
+
+
+def _declared(file: File | FileDeclaration) -> Declared:
+    return Declared(name=file.name, size=file.size, sha256=file.sha256, media_type=file.media_type)
+
+
+def _created(batch: Batch) -> BatchCreated:
+    return BatchCreated(
+        batch_id=batch.id,
+        state=batch.state.value,
+        expected_files=batch.expected,
+        deadline=_time(batch.deadline),
+    )
+
+
+def _time(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,27 @@
+"""API Gateway, ALB or function URL event -> its answer; the model is loaded at import, in Lambda's init phase."""
+
+from typing import Any
+
+from mangum import Mangum
+from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
+from mangum.types import LambdaContext
+
+from heatlens.settings import read_settings
+from heatlens_aws.lambda_init import start
+from heatlens_web import errors
+from heatlens_web.app import create_app
+from heatlens_web.event_kinds import check_event
+
+app = start(lambda: create_app(read_settings(), door="lambda"))
+# A REST API without binary types would hand an encoded problem to the client as it is.
+adapter = Mangum(app, lifespan="off", text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, errors.MEDIA_TYPE])
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Answer a request.
+
+    Raises:
+        UnknownEvent: The event is none.
+    """
+    check_event(event)
+    return adapter(event, context)

@@ -1,0 +1,68 @@
+"""The models of a door -> their cards, and how the door is, as a client reads them."""
+
+from heatlens.errors import ModelError
+from heatlens.model import Model
+from heatlens.plan import method_names
+from heatlens.registry import Models
+from heatlens_web.schemas.inference import Health, LayerCard, ModelCard, ModelCards, ModelHealth
+
+
+def cards(models: Models) -> ModelCards:
+    """The cards, the default model's first."""
+    return ModelCards(models=[_card(name, found, models.default) for name, found in models.found.items()])
+
+
+def health_of(models: Models) -> Health:
+    """How the door is."""
+    default = models.found[models.default]
+    broken = models.failures
+    states = [_health(name, found) for name, found in models.found.items()]
+    if isinstance(default, ModelError):
+        return Health(
+            status="unhealthy",
+            model_loaded=False,
+            gpu_available=any(model.engine.device != "CPU" for model in models.loaded.values()),
+            model_version=None,
+            reason=default.detail,
+            models=states,
+        )
+    return Health(
+        status="degraded" if broken else "healthy",
+        model_loaded=True,
+        gpu_available=default.engine.device != "CPU",
+        model_version=default.card.version,
+        reason="; ".join(f"{name}: {error.detail}" for name, error in broken.items()) or None,
+        models=states,
+    )
+
+
+def _health(name: str, found: Model | ModelError) -> ModelHealth:
+    if isinstance(found, ModelError):
+        return ModelHealth(name=name, loaded=False, reason=found.detail)
+    return ModelHealth(name=name, loaded=True, version=found.card.version)
+
+
+def _card(name: str, found: Model | ModelError, default: str) -> ModelCard:
+    if isinstance(found, ModelError):
+        return ModelCard(name=name, default=name == default, loaded=False, reason=found.detail)
+    card = found.card
+    return ModelCard(
+        name=name,
+        default=name == default,
+        loaded=True,
+        model=card.name,
+        version=card.version,
+        sha256=found.sha256,
+        notice=card.notice,
+        classes=list(card.classes),
+        output=card.output,
+        input=card.preprocess.shape,
+        layers=[
+            LayerCard(name=layer.name, shape=layer.shape, parity=layer.parity, calibration=layer.calibration)
+            for layer in card.layers
+        ],
+        methods=method_names(found.engine),
+        engine=found.engine.name,
+        precision=found.engine.precision,
+        evaluation=card.evaluation,
+    )

@@ -1,0 +1,119 @@
+"""What the framework cannot know of bodies that are parsed here, of errors and redirects: said for the description."""
+
+import base64
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from PIL import Image
+from pydantic import BaseModel
+
+from heatlens.render.encode import png
+from heatlens_web.schemas.inference import Problem
+
+Json = dict[str, Any]
+BINARY: Json = {"type": "string", "format": "binary"}
+PROBLEM = "application/problem+json"
+# An image that every example sends; small enough to be read past.
+IMAGE_BASE64 = base64.b64encode(png(Image.linear_gradient("L").resize((8, 8)))).decode("ascii")
+
+ABOUT = (
+    "Class activation heatmaps of image classifiers. Every error is `application/problem+json` with a stable `code`; "
+    '401, 403, 429, 503, 504 and bodies over a gateway\'s own limit may come from the gateway, as `{"message"}`.'
+)
+_WHEN: dict[int, str] = {
+    400: "The body or an image in it cannot be used.",
+    403: "The gateway names nobody whom a batch could belong to.",
+    404: "There is none of this name.",
+    409: "The batch's state forbids it.",
+    413: "Something is over a limit.",
+    415: "The content type is none that is read.",
+    422: "A value is wrong or a field is missing; `errors` lists each.",
+    500: "It failed here; the cause is in the log.",
+    503: "Not now; `Retry-After` says when to ask again, where that may help.",
+    504: "The time for it was over.",
+}
+REDIRECT: dict[int | str, Json] = {
+    303: {
+        "description": "The answer is more than this door carries: its very bytes are at `Location`, for 15 minutes.",
+        "headers": {"Location": {"schema": {"type": "string", "format": "uri"}, "required": True}},
+    }
+}
+
+
+def problems(*statuses: int) -> dict[int | str, Json]:
+    """Errors of these statuses, and those that every operation may end in."""
+    return {status: {"description": _WHEN[status], "content": {PROBLEM: {}}} for status in sorted({*statuses, 500})}
+
+
+OF_IMAGES = problems(400, 413, 415, 422, 503, 504) | REDIRECT
+
+
+def body_of(field: str, multipart: Json, json: type[BaseModel], example: Json) -> Json:
+    """The forms of a body with images: a form's field, JSON, or one image alone."""
+    form = {"type": "object", "required": [field], "properties": {field: multipart}}
+    content = {
+        "multipart/form-data": {"schema": form},
+        "application/json": {"schema": inlined(json.model_json_schema()), "example": example},
+        "image/*": {"schema": BINARY},
+        "application/dicom": {"schema": BINARY},
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def json_body(json: type[BaseModel], example: Json) -> Json:
+    """A body that is JSON and nothing else."""
+    content = {"application/json": {"schema": inlined(json.model_json_schema()), "example": example}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def inlined(schema: Json) -> Json:
+    """A body the framework does not parse is described by hand, where `$defs` of its own would not resolve."""
+    definitions = schema.pop("$defs", {})
+
+    def resolve(node: Any) -> Any:  # noqa: ANN401 - JSON
+        if isinstance(node, list):
+            return [resolve(each) for each in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            return resolve(definitions[node["$ref"].rsplit("/", 1)[1]])
+        return {key: resolve(value) for key, value in node.items()}
+
+    found = resolve(schema)
+    assert isinstance(found, dict)
+    return found
+
+
+def describe(app: FastAPI) -> None:
+    """Let the application describe itself as it answers: one shape of errors, and no other."""
+
+    def openapi() -> Json:
+        if app.openapi_schema is None:
+            app.openapi_schema = _described(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # as the framework's guide has it
+
+
+def _described(app: FastAPI) -> Json:
+    found: Json = get_openapi(title=app.title, version=app.version, description=ABOUT, routes=app.routes)
+    schemas = found.setdefault("components", {}).setdefault("schemas", {})
+    schemas[Problem.__name__] = Problem.model_json_schema()
+    for name in ("HTTPValidationError", "ValidationError"):  # the framework's own, which nobody is answered
+        schemas.pop(name, None)
+    for operation in _operations(found):
+        # What a path or a query cannot be is a problem too, where the framework has put its own shape.
+        if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+            operation["responses"]["422"] = problems(422)[422]
+        for status, response in operation["responses"].items():
+            if int(status) >= HTTPStatus.BAD_REQUEST:
+                response["content"] = {PROBLEM: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
+    return found
+
+
+def _operations(description: Json) -> Iterator[Json]:
+    for methods in description["paths"].values():
+        yield from methods.values()

@@ -1,0 +1,1 @@
+"""Request and response bodies (pydantic), shared by the API, the endpoint, the batch worker and the client."""

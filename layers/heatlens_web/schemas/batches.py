@@ -1,0 +1,149 @@
+"""The wire of staged batches: what a client may declare and what it reads back."""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from heatlens.settings import MIB
+from heatlens.types import Quality
+from heatlens_web.schemas.inference import HeatmapOptions
+
+STAGED_FILE_BYTES = 100 * MIB
+NAME_BYTES = 255  # of UTF-8: with the rest, a file's row stays under 1 KB
+
+Backend = Literal["lambda", "sagemaker"]
+BatchState = Literal["open", "running", "succeeded", "partial", "failed", "cancelled", "expired"]
+FileState = Literal["PENDING", "SUBMITTED", "OK", "FAILED", "CANCELLED", "MISSING"]
+
+
+def _short(name: str) -> str:
+    if len(name.encode()) > NAME_BYTES:
+        raise ValueError(f"at most {NAME_BYTES} bytes in UTF-8")
+    return name
+
+
+Name = Annotated[str, Field(min_length=1, max_length=NAME_BYTES), AfterValidator(_short)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
+# It is signed as a header: printable ASCII in single spaces, which no proxy rewrites.
+MediaType = Annotated[
+    str, StringConstraints(max_length=100, pattern=r"^(image/[!-~]+|application/dicom[!-~]*)( [!-~]+)*$")
+]
+
+
+class BatchCreate(HeatmapOptions):
+    """A new batch: how many files will come and how they are explained, or which finished batch to repeat."""
+
+    model_config = ConfigDict(strict=True, json_schema_extra={"examples": [{"expected_files": 1, "colormap": "hot"}]})
+
+    expected_files: Annotated[int, Field(ge=1, strict=True)] | None = Field(
+        None, description="Files that will be declared."
+    )
+    backend: Backend = Field("lambda", description="Who explains: the batch function, or a SageMaker endpoint.")
+    retry_of: str | None = Field(None, description="A finished batch whose failures are repeated, with its options.")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if self.expected_files is None and self.retry_of is None:
+            raise ValueError("expected_files or retry_of is required")
+        if self.retry_of is not None and self.model_fields_set != {"retry_of"}:
+            raise ValueError("retry_of repeats a batch with its own options: send nothing beside it")
+        return self
+
+
+class FileDeclaration(BaseModel):
+    """One file before its upload; the upload must be exactly this."""
+
+    name: Name
+    size: Annotated[int, Field(ge=1, le=STAGED_FILE_BYTES, strict=True, description="Bytes.")]
+    sha256: Sha256
+    media_type: MediaType
+
+
+class FilesDeclaration(BaseModel):
+    """Some of a batch's files."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"files": [{"name": "scan.png", "size": 10, "sha256": "0" * 64, "media_type": "image/png"}]}]
+        }
+    )
+
+    files: Annotated[list[FileDeclaration], Field(min_length=1)]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class BatchCreated(_Answer):
+    """A batch that takes files until it is closed, and works until its deadline."""
+
+    batch_id: str
+    state: BatchState
+    expected_files: int
+    deadline: datetime
+
+
+class UploadLink(_Answer):
+    """Where one file is put: `PUT` to `url` with exactly these headers."""
+
+    number: int
+    url: str
+    headers: dict[str, str]
+
+
+class UploadLinks(_Answer):
+    """Links in the order of the files."""
+
+    files: list[UploadLink]
+
+
+class MissingLinks(UploadLinks):
+    """Links of what is missing from a number on; `next` is the number to go on with."""
+
+    next: int | None
+
+
+class BatchStatus(_Answer):
+    """How far a batch is; `counts` has every state of a file, and `time_left_s` is an estimate."""
+
+    batch_id: str
+    state: BatchState
+    expected_files: int
+    declared_files: int
+    counts: dict[FileState, int]
+    files_per_s: float | None
+    time_left_s: int | None
+    created: datetime
+    deadline: datetime
+    retry_of: str | None
+
+
+class ResultLinks(_Answer):
+    """Signed GET links to what was made of one file; a picture is null where the options left it out."""
+
+    overlay: str | None
+    map_image: str | None = None
+    map: str
+    result: str
+
+
+class FileResult(_Answer):
+    """One file: what it came to, or in which `state` it is; `code` says why it failed."""
+
+    number: int
+    name: str
+    state: FileState
+    label: str | None
+    probability: float | None
+    quality: Quality | None
+    code: str | None
+    links: ResultLinks | None
+
+
+class ResultsPage(_Answer):
+    """Files in the order of their numbers; `next` is the number to go on with."""
+
+    results: list[FileResult]
+    next: int | None

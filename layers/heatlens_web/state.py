@@ -1,0 +1,78 @@
+"""What a running door holds: settings, limits, and its models or the reasons why there are none."""
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from heatlens.errors import HeatlensError, ModelError
+from heatlens.model import Model
+from heatlens.pipeline import Outcome, TimeLeft, explain, score_all
+from heatlens.registry import Models, load_models
+from heatlens.settings import Door, Limits, Settings
+from heatlens.types import Options, Scores, Upload
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Immutable after start, shared by all requests."""
+
+    settings: Settings
+    limits: Limits
+    models: Models
+    # Not the framework's pool: forty images decoded at once would exhaust the memory.
+    workers: ThreadPoolExecutor
+
+    @property
+    def loaded(self) -> Model | ModelError:
+        """The default model, or why it is not loaded."""
+        return self.models.found[self.models.default]
+
+    def check(self) -> None:
+        """Refuse what nobody here could answer, before it is read.
+
+        Raises:
+            ModelUnavailable: No model is loaded.
+        """
+        if not self.models.loaded:
+            self.models[None]
+
+    def explain(
+        self, uploads: Sequence[Upload | HeatlensError], options: Options, time_left: TimeLeft | None = None
+    ) -> list[Outcome]:
+        """Explain images within the door's limits; it takes its time, on the calling thread."""
+        return explain(
+            self.models[options.model],
+            uploads,
+            options,
+            limits=self.limits,
+            batch_images=self.settings.batch_images,
+            time_left=time_left,
+        )
+
+    def score(
+        self, uploads: Sequence[Upload | HeatlensError], options: Options, time_left: TimeLeft | None = None
+    ) -> list[Scores | HeatlensError]:
+        """Classify images within the door's limits; it takes its time, on the calling thread."""
+        return score_all(
+            self.models[options.model],
+            uploads,
+            options,
+            limits=self.limits,
+            batch_images=self.settings.batch_images,
+            time_left=time_left,
+        )
+
+
+def load_state(settings: Settings, door: Door) -> State:
+    """Load the models now; a door without one starts all the same and says why.
+
+    Raises:
+        SettingsError: The folder of models cannot be used.
+    """
+    models = load_models(settings)
+    for name, error in models.failures.items():
+        logger.error("the model is not loaded: %s: %s (cause: %r)", name, error, error.__cause__)
+    return State(settings, settings.limits(door), models, ThreadPoolExecutor(settings.concurrency, "explain"))

@@ -1,0 +1,189 @@
+"""HTTP request -> uploads and the options of a JSON body; every limit is enforced while the body is read."""
+
+import base64
+import binascii
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from fastapi import Request
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from heatlens.errors import (
+    BadBase64,
+    BodyTooLarge,
+    FileTooLarge,
+    HeatlensError,
+    MalformedBody,
+    TooManyFiles,
+    UnsupportedContentType,
+)
+from heatlens.settings import Limits
+from heatlens.types import Upload
+from heatlens_web.errors import invalid
+from heatlens_web.multipart import Part, read_parts
+from heatlens_web.schemas.inference import ImageBody, ImagesBody, OneImage, SeveralImages
+
+UNNAMED = "unknown"
+RAW = ("image/", "application/dicom")
+JSON = "application/json"
+_LONGEST_LENGTH = 18  # digits of a content length that is still worth reading as a number
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request taken apart: an upload or its error for each file, the names beside them, and a JSON body's options."""
+
+    filenames: list[str]
+    uploads: list[Upload | HeatlensError]
+    options: ImagesBody | None = None
+
+
+async def receive_one(
+    request: Request, body: type[OneImage], limits: Limits, *, raw: tuple[str, ...] = RAW
+) -> Received:
+    """Read a request with one image: field `file`, a JSON `image_base64`, or the image as the body.
+
+    Args:
+        request: As it came.
+        body: What its JSON is.
+        limits: The door's.
+        raw: How content types begin whose body is the image itself.
+
+    Raises:
+        HeatlensError: The body, its type or its only image cannot be used.
+    """
+    received = await _receive(request, body, field="file", max_files=1, limits=limits, raw=raw)
+    if isinstance(error := received.uploads[0], HeatlensError):
+        raise error
+    return received
+
+
+async def receive_many(request: Request, body: type[SeveralImages], limits: Limits) -> Received:
+    """Read a request with several images: field `files` repeated, JSON `images`, or one image as the body.
+
+    Raises:
+        HeatlensError: The body or its type cannot be used; a file that cannot be is an error in its own place.
+    """
+    return await _receive(request, body, field="files", max_files=limits.files, limits=limits)
+
+
+async def receive_json(request: Request, body: type[ImagesBody], limits: Limits) -> Received:
+    """Read a request that can be nothing but JSON.
+
+    Raises:
+        HeatlensError: The body or its type cannot be used; an image that cannot be is an error in its own place.
+    """
+    if _kind(request) != JSON:
+        raise UnsupportedContentType(f"send {JSON}")
+    return await _receive(request, body, field="instances", max_files=limits.files, limits=limits)
+
+
+async def _receive(
+    request: Request,
+    body: type[ImagesBody],
+    *,
+    field: str,
+    max_files: int,
+    limits: Limits,
+    raw: tuple[str, ...] = RAW,
+) -> Received:
+    content_type, kind = request.headers.get("content-type", ""), _kind(request)
+    chunks = _limited(request, limits.body_bytes)
+    if kind == "multipart/form-data":
+        parts = await read_parts(
+            chunks, content_type, name=field, max_parts=max_files, max_part_bytes=limits.file_bytes
+        )
+        return _from_parts(parts, field, limits)
+    if kind == JSON:
+        text = b"".join([chunk async for chunk in chunks])
+        return await run_in_threadpool(_from_json, text, body, max_files, limits)
+    if kind.startswith(raw):
+        return _from_parts([await _whole(chunks, limits)], field, limits)
+    if not kind and not [chunk async for chunk in chunks if chunk]:
+        raise _missing(field)
+    raise UnsupportedContentType("send multipart/form-data, application/json or an image as the body")
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def declared_bytes(request: Request, *, most: int) -> int:
+    """Bytes that the body has as its header says, `most` where that is more or is not said."""
+    declared = request.headers.get("content-length", "")
+    return min(int(declared), most) if declared.isdecimal() and len(declared) <= _LONGEST_LENGTH else most
+
+
+async def _limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+    too_large = BodyTooLarge(f"the request body is over the limit of {max_bytes:,} bytes")
+    if "content-length" in request.headers and declared_bytes(request, most=max_bytes + 1) > max_bytes:
+        raise too_large
+    seen = 0
+    try:
+        async for chunk in request.stream():
+            seen += len(chunk)
+            if seen > max_bytes:
+                raise too_large
+            yield chunk
+    except ClientDisconnect as error:
+        raise MalformedBody("the client went away before the body was whole") from error
+
+
+async def _whole(chunks: AsyncIterator[bytes], limits: Limits) -> Part:
+    part = Part(None)
+    async for chunk in chunks:
+        part.oversize = part.oversize or len(part.data) + len(chunk) > limits.file_bytes
+        if part.oversize:  # the rest is read and dropped: who sends listens only after
+            part.data = bytearray()
+        else:
+            part.data += chunk
+    return part
+
+
+def _from_parts(parts: Sequence[Part], field: str, limits: Limits) -> Received:
+    if not parts:
+        raise _missing(field)
+    names = [part.filename or UNNAMED for part in parts]
+    uploads: list[Upload | HeatlensError] = [
+        _too_large(limits) if part.oversize else Upload(name, bytes(part.data))
+        for name, part in zip(names, parts, strict=True)
+    ]
+    return Received(names, uploads)
+
+
+def _from_json(raw: bytes, body: type[ImagesBody], max_files: int, limits: Limits) -> Received:
+    try:
+        parsed = body.model_validate_json(raw, strict=True)  # JSON has numbers and booleans; a query has only text
+    except ValidationError as error:
+        raise _invalid_json(error) from error
+    images = parsed.listed()
+    if len(images) > max_files:
+        raise TooManyFiles(f"more than {max_files} images: send fewer at a time")
+    names = [image.filename or UNNAMED for image in images]
+    uploads = [_decoded(name, image, limits) for name, image in zip(names, images, strict=True)]
+    return Received(names, uploads, parsed)
+
+
+def _decoded(name: str, image: ImageBody, limits: Limits) -> Upload | HeatlensError:
+    try:
+        data = base64.b64decode(image.image_base64, validate=True)
+    except (binascii.Error, ValueError):
+        return BadBase64("the image is not base64 (the standard alphabet, padded, without a data: prefix)")
+    return _too_large(limits) if len(data) > limits.file_bytes else Upload(name, data)
+
+
+def _invalid_json(error: ValidationError) -> HeatlensError:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    if found[0]["type"] == "json_invalid":
+        return MalformedBody("the body is not JSON")
+    return invalid([dict(each) | {"loc": ["body", *each["loc"]]} for each in found])
+
+
+def _missing(field: str) -> HeatlensError:
+    return invalid([{"loc": ["body", field], "msg": "Field required", "type": "missing"}])
+
+
+def _too_large(limits: Limits) -> FileTooLarge:
+    return FileTooLarge(f"the file is over the limit of {limits.file_bytes:,} bytes per file")

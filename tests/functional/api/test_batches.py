@@ -1,0 +1,982 @@
+"""Staged batches over HTTP, on an account in memory; the worker's part is played by the tests."""
+
+import base64
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, get_args
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from botocore.exceptions import ClientError
+from mangum import Mangum
+from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
+
+from functions.batch.errors import WrongDigest
+from heatlens.model import Model
+from heatlens.options import as_json
+from heatlens.types import Options
+from heatlens_aws.records import Batch, BatchState, File, FileState, attributes, batch_key, file_key
+from heatlens_aws.staging import Staging, Stored
+from heatlens_cli.events.http_events import Event, HttpRequest, LambdaContext, answer_json, http_api_v2, rest_api_v1
+from heatlens_web.batches import service
+from heatlens_web.schemas import batches
+from heatlens_web.schemas.batches import STAGED_FILE_BYTES
+from tests.conftest import ROOT
+from tests.functional.api.test_bad_input import problem
+from tests.functional.conftest import MakeClient
+from tests.support.aws import Account
+
+URL = "/api/inference/batches"
+NOBODYS = "01J00000000000000000000000"
+NAME = "Müller^Jürgen, thorax.png"
+DATA = b"not really an image"
+DONE = {"attempt": "01J0ATTEMPT", "label": "opacity", "probability": 0.75, "quality": "ok"}
+Answer = Any
+
+
+@pytest.fixture
+def staged(aws: Account, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+    """A client of a door with staging, where counts are always new."""
+    monkeypatch.setenv("HEATLENS_BUCKET", aws.settings.bucket)
+    monkeypatch.setenv("HEATLENS_TABLE", aws.settings.table)
+    monkeypatch.setattr(service, "COUNTS_LIVE_S", 0.0)
+    return make_client()
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
+    """The audit lines so far."""
+    caplog.set_level(logging.INFO)
+    return lambda: [json.loads(record.message) for record in caplog.records if record.name == "heatlens.audit"]
+
+
+def digest(number: int) -> str:
+    return hashlib.sha256(f"file {number}".encode()).hexdigest()
+
+
+def declaration(number: int = 0, **changes: object) -> dict[str, Any]:
+    return {"name": NAME, "size": len(DATA), "sha256": digest(number), "media_type": "image/png"} | changes
+
+
+def opened(client: TestClient, files: int = 2, **options: object) -> str:
+    """A batch without files."""
+    answer = client.post(URL, json={"expected_files": files} | options)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["batch_id"])
+
+
+def declare(client: TestClient, batch: str, files: list[dict[str, Any]]) -> Answer:
+    return client.post(f"{URL}/{batch}/files", json={"files": files})
+
+
+def declared(client: TestClient, files: int = 2) -> str:
+    """An open batch with all its files."""
+    batch = opened(client, files)
+    assert declare(client, batch, [declaration(number) for number in range(files)]).status_code == 200
+    return batch
+
+
+def upload(aws: Account, batch: str, *numbers: int) -> None:
+    for number in numbers:
+        aws.clients.s3.put_object(Bucket=aws.settings.bucket, Key=f"in/{batch}/{number:05d}", Body=DATA)
+
+
+def half_done(client: TestClient, aws: Account) -> str:
+    """A finished batch: the first file is OK, the second failed, the third never came."""
+    batch = declared(client, 3)
+    upload(aws, batch, 0, 1)
+    aws.jobs.settle(batch, 0, FileState.OK, DONE)
+    aws.jobs.settle(batch, 1, FileState.FAILED, {"code": "input.unreadable"})
+    assert client.post(f"{URL}/{batch}/close").json()["state"] == "partial"
+    return batch
+
+
+def row(aws: Account, batch: str) -> Batch:
+    found = aws.jobs.batch(batch)
+    assert found
+    return found
+
+
+def states(aws: Account, batch: str) -> list[str]:
+    return [file.state.value for file in aws.jobs.files(row(aws, batch))]
+
+
+def caller(app: Any, who: str) -> TestClient:  # noqa: ANN401 - an ASGI application
+    """A client whom a gateway in front of the app knows as a subject."""
+    event = {"requestContext": {"authorizer": {"jwt": {"claims": {"iss": "https://idp.example", "sub": who}}}}}
+
+    async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "aws.event": event}, receive, send)
+
+    return TestClient(gateway, raise_server_exceptions=False)
+
+
+def counts(**some: int) -> dict[str, int]:
+    return dict.fromkeys(get_args(batches.FileState), 0) | some
+
+
+def instant(text: str) -> float:
+    assert text.endswith("Z")
+    return datetime.fromisoformat(text).timestamp()
+
+
+def test_the_wire_names_every_state_there_is() -> None:
+    assert set(get_args(batches.FileState)) == {state.value for state in FileState}
+    assert set(get_args(batches.BatchState)) == {state.value for state in BatchState}
+
+
+def test_the_description_has_every_route(staged: TestClient) -> None:
+    paths = staged.get("/openapi.json").json()["paths"]
+
+    operations = {
+        operation["operationId"]: operation
+        for path, methods in paths.items()
+        if path.startswith(URL)
+        for operation in methods.values()
+    }
+    assert set(operations) == {
+        "batch_create",
+        "batch_declare",
+        "batch_links",
+        "batch_close",
+        "batch_status",
+        "batch_results",
+        "batch_delete",
+    }
+    for operation in operations.values():
+        assert "application/problem+json" in operation["responses"]["404"]["content"]
+    assert "201" in operations["batch_create"]["responses"]
+    assert "204" in operations["batch_delete"]["responses"]
+
+
+@pytest.mark.contract("POST batches")
+def test_a_new_batch(staged: TestClient, aws: Account, tiny_model: Model) -> None:
+    answer = staged.post(URL, json={"expected_files": 3, "colormap": "hot", "include": "overlay,map"})
+
+    body = answer.json()
+    assert answer.status_code == 201
+    assert set(body) == {"batch_id", "state", "expected_files", "deadline"}
+    assert (body["state"], body["expected_files"]) == ("open", 3)
+    assert instant(body["deadline"]) == pytest.approx(time.time() + 86400, abs=10)
+    batch = row(aws, body["batch_id"])
+    assert batch.owner == "local"
+    kept = as_json(Options(colormap="hot", include=frozenset({"map", "overlay"})))
+    assert batch.options == {n: v for n, v in kept.items() if n not in ("original", "strip_original")}
+    assert batch.model == tiny_model.sha256
+    assert batch.expires_at - batch.created == 31 * 86400
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"expected_files": 0},
+        {"expected_files": -1},
+        {"expected_files": "3"},
+        {"expected_files": True},
+        {"expected_files": 1.5},
+        {"expected_files": 3, "colormap": "rainbow"},
+        {"expected_files": 3, "alpha": 2},
+        {"expected_files": 3, "format": "gif"},
+        {"expected_files": 3, "window": "40"},
+        {"expected_files": 3, "include": []},
+        {"expected_files": 3, "alpha": "0.4"},
+        {"expected_files": 3, "eigen_smooth": 0},
+        {"expected_files": 3, "threshold": 5e-324},
+        {"expected_files": 3, "retry_of": NOBODYS},
+        {"retry_of": NOBODYS, "alpha": 0.5},
+        {"retry_of": 7},
+        [],
+    ],
+)
+def test_a_wrong_wish(staged: TestClient, body: Any) -> None:  # noqa: ANN401 - JSON
+    assert problem(staged.post(URL, json=body), 422, "request.invalid")["errors"]
+
+
+def test_ten_thousand_files_and_no_more(staged: TestClient) -> None:
+    assert staged.post(URL, json={"expected_files": 10_000}).status_code == 201
+    problem(staged.post(URL, json={"expected_files": 10_001}), 400, "request.too_many_files")
+
+
+@pytest.mark.parametrize("path", ["", f"/{NOBODYS}/files"])
+@pytest.mark.parametrize(
+    ("content", "content_type", "status", "code"),
+    [
+        (b"{", "application/json", 400, "request.malformed"),
+        (b"[" * 100_000, "application/json", 400, "request.malformed"),
+        (b"\xff", "application/json", 400, "request.malformed"),
+        (b'{"expected_files": 1}', "text/plain", 415, "request.unsupported_content_type"),
+        (b" " * 2_000_001, "application/json", 413, "limit.body_bytes"),
+        (b"", "application/json", 422, "request.invalid"),
+    ],
+)
+def test_a_body_that_cannot_be_used(
+    staged: TestClient, path: str, content: bytes, content_type: str, status: int, code: str
+) -> None:
+    problem(staged.post(URL + path, content=content, headers={"content-type": content_type}), status, code)
+
+
+@pytest.mark.contract("POST files", "upload links")
+def test_files_get_numbers_and_links_that_hold_for_nothing_else(staged: TestClient, aws: Account) -> None:
+    batch = opened(staged, 3)
+
+    first = declare(staged, batch, [declaration(0), declaration(1, media_type="application/dicom")]).json()
+    second = declare(staged, batch, [declaration(2, sha256=digest(2).upper())]).json()
+
+    assert set(first) == {"files"}
+    assert [file["number"] for file in first["files"] + second["files"]] == [0, 1, 2]
+    link = first["files"][1]
+    assert set(link) == {"number", "url", "headers"}
+    assert link["headers"] == {
+        "content-length": str(len(DATA)),
+        "content-type": "application/dicom",
+        "x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(digest(1))).decode(),
+        "if-none-match": "*",
+    }
+    url = urlsplit(link["url"])
+    query = parse_qs(url.query)
+    assert (url.scheme, url.netloc) == ("https", f"{aws.settings.bucket}.s3.us-east-1.amazonaws.com")
+    assert url.path == f"/in/{batch}/00001"
+    assert query["X-Amz-Expires"] == ["3600"]
+    assert set(query["X-Amz-SignedHeaders"][0].split(";")) == {
+        "content-length",
+        "content-type",
+        "host",
+        "if-none-match",
+        "x-amz-checksum-sha256",
+    }
+    assert aws.jobs.file(batch, 2) == File(
+        batch=batch,
+        number=2,
+        state=FileState.PENDING,
+        name=NAME,
+        size=len(DATA),
+        sha256=digest(2),
+        media_type="image/png",
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": ""},
+        {"name": "ä" * 128},
+        {"name": None},
+        {"size": 0},
+        {"size": STAGED_FILE_BYTES + 1},
+        {"size": "10"},
+        {"sha256": "0" * 63},
+        {"sha256": "g" * 64},
+        {"sha256": "0" * 64 + "\n"},
+        {"media_type": "text/html"},
+        {"media_type": "image/"},
+        {"media_type": "image/png\r\nx: y"},
+        {"media_type": "image/png "},
+        {"media_type": "image/pñg"},
+        {"media_type": "image/" + "x" * 95},
+    ],
+    ids=str,
+)
+def test_a_wrong_declaration_declares_nothing(staged: TestClient, aws: Account, change: dict[str, Any]) -> None:
+    batch = opened(staged)
+
+    body = problem(declare(staged, batch, [declaration(), declaration() | change]), 422, "request.invalid")
+
+    assert body["errors"][0]["loc"][:3] == ["body", "files", 1]
+    assert row(aws, batch).declared == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "ä" * 127},
+        {"name": "../../etc/passwd"},
+        {"size": STAGED_FILE_BYTES},
+        {"media_type": "image/" + "x" * 94},
+        {"media_type": 'application/dicom; transfer-syntax="1.2"'},
+    ],
+    ids=str,
+)
+def test_declarations_at_the_limits(staged: TestClient, change: dict[str, Any]) -> None:
+    assert declare(staged, opened(staged), [declaration() | change]).status_code == 200
+
+
+def test_at_most_500_files_in_a_call(staged: TestClient, aws: Account) -> None:
+    batch = opened(staged, 1000)
+
+    problem(declare(staged, batch, [declaration()] * 501), 400, "request.too_many_files")
+    problem(declare(staged, batch, []), 422, "request.invalid")
+    assert row(aws, batch).declared == 0
+    assert len(declare(staged, batch, [declaration()] * 500).json()["files"]) == 500
+
+
+@pytest.mark.provokes("batch.full")
+def test_no_more_files_than_expected(staged: TestClient, aws: Account) -> None:
+    batch = opened(staged, 2)
+    declare(staged, batch, [declaration()])
+
+    body = problem(declare(staged, batch, [declaration()] * 2), 409, "batch.full")
+
+    assert body["detail"] == "the batch expects 1 more files, these are 2"
+    assert row(aws, batch).declared == 1
+
+
+@pytest.mark.contract("POST links")
+def test_links_are_for_what_is_missing_only(staged: TestClient, aws: Account) -> None:
+    batch = declared(staged, 4)
+    upload(aws, batch, 0)
+    aws.jobs.settle(batch, 1, FileState.FAILED, {"code": "input.empty"})
+
+    answer = staged.post(f"{URL}/{batch}/files/links").json()
+
+    assert set(answer) == {"files", "next"}
+    assert [file["number"] for file in answer["files"]] == [2, 3]
+    assert answer["next"] is None
+    assert urlsplit(answer["files"][0]["url"]).path == f"/in/{batch}/00002"
+
+
+def test_links_come_in_pages(staged: TestClient, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEATLENS_CALL_FILES", "2")
+    few = make_client()
+    batch = opened(staged, 5)
+    declare(staged, batch, [declaration()] * 5)
+
+    seen: list[int] = []
+    start: int | None = 0
+    while start is not None:
+        page = few.post(f"{URL}/{batch}/files/links?start={start}").json()
+        assert len(page["files"]) <= 2
+        seen += [file["number"] for file in page["files"]]
+        start = page["next"]
+
+    assert seen == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.contract("POST close")
+def test_closing_ends_what_was_not_uploaded_and_again_changes_nothing(staged: TestClient, aws: Account) -> None:
+    batch = declared(staged, 3)
+    upload(aws, batch, 1)
+
+    answer = staged.post(f"{URL}/{batch}/close")
+
+    assert answer.json()["state"] == "running"
+    assert answer.json()["counts"] == counts(PENDING=1, MISSING=2)
+    assert answer.headers["retry-after"] == "5"
+    assert states(aws, batch) == ["MISSING", "PENDING", "MISSING"]
+    aws.jobs.settle(batch, 1, FileState.OK, DONE)
+    again = staged.post(f"{URL}/{batch}/close")
+    assert again.json()["state"] == "partial"
+    assert "retry-after" not in again.headers
+    assert staged.post(f"{URL}/{batch}/close").json() == again.json()
+
+
+@pytest.mark.provokes("batch.closed")
+def test_a_closed_batch_takes_nothing(staged: TestClient, aws: Account) -> None:
+    batch = opened(staged, 2)
+    declare(staged, batch, [declaration()])
+    upload(aws, batch, 0)
+    staged.post(f"{URL}/{batch}/close")
+
+    problem(declare(staged, batch, [declaration()]), 409, "batch.closed")
+    problem(staged.post(f"{URL}/{batch}/files/links"), 409, "batch.closed")
+    assert row(aws, batch).declared == 1
+
+
+@pytest.mark.contract("GET batch")
+def test_status_of_a_batch_at_work(staged: TestClient, aws: Account) -> None:
+    batch = opened(staged, 6)
+    declare(staged, batch, [declaration()] * 4)
+    aws.jobs.settle(batch, 0, FileState.OK, DONE)
+    created = int(time.time()) - 100
+    aws.clients.dynamodb.update_item(
+        TableName=aws.settings.table,
+        Key=batch_key(batch),
+        UpdateExpression="SET created = :created",
+        ExpressionAttributeValues=attributes({":created": created}),
+    )
+
+    answer = staged.get(f"{URL}/{batch}")
+
+    body = answer.json()
+    assert answer.headers["retry-after"] == "5"
+    assert body.pop("files_per_s") == pytest.approx(0.01, abs=0.001)
+    assert body.pop("time_left_s") == pytest.approx(500, abs=50)
+    assert instant(body.pop("created")) == created
+    assert instant(body.pop("deadline")) == row(aws, batch).deadline
+    assert body == {
+        "batch_id": batch,
+        "state": "open",
+        "expected_files": 6,
+        "declared_files": 4,
+        "counts": counts(OK=1, PENDING=3),
+        "retry_of": None,
+    }
+
+
+def test_a_reading_finishes_a_batch_that_is_done(staged: TestClient, aws: Account) -> None:
+    batch = declared(staged, 1)
+    upload(aws, batch, 0)
+    assert staged.post(f"{URL}/{batch}/close").json()["state"] == "running"
+    aws.jobs.settle(batch, 0, FileState.OK, DONE)
+
+    answer = staged.get(f"{URL}/{batch}")
+
+    assert answer.json()["state"] == "succeeded"
+    assert (answer.json()["files_per_s"], answer.json()["time_left_s"]) == (None, None)
+    assert "retry-after" not in answer.headers
+    assert row(aws, batch).state is BatchState.SUCCEEDED
+    assert {stored.key for stored in aws.staging.uploaded("out/")} == {
+        f"out/{batch}/manifest.json",
+        f"out/{batch}/results.jsonl",
+    }
+
+
+def test_counts_are_remembered_for_a_moment(staged: TestClient, aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = declared(staged, 2)
+    monkeypatch.setattr(service, "COUNTS_LIVE_S", 3600.0)
+    staged.get(f"{URL}/{batch}")
+    aws.jobs.settle(batch, 0, FileState.OK, DONE)
+
+    assert staged.get(f"{URL}/{batch}").json()["counts"] == counts(PENDING=2)
+    # Not past a change of the batch itself.
+    assert staged.post(f"{URL}/{batch}/close").json()["counts"] == counts(OK=1, MISSING=1)
+    monkeypatch.setattr(service, "COUNTS_LIVE_S", 0.0)
+    assert staged.get(f"{URL}/{batch}").json()["counts"] == counts(OK=1, MISSING=1)
+
+
+def test_only_so_many_counts_are_remembered(staged: TestClient, aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "COUNTS_KEPT", 2)
+    recent = service.RecentCounts()
+    batch = row(aws, declared(staged, 1))
+    for number in range(5):
+        recent.of(replace(batch, id=f"{number}"), aws.jobs)
+
+    assert len(recent._known) <= 2
+
+
+@pytest.mark.contract("GET results")
+def test_results_of_each_kind(staged: TestClient, aws: Account) -> None:
+    batch = half_done(staged, aws)
+
+    answer = staged.get(f"{URL}/{batch}/results").json()
+
+    ok, failed, missing = answer["results"]
+    assert answer["next"] is None
+    links = ok.pop("links")
+    assert ok == {
+        "number": 0,
+        "name": NAME,
+        "state": "OK",
+        "label": "opacity",
+        "probability": 0.75,
+        "quality": "ok",
+        "code": None,
+    }
+    assert failed == ok | {
+        "number": 1,
+        "state": "FAILED",
+        "label": None,
+        "probability": None,
+        "quality": None,
+        "code": "input.unreadable",
+        "links": None,
+    }
+    assert missing == failed | {"number": 2, "state": "MISSING", "code": None}
+    assert links.pop("map_image") is None
+    assert {name: urlsplit(url).path for name, url in links.items()} == {
+        "overlay": f"/out/{batch}/00000/01J0ATTEMPT/overlay.png",
+        "map": f"/out/{batch}/00000/01J0ATTEMPT/map.npy",
+        "result": f"/out/{batch}/00000/01J0ATTEMPT/result.json",
+    }
+    for url in links.values():
+        assert parse_qs(urlsplit(url).query)["X-Amz-Expires"] == ["900"]
+
+
+def test_no_link_to_an_overlay_that_was_not_asked_for(staged: TestClient, aws: Account) -> None:
+    batch = opened(staged, 1, include="map")
+    declare(staged, batch, [declaration()])
+    aws.jobs.settle(batch, 0, FileState.OK, DONE)
+
+    links = staged.get(f"{URL}/{batch}/results").json()["results"][0]["links"]
+
+    assert links["overlay"] is None
+    assert links["map"]
+
+
+def test_links_lead_to_the_pictures_and_the_format_that_were_asked_for(staged: TestClient, aws: Account) -> None:
+    batch = opened(staged, 1, include="heatmap,overlay", format="webp", window="40,400", original="png")
+    declare(staged, batch, [declaration()])
+    aws.jobs.settle(batch, 0, FileState.OK, DONE)
+
+    links = staged.get(f"{URL}/{batch}/results").json()["results"][0]["links"]
+
+    kept = aws.jobs.batch(batch)
+    assert kept is not None
+    assert (kept.options["format"], kept.options["window"], kept.options.get("original")) == ("webp", [40, 400], None)
+    assert urlsplit(links["overlay"]).path.endswith("/01J0ATTEMPT/overlay.webp")
+    assert urlsplit(links["map_image"]).path.endswith("/01J0ATTEMPT/map.webp")
+
+
+def test_pages_go_on_over_the_edge_of_a_partition(staged: TestClient, aws: Account) -> None:
+    batch = opened(staged, 1010)
+    fill(aws, row(aws, batch), range(990, 1010))
+
+    first = staged.get(f"{URL}/{batch}/results?start=990&limit=15").json()
+    second = staged.get(f"{URL}/{batch}/results?start={first['next']}&limit=15").json()
+
+    assert [each["number"] for each in first["results"]] == list(range(990, 1005))
+    assert first["next"] == 1005
+    assert [each["number"] for each in second["results"]] == list(range(1005, 1010))
+    assert second["next"] is None
+    assert staged.get(f"{URL}/{batch}").json()["counts"] == counts(PENDING=20)
+    assert staged.get(f"{URL}/{batch}/results?start=1010").json() == {"results": [], "next": None}
+
+
+def fill(aws: Account, batch: Batch, numbers: range) -> None:
+    """Files as a thousand declared ones would lie in the table, without declaring a thousand."""
+    for number in numbers:
+        facts = {"state": "PENDING", "name": NAME, "size": 1, "sha256": digest(number), "media_type": "image/png"}
+        aws.clients.dynamodb.put_item(TableName=aws.settings.table, Item=file_key(batch.id, number) | attributes(facts))
+    aws.clients.dynamodb.update_item(
+        TableName=aws.settings.table,
+        Key=batch_key(batch.id),
+        UpdateExpression="SET declared = :declared",
+        ExpressionAttributeValues=attributes({":declared": numbers.stop}),
+    )
+
+
+@pytest.mark.contract("GET results")
+def test_pages_have_100_results_and_200_at_most(staged: TestClient, aws: Account) -> None:
+    batch = opened(staged, 250)
+    fill(aws, row(aws, batch), range(250))
+    page = f"{URL}/{batch}/results"
+
+    assert len(staged.get(page).json()["results"]) == 100
+    assert len(staged.get(f"{page}?limit=200").json()["results"]) == 200
+    for wrong in ("limit=201", "limit=0", "start=-1", "start=x"):
+        problem(staged.get(f"{page}?{wrong}"), 422, "request.invalid")
+
+
+@pytest.mark.contract("DELETE batch")
+def test_cancelling_stops_what_has_not_started(staged: TestClient, aws: Account) -> None:
+    batch = declared(staged, 3)
+    upload(aws, batch, 0, 1)
+    aws.jobs.settle(batch, 0, FileState.OK, DONE)
+
+    answer = staged.delete(f"{URL}/{batch}")
+
+    assert answer.status_code == 200
+    assert answer.json()["state"] == "cancelled"
+    assert answer.json()["counts"] == counts(OK=1, CANCELLED=2)
+    assert staged.delete(f"{URL}/{batch}").json() == answer.json()
+    problem(declare(staged, batch, [declaration()]), 409, "batch.closed")
+
+
+def test_cancelling_a_finished_batch_changes_nothing(staged: TestClient, aws: Account) -> None:
+    batch = half_done(staged, aws)
+
+    assert staged.delete(f"{URL}/{batch}").json()["state"] == "partial"
+    assert states(aws, batch) == ["OK", "FAILED", "MISSING"]
+
+
+@pytest.mark.contract("DELETE batch")
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_purge_leaves_nothing_of_this_batch_and_all_of_others(
+    staged: TestClient, aws: Account, *, finished: bool
+) -> None:
+    other = half_done(staged, aws)
+    rows, objects = everything(aws)
+    batch = half_done(staged, aws) if finished else declared(staged, 30)
+    upload(aws, batch, 0, 0, 2)  # two versions of the first
+    aws.clients.s3.delete_object(Bucket=aws.settings.bucket, Key=f"in/{batch}/00002")
+    aws.staging.write(f"out/{batch}/00000/{DONE['attempt']}/overlay.png", b"x", "image/png")
+
+    answer = staged.delete(f"{URL}/{batch}?purge=true")
+
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert everything(aws) == (rows, objects)
+    assert other in str(objects)
+    problem(staged.get(f"{URL}/{batch}"), 404, "batch.not_found")
+    problem(staged.delete(f"{URL}/{batch}?purge=true"), 404, "batch.not_found")
+
+
+def everything(aws: Account) -> tuple[list[Any], list[Any]]:
+    """All rows, and all versions and delete markers of all objects."""
+    listed = aws.clients.s3.list_object_versions(Bucket=aws.settings.bucket)
+    objects = [
+        (each["Key"], each["VersionId"]) for each in listed.get("Versions", []) + listed.get("DeleteMarkers", [])
+    ]
+    return aws.clients.dynamodb.scan(TableName=aws.settings.table)["Items"], objects
+
+
+def test_a_purge_stops_the_batch_first_and_says_when_an_object_stayed(
+    staged: TestClient, aws: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = declared(staged, 1)
+    upload(aws, batch, 0)
+    denied = {"Errors": [{"Key": "in/x", "Code": "AccessDenied", "Message": "Access Denied"}]}
+    s3 = staged.app.state.desk.staging._s3  # type: ignore[attr-defined]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(s3, "delete_objects", lambda **_: denied)
+        answer = staged.delete(f"{URL}/{batch}?purge=true")
+
+    problem(answer, 503, "staging.unavailable")
+    assert states(aws, batch) == ["CANCELLED"]
+    assert staged.delete(f"{URL}/{batch}?purge=true").status_code == 204
+
+
+@pytest.mark.contract("retry_of")
+def test_a_retry_repeats_what_failed_and_uploads_it_itself(staged: TestClient, aws: Account) -> None:
+    old = half_done(staged, aws)
+
+    answer = staged.post(URL, json={"retry_of": old})
+
+    new = answer.json()["batch_id"]
+    assert answer.status_code == 201
+    assert (answer.json()["state"], answer.json()["expected_files"]) == ("open", 2)
+    assert new != old
+    assert row(aws, new).options == row(aws, old).options
+    assert [(file.name, file.sha256, file.state) for file in aws.jobs.files(row(aws, new))] == [
+        (NAME, digest(1), FileState.PENDING),
+        (NAME, digest(2), FileState.PENDING),
+    ]
+    assert [stored.key for stored in aws.staging.uploaded(f"in/{new}/")] == [f"in/{new}/00000"]
+    assert aws.staging.read(Stored(f"in/{new}/00000"), max_bytes=100) == DATA
+    assert [file["number"] for file in staged.post(f"{URL}/{new}/files/links").json()["files"]] == [1]
+    assert staged.get(f"{URL}/{new}").json()["retry_of"] == old
+    assert states(aws, old) == ["OK", "FAILED", "MISSING"]
+
+
+def test_what_a_retry_had_no_time_to_copy_is_copied_by_asking_for_links(
+    staged: TestClient, aws: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = half_done(staged, aws)
+    with monkeypatch.context() as patch:
+        patch.setattr(service, "COPY_BUDGET_S", -1.0)
+        new = staged.post(URL, json={"retry_of": old}).json()["batch_id"]
+    assert list(aws.staging.uploaded(f"in/{new}/")) == []
+
+    files = staged.post(f"{URL}/{new}/files/links").json()["files"]
+
+    assert [file["number"] for file in files] == [1]
+    assert [stored.key for stored in aws.staging.uploaded(f"in/{new}/")] == [f"in/{new}/00000"]
+
+
+def test_an_upload_that_was_not_what_was_declared_is_not_copied(staged: TestClient, aws: Account) -> None:
+    old = declared(staged, 1)
+    upload(aws, old, 0)
+    aws.jobs.settle(old, 0, FileState.FAILED, {"code": WrongDigest.code})
+    staged.post(f"{URL}/{old}/close")
+
+    new = staged.post(URL, json={"retry_of": old}).json()["batch_id"]
+
+    assert [file["number"] for file in staged.post(f"{URL}/{new}/files/links").json()["files"]] == [0]
+
+
+def test_a_retry_whose_source_is_purged_asks_for_everything(
+    staged: TestClient, monkeypatch: pytest.MonkeyPatch, aws: Account
+) -> None:
+    old = half_done(staged, aws)
+    monkeypatch.setattr(service, "COPY_BUDGET_S", -1.0)
+    new = staged.post(URL, json={"retry_of": old}).json()["batch_id"]
+    staged.delete(f"{URL}/{old}?purge=true")
+
+    files = staged.post(f"{URL}/{new}/files/links").json()["files"]
+
+    assert [file["number"] for file in files] == [0, 1]
+
+
+def test_a_copy_is_of_one_version_and_what_is_gone_is_not_copied(aws: Account) -> None:
+    aws.staging.write("in/a", DATA, "image/png")
+    (first,) = aws.staging.uploaded("in/")
+    aws.staging.write("in/a", b"later", "image/png")
+
+    assert aws.staging.copy(first, "in/b")
+    assert aws.staging.read(Stored("in/b"), max_bytes=100) == DATA
+    assert not aws.staging.copy(Stored("in/gone"), "in/c")
+    aws.staging.erase("in/a")
+    assert not aws.staging.copy(first, "in/c")
+
+
+class TakenKey:
+    """S3 where the copy's key is taken; the account in memory would overwrite it whatever it is told."""
+
+    def copy_object(self, **arguments: Any) -> None:  # noqa: ANN401 - S3's
+        assert arguments["IfNoneMatch"] == "*"
+        raise ClientError({"Error": {"Code": "PreconditionFailed"}}, "CopyObject")
+
+
+def test_a_copy_that_is_there_already_is_as_good() -> None:
+    assert Staging(TakenKey(), "bucket").copy(Stored("in/a"), "in/b")
+
+
+def test_a_number_that_nobody_was_told_of_is_not_repeated(staged: TestClient, aws: Account) -> None:
+    batch = half_done(staged, aws)
+    aws.clients.dynamodb.delete_item(TableName=aws.settings.table, Key=file_key(batch, 2))
+    aws.jobs.fill_gap(row(aws, batch), 2)
+
+    assert staged.post(URL, json={"retry_of": batch}).json()["expected_files"] == 1
+
+
+@pytest.mark.provokes("batch.unfinished", "batch.nothing_to_retry")
+def test_what_cannot_be_repeated(staged: TestClient, aws: Account) -> None:
+    batch = declared(staged, 1)
+
+    problem(staged.post(URL, json={"retry_of": batch}), 409, "batch.unfinished")
+    aws.jobs.settle(batch, 0, FileState.OK, DONE)
+    staged.post(f"{URL}/{batch}/close")
+    problem(staged.post(URL, json={"retry_of": batch}), 409, "batch.nothing_to_retry")
+
+
+def every_route(client: TestClient, batch: str) -> Iterator[Answer]:
+    yield declare(client, batch, [declaration()])
+    yield client.post(f"{URL}/{batch}/files/links")
+    yield client.post(f"{URL}/{batch}/close")
+    yield client.get(f"{URL}/{batch}")
+    yield client.get(f"{URL}/{batch}/results")
+    yield client.delete(f"{URL}/{batch}")
+    yield client.delete(f"{URL}/{batch}?purge=true")
+    yield client.post(URL, json={"retry_of": batch})
+
+
+@pytest.mark.contract("owner")
+@pytest.mark.provokes("batch.not_found")
+@pytest.mark.parametrize("batch", [NOBODYS, "1", "01j00000000000000000000000", NOBODYS + "%0A", "META", "%2E%2E"])
+def test_somebody_elses_batch_does_not_exist(staged: TestClient, aws: Account, batch: str) -> None:
+    mine, theirs = caller(staged.app, "me"), caller(staged.app, "they")
+    their_batch = half_done(theirs, aws)
+    before = everything(aws)
+
+    for foreign, absent in zip(every_route(mine, their_batch), every_route(mine, batch), strict=True):
+        bodies = [problem(answer, 404, "batch.not_found") for answer in (foreign, absent)]
+        assert bodies[0].pop("request_id") != bodies[1].pop("request_id")
+        assert bodies[0] == bodies[1]
+        known = [{name for name in answer.headers if name != "x-request-id"} for answer in (foreign, absent)]
+        assert known[0] == known[1]
+
+    assert everything(aws) == before
+    assert theirs.get(f"{URL}/{their_batch}").status_code == 200
+
+
+def authorised(event: Event, **context: object) -> Event:
+    event["requestContext"] |= context
+    return event
+
+
+CREATE = HttpRequest(URL, headers={"content-type": "application/json"}, body=b'{"expected_files": 1}')
+CLAIMS = {"iss": "https://idp.example", "sub": "user-1", "email": "someone@example.com"}
+ROLE = "arn:aws:sts::123456789012:assumed-role/radiology"
+USER = "arn:aws:iam::123456789012:user/staff/anna"
+
+
+@pytest.mark.contract("owner")
+@pytest.mark.parametrize(
+    ("event", "who"),
+    [
+        (authorised(http_api_v2(CREATE), authorizer={"jwt": {"claims": CLAIMS}}), "jwt https://idp.example user-1"),
+        (authorised(http_api_v2(CREATE), authorizer={"iam": {"userArn": f"{ROLE}/anna"}}), f"iam {ROLE}"),
+        (authorised(http_api_v2(CREATE), authorizer={"iam": {"userArn": USER}}), f"iam {USER}"),
+        (authorised(rest_api_v1(CREATE), authorizer={"claims": CLAIMS}), "jwt https://idp.example user-1"),
+        (authorised(rest_api_v1(CREATE), identity={"userArn": f"{ROLE}/anna"}), f"iam {ROLE}"),
+        (http_api_v2(CREATE), "anonymous"),
+        (rest_api_v1(CREATE), "anonymous"),
+        (authorised(rest_api_v1(CREATE), authorizer=None, identity={"userArn": None}), "anonymous"),
+    ],
+)
+def test_who_asks_is_what_the_gateway_says(
+    staged: TestClient, aws: Account, lines: Callable[[], list[dict[str, Any]]], event: Event, who: str
+) -> None:
+    context = LambdaContext()
+
+    answer = answer_json(Mangum(staged.app, lifespan="off")(event, context))  # type: ignore[arg-type]
+
+    assert row(aws, answer["batch_id"]).owner == who
+    assert lines() == [
+        {
+            "who": who,
+            "action": "batch.create",
+            "batch": answer["batch_id"],
+            "items": None,
+            "outcome": "ok",
+            "request_id": context.aws_request_id,
+        }
+    ]
+
+
+@pytest.mark.provokes("principal.unknown")
+@pytest.mark.parametrize(
+    "authorizer", [{"lambda": {"user": "x"}}, {"jwt": {"claims": {"iss": "https://idp.example"}}}, {"principalId": "x"}]
+)
+def test_an_authoriser_that_names_nobody_is_not_anonymous(
+    staged: TestClient, lines: Callable[[], list[dict[str, Any]]], authorizer: dict[str, Any]
+) -> None:
+    event = authorised(http_api_v2(CREATE), authorizer=authorizer)
+
+    answer = Mangum(staged.app, lifespan="off")(event, LambdaContext())  # type: ignore[arg-type]
+
+    assert answer["statusCode"] == 403
+    assert answer_json(answer)["code"] == "principal.unknown"
+    assert (lines()[0]["who"], lines()[0]["outcome"]) == (None, "principal.unknown")
+
+
+@pytest.mark.contract("audit")
+def test_one_audit_line_for_each_access_and_no_file_name(
+    staged: TestClient, lines: Callable[[], list[dict[str, Any]]], caplog: pytest.LogCaptureFixture, aws: Account
+) -> None:
+    batch = half_done(staged, aws)
+    before = len(lines())
+
+    answers = [
+        staged.get(f"{URL}/{batch}/results"),
+        staged.get(f"{URL}/{NAME}"),
+        declare(staged, batch, [declaration()]),
+    ]
+    list(every_route(staged, batch))
+
+    assert [(line["action"], line["batch"], line["outcome"]) for line in lines()[before:]] == [
+        ("batch.results", batch, "ok"),
+        ("batch.status", None, "batch.not_found"),
+        ("batch.declare", batch, "batch.closed"),
+        ("batch.declare", batch, "batch.closed"),
+        ("batch.links", batch, "batch.closed"),
+        ("batch.close", batch, "ok"),
+        ("batch.status", batch, "ok"),
+        ("batch.results", batch, "ok"),
+        ("batch.cancel", batch, "ok"),
+        ("batch.purge", batch, "ok"),
+        ("batch.create", None, "batch.not_found"),
+    ]
+    assert [line["items"] for line in lines()[:before]] == [None, "0-2", None]  # opened, declared, closed
+    assert [line["items"] for line in lines()[before:] if line["action"] == "batch.results"] == ["0-2", "0-2"]
+    assert [line["request_id"] for line in lines()[before:]][:3] == [each.headers["x-request-id"] for each in answers]
+    assert {line["who"] for line in lines()} == {"local"}
+    ours = [record.getMessage() for record in caplog.records if not record.name.startswith("httpx")]
+    assert len(ours) >= len(lines())
+    assert [line for line in ours if "thorax" in line or "X-Amz-Signature" in line] == []
+
+
+def test_an_audit_line_of_something_unforeseen(
+    staged: TestClient, lines: Callable[[], list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(service.Desk, "find", broken)
+
+    problem(staged.get(f"{URL}/{NOBODYS}"), 500, "internal")
+    assert lines()[0]["outcome"] == "internal"
+
+
+def assert_passing(answer: Answer, caplog: pytest.LogCaptureFixture, cause: str) -> None:
+    body = problem(answer, 503, "staging.unavailable")
+    assert answer.headers["retry-after"] == "30"
+    assert body["detail"] == "the storage of staged batches does not answer: try again"
+    assert cause in caplog.text
+    assert cause not in answer.text
+
+
+def test_a_table_that_is_gone(staged: TestClient, aws: Account, caplog: pytest.LogCaptureFixture) -> None:
+    aws.clients.dynamodb.delete_table(TableName=aws.settings.table)
+
+    for answer in [staged.post(URL, json={"expected_files": 1}), *every_route(staged, NOBODYS)]:
+        assert_passing(answer, caplog, "ResourceNotFoundException")
+
+
+def test_a_bucket_that_is_gone(staged: TestClient, aws: Account, caplog: pytest.LogCaptureFixture) -> None:
+    batch = declared(staged)
+    aws.clients.s3.delete_bucket(Bucket=aws.settings.bucket)
+
+    assert_passing(staged.post(f"{URL}/{batch}/files/links"), caplog, "NoSuchBucket")
+
+
+def test_an_address_where_nobody_answers(
+    staged: TestClient, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HEATLENS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+
+    assert_passing(make_client().get(f"{URL}/{NOBODYS}"), caplog, "EndpointConnectionError")
+
+
+def assert_not_set_up(client: TestClient) -> None:
+    answers = [client.post(URL, json={"expected_files": 1}), client.post(URL, content=b"{"), *every_route(client, "1")]
+    for answer in answers:
+        body = problem(answer, 503, "staging.unavailable")
+        assert body["detail"] == "staged batches are not set up on this server"
+        assert "retry-after" not in answer.headers
+
+
+@pytest.mark.parametrize("missing", ["HEATLENS_BUCKET", "HEATLENS_TABLE"])
+def test_without_a_bucket_and_a_table(
+    staged: TestClient, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.delenv(missing)
+
+    assert_not_set_up(make_client())
+
+
+def test_under_sams_emulator_without_an_address(
+    staged: TestClient, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SAM_LOCAL", "true")
+
+    assert_not_set_up(make_client())
+    monkeypatch.setenv("HEATLENS_ENDPOINT_URL", "http://127.0.0.1:9")
+    assert make_client().app.state.desk is not None  # type: ignore[attr-defined]
+
+
+def test_without_a_model_no_batch_is_opened(staged: TestClient, make_client: MakeClient, tmp_path: Any) -> None:  # noqa: ANN401
+    client = make_client(model_dir=tmp_path / "gone")
+
+    problem(client.post(URL, json={"expected_files": 1}), 503, "model.unavailable")
+
+
+PROGRAM = """
+import sys
+from starlette.testclient import TestClient
+from heatlens_web.app import create_app
+from heatlens.settings import Settings
+client = TestClient(create_app(Settings(), door="server"))
+code = client.get("/api/inference/batches/x").json()["code"]
+print(code, "boto3" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("bucket", "expected"), [("", "staging.unavailable False"), ("b", "batch.not_found True")])
+def test_only_a_door_with_staging_loads_boto3_and_audits_without_a_logging_setup(bucket: str, expected: str) -> None:
+    environment = os.environ | {"HEATLENS_BUCKET": bucket, "HEATLENS_TABLE": "t"}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == expected
+    assert ("batch.status" in done.stderr) == bool(bucket)
+
+
+def test_a_look_that_meets_another_finisher_is_answered(
+    staged: TestClient, aws: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = declared(staged, 1)
+    upload(aws, batch, 0)
+    staged.post(f"{URL}/{batch}/close")
+    aws.jobs.settle(batch, 0, FileState.OK, DONE)
+
+    def met(*_: object) -> None:
+        raise ClientError({"Error": {"Code": "ConditionalRequestConflict"}}, "PutObject")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Staging, "write_once", met)
+        answer = staged.get(f"{URL}/{batch}")
+
+    assert (answer.status_code, answer.json()["state"]) == (200, "running")
+    assert staged.get(f"{URL}/{batch}").json()["state"] == "succeeded"

@@ -1,0 +1,129 @@
+"""A batch that Lambda's time does not suffice for: what is done is answered, the rest says why not."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mangum import Mangum
+
+from heatlens.errors import EmptyFile, OutOfTime
+from heatlens.model import Model
+from heatlens.pipeline import explain, score_all
+from heatlens.results import Explanation
+from heatlens.settings import DOOR_LIMITS, Settings
+from heatlens.types import Options, Scores, Upload
+from heatlens_cli.events.http_events import HttpRequest, answer_json, heatmap_request, http_api_v2, multipart
+from heatlens_web.app import create_app
+from tests.conftest import encoded, noise
+
+DATA = encoded(noise((24, 24)))
+LIMITS = DOOR_LIMITS["lambda"]
+
+
+@dataclass
+class Context:
+    """An invocation whose time is told off, in milliseconds, each time somebody asks."""
+
+    left: Iterator[float]
+    aws_request_id: str = "the-id"
+    asked: list[float] = field(default_factory=list)
+
+    def get_remaining_time_in_millis(self) -> float:
+        self.asked.append(next(self.left))
+        return self.asked[-1]
+
+
+def ask(folder: Path, path: str, left: list[float], files: int = 5, **settings: Any) -> tuple[int, Any]:  # noqa: ANN401
+    """What the Lambda door answers to a batch, two images of which are run together."""
+    app = create_app(Settings(model_dir=folder, batch_images=2, **settings), door="lambda")
+    content_type, body = multipart("files", [(f"{index}.png", DATA) for index in range(files)])
+    event = http_api_v2(HttpRequest(f"/api/inference/{path}", headers={"content-type": content_type}, body=body))
+    answer = Mangum(app, lifespan="off")(event, Context(iter(left)))  # type: ignore[arg-type]
+    return answer["statusCode"], answer_json(answer)
+
+
+@pytest.mark.contract("deadline")
+@pytest.mark.provokes("deadline")
+@pytest.mark.parametrize("path", ["heatmap-batch", "predict-batch"])
+def test_finished_items_are_answered_and_the_rest_carries_the_code(tiny_folder: Path, path: str) -> None:
+    status, body = ask(tiny_folder, path, [29_000, 28_000, 2_999])
+
+    assert status == 200
+    assert [item["success"] for item in body["results"]] == [True] * 4 + [False]
+    assert (body["succeeded"], body["failed"]) == (4, 1)
+    late = body["results"][4]
+    assert (late["code"], late["filename"]) == ("deadline", "4.png")
+    assert late["error"] == ("the time for this request was over before this image's turn: send fewer at a time")
+
+
+@pytest.mark.parametrize("path", ["heatmap-batch", "predict-batch"])
+def test_when_no_time_was_left_none_is_done(tiny_folder: Path, path: str) -> None:
+    status, body = ask(tiny_folder, path, [1_000] * 3)
+
+    assert (status, body["succeeded"]) == (200, 0)
+    assert {item["code"] for item in body["results"]} == {"deadline"}
+
+
+def test_one_image_without_time_is_a_504(tiny_folder: Path) -> None:
+    app = create_app(Settings(model_dir=tiny_folder), door="lambda")
+    event = http_api_v2(heatmap_request("a.png", DATA))
+
+    answer = Mangum(app, lifespan="off")(event, Context(iter([1_000.0])))  # type: ignore[arg-type]
+
+    assert (answer["statusCode"], answer_json(answer)["code"]) == (504, "deadline")
+    assert answer["headers"]["retry-after"] == "30"
+
+
+def test_the_margin_is_a_setting(tiny_folder: Path) -> None:
+    assert ask(tiny_folder, "heatmap-batch", [10_500] * 3, margin_s=10)[1]["succeeded"] == 5
+    assert ask(tiny_folder, "heatmap-batch", [10_500] * 3, margin_s=11)[1]["succeeded"] == 0
+
+
+def uploads(count: int) -> list[Any]:
+    return [Upload(f"{index}.png", DATA) for index in range(count)]
+
+
+def test_nothing_is_begun_that_would_take_longer_than_there_is(
+    tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 4.0])  # the first batch takes four seconds
+    monkeypatch.setattr("heatlens.pipeline.time", type("Clock", (), {"perf_counter": lambda: next(clock, 4.0)}))
+    monkeypatch.setattr("heatlens.pipeline._timed", lambda *_: __import__("contextlib").nullcontext())
+    left = iter([5.0, 3.9])
+
+    outcomes = explain(tiny_model, uploads(2), Options(), limits=LIMITS, batch_images=1, time_left=lambda: next(left))
+
+    assert isinstance(outcomes[0], Explanation)
+    assert isinstance(outcomes[1], OutOfTime)
+
+
+def test_a_file_that_was_refused_anyway_says_its_own_reason(tiny_model: Model) -> None:
+    refused = EmptyFile("the file is empty")
+
+    outcomes = explain(
+        tiny_model, [refused, *uploads(1)], Options(), limits=LIMITS, batch_images=8, time_left=lambda: -1.0
+    )
+
+    assert outcomes[0] is refused
+    assert isinstance(outcomes[1], OutOfTime)
+
+
+def test_without_an_end_everything_is_done(tiny_model: Model) -> None:
+    explained = explain(tiny_model, uploads(3), Options(), limits=LIMITS, batch_images=1)
+    scored = score_all(tiny_model, uploads(3), Options(), limits=LIMITS, batch_images=1)
+
+    assert all(isinstance(each, Explanation) for each in explained)
+    assert all(isinstance(each, Scores) for each in scored)
+
+
+def test_a_server_has_no_end(tiny_folder: Path) -> None:
+    from starlette.testclient import TestClient
+
+    client = TestClient(create_app(Settings(model_dir=tiny_folder, margin_s=10_000), door="server"))
+
+    answer = client.post("/api/inference/heatmap-batch", files=[("files", DATA)] * 3)
+
+    assert json.loads(answer.content)["succeeded"] == 3

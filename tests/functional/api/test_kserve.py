@@ -1,0 +1,132 @@
+"""KServe's first protocol on the plain server."""
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from heatlens.settings import Settings
+from heatlens_web.app import create_app
+from tests.conftest import encoded
+from tests.functional.api.test_bad_input import problem
+from tests.functional.api.test_options import PIXELS
+from tests.support.tiny import write_tiny_model
+
+URL = "/v1/models"
+DATA = encoded(Image.fromarray(PIXELS))
+INSTANCE = {"image_bytes": {"b64": base64.b64encode(DATA).decode()}}
+BAD = {"image_bytes": {"b64": base64.b64encode(b"text").decode()}}
+
+
+@pytest.fixture(scope="module")
+def client(colours_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    models = tmp_path_factory.mktemp("models")
+    (write_tiny_model(models / "damaged") / "tail.onnx").write_bytes(b"altered")
+    settings = Settings(models_dir=models, model_dir=colours_folder, files=3)
+    with TestClient(create_app(settings, door="server"), raise_server_exceptions=False) as client:
+        yield client
+
+
+def post(client: TestClient, verb: str, body: Any, query: str = "", name: str = "colours") -> Any:  # noqa: ANN401
+    return client.post(f"{URL}/{name}:{verb}?{query}", json=body)
+
+
+@pytest.mark.contract("KServe")
+@pytest.mark.provokes("model.not_found")
+def test_models_are_listed_and_say_whether_they_are_ready(client: TestClient) -> None:
+    assert client.get(URL).json() == {"models": ["colours", "damaged"]}
+    assert client.get(f"{URL}/colours").json() == {"name": "colours", "ready": True}
+    problem(client.get(f"{URL}/damaged"), 503, "model.unavailable")
+    assert problem(client.get(f"{URL}/other"), 404, "model.not_found")["detail"] == (
+        "no model 'other' here: colours, damaged"
+    )
+
+
+@pytest.mark.contract("KServe")
+def test_predictions_are_those_of_the_api(client: TestClient) -> None:
+    body = post(client, "predict", {"instances": [INSTANCE, INSTANCE]}).json()
+
+    asked = client.post("/api/inference/predict", content=DATA, headers={"content-type": "image/png"}).json()
+    assert len(body["predictions"]) == 2
+    for each in body["predictions"]:
+        assert {n: each[n] for n in ("classes", "prediction", "width", "height")} == {
+            n: asked[n] for n in ("classes", "prediction", "width", "height")
+        }
+    assert body["model"] == asked["model"]
+
+
+@pytest.mark.contract("KServe")
+@pytest.mark.parametrize("place", ["query", "body"])
+def test_explanations_are_those_of_the_api(client: TestClient, place: str) -> None:
+    query = "method=layercam&layer=patches&target=RED&include=map,overlay"
+    options = {"method": "layercam", "layer": "patches", "target": "RED", "include": ["map", "overlay"]}
+    inside = {"instances": [INSTANCE]} | (options if place == "body" else {})
+
+    body = post(client, "explain", inside, query if place == "query" else "").json()
+
+    raw = {"content-type": "image/png"}
+    asked = client.post(f"/api/inference/heatmap?{query}", content=DATA, headers=raw).json()
+    [explanation], [prediction] = body["explanations"], body["predictions"]
+    others = {"success", "filename", "processing_time_ms", "timings_ms", "model", "request_id"}
+    assert {k: v for k, v in explanation.items() if k != "timings_ms"} == {
+        k: v for k, v in asked.items() if k not in others
+    }
+    assert prediction == asked["prediction"]
+    assert body["model"] == asked["model"]
+
+
+def test_inputs_are_instances_too_and_what_stands_beside_is_passed_over(client: TestClient) -> None:
+    body = {"inputs": [INSTANCE | {"key": "1"}], "signature_name": "serving_default"}
+
+    assert len(post(client, "predict", body).json()["predictions"]) == 1
+
+
+@pytest.mark.parametrize("verb", ["predict", "explain"])
+def test_the_address_says_the_model_whatever_the_body_says(client: TestClient, verb: str) -> None:
+    assert post(client, verb, {"instances": [INSTANCE], "model": "damaged"}).json()["model"]["name"] == "colours"
+
+
+@pytest.mark.parametrize("verb", ["predict", "explain"])
+def test_what_cannot_be_answered(client: TestClient, verb: str) -> None:
+    problem(post(client, verb, {"instances": [INSTANCE]}, name="other"), 404, "model.not_found")
+    problem(post(client, verb, {"instances": [INSTANCE]}, name="damaged"), 503, "model.unavailable")
+    bodies: list[Any] = [{}, {"instances": []}, {"instances": [{}]}, {"instances": [{"image_bytes": "AA=="}]}, []]
+    for body in bodies:
+        assert problem(post(client, verb, body), 422, "request.invalid")["errors"][0]["loc"][0] == "body"
+    problem(post(client, verb, {"instances": [INSTANCE] * 4}), 400, "request.too_many_files")
+    problem(client.post(f"{URL}/colours:{verb}", content=DATA, headers={"content-type": "image/png"}), 415,
+            "request.unsupported_content_type")  # fmt: skip
+    problem(client.post(f"{URL}/colours:{verb}", content=b"{", headers={"content-type": "application/json"}), 400,
+            "request.malformed")  # fmt: skip
+    problem(client.post(f"{URL}/colours:classify", json={}), 404, "http.not_found")
+    asked = client.get(f"{URL}/colours:{verb}")
+    problem(asked, 405, "http.method_not_allowed")
+    assert asked.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("verb", ["predict", "explain"])
+def test_the_first_instance_that_fails_is_named(client: TestClient, verb: str) -> None:
+    found = problem(post(client, verb, {"instances": [INSTANCE, BAD, BAD]}), 400, "input.unsupported")
+
+    assert found["detail"].startswith("instance 1: the bytes are not an image")
+
+    garbled = {"image_bytes": {"b64": "%"}}
+    found = problem(post(client, verb, {"instances": [garbled]}), 400, "input.bad_base64")
+    assert found["detail"].startswith("instance 0: the image is not base64")  # in whatever field it was
+
+
+def test_an_option_that_cannot_be_is_refused_where_it_stands(client: TestClient) -> None:
+    by_body = problem(post(client, "explain", {"instances": [INSTANCE], "layer": "no"}), 422, "request.invalid")
+    by_query = problem(post(client, "explain", {"instances": [INSTANCE]}, "layer=no"), 422, "request.invalid")
+
+    assert (by_body["errors"][0]["loc"], by_query["errors"][0]["loc"]) == (["body", "layer"], ["query", "layer"])
+
+
+def test_lambda_has_no_such_addresses(colours_folder: Path) -> None:
+    client = TestClient(create_app(Settings(model_dir=colours_folder), door="lambda"))
+
+    assert client.get(URL).status_code == 404

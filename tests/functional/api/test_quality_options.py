@@ -1,0 +1,178 @@
+"""Scale, regions and faithfulness, asked for through every door and equal to what the core says."""
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from functions.endpoint.app import CUSTOM_ATTRIBUTES
+from functions.endpoint.app import create_app as create_endpoint
+from heatlens.card import Calibration
+from heatlens.evaluate.regions import find_regions
+from heatlens.explain.absolute_scale import absolute
+from heatlens.model import load_model
+from heatlens.pipeline import explain
+from heatlens.render.color import overlay
+from heatlens.results import Explanation
+from heatlens.settings import DOOR_LIMITS, Settings
+from heatlens.types import Options, Upload
+from heatlens_aws.object_keys import attempt_prefix
+from heatlens_web.app import create_app
+from tests.conftest import encoded, noise
+from tests.functional.api.test_bad_input import problem
+from tests.functional.api.test_options import PIXELS, evidence
+from tests.support.aws import Account
+from tests.support.colors import write_colours_model
+from tests.support.sagemaker import enveloped, with_endpoint
+from tests.support.staged import desk
+
+URL = "/api/inference/heatmap"
+IMAGE = Image.fromarray(PIXELS)
+DATA = encoded(IMAGE)
+BOX = (0, 0, IMAGE.width, IMAGE.height)
+FULL = 0.08
+ALL = "include=overlay,map,regions,faithfulness"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    calibration = Calibration(images=10, peak_percentiles={"5": 0.0, "50": FULL / 2, "99": FULL})
+    return write_colours_model(tmp_path_factory.mktemp("models") / "calibrated", calibration)
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path) -> Iterator[TestClient]:
+    with TestClient(create_app(Settings(model_dir=folder), door="server"), raise_server_exceptions=False) as client:
+        yield client
+
+
+def ask(client: TestClient, query: str) -> Any:  # noqa: ANN401 - a response
+    return client.post(f"{URL}?{query}", files={"file": DATA})
+
+
+@pytest.mark.contract("absolute scale")
+def test_the_absolute_scale_means_the_same_in_two_images(client: TestClient) -> None:
+    body = ask(client, "scale=absolute&include=overlay,map").json()
+
+    heat = absolute(evidence(1).astype(np.float32), FULL)
+    expected = overlay(IMAGE, heat, BOX, colormap="jet", alpha=0.4)
+    drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(body["heatmap_base64"]))))
+    assert np.abs(drawn.astype(int) - np.asarray(expected)).max() <= 1
+    plain = ask(client, "include=overlay,map").json()
+    assert plain["heatmap_base64"] != body["heatmap_base64"]
+    assert plain["map"] == body["map"]  # the map itself is in the logit's own unit
+
+
+@pytest.mark.parametrize("query", ["layer=patches", "method=layercam", "contrast=RED", "aug_smooth=true"])
+def test_what_was_not_calibrated_has_no_absolute_scale(client: TestClient, query: str) -> None:
+    found = problem(ask(client, f"scale=absolute&{query}"), 422, "request.invalid")
+
+    assert found["errors"][0]["loc"] == ["query", "scale"]
+    assert "no calibration" in found["detail"]
+
+
+@pytest.mark.contract("regions")
+@pytest.mark.parametrize("threshold", [0.25, 0.5, 0.8])
+def test_regions_are_those_of_the_heat_as_drawn(client: TestClient, threshold: float) -> None:
+    body = ask(client, f"include=regions,map&threshold={threshold}").json()
+
+    signed = np.frombuffer(base64.b64decode(body["map"]["data_base64"]), "<f4").reshape(body["map"]["shape"])
+    expected = find_regions(signed / signed.max(), BOX, threshold=threshold)
+    assert body["regions"] == json.loads(json.dumps(asdict(expected)))
+    assert body["regions"]["regions"]
+    assert "regions" in body["timings_ms"]
+    assert body["heatmap_base64"] is None
+
+
+def test_regions_of_the_absolute_scale_are_of_that_heat(client: TestClient) -> None:
+    body = ask(client, "include=regions,map&scale=absolute&threshold=0.9").json()
+
+    signed = np.frombuffer(base64.b64decode(body["map"]["data_base64"]), "<f4").reshape(body["map"]["shape"])
+    expected = find_regions(absolute(signed, FULL), BOX, threshold=0.9)
+    assert body["regions"] == json.loads(json.dumps(asdict(expected)))
+
+
+@pytest.mark.contract("faithfulness")
+def test_faithfulness_is_complete_where_the_time_suffices(client: TestClient) -> None:
+    found = ask(client, "include=faithfulness").json()["faithfulness"]
+
+    assert (found["complete"], found["steps"], len(found["percentiles"])) == (True, 32, 9)
+    assert 0 <= found["deletion"] <= found["insertion"] <= 1  # the colour is the class: taking it away tells
+    assert found["road"] > 0
+
+
+@pytest.mark.contract("faithfulness")
+def test_its_time_is_shared_by_images_and_targets(folder: Path) -> None:
+    model, budgets = load_model(folder), list[float]()
+    limits = DOOR_LIMITS["server"].model_copy(update={"faithfulness_s": 12.0})
+    uploads = [Upload("a", DATA), Upload("b", encoded(noise((16, 16))))]
+    options = Options(include=frozenset({"faithfulness"}), target=("top-2",))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("heatlens.pipeline.faithfulness", lambda *_, budget_s, **__: budgets.append(budget_s))
+        outcomes = explain(model, uploads, options, limits=limits, batch_images=8)
+
+    assert all(isinstance(each, Explanation) for each in outcomes)
+    assert budgets == [3.0] * 4
+
+
+@pytest.mark.parametrize("query", ["threshold=0", "threshold=1.01", "threshold=NaN", "scale=log", "include=region"])
+def test_values_that_cannot_be(client: TestClient, query: str) -> None:
+    found = problem(ask(client, query), 422, "request.invalid")
+
+    assert found["errors"][0]["loc"][:2] == ["query", query.partition("=")[0]]
+
+
+def test_every_target_has_its_own(client: TestClient) -> None:
+    body = ask(client, f"{ALL}&target=RED&target=top-1").json()
+
+    for each, index in zip(body["explanations"], (0, 1), strict=True):
+        heat = evidence(index).astype(np.float32)
+        expected = find_regions(heat / heat.max(), BOX)
+        assert each["regions"]["found"] == expected.found
+        assert each["faithfulness"]["probability"] == pytest.approx(each["probability"], rel=1e-5)
+    assert body["regions"] == body["explanations"][0]["regions"]
+    assert body["faithfulness"] == body["explanations"][0]["faithfulness"]
+
+
+def test_what_is_not_asked_for_is_null(client: TestClient) -> None:
+    body = ask(client, "include=map").json()
+
+    assert (body["regions"], body["faithfulness"]) == (None, None)
+
+
+def test_sagemakers_door_and_batches_have_them_too(client: TestClient, folder: Path, aws: Account) -> None:
+    endpoint = TestClient(create_endpoint(Settings(model_dir=folder)))
+    query = f"{ALL}&scale=absolute&threshold=0.4"
+
+    by_header = endpoint.post(
+        "/invocations", content=DATA, headers={"content-type": "image/png", CUSTOM_ATTRIBUTES: query}
+    ).json()
+    asked = ask(client, query).json()
+    staged = desk(aws, load_model(folder))
+    options = {"include": ["regions", "faithfulness"], "scale": "absolute", "threshold": 0.4}
+    local, remote = "01J0000000000000000000000A", "01J0000000000000000000000B"
+    runtime = with_endpoint(staged, folder)
+    staged.batch(DATA, number_of_batch=local, options=options)
+    staged.batch(DATA, number_of_batch=remote, options=options | {"backend": "sagemaker"})
+    staged.work(staged.received(*[staged.put(DATA, key=f"in/{batch}/00000") for batch in (local, remote)]))
+    staged.work(staged.received(*(enveloped(each) for each in runtime.notices)))
+
+    documents = []
+    for batch in (local, remote):
+        outcome = staged.file(0, batch).outcome
+        prefix = attempt_prefix(batch, 0, outcome["attempt"])
+        documents.append(json.loads(staged.object(f"{prefix}result.json")))
+        assert sorted(outcome["objects"]) == ["map.npy", "result.json"]
+    for each in (by_header, *documents):
+        assert each["regions"] == asked["regions"]
+        assert each["faithfulness"] == asked["faithfulness"]
+    assert (documents[0]["options"]["scale"], documents[0]["options"]["threshold"]) == ("absolute", 0.4)

@@ -1,0 +1,218 @@
+"""Options of staged batches: checked when a batch is opened, kept in its row, done by worker and endpoint alike."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from heatlens.explain.attribution import METHOD_NAMES
+from heatlens.model import Model
+from heatlens_aws.batch_table import Jobs
+from heatlens_aws.object_keys import attempt_prefix
+from heatlens_aws.records import FileState
+from tests.conftest import encoded, noise
+from tests.functional.api.test_bad_input import problem
+from tests.functional.api.test_options import PIXELS, evidence
+from tests.functional.conftest import MakeClient
+from tests.support.aws import Account
+from tests.support.colors import CLASSES, GRIDS
+from tests.support.sagemaker import enveloped, with_endpoint
+from tests.support.staged import Desk, desk
+
+URL = "/api/inference/batches"
+DATA = encoded(Image.fromarray(PIXELS))
+ASKED = {"target": ["RED"], "contrast": "0", "method": "layercam", "layer": "patches", "include": ["overlay"]}
+
+
+@pytest.fixture
+def staged(aws: Account, colours_model: Model) -> Desk:
+    return desk(aws, colours_model)
+
+
+@pytest.fixture
+def client(aws: Account, make_client: MakeClient, colours_folder: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+    monkeypatch.setenv("HEATLENS_BUCKET", aws.settings.bucket)
+    monkeypatch.setenv("HEATLENS_TABLE", aws.settings.table)
+    monkeypatch.setenv("HEATLENS_ASYNC_ENDPOINT", "heatlens")
+    return make_client(model_dir=colours_folder)
+
+
+def opened(client: TestClient, jobs: Jobs, **options: object) -> dict[str, Any]:
+    """The options in the row of a new batch."""
+    answer = client.post(URL, json={"expected_files": 1} | options)
+    assert answer.status_code == 201, answer.text
+    batch = jobs.batch(answer.json()["batch_id"])
+    assert batch is not None
+    return batch.options
+
+
+def test_options_are_kept_in_the_row(client: TestClient, aws: Account) -> None:
+    kept = opened(client, aws.jobs, **ASKED)
+
+    assert {name: kept[name] for name in ASKED} == ASKED
+
+
+def test_an_index_is_kept_as_its_label_which_means_the_same_everywhere(client: TestClient, aws: Account) -> None:
+    kept = opened(client, aws.jobs, target=0, contrast=2)
+
+    assert (kept["target"], kept["contrast"]) == (["RED"], "0")
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "said"),
+    [
+        ({"target": "BLUE"}, "target", "'BLUE' is no class of this model"),
+        ({"contrast": "BLUE"}, "contrast", "'BLUE' is no class of this model"),
+        ({"method": "magic"}, "method", "unknown method 'magic'"),
+        ({"layer": "conv9"}, "layer", "there is no layer 'conv9' in this model"),
+        ({"target": ["RED", "0"]}, "target", "one for each file: make a batch for every target"),
+        ({"target": "top-2"}, "target", "one for each file: make a batch for every target"),
+    ],
+)
+def test_what_no_worker_could_do_is_refused_when_the_batch_is_opened(
+    client: TestClient, options: dict[str, Any], name: str, said: str
+) -> None:
+    found = problem(client.post(URL, json={"expected_files": 1} | options), 422, "request.invalid")
+
+    assert said in found["detail"]
+    assert found["errors"][0]["loc"] == ["body", name]
+
+
+def test_a_method_that_costs_more_than_a_worker_gives_is_refused(
+    aws: Account, make_client: MakeClient, colours_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEATLENS_BUCKET", aws.settings.bucket)
+    monkeypatch.setenv("HEATLENS_TABLE", aws.settings.table)
+
+    client = make_client(model_dir=colours_folder, passes=3)
+
+    problem(client.post(URL, json={"expected_files": 1, "method": "scorecam"}), 413, "limit.passes")
+    assert client.post(URL, json={"expected_files": 1}).status_code == 201
+
+
+def test_what_does_not_fit_an_endpoints_header_is_refused(
+    aws: Account, make_client: MakeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.support.colors import write_colours_model
+
+    for name, value in {"BUCKET": aws.settings.bucket, "TABLE": aws.settings.table, "ASYNC_ENDPOINT": "a"}.items():
+        monkeypatch.setenv(f"HEATLENS_{name}", value)
+    long = "Ü" * 180
+    client = make_client(model_dir=write_colours_model(tmp_path / "long", classes=(long, "GREEN", "BLUE")))
+
+    wish = {"expected_files": 1, "target": long}
+    assert client.post(URL, json=wish).status_code == 201
+    found = problem(client.post(URL, json=wish | {"backend": "sagemaker"}), 422, "request.invalid")
+
+    assert found["errors"][0]["loc"] == ["body", "backend"]
+
+
+def explained(staged: Desk) -> tuple[dict[str, Any], Any]:
+    """The committed result and its map."""
+    file = staged.file()
+    assert file.state is FileState.OK, file.outcome
+    prefix = attempt_prefix(file.batch, file.number, file.outcome["attempt"])
+    signed_map = np.load(io.BytesIO(staged.object(prefix + "map.npy")), allow_pickle=False)
+    return json.loads(staged.object(prefix + "result.json")), signed_map
+
+
+@pytest.mark.parametrize("target", ["RED", "0"])
+def test_the_worker_explains_what_was_asked_for(staged: Desk, target: str) -> None:
+    staged.batch(DATA, options=ASKED | {"method": "gradcam", "target": [target], "contrast": None})
+
+    assert staged.work(staged.received(staged.put(DATA))) == set()
+
+    result, signed_map = explained(staged)
+    assert result["prediction"]["label"] == "GREEN, light"
+    assert (result["explained"]["label"], result["explained"]["contrast"]) == (target, None)
+    assert (result["model"]["layer"], result["model"]["method"]) == ("patches", "gradcam")
+    assert result["options"]["target"] == [target]
+    assert signed_map == pytest.approx(evidence(CLASSES.index(target), GRIDS["patches"]), rel=1e-5)
+
+
+@pytest.mark.contract("same bytes")
+def test_an_endpoint_explains_the_same(staged: Desk, colours_folder: Path) -> None:
+    runtime = with_endpoint(staged, colours_folder)
+    staged.batch(DATA, options=ASKED | {"backend": "sagemaker"})
+    staged.work(staged.received(staged.put(DATA)))
+    staged.work(staged.received(*(enveloped(each) for each in runtime.notices)))
+    remote, remote_map = explained(staged)
+    other = "01J11111111111111111111111"
+    staged.batch(DATA, options=ASKED, number_of_batch=other)
+
+    staged.work(staged.received(staged.put(DATA, key=f"in/{other}/00000")))
+
+    file = staged.file(0, other)
+    prefix = attempt_prefix(other, 0, file.outcome["attempt"])
+    local = json.loads(staged.object(prefix + "result.json"))
+    assert (local["explained"]["label"], local["explained"]["contrast"]) == ("RED", "0")
+    assert remote["explained"] == local["explained"]
+    assert remote["options"] == local["options"]
+    assert remote["model"]["method"] == local["model"]["method"] == "layercam"
+    assert np.array_equal(remote_map, np.load(io.BytesIO(staged.object(prefix + "map.npy")), allow_pickle=False))
+
+
+UNDOABLE = [
+    {"method": "newest"},
+    {"layer": "conv9"},
+    {"target": ["BLUE"]},
+    {"contrast": "BLUE"},
+    {"target": {"an": "object"}},
+    {"colormap": "newest"},
+    {"include": ["smell"]},
+    {"include": 7},
+    {"alpha": "much"},
+    {"target": [f"top-{3}"] * 2, "contrast": 1},
+]
+
+
+@pytest.mark.parametrize("options", UNDOABLE, ids=str)
+def test_what_the_worker_cannot_do_ends_each_file_and_nothing_comes_again(
+    staged: Desk, options: dict[str, Any]
+) -> None:
+    good = "01J11111111111111111111111"
+    staged.batch(DATA, DATA, options=options)
+    staged.batch(DATA, number_of_batch=good)
+    stored = [staged.put(DATA, 0), staged.put(DATA, 1), staged.put(DATA, key=f"in/{good}/00000")]
+
+    assert staged.work(staged.received(*stored)) == set()
+
+    for number in (0, 1):
+        file = staged.file(number)
+        assert (file.state, file.outcome["code"]) == (FileState.FAILED, "request.invalid")
+        assert file.outcome["detail"]
+    assert staged.file(0, good).state is FileState.OK
+
+
+def test_options_that_no_version_knows_are_passed_over(staged: Desk) -> None:
+    staged.batch(DATA, options={"method": "gradcam", "smell": {"strength": 3}, "backend": "lambda"})
+
+    assert staged.work(staged.received(staged.put(DATA))) == set()
+
+    assert staged.file().state is FileState.OK
+
+
+def test_files_that_cost_too_much_together_are_explained_one_by_one(staged: Desk) -> None:
+    files = [encoded(noise((24, 24), seed=seed)) for seed in range(3)]
+    limits = staged.door.limits.model_copy(update={"passes": 4})
+    staged.door = type(staged.door)(staged.door.account, staged.door.models, limits, staged.door.batch_images)
+    staged.batch(*files, options={"method": "ablationcam"})
+
+    again = staged.work(staged.received(*[staged.put(data, number) for number, data in enumerate(files)]))
+
+    assert again == set()
+    assert {staged.file(number).state for number in range(3)} == {FileState.OK}
+
+
+@pytest.mark.parametrize("method", METHOD_NAMES)
+def test_every_method_is_done_by_the_worker(staged: Desk, method: str) -> None:
+    staged.batch(DATA, options={"method": method})
+
+    staged.work(staged.received(staged.put(DATA)))
+
+    assert explained(staged)[0]["model"]["method"] == method

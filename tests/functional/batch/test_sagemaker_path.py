@@ -1,0 +1,979 @@
+"""Files of a batch with the backend sagemaker -> submitted, answered, committed once, whatever the notices do."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from fastapi import FastAPI
+from pydantic import ValidationError
+from starlette.testclient import TestClient
+
+from functions.batch.context import open_account
+from functions.batch.destinations import DeclaredFile
+from functions.batch.sweep import GRACE_S, sweep
+from heatlens.model import Model
+from heatlens_aws.batch_table import Jobs
+from heatlens_aws.object_keys import ASYNC, attempt_prefix, manifest_key, upload_key
+from heatlens_aws.records import BatchState, FileState
+from heatlens_aws.sagemaker_async import Attempt, answer_key, read_notice
+from heatlens_aws.settings import AwsSettings
+from heatlens_aws.staging import Staging
+from heatlens_web.batches.service import Desk as ApiDesk
+from tests.functional.conftest import MakeClient
+from tests.support.aws import Account
+from tests.support.sagemaker import EVENTS, FakeRuntime, connected, enveloped, notice, with_endpoint
+from tests.support.staged import ID, Desk, Json, desk, grey, picture
+
+REMOTE = {"colormap": "hot", "alpha": 0.7, "include": ["overlay", "original"], "backend": "sagemaker"}
+LOCAL = REMOTE | {"backend": "lambda"}
+OTHER = "01J11111111111111111111111"
+ATTEMPT = "01J22222222222222222222222"
+URL = "/api/inference/batches"
+LONG = 6 * 3600 + 900 + 60  # an image may wait for six hours and be worked at for a quarter of one
+
+
+@pytest.fixture
+def staged(aws: Account, tiny_model: Model) -> Desk:
+    return desk(aws, tiny_model)
+
+
+@pytest.fixture
+def runtime(staged: Desk, tiny_folder: Path) -> FakeRuntime:
+    return with_endpoint(staged, tiny_folder)
+
+
+def submitted(staged: Desk, *files: bytes) -> None:
+    """Make a batch of these files, upload them and let their events come."""
+    staged.batch(*files, options=REMOTE)
+    stored = [staged.put(data, number) for number, data in enumerate(files)]
+    assert staged.work(staged.received(*stored)) == set()
+
+
+def told(staged: Desk, *notices: Json) -> set[str]:
+    return staged.work(staged.received(*(enveloped(each) for each in notices)))
+
+
+def swept(staged: Desk, *, after: float = 0) -> dict[str, int]:
+    return sweep(staged.door.account, int(time.time() + after), lambda: 100)
+
+
+def lines(capsys: pytest.CaptureFixture[str], event: str = "notice") -> list[Json]:
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return [each for each in found if each["event"] == event]
+
+
+def committed(staged: Desk, number: int = 0, batch: str = ID) -> dict[str, bytes]:
+    """The objects that the row names, each as its digest says."""
+    file = staged.file(number, batch)
+    assert file.state is FileState.OK, file.outcome
+    prefix = attempt_prefix(batch, number, file.outcome["attempt"])
+    objects = {name: staged.object(prefix + name) for name in file.outcome["objects"]}
+    assert {name: hashlib.sha256(data).hexdigest() for name, data in objects.items()} == file.outcome["objects"]
+    return objects
+
+
+def test_what_is_committed_is_what_the_function_itself_would_have_made(staged: Desk, runtime: FakeRuntime) -> None:
+    data = picture()
+    submitted(staged, data)
+    assert told(staged, *runtime.notices) == set()
+
+    staged.batch(data, number_of_batch=OTHER, options=LOCAL)
+    staged.work(staged.received(staged.put(data, key=upload_key(OTHER, 0))))
+
+    there, here = committed(staged), committed(staged, batch=OTHER)
+    assert sorted(there) == ["map.npy", "overlay.png", "result.json"]
+    assert (there["overlay.png"], there["map.npy"]) == (here["overlay.png"], here["map.npy"])
+    remote, local = json.loads(there["result.json"]), json.loads(here["result.json"])
+    assert (remote["model"].pop("engine"), local["model"].pop("engine")) == ("openvino", "counting")
+    assert remote == local
+    for name in ("label", "probability", "quality"):
+        assert staged.file().outcome[name] == staged.file(batch=OTHER).outcome[name]
+    assert set(staged.file().outcome) == set(staged.file(batch=OTHER).outcome)
+    assert staged.engine.sizes == [1]
+
+
+def test_the_endpoint_is_asked_once_for_each_file_and_the_row_says_what_was_asked(
+    staged: Desk, runtime: FakeRuntime
+) -> None:
+    runtime.delayed = True
+    before = int(time.time())
+    submitted(staged, picture(1), picture(2))
+
+    [asked] = [each for each in runtime.asked if each["InputLocation"].endswith("/00001")]
+    noted = staged.file(1).outcome
+    version = staged.aws.staging.look(upload_key(ID, 1)).stored.version
+    assert len(runtime.asked) == 2
+    assert staged.file(1).state is FileState.SUBMITTED
+    assert asked["InferenceId"] == f"{ID}.1.{noted['attempt']}"
+    assert asked["InputLocation"] == f"s3://{staged.aws.settings.bucket}/{upload_key(ID, 1)}"
+    assert (asked["ContentType"], asked["Accept"]) == ("image/png", "application/json")
+    assert asked["CustomAttributes"] == "colormap=hot&alpha=0.7&include=map,overlay"
+    assert (asked["InvocationTimeoutSeconds"], asked["RequestTTLSeconds"]) == (900, 21600)
+    assert noted["output"].startswith(f"s3://{staged.aws.settings.bucket}/async/{ID}/00001/{noted['attempt']}/")
+    assert noted["failure"].endswith("-error.out")
+    assert (noted["version"], noted["at"] >= before) == (version, True)
+    assert staged.engine.sizes == []
+
+
+def test_every_picture_in_the_format_that_was_asked_for_comes_back(staged: Desk, runtime: FakeRuntime) -> None:
+    data, more = picture(), {"include": ["heatmap", "overlay"], "format": "jpeg", "window": [300.5, 100]}
+    staged.batch(data, options=REMOTE | more)
+    staged.work(staged.received(staged.put(data)))
+
+    told(staged, *runtime.notices)
+    staged.batch(data, number_of_batch=OTHER, options=LOCAL | more)
+    staged.work(staged.received(staged.put(data, key=upload_key(OTHER, 0))))
+
+    words = "include=heatmap,map,overlay&format=jpeg&window=300.500000000,100.000000000"
+    assert runtime.asked[0]["CustomAttributes"] == f"colormap=hot&alpha=0.7&{words}"
+    there, here = committed(staged), committed(staged, batch=OTHER)
+    assert sorted(there) == ["map.jpg", "map.npy", "overlay.jpg", "result.json"]
+    assert [there[name] for name in ("map.jpg", "overlay.jpg")] == [here[name] for name in ("map.jpg", "overlay.jpg")]
+
+
+def test_a_batch_without_overlays_gets_none(staged: Desk, runtime: FakeRuntime) -> None:
+    data = picture()
+    staged.batch(data, options=REMOTE | {"include": ["map"]})
+    staged.work(staged.received(staged.put(data)))
+
+    told(staged, *runtime.notices)
+
+    assert runtime.asked[0]["CustomAttributes"].endswith("include=map")
+    assert sorted(committed(staged)) == ["map.npy", "result.json"]
+
+
+@pytest.mark.parametrize("wrap", [enveloped, lambda notice: notice], ids=["envelope", "raw"])
+def test_a_notice_comes_in_sns_envelope_or_without(
+    staged: Desk, runtime: FakeRuntime, wrap: Callable[[Json], Json]
+) -> None:
+    submitted(staged, picture())
+
+    assert staged.work(staged.received(wrap(runtime.notices[0]))) == set()
+
+    assert committed(staged)
+
+
+def test_a_second_delivery_of_the_event_asks_nothing_more(staged: Desk, runtime: FakeRuntime) -> None:
+    runtime.delayed = True
+    submitted(staged, picture())
+    first = staged.file()
+    stored = staged.aws.staging.look(upload_key(ID, 0)).stored
+
+    assert staged.work(staged.received(stored, receives=2)) == set()
+    assert (len(runtime.asked), staged.file()) == (1, first)
+
+    runtime.run()
+    told(staged, *runtime.notices)
+    assert staged.work(staged.received(stored, receives=3)) == set()
+    assert len(runtime.asked) == 1
+
+
+def test_a_notice_that_comes_twice_commits_once(
+    staged: Desk, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submitted(staged, picture())
+    told(staged, *runtime.notices)
+    first, objects = staged.file(), staged.keys("out/")
+
+    assert told(staged, *runtime.notices, *runtime.notices) == set()
+
+    assert [each["state"] for each in lines(capsys)] == ["OK", "SETTLED", "SETTLED"]
+    assert (staged.file(), staged.keys("out/")) == (first, objects)
+
+
+def test_notices_of_several_files_come_in_any_order(staged: Desk, runtime: FakeRuntime) -> None:
+    levels = [10, 120, 240]
+    runtime.delayed = True
+    submitted(staged, *(grey(level) for level in levels))
+    runtime.run()
+
+    told(staged, *reversed(runtime.notices))
+
+    inputs = [json.loads(committed(staged, number)["result.json"])["input"]["sha256"] for number in range(3)]
+    assert inputs == [hashlib.sha256(grey(level)).hexdigest() for level in levels]
+    maps = {committed(staged, number)["map.npy"] for number in range(3)}
+    assert len(maps) == 3
+
+
+def test_the_last_notice_finishes_a_closed_batch(staged: Desk, runtime: FakeRuntime) -> None:
+    submitted(staged, picture(1), picture(2))
+    staged.aws.jobs.close(ID)
+    told(staged, runtime.notices[0])
+    assert staged.read().state is BatchState.RUNNING
+
+    told(staged, runtime.notices[1])
+
+    assert staged.read().state is BatchState.SUCCEEDED
+    assert staged.keys(manifest_key(ID))
+
+
+def test_an_image_that_the_endpoint_refuses_fails_with_the_endpoints_code(staged: Desk, runtime: FakeRuntime) -> None:
+    submitted(staged, b"no image")
+
+    assert told(staged, *runtime.notices) == set()
+
+    outcome = staged.file().outcome
+    assert (staged.file().state, outcome["code"]) == (FileState.FAILED, "input.unsupported")
+    assert outcome["version"] == staged.aws.staging.look(upload_key(ID, 0)).stored.version
+    assert outcome["detail"]
+    assert staged.keys("out/") == []
+
+
+def test_an_image_that_the_endpoint_turns_away_is_submitted_again(staged: Desk, runtime: FakeRuntime) -> None:
+    door: FastAPI = runtime.door.app  # type: ignore[assignment]
+    door.state.door.admission.closed = True
+    submitted(staged, picture())
+    assert told(staged, *runtime.notices) == set()
+    assert (staged.file().state, staged.file().outcome) == (FileState.PENDING, {})
+
+    door.state.door.admission.closed = False
+    swept(staged, after=GRACE_S + 60)  # sends its event again
+    [sent] = staged.aws.clients.sqs.receive_message(QueueUrl=staged.aws.settings.queue_url)["Messages"]
+    staged.work(staged.received(sent["Body"]))
+    told(staged, *runtime.notices[1:])
+
+    assert len(runtime.asked) == 2
+    committed(staged)
+
+
+def test_a_refusal_that_comes_before_its_row_is_written_ends_nothing(staged: Desk, runtime: FakeRuntime) -> None:
+    door: FastAPI = runtime.door.app  # type: ignore[assignment]
+    door.state.door.admission.closed = True
+    staged.batch(picture(), options=REMOTE)
+
+    def died(*_: object) -> bool:
+        raise ClientError({"Error": {"Code": "ProvisionedThroughputExceededException"}}, "UpdateItem")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Jobs, "submit", died)
+        assert staged.work(staged.received(staged.put(picture()))) == {"m0"}
+
+    assert told(staged, *runtime.notices) == set()
+    assert staged.file().state is FileState.PENDING
+
+
+def test_a_late_refusal_does_not_withdraw_a_file_from_another_attempt(staged: Desk, runtime: FakeRuntime) -> None:
+    submitted(staged, picture())
+    file = staged.file()
+
+    assert not staged.aws.jobs.withdraw(replace(file, outcome=file.outcome | {"attempt": ATTEMPT}))
+    assert staged.file().state is FileState.SUBMITTED
+    told(staged, *runtime.notices)
+    assert not staged.aws.jobs.withdraw(file)
+    assert staged.file().state is FileState.OK
+
+
+@pytest.mark.provokes("async.failed")
+def test_a_failure_without_words_is_one_all_the_same(staged: Desk, runtime: FakeRuntime) -> None:
+    runtime.broken = True
+    submitted(staged, picture())
+
+    told(staged, *runtime.notices)
+
+    assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, "async.failed")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"code": "x" * 1000},
+        {"code": "in/secret Doe^Jane"},
+        {"code": 7},
+    ],
+)
+def test_what_a_failure_says_must_be_a_problem(staged: Desk, runtime: FakeRuntime, said: Json) -> None:
+    runtime.broken = True
+    submitted(staged, picture())
+    problem = {"type": "t", "title": "t", "status": 400, "detail": "d" * 5000, "request_id": "r"} | said
+    place = staged.file().outcome["failure"].removeprefix(f"s3://{runtime.bucket}/")
+    runtime.s3.put_object(Bucket=runtime.bucket, Key=place, Body=json.dumps(problem).encode())
+
+    told(staged, *runtime.notices)
+
+    assert staged.file().outcome["code"] == "async.failed"
+
+
+def test_a_failures_words_are_kept_short_enough_for_a_row(staged: Desk, runtime: FakeRuntime) -> None:
+    runtime.broken = True
+    submitted(staged, picture())
+    problem = {"type": "t", "title": "t", "status": 400, "detail": "d" * 5000, "request_id": "r", "code": "input.new"}
+    place = staged.file().outcome["failure"].removeprefix(f"s3://{runtime.bucket}/")
+    runtime.s3.put_object(Bucket=runtime.bucket, Key=place, Body=json.dumps(problem).encode())
+
+    told(staged, *runtime.notices)
+
+    assert staged.file().outcome["code"] == "input.new"
+    assert len(json.dumps(staged.file().outcome)) < 700
+
+
+def test_a_failure_whose_place_is_said_beside_the_parameters_or_not_at_all_is_found(
+    staged: Desk, runtime: FakeRuntime
+) -> None:
+    submitted(staged, b"no image", b"neither")
+    beside, silent = runtime.notices
+    beside["failureLocation"] = beside.pop("responseParameters")["failureLocation"]
+    del silent["responseParameters"]
+
+    told(staged, beside, silent)
+
+    assert [staged.file(number).outcome["code"] for number in (0, 1)] == ["input.unsupported"] * 2
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda answer: answer.update(map=None),
+        lambda answer: answer.update(prediction=None),
+        lambda answer: answer.update(heatmap_base64=None),
+        lambda answer: answer.update(heatmap_base64="bm8gcG5n"),
+        lambda answer: answer.update(media_type="image/jpeg"),
+        lambda answer: answer["map"].update(shape=[8, 9]),
+        lambda answer: answer["map"].update(shape=[0, 0], data_base64=""),
+        lambda answer: answer["map"].update(data_base64="AADAfw==", shape=[1, 1]),
+        lambda answer: answer["map"].update(data_base64="%"),
+        lambda answer: answer.clear(),
+    ],
+)
+def test_an_answer_that_is_none_fails_the_file(
+    staged: Desk, runtime: FakeRuntime, spoil: Callable[[Json], None]
+) -> None:
+    submitted(staged, picture())
+    place = staged.file().outcome["output"].removeprefix(f"s3://{runtime.bucket}/")
+    answer = json.loads(staged.object(place))
+    spoil(answer)
+    runtime.s3.put_object(Bucket=runtime.bucket, Key=place, Body=json.dumps(answer).encode())
+
+    assert told(staged, *runtime.notices) == set()
+
+    assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, "async.failed")
+    assert staged.keys("out/") == []
+
+
+def test_an_answer_whose_notice_is_lost_is_found_by_the_sweeper_in_time(staged: Desk, runtime: FakeRuntime) -> None:
+    submitted(staged, picture())
+    staged.aws.jobs.close(ID)
+
+    swept(staged, after=LONG - 120)
+    assert staged.file().state is FileState.SUBMITTED
+
+    assert swept(staged, after=LONG) == {"swept": 1, "troubled": 0}
+    assert committed(staged)
+    assert staged.read().state is BatchState.SUCCEEDED
+
+
+def test_a_failure_whose_notice_is_lost_is_found_with_its_code(staged: Desk, runtime: FakeRuntime) -> None:
+    submitted(staged, b"no image")
+    assert runtime.notices
+
+    swept(staged, after=LONG)
+
+    assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, "input.unsupported")
+
+
+def test_what_the_endpoint_never_answers_fails_in_the_end(staged: Desk, runtime: FakeRuntime) -> None:
+    runtime.delayed = True
+    submitted(staged, picture())
+
+    swept(staged, after=LONG)
+
+    outcome = staged.file().outcome
+    assert (staged.file().state, outcome["code"]) == (FileState.FAILED, "async.failed")
+    assert "in time" in outcome["detail"]
+    runtime.run()
+    assert told(staged, *runtime.notices) == set()
+    assert staged.file().outcome == outcome
+
+
+def test_an_answer_whose_place_nobody_said_fails_in_the_end(staged: Desk, runtime: FakeRuntime) -> None:
+    runtime.delayed = True
+    submitted(staged, picture())
+    noted = staged.file().outcome
+    staged.aws.jobs._move(ID, 0, FileState.SUBMITTED, noted | {"output": "", "failure": ""}, allowed=FileState)
+
+    assert swept(staged, after=LONG)["troubled"] == 0
+
+    assert staged.file().outcome["code"] == "async.failed"
+
+
+def test_a_worker_that_dies_before_it_writes_the_row_is_followed_by_one_that_asks_again(
+    staged: Desk, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = picture()
+    staged.batch(data, options=REMOTE)
+    stored = staged.put(data)
+
+    def dies(*_: object, **__: object) -> Any:  # noqa: ANN401 - stands for any method
+        raise ClientError({"Error": {"Code": "SlowDown", "Message": ""}}, "UpdateItem")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Jobs, "submit", dies)
+        assert staged.work(staged.received(stored)) == {"m0"}
+    assert staged.file().state is FileState.PENDING
+
+    assert staged.work(staged.received(stored, receives=2)) == set()
+
+    first, second = runtime.notices
+    assert first["inferenceId"] != second["inferenceId"]
+    assert first["inferenceId"] != f"{ID}.0.{staged.file().outcome['attempt']}"
+    told(staged, first)
+    assert staged.file().outcome["attempt"] == first["inferenceId"].rpartition(".")[2]
+    settled = staged.file()
+    assert committed(staged)
+    told(staged, second)
+    assert staged.file() == settled
+    assert len(staged.keys("out/")) == 3
+
+
+def test_a_failed_attempt_does_not_end_a_file_that_another_is_at(
+    staged: Desk, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submitted(staged, picture())
+    asked = runtime.asked[0] | {"InferenceId": f"{ID}.0.{ATTEMPT}"}
+    stale = notice(asked, f"s3://{runtime.bucket}/async/{ID}/00000/{ATTEMPT}/x", "text/plain", completed=False)
+
+    told(staged, stale)
+    assert staged.file().state is FileState.SUBMITTED
+    assert lines(capsys)[-1]["state"] == "SETTLED"
+
+    told(staged, *runtime.notices)
+    assert committed(staged)
+
+
+def test_a_notice_that_is_faster_than_the_row_commits(
+    staged: Desk, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = Jobs.submit
+
+    def slow(jobs: Jobs, *arguments: Any) -> bool:  # noqa: ANN401 - hands on
+        assert told(staged, *runtime.notices) == set()
+        return submit(jobs, *arguments)
+
+    monkeypatch.setattr(Jobs, "submit", slow)
+    submitted(staged, picture())
+
+    assert committed(staged)
+
+
+def test_a_cancelled_batch_takes_no_late_answer(
+    staged: Desk, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submitted(staged, picture(1), picture(2))
+    staged.aws.jobs.end_with(ID, BatchState.CANCELLED, now=1)
+
+    [first] = [each for each in runtime.notices if f"{ID}.0." in each["inferenceId"]]
+    told(staged, first)  # decided, and not yet carried out
+    assert staged.file(0).state is FileState.CANCELLED
+    swept(staged)
+    told(staged, *runtime.notices)
+
+    assert [staged.file(number).state for number in (0, 1)] == ["CANCELLED", "CANCELLED"]
+    assert staged.read().state is BatchState.CANCELLED
+    assert staged.keys(f"out/{ID}/0") == []
+    assert [each["state"] for each in lines(capsys)] == ["CANCELLED", "SETTLED", "SETTLED"]
+
+
+def test_a_cancelled_batch_submits_nothing(staged: Desk, runtime: FakeRuntime) -> None:
+    data = picture()
+    staged.batch(data, options=REMOTE)
+    staged.aws.jobs.end_with(ID, BatchState.CANCELLED, now=1)
+
+    staged.work(staged.received(staged.put(data)))
+
+    assert runtime.asked == []
+    assert staged.file().state is FileState.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("declared", "uploaded", "code"),
+    [
+        (picture(), picture(1), "input.digest"),
+        (picture(), picture() + b"0", "input.digest"),
+        (picture(), b"", "input.empty"),
+    ],
+)
+def test_bytes_that_were_not_declared_are_never_submitted(
+    staged: Desk, runtime: FakeRuntime, declared: bytes, uploaded: bytes, code: str
+) -> None:
+    staged.batch(declared, options=REMOTE)
+
+    assert staged.work(staged.received(staged.put(uploaded))) == set()
+
+    assert runtime.asked == []
+    assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, code)
+
+
+def test_a_file_over_the_limit_is_never_submitted(staged: Desk, runtime: FakeRuntime) -> None:
+    data = picture()
+    limits = staged.door.limits.model_copy(update={"file_bytes": len(data) - 1})
+    staged.door = replace(staged.door, limits=limits)
+
+    submitted(staged, data)
+
+    assert runtime.asked == []
+    assert staged.file().outcome["code"] == "limit.file_bytes"
+
+
+def test_a_sweeper_that_knows_no_endpoint_waits_as_long(staged: Desk, runtime: FakeRuntime) -> None:
+    runtime.delayed = True
+    submitted(staged, picture())
+    staged.door = replace(staged.door, account=replace(staged.door.account, endpoint=None))
+
+    swept(staged, after=LONG - 120)
+    assert staged.file().state is FileState.SUBMITTED
+    swept(staged, after=LONG)
+    assert staged.file().state is FileState.FAILED
+
+
+def test_a_digest_that_s3_itself_has_computed_saves_the_reading(
+    staged: Desk, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The account in memory says no checksums; S3 says those that the upload link has signed."""
+    good, bad = picture(1), picture(2)
+    digests = {upload_key(ID, 0): hashlib.sha256(good).hexdigest(), upload_key(ID, 1): hashlib.sha256(good).hexdigest()}
+    look = Staging.look
+
+    def looked(staging: Staging, key: str) -> Any:  # noqa: ANN401 - hands on
+        return replace(look(staging, key), sha256=digests.get(key))
+
+    def unread(*_: object, **__: object) -> bytes:
+        raise AssertionError("it was read")
+
+    monkeypatch.setattr(Staging, "look", looked)
+    monkeypatch.setattr(Staging, "read", unread)
+    submitted(staged, good, bad)
+
+    assert [staged.file(number).state for number in (0, 1)] == ["SUBMITTED", "FAILED"]
+    assert staged.file(1).outcome["code"] == "input.digest"
+
+
+@pytest.mark.parametrize("parts", ["", "-3"])
+def test_the_checksum_of_an_upload_in_parts_is_no_digest(staged: Desk, parts: str) -> None:
+    stored = staged.put(picture())
+
+    class Says:
+        def head_object(self, **asked: Any) -> Json:  # noqa: ANN401 - as boto3
+            assert asked["ChecksumMode"] == "ENABLED"
+            return {"ETag": '"e"', "ContentLength": 3, "VersionId": "null", "ChecksumSHA256": "AAAA" + parts}
+
+    found = Staging(Says(), "b").look(stored.key)
+
+    assert found.sha256 == (None if parts else "000000")
+    assert found.stored.version is None
+
+
+@pytest.mark.parametrize("known_by", ["version", "etag"])
+def test_an_event_of_other_bytes_than_the_key_holds_submits_nothing(
+    staged: Desk, runtime: FakeRuntime, known_by: str
+) -> None:
+    staged.batch(grey(200), options=REMOTE)
+    first = staged.put(grey(200))
+    staged.put(grey(10))
+    spoken_of = first if known_by == "version" else replace(first, version=None)
+
+    assert staged.work(staged.received(spoken_of)) == set()
+
+    assert runtime.asked == []
+    assert staged.file().state is FileState.PENDING
+
+
+def test_an_answer_to_bytes_that_came_after_the_check_is_refused(staged: Desk, runtime: FakeRuntime) -> None:
+    runtime.delayed = True
+    submitted(staged, grey(200))
+    staged.put(grey(10))  # what only an administrator can do
+    runtime.run()
+
+    told(staged, *runtime.notices)
+
+    assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, "input.digest")
+    assert staged.keys("out/") == []
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "s3://elsewhere/async/{folder}/x.out",
+        "s3://{bucket}/out/{folder}/x.out",
+        "s3://{bucket}-2/async/{folder}/x.out",
+        "https://{bucket}/async/{folder}/x.out",
+        "s3://{bucket}/async/" + f"{ID}/00001/{ATTEMPT}/x.out",
+        "/async/{folder}/x.out",
+        "",
+        7,
+        None,
+    ],
+)
+def test_answers_that_lie_elsewhere_are_never_read(
+    staged: Desk,
+    runtime: FakeRuntime,
+    place: object,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = picture()
+    staged.batch(data, picture(1), options=REMOTE)
+    staged.put(data)
+    attempt = Attempt(ID, 0, ATTEMPT)  # of a worker that died: the row knows no place
+    if isinstance(place, str):
+        place = place.format(bucket=runtime.bucket, folder=attempt.folder)
+    sent = json.loads((EVENTS / "sagemaker-completed.json").read_text())
+    sent |= {"inferenceId": attempt.inference_id, "responseParameters": {"outputLocation": place}}
+
+    def unread(*_: object, **__: object) -> bytes:
+        raise AssertionError("it was read")
+
+    monkeypatch.setattr(Staging, "read", unread)
+    assert told(staged, sent) == set()
+
+    assert staged.file().state is FileState.PENDING
+    assert lines(capsys)[-1]["state"] == "FOREIGN"
+
+
+def test_one_files_answer_is_not_taken_for_anothers(staged: Desk, runtime: FakeRuntime) -> None:
+    submitted(staged, grey(10), grey(200))
+    one, other = runtime.notices
+    one["responseParameters"], other["responseParameters"] = other["responseParameters"], one["responseParameters"]
+
+    assert told(staged, one, other) == set()
+
+    assert [staged.file(number).state for number in (0, 1)] == ["SUBMITTED", "SUBMITTED"]
+    swept(staged, after=LONG)
+    assert committed(staged, 0)["map.npy"] != committed(staged, 1)["map.npy"]
+
+
+def test_an_answer_is_found_where_sagemaker_said_though_not_in_its_own_folder(
+    staged: Desk, runtime: FakeRuntime
+) -> None:
+    runtime.root = ASYNC + "deeper/"
+    submitted(staged, picture())
+
+    told(staged, *runtime.notices)
+
+    assert committed(staged)
+
+
+def test_an_endpoint_that_answers_among_other_things_is_not_read(staged: Desk, runtime: FakeRuntime) -> None:
+    runtime.root = "out/"
+    submitted(staged, picture())
+
+    assert told(staged, *runtime.notices) == set()
+
+    assert staged.file().state is FileState.SUBMITTED
+
+
+HOSTILE: list[object] = [
+    "",
+    ID,
+    f"{ID}.0",
+    f"{ID}.0.{ATTEMPT}.1",
+    f"{ID}.00.{ATTEMPT}",
+    f"{ID}.+0.{ATTEMPT}",
+    f"{ID}.-1.{ATTEMPT}",
+    f"{ID}.100000.{ATTEMPT}",
+    f"{ID}.\u0660.{ATTEMPT}",
+    f"{ID}.0.{ATTEMPT}\n",
+    f"{ID}.0.../../{ATTEMPT}",
+    f"{ID.lower()}.0.{ATTEMPT}",
+    f"../../../../../../../../../.0.{ATTEMPT}",
+    f"{ID}.0.{'x' * 26}",
+    "1d2071a5-65c5-40f8-ae06-f61367050695",
+    None,
+    7,
+    [ID, 0, ATTEMPT],
+    {},
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=repr)
+def test_an_inference_that_is_not_ours_is_nothing_to_us(
+    staged: Desk, runtime: FakeRuntime, name: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submitted(staged, picture())
+    before = staged.file()
+
+    assert told(staged, runtime.notices[0] | {"inferenceId": name}) == set()
+
+    assert Attempt.parse(name) is None
+    assert lines(capsys)[-1]["state"] == "FOREIGN"
+    assert staged.file() == before
+
+
+@pytest.mark.parametrize("name", [f"{OTHER}.0.{ATTEMPT}", f"{ID}.7.{ATTEMPT}"])
+def test_an_inference_of_a_file_that_is_not_there_is_nothing_to_us(
+    staged: Desk, runtime: FakeRuntime, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submitted(staged, picture())
+
+    assert told(staged, runtime.notices[0] | {"inferenceId": name}) == set()
+
+    assert lines(capsys)[-1]["state"] == "FOREIGN"
+
+
+@pytest.mark.parametrize("number", [0, 9, 99_999])
+def test_a_name_is_read_as_it_was_written(number: int) -> None:
+    attempt = Attempt(ID, number, ATTEMPT)
+
+    assert Attempt.parse(attempt.inference_id) == attempt
+    assert len(attempt.inference_id) <= 64
+
+
+def test_recorded_samples_are_read() -> None:
+    completed = read_notice(json.loads((EVENTS / "sagemaker-completed.json").read_text()))
+    failed = read_notice(json.loads((EVENTS / "sagemaker-failed.json").read_text()))
+
+    assert completed is not None
+    assert failed is not None
+    assert (completed.attempt, completed.completed) == (Attempt(ID, 0, ATTEMPT), True)
+    assert answer_key(completed.location, "heatlens-staging") == f"async/{ID}/00000/{ATTEMPT}/f7cb97a2.out"
+    assert (failed.attempt, failed.completed, failed.location) == (Attempt(ID, 0, ATTEMPT), False, "")
+    assert read_notice({"eventSource": "aws:s3"}) is None
+
+
+@pytest.mark.parametrize("message", ["no JSON", "[]", None])
+def test_an_envelope_with_something_else_in_it_goes_back(staged: Desk, message: str | None) -> None:
+    assert staged.work(staged.received(enveloped({}) | {"Message": message})) == {"m0"}
+
+
+def test_a_passing_trouble_sends_a_notice_back_and_the_last_leaves_it_to_the_sweeper(
+    staged: Desk, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submitted(staged, picture())
+    message = enveloped(runtime.notices[0])
+
+    def throttled(*_: object, **__: object) -> Any:  # noqa: ANN401 - stands for any method
+        raise ClientError({"Error": {"Code": "SlowDown", "Message": "in/secret"}}, "GetObject")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Staging, "read", throttled)
+        assert staged.work(staged.received(message, receives=4)) == {"m0"}
+        assert staged.work(staged.received(message, receives=5)) == set()
+    assert [each["state"] for each in lines(capsys)] == ["AGAIN", "AGAIN"]
+    assert staged.file().state is FileState.SUBMITTED
+
+    swept(staged, after=LONG)
+    assert committed(staged)
+
+
+def test_a_notice_that_there_is_no_time_for_comes_again(staged: Desk, runtime: FakeRuntime) -> None:
+    submitted(staged, picture())
+
+    assert staged.work(staged.received(enveloped(runtime.notices[0])), seconds=5) == {"m0"}
+    assert staged.file().state is FileState.SUBMITTED
+
+
+def test_an_answer_that_has_expired_is_no_trouble(
+    staged: Desk, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submitted(staged, picture())
+    runtime.s3.delete_object(Bucket=runtime.bucket, Key=staged.keys(ASYNC)[0])
+
+    assert told(staged, *runtime.notices) == set()
+
+    assert lines(capsys)[-1]["state"] == "SUPERSEDED"
+    swept(staged, after=LONG)
+    assert staged.file().outcome["code"] == "async.failed"
+
+
+def refusing(**_: object) -> Any:  # noqa: ANN401 - as boto3
+    raise ClientError({"Error": {"Code": "ValidationError", "Message": "Endpoint x not found"}}, "InvokeEndpointAsync")
+
+
+def test_an_endpoint_that_does_not_exist_gives_up_in_the_end(
+    staged: Desk, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runtime.invoke_endpoint_async = refusing  # type: ignore[method-assign]
+    data = picture()
+    staged.batch(data, options=REMOTE)
+    stored = staged.put(data)
+
+    assert staged.work(staged.received(stored)) == {"m0"}
+    assert staged.file().state is FileState.PENDING
+    assert "ClientError ValidationError" in lines(capsys, "item")[-1]["trouble"]
+
+    assert staged.work(staged.received(stored, receives=5)) == set()
+    assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, "batch.gave_up")
+
+
+def test_a_function_that_knows_no_endpoint_does_not_do_the_work_itself(staged: Desk) -> None:
+    data = picture()
+    staged.batch(data, options=REMOTE)
+    stored = staged.put(data)
+
+    assert staged.work(staged.received(stored)) == {"m0"}
+    assert staged.engine.sizes == []
+    assert staged.work(staged.received(stored, receives=5)) == set()
+    assert staged.file().outcome["code"] == "batch.gave_up"
+
+
+def test_only_a_named_endpoint_is_connected_to(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEATLENS_BUCKET", "b")
+    monkeypatch.setenv("HEATLENS_TABLE", "t")
+    assert open_account().endpoint is None
+
+    monkeypatch.setenv("HEATLENS_ASYNC_ENDPOINT", "e")
+    monkeypatch.setenv("HEATLENS_ASYNC_TTL_S", "60")
+    account = open_account()
+    assert account.endpoint is not None
+    assert account.settings.async_ttl_s == 60
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("TTL_S", "59"), ("TTL_S", "21601"), ("TIMEOUT_S", "0"), ("TIMEOUT_S", "3601")]
+)
+def test_sagemaker_takes_no_other_times(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"HEATLENS_ASYNC_{name}", value)
+
+    with pytest.raises(ValidationError):
+        AwsSettings()
+
+
+def test_a_lost_event_of_such_a_batch_is_sent_again_and_one_that_was_submitted_is_not(
+    staged: Desk, runtime: FakeRuntime
+) -> None:
+    runtime.delayed = True
+    submitted(staged, picture(1))
+    other = staged.batch(picture(2), number_of_batch=OTHER, options=REMOTE)
+    staged.put(picture(2), key=upload_key(other.id, 0))
+
+    swept(staged, after=3600)
+
+    sent = staged.aws.clients.sqs.receive_message(QueueUrl=staged.aws.settings.queue_url, MaxNumberOfMessages=10)
+    assert [OTHER in each["Body"] for each in sent["Messages"]] == [True]
+
+
+def test_the_sweeper_looks_after_so_many_in_one_turn(
+    staged: Desk, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("functions.batch.async_collect.LATE", 2)
+    runtime.delayed = True
+    submitted(staged, picture(1), picture(2), picture(3))
+
+    swept(staged, after=LONG)
+    assert sorted(staged.file(number).state for number in range(3)) == ["FAILED", "FAILED", "SUBMITTED"]
+    swept(staged, after=LONG)
+    assert staged.file(2).state is FileState.FAILED
+
+
+def test_other_batches_are_explained_here_though_there_is_an_endpoint(staged: Desk, runtime: FakeRuntime) -> None:
+    data = picture()
+    staged.batch(data, options=LOCAL)
+
+    staged.work(staged.received(staged.put(data)))
+
+    assert runtime.asked == []
+    assert staged.engine.sizes == [1]
+
+
+def test_the_settings_of_the_call_are_the_accounts(staged: Desk, runtime: FakeRuntime) -> None:
+    settings = staged.aws.settings.model_copy(update={"async_endpoint": "e", "async_timeout_s": 60, "async_ttl_s": 61})
+    staged.door = replace(staged.door, account=connected(staged.door.account, runtime, settings))
+
+    submitted(staged, picture())
+
+    asked = runtime.asked[0]
+    assert (asked["EndpointName"], asked["InvocationTimeoutSeconds"], asked["RequestTTLSeconds"]) == ("e", 60, 61)
+
+
+@pytest.fixture
+def make_api(aws: Account, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TestClient]:
+    """A door with staging; the keyword names its endpoint."""
+
+    def make(endpoint: str = "") -> TestClient:
+        monkeypatch.setenv("HEATLENS_BUCKET", aws.settings.bucket)
+        monkeypatch.setenv("HEATLENS_TABLE", aws.settings.table)
+        monkeypatch.setenv("HEATLENS_ASYNC_ENDPOINT", endpoint)
+        return make_client()
+
+    return make
+
+
+def test_a_client_chooses_the_backend_when_it_opens_a_batch(
+    aws: Account, make_api: Callable[..., TestClient], staged: Desk
+) -> None:
+    api = make_api("e")
+
+    chosen = api.post(URL, json={"expected_files": 1, "backend": "sagemaker", "colormap": "hot"})
+    left = api.post(URL, json={"expected_files": 1, "backend": "lambda"})
+
+    assert (chosen.status_code, left.status_code) == (201, 201)
+    row = staged.read(chosen.json()["batch_id"])
+    assert (row.options["backend"], row.options["colormap"]) == ("sagemaker", "hot")
+    assert DeclaredFile(aws.jobs, row, 0).remote
+    assert not DeclaredFile(aws.jobs, staged.read(left.json()["batch_id"]), 0).remote
+
+
+def test_a_backend_that_is_not_there_is_refused(make_api: Callable[..., TestClient]) -> None:
+    answer = make_api().post(URL, json={"expected_files": 1, "backend": "sagemaker"})
+
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (422, "request.invalid")
+    assert problem["errors"][0]["loc"] == ["body", "backend"]
+    assert "no endpoint" in problem["detail"]
+
+
+@pytest.mark.parametrize("wish", [{"expected_files": 1, "backend": "gpu"}, {"retry_of": ID, "backend": "lambda"}])
+def test_wrong_words_about_the_backend_are_refused(make_api: Callable[..., TestClient], wish: Json) -> None:
+    assert make_api("e").post(URL, json=wish).status_code == 422
+
+
+def test_a_retry_keeps_the_backend_and_needs_it(make_api: Callable[..., TestClient], staged: Desk) -> None:
+    api = make_api("e")
+    old = api.post(URL, json={"expected_files": 1, "backend": "sagemaker"}).json()["batch_id"]
+    file = {"name": "a", "size": 1, "sha256": "0" * 64, "media_type": "image/png"}
+    assert api.post(f"{URL}/{old}/files", json={"files": [file]}).status_code == 200
+    assert api.post(f"{URL}/{old}/close").json()["state"] == "failed"
+
+    again = api.post(URL, json={"retry_of": old})
+    without = make_api().post(URL, json={"retry_of": old})
+
+    assert staged.read(again.json()["batch_id"]).options["backend"] == "sagemaker"
+    assert (without.status_code, without.json()["code"]) == (422, "request.invalid")
+
+
+def purge(staged: Desk) -> None:
+    account = staged.door.account
+    api = ApiDesk(account.jobs, account.staging, account.settings)
+    api.purge(api.find("me", ID))
+
+
+def test_a_purge_erases_the_endpoints_answers_too(staged: Desk, runtime: FakeRuntime) -> None:
+    submitted(staged, picture())
+    told(staged, *runtime.notices)
+    assert staged.keys(ASYNC)
+
+    purge(staged)
+
+    assert staged.keys("") == []
+
+
+def test_an_answer_that_is_collected_while_its_batch_is_purged_is_taken_back(
+    staged: Desk, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted(staged, picture())
+    write = Staging.write
+
+    def purged_before(staging: Staging, key: str, data: bytes, media_type: str) -> str:
+        monkeypatch.setattr(Staging, "write", write)
+        purge(staged)
+        return write(staging, key, data, media_type)
+
+    monkeypatch.setattr(Staging, "write", purged_before)
+    told(staged, *runtime.notices)
+
+    assert staged.keys("out/") == []
+
+
+def test_a_missing_bucket_ends_nothing(staged: Desk, runtime: FakeRuntime) -> None:
+    staged.batch(picture(), options=REMOTE)
+    stored = staged.put(picture())
+    staged.aws.staging.erase("")
+    staged.aws.clients.s3.delete_bucket(Bucket=staged.aws.settings.bucket)
+
+    assert staged.work(staged.received(stored)) == {"m0"}
+    assert runtime.notices == []

@@ -1,0 +1,332 @@
+"""Batches that nobody else brings on -> their end; everything may be interrupted and repeated."""
+
+import json
+import time
+from contextlib import suppress
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from functions.batch import context
+from functions.batch import sweep as sweeps
+from functions.batch.sweep import ASK_MOST, GRACE_S, PATIENCE_S, sweep
+from heatlens.model import Model
+from heatlens_aws.batch_table import Jobs
+from heatlens_aws.object_keys import manifest_key
+from heatlens_aws.records import BatchState, FileState
+from heatlens_aws.staging import Staging
+from tests.support.aws import Account
+from tests.support.staged import ID, Context, Desk, Json, desk, imported, picture
+
+OTHER = "01J11111111111111111111111"
+DEADLINE = 4_000_000_000
+
+
+@pytest.fixture
+def staged(aws: Account, tiny_model: Model) -> Desk:
+    return desk(aws, tiny_model)
+
+
+def swept(staged: Desk, *, after: float = 0, now: int = 0) -> dict[str, int]:
+    return sweep(staged.door.account, now or int(time.time() + after), lambda: 100)
+
+
+def queued(staged: Desk) -> list[Json]:
+    """Take all messages off the queue, as the function is given them."""
+    sqs, queue = staged.aws.clients.sqs, staged.aws.settings.queue_url
+    records = []
+    names = {"AttributeNames": ["All"], "MessageAttributeNames": ["All"], "MaxNumberOfMessages": 10}
+    while sent := sqs.receive_message(QueueUrl=queue, **names).get("Messages"):
+        for each in sent:
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=each["ReceiptHandle"])
+            records.append(
+                {
+                    "messageId": each["MessageId"],
+                    "receiptHandle": each["ReceiptHandle"],
+                    "body": each["Body"],
+                    "attributes": each["Attributes"],
+                    "messageAttributes": each.get("MessageAttributes", {}),
+                    "eventSource": "aws:sqs",
+                }
+            )
+    return records
+
+
+def states(staged: Desk) -> list[str]:
+    return [file.state.value for file in staged.aws.jobs.files(staged.read())]
+
+
+def test_what_a_closed_batch_never_got_is_missing(staged: Desk) -> None:
+    files = [picture(1), picture(2)]
+    staged.batch(*files)
+    staged.work(staged.received(staged.put(files[1], 1)))
+    staged.aws.jobs.close(ID)
+
+    assert swept(staged) == {"swept": 1, "troubled": 0}
+
+    assert states(staged) == ["MISSING", "OK"]
+    assert staged.read().state is BatchState.PARTIAL
+    assert staged.keys(manifest_key(ID))
+    assert swept(staged) == {"swept": 0, "troubled": 0}
+
+
+def test_an_open_batch_before_its_deadline_is_left_alone(staged: Desk) -> None:
+    staged.batch(picture())
+    before = staged.read()
+
+    assert swept(staged) == {"swept": 1, "troubled": 0}
+
+    assert (staged.read(), states(staged)) == (before, ["PENDING"])
+
+
+@pytest.mark.contract("after the deadline")
+@pytest.mark.parametrize("now", [DEADLINE - 1, DEADLINE])
+def test_nothing_is_open_after_the_deadline(staged: Desk, now: int) -> None:
+    files = [picture(1), picture(2), picture(3)]
+    staged.batch(*files)
+    staged.work(staged.received(staged.put(files[0])))
+    staged.put(files[1], 1)
+
+    swept(staged, now=now)
+
+    over = now == DEADLINE
+    assert states(staged) == (["OK", "FAILED", "MISSING"] if over else ["OK", "PENDING", "PENDING"])
+    assert staged.read().state is (BatchState.EXPIRED if over else BatchState.OPEN)
+    assert staged.file(1).outcome == ({"code": "batch.deadline"} if over else {})
+
+
+def test_a_cancelled_batch_is_cancelled_file_by_file(staged: Desk) -> None:
+    files = [picture(1), picture(2)]
+    staged.batch(*files)
+    staged.work(staged.received(staged.put(files[0])))
+    staged.aws.jobs.end_with(ID, BatchState.CANCELLED, now=1)
+
+    swept(staged)
+
+    assert states(staged) == ["OK", "CANCELLED"]
+    assert staged.read().state is BatchState.CANCELLED
+
+
+def test_a_cancelled_batch_that_also_passes_its_deadline_stays_cancelled(staged: Desk) -> None:
+    staged.batch(picture())
+    staged.aws.jobs.end_with(ID, BatchState.CANCELLED, now=1)
+
+    swept(staged, now=DEADLINE + 1)
+
+    assert staged.read().state is BatchState.CANCELLED
+
+
+def test_numbers_that_were_taken_and_never_used_are_missing(staged: Desk) -> None:
+    staged.batch()
+    staged.aws.clients.dynamodb.update_item(  # what a declaring call does before it dies
+        TableName=staged.aws.settings.table,
+        Key={"PK": {"S": f"B#{ID}"}, "SK": {"S": "META"}},
+        UpdateExpression="ADD declared :two",
+        ExpressionAttributeValues={":two": {"N": "2"}},
+    )
+    staged.aws.jobs.close(ID)
+
+    swept(staged)
+
+    assert states(staged) == ["MISSING", "MISSING"]
+    assert staged.read().state is BatchState.FAILED
+
+
+@pytest.mark.parametrize("close", [False, True], ids=["open", "closed"])
+def test_a_lost_event_is_sent_again_and_the_worker_takes_it(staged: Desk, *, close: bool) -> None:
+    files = [picture(1), picture(2)]
+    staged.batch(*files)
+    staged.put(files[0])
+    if close:
+        staged.aws.jobs.close(ID)
+
+    swept(staged, after=GRACE_S + 60)
+
+    sent = queued(staged)
+    assert len(sent) == 1
+    assert staged.work({"Records": sent}) == set()
+    assert states(staged) == ["OK", "MISSING" if close else "PENDING"]
+    assert staged.engine.sizes == [1]
+
+
+def test_a_lost_event_names_the_bytes_and_is_worked_alone(staged: Desk) -> None:
+    staged.batch(picture())
+    stored = staged.put(picture())
+    swept(staged, after=GRACE_S + 60)
+
+    [sent] = queued(staged)
+
+    [record] = json.loads(sent["body"])["Records"]
+    thing = record["s3"]["object"]
+    assert (thing["versionId"], f'"{thing["eTag"]}"') == (stored.version, stored.etag)
+    assert "again" in sent["messageAttributes"]
+
+
+def test_an_event_that_may_be_on_its_way_is_not_sent_again(staged: Desk) -> None:
+    staged.batch(picture())
+    staged.put(picture())
+
+    swept(staged, after=GRACE_S - 60)
+
+    assert queued(staged) == []
+
+
+def test_while_messages_wait_no_event_is_taken_for_lost(staged: Desk) -> None:
+    staged.batch(picture())
+    staged.put(picture())
+    staged.aws.clients.sqs.send_message(QueueUrl=staged.aws.settings.queue_url, MessageBody="{}")
+
+    swept(staged, after=GRACE_S + 60)
+
+    assert [record["body"] for record in queued(staged)] == ["{}"]
+
+
+def test_a_file_whose_event_is_sent_again_and_again_kills_no_worker_for_ever(staged: Desk) -> None:
+    staged.batch(picture())
+    staged.put(picture())
+    sent = []
+    for minute in range(0, 120, 5):
+        swept(staged, after=GRACE_S + 60 * minute)
+        sent += [minute] * len(queued(staged))
+
+    assert len(sent) == ASK_MOST
+    assert all(later - earlier >= GRACE_S / 60 for earlier, later in pairwise(sent))
+
+
+def test_what_has_its_end_is_not_sent_again(staged: Desk) -> None:
+    files = [picture(1), picture(2)]
+    staged.batch(*files)
+    staged.work(staged.received(staged.put(files[0])))
+    staged.put(files[1], 1)
+
+    swept(staged, after=GRACE_S + 60)
+
+    assert [json.loads(each["body"])["Records"][0]["s3"]["object"]["key"][-5:] for each in queued(staged)] == ["00001"]
+
+
+def test_a_file_with_its_end_meanwhile_is_not_noted(staged: Desk) -> None:
+    staged.batch(picture())
+    seen = staged.file()
+    staged.aws.jobs.settle(ID, 0, FileState.FAILED, {"code": "x"})
+
+    assert not staged.aws.jobs.ask_again(seen, now=5, after_s=1, most=9)
+
+
+def failing(*_: object, **__: object) -> Any:  # noqa: ANN401 - stands for any method
+    raise ClientError({"Error": {"Code": "Throttled", "Message": "secret"}}, "Query")
+
+
+def test_a_troubled_batch_stops_no_other_and_goes_behind_them(
+    staged: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in (ID, OTHER):
+        staged.batch(picture(), number_of_batch=name)
+        staged.aws.jobs.close(name)
+    bring_on = sweeps.bring_on
+
+    def troubled(account: Any, name: str, now: int) -> None:  # noqa: ANN401 - hands on
+        if name == ID:
+            failing()
+        bring_on(account, name, now)
+
+    monkeypatch.setattr(sweeps, "bring_on", troubled)
+
+    assert swept(staged) == {"swept": 2, "troubled": 1}
+    assert (staged.read(ID).state, staged.read(OTHER).state) == (BatchState.RUNNING, BatchState.FAILED)
+    printed = capsys.readouterr().out
+    assert "ClientError Throttled" in printed
+    assert "secret" not in printed
+
+
+def test_those_looked_at_longest_ago_come_first(staged: Desk) -> None:
+    for name in (ID, OTHER):
+        staged.batch(picture(), number_of_batch=name)
+    assert staged.aws.jobs.unfinished(limit=2) == [ID, OTHER]
+
+    budget = iter([100.0, 1.0])
+    assert sweep(staged.door.account, 2_000_000_000, lambda: next(budget))["swept"] == 1
+
+    assert staged.aws.jobs.unfinished(limit=2) == [OTHER, ID]
+
+
+INTERRUPTED: list[tuple[type, str]] = [
+    (Jobs, "end_with"),
+    (Jobs, "settle"),
+    (Staging, "uploaded"),
+    (Staging, "write_once"),
+    (Jobs, "finish"),
+]
+
+
+@pytest.mark.parametrize(("owner", "method"), INTERRUPTED, ids=[method for _, method in INTERRUPTED])
+def test_an_interrupted_sweep_is_completed_by_the_next(staged: Desk, owner: type, method: str) -> None:
+    files = [picture(1), picture(2)]
+    staged.batch(*files)
+    staged.put(files[0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, method, failing)
+        assert swept(staged, now=DEADLINE)["troubled"] == 1
+    assert not staged.read().state.terminal
+
+    swept(staged, now=DEADLINE + 60)
+
+    assert staged.read().state is BatchState.EXPIRED
+    assert states(staged) == ["FAILED", "MISSING"]
+
+
+def test_without_a_queue_nothing_is_sent_and_the_rest_is_done(staged: Desk) -> None:
+    staged.batch(picture())
+    staged.put(picture())
+    account = staged.door.account
+    settings = account.settings.model_copy(update={"queue_url": ""})
+    mute = type(account)(settings, account.jobs, account.staging, None)
+
+    assert sweep(mute, int(time.time()) + GRACE_S + 60, lambda: 100) == {"swept": 1, "troubled": 0}
+
+
+def test_the_handler_sweeps(staged: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged.batch(picture())
+    staged.aws.jobs.close(ID)
+    monkeypatch.setenv("HEATLENS_BUCKET", staged.aws.settings.bucket)
+    monkeypatch.setenv("HEATLENS_TABLE", staged.aws.settings.table)
+    sweeper = imported("functions.batch.sweeper")
+    scheduled = {"source": "aws.scheduler", "detail-type": "Scheduled Event", "detail": {}}
+
+    assert sweeper.handler(scheduled, Context(seconds=5)) == {"swept": 0, "troubled": 0}
+    assert sweeper.handler(scheduled, Context()) == {"swept": 1, "troubled": 0}
+    assert staged.read().state is BatchState.FAILED
+
+
+def test_a_batch_that_kills_its_sweeper_goes_behind_the_others(staged: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (ID, OTHER):
+        staged.batch(picture(), number_of_batch=name)
+        staged.aws.jobs.close(name)
+    bring_on = sweeps.bring_on
+
+    def killed(account: context.Account, name: str, now: int) -> None:
+        if name == ID:
+            raise KeyboardInterrupt  # what Lambda does when the time is over leaves as little behind
+        bring_on(account, name, now)
+
+    monkeypatch.setattr(sweeps, "bring_on", killed)
+    for minute in range(2):
+        with suppress(KeyboardInterrupt):
+            swept(staged, now=2_000_000_000 + 60 * minute)
+
+    assert staged.read(OTHER).state.terminal
+
+
+def test_behind_a_queue_that_is_never_empty_only_what_waits_for_very_long_is_lost(staged: Desk) -> None:
+    staged.batch(picture())
+    staged.put(picture())
+    queue = staged.aws.settings.queue_url
+    staged.aws.clients.sqs.send_message(QueueUrl=queue, MessageBody="somebody else's")
+
+    swept(staged, after=GRACE_S + 60)
+    assert [each["body"] for each in queued(staged)] == ["somebody else's"]
+
+    staged.aws.clients.sqs.send_message(QueueUrl=queue, MessageBody="somebody else's")
+    swept(staged, after=PATIENCE_S + 60)
+    assert len(queued(staged)) == 2

@@ -1,0 +1,896 @@
+"""Deliveries of every kind -> at most one commit per object, and nothing lost."""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+from PIL import Image
+
+from functions.batch.errors import TryAgain
+from functions.batch.invocation import answer
+from functions.batch.messages import items, messages
+from functions.batch.worker import work
+from heatlens.model import Model
+from heatlens.options import as_json
+from heatlens.settings import MIB
+from heatlens.types import Options
+from heatlens_aws.batch_table import Jobs
+from heatlens_aws.object_keys import attempt_prefix, drop_prefix, manifest_key, results_key, upload_key
+from heatlens_aws.records import Batch, BatchState, FileState
+from heatlens_aws.staging import Absent, Staging, Stored
+from heatlens_web.batches.service import Desk as ApiDesk
+from tests.conftest import encoded
+from tests.support.aws import Account
+from tests.support.staged import ID, NAME, Context, Desk, desk, grey, imported, picture
+
+OTHER = "01J11111111111111111111111"
+
+
+@pytest.fixture
+def staged(aws: Account, tiny_model: Model) -> Desk:
+    return desk(aws, tiny_model)
+
+
+def throttled(*_: object, **__: object) -> Any:  # noqa: ANN401 - stands for any method
+    raise ClientError({"Error": {"Code": "SlowDown", "Message": "in/secret"}}, "GetObject")
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def limited(desk: Desk, **limits: int) -> Desk:
+    desk.door = type(desk.door)(
+        desk.door.account, desk.door.models, desk.door.limits.model_copy(update=limits), desk.door.batch_images
+    )
+    return desk
+
+
+@pytest.mark.contract("SQS", "digests")
+def test_a_file_is_explained_and_its_objects_are_what_the_row_says(staged: Desk) -> None:
+    data = picture()
+    staged.batch(data)
+
+    again = staged.work(staged.received(staged.put(data)))
+
+    file = staged.file()
+    prefix = attempt_prefix(ID, 0, file.outcome["attempt"])
+    objects = {name: hashlib.sha256(staged.object(prefix + name)).hexdigest() for name in file.outcome["objects"]}
+    assert (again, file.state) == (set(), FileState.OK)
+    assert file.outcome["objects"] == objects
+    assert sorted(objects) == ["map.npy", "overlay.png", "result.json"]
+    assert staged.keys("out/") == [prefix + name for name in sorted(objects)]
+
+
+@pytest.mark.contract("names", "provenance")
+def test_the_result_says_where_it_comes_from_and_never_what_the_file_was_called(
+    staged: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = picture()
+    staged.batch(data, options={"colormap": "hot", "alpha": 0.7, "include": ["overlay", "original"], "newer": 1})
+
+    staged.work(staged.received(staged.put(data)))
+
+    outcome = staged.file().outcome
+    prefix = attempt_prefix(ID, 0, outcome["attempt"])
+    result = json.loads(staged.object(prefix + "result.json"))
+    signed_map = np.load(io.BytesIO(staged.object(prefix + "map.npy")), allow_pickle=False)
+    card = staged.door.model.card
+    assert result["input"] == {"sha256": hashlib.sha256(data).hexdigest()}
+    unwritten = ("include", "original", "strip_original")
+    assert result["options"] == {n: v for n, v in as_json(Options("hot", 0.7)).items() if n not in unwritten}
+    assert result["explained"] == {
+        name: result["prediction"][name] for name in ("label", "index", "probability", "logit")
+    } | {"contrast": None}
+    assert result["model"]["sha256"] == staged.door.model.sha256
+    assert (result["model"]["engine"], result["model"]["precision"]) == ("counting", "f32")
+    assert (result["prediction"]["label"], result["quality"]) == (outcome["label"], outcome["quality"])
+    assert result["objects"] == {name: outcome["objects"][name] for name in ("map.npy", "overlay.png")}
+    assert (signed_map.dtype, signed_map.shape) == (np.dtype("<f4"), card.layers[0].shape[1:])
+    written = "".join(staged.object(key).decode("latin-1") + key for key in staged.keys("out/"))
+    assert "Doe" not in written + capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("form", "kind", "suffix"), [("jpeg", "JPEG", "jpg"), ("webp", "WEBP", "webp")])
+def test_a_batch_has_its_pictures_in_the_format_that_was_asked_for(
+    staged: Desk, form: str, kind: str, suffix: str
+) -> None:
+    data = encoded(Image.fromarray(np.arange(24 * 32, dtype=np.uint16).reshape(24, 32)))
+    options = {"colormap": "seismic", "alpha": 0.7, "format": form, "window": [300.0, 100.0]}
+    staged.batch(data, options={**options, "include": ["heatmap", "overlay"]})
+
+    staged.work(staged.received(staged.put(data)))
+
+    outcome = staged.file().outcome
+    prefix = attempt_prefix(ID, 0, outcome["attempt"])
+    assert set(outcome["objects"]) == {"map.npy", f"map.{suffix}", f"overlay.{suffix}", "result.json"}
+    for name in ("map", "overlay"):
+        image = Image.open(io.BytesIO(staged.object(f"{prefix}{name}.{suffix}")))
+        assert (image.format, image.size) == (kind, (32, 24))
+    said = json.loads(staged.object(prefix + "result.json"))["options"]
+    assert {name: said[name] for name in options} == options
+
+
+def test_the_overlay_is_left_out_where_it_was_not_asked_for(staged: Desk) -> None:
+    data = picture()
+    staged.batch(data, options={"include": ["map"]})
+
+    staged.work(staged.received(staged.put(data)))
+
+    assert sorted(staged.file().outcome["objects"]) == ["map.npy", "result.json"]
+    assert len(staged.keys("out/")) == 2
+
+
+def test_a_second_delivery_computes_and_changes_nothing(staged: Desk) -> None:
+    data = picture()
+    staged.batch(data)
+    event = staged.received(staged.put(data))
+    staged.work(event)
+    first, objects = staged.file(), staged.keys("out/")
+
+    assert staged.work(event) == set()
+
+    assert staged.engine.sizes == [1]
+    assert (staged.file(), staged.keys("out/")) == (first, objects)
+
+
+def test_an_object_that_two_messages_speak_of_is_explained_once(staged: Desk) -> None:
+    data = picture()
+    staged.batch(data)
+    stored = staged.put(data)
+
+    assert staged.work(staged.received(stored, stored)) == set()
+
+    assert staged.engine.sizes == [1]
+    assert len(staged.keys("out/")) == 3
+
+
+def test_of_two_workers_at_one_file_both_compute_and_one_commits(
+    staged: Desk, tiny_model: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = picture()
+    staged.batch(data)
+    event = staged.received(staged.put(data))
+    slower, commit = desk(staged.aws, tiny_model), Jobs.settle
+
+    def late(jobs: Jobs, *arguments: Any) -> bool:  # noqa: ANN401 - hands on
+        monkeypatch.setattr(Jobs, "settle", commit)
+        assert staged.work(event) == set()
+        return commit(jobs, *arguments)
+
+    monkeypatch.setattr(Jobs, "settle", late)
+    assert slower.work(event) == set()
+
+    states = [line["state"] for line in lines(capsys) if line["event"] == "item"]
+    assert (slower.engine.sizes, staged.engine.sizes) == ([1], [1])
+    assert states == ["OK", "SETTLED"]
+    assert len(staged.keys("out/")) == 6
+    committed = attempt_prefix(ID, 0, staged.file().outcome["attempt"])
+    objects = {name: hashlib.sha256(staged.object(committed + name)).hexdigest() for name in ("map.npy", "overlay.png")}
+    assert objects.items() <= staged.file().outcome["objects"].items()
+
+
+def test_a_worker_whose_batch_is_purged_meanwhile_takes_its_objects_back(
+    staged: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = picture()
+    staged.batch(data)
+    event, commit = staged.received(staged.put(data)), Jobs.settle
+
+    def after_a_purge(jobs: Jobs, *arguments: Any) -> bool:  # noqa: ANN401 - hands on
+        batch = jobs.batch(ID)
+        assert batch is not None
+        jobs.erase(batch)
+        return commit(jobs, *arguments)
+
+    monkeypatch.setattr(Jobs, "settle", after_a_purge)
+
+    assert staged.work(event) == set()
+    assert staged.keys("out/") == []
+
+
+def test_the_bytes_of_the_event_are_explained_though_the_key_holds_others_by_now(staged: Desk) -> None:
+    staged.batch(grey(200))
+    stored = staged.put(grey(200))
+    staged.put(grey(10))
+
+    staged.work(staged.received(stored))
+
+    assert staged.engine.seen == [200]
+    assert (staged.file().state, staged.file().outcome["version"]) == (FileState.OK, stored.version)
+
+
+@pytest.mark.parametrize("known_by", ["version", "etag"])
+def test_a_superseded_event_ends_without_a_result(staged: Desk, known_by: str) -> None:
+    staged.batch(grey(200))
+    first = staged.put(grey(200))
+    staged.put(grey(10))
+    staged.aws.clients.s3.delete_object(Bucket=staged.aws.settings.bucket, Key=first.key, VersionId=first.version)
+    stored = first if known_by == "version" else Stored(first.key, None, first.etag)
+
+    assert staged.work(staged.received(stored)) == set()
+
+    assert staged.engine.sizes == []
+    assert staged.file().state is FileState.PENDING
+
+
+def test_a_drop_whose_event_comes_before_it_can_be_seen_is_explained_later(
+    staged: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = staged.put(picture(), key="drop/a.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Staging, "read", absent)
+        assert staged.work(staged.received(stored)) == {"m0"}
+
+    assert staged.work(staged.received(stored, receives=2)) == set()
+
+    assert len(staged.keys("out/drop/")) == 3
+
+
+def test_a_drop_that_fails_is_told_why_in_the_bucket(staged: Desk) -> None:
+    stored = staged.put(b"no image", key="drop/a.png")
+
+    assert staged.work(staged.received(stored)) == set()
+
+    [key] = staged.keys("out/drop/a.png/")
+    data = staged.object(key)
+    told = json.loads(data)
+    assert key.endswith("/result.json")
+    assert told["error"]["code"] == "input.unsupported"
+    assert told["input"]["sha256"] == hashlib.sha256(b"no image").hexdigest()
+    name = f"{staged.aws.settings.bucket}\n{stored.key}\n{stored.identity}"
+    outcome = staged.aws.jobs.drop(hashlib.sha256(name.encode()).hexdigest())
+    assert outcome is not None
+    assert outcome["objects"] == {"result.json": hashlib.sha256(data).hexdigest()}
+
+
+def test_the_last_delivery_ends_a_file_also_where_its_batch_cannot_be_read(
+    staged: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged.batch(picture())
+    event = staged.received(staged.put(picture()), receives=5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Jobs, "batch", throttled)
+        assert staged.work(event) == set()
+
+    assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, "batch.gave_up")
+
+
+def test_a_table_that_is_gone_ends_nothing(staged: Desk) -> None:
+    staged.batch(picture())
+    event = staged.received(staged.put(picture()), receives=5)
+    staged.aws.clients.dynamodb.delete_table(TableName=staged.aws.settings.table)
+
+    assert staged.work(event) == {"m0"}
+
+
+def test_what_is_written_between_a_purges_objects_and_its_rows_is_erased_too(
+    staged: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged.batch(picture())
+    event = staged.received(staged.put(picture()))
+    erase = Jobs.erase
+
+    def first_the_worker(jobs: Jobs, batch: Batch) -> None:
+        monkeypatch.setattr(Jobs, "erase", erase)
+        staged.aws.staging.write(f"out/{ID}/00000/late/overlay.png", b"late", "image/png")
+        jobs.erase(batch)
+
+    monkeypatch.setattr(Jobs, "erase", first_the_worker)
+    account = staged.door.account
+    api = ApiDesk(account.jobs, account.staging, account.settings)
+    api.purge(api.find("me", ID))
+    staged.work(event)
+
+    assert staged.keys("") == []
+
+
+def test_a_drop_that_is_gone_ends_at_its_second_delivery(staged: Desk) -> None:
+    stored = staged.put(picture(), key="drop/a.png")
+    staged.aws.staging.erase("drop/")
+
+    assert staged.work(staged.received(stored)) == {"m0"}
+    assert staged.work(staged.received(stored, receives=2)) == set()
+
+    assert staged.keys("out/") == []
+
+
+def absent(staging: Staging, stored: Stored, **_: object) -> bytes:
+    raise Absent(stored.key)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["in/whatever.png", f"in/{ID}/0", f"in/{ID}/00000/more", upload_key(ID, 7), upload_key(OTHER, 0)],
+    ids=["no batch", "short number", "longer", "undeclared number", "unknown batch"],
+)
+def test_what_nobody_declared_is_counted_and_never_explained(
+    staged: Desk, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    staged.batch(picture())
+
+    assert staged.work(staged.received(staged.put(picture(), key=key))) == set()
+
+    assert staged.engine.sizes == []
+    assert lines(capsys)[-1]["ItemsForeign"] == 1
+    assert staged.keys("out/") == []
+
+
+def test_another_buckets_object_is_foreign(staged: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    staged.batch(picture())
+    stored = staged.put(picture())
+
+    staged.work(staged.received({"Records": [staged.record(stored, bucket="another")]}))
+
+    assert lines(capsys)[-1]["ItemsForeign"] == 1
+    assert staged.file().state is FileState.PENDING
+
+
+@pytest.mark.parametrize("key", ["out/x.png", "reply/x.png", "drop/folder/", "elsewhere"])
+def test_other_places_are_ignored(staged: Desk, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert staged.work(staged.received(staged.put(picture(), key=key))) == set()
+
+    assert staged.engine.sizes == []
+    assert lines(capsys)[-1]["ItemsIgnored"] == 1
+
+
+def test_s3s_test_event_is_nothing_to_do(staged: Desk) -> None:
+    event = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": staged.aws.settings.bucket}
+
+    assert staged.work(staged.received(event)) == set()
+
+
+def test_a_message_that_nobody_can_read_goes_back(staged: Desk) -> None:
+    data = picture()
+    staged.batch(data)
+
+    assert staged.work(staged.received("no JSON", staged.put(data), {"Records": [1]})) == {"m0", "m2"}
+
+    assert staged.file().state is FileState.OK
+
+
+def test_one_bad_image_of_a_message_fails_alone(staged: Desk) -> None:
+    files = [picture(1), b"no image", picture(2)]
+    staged.batch(*files)
+    records = [staged.record(staged.put(data, number)) for number, data in enumerate(files)]
+
+    assert staged.work(staged.received({"Records": records})) == set()
+
+    assert [staged.file(number).state for number in range(3)] == ["OK", "FAILED", "OK"]
+    assert staged.file(1).outcome["code"] == "input.unsupported"
+    assert staged.engine.sizes == [2]
+
+
+@pytest.mark.provokes("input.digest")
+@pytest.mark.parametrize(
+    ("data", "uploaded", "code"),
+    [
+        (b"no image", None, "input.unsupported"),
+        (picture()[:200], None, "input.unreadable"),
+        (picture(), picture(1), "input.digest"),
+        (picture(), picture() + b"0", "input.digest"),
+        (picture(), b"", "input.empty"),
+        (bytes(2 * MIB), None, "limit.file_bytes"),
+        (grey(0, side=201), None, "limit.image_pixels"),
+    ],
+)
+def test_poison_is_committed_with_its_code(staged: Desk, data: bytes, uploaded: bytes | None, code: str) -> None:
+    limited(staged, file_bytes=MIB, image_pixels=200 * 200)
+    staged.batch(data)
+
+    assert staged.work(staged.received(staged.put(data if uploaded is None else uploaded))) == set()
+
+    file = staged.file()
+    assert (file.state, file.outcome["code"]) == (FileState.FAILED, code)
+    assert file.outcome["detail"]
+    assert NAME not in file.outcome["detail"]
+    assert staged.keys("out/") == []
+
+
+def test_an_image_of_the_largest_size_is_explained(staged: Desk) -> None:
+    data = grey(0, side=200)
+    limited(staged, file_bytes=len(data), body_bytes=1, image_pixels=200 * 200, request_pixels=200 * 200)
+    staged.batch(data)
+
+    staged.work(staged.received(staged.put(data)))
+
+    assert staged.file().state is FileState.OK
+
+
+def test_an_image_that_fits_no_group_fails_by_its_limit(staged: Desk) -> None:
+    limited(staged, request_pixels=1599)
+    staged.batch(grey(200))
+
+    assert staged.work(staged.received(staged.put(grey(200)))) == set()
+
+    assert staged.file().outcome["code"] == "limit.request_pixels"
+
+
+def test_an_image_that_the_engine_cannot_do_takes_no_other_with_it(
+    staged: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [grey(10), grey(66), grey(200)]
+    staged.batch(*files)
+    trunk = staged.engine.trunk
+
+    def fussy(batch: Any) -> Any:  # noqa: ANN401 - hands on
+        if any(round(float(image.mean()) * 255) == 66 for image in batch):
+            raise RuntimeError("no such image")
+        return trunk(batch)
+
+    monkeypatch.setattr(staged.engine, "trunk", fussy)
+    stored = [staged.put(data, number) for number, data in enumerate(files)]
+
+    assert staged.work(staged.received(*stored)) == set()
+
+    assert [staged.file(number).state for number in range(3)] == ["OK", "FAILED", "OK"]
+    assert staged.file(1).outcome["code"] == "generation.failed"
+
+
+BREAKS: list[tuple[type, str, Callable[..., Any]]] = [
+    (Staging, "read", throttled),
+    (Staging, "write", throttled),
+    (Jobs, "batch", throttled),
+    (Jobs, "file", throttled),
+    (Jobs, "settle", throttled),
+]
+
+
+@pytest.mark.parametrize(("owner", "method", "broken"), BREAKS, ids=[method for _, method, _ in BREAKS])
+def test_a_passing_trouble_sends_the_message_back_and_the_next_delivery_does_it(
+    staged: Desk,
+    owner: type,
+    method: str,
+    broken: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = picture()
+    staged.batch(data)
+    stored = staged.put(data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, method, broken)
+        assert staged.work(staged.received(stored)) == {"m0"}
+
+    assert staged.file().state is FileState.PENDING
+    printed = capsys.readouterr().out
+    assert "ClientError SlowDown" in printed
+    assert "secret" not in printed
+    assert staged.work(staged.received(stored, receives=2)) == set()
+    assert staged.file().state is FileState.OK
+
+
+@pytest.mark.parametrize("error", [MemoryError(), EndpointConnectionError(endpoint_url="https://x")])
+def test_one_that_meets_a_trouble_holds_up_no_other(
+    staged: Desk, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [picture(1), picture(2)]
+    staged.batch(*files)
+    stored = [staged.put(data, number) for number, data in enumerate(files)]
+    read = Staging.read
+
+    def sometimes(staging: Staging, wanted: Stored, *, max_bytes: int) -> bytes:
+        if wanted.key == stored[0].key:
+            raise error
+        return read(staging, wanted, max_bytes=max_bytes)
+
+    monkeypatch.setattr(Staging, "read", sometimes)
+
+    assert staged.work(staged.received(*stored)) == {"m0"}
+    assert [staged.file(number).state for number in range(2)] == ["PENDING", "OK"]
+
+
+def test_memory_that_ran_out_while_decoding_is_not_the_images_fault(
+    staged: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = picture()
+    staged.batch(data)
+
+    def exhausted(_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", exhausted)
+
+    assert staged.work(staged.received(staged.put(data))) == {"m0"}
+    assert staged.file().state is FileState.PENDING
+
+
+@pytest.mark.parametrize(("receives", "seconds"), [(1, 10), (2, 20), (4, 80), (12, 900)])
+def test_a_message_waits_longer_each_time(
+    staged: Desk, receives: int, seconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, object]] = []
+    monkeypatch.setattr(staged.aws.clients.sqs, "change_message_visibility", lambda **call: told.append(call))
+    monkeypatch.setattr(Jobs, "batch", throttled)
+    monkeypatch.setattr(Jobs, "settle", throttled)
+
+    staged.work(staged.received(staged.put(picture()), receives=receives))
+
+    queue = staged.aws.settings.queue_url
+    assert told == [{"QueueUrl": queue, "ReceiptHandle": "receipt-m0", "VisibilityTimeout": seconds}]
+
+
+def test_a_message_whose_wait_cannot_be_told_goes_back_all_the_same(staged: Desk) -> None:
+    staged.batch(picture())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Jobs, "batch", throttled)
+        patch.setattr(staged.aws.clients.sqs, "change_message_visibility", throttled)
+        assert staged.work(staged.received(staged.put(picture()))) == {"m0"}
+
+
+def test_a_real_queue_hides_a_returned_message_and_gives_it_again(staged: Desk) -> None:
+    data, settings, sqs = picture(), staged.aws.settings, staged.aws.clients.sqs
+    staged.batch(data)
+    body = json.dumps({"Records": [staged.record(staged.put(data))]})
+    sqs.send_message(QueueUrl=settings.queue_url, MessageBody=body)
+    [sent] = sqs.receive_message(QueueUrl=settings.queue_url, AttributeNames=["All"])["Messages"]
+    record = {
+        "messageId": sent["MessageId"],
+        "receiptHandle": sent["ReceiptHandle"],
+        "body": sent["Body"],
+        "attributes": sent["Attributes"],
+        "eventSource": "aws:sqs",
+    }
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("functions.batch.worker.FIRST_DELAY_S", 0)
+        patch.setattr(Staging, "read", throttled)
+        assert staged.work({"Records": [record]}) == {sent["MessageId"]}
+
+    # The queue's own 720 s would hide it still.
+    [again] = sqs.receive_message(QueueUrl=settings.queue_url, AttributeNames=["All"])["Messages"]
+    assert again["Attributes"]["ApproximateReceiveCount"] == "2"
+
+
+def test_what_there_is_no_time_for_goes_back_after_what_is_done_was_committed(staged: Desk) -> None:
+    files = [grey(level) for level in (10, 20, 30)]
+    staged.batch(*files)
+    stored = [staged.put(data, number) for number, data in enumerate(files)]
+    remaining = iter([100.0, 100.0, 9.0, 9.0, 9.0])
+    staged.door = type(staged.door)(staged.door.account, staged.door.models, staged.door.limits, 1)
+
+    again = work(staged.door, messages(staged.received(*stored)), lambda: next(remaining))
+
+    assert again == {"m1", "m2"}
+    assert staged.engine.seen == [10]
+    assert [staged.file(number).state for number in range(3)] == ["OK", "PENDING", "PENDING"]
+
+
+@pytest.mark.provokes("batch.gave_up")
+@pytest.mark.parametrize("receives", [4, 5, 6])
+def test_the_last_delivery_gives_a_file_up_and_never_one_before(
+    staged: Desk, receives: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = picture()
+    staged.batch(data)
+    monkeypatch.setattr(Staging, "read", throttled)
+
+    again = staged.work(staged.received(staged.put(data), receives=receives))
+
+    file, last = staged.file(), receives >= staged.aws.settings.max_receives
+    assert again == (set() if last else {"m0"})
+    assert file.state is (FileState.FAILED if last else FileState.PENDING)
+    assert file.outcome.get("code") == ("batch.gave_up" if last else None)
+
+
+def test_what_cannot_even_be_given_up_goes_to_the_dead_letters(staged: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged.batch(picture())
+    monkeypatch.setattr(Jobs, "settle", throttled)
+
+    assert staged.work(staged.received(staged.put(picture()), receives=5)) == {"m0"}
+
+
+def test_suspects_run_after_all_others_and_each_alone(staged: Desk) -> None:
+    levels = [10, 20, 30, 40, 50, 60]
+    staged.batch(*[grey(level) for level in levels])
+    stored = [staged.put(grey(level), number) for number, level in enumerate(levels)]
+    event = staged.received(*stored)
+    for index in (0, 2, 3):
+        event["Records"][index]["attributes"]["ApproximateReceiveCount"] = "2"
+    event["Records"][1]["messageAttributes"] = {"again": {"stringValue": "1", "dataType": "String"}}
+
+    staged.work(event)
+
+    assert staged.engine.sizes == [2, 1, 1, 1, 1]
+    assert staged.engine.seen[:2] == [50, 60]
+    assert sorted(staged.engine.seen[2:]) == [10, 20, 30, 40]
+
+
+def test_a_file_that_kills_the_process_takes_no_other_with_it(staged: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    levels = [10, 20, 30, 40, 50, 60, 70, 80]
+    staged.batch(*[grey(level) for level in levels])
+    stored = [staged.put(grey(level), number) for number, level in enumerate(levels)]
+    trunk = staged.engine.trunk
+
+    def killing(batch: Any) -> Any:  # noqa: ANN401 - hands on
+        if any(round(float(image.mean()) * 255) == 40 for image in batch):
+            raise KeyboardInterrupt  # nothing catches it, as nothing catches a kill
+        return trunk(batch)
+
+    monkeypatch.setattr(staged.engine, "trunk", killing)
+    for receives in (1, 2, 3):
+        with pytest.raises(KeyboardInterrupt):
+            staged.work(staged.received(*stored, receives=receives))
+
+    states = [staged.file(number).state for number in range(len(levels))]
+    assert states == ["OK", "OK", "OK", "PENDING", "OK", "OK", "OK", "OK"]
+
+
+def test_suspects_turn_round_each_time_and_the_most_suspect_come_last(staged: Desk) -> None:
+    stored = [Stored(upload_key(ID, number), f"v{number}") for number in range(6)]
+
+    def order(*receives: int) -> list[str]:
+        event = staged.received(*stored)
+        for record, count in zip(event["Records"], receives, strict=True):
+            record["attributes"]["ApproximateReceiveCount"] = str(count)
+        return [item.created.stored.key for item in items(messages(event))]
+
+    second, third = order(*[2] * 6), order(*[3] * 6)
+    assert sorted(second) == sorted(third) == [each.key for each in stored]
+    assert second == third[::-1]
+    assert order(4, 1, 3, 1, 3, 2)[-1] == stored[0].key
+    assert order(*[1] * 6) == [each.key for each in stored]
+
+
+def test_each_group_is_committed_before_the_next_is_read(staged: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [grey(level) for level in (10, 20, 30)]
+    staged.batch(*files)
+    stored = [staged.put(data, number) for number, data in enumerate(files)]
+    staged.door = type(staged.door)(staged.door.account, staged.door.models, staged.door.limits, 2)
+    done: list[str] = []
+    for owner, method in ((Staging, "read"), (Jobs, "settle")):
+        original = getattr(owner, method)
+
+        def noted(*arguments: Any, _do: Any = original, _name: str = method, **more: Any) -> Any:  # noqa: ANN401
+            done.append(_name)
+            return _do(*arguments, **more)
+
+        monkeypatch.setattr(owner, method, noted)
+
+    staged.work(staged.received(*stored))
+
+    assert done == ["read", "read", "settle", "settle", "read", "settle"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "sizes"),
+    [({"request_pixels": 2 * 1600}, [2, 1]), ({"request_pixels": 1600}, [1, 1, 1]), ({"body_bytes": 2 * 87}, [2, 1])],
+)
+def test_a_group_is_bounded_in_pixels_and_bytes(staged: Desk, limits: dict[str, int], sizes: list[int]) -> None:
+    files = [grey(level) for level in (110, 120, 130)]
+    assert {len(data) for data in files} == {87}
+    staged.batch(*files)
+    limited(staged, image_pixels=1600, **limits)
+    records = [staged.record(staged.put(data, number), len(data)) for number, data in enumerate(files)]
+
+    staged.work(staged.received({"Records": records}))
+
+    assert staged.engine.sizes == sizes
+    assert staged.aws.jobs.counts(staged.read()) == {FileState.OK: 3}
+
+
+def test_files_of_other_options_are_other_groups(staged: Desk) -> None:
+    data = picture()
+    staged.batch(data, data, options={"colormap": "hot"})
+    staged.batch(data, number_of_batch=OTHER, options={"colormap": "viridis"})
+    events = [staged.put(data), staged.put(data, key=upload_key(OTHER, 0)), staged.put(data, 1)]
+
+    staged.work(staged.received(*events))
+
+    assert staged.engine.sizes == [2, 1]
+    first, other = (
+        staged.object(attempt_prefix(batch, 0, staged.file(0, batch).outcome["attempt"]) + "overlay.png")
+        for batch in (ID, OTHER)
+    )
+    assert first != other
+
+
+@pytest.mark.contract("no original")
+def test_no_original_is_made_so_asking_for_it_makes_no_other_group(staged: Desk) -> None:
+    staged.batch(picture(), options={"include": ["overlay", "original"]})
+    staged.batch(picture(), number_of_batch=OTHER, options={"include": ["overlay"]})
+
+    staged.work(staged.received(staged.put(picture()), staged.put(picture(), key=upload_key(OTHER, 0))))
+
+    assert staged.engine.sizes == [2]
+
+
+def test_a_batch_is_read_once_per_invocation(staged: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [picture(seed) for seed in range(3)]
+    staged.batch(*files)
+    stored = [staged.put(data, number) for number, data in enumerate(files)]
+    reads: list[str] = []
+    read = Jobs.batch
+    monkeypatch.setattr(Jobs, "batch", lambda jobs, name: reads.append(name) or read(jobs, name))  # type: ignore[func-returns-value]
+
+    staged.work(staged.received(*stored))
+
+    assert reads == [ID]
+
+
+@pytest.mark.parametrize(
+    ("ending", "state", "code"),
+    [(BatchState.CANCELLED, FileState.CANCELLED, None), (BatchState.EXPIRED, FileState.FAILED, "batch.deadline")],
+)
+def test_a_batch_with_its_end_decided_is_not_computed(
+    staged: Desk, ending: BatchState, state: FileState, code: str | None
+) -> None:
+    data = picture()
+    staged.batch(data)
+    staged.aws.jobs.end_with(ID, ending, now=1)
+
+    assert staged.work(staged.received(staged.put(data))) == set()
+
+    assert staged.engine.sizes == []
+    assert (staged.file().state, staged.file().outcome.get("code")) == (state, code)
+    assert staged.read().state is ending
+
+
+def test_the_last_result_of_a_closed_batch_finishes_it(staged: Desk) -> None:
+    files = [picture(1), picture(2)]
+    staged.batch(*files)
+    stored = [staged.put(data, number) for number, data in enumerate(files)]
+    staged.aws.jobs.close(ID)
+
+    staged.work(staged.received(stored[0]))
+    assert staged.read().state is BatchState.RUNNING
+    staged.work(staged.received(stored[1]))
+
+    assert staged.read().state is BatchState.SUCCEEDED
+    assert staged.keys(results_key(ID)) + staged.keys(manifest_key(ID)) == [results_key(ID), manifest_key(ID)]
+
+
+def test_a_batch_that_cannot_be_finished_now_fails_no_message(staged: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = picture()
+    staged.batch(data)
+    staged.aws.jobs.close(ID)
+    monkeypatch.setattr(Staging, "write_once", throttled)
+
+    assert staged.work(staged.received(staged.put(data))) == set()
+
+    assert (staged.file().state, staged.read().state) == (FileState.OK, BatchState.RUNNING)
+
+
+@pytest.mark.contract("drop")
+@pytest.mark.parametrize(
+    "key", ["drop/a.png", "drop/ward 3/Zoë + 50%.png", "drop/a%2Fb", "drop/" + "長" * 330], ids=range(4)
+)
+def test_a_dropped_object_is_explained_and_its_result_is_found_by_its_key(staged: Desk, key: str) -> None:
+    data = picture()
+    stored = staged.put(data, key=key)
+
+    assert staged.work(staged.received(stored)) == set()
+    assert staged.work(staged.received(stored)) == set()
+
+    assert staged.engine.sizes == [1]
+    assert stored.version
+    identity = hashlib.sha256(f"{staged.aws.settings.bucket}\n{key}\n{stored.version}".encode()).hexdigest()
+    outcome = staged.aws.jobs.drop(identity)
+    assert outcome
+    prefix = drop_prefix(key, stored.version, outcome["attempt"])
+    assert outcome["state"] == "OK"
+    assert staged.keys("out/") == [prefix + name for name in ("map.npy", "overlay.png", "result.json")]
+
+
+def test_a_new_version_of_a_dropped_object_is_explained_too(staged: Desk) -> None:
+    for level in (10, 20):
+        staged.work(staged.received(staged.put(grey(level), key="drop/a.png")))
+
+    assert staged.engine.seen == [10, 20]
+    assert len(staged.keys("out/drop/a.png/")) == 6
+
+
+def test_a_dropped_object_that_is_no_image_fails_once(staged: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    event = staged.received(staged.put(b"no image", key="drop/Doe.txt"))
+
+    assert staged.work(event) == set()
+    assert staged.work(event) == set()
+
+    printed = lines(capsys)
+    assert [line["state"] for line in printed if line["event"] == "item"] == ["FAILED", "SETTLED"]
+    assert "Doe" not in json.dumps(printed)
+
+
+@pytest.mark.contract("names")
+def test_every_item_has_a_line_without_a_name(staged: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    data = picture()
+    staged.batch(data, b"no image")
+    staged.work(staged.received(staged.put(data), staged.put(b"no image", 1)))
+
+    printed = lines(capsys)
+
+    good, bad, metrics = printed
+    assert (good["batch"], good["number"], good["state"]) == (ID, 0, "OK")
+    assert good["attempt"] == staged.file().outcome["attempt"]
+    assert (bad["number"], bad["state"], bad["code"]) == (1, "FAILED", "input.unsupported")
+    assert good["ms"] >= 0
+    assert (metrics["ItemsOk"], metrics["ItemsFailed"], metrics["service"], metrics["door"]) == (
+        1,
+        1,
+        "heatlens",
+        "batch",
+    )
+    assert metrics["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service", "door"]]
+
+
+def event_bridge(staged: Desk, stored: Stored) -> dict[str, Any]:
+    thing = {"key": stored.key, "version-id": stored.version, "etag": (stored.etag or "").strip('"'), "size": 1}
+    return {
+        "version": "0",
+        "source": "aws.s3",
+        "detail-type": "Object Created",
+        "detail": {"bucket": {"name": staged.aws.settings.bucket}, "object": thing, "reason": "PutObject"},
+    }
+
+
+def direct(staged: Desk, stored: Stored) -> dict[str, Any]:
+    return {"Records": [staged.record(stored)]}
+
+
+@pytest.mark.contract("S3")
+@pytest.mark.parametrize("wrap", [event_bridge, direct])
+def test_an_event_without_a_queue_is_worked_and_raises_where_something_is_not_done(
+    staged: Desk, wrap: Callable[[Desk, Stored], dict[str, Any]]
+) -> None:
+    data = picture()
+    staged.batch(data)
+    event = wrap(staged, staged.put(data))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Staging, "read", throttled)
+        with pytest.raises(TryAgain):
+            answer(staged.door, event, lambda: 100)
+    assert answer(staged.door, event, lambda: 100) is None
+
+    assert staged.file().state is FileState.OK
+
+
+@pytest.mark.contract("EventBridge")
+def test_an_event_bridge_event_through_a_queue(staged: Desk) -> None:
+    data = picture()
+    staged.batch(data)
+
+    staged.work(staged.received(event_bridge(staged, staged.put(data))))
+
+    assert staged.file().state is FileState.OK
+
+
+def test_a_queue_is_told_which_messages_come_again(staged: Desk) -> None:
+    data = picture()
+    staged.batch(data)
+    event = staged.received(staged.put(data), "no JSON")
+
+    assert answer(staged.door, event, lambda: 100) == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
+    assert answer(staged.door, staged.received(staged.put(data)), lambda: 100) == {"batchItemFailures": []}
+    late = answer(staged.door, staged.received(staged.put(data, key="drop/a")), lambda: 5)
+    assert late == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
+
+
+def test_the_handler_opens_its_door_at_import(staged: Desk, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = picture()
+    staged.batch(data)
+    monkeypatch.setenv("HEATLENS_MODEL_DIR", str(tiny_folder))
+    monkeypatch.setenv("HEATLENS_BUCKET", staged.aws.settings.bucket)
+    monkeypatch.setenv("HEATLENS_TABLE", staged.aws.settings.table)
+    handler = imported("functions.batch.handler").handler
+
+    assert handler(staged.received(staged.put(data)), Context()) == {"batchItemFailures": []}
+
+    assert staged.file().state is FileState.OK
+
+
+def test_invocations_share_nothing(staged: Desk) -> None:
+    files = [picture(1), picture(2)]
+    staged.batch(*files)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Staging, "read", throttled)
+        assert staged.work(staged.received(staged.put(files[0]))) == {"m0"}
+
+    assert staged.work(staged.received(staged.put(files[1], 1))) == set()

@@ -1,0 +1,218 @@
+"""`heatlens batch run` where server, storage or disk fail for a moment, or for longer."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from heatlens_cli import worker_pool
+from heatlens_cli.atomic_file import whole
+from heatlens_cli.batch.journal import BatchFailed
+from heatlens_cli.batch.names import NOTES
+from heatlens_cli.retry import TRIES, patiently
+from tests.conftest import encoded, noise
+from tests.functional.cli.test_batch_resume import STEPS
+from tests.support.loop import Loop, Wanted, asks, heatmaps, meddle, recorded, results, versions
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for index in range(3):
+        (folder / f"{index}.png").write_bytes(encoded(noise((24, 16), seed=index)))
+    return folder
+
+
+def lost(call: Callable[[], httpx2.Response]) -> httpx2.Response:
+    """The server does it, and its answer does not arrive."""
+    call().close()
+    raise httpx2.ReadError("reset")
+
+
+def busy(_: Callable[[], httpx2.Response]) -> httpx2.Response:
+    return httpx2.Response(503, headers={"retry-after": "0"}, json={"detail": "try again"})
+
+
+@pytest.mark.parametrize("does", [lost, busy])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_failure_that_passes_does_not_end_the_run(
+    step: str,
+    does: Callable[[Callable[[], httpx2.Response]], httpx2.Response],
+    source: Path,
+    tmp_path: Path,
+    loop: Loop,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clients = loop.clients(monkeypatch)
+    before = len(versions(clients, "in/"))
+    meddle(monkeypatch, STEPS[step], does)
+
+    assert loop.run(source, tmp_path / "out") == 0
+
+    assert len(heatmaps(tmp_path / "out")) == 3
+    assert len(versions(clients, "in/")) - before == 3, "each was uploaded once"
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, wanted: Wanted, status: int) -> list[str]:
+    """Give all wanted requests this answer."""
+    send, asked = httpx2.Client.send, list[str]()
+
+    def refusing(client: httpx2.Client, request: httpx2.Request, **how: Any) -> Any:  # noqa: ANN401 - passes through
+        if not wanted(request):
+            return send(client, request, **how)
+        asked.append(request.url.path)
+        return httpx2.Response(status, request=request)
+
+    monkeypatch.setattr(httpx2.Client, "send", refusing)
+    return asked
+
+
+def test_an_upload_that_is_refused_fails_alone(
+    source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers(monkeypatch, asks("PUT", "/00001"), 400)
+
+    assert loop.run(source, tmp_path / "out") == 1
+
+    codes = [(each["name"], each["state"], each["code"]) for each in results(tmp_path / "out")]
+    assert codes == [("0.png", "OK", None), ("1.png", "MISSING", "upload.refused"), ("2.png", "OK", None)]
+
+
+def test_links_that_are_too_old_are_signed_again(
+    source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for wanted in (asks("PUT", "/00001"), asks("GET", "overlay.png"), asks("GET", "result.json")):
+        meddle(monkeypatch, wanted, lambda _: httpx2.Response(403))
+
+    assert loop.run(source, tmp_path / "out") == 0
+
+    assert len(heatmaps(tmp_path / "out")) == 3
+
+
+def test_a_storage_that_takes_nothing_ends_the_run_which_goes_on_later(
+    source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heatlens_cli.batch.send.AT_ONCE", 2)
+    with monkeypatch.context() as patch:
+        asked = answers(patch, lambda request: request.method == "PUT", 503)
+        with pytest.raises(BatchFailed, match=r"takes nothing .*status 503\): run the same again to go on"):
+            loop.run(source, tmp_path / "out")
+
+    assert len(asked) <= 3 * TRIES
+    assert loop.run(source, tmp_path / "out") == 0
+
+
+def test_a_heatmap_that_cannot_be_fetched_is_named_and_fetched_by_running_again(
+    source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    (out / "2.png.heatmap.png").mkdir(parents=True)
+    wanted = asks("GET", "overlay.png")
+    with monkeypatch.context() as patch:
+        answers(patch, lambda request: wanted(request) and "/00001/" in request.url.path, 404)
+        assert loop.run(source, out) == 1
+
+    said = capsys.readouterr().out
+    assert "1.png: its heatmap is not here: the storage refused with status 404" in said
+    assert "2.png: its heatmap is not here: it cannot be written: Is a directory" in said
+    assert "2 heatmaps are not here: run the same again to fetch them" in said
+    assert (out / NOTES).exists()
+
+    (out / "2.png.heatmap.png").rmdir()
+    puts = recorded(monkeypatch, lambda request: request.method == "PUT")
+    assert loop.run(source, out) == 0
+    assert (len(heatmaps(out)), puts) == (3, [])
+
+
+def test_a_heatmap_with_other_bytes_than_were_committed_is_not_kept(
+    source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    meddle(monkeypatch, asks("GET", "overlay.png"), lambda _: httpx2.Response(200, content=b"other bytes"))
+    monkeypatch.setattr(worker_pool, "AT_ONCE", 1)
+
+    assert loop.run(source, tmp_path / "out") == 1
+
+    assert heatmaps(tmp_path / "out") == ["1.png.heatmap.png", "2.png.heatmap.png"]
+    assert "0.png: its heatmap is not here: what came is not what was committed" in capsys.readouterr().out
+
+
+def test_a_declaration_that_nobody_answers_ends_the_run_which_goes_on_later(
+    source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        answers(patch, STEPS["declare"], 500)
+        with pytest.raises(BatchFailed, match="did not answer when files were declared: run the same again"):
+            loop.run(source, tmp_path / "out")
+
+    assert loop.run(source, tmp_path / "out") == 0
+
+
+def test_a_server_without_staging_is_not_asked_again(
+    source: Path, tmp_path: Path, server_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = recorded(monkeypatch, lambda _: True)
+
+    with pytest.raises(BatchFailed, match=r"refused \(503\): staged batches are not set up on this server"):
+        Loop(f"http://127.0.0.1:{server_port}", "").run(source, tmp_path / "out")
+
+    assert len(calls) == 1
+
+
+def waits(*answers: httpx2.Response | Exception) -> tuple[list[float], httpx2.Response]:
+    left, waited = list(answers), list[float]()
+
+    def call() -> httpx2.Response:
+        answer = left.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("heatlens_cli.retry.FIRST_WAIT_S", 1.0)
+        return waited, patiently(call, wait=waited.append)
+
+
+def test_a_call_is_made_again_later_each_time_and_no_sooner_than_was_asked() -> None:
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    waited, answer = waits(
+        httpx2.ConnectError("no"),
+        httpx2.Response(429, headers={"retry-after": "7"}),
+        httpx2.Response(503, headers={"retry-after": soon}),
+        httpx2.Response(500, headers={"retry-after": "nonsense"}),
+        httpx2.Response(502, headers={"retry-after": "9999999"}),
+        httpx2.Response(200),
+    )
+
+    assert answer.status_code == 200
+    assert waited[:2] == [1, 7]
+    assert 55 < waited[2] <= 60
+    assert waited[3:] == [8, 120]
+
+
+def test_a_call_is_made_a_bounded_number_of_times() -> None:
+    waited, answer = waits(*[httpx2.Response(503)] * TRIES, httpx2.Response(200))
+
+    assert (answer.status_code, len(waited)) == (503, TRIES - 1)
+    with pytest.raises(httpx2.ReadTimeout):
+        waits(*[httpx2.ReadTimeout("no")] * TRIES, httpx2.Response(200))
+    assert waits(httpx2.Response(404))[0] == []
+    with pytest.raises(httpx2.LocalProtocolError):
+        waits(httpx2.LocalProtocolError("ours"))
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "new" / ("x" * 250)
+    with whole(path) as file:
+        file.write(b"first")
+        assert not path.exists()
+
+    with pytest.raises(ZeroDivisionError), whole(path) as file:
+        file.write(b"second" * (1 // 0))
+
+    assert path.read_bytes() == b"first"
+    assert list(path.parent.iterdir()) == [path]

@@ -1,0 +1,252 @@
+"""The command as a person types it."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from heatlens.card import Parity, read_card
+from heatlens.settings import DEMO_MODEL
+from heatlens_cli.events.http_events import HttpRequest
+from heatlens_cli.main import compile_
+from tests.conftest import HEATLENS, ROOT, SAMPLES
+from tests.contract.clients import http_door
+
+ANYWHERE = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "layers"), str(ROOT)])}
+CONFORMANCE = ROOT / "tests" / "contract" / "conformance"
+JPEG = SAMPLES / "phantom-03-opacity.jpg"
+
+
+def heatlens(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([HEATLENS, *map(str, words)], capture_output=True, check=False, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("command", ["explain", "invoke"])
+def test_each_image_gets_a_line_and_a_picture(command: str, tmp_path: Path) -> None:
+    done = heatlens(command, JPEG, "-o", tmp_path / "new" / "out")
+
+    target = tmp_path / "new" / "out" / "phantom-03-opacity.png"
+    assert done.returncode == 0, done.stderr
+    head, line = done.stdout.splitlines()
+    assert head.split() == ["file", "class", "probability", "ms", "heatmap"]
+    name, label, probability, elapsed, path = line.split()
+    assert (name, label, path) == (JPEG.name, "OPACITY", str(target))
+    assert 0.5 < float(probability) <= 1
+    assert float(elapsed) > 0
+    assert target.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.contract("same bytes", "CLI")
+def test_explain_and_invoke_make_the_same_picture(tmp_path: Path) -> None:
+    for command in ("explain", "invoke"):
+        heatlens(command, JPEG, "-o", tmp_path / command, "--colormap", "hot", "--alpha", "0.7")
+
+    name = "phantom-03-opacity.png"
+    assert (tmp_path / "explain" / name).read_bytes() == (tmp_path / "invoke" / name).read_bytes()
+
+
+def test_the_format_is_that_of_the_name_too_and_a_window_is_looked_through(tmp_path: Path) -> None:
+    scan = tmp_path / "scan.dcm"
+    scan.write_bytes((CONFORMANCE / "window.dcm").read_bytes())
+
+    for folder, words in {"own": [], "wide": ["--window", "40,4000"]}.items():
+        done = heatlens("explain", scan, "-o", tmp_path / folder, "--format", "webp", *words)
+        assert done.returncode == 0, done.stderr
+
+    pictures = [(tmp_path / folder / "scan.webp").read_bytes() for folder in ("own", "wide")]
+    assert [(data[:4], data[8:12]) for data in pictures] == [(b"RIFF", b"WEBP")] * 2
+    assert pictures[0] != pictures[1]
+
+
+@pytest.mark.parametrize("command", ["explain", "invoke"])
+def test_bad_files_are_named_and_the_others_done(command: str, tmp_path: Path) -> None:
+    text = tmp_path / "[notes].png"
+    text.write_text("no image")
+
+    done = heatlens(command, text, tmp_path / "gone.png", JPEG, "-o", tmp_path / "out")
+
+    assert done.returncode == 1
+    assert f"{text}: the bytes are not an image of a supported type" in done.stderr
+    assert f"{tmp_path / 'gone.png'}: No such file or directory" in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["phantom-03-opacity.png"]
+    assert "Traceback" not in done.stderr
+
+
+def test_two_images_of_one_stem_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    shutil.copy(JPEG, tmp_path / "a.jpg")
+    shutil.copy(JPEG, tmp_path / "a.jpeg")
+
+    heatlens("explain", tmp_path / "a.jpg", tmp_path / "a.jpeg", "-o", tmp_path / "out")
+
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a-2.png", "a.png"]
+
+
+@pytest.mark.parametrize("command", ["explain", "invoke"])
+def test_an_image_is_never_overwritten_by_its_heatmap(command: str, tmp_path: Path) -> None:
+    source = SAMPLES / "phantom-05-opacity-wide.png"
+    image, other = shutil.copy(source, tmp_path / "scan.png"), shutil.copy(JPEG, tmp_path / "other.jpg")
+
+    done = heatlens(command, image, other, "-o", tmp_path)
+
+    assert done.returncode == 1
+    assert "would overwrite" in done.stderr
+    assert Path(image).read_bytes() == source.read_bytes()
+    assert (tmp_path / "other.png").exists()
+
+
+@pytest.mark.parametrize("command", ["explain", "invoke"])
+def test_a_folder_that_cannot_be_written_gets_a_sentence(command: str, tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    (tmp_path / "out" / "phantom-03-opacity.png").mkdir(parents=True)
+
+    for folder, sentence in ((taken, "File exists"), (tmp_path / "out", "Is a directory")):
+        done = heatlens(command, JPEG, "-o", folder)
+        assert done.returncode == 1
+        assert sentence in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["explain", "invoke"])
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("HEATLENS_THREADS", "abc", "HEATLENS_THREADS: Input should be a valid integer"),
+        ("HEATLENS_MODEL_DIR", "/nowhere/at/all", "no readable card.json in the model folder 'all'"),
+    ],
+)
+def test_a_wrong_setting_gets_a_sentence(
+    command: str, variable: str, value: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    done = heatlens(command, JPEG, "-o", tmp_path)
+
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["explain", JPEG, "--alpha", "0.95"], "alpha is 0.95: Input should be less than or equal to 0.9"),
+        (["explain", JPEG, "--colormap", "rainbow"], "colormap is 'rainbow': Input should be 'jet', 'hot', 'viridis'"),
+        (["explain", JPEG, "--model", "nowhere"], "no readable card.json in the model folder 'nowhere'"),
+        (["explain", JPEG, "--format", "gif"], "format is 'gif': Input should be 'png', 'jpeg' or 'webp'"),
+        (["explain", JPEG, "--window", "40"], "window is '40': a window is centre,width, such as 40,400"),
+        (["invoke", JPEG, "--kind", "smtp"], "unknown event kind 'smtp': one of http-api-v2"),
+        (["compile", "nowhere.toml", "-o", "out"], "nowhere.toml"),
+    ],
+)
+def test_wrong_words_get_a_sentence(words: list[object], sentence: str, tmp_path: Path) -> None:
+    done = heatlens(*words, *(["-o", tmp_path] if words[0] != "compile" else []))
+
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", ["compile a -o b", "inspect a"])
+def test_what_needs_torch_says_what_to_install(words: str) -> None:
+    program = f"import sys; sys.modules['torch'] = None; from heatlens_cli.main import app; app({words!r}.split())"
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, text=True)
+
+    assert done.returncode == 1
+    assert "pip install 'heatlens[torch]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_compiled_model_is_inspected_without_torch() -> None:
+    program = (
+        "import sys; sys.modules['torch'] = None; from heatlens_cli.main import app; "
+        f"app(['inspect', {str(DEMO_MODEL)!r}])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+
+    assert done.stdout.startswith("demo-chest-phantom 1  sha256 ")
+    assert re.search(r"^proven      features equals pytorch-grad-cam \S+ on 32 inputs, 32 ", done.stdout, re.M)
+
+
+def test_compiling_says_what_was_proven_of_every_layer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo = read_card(DEMO_MODEL)[0]
+    proof = Parity(
+        inputs=32, nonempty=30, signed_map=2e-6, gradient=3e-7, logits=4e-8, threshold=1e-4, reference="the referee 2"
+    )
+    found = {"parity": proof, "agreements": {}, "sanity": None}
+    layers = [demo.layers[0].model_copy(update={"name": name} | found) for name in ("late", "early[1]")]
+    card = demo.model_copy(update={"layers": tuple(layers), "combined": 5e-6})
+    monkeypatch.setattr("heatlens_torch.compile.compile_model", lambda *_args, **_options: card)
+
+    compile_(tmp_path / "model.toml", tmp_path / "out", with_torch=False)
+
+    said = (
+        "equals the referee 2 on 32 inputs, 30 with a map: "
+        "signed map 2.0e-06, gradient 3.0e-07, logits 4.0e-08 (at most 1e-04)"
+    )
+    combined = "combined, all 2 layers: 5.0e-06 (at most 1e-04)"
+    assert capsys.readouterr().out.splitlines() == [f"late {said}", f"early[1] {said}", combined]
+
+
+def test_a_description_to_begin_with_needs_no_torch(tmp_path: Path) -> None:
+    program = "import sys; sys.modules['torch'] = None; from heatlens_cli.main import app; app(['init-model'])"
+
+    for expected in (0, 1):  # the second time the file is there
+        done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=ANYWHERE, check=False)
+        assert done.returncode == expected
+    assert (tmp_path / "model.toml").read_text().startswith("# A model description")
+
+
+def test_serve_answers_and_ends_when_interrupted() -> None:
+    words = [str(HEATLENS), "serve", "--port", "0"]
+    server = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    port = int(server.stdout.readline().split()[2].rpartition(":")[2])
+
+    answer = http_door(port)(HttpRequest("/api/inference/health", method="GET"))
+    server.send_signal(signal.SIGINT)
+    _, errors = server.communicate(timeout=30)
+
+    assert json.loads(answer.body)["status"] == "healthy"
+    assert server.returncode == 0
+    assert errors == ""
+
+
+def test_a_port_in_use_gets_a_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = heatlens("serve", "--port", port)
+
+    assert done.returncode == 1
+    assert done.stderr == f"port {port} is in use: choose another (heatlens serve --port N, make run PORT=N)\n"
+
+
+def test_the_makefile_prints_its_commands_by_default() -> None:
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, check=True, text=True)
+
+    for target in ("run", "test", "lint", "dev"):
+        assert f"  make {target} " in done.stdout
+
+
+def test_a_batch_that_is_interrupted_ends_with_one_sentence(tmp_path: Path) -> None:
+    shutil.copy(JPEG, tmp_path / "a.jpg")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        words = [str(HEATLENS), "batch", "run", str(tmp_path), "-o", str(tmp_path / "out"), "--url", url]
+        run = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with silent.accept()[0]:  # it waits for an answer now
+            run.send_signal(signal.SIGINT)
+            _, errors = run.communicate(timeout=30)
+
+    assert (run.returncode, errors) == (130, "interrupted: run the same again to go on\n")

@@ -1,0 +1,142 @@
+"""Dead letters of open batches go back to their queue; others stay."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heatlens.model import Model
+from heatlens_aws.batch_table import Declared
+from heatlens_aws.clients import Clients
+from heatlens_aws.events import AGAIN
+from heatlens_aws.records import Batch, BatchState
+from heatlens_cli import redrive as redrives
+from heatlens_cli.redrive import redrive
+from tests.functional.batch.test_sagemaker_path import REMOTE
+from tests.support.aws import Account
+from tests.support.sagemaker import enveloped, with_endpoint
+from tests.support.staged import desk, picture
+
+OPEN, ENDED = "01J00000000000000000000000", "01J00000000000000000000001"
+
+
+def letter(key: str) -> str:
+    return json.dumps(
+        {"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "b"}, "object": {"key": key}}}]}
+    )
+
+
+def make(aws: Account, name: str) -> Batch:
+    batch = Batch(
+        id=name, owner="me", state=BatchState.OPEN, expected=1, declared=0, options={}, model="m", created=1,
+        deadline=2, expires_at=3,
+    )  # fmt: skip
+    aws.jobs.create(batch)
+    aws.jobs.declare(batch, [Declared("a", 1, "0" * 64, "image/png")])
+    return batch
+
+
+def bodies(aws: Account, queue: str) -> list[str]:
+    answer = aws.clients.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=0)
+    return sorted(message["Body"] for message in answer.get("Messages", []))
+
+
+def test_only_what_can_still_end_goes_back(aws: Account) -> None:
+    dead = aws.clients.sqs.create_queue(QueueName="dead")["QueueUrl"]
+    make(aws, OPEN)
+    make(aws, ENDED)
+    aws.jobs.close(ENDED)
+    ended = aws.jobs.batch(ENDED)
+    assert ended is not None
+    aws.jobs.finish(ended, BatchState.FAILED)
+    wanted = [letter(f"in/{OPEN}/00000"), letter("drop/scan.png")]
+    for body in [*wanted, letter(f"in/{ENDED}/00000"), letter("in/nobody"), "not an event"]:
+        aws.clients.sqs.send_message(QueueUrl=dead, MessageBody=body)
+
+    counts = redrive(aws.clients, aws.settings, dead)
+
+    assert counts == (2, 3)
+    assert bodies(aws, aws.settings.queue_url) == sorted(wanted)
+    hidden = aws.clients.sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["All"])["Attributes"]
+    assert int(hidden["ApproximateNumberOfMessagesNotVisible"]) == 3
+
+
+def test_what_goes_back_is_under_suspicion_and_keeps_what_it_carried(aws: Account) -> None:
+    dead = aws.clients.sqs.create_queue(QueueName="dead")["QueueUrl"]
+    carried = {"trace": {"DataType": "String", "StringValue": "t"}}
+    aws.clients.sqs.send_message(QueueUrl=dead, MessageBody=letter("drop/scan.png"), MessageAttributes=carried)
+
+    redrive(aws.clients, aws.settings, dead)
+
+    answer = aws.clients.sqs.receive_message(QueueUrl=aws.settings.queue_url, MessageAttributeNames=["All"])
+    assert answer["Messages"][0]["MessageAttributes"].keys() == {AGAIN, "trace"}
+
+
+def test_an_endpoints_notice_goes_back_while_its_batch_is_open(
+    aws: Account, tiny_model: Model, tiny_folder: Path
+) -> None:
+    dead = aws.clients.sqs.create_queue(QueueName="dead")["QueueUrl"]
+    staged = desk(aws, tiny_model)
+    runtime = with_endpoint(staged, tiny_folder)
+    batch = staged.batch(picture(), options=REMOTE)
+    staged.work(staged.received(staged.put(picture())))
+    notice = json.dumps(enveloped(runtime.notices[0]))
+    aws.clients.sqs.send_message(QueueUrl=dead, MessageBody=notice)
+
+    assert redrive(aws.clients, aws.settings, dead) == (1, 0)
+    assert notice in bodies(aws, aws.settings.queue_url)
+
+    aws.jobs.close(batch.id)
+    aws.jobs.finish(staged.read(), BatchState.FAILED)
+    aws.clients.sqs.send_message(QueueUrl=dead, MessageBody=notice)
+    assert redrive(aws.clients, aws.settings, dead) == (0, 1)
+
+
+def test_a_letter_that_nobody_can_read_stays(aws: Account) -> None:
+    dead = aws.clients.sqs.create_queue(QueueName="dead")["QueueUrl"]
+    for body in ("[" * 100_000, json.dumps({"eventSource": "aws:sagemaker", "inferenceId": "another's"})):
+        aws.clients.sqs.send_message(QueueUrl=dead, MessageBody=body)
+
+    assert redrive(aws.clients, aws.settings, dead) == (0, 2)
+
+
+def test_it_ends_though_letters_are_seen_again_before_all_were_looked_at(
+    aws: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = aws.clients.sqs.create_queue(QueueName="dead")["QueueUrl"]
+    for number in range(25):
+        aws.clients.sqs.send_message(QueueUrl=dead, MessageBody=f"nonsense {number}")
+    monkeypatch.setattr(redrives, "HOLD_S", 1)  # as 300 seconds are to many thousands
+    monkeypatch.setattr(redrives, "WAIT_S", 0)
+    look, receive, pages = redrives._is_wanted, redrives._next, list[str]()
+
+    def slowly(*arguments: Any) -> bool:  # noqa: ANN401 - passes through
+        time.sleep(0.11)
+        return look(*arguments)
+
+    def counted(clients: Clients, queue: str) -> list[redrives.Message]:
+        pages.append(queue)
+        return receive(clients, queue)
+
+    monkeypatch.setattr(redrives, "_is_wanted", slowly)
+    monkeypatch.setattr(redrives, "_next", counted)
+
+    assert redrive(aws.clients, aws.settings, dead) == (0, 25)
+    assert 3 < len(pages) < 20
+
+
+def test_a_letter_whose_return_fails_stays(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    dead = aws.clients.sqs.create_queue(QueueName="dead")["QueueUrl"]
+    aws.clients.sqs.send_message(QueueUrl=dead, MessageBody=letter("drop/scan.png"))
+
+    def refused(**_: Any) -> None:  # noqa: ANN401 - whatever is sent
+        raise ConnectionError
+
+    monkeypatch.setattr(aws.clients.sqs, "send_message", refused)
+    with pytest.raises(ConnectionError):
+        redrive(aws.clients, aws.settings, dead)
+
+    hidden = aws.clients.sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["All"])["Attributes"]
+    assert int(hidden["ApproximateNumberOfMessagesNotVisible"]) == 1

@@ -1,0 +1,155 @@
+"""layers/README.md, "Bring your own model": its descriptions, commands and Python, run as they stand there."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+
+from heatlens.card import read_card
+from heatlens_torch.loading import synthetic
+from heatlens_torch.loading.network import stack
+from heatlens_torch.loading.spec import Description, read_spec
+from tests.conftest import HEATLENS, ROOT
+from tests.support.checkpoints import LIGHTNING, renamed
+
+GUIDE = (ROOT / "layers" / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", GUIDE, re.DOTALL)
+IN_PROJECT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "layers"), str(ROOT)])}
+
+
+def blocks(language: str) -> list[str]:
+    return [text for kind, text in BLOCKS if kind == language]
+
+
+DOWNLOADED, OWN, CHECKPOINT, EVERY_KEY = blocks("toml")
+NETWORK, USE, UNCOMPILED = blocks("python")
+TRY, COMPILE = blocks("sh")
+
+
+def shell(script: str, folder: Path) -> str:
+    """Run commands in a folder, `heatlens` being this one."""
+    text = script.replace("heatlens ", f"{HEATLENS} ")
+    done = subprocess.run(
+        ["sh", "-euc", text], cwd=folder, env=IN_PROJECT, capture_output=True, check=False, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def described(folder: Path, text: str) -> Path:
+    path = folder / "model.toml"
+    path.write_text(text)
+    return path
+
+
+def test_torchvisions_own_weights_need_four_lines(tmp_path: Path) -> None:
+    spec = read_spec(described(tmp_path, DOWNLOADED))
+
+    assert (len(spec.classes), spec.output, spec.preprocess.shape) == (1000, "softmax", (224, 224))
+
+
+def test_a_torchvision_network_is_inspected_and_compiled(tmp_path: Path) -> None:
+    described(tmp_path, OWN)
+
+    said = shell(TRY, tmp_path)
+
+    assert re.search(r"^layer +\* layer4 +512 x 4 x 4 ", said, re.MULTILINE)
+    assert "layer4 equals pytorch-grad-cam" in said
+    card = read_card(tmp_path / "resnet18")[0]
+    assert (card.layers[0].name, card.source["weights"]) == ("layer4", "seed:0")
+
+
+def checkpoint(folder: Path) -> None:
+    """What Lightning would save of a module whose `model` is the guide's network."""
+    (folder / "chest.py").write_text(NETWORK)
+    found = importlib.util.spec_from_file_location("chest", folder / "chest.py")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    torch.manual_seed(0)
+    network = module.build(width=32).eval()
+    images = stack(synthetic.images(16, size=(128, 128)), read_spec(folder / "model.toml").preprocess)
+    synthetic.settle(network, list(torch.from_numpy(images).chunk(2)))
+    content = {"state_dict": renamed(network.state_dict(), "model."), "hyper_parameters": {"width": 32, "lr": 1e-3}}
+    torch.save(LIGHTNING | content, folder / "epoch=3.ckpt")
+
+
+@pytest.fixture(scope="module")
+def chest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("guide")
+    described(folder, CHECKPOINT)
+    checkpoint(folder)
+    shell(COMPILE, folder)
+    return folder
+
+
+def test_a_lightning_checkpoint_is_compiled(chest: Path) -> None:
+    card = read_card(chest / "chest")[0]
+
+    assert (card.output, card.classes, card.notice) == ("sigmoid", ("NORMAL", "PNEUMONIA"), "Not for medical use.")
+    assert card.source["weights_prefix"] == "model."
+    assert card.layers[0].shape == (32, 16, 16)
+
+
+def test_the_compiled_model_explains_in_python_without_torch(chest: Path) -> None:
+    [image] = synthetic.images(1, size=(60, 50), seed=3)
+    image.save(chest / "scan.png")
+
+    program = f"import sys\nsys.modules['torch'] = None\n{USE}"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=chest, env=IN_PROJECT, capture_output=True, check=True, text=True
+    )
+
+    first, second = done.stdout.splitlines()
+    assert re.fullmatch(r"(NORMAL|PNEUMONIA) \d\S+ (ok|weak|empty)", first)
+    assert second == "(16, 16) (0, 0, 60, 50)"
+    assert (chest / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_network_is_explained_without_being_compiled(chest: Path) -> None:
+    [image] = synthetic.images(1, size=(60, 50), seed=3)
+    image.save(chest / "scan.png")
+
+    done = subprocess.run(
+        [sys.executable, "-c", UNCOMPILED], cwd=chest, env=IN_PROJECT, capture_output=True, check=True, text=True
+    )
+
+    assert done.stdout.endswith("(1, 16, 16) (1, 128, 128)\n")
+
+
+def test_a_compiled_folder_is_inspected(chest: Path) -> None:
+    said = shell("heatlens inspect chest", chest)
+
+    assert said.startswith(f"chest 3  sha256 {read_card(chest / 'chest')[1]}\n")
+    for line in (
+        r"output +sigmoid: NORMAL, PNEUMONIA",
+        r"layer +5 +32 x 16 x 16",
+        r"weights_prefix model\.",
+        r"torch +not st",
+    ):
+        assert re.search(f"^{line}", said, re.MULTILINE), line
+
+
+def test_a_template_leads_to_what_is_missing(tmp_path: Path) -> None:
+    said = shell("heatlens init-model model.toml --architecture chest:build", tmp_path)
+
+    assert said.startswith("wrote model.toml")
+    done = subprocess.run(
+        [HEATLENS, "inspect", "model.toml"], cwd=tmp_path, env=IN_PROJECT, capture_output=True, check=False, text=True
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("model.toml: classes: missing")
+
+
+def test_the_guide_shows_every_key() -> None:
+    fields = tomllib.loads(EVERY_KEY)
+
+    assert set(fields) == set(Description.model_fields)
+    Description.model_validate(fields)

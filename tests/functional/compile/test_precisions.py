@@ -1,0 +1,210 @@
+"""Lower precisions of a compiled model: what is written, what is measured, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from heatlens.card import Card, Layer, read_card
+from heatlens.engines.openvino import has_bf16
+from heatlens.errors import CompileError, ModelFileError
+from heatlens.model import load_model
+from heatlens.types import Floats
+from heatlens_cli.inspect import facts
+from heatlens_torch.compile import compile_model
+from heatlens_torch.graph.quantize import check_quantisable, quantise
+from heatlens_torch.loading.network import images_of, other_images
+from heatlens_torch.loading.spec import PROOF_INPUTS, ModelSpec, read_spec
+from heatlens_torch.proof import precisions
+from tests.functional.compile.test_compile import THREE_LOGITS, changed, hook
+from tests.functional.compile.test_layers import write
+from tests.support.engines import mixed
+
+
+@pytest.fixture(scope="module")
+def spec_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("lower")
+    return changed(THREE_LOGITS, more=hook("inputs", "pictures") | hook("evaluation", "judge")).write(home)
+
+
+@pytest.fixture(scope="module")
+def folder(spec_path: Path) -> Path:
+    """A model compiled with everything."""
+    compile_model(spec_path, spec_path.parent / "out", int8=True)
+    return spec_path.parent / "out"
+
+
+@pytest.fixture(scope="module")
+def card(folder: Path) -> Card:
+    return read_card(folder)[0]
+
+
+@pytest.fixture(scope="module")
+def spec(spec_path: Path) -> ModelSpec:
+    return read_spec(spec_path)
+
+
+def measured_precisions() -> list[str]:
+    return (["bf16"] if has_bf16() else []) + ["int8"]
+
+
+def test_the_card_says_how_near_each_precision_is(folder: Path, card: Card, spec: ModelSpec) -> None:
+    layer = card.layer()
+    images = images_of(spec)[:PROOF_INPUTS]
+    classes = np.eye(3, dtype=np.float32)
+
+    assert list(layer.agreements) == measured_precisions()
+    exact = load_model(folder, engine="openvino").engine
+    for name, found in layer.agreements.items():
+        engine = load_model(folder, engine="openvino", precision=name).engine  # type: ignore[arg-type]
+        correlations, same, kept = [], [], []
+        for image in images:
+            [activation] = exact.trunk(image[None])
+            logits, gradient = exact.tail([activation], np.zeros((1, 3), np.float32))
+            theirs = (gradient.mean(axis=(2, 3), keepdims=True) * activation).sum(axis=1)[0]
+            [activation] = engine.trunk(image[None])
+            rounded, gradient = engine.tail([activation], classes[logits.argmax(axis=1)])
+            ours = (gradient.mean(axis=(2, 3), keepdims=True) * activation).sum(axis=1)[0]
+            correlations.append(np.corrcoef(ours.ravel(), theirs.ravel())[0, 1])
+            same.append(ours.argmax() == theirs.argmax())
+            kept.append(rounded.argmax() == logits.argmax())
+        assert (found.images, found.engine) == (32, "openvino")
+        assert found.correlation == pytest.approx(np.mean(correlations), abs=1e-6)
+        assert found.least_correlation == pytest.approx(min(correlations), abs=1e-6)
+        assert (found.same_maximum, found.top1_kept) == (np.mean(same), np.mean(kept))
+
+
+def test_the_description_judges_each_precision_itself(card: Card) -> None:
+    judged = [found.evaluation for found in card.layer().agreements.values()]
+
+    assert card.evaluation is not None
+    assert all(findings is not None and findings.keys() == card.evaluation.keys() for findings in judged)
+    assert card.evaluation not in judged, "at a lower precision it saw other numbers"
+
+
+def test_the_trunk_of_8_bits_is_a_graph_like_the_others(folder: Path, card: Card) -> None:
+    written = card.layer().trunk_int8
+    assert written is not None
+    assert (written.file, written.inputs, written.outputs) == (
+        "trunk.int8.onnx",
+        ("image",),
+        card.layer().trunk.outputs,
+    )
+    graph = onnx.load(folder / written.file).graph
+
+    assert "nncf" in card.made_with
+    assert "QuantizeLinear" in {node.op_type for node in graph.node}
+    assert graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert str(folder.parent).encode() not in (folder / written.file).read_bytes()
+
+
+def test_every_engine_of_graphs_runs_it_alike(folder: Path, card: Card) -> None:
+    batch = mixed(card, 1)[0].batch
+    [exact] = load_model(folder, engine="openvino").engine.trunk(batch)
+    [openvino] = load_model(folder, engine="openvino", precision="int8").engine.trunk(batch)
+    [onnxruntime] = load_model(folder, engine="onnxruntime", precision="int8").engine.trunk(batch)
+
+    scale = np.abs(exact).max()
+    assert np.abs(openvino - exact).max() / scale > 1e-4, "it rounds"
+    assert np.abs(openvino - onnxruntime).max() / scale < 0.1
+
+
+def test_bits_do_not_change_with_the_batch(folder: Path, card: Card) -> None:
+    batch = np.random.default_rng(1).random((3, 3, *card.preprocess.shape), dtype=np.float32)
+    for precision in measured_precisions():
+        engine = load_model(folder, precision=precision).engine  # type: ignore[arg-type]
+        [together] = engine.trunk(batch)
+
+        assert all(np.array_equal(engine.trunk(batch[row : row + 1])[0][0], together[row]) for row in range(3))
+
+
+def test_a_transformer_has_a_trunk_of_8_bits_that_openvino_can_run(tmp_path: Path) -> None:
+    path = write(tmp_path, "vit", ["encoder.layers.encoder_layer_0"])
+
+    layer = compile_model(path, tmp_path / "out", int8=True).layer()
+
+    assert layer.tokens is not None
+    assert 0.9 < layer.agreements["int8"].least_correlation < 0.99999
+
+
+def test_the_facts_name_the_precisions(folder: Path) -> None:
+    lines = [line.split()[0] for line in facts(folder)]
+
+    assert set(measured_precisions()) <= set(lines)
+
+
+def test_without_bfloat16_nothing_is_said_of_it(
+    folder: Path, card: Card, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precisions, "has_bf16", lambda: False)
+
+    again = precisions.measured(folder, card, images_of(spec), spec, int8=False)
+
+    assert again.layer().agreements == {}
+
+
+# ---------------------------------------------------------------------------------------------------------- images
+
+
+def ranged_on(card: Card, images: Floats, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> Floats:
+    """The images that the trunk's ranges are taken from."""
+    taken: list[Floats] = []
+
+    def noted(layer: Layer, images: Floats, _folder: Path) -> Any:  # noqa: ANN401 - a graph
+        taken.append(images)
+        return layer.trunk_int8
+
+    monkeypatch.setattr(precisions, "quantise", noted)
+    monkeypatch.setattr(precisions, "_open", lambda *_: None)
+    monkeypatch.setattr(precisions, "_agreements", lambda *_: {})
+    precisions.measured(Path(), card, images, spec, int8=True)
+    return taken[0]
+
+
+def test_no_image_that_is_judged_gives_a_range(card: Card, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = images_of(spec)
+
+    taken = ranged_on(card, images, spec, monkeypatch)
+
+    assert len(taken) >= 16
+    assert not any(np.array_equal(one, other) for one in taken for other in images[:PROOF_INPUTS])
+
+
+def test_synthetic_images_give_other_synthetic_ones(
+    card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = read_spec(THREE_LOGITS.write(tmp_path))
+    images = images_of(spec)
+
+    taken = ranged_on(card, images, spec, monkeypatch)
+
+    assert np.array_equal(taken, other_images(spec))
+    assert not any(np.array_equal(one, other) for one in taken for other in images)
+
+
+def test_too_few_images_are_refused(card: Card, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelFileError, match="returned 47 images: --int8 needs 48, because"):
+        ranged_on(card, images_of(spec)[:47], spec, monkeypatch)
+
+
+# -------------------------------------------------------------------------------------------------------- refusals
+
+
+def test_without_the_tool_it_is_refused_before_anything_is_built(
+    spec_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heatlens_torch.graph.quantize.find_spec", lambda _: None)
+    monkeypatch.setattr("heatlens_torch.compile.material_of", lambda *_: pytest.fail("the network was built"))
+
+    with pytest.raises(CompileError, match=r"needs NNCF and ONNX Runtime: pip install 'heatlens\[int8\]'"):
+        compile_model(spec_path, tmp_path / "out", int8=True)
+
+
+def test_a_trunk_that_cannot_be_quantised_is_one_sentence(card: Card, spec: ModelSpec, tmp_path: Path) -> None:
+    check_quantisable()
+    (tmp_path / card.layer().trunk.file).write_bytes(b"not a graph")
+
+    with pytest.raises(CompileError, match="the trunk up to 'layer4' cannot be quantised: DecodeError"):
+        quantise(card.layer(), images_of(spec)[:2], tmp_path)

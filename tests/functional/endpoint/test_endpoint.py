@@ -1,0 +1,231 @@
+"""The SageMaker door: a container's two routes, answering what the API answers."""
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from functions.endpoint import serve
+from functions.endpoint.app import create_app
+from heatlens.errors import GenerationFailed
+from heatlens.settings import Settings
+from heatlens_web.app import create_app as create_api
+
+CONFORMANCE = Path(__file__).parents[2] / "contract" / "conformance"
+IMAGE = (CONFORMANCE / "rgb.jpg").read_bytes()
+EVERYTHING = "colormap=hot&alpha=0.5&include=overlay,original,map"
+IMAGES = ["grey16.png", "cmyk.jpg", "rgb.webp", "rgb.bmp", "two-frames.tif", "one-pixel.png"]
+
+
+@pytest.fixture(scope="module")
+def endpoint(tiny_folder: Path) -> Iterator[TestClient]:
+    app = create_app(Settings(model_dir=tiny_folder))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def api(tiny_folder: Path) -> Iterator[TestClient]:
+    with TestClient(create_api(Settings(model_dir=tiny_folder), door="server")) as client:
+        yield client
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> TestClient:
+    """A door without a model."""
+    return TestClient(create_app(Settings(model_dir=tmp_path / "secret")), raise_server_exceptions=False)
+
+
+def invoke(client: TestClient, body: bytes, attributes: str = "", **headers: str) -> Any:  # noqa: ANN401 - httpx
+    """Send what SageMaker sends; keywords are further headers, underscores for hyphens."""
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    named = {"X-Amzn-SageMaker-Custom-Attributes": attributes} if attributes else {}
+    return client.post("/invocations", content=body, headers={"content-type": "image/jpeg"} | named | sent)
+
+
+def products(answer: Any) -> dict[str, Any]:  # noqa: ANN401 - httpx
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return {k: v for k, v in body.items() if k not in {"request_id", "processing_time_ms", "timings_ms"}}
+
+
+@pytest.mark.contract("SageMaker")
+def test_a_door_with_a_model_answers_a_ping(endpoint: TestClient) -> None:
+    answer = endpoint.get("/ping")
+
+    assert (answer.status_code, answer.json()) == (200, {})
+
+
+def test_a_door_without_a_model_says_so_to_a_ping_and_to_a_request(empty: TestClient) -> None:
+    for answer in (empty.get("/ping"), invoke(empty, IMAGE)):
+        assert (answer.status_code, answer.json()["code"]) == (503, "model.unavailable")
+        assert answer.headers["retry-after"] == "30"
+        assert "card.json" in answer.json()["detail"]
+        assert "/" not in answer.json()["detail"]
+
+
+@pytest.mark.contract("same bytes", "SageMaker")
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("kind", ["image/png", "image/anything; q=1", "application/octet-stream", "application/dicom"])
+def test_an_image_as_the_body_is_answered_as_the_api_answers_it(
+    endpoint: TestClient, api: TestClient, name: str, kind: str
+) -> None:
+    data = (CONFORMANCE / name).read_bytes()
+
+    answer = invoke(endpoint, data, EVERYTHING, content_type=kind)
+
+    asked = api.post(f"/api/inference/heatmap?{EVERYTHING}", content=data, headers={"content-type": "image/png"})
+    assert products(answer) == products(asked)
+    assert answer.json()["map"]["data_base64"]
+    assert base64.b64decode(answer.json()["heatmap_base64"]).startswith(b"\x89PNG")
+
+
+def test_json_carries_an_image_too(endpoint: TestClient) -> None:
+    body = {"image_base64": base64.b64encode(IMAGE).decode(), "colormap": "viridis", "include": ["overlay"]}
+
+    answer = invoke(endpoint, json.dumps(body).encode(), content_type="application/json")
+
+    assert products(answer) == products(invoke(endpoint, IMAGE, "colormap=viridis&include=overlay"))
+
+
+def test_custom_attributes_win_over_the_body(endpoint: TestClient) -> None:
+    body = {"image_base64": base64.b64encode(IMAGE).decode(), "colormap": "viridis", "alpha": 0.9}
+
+    answer = invoke(endpoint, json.dumps(body).encode(), "colormap=hot", content_type="application/json")
+
+    assert products(answer) == products(invoke(endpoint, IMAGE, "colormap=hot&alpha=0.9"))
+    assert products(answer) != products(invoke(endpoint, IMAGE, "colormap=viridis&alpha=0.9"))
+
+
+def test_without_attributes_the_options_are_the_apis(endpoint: TestClient, api: TestClient) -> None:
+    asked = api.post("/api/inference/heatmap", content=IMAGE, headers={"content-type": "image/jpeg"})
+
+    assert products(invoke(endpoint, IMAGE)) == products(asked)
+
+
+@pytest.mark.parametrize("written", ["include=map,overlay", "include=map&include=overlay", "include=map%2Coverlay"])
+def test_include_is_a_list_however_it_is_written(endpoint: TestClient, written: str) -> None:
+    answer = products(invoke(endpoint, IMAGE, written))
+
+    assert answer["map"]
+    assert answer["heatmap_base64"]
+    assert answer["original_image_base64"] is None
+
+
+def test_accept_asks_for_the_overlay_itself(endpoint: TestClient) -> None:
+    answer = invoke(endpoint, IMAGE, "colormap=hot&include=map", accept="image/png")
+
+    overlay = products(invoke(endpoint, IMAGE, "colormap=hot"))["heatmap_base64"]
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.content == base64.b64decode(overlay)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "place"),
+    [
+        ("colormap=pink", "colormap"),
+        ("alpha=0", "alpha"),
+        ("format=gif", "format"),
+        ("window=40", "window"),
+        ("strip_original=7", "strip_original"),
+        ("alpha=nan", "alpha"),
+        ("alpha=", "alpha"),
+        ("include=everything", "include.0"),
+        ("include=", "include.0"),
+        ("colormap=hot&colormap=pink", "colormap"),
+        ("c000b4f9-df62-4c85-a0bf-7c525f9104a4", ""),
+        ("colormap=hot&&", ""),
+    ],
+)
+def test_wrong_attributes_are_named(endpoint: TestClient, attributes: str, place: str) -> None:
+    answer = invoke(endpoint, IMAGE, attributes)
+
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (422, "request.invalid")
+    assert answer.headers["content-type"] == "application/problem+json"
+    located = ["header", "x-amzn-sagemaker-custom-attributes", *place.split(".")]
+    assert [str(each) for each in problem["errors"][0]["loc"]] == [each for each in located if each]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "code"),
+    [
+        (b"", "image/png", 400, "input.empty"),
+        (b"", "application/octet-stream", 400, "input.empty"),
+        (b"text", "image/png", 400, "input.unsupported"),
+        (IMAGE[:500], "image/jpeg", 400, "input.unreadable"),
+        (IMAGE, "text/plain", 415, "request.unsupported_content_type"),
+        (IMAGE, "application/json", 400, "request.malformed"),
+        (b"{}", "application/json", 422, "request.invalid"),
+        (b'{"image_base64": "%"}', "application/json", 400, "input.bad_base64"),
+        (b"", "application/json", 400, "request.malformed"),
+    ],
+)
+def test_bad_input_is_a_problem_and_the_next_image_is_answered(
+    endpoint: TestClient, body: bytes, kind: str, status: int, code: str
+) -> None:
+    answer = invoke(endpoint, body, content_type=kind)
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    assert invoke(endpoint, IMAGE).status_code == 200
+
+
+def test_the_servers_limits_are_this_doors(tiny_folder: Path) -> None:
+    door = create_app(Settings(model_dir=tiny_folder)).state.heatlens
+    assert door.limits.file_bytes == 50 * 1024 * 1024
+
+    small = TestClient(create_app(Settings(model_dir=tiny_folder, file_bytes=len(IMAGE) - 1)))
+    assert invoke(small, IMAGE).json()["code"] == "limit.file_bytes"
+    exact = TestClient(create_app(Settings(model_dir=tiny_folder, file_bytes=len(IMAGE))))
+    assert invoke(exact, IMAGE).status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("GET", "/openapi.json"), ("GET", "/invocations")])
+def test_nothing_else_is_answered(endpoint: TestClient, method: str, path: str) -> None:
+    answer = endpoint.request(method, path)
+
+    assert answer.status_code in (404, 405)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_ping_is_answered_while_images_are_explained(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow(*_: object, **__: object) -> list[GenerationFailed]:
+        began.set()
+        assert go_on.wait(5)
+        return [GenerationFailed("never mind")]
+
+    monkeypatch.setattr("heatlens_web.state.explain", slow)
+    client = TestClient(create_app(Settings(model_dir=tiny_folder, concurrency=1)), raise_server_exceptions=False)
+    with client:  # one event loop for both requests
+        asking = threading.Thread(target=invoke, args=(client, IMAGE))
+        asking.start()
+        assert began.wait(20)
+        try:
+            assert client.get("/ping").status_code == 200
+            assert asking.is_alive()
+        finally:
+            go_on.set()
+            asking.join()
+
+
+def test_it_is_served_on_every_address_at_the_port_that_sagemaker_asks(tiny_folder: Path) -> None:
+    config = serve.Server(Settings(model_dir=tiny_folder)).config
+
+    assert (config.host, config.port) == ("0.0.0.0", 8080)
+    assert config.workers == 1
+
+
+def test_a_setting_that_cannot_be_ends_it_with_its_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEATLENS_CONCURRENCY", "0")
+
+    with pytest.raises(SystemExit, match="HEATLENS_CONCURRENCY"):
+        serve.main()

@@ -1,0 +1,234 @@
+"""A whole life of staged batches on an account in memory, each function on clients of its own that note their calls."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from fastapi import Response
+
+from functions.batch import context as doors
+from functions.batch.context import Door
+from functions.batch.messages import messages
+from functions.batch.sweep import sweep
+from functions.batch.worker import work
+from heatlens.model import Model
+from heatlens.registry import Models
+from heatlens.settings import DOOR_LIMITS
+from heatlens_aws.batch_table import Jobs
+from heatlens_aws.clients import Clients, connect
+from heatlens_aws.object_keys import manifest_key, upload_key
+from heatlens_aws.records import Batch, BatchState, FileState, batch_key, file_key
+from heatlens_aws.staging import Staging, Stored
+from heatlens_web.batches.service import Desk
+from heatlens_web.large_replies import Replies
+from heatlens_web.schemas.batches import FileDeclaration
+from tests.chaos.hooks import Call, Hook, Wires
+from tests.support import staged
+from tests.support.aws import Account
+from tests.support.permissions import Recorder
+from tests.support.sagemaker import NAME, FakeRuntime, connected, enveloped, with_endpoint
+from tests.support.staged import picture
+
+OPTIONS = {"colormap": "jet", "alpha": 0.4, "include": ["overlay", "original"]}
+LATER = 3600  # seconds: an event that has not come by then is lost
+LONG = 6 * 3600 + 900 + 60  # nor does an endpoint answer after that
+
+
+class Then(Hook):
+    """Does something once, right after a call that is waited for: what others do meanwhile."""
+
+    def __init__(self, waited_for: Callable[[Call], bool], do: Callable[[], object]) -> None:
+        self._waited_for, self._do = waited_for, do
+        self._done = False
+
+    def after(self, call: Call, answer: staged.Json) -> None:
+        if not self._done and self._waited_for(call):
+            self._done = True
+            self._do()
+
+
+@dataclass
+class Function:
+    """One function: its clients, and what they were asked for."""
+
+    recorder: Recorder
+    wires: Wires
+    jobs: Jobs
+    staging: Staging
+    account: doors.Account
+
+    def meanwhile(self, *hooks: Hook) -> None:
+        self.wires.hooks = (self.recorder, *hooks)
+
+
+@dataclass
+class Life:
+    """The functions, the raw account, and how to give them work."""
+
+    aws: Account
+    model: Model
+    tiny_folder: Path
+    api: Function = field(init=False)
+    batch: Function = field(init=False)
+    sweeper: Function = field(init=False)
+    runtime: FakeRuntime = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.api, self.batch, self.sweeper = (self._function() for _ in range(3))
+        self.plain = staged.desk(self.aws, self.model)  # only for its makers of messages
+        self.runtime = with_endpoint(self.plain, self.tiny_folder)
+        self.settings = self.aws.settings.model_copy(update={"async_endpoint": NAME})
+        self.desk = Desk(self.api.jobs, self.api.staging, self.settings)
+        account = connected(self.batch.account, self.runtime, self.settings)
+        self.door = Door(account, Models.of(self.model), DOOR_LIMITS["staged"], 8)
+        self.sweeping = replace(self.sweeper.account, settings=self.settings)
+
+    def open(self, *files: bytes, **options: Any) -> Batch:  # noqa: ANN401 - as the desk's
+        """Open a batch and declare its files."""
+        made = self.desk.create("me", expected=len(files), options=OPTIONS, model="m", **options)
+        batch = self.desk.find("me", made.batch_id)
+        if files:
+            self.desk.declare(batch, [declaration(each) for each in files])
+        return self.again(batch)
+
+    def again(self, batch: Batch) -> Batch:
+        return self.desk.find("me", batch.id)
+
+    def put(self, batch: Batch, number: int, data: bytes) -> Stored:
+        return self.plain.put(data, key=upload_key(batch.id, number))
+
+    def work(self, *bodies: Any, seconds: float = 100) -> None:  # noqa: ANN401 - as `received`
+        work(self.door, messages(self.plain.received(*bodies)), lambda: seconds)
+
+    def sweep(self, after: float = 0) -> None:
+        assert sweep(self.sweeping, int(time.time() + after), lambda: 100)["troubled"] == 0
+
+    def vanish(self, batch: Batch) -> None:
+        """What a purge of somebody else's leaves of a batch's row."""
+        self.aws.clients.dynamodb.delete_item(TableName=self.aws.settings.table, Key=batch_key(batch.id))
+
+    def _function(self) -> Function:
+        clients: Clients = connect(self.aws.settings)
+        recorder, wires = Recorder(), Wires((clients.s3, clients.sqs, clients.dynamodb))
+        wires.hooks = (recorder,)
+        settings = self.aws.settings
+        jobs, staging = Jobs(clients.dynamodb, settings.table), Staging(clients.s3, settings.bucket)
+        return Function(recorder, wires, jobs, staging, doors.Account(settings, jobs, staging, clients.sqs))
+
+
+def declaration(data: bytes) -> FileDeclaration:
+    return FileDeclaration(
+        name="a.png", size=len(data), sha256=hashlib.sha256(data).hexdigest(), media_type="image/png"
+    )
+
+
+def writes(key: str) -> Callable[[Call], bool]:
+    return lambda call: call.name == "PutObject" and call.params["Key"] == key
+
+
+def live(life: Life) -> None:
+    """Let everything happen that the product does with its account."""
+    _a_batch_and_its_retry(life)
+    _lost_things(life)
+    _purges_meanwhile(life)
+    _dropped(life)
+    _by_the_endpoint(life)
+    _a_large_answer(life)
+
+
+def _a_batch_and_its_retry(life: Life) -> None:
+    good, bad = picture(1), b"not an image"
+    batch = life.open(good, bad, picture(2))
+    life.desk.links(batch, start=0)
+    stored = [life.put(batch, 0, good), life.put(batch, 1, bad)]
+    life.work(stored[0], seconds=1)  # no time: it comes again, later
+    life.work(*stored)
+    life.desk.close(life.again(batch))
+    life.desk.status(life.again(batch))
+    assert life.again(batch).state is BatchState.PARTIAL
+    assert life.desk.results(life.again(batch), start=0, limit=100).results[0].links
+
+    retry = life.again(batch)
+    second = life.desk.find("me", life.desk.retry("me", retry.id, model="m").batch_id)
+    life.desk.links(second, start=0)
+    life.desk.cancel(second)
+    life.desk.purge(life.again(batch))
+
+
+def _lost_things(life: Life) -> None:
+    data = picture(3)
+    batch = life.open(data)
+    life.put(batch, 0, data)
+    life.sweep(after=LATER)  # its event is sent again
+    # A declaring call that died took a number without a row; nobody comes any more, until the deadline.
+    life.aws.clients.dynamodb.delete_item(TableName=life.aws.settings.table, Key=file_key(batch.id, 0))
+    life.sweep(after=life.settings.batch_deadline_s + 1)
+    assert life.again(batch).state is BatchState.EXPIRED
+
+    gap = life.open(data)
+    life.aws.clients.dynamodb.delete_item(TableName=life.aws.settings.table, Key=file_key(gap.id, 0))
+    life.desk.close(gap)
+    assert life.again(gap).state is BatchState.FAILED
+
+
+def _purges_meanwhile(life: Life) -> None:
+    data = picture(4)
+    for number, function in enumerate((life.batch, life.sweeper)):
+        batch = life.open(data)
+        stored = life.put(batch, 0, data)
+        life.aws.jobs.close(batch.id)
+        function.meanwhile(Then(writes(manifest_key(batch.id)), lambda batch=batch: life.vanish(batch)))  # type: ignore[misc]
+        if number == 0:
+            life.work(stored)
+        else:
+            life.aws.jobs.settle(batch.id, 0, FileState.FAILED, {"code": "batch.gave_up"})
+            life.sweep()
+        function.meanwhile()
+        assert life.aws.jobs.batch(batch.id) is None
+        assert life.plain.keys(f"out/{batch.id}/") == []
+
+    batch = life.open(data)
+    row = file_key(batch.id, 0)
+
+    def erase() -> None:
+        life.aws.clients.dynamodb.delete_item(TableName=life.aws.settings.table, Key=row)
+
+    life.batch.meanwhile(
+        Then(lambda call: call.name == "PutObject" and call.params["Key"].endswith("result.json"), erase)
+    )
+    life.work(life.put(batch, 0, data))
+    life.batch.meanwhile()
+    assert life.plain.keys(f"out/{batch.id}/") == []
+
+
+def _dropped(life: Life) -> None:
+    dropped = life.plain.put(picture(5), key="drop/ward 3/a+b.png")
+    life.work(dropped)
+    assert life.plain.keys("out/drop/")
+    life.work(Stored("drop/gone.png", "no-such-version", '"0"'), Stored("drop/gone.png", None, '"0"'))
+
+
+def _a_large_answer(life: Life) -> None:
+    address = Replies(life.api.staging, 900, ()).keep("request", Response(b"{}", media_type="application/json"))
+    assert life.plain.keys("reply/") == ["reply/request"]
+    assert "reply/request" in address
+
+
+def _by_the_endpoint(life: Life) -> None:
+    first, second = picture(6), picture(7)
+    batch = life.open(first, second, backend="sagemaker")
+    life.work(life.put(batch, 0, first))
+    [notice] = life.runtime.notices
+    life.work(enveloped(notice))
+    assert life.aws.jobs.file(batch.id, 0).state is FileState.OK  # type: ignore[union-attr]
+
+    life.work(life.put(batch, 1, second))  # and its notice is lost
+    life.sweep(after=LONG)
+    assert life.aws.jobs.file(batch.id, 1).state is FileState.OK  # type: ignore[union-attr]
+
+    life.desk.close(life.again(batch))
+    life.desk.purge(life.again(batch))
+    assert life.plain.keys(f"async/{batch.id}/") == []

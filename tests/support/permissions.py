@@ -1,0 +1,102 @@
+"""A call of the product, as boto3 makes it -> what AWS asks the caller's policies for."""
+
+from collections.abc import Iterator
+
+from tests.chaos.hooks import Call, Hook, Json
+from tests.support.policies import Request
+from tests.support.stack import ACCOUNT, REGION
+
+QUEUE = f"arn:aws:sqs:{REGION}:{ACCOUNT}:"
+TABLE = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/"
+ENDPOINT = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/"
+LINK = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.3", "s3:signatureAge": "1000"}
+
+
+class Recorder(Hook):
+    """Notes what is asked for; links that are signed are asked for by whoever holds them, in the signer's name."""
+
+    def __init__(self) -> None:
+        self.asked_for: list[Request] = []
+
+    def asked(self, call: Call) -> None:
+        self.asked_for += requests(call)
+        call.notes["tells missing"] = list(tells_missing(call))
+
+    def before(self, call: Call) -> None:
+        """Only what is really called meets the difference between missing and forbidden."""
+        self.asked_for += call.notes["tells missing"]
+
+
+def requests(call: Call) -> list[Request]:
+    """Actions and resources of one call.
+
+    Raises:
+        KeyError: Nobody has said what such a call needs.
+    """
+    params = call.params
+    if call.service == "s3":
+        return list(_s3(call.name, params))
+    if call.service == "sqs":
+        return [Request(f"sqs:{call.name}", QUEUE + params["QueueUrl"].rpartition("/")[2])]
+    if call.service == "dynamodb":
+        return list(_dynamodb(call.name, params))
+    raise KeyError(call.service)
+
+
+def tells_missing(call: Call) -> Iterator[Request]:
+    """What a read needs besides, so that S3 answers 404 of what is not there, and not 403."""
+    params = call.params
+    read = {"GetObject": params, "HeadObject": params, "CopyObject": params.get("CopySource")}.get(call.name)
+    if call.service == "s3" and read:
+        versions = ["s3:ListBucketVersions"] if "VersionId" in read else []
+        for action in ("s3:ListBucket", *versions):
+            yield Request(action, _bucket(read), LINK | {"s3:prefix": read["Key"]})
+
+
+def _s3(name: str, params: Json) -> Iterator[Request]:
+    if name in ("GetObject", "HeadObject"):
+        yield Request(f"s3:GetObject{_version(params)}", _object(params), LINK)
+    elif name == "PutObject":
+        condition = {"s3:if-none-match": params["IfNoneMatch"]} if "IfNoneMatch" in params else {}
+        yield Request("s3:PutObject", _object(params), LINK | condition)
+    elif name == "CopyObject":
+        source = params["CopySource"]
+        version = f"?versionId={source['VersionId']}" if "VersionId" in source else ""
+        yield Request(f"s3:GetObject{_version(source)}", _object(source), LINK)
+        # Whether a copy shows its If-None-Match to policies is not documented: it must be allowed without.
+        copied = {"s3:x-amz-copy-source": f"{source['Bucket']}/{source['Key']}{version}"}
+        yield Request("s3:PutObject", _object(params), LINK | copied)
+    elif name == "ListObjectVersions":
+        yield Request("s3:ListBucketVersions", _bucket(params), LINK | {"s3:prefix": params["Prefix"]})
+    elif name == "DeleteObjects":
+        for each in params["Delete"]["Objects"]:
+            action = "s3:DeleteObjectVersion" if "VersionId" in each else "s3:DeleteObject"
+            yield Request(action, f"{_bucket(params)}/{each['Key']}", LINK)
+    else:
+        raise KeyError(name)
+
+
+def _dynamodb(name: str, params: Json) -> Iterator[Request]:
+    if name == "TransactWriteItems":
+        actions = {"ConditionCheck": "ConditionCheckItem", "Put": "PutItem"}
+        for item in params["TransactItems"]:
+            [(kind, each)] = item.items()
+            yield Request(f"dynamodb:{actions[kind]}", TABLE + each["TableName"])
+    elif name == "BatchWriteItem":
+        for table in params["RequestItems"]:
+            yield Request("dynamodb:BatchWriteItem", TABLE + table)
+    else:
+        index = f"/index/{params['IndexName']}" if "IndexName" in params else ""
+        yield Request(f"dynamodb:{name}", TABLE + params["TableName"] + index)
+
+
+def _bucket(params: Json) -> str:
+    return f"arn:aws:s3:::{params['Bucket']}"
+
+
+def _object(params: Json) -> str:
+    return f"{_bucket(params)}/{params['Key']}"
+
+
+def _version(params: Json) -> str:
+    return "Version" if "VersionId" in params else ""

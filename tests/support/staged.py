@@ -1,0 +1,167 @@
+"""Staged batches on an account in memory: made, uploaded, announced as S3 and a queue do, and read back."""
+
+import hashlib
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+from urllib.parse import quote_plus
+
+import numpy as np
+from PIL import Image
+
+from functions.batch import context as doors
+from functions.batch.context import Door
+from functions.batch.messages import messages
+from functions.batch.worker import work
+from heatlens.model import Model
+from heatlens.registry import Models
+from heatlens.settings import DOOR_LIMITS
+from heatlens.types import Floats
+from heatlens_aws.batch_table import Declared
+from heatlens_aws.object_keys import upload_key
+from heatlens_aws.records import Batch, BatchState, File
+from heatlens_aws.staging import Stored
+from tests.conftest import encoded, noise
+from tests.support.aws import Account
+
+ID = "01J00000000000000000000000"
+Json = dict[str, Any]
+NAME = "Doe^Jane 1970-01-01.png"  # must never be seen outside the table and the manifest
+
+
+class Counting:
+    """An engine that notes the size of every batch its trunk is given, and the images' brightness."""
+
+    name, precision, device = "counting", "f32", "CPU"
+
+    def __init__(self, model: Model) -> None:
+        self.engine = model.engine
+        self.sizes: list[int] = []
+        self.seen: list[int] = []
+
+    def trunk(self, batch: Floats) -> tuple[Floats, ...]:
+        self.sizes.append(len(batch))
+        self.seen += [round(float(image.mean()) * 255) for image in batch]
+        return self.engine.trunk(batch)
+
+    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
+        return self.engine.tail(crossing, selector)
+
+
+@dataclass
+class Context:
+    """An invocation with so much time left."""
+
+    seconds: float = 100
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(self.seconds * 1000)
+
+
+@dataclass
+class Desk:
+    """A worker on an account, and what it takes to give it work."""
+
+    aws: Account
+    door: Door
+    engine: Counting
+
+    def batch(self, *files: bytes, number_of_batch: str = ID, options: Json | None = None) -> Batch:
+        """Declare files and say of each exactly what it is."""
+        made = Batch(
+            id=number_of_batch,
+            owner="me",
+            state=BatchState.OPEN,
+            expected=max(len(files), 1),
+            declared=0,
+            options=options or {},
+            model="m" * 64,
+            created=1_000_000_000,
+            deadline=4_000_000_000,
+            expires_at=4_000_000_000,
+        )
+        self.aws.jobs.create(made)
+        declared = [Declared(NAME, len(each), hashlib.sha256(each).hexdigest(), "image/png") for each in files]
+        if declared:
+            self.aws.jobs.declare(made, declared)
+        return self.read(number_of_batch)
+
+    def read(self, batch: str = ID) -> Batch:
+        found = self.aws.jobs.batch(batch)
+        assert found is not None
+        return found
+
+    def file(self, number: int = 0, batch: str = ID) -> File:
+        found = self.aws.jobs.file(batch, number)
+        assert found is not None
+        return found
+
+    def put(self, data: bytes, number: int = 0, *, key: str = "") -> Stored:
+        """Upload as a client does."""
+        key = key or upload_key(ID, number)
+        answer = self.aws.clients.s3.put_object(Bucket=self.aws.settings.bucket, Key=key, Body=data)
+        return Stored(key, answer.get("VersionId"), answer["ETag"])
+
+    def record(self, stored: Stored, size: int | None = None, bucket: str = "") -> Json:
+        """One record as S3 writes it."""
+        thing: Json = {"key": quote_plus(stored.key, safe="/"), "eTag": (stored.etag or "").strip('"')}
+        thing |= {"versionId": stored.version} if stored.version else {}
+        thing |= {"size": size} if size is not None else {}
+        return {
+            "eventVersion": "2.5",
+            "eventSource": "aws:s3",
+            "eventName": "ObjectCreated:Put",
+            "s3": {"bucket": {"name": bucket or self.aws.settings.bucket}, "object": thing},
+        }
+
+    def received(self, *bodies: Json | str | Stored, receives: int = 1) -> Json:
+        """A queue's event with a message per body."""
+        return {"Records": [self.message(body, f"m{index}", receives) for index, body in enumerate(bodies)]}
+
+    def message(self, body: Json | str | Stored, name: str, receives: int = 1) -> Json:
+        if isinstance(body, Stored):
+            body = {"Records": [self.record(body)]}
+        return {
+            "messageId": name,
+            "receiptHandle": f"receipt-{name}",
+            "body": body if isinstance(body, str) else json.dumps(body),
+            "attributes": {"ApproximateReceiveCount": str(receives)},
+            "eventSource": "aws:sqs",
+        }
+
+    def work(self, event: Json, *, seconds: float = 100) -> set[str]:
+        return work(self.door, messages(event), lambda: seconds)
+
+    def object(self, key: str) -> bytes:
+        data: bytes = self.aws.clients.s3.get_object(Bucket=self.aws.settings.bucket, Key=key)["Body"].read()
+        return data
+
+    def keys(self, prefix: str) -> list[str]:
+        return [stored.key for stored in self.aws.staging.uploaded(prefix)]
+
+
+def desk(aws: Account, model: Model, *, batch_images: int = 8) -> Desk:
+    """A worker with a model whose batches are counted."""
+    engine = Counting(model)
+    account = doors.Account(aws.settings, aws.jobs, aws.staging, aws.clients.sqs)
+    door = Door(account, Models.of(replace(model, engine=engine)), DOOR_LIMITS["staged"], batch_images)
+    return Desk(aws, door, engine)
+
+
+def grey(level: int, side: int = 40) -> bytes:
+    """A PNG of one brightness, which the counting engine tells from others."""
+    return encoded(Image.fromarray(np.full((side, side), level, np.uint8)))
+
+
+def picture(seed: int = 0) -> bytes:
+    return encoded(noise((48, 36), seed=seed))
+
+
+def imported(function: str) -> ModuleType:
+    """A function's module as its own process imports it, which opens all that it works with."""
+    sys.modules.pop(function, None)
+    return importlib.import_module(function)

@@ -1,0 +1,211 @@
+"""Which engine a setting means on this machine, and what is refused before anything is loaded."""
+
+import builtins
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heatlens.card import Agreement, Card, TorchWeights, read_card, write_card
+from heatlens.engines.base import open_engines
+from heatlens.engines.openvino import OpenVinoEngine
+from heatlens.errors import CardError, EngineError, SettingsError
+from heatlens.model import load_by_settings, load_model
+from heatlens.settings import Settings, read_settings
+from heatlens.types import EngineName, Options, Precision
+from tests.support.tiny import write_tiny_model
+
+AGREED = Agreement(
+    images=1, engine="by construction", correlation=1, least_correlation=1, same_maximum=1, pointing=1, top1_kept=1
+)
+
+
+def agreed(folder: Path) -> tuple[Path, Card]:
+    """A tiny model whose card has agreements, its trunk of 8 bits being the trunk itself."""
+    write_tiny_model(folder)
+    card, _ = read_card(folder)
+    layer = card.layer()
+    layer = layer.model_copy(update={"trunk_int8": layer.trunk, "agreements": {"bf16": AGREED, "int8": AGREED}})
+    card = card.model_copy(update={"layers": (layer,)})
+    write_card(card, folder)
+    return folder, card
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *libraries: str) -> None:
+    """Let these be not installed."""
+    real = builtins.__import__
+
+    def importing(name: str, *rest: Any, **more: Any) -> Any:  # noqa: ANN401 - passes through
+        if name.partition(".")[0] in libraries:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(name, *rest, **more)
+
+    for module in list(sys.modules):
+        if module.partition(".")[0] in libraries or module in (
+            "heatlens.engines.onnx_runtime",
+            "heatlens_torch.engine",
+        ):
+            monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setattr(builtins, "__import__", importing)
+
+
+def test_auto_is_openvino_where_there_is_no_gpu(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heatlens.engines.base.cuda_devices", lambda: 0)
+
+    engine = load_model(tiny_folder).engine
+
+    assert (engine.name, engine.precision, engine.device) == ("openvino", "f32", "CPU")
+
+
+def on_a_gpu(monkeypatch: pytest.MonkeyPatch, open_layers: Callable[..., Any]) -> None:
+    monkeypatch.setattr("heatlens.engines.base.cuda_devices", lambda: 1)
+    monkeypatch.setattr("heatlens.engines.onnx_runtime.open_layers", open_layers)
+
+
+def test_auto_is_onnx_runtime_where_that_runs_on_a_gpu(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class OnGpu(OpenVinoEngine):
+        device = "CUDA"
+
+    card, _ = read_card(tiny_folder)
+    opened = {"cells": OnGpu(tiny_folder, card)}
+    on_a_gpu(monkeypatch, lambda *_, **__: opened)
+
+    assert open_engines(tiny_folder, card) is opened
+    assert open_engines(tiny_folder, card, engine="openvino")["cells"].device == "CPU"
+
+
+def refuses(*_: object, **__: object) -> None:
+    raise EngineError("ONNX Runtime cannot load trunk.onnx")
+
+
+@pytest.mark.parametrize("fault", ["on the processor after all", "refused"])
+def test_a_gpu_that_cannot_be_used_is_left_alone_and_the_log_says_so(
+    fault: str, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    card, _ = read_card(tiny_folder)
+    on_processor = {"cells": OpenVinoEngine(tiny_folder, card)}
+    on_a_gpu(monkeypatch, refuses if fault == "refused" else lambda *_, **__: on_processor)
+
+    with caplog.at_level(logging.WARNING, "heatlens.engines.base"):
+        engine = open_engines(tiny_folder, card)["cells"]
+
+    assert (engine.name, engine.device) == ("openvino", "CPU")
+    assert "there is a GPU, but" in caplog.text
+
+
+def test_a_gpu_is_not_looked_for_where_onnx_runtime_is_not_installed(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heatlens.engines.base.find_spec", lambda _: None)
+    monkeypatch.setattr("heatlens.engines.base.cuda_devices", lambda: pytest.fail("the driver was loaded"))
+
+    assert load_model(tiny_folder).engine.name == "openvino"
+
+
+@pytest.mark.parametrize(("engine", "precision"), [("onnxruntime", "bf16"), ("torch", "int8")])
+def test_an_engine_that_has_no_such_precision_is_refused(
+    engine: EngineName, precision: Precision, tmp_path: Path
+) -> None:
+    folder, card = agreed(tmp_path)
+
+    with pytest.raises(EngineError, match=f"{engine} does not run in {precision}: it has f32, "):
+        open_engines(folder, card, engine=engine, precision=precision)
+
+
+def test_a_precision_without_its_agreement_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(CardError, match=r"tiny has no measured agreement for bf16 at 'cells': .* or use f32$"):
+        load_model(tiny_folder, precision="bf16")
+    with pytest.raises(CardError, match="'cells' has no trunk of 8 bits: compile the model again with --int8"):
+        load_model(tiny_folder, precision="int8")
+
+    folder, card = agreed(tmp_path)
+    layer = card.layer().model_copy(update={"agreements": {}})
+    write_card(card.model_copy(update={"layers": (layer,)}), folder)
+    with pytest.raises(CardError, match=r"agreement for int8 .* with --int8"):
+        load_model(folder, precision="int8")
+
+
+def test_every_layer_needs_its_agreement(tmp_path: Path) -> None:
+    folder, card = agreed(tmp_path)
+    other = card.layer().model_copy(update={"name": "other", "agreements": {}})
+
+    with pytest.raises(CardError, match="'other'"):
+        open_engines(folder, card.model_copy(update={"layers": (*card.layers, other)}), precision="bf16")
+
+
+def test_torch_without_stored_weights_is_refused_before_torch_is_imported(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, "torch", "heatlens_torch")
+
+    with pytest.raises(CardError, match="no weights for PyTorch: compile it again with --with-torch"):
+        load_model(tiny_folder, engine="torch")
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
+def test_an_engine_that_is_not_installed_names_its_extra(
+    engine: EngineName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_tiny_model(tmp_path)
+    card, _ = read_card(folder)
+    stored = TorchWeights(file=card.layer().trunk.file, sha256=card.layer().trunk.sha256, architecture="a:b")
+    write_card(card.model_copy(update={"torch": stored}), folder)
+    without(monkeypatch, engine)
+
+    with pytest.raises(EngineError, match=rf"{engine} needs {engine}, .*: pip install 'heatlens\[{engine}\]'"):
+        load_model(folder, engine=engine)
+
+
+def test_only_files_that_are_read_are_verified(tmp_path: Path) -> None:
+    folder = write_tiny_model(tmp_path)
+    card, _ = read_card(folder)
+    gone = TorchWeights(file="weights.safetensors", sha256="0" * 64, architecture="a:b")
+    write_card(card.model_copy(update={"torch": gone}), folder)
+
+    load_model(folder)
+    with pytest.raises(CardError, match=r"weights\.safetensors is missing"):
+        load_model(folder, engine="torch")
+    with pytest.raises(CardError, match=r"weights\.safetensors is missing"):
+        read_card(folder)
+
+
+def test_the_environment_chooses_engine_and_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = agreed(tmp_path)
+    monkeypatch.setenv("HEATLENS_ENGINE", "onnxruntime")
+    monkeypatch.setenv("HEATLENS_PRECISION", "int8")
+    monkeypatch.setenv("HEATLENS_MODEL_DIR", str(folder))
+
+    facts = load_by_settings(read_settings()).facts(Options())
+
+    assert (facts["engine"], facts["precision"]) == ("onnxruntime", "int8")
+
+
+@pytest.mark.parametrize(("variable", "value"), [("HEATLENS_ENGINE", "tensorrt"), ("HEATLENS_PRECISION", "fp16")])
+def test_an_engine_or_precision_that_there_is_not_is_one_sentence(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(SettingsError, match=f"^{variable}: Input should be ") as caught:
+        read_settings()
+    assert "\n" not in str(caught.value)
+
+
+def test_an_engine_that_breaks_while_it_is_opened_is_one_sentence(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object, **__: object) -> None:
+        raise MemoryError("CUDA out of memory\nsee the manual")
+
+    monkeypatch.setattr("heatlens.engines.openvino.open_layers", breaks)
+
+    with pytest.raises(EngineError, match=r"^the engine openvino cannot be made ready here$") as caught:
+        load_model(tiny_folder)
+    assert isinstance(caught.value.__cause__, MemoryError)
+
+
+def test_another_folder_than_the_one_that_is_set(tiny_folder: Path) -> None:
+    assert load_by_settings(Settings(), tiny_folder).card.name == "tiny"

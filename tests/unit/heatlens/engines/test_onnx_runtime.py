@@ -1,0 +1,170 @@
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from heatlens.card import read_card
+from heatlens.engines.onnx_runtime import CPU, CUDA, OnnxRuntimeEngine, open_layers
+from heatlens.engines.resources import Machine, cuda_devices
+from heatlens.errors import EngineError
+from heatlens.model import Model, load_model
+from heatlens.settings import DEMO_MODEL
+from tests.support.engines import Asked, answer, furthest, mixed, wrong_of_many_threads
+from tests.support.tiny import SIDE, write_tiny_model
+
+needs_cuda = pytest.mark.skipif(
+    not (cuda_devices() and CUDA in ort.get_available_providers()),
+    reason="there is no GPU of NVIDIA's here, or ONNX Runtime was not built for one",
+)
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_folder: Path) -> Model:
+    return load_model(tiny_folder, engine="onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def demo() -> Model:
+    return load_model(DEMO_MODEL, engine="onnxruntime")
+
+
+@pytest.mark.parametrize("model", ["tiny", "demo"])
+def test_it_computes_what_openvino_does(model: str, request: pytest.FixtureRequest) -> None:
+    loaded: Model = request.getfixturevalue(model)
+    openvino: Model = request.getfixturevalue(f"{model}_model")
+
+    assert loaded.engine.name == "onnxruntime"
+    assert furthest(loaded.engine, openvino.engine, mixed(loaded.card)) < 1e-4
+
+
+@pytest.mark.parametrize(("model", "most"), [("tiny", 3), ("demo", 1)])
+def test_many_threads_answer_what_one_would_to_the_last_bit(
+    model: str, most: int, request: pytest.FixtureRequest
+) -> None:
+    loaded: Model = request.getfixturevalue(model)
+
+    assert wrong_of_many_threads(loaded.engine, mixed(loaded.card, most=most)) == []
+
+
+@pytest.mark.parametrize("model", ["tiny", "demo"])
+def test_bits_do_not_change_with_the_batch(model: str, request: pytest.FixtureRequest) -> None:
+    loaded: Model = request.getfixturevalue(model)
+    batch = np.random.default_rng(1).random((5, 3, *loaded.card.preprocess.shape), dtype=np.float32)
+    selector = np.zeros((5, loaded.card.logits), np.float32)
+
+    together = answer(loaded.engine, Asked(batch, selector))
+
+    for row in range(5):
+        alone = answer(loaded.engine, Asked(batch[row : row + 1], selector[:1]))
+        assert all(np.array_equal(one[0], many[row]) for one, many in zip(alone, together, strict=True))
+
+
+def test_answers_do_not_change_with_what_was_asked_before(tiny: Model) -> None:
+    first, *others = mixed(tiny.card)
+    alone = answer(tiny.engine, first)
+    for asked in others:
+        answer(tiny.engine, asked)
+
+    assert all(np.array_equal(*pair) for pair in zip(answer(tiny.engine, first), alone, strict=True))
+
+
+def asked_of_sessions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ort.SessionOptions, list[Any]]]:
+    """The options and providers of every session from here on."""
+    asked: list[tuple[ort.SessionOptions, list[Any]]] = []
+    real = ort.InferenceSession
+
+    def noted(path: str, options: ort.SessionOptions, providers: list[Any]) -> Any:  # noqa: ANN401 - not typed
+        asked.append((options, providers))
+        return real(path, options, providers=[CPU])
+
+    monkeypatch.setattr(ort, "InferenceSession", noted)
+    return asked
+
+
+def test_threads_follow_the_share_of_processors(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = asked_of_sessions(monkeypatch)
+
+    for machine, threads in ((Machine(processors=1.7), 0), (Machine(processors=1.7), 5), (Machine(), 0)):
+        load_model(tiny_folder, engine="onnxruntime", machine=machine, threads=threads)
+
+    assert [options.intra_op_num_threads for options, _ in asked] == [2, 2, 5, 5, 0, 0]
+
+
+def test_a_gpu_is_asked_for_float32_that_is_float32(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = asked_of_sessions(monkeypatch)
+    card, _ = read_card(tiny_folder)
+
+    engine = OnnxRuntimeEngine(tiny_folder, card, cuda=True)
+
+    assert engine.device == "CPU", "these sessions run on the processor, whatever they were asked"
+    for options, providers in asked:
+        assert options.use_deterministic_compute
+        assert [providers[0][0], providers[1]] == [CUDA, CPU]
+        assert providers[0][1]["use_tf32"] == "0"
+
+
+def test_a_gpu_that_fails_leaves_the_processor(
+    tiny_folder: Path, tiny_model: Model, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = ort.InferenceSession
+
+    def failing(path: str, options: ort.SessionOptions, providers: list[Any]) -> Any:  # noqa: ANN401 - not typed
+        if providers != [CPU]:
+            raise RuntimeError("libcudnn.so.9 is missing")
+        return real(path, options, providers=providers)
+
+    monkeypatch.setattr(ort, "InferenceSession", failing)
+    monkeypatch.setattr("heatlens.engines.onnx_runtime._find_cuda", lambda: True)
+
+    with caplog.at_level(logging.WARNING, "heatlens.engines.onnx_runtime"):
+        [engine] = open_layers(tiny_folder, tiny_model.card, precision="f32", threads=0).values()
+
+    assert engine.device == "CPU"
+    assert furthest(engine, tiny_model.engine, mixed(tiny_model.card)) < 1e-4
+    assert "cannot use the GPU" in caplog.text
+
+
+def test_a_graph_with_other_tensors_is_refused(tmp_path: Path) -> None:
+    folder = write_tiny_model(tmp_path)
+    card, _ = read_card(folder)
+    layer = card.layer()
+    other = layer.model_copy(update={"tail": layer.tail.model_copy(update={"outputs": ("gradient", "logits")})})
+
+    with pytest.raises(EngineError, match=r"tail\.onnx has tensors .* its card says"):
+        OnnxRuntimeEngine(folder, card.model_copy(update={"layers": (other,)}))
+
+
+def test_a_graph_that_is_no_graph_is_refused(tmp_path: Path) -> None:
+    folder = write_tiny_model(tmp_path)
+    card, _ = read_card(folder)
+    (folder / "trunk.onnx").write_bytes(b"not a graph")
+
+    with pytest.raises(EngineError, match=r"cannot load trunk\.onnx"):
+        OnnxRuntimeEngine(folder, card)
+
+
+def test_images_of_another_kind_than_float32_are_refused(tiny: Model) -> None:
+    with pytest.raises(Exception, match="float"):
+        tiny.engine.trunk(np.zeros((1, 3, SIDE, SIDE), np.float64))
+
+
+@needs_cuda
+@pytest.mark.parametrize("model", ["tiny", "demo"])
+def test_a_gpu_computes_what_openvino_does(model: str, request: pytest.FixtureRequest) -> None:
+    openvino: Model = request.getfixturevalue(f"{model}_model")
+    folder = request.getfixturevalue("tiny_folder") if model == "tiny" else DEMO_MODEL
+    [engine] = open_layers(folder, openvino.card, precision="f32", threads=0).values()
+
+    assert engine.device == "CUDA"
+    assert furthest(engine, openvino.engine, mixed(openvino.card)) < 1e-4
+    assert wrong_of_many_threads(engine, mixed(openvino.card)) == []
+
+
+@needs_cuda
+def test_auto_takes_the_gpu(tiny_folder: Path) -> None:
+    engine = load_model(tiny_folder).engine
+
+    assert (engine.name, engine.device) == ("onnxruntime", "CUDA")

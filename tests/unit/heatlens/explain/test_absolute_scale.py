@@ -1,0 +1,87 @@
+"""Colours that mean the same in two images, where the model can say what they mean."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from heatlens.card import Calibration, Layer
+from heatlens.errors import InvalidOption
+from heatlens.explain.absolute_scale import absolute, full_heat
+from heatlens.explain.cam import positive, quality
+from heatlens.model import Model
+from heatlens.plan import plan
+from heatlens.types import Options
+from tests.support.tiny import bare_card
+
+PEAKS = Calibration(images=64, peak_percentiles={"5": 2.0, "99": 8.0})
+OTHER = Calibration(images=64, peak_percentiles={"5": 0.02, "99": 0.5})
+LAYER: Layer = bare_card(("a", "b"), "softmax").layers[0]
+CALIBRATED = LAYER.model_copy(update={"calibration": PEAKS, "calibrations": {"layercam": OTHER}})
+
+
+def test_a_value_has_one_heat_in_every_image() -> None:
+    weak, strong = np.array([[-1, 2]], np.float32), np.array([[4, 2], [16, -8]], np.float32)
+    assert absolute(weak, 8).tolist() == [[0, 0.25]]
+    assert absolute(strong, 8).tolist() == [[0.5, 0.25], [1, 0]]
+    assert positive(weak).tolist() == [[0, 1]], "while the scale of the image stretches both to 1"
+
+
+def test_full_heat_is_the_99th_percentile_of_the_methods_peaks() -> None:
+    assert full_heat(CALIBRATED.calibration_of("gradcam"), CALIBRATED, "gradcam") == 8
+    assert full_heat(CALIBRATED.calibration_of("layercam"), CALIBRATED, "layercam") == 0.5
+
+
+@pytest.mark.parametrize(
+    ("layer", "method", "said"),
+    [
+        (LAYER, "gradcam", "no calibration for gradcam at none as it is asked for here: every map can be shown by"),
+        (
+            CALIBRATED,
+            "eigencam",
+            "no calibration for eigencam at none as it is asked for here: plain gradcam, layercam",
+        ),
+        (
+            LAYER.model_copy(update={"calibration": Calibration(images=1, peak_percentiles={"99": -1.0})}),
+            "gradcam",
+            "has no positive evidence: use scale=image",
+        ),
+        (
+            LAYER.model_copy(update={"calibration": Calibration(images=1, peak_percentiles={})}),
+            "gradcam",
+            "has no positive evidence: use scale=image",
+        ),
+    ],
+)
+def test_what_the_model_cannot_say_is_refused(layer: Layer, method: str, said: str) -> None:
+    with pytest.raises(InvalidOption, match=re.escape(said)) as raised:
+        full_heat(layer.calibration_of(method), layer, method)
+    assert raised.value.errors[0]["loc"] == ["query", "scale"]
+
+
+@pytest.fixture
+def model(tiny_model: Model) -> Model:
+    """The tiny model with calibrations."""
+    layer = tiny_model.card.layers[0].model_copy(update={"calibration": PEAKS, "calibrations": {"layercam": OTHER}})
+    return replace(tiny_model, card=tiny_model.card.model_copy(update={"layers": (layer,)}))
+
+
+def test_a_map_is_weak_by_the_calibration_of_its_method(model: Model) -> None:
+    one = np.ones((2, 2), np.float32)
+    assert quality(one, plan(model, Options()).calibration) == "weak"
+    assert quality(one, plan(model, Options(method="layercam")).calibration) == "ok"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(method="eigencam"),
+        Options(method="layercam", eigen_smooth=True),
+        Options(method="layercam", aug_smooth=True),
+        Options(method="layercam", target=("DARK",), contrast="BRIGHT"),
+        Options(eigen_smooth=True),
+    ],
+)
+def test_maps_in_another_unit_have_no_calibration(options: Options, model: Model) -> None:
+    assert plan(model, options).calibration is None

@@ -1,0 +1,197 @@
+"""Every method against pytorch-grad-cam on a network that both can run: the engine here is that network itself."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_grad_cam as referee
+import torch
+from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget, ClassifierOutputTarget
+from torch import nn
+
+from heatlens.card import Card
+from heatlens.explain.attribution import METHOD_NAMES, How, attribute, passes
+from heatlens.explain.multi_layer import combined
+from heatlens.explain.perturbation import RERUNS
+from heatlens.explain.targets import PREDICTED, Wanted
+from heatlens.types import Floats
+from tests.support.tiny import bare_card
+
+CLASSES, CHANNELS, SIDE = 5, 7, 24
+THEIRS: dict[str, Callable[..., Any]] = {
+    "gradcam": referee.GradCAM,
+    "gradcam++": referee.GradCAMPlusPlus,
+    "xgradcam": referee.XGradCAM,
+    "layercam": referee.LayerCAM,
+    "hirescam": referee.HiResCAM,
+    "gradcam-elementwise": referee.GradCAMElementWise,
+    "eigencam": referee.EigenCAM,
+    "eigengradcam": referee.EigenGradCAM,
+    "ablationcam": referee.AblationCAM,
+    "scorecam": referee.ScoreCAM,
+}
+
+
+class Network(nn.Module):
+    """A trunk of two convolutions and a tail that is not linear in the activation."""
+
+    def __init__(self, logits: int) -> None:
+        super().__init__()
+        self.logits = logits
+        self.trunk = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.Conv2d(6, CHANNELS, 3, 2, 1), nn.ReLU())
+        self.tail = nn.Sequential(
+            nn.Conv2d(CHANNELS, 9, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(36, logits)
+        )
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.tail(self.trunk(image))  # type: ignore[no-any-return]
+
+
+class TorchEngine:
+    """The network cut in two, with PyTorch's own gradient; counts its passes."""
+
+    name, precision, device = "torch", "f32", "CPU"
+
+    def __init__(self, network: Network) -> None:
+        self.network, self.trunks, self.tails = network, 0, 0
+
+    def trunk(self, batch: Floats) -> tuple[Floats, ...]:
+        self.trunks += len(batch)
+        with torch.no_grad():
+            return (self.network.trunk(torch.from_numpy(batch)).numpy(),)
+
+    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
+        self.tails += len(selector)
+        activation = torch.from_numpy(crossing[0]).clone().requires_grad_()
+        logits = self.network.tail(activation)
+        rows = torch.from_numpy(selector).clone()
+        for row, own in zip(rows, logits.detach(), strict=True):
+            if not row.any():
+                row[0 if len(own) == 1 else int(own.argmax())] = -1 if len(own) == 1 and own[0] < 0 else 1
+        (gradient,) = torch.autograd.grad((rows * logits).sum(), activation)
+        return logits.detach().numpy(), gradient.numpy()
+
+
+@pytest.fixture(scope="module", params=["softmax", "sigmoid"])
+def network(request: pytest.FixtureRequest) -> Network:
+    torch.manual_seed(3)
+    return Network(CLASSES if request.param == "softmax" else 1).eval()
+
+
+@pytest.fixture(scope="module")
+def images() -> Floats:
+    return np.random.default_rng(5).standard_normal((4, 3, SIDE, SIDE), dtype=np.float32)
+
+
+def card(network: Network) -> Card:
+    names = tuple(f"class {index}" for index in range(max(2, network.logits)))
+    return bare_card(names, "sigmoid" if network.logits == 1 else "softmax")
+
+
+def expected(network: Network, method: str, images: Floats, classes: Sequence[int], **smooth: bool) -> Floats:
+    """Their heat at the input's size, in 0..1."""
+    target = BinaryClassifierOutputTarget if network.logits == 1 else ClassifierOutputTarget
+    with warnings.catch_warnings(), THEIRS[method](model=network, target_layers=[network.trunk]) as cam:
+        warnings.simplefilter("ignore")
+        heat: Floats = cam(torch.from_numpy(images), [target(index) for index in classes], **smooth)
+    return heat
+
+
+@pytest.mark.parametrize("eigen_smooth", [False, True], ids=["plain", "eigen_smooth"])
+@pytest.mark.parametrize("method", METHOD_NAMES)
+def test_a_method_is_pytorch_grad_cams(network: Network, images: Floats, method: str, *, eigen_smooth: bool) -> None:
+    found = attribute(
+        TorchEngine(network), card(network), images, [PREDICTED] * 4, How(method, eigen_smooth=eigen_smooth)
+    )
+
+    classes = [each.classes[0] for each in found]
+    ours = combined([np.stack([each.signed_maps[0] for each in found])], (SIDE, SIDE))
+    assert np.abs(ours - expected(network, method, images, classes, eigen_smooth=eigen_smooth)).max() < 1e-4
+    assert ours.max() > 0.9
+
+
+@pytest.mark.parametrize("method", ["gradcam", "layercam", "ablationcam"])
+def test_smoothing_by_augmentation_is_pytorch_grad_cams(network: Network, images: Floats, method: str) -> None:
+    found = attribute(TorchEngine(network), card(network), images, [PREDICTED] * 4, How(method, aug_smooth=True))
+
+    heats = np.stack([each.heats[0] for each in found if each.heats])
+    classes = [each.classes[0] for each in found]
+    assert np.abs(heats - expected(network, method, images, classes, aug_smooth=True)).max() < 1e-4
+    assert heats.shape == (4, SIDE, SIDE)
+
+
+@pytest.mark.parametrize("method", METHOD_NAMES)
+def test_mixed_targets_of_a_batch_are_each_what_they_are_alone(network: Network, images: Floats, method: str) -> None:
+    wanted = [PREDICTED, Wanted((1, 0)), Wanted((1,), ranks=2), Wanted(ranks=2)]
+    engine, its = TorchEngine(network), card(network)
+
+    together = attribute(engine, its, images, wanted, How(method))
+
+    for at, found in enumerate(together):
+        for index, signed in zip(found.classes, found.signed_maps, strict=True):
+            alone = attribute(engine, its, images[at : at + 1], [Wanted((index,))], How(method))[0]
+            assert signed == pytest.approx(alone.signed_maps[0], abs=2e-5 * float(np.abs(signed).max()))
+    assert [len(found.classes) for found in together] == [1, 2, 2 if its.output == "sigmoid" else 3, 2]
+
+
+def test_a_contrast_is_explained_by_the_difference_of_logits(images: Floats) -> None:
+    torch.manual_seed(3)
+    network = Network(CLASSES).eval()
+
+    [found] = attribute(TorchEngine(network), card(network), images[:1], [Wanted((2,), contrast=4)], How())
+
+    activation = network.trunk(torch.from_numpy(images[:1])).detach().requires_grad_()
+    logits = network.tail(activation)[0]
+    (gradient,) = torch.autograd.grad(logits[2] - logits[4], activation)
+    weighted = (gradient.mean(dim=(2, 3), keepdim=True) * activation).sum(dim=1)[0]
+    assert found.signed_maps[0] == pytest.approx(weighted.detach().numpy(), abs=1e-6)
+
+
+def test_any_number_of_targets_costs_one_pass_of_the_trunk(network: Network, images: Floats) -> None:
+    engine = TorchEngine(network)
+
+    attribute(engine, card(network), images, [Wanted(ranks=2)] * 4, How())
+
+    assert (engine.trunks, engine.tails) == (4, 4 + 8)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "rows"), [(PREDICTED, 1), (Wanted((1,)), 1), (Wanted((1, 0)), 2), (Wanted((1,), contrast=0), 1)]
+)
+def test_classes_known_beforehand_cost_the_tail_one_row_each(
+    network: Network, images: Floats, wanted: Wanted, rows: int
+) -> None:
+    engine = TorchEngine(network)
+
+    found = attribute(engine, card(network), images, [wanted, PREDICTED, PREDICTED, wanted], How("layercam"))
+
+    assert (engine.trunks, engine.tails) == (4, 2 * rows + 2)
+    logits = network(torch.from_numpy(images)).detach().numpy()
+    assert np.array([each.logits for each in found]) == pytest.approx(logits, abs=1e-6)
+
+
+@pytest.mark.parametrize("method", RERUNS)
+def test_rerunning_costs_what_is_declared_whatever_the_targets(network: Network, images: Floats, method: str) -> None:
+    for wanted in (PREDICTED, Wanted(ranks=2)):
+        engine = TorchEngine(network)
+        attribute(engine, card(network), images[:1], [wanted], How(method))
+        reruns = engine.trunks - 1 if method == "scorecam" else engine.tails - 2
+        assert reruns == CHANNELS
+        assert passes(method, CHANNELS) == CHANNELS + 1
+
+
+@pytest.mark.parametrize("asked", [PREDICTED, Wanted((1, 0)), Wanted(ranks=2)])
+def test_many_targets_run_in_parts(
+    network: Network, images: Floats, monkeypatch: pytest.MonkeyPatch, asked: Wanted
+) -> None:
+    engine, its, wanted = TorchEngine(network), card(network), [asked] * 4
+    whole = attribute(engine, its, images, wanted, How())
+
+    monkeypatch.setattr("heatlens.explain.attribution.TAIL_ROWS", 3)
+    parts = attribute(engine, its, images, wanted, How())
+
+    for one, other in zip(whole, parts, strict=True):
+        assert np.array(one.signed_maps) == pytest.approx(np.array(other.signed_maps), abs=1e-7)
+        assert one.logits == pytest.approx(other.logits, abs=1e-7)

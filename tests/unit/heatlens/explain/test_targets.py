@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+
+from heatlens.card import Card
+from heatlens.errors import InvalidOption
+from heatlens.explain.targets import PREDICTED, Wanted, chosen, parse, selector
+from heatlens.types import Floats
+from tests.support.tiny import bare_card
+
+SEVERAL = bare_card(("cat", "dog", "top-1", "3", "bird, small"), "softmax")
+ONE = bare_card(("CLEAR", "OPACITY"), "sigmoid")
+LOGITS = np.array([0.5, 2.0, -1.0, 2.0, 1.0], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("targets", "contrast", "card", "wanted"),
+    [
+        ([], None, SEVERAL, PREDICTED),
+        (["dog"], None, SEVERAL, Wanted((1,))),
+        (["2", "cat", "2"], None, SEVERAL, Wanted((2, 0))),
+        (["bird, small"], None, SEVERAL, Wanted((4,))),
+        (["top-3"], None, SEVERAL, Wanted(ranks=3)),
+        (["top-2", "cat", "top-4"], None, SEVERAL, Wanted((0,), ranks=4)),
+        (["top-1"], None, SEVERAL, Wanted((2,))),  # a class of that name
+        (["3"], None, SEVERAL, Wanted((3,))),
+        (["top-1"], None, ONE, PREDICTED),
+        (["0", "OPACITY"], None, ONE, Wanted((0, 1))),
+        (["cat"], "dog", SEVERAL, Wanted((0,), contrast=1)),
+        ([], "4", SEVERAL, Wanted(ranks=1, contrast=4)),
+    ],
+)
+def test_targets_are_read(targets: list[str], contrast: str | None, card: Card, wanted: Wanted) -> None:
+    assert parse(targets, contrast, card) == wanted
+
+
+@pytest.mark.parametrize(
+    ("targets", "contrast", "card", "said"),
+    [
+        (["horse"], None, SEVERAL, "target: 'horse' is no class of this model: a label, 0 to 4, or top-1"),
+        (["5"], None, SEVERAL, "target: '5' is no class"),
+        (["-1"], None, SEVERAL, "target: '-1' is no class"),
+        (["²"], None, SEVERAL, "is no class"),
+        (["9" * 5000], None, SEVERAL, "is no class"),
+        ([""], None, SEVERAL, "target: '' is no class"),
+        (["top-0"], None, SEVERAL, "is no class"),
+        (["top-6"], None, SEVERAL, "target: top-6 of 5 classes"),
+        (["top-5"], "cat", SEVERAL, "target: top-5 of 4 classes"),
+        (["top-3"], None, ONE, "target: top-3 of 2 classes"),
+        (["cat"], "horse", SEVERAL, "contrast: 'horse' is no class"),
+        (["cat", "dog"], "1", SEVERAL, "contrast: 'dog' cannot be contrasted with itself"),
+    ],
+)
+def test_a_target_that_cannot_be_is_refused(targets: list[str], contrast: str | None, card: Card, said: str) -> None:
+    with pytest.raises(InvalidOption) as refused:
+        parse(targets, contrast, card)
+
+    assert said in str(refused.value)
+    assert len(str(refused.value)) < 200
+    assert refused.value.errors[0]["loc"] == ["query", said.split(":")[0]] or "is no class" in said
+
+
+@pytest.mark.parametrize(
+    ("wanted", "indices"),
+    [
+        (PREDICTED, [1]),  # the first of equals, as argmax has it
+        (Wanted(ranks=3), [1, 3, 4]),
+        (Wanted((3,), ranks=2), [3, 1]),
+        (Wanted((0, 2)), [0, 2]),
+        (Wanted(ranks=2, contrast=1), [3, 4]),
+    ],
+)
+def test_ranks_are_by_logit(wanted: Wanted, indices: list[int]) -> None:
+    assert chosen(wanted, LOGITS, SEVERAL) == indices
+
+
+@pytest.mark.parametrize(("logit", "indices"), [(0.2, [1, 0]), (-0.2, [0, 1]), (0.0, [1, 0])])
+def test_the_two_classes_of_one_logit_are_its_signs(logit: float, indices: list[int]) -> None:
+    assert chosen(Wanted(ranks=2), np.array([logit], np.float32), ONE) == indices
+
+
+@pytest.mark.parametrize(
+    ("index", "wanted", "card", "row"),
+    [
+        (1, PREDICTED, SEVERAL, [0, 1, 0, 0, 0]),
+        (1, Wanted(contrast=4), SEVERAL, [0, 1, 0, 0, -1]),
+        (1, PREDICTED, ONE, [1]),
+        (0, PREDICTED, ONE, [-1]),
+        (1, Wanted(contrast=0), ONE, [1]),  # its logit is already the lead of one class over the other
+    ],
+)
+def test_selectors(index: int, wanted: Wanted, card: Card, row: list[float]) -> None:
+    made: Floats = selector(index, wanted, card)
+    assert made.tolist() == row

@@ -1,0 +1,389 @@
+"""DICOM files that lie, burst or break: a clear answer, within bounds, and no word of what is in them."""
+
+import io
+import struct
+import sys
+import tracemalloc
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jpeg_ls
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.uid import (
+    MPEG2MPML,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from heatlens.errors import HeatlensError, ImageTooLarge, UnreadableImage, UnsupportedImage
+from heatlens.input.decode import decode, measure
+from tests.support.dicom import CARRIED, Array, dataset, dicom, lookup_table, sequence, with_text, written
+
+MANY = 10_000_000
+PIXELS = np.random.default_rng(0).integers(0, 4096, (40, 50)).astype("<u2")
+PLAIN = dicom(PIXELS, bits=12)
+MARKER = "Lovelace^Ada"
+GROUP_28 = PLAIN.index(struct.pack("<HH2s", 0x28, 2, b"US"))
+
+
+@pytest.mark.parametrize("read", [measure, decode])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+def test_the_limit_of_pixels_stands_at_exactly_its_number(read: Callable[..., object], syntax: UID) -> None:
+    data = dicom(PIXELS, syntax)
+
+    assert measure(data, max_pixels=2000) == 2000
+    for enough in (2000, 2001):
+        read(data, max_pixels=enough)
+    with pytest.raises(ImageTooLarge, match=r"^the image is over the limit of 0\.001999 megapixels per image$"):
+        read(data, max_pixels=1999)
+
+
+def test_frames_count_once() -> None:
+    film = dataset(PIXELS, NumberOfFrames=100)
+    film.PixelData = PIXELS.tobytes() * 100
+
+    assert measure(written(film), max_pixels=2000) == 2000
+    assert decode(written(film), max_pixels=2000).image.size == (50, 40)
+
+
+def compressed(syntax: UID, frame: bytes, **tags: object) -> bytes:
+    """A file whose header speaks of PIXELS, and whose one frame is this."""
+    made = dataset(PIXELS.astype("u1"), syntax)
+    for keyword, value in tags.items():
+        setattr(made, keyword, value)
+    made.PixelData = encapsulate([frame])
+    made["PixelData"].is_undefined_length = True
+    return written(made)
+
+
+def frame_of(pixels: Array, syntax: UID) -> bytes:
+    """Any pixels as one frame."""
+    if syntax == JPEGBaseline8Bit:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG")
+        return buffer.getvalue()
+    made = dataset(pixels)
+    made.compress(syntax, encoding_plugin="pylibjpeg" if syntax == JPEG2000Lossless else "")
+    return get_frame(made.PixelData, 0, number_of_frames=1)
+
+
+SHAPES = [(40, 51), (41, 50), (33, 35), (2000, 3000), (40, 50, 3)]
+CODECS = [JPEGBaseline8Bit, JPEGLSLossless, JPEG2000Lossless]
+
+
+@pytest.mark.parametrize(
+    ("syntax", "shape"), [*[(syntax, shape) for syntax in CODECS for shape in SHAPES], (JPEGBaseline8Bit, (1, 1))]
+)
+def test_a_frame_of_another_size_than_its_header_says_is_not_decoded(syntax: UID, shape: tuple[int, ...]) -> None:
+    frame = frame_of(np.zeros(shape, "u1"), syntax)
+    data = compressed(syntax, frame)
+
+    decode(compressed(syntax, frame_of(np.zeros((40, 50), "u1"), syntax)), max_pixels=MANY)  # this is one that may
+    with bounded(2_000_000), pytest.raises(UnreadableImage, match="another size than its header says"):
+        decode(data, max_pixels=MANY)
+
+
+def decoded(data: bytes) -> Array | HeatlensError:
+    """The pixels, or why there are none."""
+    try:
+        return np.asarray(decode(data, max_pixels=MANY).image)
+    except HeatlensError as error:
+        return error
+
+
+def same(outcome: Array | HeatlensError, expected: Array) -> bool:
+    return not isinstance(outcome, HeatlensError) and np.array_equal(outcome, expected)
+
+
+@contextmanager
+def bounded(most: int) -> Iterator[None]:
+    """Hold the memory that Python and numpy had meanwhile against a bound."""
+    tracemalloc.start()
+    try:
+        yield
+    finally:
+        reached = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert reached < most
+
+
+def rle(*segments: bytes) -> bytes:
+    starts = [64 + sum(map(len, segments[:number])) for number in range(len(segments))]
+    return struct.pack("<16L", len(segments), *starts, *[0] * (15 - len(segments))) + b"".join(segments)
+
+
+def test_an_rle_bomb_unpacks_to_the_pixels_and_no_further() -> None:
+    run = b"\x81\x07"  # 128 times 7
+    data = compressed(RLELossless, rle(run * 500_000))  # 64 MB
+
+    with bounded(5 * len(data)):
+        assert same(decoded(data), np.full((40, 50), 7))
+
+
+@pytest.mark.parametrize(
+    ("frame", "sentence"),
+    [
+        (rle(b"\x81\x07" * 3), "truncated or damaged"),  # too short
+        (rle(b"\x81\x07" * 16, b"\x81\x07" * 16), "another number of RLE segments"),
+        (struct.pack("<16L", 0, *[0] * 15), "another number of RLE segments"),
+        (struct.pack("<16L", 1, 2**32 - 1, *[0] * 14), "truncated or damaged"),
+        (b"short", "truncated or damaged"),
+    ],
+)
+def test_rle_that_is_not_what_it_says(frame: bytes, sentence: str) -> None:
+    with pytest.raises(UnreadableImage, match=sentence):
+        decode(compressed(RLELossless, frame), max_pixels=MANY)
+
+
+def deflated(unpacked: Iterator[bytes]) -> bytes:
+    """A file whose data set, when unpacked, is this."""
+    template = dicom(np.zeros((1, 1), "u1"), DeflatedExplicitVRLittleEndian)
+    head = 144 + struct.unpack_from("<L", template, 140)[0]
+    packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    return template[:head] + b"".join(packer.compress(part) for part in unpacked) + packer.flush()
+
+
+@pytest.mark.parametrize("read", [measure, decode])
+def test_a_deflated_bomb_is_unpacked_to_its_limit_and_no_further(read: Callable[..., object]) -> None:
+    bomb = deflated(bytes(1 << 20) for _ in range(200))
+
+    assert len(bomb) < 300_000
+    sentence = "deflated, and over the limit of 16,400,000 bytes when it is unpacked"
+    with bounded(50_000_000), pytest.raises(ImageTooLarge, match=sentence):
+        read(bomb, max_pixels=100_000)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        b"".join(struct.pack("<HH2sH", 9, 0x1000, b"LO", 0) for _ in range(300_001)),
+        struct.pack("<HH2sHL", 9, 0x1000, b"SQ", 0, 2**32 - 1) + struct.pack("<HHL", 0xFFFE, 0xE000, 0) * 300_001,
+        (struct.pack("<HH2sHL", 9, 0x1000, b"SQ", 0, 2**32 - 1) + struct.pack("<HHL", 0xFFFE, 0xE000, 2**32 - 1))
+        * 150_001,
+    ],
+    ids=["elements", "items", "sequences in sequences"],
+)
+def test_more_elements_than_any_image_has(more: bytes) -> None:
+    with pytest.raises(UnreadableImage, match="more than 300,000 elements, which no image needs"):
+        decode(PLAIN[:GROUP_28] + more + PLAIN[GROUP_28:], max_pixels=MANY)
+
+
+def test_a_table_that_is_larger_than_any_is_refused_unread() -> None:
+    item = dicom(PIXELS, VOILUTSequence=sequence(LUTExplanation="x", RedPaletteColorLookupTableData=bytes(300_000)))
+    many = dicom(PIXELS, PerFrameFunctionalGroupsSequence=sequence(SourceImageSequence=[*sequence()] * 1001))
+
+    for data in (item, many):
+        with pytest.raises(UnreadableImage, match="a table or a group larger than any of an image"):
+            decode(data, max_pixels=MANY)
+
+
+@pytest.mark.parametrize("name", ["MR_small.dcm", "MR_small_RLE.dcm", "SC_rgb_small_odd_jpeg.dcm", "image_dfl.dcm"])
+def test_every_truncation_is_an_input_error_or_the_image(name: str) -> None:
+    data = (CARRIED / name).read_bytes()
+    whole = np.asarray(decode(data, max_pixels=MANY).image)
+
+    for length in range(132, len(data), max(1, len(data) // 97)):
+        outcome = decoded(data[:length])
+        if isinstance(outcome, HeatlensError):
+            assert outcome.status == 400
+        else:  # nothing but what stands behind the pixels was cut off
+            assert same(outcome, whole)
+
+
+def test_a_jpeg_2000_frame_of_endless_tiles_is_refused_unread() -> None:
+    frame = bytearray(frame_of(PIXELS.astype("u1"), JPEG2000Lossless))
+    assert frame.startswith(b"\xff\x4f\xff\x51")
+    assert struct.unpack_from(">2L", frame, 24) == (50, 40)  # one tile
+    struct.pack_into(">2L", frame, 8, 5000, 4000)
+    struct.pack_into(">2L", frame, 24, 5, 5)
+
+    with bounded(2_000_000), pytest.raises(UnreadableImage, match="more than 4,096 tiles"):
+        decode(compressed(JPEG2000Lossless, bytes(frame), Rows=4000, Columns=5000), max_pixels=MANY * 2)
+
+
+def test_a_jpeg_2000_frame_in_boxes_is_read() -> None:
+    frame = frame_of(PIXELS.astype("u1"), JPEG2000Lossless)
+
+    assert same(decoded(compressed(JPEG2000Lossless, b"\0\0\0\x0cjP  \r\n\x87\n" + frame)), PIXELS.astype("u1"))
+
+
+@pytest.mark.parametrize("syntax", CODECS)
+@pytest.mark.parametrize("kept", [0.5, 0.99])
+def test_a_truncated_frame_in_a_whole_file_is_truncated(syntax: UID, kept: float) -> None:
+    frame = frame_of(PIXELS.astype("u1"), syntax)
+
+    with pytest.raises(UnreadableImage, match="the DICOM image is truncated"):
+        decode(compressed(syntax, frame[: int(len(frame) * kept)]), max_pixels=MANY)
+
+
+def test_a_jpeg_ls_frame_without_an_end_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CharLS counts zeros up to 2**32 where a stream ends without its marker, which takes a quarter of a minute."""
+    frame = frame_of(PIXELS.astype("u1"), JPEGLSLossless)
+    given: list[bytes] = []
+    read = jpeg_ls.decode_pixel_data
+
+    def noted(source: bytes) -> object:
+        given.append(source)
+        return read(source)
+
+    monkeypatch.setattr(jpeg_ls, "decode_pixel_data", noted)
+
+    assert isinstance(decoded(compressed(JPEGLSLossless, frame[:-2])), UnreadableImage)
+    assert given == []
+    assert same(decoded(compressed(JPEGLSLossless, frame)), PIXELS.astype("u1"))
+    assert len(given) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (PLAIN[:132], "has no image in it"),
+        (PLAIN[:GROUP_28], "has no image in it"),
+        (PLAIN[:-1], "is truncated"),
+        (dicom(PIXELS).replace(struct.pack("<HH", 0x7FE0, 0x10), struct.pack("<HH", 0x7FE0, 0x11)), "no image in it"),
+        (dicom(PIXELS, Rows=0), "truncated or damaged"),
+        (dicom(PIXELS, Rows=41), "truncated or damaged"),
+        (with_text(PLAIN, NumberOfFrames="two"), "truncated or damaged"),
+        (dicom(PIXELS, SamplesPerPixel=3), "truncated or damaged"),
+        (with_text(PLAIN, RescaleSlope="nan", RescaleIntercept="0"), None),
+        (with_text(PLAIN, WindowCenter="1\\x", WindowWidth="y"), "truncated or damaged"),
+        (compressed(JPEGLosslessSV1, b"x"), "compressed as JPEG Lossless, which is not read here"),
+        (compressed(MPEG2MPML, b"x"), "compressed as MPEG2 Main Profile / Main Level, which"),
+        (
+            PLAIN.replace(ExplicitVRLittleEndian.encode(), b"1.2.3.4.5.6.7.8.9.0"),
+            "compressed in a way that DICOM does not know, which",
+        ),
+        (compressed(JPEGBaseline8Bit, b"x\xff\xd9"), "truncated or damaged"),
+        (compressed(JPEGExtended12Bit, b"x", BitsStored=12, BitsAllocated=16), "as JPEG of 12 bits"),
+        (compressed(JPEG2000Lossless, b"\xff\x4f\xff\x51\0\xff\xd9"), "truncated or damaged"),
+        (compressed(JPEG2000Lossless, b"no codestream\xff\xd9"), "truncated or damaged"),
+        (compressed(JPEGLSLossless, b"\xff\xd8\xff\xf7\0\xff\xd9"), "truncated or damaged"),
+    ],
+)
+def test_what_is_wrong_is_said(data: bytes, sentence: str | None) -> None:
+    if sentence is None:
+        assert decode(data, max_pixels=MANY).image.size == (50, 40)
+        return
+    with pytest.raises((UnreadableImage, UnsupportedImage), match=sentence):
+        decode(data, max_pixels=MANY)
+
+
+def test_a_jpeg_frame_of_endless_scans_is_refused_unread() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(PIXELS.astype("u1")).save(buffer, "JPEG", progressive=True)
+    frame = buffer.getvalue()
+    scan = frame[frame.rindex(b"\xff\xda") : -2]
+
+    with pytest.raises(UnreadableImage, match="more than 100 scans"):
+        decode(compressed(JPEGBaseline8Bit, frame[:-2] + scan * 100 + frame[-2:]), max_pixels=MANY)
+
+
+def marked() -> dict[str, bytes]:
+    """Files with a patient's name in every corner, from whole ones to hopeless ones."""
+    everywhere: dict[str, Any] = {
+        "PatientName": MARKER,
+        "PatientID": MARKER,
+        "InstitutionName": MARKER,
+        "ImageComments": MARKER,
+        "ReferencedPatientSequence": sequence(PatientName=MARKER),
+    }
+    whole = dicom(PIXELS, **everywhere)
+    palette = dicom(
+        PIXELS,
+        **everywhere,
+        PhotometricInterpretation="PALETTE COLOR",
+        RedPaletteColorLookupTableDescriptor=[6, 0, 16],
+        RedPaletteColorLookupTableData=MARKER.encode(),
+    )
+    table = sequence(LUTExplanation=MARKER, LUTDescriptor=[1, 0, 16])
+    return {
+        "whole": whole,
+        "a window": with_text(whole, WindowCenter=MARKER, WindowWidth=MARKER),
+        "a function": with_text(dicom(PIXELS, **everywhere, WindowCenter=9, WindowWidth=9), VOILUTFunction=MARKER),
+        "a slope": with_text(whole, RescaleSlope=MARKER, RescaleIntercept=MARKER),
+        "frames": with_text(whole, NumberOfFrames=MARKER),
+        "rows": with_text(whole, Rows=MARKER),
+        "colours": with_text(whole, PhotometricInterpretation=MARKER),
+        "a table": dicom(PIXELS, **everywhere, VOILUTSequence=table),
+        "a palette": palette,
+        "truncated": whole[:-100],
+        "a transfer syntax": whole.replace(ExplicitVRLittleEndian.encode() + b"\0", b"1.2.840." + MARKER.encode()),
+        "a frame": compressed(JPEG2000Lossless, MARKER.encode() + b"\xff\xd9", **everywhere),
+        "a frame of JPEG": compressed(JPEGBaseline8Bit, MARKER.encode() + b"\xff\xd9", **everywhere),
+        "a frame of JPEG-LS": compressed(JPEGLSLossless, MARKER.encode() + b"\xff\xd9", **everywhere),
+    }
+
+
+@pytest.mark.contract("words of a file")
+@pytest.mark.parametrize("name", list(marked()))
+def test_no_value_is_logged_warned_of_or_told(name: str, heard: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    data, told = marked()[name], ""
+    assert MARKER.encode() in data
+
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        outcome = decoded(data)
+    if isinstance(outcome, HeatlensError):
+        assert outcome.status == 400
+        told = f"{outcome!r} {outcome.__cause__!r} {outcome.__context__!r}"
+
+    all_of_it = " ".join([told, *heard, *[str(each.message) for each in warned], *capfd.readouterr()])
+    for part in ("Lovelace", "Ada"):
+        assert part not in all_of_it
+
+
+def test_the_marked_files_do_reach_the_library() -> None:
+    """Some of them are drawn, and for some it would have spoken: or the test above would show nothing."""
+    outcomes = {name: decoded(data) for name, data in marked().items()}
+
+    assert isinstance(outcomes["whole"], np.ndarray)
+    assert isinstance(outcomes["a function"], np.ndarray)
+    sentences = {outcome.detail for outcome in outcomes.values() if isinstance(outcome, HeatlensError)}
+    assert len(sentences) > 3
+
+
+def test_damaged_bytes_are_an_input_error_or_an_image() -> None:
+    generator = np.random.default_rng(5)
+    files = [PLAIN, *[(CARRIED / name).read_bytes() for name in ("MR_small_RLE.dcm", "JPEGLSNearLossless_08.dcm")]]
+
+    for number in range(300):
+        data = bytearray(files[number % len(files)])
+        for place in generator.integers(132, len(data), 5):
+            data[place] = generator.integers(256)
+        outcome = decoded(bytes(data))
+        assert not isinstance(outcome, HeatlensError) or outcome.status in (400, 413)
+
+
+@pytest.mark.parametrize("missing", ["pydicom", "openjpeg", "_CharLS", "pylibjpeg"])
+def test_without_the_extra_the_answer_names_it(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    import heatlens
+
+    for name in [name for name in sys.modules if name.startswith("heatlens.input.dicom")]:
+        monkeypatch.delitem(sys.modules, name)
+        monkeypatch.delattr(heatlens, name.removeprefix("heatlens."), raising=False)
+    monkeypatch.setitem(sys.modules, missing, None)
+
+    for read in (measure, decode):
+        with pytest.raises(UnsupportedImage, match=r"need the extra dicom.*pip install 'heatlens\[dicom\]'"):
+            read(PLAIN, max_pixels=MANY)
+
+
+def test_lookup_tables_of_the_largest_size_are_read() -> None:
+    table = lookup_table(np.arange(65536), first=0, bits=16)
+
+    drawn = np.asarray(decode(dicom(PIXELS, VOILUTSequence=table), max_pixels=MANY).image)
+
+    assert np.array_equal(drawn, np.rint(PIXELS / 257))

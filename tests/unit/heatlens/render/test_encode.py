@@ -1,0 +1,79 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, JpegImagePlugin
+
+from heatlens.errors import ImageTooLarge
+from heatlens.render.color import overlay
+from heatlens.render.encode import encode, png
+from heatlens.types import Format
+from tests.conftest import encoded, noise
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (64, 48), (257, 3)])
+def test_png_gives_the_same_pixels_back(size: tuple[int, int], mode: str) -> None:
+    image = noise(size, mode)
+
+    back = Image.open(io.BytesIO(png(image)))
+    back.load()
+
+    assert back.format == "PNG"
+    assert back.mode == mode
+    assert np.array_equal(np.asarray(back), np.asarray(image))
+
+
+def test_png_is_deterministic_and_carries_no_metadata() -> None:
+    image = noise((32, 32))
+    image.info["secret"] = "patient"
+
+    assert png(image) == png(noise((32, 32)))
+    assert Image.open(io.BytesIO(png(image))).info == {}
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
+def test_no_format_takes_over_what_an_image_carries(form: Format) -> None:
+    image = noise((32, 32))
+    exif = Image.Exif()
+    exif[0x010E] = "patient"
+    image.info |= {"comment": b"patient", "exif": exif.tobytes(), "icc_profile": b"patient", "xmp": b"patient"}
+
+    assert encode(image, form).data == encode(noise((32, 32)), form).data
+
+
+def test_an_overlay_is_about_as_small_as_pillow_makes_it(sample_jpeg: bytes) -> None:
+    radiograph = Image.open(io.BytesIO(sample_jpeg))
+    heat = np.random.default_rng(0).random((20, 20), dtype=np.float32)
+    drawn = overlay(radiograph, heat, (0, 0, *radiograph.size), colormap="jet", alpha=0.4)
+
+    assert len(png(drawn)) < 1.25 * len(encoded(drawn))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize(("form", "kind"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])
+def test_every_format_is_what_its_media_type_says(form: Format, kind: str, mode: str) -> None:
+    image = noise((8, 6), mode).resize((160, 120), Image.Resampling.BICUBIC)
+
+    made = encode(image, form)
+
+    back = Image.open(io.BytesIO(made.data))
+    assert (back.format, back.size, made.media_type) == (kind, (160, 120), f"image/{form}")
+    assert np.abs(np.asarray(back.convert("RGB"), int) - np.asarray(image.convert("RGB"), int)).mean() < 3
+
+
+def test_a_png_is_the_png_that_it_always_was() -> None:
+    assert encode(noise((9, 7)), "png").data == png(noise((9, 7)))
+
+
+def test_a_jpeg_keeps_colours_at_full_resolution() -> None:
+    with Image.open(io.BytesIO(encode(noise((32, 32)), "jpeg").data)) as image:
+        assert isinstance(image, JpegImagePlugin.JpegImageFile)
+        assert JpegImagePlugin.get_sampling(image) == 0  # 4:4:4
+
+
+@pytest.mark.parametrize(("form", "longest"), [("jpeg", 65_500), ("webp", 16_383)])
+def test_a_side_longer_than_the_format_has_is_refused_by_name(form: Format, longest: int) -> None:
+    assert encode(Image.new("RGB", (1, longest)), form).data
+    with pytest.raises(ImageTooLarge, match=f"in {form} has at most {longest:,} pixels a side: ask for format=png"):
+        encode(Image.new("RGB", (longest + 1, 1)), form)

@@ -1,0 +1,78 @@
+import json
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from functions.endpoint.app import read_attributes
+from heatlens.errors import InvalidOption
+from heatlens.options import as_json, as_query, from_json
+from heatlens.types import Options
+from heatlens_aws.records import attributes, plain
+
+EVERYTHING = Options(
+    colormap="hot",
+    alpha=0.7,
+    include=frozenset({"map", "overlay"}),
+    target=("GREEN, light", "a&b=c+d", "Müller"),
+    contrast="0",
+    method="gradcam++",
+    layer="layer4.2",
+    eigen_smooth=True,
+    aug_smooth=True,
+    model="colours",
+    scale="absolute",
+    threshold=0.25,
+    format="webp",
+    original="png",
+    strip_original=True,
+    window=(-40.5, 400.0),
+)
+
+
+def test_everything_is_everything() -> None:
+    assert [field.name for field in fields(Options) if getattr(EVERYTHING, field.name) == field.default] == []
+
+
+@pytest.mark.parametrize("options", [Options(), EVERYTHING, Options(target=(3, "3"), contrast=0)])
+def test_a_row_gives_back_what_was_put_in(options: Options) -> None:
+    row = plain(attributes({"options": json.loads(json.dumps(as_json(options)))}))["options"]
+
+    assert from_json(row) == options
+    assert hash(from_json(row)) == hash(options)  # options that are alike are explained together
+
+
+def test_a_row_of_an_older_version_has_the_defaults_and_a_newer_ones_are_passed_over() -> None:
+    assert from_json({"colormap": "hot", "alpha": 0.4, "newer": 1}) == Options(colormap="hot")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"colormap": "newest"}, "colormap is 'newest': "),
+        ({"include": ["smell"]}, "include is ['smell']: "),
+        ({"target": {"a": 1}}, "target is {'a': 1}: "),
+        ({"alpha": "much"}, "alpha is 'much': "),
+        ({"include": None}, "include is None: "),
+        ({"window": [1]}, "window is [1]: "),
+        ({"layer": ["x" * 5000]}, "layer is ['xxxx"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidOption) as refused:
+        from_json(values)
+
+    assert str(refused.value).startswith(said)
+    assert len(str(refused.value)) < 300
+    assert refused.value.errors[0]["loc"][:2] == ["query", said.partition(" ")[0]]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("options", [Options(), EVERYTHING])
+def test_a_door_reads_the_query_as_the_same_options(options: Options) -> None:
+    assert read_attributes(as_query(options)).over(None) == options
+    assert as_query(options).isascii()
+
+
+def test_a_query_says_only_what_is_not_the_default() -> None:
+    assert as_query(Options()) == ""
+    assert as_query(Options(target=("a", "b"), eigen_smooth=True)) == "target=a&target=b&eigen_smooth=true"

@@ -1,0 +1,185 @@
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from heatlens.engines.openvino import OpenVinoEngine
+from heatlens.errors import (
+    EmptyFile,
+    FileTooLarge,
+    GenerationFailed,
+    HeatlensError,
+    InvalidOption,
+    TooManyPasses,
+    TooManyTargets,
+)
+from heatlens.explain.attribution import METHOD_NAMES
+from heatlens.model import Model
+from heatlens.pipeline import explain
+from heatlens.results import Explanation
+from heatlens.settings import DOOR_LIMITS
+from heatlens.types import Floats, Options, Upload
+from tests.conftest import encoded, noise
+
+LIMITS = DOOR_LIMITS["server"]
+
+
+def uploads(count: int) -> list[Upload | HeatlensError]:
+    return [Upload(f"{index}.png", encoded(noise((20 + index, 16), seed=index))) for index in range(count)]
+
+
+def run(model: Model, files: list[Upload | HeatlensError], batch_images: int = 8) -> list[Explanation | HeatlensError]:
+    return explain(model, files, Options(), limits=LIMITS, batch_images=batch_images)
+
+
+@pytest.mark.parametrize("batch_images", [1, 2, 3, 8])
+def test_any_batch_gives_what_one_at_a_time_gives(tiny_model: Model, batch_images: int) -> None:
+    alone = [run(tiny_model, [upload])[0] for upload in uploads(5)]
+
+    together = run(tiny_model, uploads(5), batch_images)
+
+    for one, other in zip(alone, together, strict=True):
+        assert isinstance(one, Explanation)
+        assert isinstance(other, Explanation)
+        assert one.overlay == other.overlay
+        assert np.array_equal(one.signed_map, other.signed_map)
+        assert one.prediction == other.prediction
+
+
+def test_images_of_a_batch_share_one_pass(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    trunk = OpenVinoEngine.trunk
+
+    def counted(engine: OpenVinoEngine, batch: Floats) -> tuple[Floats, ...]:
+        sizes.append(len(batch))
+        return trunk(engine, batch)
+
+    monkeypatch.setattr(OpenVinoEngine, "trunk", counted)
+    run(tiny_model, uploads(10), batch_images=4)
+
+    assert sizes == [4, 4, 2]
+
+
+def test_errors_keep_their_places_and_cost_no_pass(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = FileTooLarge("too large")
+
+    outcomes = run(tiny_model, [refused, *uploads(1), Upload("empty", b"")])
+
+    assert outcomes[0] is refused
+    assert isinstance(outcomes[1], Explanation)
+    assert isinstance(outcomes[2], EmptyFile)
+    monkeypatch.delattr(OpenVinoEngine, "trunk")
+    assert run(tiny_model, [refused]) == [refused]
+
+
+def test_one_that_the_engine_cannot_do_fails_alone(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    trunk = OpenVinoEngine.trunk
+
+    def breaking(engine: OpenVinoEngine, batch: Floats) -> tuple[Floats, ...]:
+        sizes.append(len(batch))
+        if any(image.max() == 0 for image in batch):
+            raise RuntimeError("black")
+        return trunk(engine, batch)
+
+    monkeypatch.setattr(OpenVinoEngine, "trunk", breaking)
+    first, last = uploads(2)
+    outcomes = run(tiny_model, [first, Upload("black", encoded(Image.new("L", (9, 9)))), last])
+
+    assert [type(outcome) for outcome in outcomes] == [Explanation, GenerationFailed, Explanation]
+    assert sizes == [3, 1, 1, 1]
+
+
+def test_what_is_not_asked_for_is_not_drawn(tiny_model: Model) -> None:
+    [outcome] = explain(tiny_model, uploads(1), Options(include=frozenset({"map"})), limits=LIMITS, batch_images=1)
+
+    assert isinstance(outcome, Explanation)
+    assert outcome.overlay is None
+    assert outcome.original is None
+    assert "colour" not in outcome.timings_ms
+
+
+@pytest.mark.contract("metadata")
+def test_the_metadata_of_the_upload_is_not_in_the_overlay(tiny_model: Model) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "JANE DOE"
+    data = encoded(noise((20, 20)), "JPEG", exif=exif, comment=b"JANE DOE")
+
+    [outcome] = run(tiny_model, [Upload("a.jpg", data)])
+
+    assert isinstance(outcome, Explanation)
+    assert outcome.overlay is not None
+    assert b"JANE DOE" in data
+    assert b"JANE DOE" not in outcome.overlay.data
+
+
+def explained(model: Model, options: Options, count: int = 2, **limits: int) -> list[Explanation]:
+    outcomes = explain(
+        model, uploads(count), options, limits=LIMITS.model_copy(update=limits), batch_images=LIMITS.files
+    )
+    assert all(isinstance(outcome, Explanation) for outcome in outcomes)
+    return [outcome for outcome in outcomes if isinstance(outcome, Explanation)]
+
+
+def test_several_targets_are_each_drawn_and_told(tiny_model: Model) -> None:
+    several = explained(tiny_model, Options(target=("DARK", "top-2")))
+    dark, bright = (explained(tiny_model, Options(target=(name,))) for name in ("DARK", "BRIGHT"))
+
+    for at, outcome in enumerate(several):
+        assert [each.label for each in outcome.explained] == ["DARK", "BRIGHT"]
+        for each, alone in zip(outcome.explained, (dark[at], bright[at]), strict=True):
+            assert each.overlay == alone.overlay
+            assert np.array_equal(each.signed_map, alone.signed_map)
+        first, second = outcome.explained
+        assert first.logit == -second.logit
+        assert first.probability + second.probability == pytest.approx(1)
+        assert np.array_equal(first.signed_map, -second.signed_map)
+        assert outcome.prediction.label in ("DARK", "BRIGHT")
+    assert dark[0].overlay != bright[0].overlay
+
+
+def test_each_method_draws_a_map_of_its_own(demo_model: Model) -> None:
+    maps = {
+        method: explained(demo_model, Options(method=method, include=frozenset({"map"})), count=1)[0].signed_map
+        for method in METHOD_NAMES
+    }
+
+    assert {signed.shape for signed in maps.values()} == {(20, 20)}
+    # The tail averages the grid first, so one gradient is for all cells; and no activation is negative.
+    same = ({"gradcam", "xgradcam", "hirescam"}, {"layercam", "gradcam-elementwise"})
+    for name, signed in maps.items():
+        for other, another in maps.items():
+            if name < other and not any({name, other} <= group for group in same):
+                assert not np.allclose(signed, another, rtol=1e-3), (name, other)
+
+
+def test_a_smoothed_map_is_the_heat_at_the_input(tiny_model: Model) -> None:
+    [outcome] = explained(tiny_model, Options(aug_smooth=True), count=1)
+
+    assert outcome.signed_map.shape == (32, 32)
+    assert outcome.signed_map.min() >= 0
+    assert outcome.signed_map.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (Options(method="grad-cam"), "method: unknown method 'grad-cam': one of gradcam, gradcam++"),
+        (Options(layer="features"), "layer: there is no layer 'features' in this model: it has cells"),
+        (Options(target=("GREY",)), "target: 'GREY' is no class"),
+        (Options(target=("DARK",), contrast="DARK"), "contrast: 'DARK' cannot be contrasted with itself"),
+    ],
+)
+def test_what_the_model_has_not_is_refused_before_decoding(tiny_model: Model, options: Options, said: str) -> None:
+    with pytest.raises(InvalidOption, match=re.escape(said)):
+        explain(tiny_model, [Upload("empty", b"")], options, limits=LIMITS, batch_images=1)
+
+
+def test_what_costs_too_much_is_refused_before_decoding(tiny_model: Model) -> None:
+    with pytest.raises(TooManyPasses, match="12 times for this request, over the limit of 11"):
+        explained(tiny_model, Options(aug_smooth=True), passes=11)
+    assert len(explained(tiny_model, Options(aug_smooth=True), passes=12)) == 2
+    with pytest.raises(TooManyTargets, match="2 targets for each image, over the limit of 1"):
+        explained(tiny_model, Options(target=("0", "1")), targets=1)
+    assert len(explained(tiny_model, Options(), passes=1, targets=1)) == 2  # what everybody asks is always allowed

@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import pytest
+
+from heatlens.engines.memory_estimate import needed
+from heatlens.engines.resources import Machine
+from heatlens.errors import CardError, EngineError, InvalidOption, ModelUnavailable, SettingsError
+from heatlens.registry import Models, load_models
+from heatlens.settings import DEMO_MODEL, Settings
+from tests.support.colors import write_colours_model
+from tests.support.tiny import write_tiny_model
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two models and what a mount leaves beside them."""
+    models = tmp_path / "models"
+    write_tiny_model(models / "grey")
+    write_colours_model(models / "colours")
+    (models / "..data").mkdir()
+    (models / "README").write_text("none")
+    return models
+
+
+def test_one_folder_is_one_model_and_the_default(tiny_folder: Path) -> None:
+    models = load_models(Settings(model_dir=tiny_folder))
+
+    assert list(models.found) == [models.default] == ["tiny"]
+    assert models[None] is models["tiny"]
+    assert models[None].card.name == "tiny"
+
+
+def test_without_any_setting_it_is_the_demo_model() -> None:
+    assert list(load_models(Settings()).found) == [DEMO_MODEL.name]
+
+
+def test_models_are_called_what_their_folders_are_called_and_the_first_is_the_default(folder: Path) -> None:
+    models = load_models(Settings(models_dir=folder))
+
+    assert list(models.found) == ["colours", "grey"]
+    assert models.default == "colours"
+    assert models["grey"].card.name == "tiny"
+
+
+def test_the_default_may_be_one_of_them_or_another(folder: Path, tiny_folder: Path) -> None:
+    assert list(load_models(Settings(models_dir=folder, model_dir=folder / "grey")).found) == ["grey", "colours"]
+    assert list(load_models(Settings(models_dir=folder, model_dir=tiny_folder)).found) == ["tiny", "colours", "grey"]
+
+
+def test_two_folders_of_one_name_are_a_mistake(folder: Path, tmp_path: Path) -> None:
+    other = write_tiny_model(tmp_path / "other" / "grey")
+
+    with pytest.raises(SettingsError, match="MODELS_DIR: the default model is called 'grey' too"):
+        load_models(Settings(models_dir=folder, model_dir=other))
+
+
+@pytest.mark.provokes("model.settings")
+def test_a_folder_of_models_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="HEATLENS_MODELS_DIR: no folder 'nowhere'") as refused:
+        load_models(Settings(models_dir=tmp_path / "nowhere"))
+    assert str(tmp_path) not in str(refused.value)
+
+
+def test_an_empty_folder_of_models_leaves_the_default(tmp_path: Path) -> None:
+    assert list(load_models(Settings(models_dir=tmp_path)).found) == [DEMO_MODEL.name]
+
+
+def test_a_broken_model_takes_no_other_with_it(folder: Path) -> None:
+    (folder / "grey" / "tail.onnx").write_bytes(b"altered")
+
+    models = load_models(Settings(models_dir=folder))
+
+    assert list(models.loaded) == ["colours"]
+    assert isinstance(models.failures["grey"], CardError)
+    with pytest.raises(ModelUnavailable, match="the model 'grey' is not loaded: see /api/inference/health"):
+        models["grey"]
+
+
+def test_models_must_fit_the_memory_together(folder: Path) -> None:
+    each = [load_models(Settings(model_dir=folder / name))[None].file_bytes for name in ("colours", "grey")]
+    enough = needed(sum(each))
+
+    assert load_models(Settings(models_dir=folder), machine=Machine(enough)).failures == {}
+    models = load_models(Settings(models_dir=folder), machine=Machine(enough - 1))
+
+    assert list(models.loaded) == ["colours"]
+    assert isinstance(models.failures["grey"], EngineError)
+    assert "the model and those loaded before it need about" in str(models.failures["grey"])
+
+
+def test_an_unknown_name_is_answered_with_those_that_are_known(tiny_folder: Path) -> None:
+    models = load_models(Settings(model_dir=tiny_folder))
+
+    with pytest.raises(InvalidOption, match="model: no model 'other' here: tiny") as refused:
+        models["other"]
+    assert refused.value.errors == [
+        {"loc": ["query", "model"], "msg": "no model 'other' here: tiny", "type": "unknown_model"}
+    ]
+
+
+def test_one_alone_that_is_broken_is_the_model() -> None:
+    models = Models.of(CardError("altered"))
+
+    with pytest.raises(ModelUnavailable, match=r"^the model is not loaded: see"):
+        models[None]

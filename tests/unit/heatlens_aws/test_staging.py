@@ -1,0 +1,146 @@
+import base64
+import hashlib
+import time
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+from botocore.exceptions import ClientError
+
+from heatlens_aws.clients import connect
+from heatlens_aws.records import File, FileState
+from heatlens_aws.staging import Staging, Stored, Superseded, TooLarge
+from tests.support.aws import Account
+
+ID = "01J00000000000000000000000"
+SHA256 = hashlib.sha256(b"bytes").hexdigest()
+FILE = File(batch=ID, number=7, state=FileState.PENDING, name="Doe.png", size=5, sha256=SHA256, media_type="image/png")
+
+
+def put(aws: Account, data: bytes, key: str = "k") -> Stored:
+    answer = aws.clients.s3.put_object(Bucket=aws.settings.bucket, Key=key, Body=data)
+    return Stored(key, answer["VersionId"], answer["ETag"])
+
+
+def refusing(code: str) -> Any:  # noqa: ANN401 - stands for any method
+    def refuse(**_: object) -> None:
+        raise ClientError({"Error": {"Code": code, "Message": ""}}, "Operation")
+
+    return refuse
+
+
+def test_an_upload_link_signs_size_type_checksum_and_that_nothing_is_there(aws: Account) -> None:
+    url, headers = aws.staging.upload_link(FILE, lifetime_s=600)
+
+    query = parse_qs(urlsplit(url).query)
+    signed = set(query["X-Amz-SignedHeaders"][0].split(";"))
+    assert signed == {"host", *headers}
+    assert {"content-length", "content-type", "x-amz-checksum-sha256", "if-none-match"} == set(headers)
+    assert headers["content-length"] == "5"
+    assert headers["content-type"] == "image/png"
+    assert headers["if-none-match"] == "*"
+    assert base64.b64decode(headers["x-amz-checksum-sha256"]).hex() == SHA256
+    assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
+    assert query["X-Amz-Expires"] == ["600"]
+    assert "x-amz-sdk-checksum-algorithm" not in {name.lower() for name in query}
+
+
+def test_an_upload_link_goes_to_the_regions_own_host_and_the_servers_key(aws: Account) -> None:
+    far = connect(aws.settings.model_copy(update={"region": "eu-central-1"}))
+
+    url, _ = Staging(far.s3, "bucket").upload_link(FILE, lifetime_s=600)
+
+    assert urlsplit(url).netloc == "bucket.s3.eu-central-1.amazonaws.com"
+    assert urlsplit(url).path == f"/in/{ID}/00007"
+    assert "Doe" not in unquote(url)
+
+
+def test_a_download_link_is_signed_for_its_time(aws: Account) -> None:
+    query = parse_qs(urlsplit(aws.staging.download_link("k", lifetime_s=900)).query)
+
+    assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
+    assert query["X-Amz-Expires"] == ["900"]
+
+
+def test_a_version_is_read_though_a_newer_one_exists(aws: Account) -> None:
+    first, second = put(aws, b"first"), put(aws, b"second")
+
+    assert aws.staging.read(first, max_bytes=10) == b"first"
+    assert aws.staging.read(second, max_bytes=10) == b"second"
+    assert aws.staging.read(Stored("k"), max_bytes=10) == b"second"
+
+
+def test_bytes_that_are_no_longer_there_are_superseded(aws: Account) -> None:
+    first = put(aws, b"first")
+    put(aws, b"second")
+    aws.clients.s3.delete_object(Bucket=aws.settings.bucket, Key="k", VersionId=first.version)
+
+    for gone in (first, Stored("k", None, first.etag), Stored("never", None, '"e"')):
+        with pytest.raises(Superseded):
+            aws.staging.read(gone, max_bytes=10)
+
+
+@pytest.mark.parametrize("code", ["SlowDown", "AccessDenied", "InternalError", "503"])
+def test_another_refusal_is_no_superseding(aws: Account, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    monkeypatch.setattr(aws.clients.s3, "get_object", refusing(code))
+
+    with pytest.raises(ClientError):
+        aws.staging.read(Stored("k"), max_bytes=10)
+
+
+def test_no_more_is_read_than_allowed(aws: Account) -> None:
+    stored = put(aws, b"12345")
+
+    assert aws.staging.read(stored, max_bytes=5) == b"12345"
+    with pytest.raises(TooLarge):
+        aws.staging.read(stored, max_bytes=4)
+
+
+def test_writing_answers_the_digest_of_what_is_there(aws: Account) -> None:
+    assert aws.staging.write("k", b"bytes", "image/png") == SHA256
+
+    there = aws.clients.s3.get_object(Bucket=aws.settings.bucket, Key="k")
+    assert (there["Body"].read(), there["ContentType"]) == (b"bytes", "image/png")
+
+
+def test_what_is_written_once_stays_as_it_is(aws: Account) -> None:
+    aws.staging.write_once("k", b"first", "text/plain")
+    aws.staging.write_once("k", b"second", "text/plain")
+
+    assert aws.staging.read(Stored("k"), max_bytes=10) == b"first"
+    assert len(list(aws.staging.uploaded("k"))) == 1
+
+
+def test_while_another_writes_the_same_nothing_is_taken_for_written(
+    aws: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aws.clients.s3, "put_object", refusing("ConditionalRequestConflict"))
+
+    with pytest.raises(ClientError):
+        aws.staging.write_once("k", b"first", "text/plain")
+
+
+def test_a_listing_names_the_latest_version_of_each_and_when_it_came(aws: Account) -> None:
+    put(aws, b"first", "in/a")
+    latest, other = put(aws, b"second", "in/a"), put(aws, b"x", "in/b")
+    put(aws, b"deleted", "in/c")
+    aws.clients.s3.delete_object(Bucket=aws.settings.bucket, Key="in/c")
+    put(aws, b"elsewhere", "out/a")
+
+    listed = list(aws.staging.uploaded("in/"))
+
+    assert listed == [latest, other]
+    assert all(each.modified is not None and abs(each.modified - time.time()) < 60 for each in listed)
+
+
+def test_erasing_leaves_no_version(aws: Account) -> None:
+    put(aws, b"first", "in/a")
+    put(aws, b"second", "in/a")
+    aws.clients.s3.delete_object(Bucket=aws.settings.bucket, Key="in/a")
+    kept = put(aws, b"other", "in2/a")
+
+    aws.staging.erase("in/")
+
+    left = aws.clients.s3.list_object_versions(Bucket=aws.settings.bucket)
+    assert [each["VersionId"] for each in left["Versions"]] == [kept.version]
+    assert "DeleteMarkers" not in left

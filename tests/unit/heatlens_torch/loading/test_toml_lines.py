@@ -1,0 +1,71 @@
+"""TOML text and key -> the line to look at; tomllib says which keys there are."""
+
+import tomllib
+from collections.abc import Iterator
+
+from heatlens_torch.loading.toml_lines import line_of, lines_of
+
+TEXT = '''\
+# name = "not this"
+name = "a"   # version = "nor this"
+"quoted key" = 1
+classes = [
+    "one = 1",
+    "two",  # ]
+]
+notice = """
+layer = "not this either"
+[table]
+"""
+dotted.key = 'x'
+
+[preprocess] # a comment
+mean = [0.5, 0.5,
+        0.5]
+std = [
+  0.2, 0.2, 0.2 ]
+[ arguments.deep ]
+blocks = [
+  [1, 2],
+  [3]
+]
+inline = {a = 1, b = "]"}
+last = \'\'\'one line\'\'\'
+'''
+EXPECTED = {
+    ("name",): 2,
+    ("quoted key",): 3,
+    ("classes",): 4,
+    ("notice",): 8,
+    ("dotted", "key"): 12,
+    ("preprocess",): 14,
+    ("preprocess", "mean"): 15,
+    ("preprocess", "std"): 17,
+    ("arguments", "deep"): 19,
+    ("arguments", "deep", "blocks"): 20,
+    ("arguments", "deep", "inline"): 24,
+    ("arguments", "deep", "last"): 25,
+}
+
+
+def leaves(fields: dict[str, object], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in fields.items():
+        if isinstance(value, dict) and key != "inline":
+            yield from leaves(value, (*above, key))
+        else:
+            yield (*above, key)
+
+
+def test_every_key_has_its_line() -> None:
+    assert lines_of(TEXT) == EXPECTED
+    assert set(leaves(tomllib.loads(TEXT))) == set(EXPECTED) - {("preprocess",), ("arguments", "deep")}
+
+
+def test_a_part_of_a_value_is_where_its_key_is() -> None:
+    assert line_of(TEXT, ("preprocess", "std", 2)) == 17
+    assert line_of(TEXT, ("arguments", "deep", "inline", "a")) == 24
+
+
+def test_a_missing_key_is_where_its_table_is() -> None:
+    assert line_of(TEXT, ("preprocess", "resize")) == 14
+    assert line_of(TEXT, ("resize",)) is None

@@ -1,0 +1,43 @@
+"""The committed JSON schemas are those of the code, and hold what it reads and writes."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from heatlens.card import SCHEMA_VERSION, read_card
+from heatlens.settings import DEMO_MODEL
+from heatlens_torch.loading.template import template
+from heatlens_torch.reports.json_schemas import CARD_SCHEMA, MODEL_SCHEMA, card_schema, model_schema
+from tests.conftest import ROOT
+
+DESCRIPTION = tomllib.loads((ROOT / "layers" / "heatlens_torch" / "demo" / "model.toml").read_text())
+CARD = read_card(DEMO_MODEL)[0].model_dump(mode="json")
+
+
+@pytest.mark.parametrize(("path", "schema"), [(MODEL_SCHEMA, model_schema()), (CARD_SCHEMA, card_schema())])
+def test_a_committed_schema_is_current(path: Path, schema: dict[str, Any]) -> None:
+    """`python -m heatlens_torch.reports.json_schemas` writes it again."""
+    assert path.read_text() == json.dumps(schema, indent=2) + "\n"
+
+
+@pytest.mark.parametrize(("instance", "schema"), [(DESCRIPTION, model_schema()), (CARD, card_schema())])
+def test_a_schema_accepts_what_is_right_and_nothing_else(instance: dict[str, Any], schema: dict[str, Any]) -> None:
+    jsonschema.validate(instance, schema)
+    with pytest.raises(jsonschema.ValidationError, match="colour"):
+        jsonschema.validate(instance | {"colour": "red"}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({key: value for key, value in instance.items() if key != "name"}, schema)
+
+
+def test_the_schema_of_the_card_is_of_its_version() -> None:
+    assert card_schema()["properties"]["schema_version"]["const"] == SCHEMA_VERSION
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(CARD | {"schema_version": SCHEMA_VERSION + 1}, card_schema())
+
+
+def test_a_template_fits_the_schema() -> None:
+    jsonschema.validate(tomllib.loads(template("litresnet-enhanced")), model_schema())

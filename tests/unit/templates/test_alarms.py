@@ -1,0 +1,134 @@
+"""Alarms and dashboard: they watch what there is, and what the code really says."""
+
+import json
+
+import pytest
+
+from functions.batch import tasks
+from functions.batch.logs import DOOR, NAMESPACE, SERVICE
+from heatlens_aws.records import FileState
+from tests.conftest import ROOT
+from tests.support.stack import ACCOUNT, EVERYTHING, FUNCTIONS, REGION, TEMPLATE, Json, Stack, children
+
+STACK = Stack(TEMPLATE)
+FULL = Stack(TEMPLATE, EVERYTHING)
+
+
+def alarms(stack: Stack) -> dict[str, Json]:
+    found = {
+        f"{child}.{name}": each["Properties"]
+        for child, made in children(stack).items()
+        for name, each in made.resources("AWS::CloudWatch::Alarm").items()
+    }
+    assert found
+    return found
+
+
+def metrics(alarm: Json) -> list[Json]:
+    """The metrics that an alarm watches, whether one or several."""
+    if "MetricName" in alarm:
+        return [alarm]
+    return [each["MetricStat"]["Metric"] for each in alarm["Metrics"] if "MetricStat" in each]
+
+
+def test_the_alarms_are_those_that_were_decided() -> None:
+    watched = {(each["Namespace"], each["MetricName"]) for alarm in alarms(FULL).values() for each in metrics(alarm)}
+
+    assert watched >= {
+        ("AWS/ApiGateway", "5xx"),
+        ("AWS/ApiGateway", "Latency"),
+        ("AWS/Lambda", "Duration"),
+        ("AWS/Lambda", "Errors"),
+        ("AWS/Lambda", "Throttles"),
+        ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
+        ("AWS/SQS", "ApproximateAgeOfOldestMessage"),
+        ("AWS/SageMaker", "HasBacklogWithoutCapacity"),
+        ("AWS/SageMaker", "ApproximateBacklogSizePerInstance"),
+        ("Heatlens/Heatlens", "FailedStarts"),
+    }
+
+
+def test_alarms_watch_what_there_is() -> None:
+    physical = {
+        "ApiId": {FULL.name("HttpApi")},
+        "Stage": {"$default"},
+        "FunctionName": {FULL.name(name) for name in FUNCTIONS},
+        "QueueName": {"Queue.QueueName", "DeadLetters.QueueName"},
+        "EndpointName": {FULL.outputs()["EndpointName"], "Endpoint.EndpointName"},
+    }
+    dimensions = [
+        each for alarm in alarms(FULL).values() for metric in metrics(alarm) for each in metric.get("Dimensions", [])
+    ]
+
+    assert len(dimensions) > 10
+    assert [each for each in dimensions if each["Value"] not in physical[each["Name"]]] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "action"),
+    [
+        ({"AlarmEmail": "a@example.org"}, "topic"),
+        ({"AlarmTopicArn": f"arn:aws:sns:{REGION}:{ACCOUNT}:mine"}, f"arn:aws:sns:{REGION}:{ACCOUNT}:mine"),
+        ({}, None),
+    ],
+)
+def test_alarms_are_sent_to_whom_was_named(given: Json, action: str | None) -> None:
+    stack = Stack(TEMPLATE, given)
+    child = children(stack)["Observability"]
+
+    actions = {json.dumps(alarm.get("AlarmActions")) for alarm in alarms(stack).values()}
+    assert actions == {json.dumps([action] if action else None)}
+    assert child.outputs()["TopicArn"] == (action or "")
+    assert bool(child.resources("AWS::SNS::Subscription")) is (action == "topic")
+
+
+def test_every_alarm_says_what_it_means() -> None:
+    assert [name for name, alarm in alarms(FULL).items() if len(alarm["AlarmDescription"]) < 40] == []
+
+
+def test_the_filters_look_for_what_the_doors_really_say() -> None:
+    sources = {
+        "ApiShutDoors": ROOT / "layers/heatlens_web/state.py",
+        "BatchShutDoors": ROOT / "layers/heatlens_aws/lambda_init.py",
+        "SweeperShutDoors": ROOT / "layers/heatlens_aws/lambda_init.py",
+    }
+    filters = children(STACK)["Observability"].resources("AWS::Logs::MetricFilter")
+
+    assert set(sources) < set(filters)
+    for name, source in sources.items():
+        phrase = filters[name]["Properties"]["FilterPattern"].strip('"')
+        assert f'logger.error("{phrase}' in source.read_text()
+
+
+def test_what_the_filters_count_is_what_the_alarm_watches() -> None:
+    child = children(STACK)["Observability"]
+    counted = {
+        (each["MetricNamespace"], each["MetricName"])
+        for filter_ in child.resources("AWS::Logs::MetricFilter").values()
+        for each in filter_["Properties"]["MetricTransformations"]
+    }
+
+    assert counted == {(each["Namespace"], each["MetricName"]) for each in metrics(child.properties("FailedStarts"))}
+
+
+def widgets(stack: Stack) -> list[Json]:
+    body: Json = json.loads(children(stack)["Observability"].properties("Board")["DashboardBody"])
+    found: list[Json] = body["widgets"]
+    return found
+
+
+def test_the_dashboard_shows_metrics_that_are_written() -> None:
+    shown = [metric for widget in widgets(FULL) for metric in widget["properties"]["metrics"]]
+    ours = [metric for metric in shown if metric[0] == NAMESPACE]
+    ends = [each.state for each in vars(tasks).values() if isinstance(each, tasks.Ended)]
+    written = {
+        f"Items{state.title()}" for state in [*FileState, *ends, tasks.AGAIN] if state not in ("PENDING", "MISSING")
+    }
+
+    assert {metric[1] for metric in ours} == written
+    assert {tuple(metric[2:6]) for metric in ours} == {("service", SERVICE, "door", DOOR)}
+
+
+def test_the_dashboard_shows_the_endpoint_only_where_there_is_one() -> None:
+    assert len(widgets(FULL)) == len(widgets(STACK)) + 1
+    assert "AWS/SageMaker" not in json.dumps(widgets(STACK))

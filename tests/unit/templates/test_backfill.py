@@ -1,0 +1,297 @@
+"""Existing objects -> messages of the state machine -> what the worker reads of them; its rights, and how it fails."""
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+from botocore.exceptions import ClientError
+from cfnlint.api import lint
+
+from functions.batch.messages import items, messages
+from heatlens_aws.events import Created
+from heatlens_aws.object_keys import DROP
+from heatlens_aws.staging import Stored
+from infra.local_account import sqs_event
+from tests.conftest import ROOT
+from tests.support.asl import Failed, Machine, TaskFailed, evaluate, read
+from tests.support.aws import Account
+from tests.support.policies import Request, allowed
+from tests.support.stack import Stack
+
+TEXT = (ROOT / "infra" / "backfill.asl.json").read_text()
+DEFINITION = json.loads(TEXT)
+STACK = Stack(ROOT / "template.yaml", {"Backfill": "true"})
+HEAD, SEND = "arn:aws:states:::aws-sdk:s3:headObject", "arn:aws:states:::aws-sdk:sqs:sendMessageBatch"
+KEYS = [
+    "drop/a.png",
+    "drop/ward 3/a b.png",
+    "drop/a+b.png",
+    "drop/100%25.png",
+    "drop/Müller^Jürgen.dcm",
+    "drop/胸部/写真.jpg",
+    "drop/quotes\"and'braces{}.png",
+    "drop/back\\slash.png",
+    "drop/" + "n" * 900,
+    "drop/$money {% no %}.png",
+    "drop/12.png",
+]
+MARKERS = ["drop/folder/"]
+Json = dict[str, Any]
+
+
+class Service:
+    """S3's and SQS's answers to the state machine, from the account in memory."""
+
+    def __init__(self, aws: Account) -> None:
+        self.aws = aws
+        self.refuses = 0  # messages of the next calls
+        self.calls: list[int] = []
+
+    def head(self, arguments: Json) -> Json:
+        try:
+            answer = self.aws.clients.s3.head_object(**arguments)
+        except ClientError as error:
+            raise TaskFailed("S3.NoSuchKeyException") from error
+        return {name: answer[name] for name in ("VersionId", "ETag", "ContentLength") if name in answer}
+
+    def send(self, arguments: Json) -> Json:
+        entries = arguments["Entries"]
+        self.calls.append(len(entries))
+        assert 1 <= len(entries) <= 10
+        assert sum(len(each["MessageBody"].encode()) for each in entries) < 256 * 1024
+        refused, self.refuses = entries[: self.refuses], max(self.refuses - len(entries), 0)
+        taken = entries[len(refused) :]
+        if taken:
+            self.aws.clients.sqs.send_message_batch(QueueUrl=arguments["QueueUrl"], Entries=taken)
+        failed = {"Failed": [{"Id": each["Id"], "SenderFault": False} for each in refused]} if refused else {}
+        return {"Successful": [{"Id": each["Id"]} for each in taken]} | failed
+
+
+@pytest.fixture
+def service(aws: Account) -> Service:
+    return Service(aws)
+
+
+@pytest.fixture
+def machine(aws: Account, service: Service) -> Machine:
+    names = {"Partition": "aws", "Bucket": aws.settings.bucket, "QueueUrl": aws.settings.queue_url}
+    return read(TEXT, names, {HEAD: service.head, SEND: service.send})
+
+
+def stored(aws: Account, *keys: str) -> list[Stored]:
+    found = []
+    for key in keys:
+        answer = aws.clients.s3.put_object(Bucket=aws.settings.bucket, Key=key, Body=key.encode())
+        found.append(Stored(key, answer["VersionId"], answer["ETag"]))
+    return found
+
+
+def listing(aws: Account, prefix: str = DROP) -> list[Json]:
+    """As the item reader lists."""
+    answer = aws.clients.s3.list_objects_v2(Bucket=aws.settings.bucket, Prefix=prefix)
+    return [{"Key": each["Key"], "Etag": each["ETag"], "Size": each["Size"]} for each in answer["Contents"]]
+
+
+def inventory(*keys: str, encode: Any = quote_plus) -> list[Json]:  # noqa: ANN401 - one of two functions
+    """As a report has it: every field a text, keys encoded as in an URL."""
+    return [{"Bucket": "b", "Key": encode(key), "Size": "3"} for key in keys]
+
+
+def run(machine: Machine, distributed: str, listed: Iterable[Json]) -> None:
+    for child, given in machine.children(distributed, listed):
+        child.run(given)
+
+
+def spoken_of(aws: Account) -> list[Created]:
+    """What the worker makes of all that waits in the queue, read as the event source hands it over."""
+    found = []
+    queue = {"QueueUrl": aws.settings.queue_url, "MaxNumberOfMessages": 10, "AttributeNames": ["All"]}
+    while received := aws.clients.sqs.receive_message(**queue).get("Messages"):
+        taken = messages(sqs_event(received))
+        assert all(message.objects for message in taken)
+        found += [item.created for item in items(taken)]
+    return sorted(found, key=lambda created: created.stored.key)
+
+
+def test_what_is_listed_comes_to_the_worker_as_its_own_event_would(
+    aws: Account, machine: Machine, service: Service
+) -> None:
+    expected = stored(aws, *KEYS)
+    stored(aws, *MARKERS, "in/x/00000")
+
+    run(machine, "Listed", listing(aws))
+
+    found = spoken_of(aws)
+    assert [created.stored for created in found] == sorted(expected, key=lambda each: each.key)
+    assert {created.bucket for created in found} == {aws.settings.bucket}
+    assert [created.size for created in found] == [len(created.stored.key.encode()) for created in found]
+    assert (sum(service.calls), len(service.calls)) == (len(KEYS), 2)
+
+
+def test_an_object_is_the_same_whichever_way_its_message_came(aws: Account, machine: Machine) -> None:
+    """So it is explained once, however often a backfill is repeated."""
+    [one] = stored(aws, "drop/a b+c.png")
+    record = {
+        "eventName": "ObjectCreated:Copy",
+        "s3": {
+            "bucket": {"name": aws.settings.bucket},
+            "object": {"key": quote_plus(one.key, safe="/"), "versionId": one.version, "eTag": one.etag},
+        },
+    }
+    [by_event] = items(messages({"Records": [record]}))
+
+    run(machine, "Listed", listing(aws))
+
+    received = aws.clients.sqs.receive_message(QueueUrl=aws.settings.queue_url, AttributeNames=["All"])["Messages"]
+    [by_backfill] = items(messages(sqs_event(received)))
+    assert by_backfill.identity == by_event.identity
+
+
+@pytest.mark.parametrize("encode", [quote_plus, quote], ids=["plus", "percent"])
+def test_keys_of_an_inventory_are_decoded(aws: Account, machine: Machine, encode: Any) -> None:  # noqa: ANN401
+    expected = stored(aws, *KEYS)
+
+    run(machine, "Inventoried", inventory(*KEYS, *MARKERS, "in/x/00000", "out/y", encode=encode))
+
+    assert [created.stored for created in spoken_of(aws)] == sorted(expected, key=lambda each: each.key)
+
+
+def test_what_was_erased_since_is_left_out(aws: Account, machine: Machine) -> None:
+    stored(aws, "drop/a.png", "drop/b.png")
+    listed = listing(aws)
+    aws.clients.s3.delete_object(Bucket=aws.settings.bucket, Key="drop/a.png")
+
+    run(machine, "Listed", listed)
+
+    assert [created.stored.key for created in spoken_of(aws)] == ["drop/b.png"]
+
+
+def test_nothing_is_sent_of_nothing(aws: Account, machine: Machine, service: Service) -> None:
+    run(machine, "Inventoried", inventory(*MARKERS, "in/x/00000", "drop/gone.png"))
+
+    assert service.calls == []
+
+
+def test_what_the_queue_refused_is_sent_again_and_the_rest_is_not(
+    aws: Account, machine: Machine, service: Service
+) -> None:
+    stored(aws, "drop/a.png", "drop/b.png", "drop/c.png")
+    service.refuses = 2
+
+    run(machine, "Listed", listing(aws))
+
+    assert service.calls == [3, 2]
+    assert [created.stored.key for created in spoken_of(aws)] == ["drop/a.png", "drop/b.png", "drop/c.png"]
+
+
+def test_a_queue_that_goes_on_refusing_fails_the_run_which_can_be_redriven(
+    aws: Account, machine: Machine, service: Service
+) -> None:
+    stored(aws, "drop/a.png")
+    service.refuses = 1000
+
+    with pytest.raises(Failed, match=r"Heatlens\.NotSent"):
+        run(machine, "Listed", listing(aws))
+    assert service.calls == [1] * 5
+
+
+@pytest.mark.parametrize(
+    ("given", "state"),
+    [
+        ({"prefix": "drop/"}, "Listed"),
+        ({"prefix": "drop/2019/ward 3"}, "Listed"),
+        ({"manifest": {"bucket": "b", "key": "k/manifest.json"}}, "Inventoried"),
+    ],
+)
+def test_the_input_says_where_the_objects_are(machine: Machine, given: Json, state: str) -> None:
+    assert machine.chosen(given) == state
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"prefix": ""}, {"prefix": "in/"}, {"prefix": "dropped/"}, {"manifest": {"key": "k"}}]
+)
+def test_elsewhere_there_is_nothing_that_the_worker_would_explain(machine: Machine, given: Json) -> None:
+    with pytest.raises(Failed, match=r"Heatlens\.NothingToDo"):
+        machine.chosen(given)
+
+
+def test_both_ways_do_the_same_with_what_they_read() -> None:
+    listed, inventoried = (DEFINITION["States"][name] for name in ("Listed", "Inventoried"))
+    apart = {"Label", "ItemReader", "ItemSelector"}
+
+    assert {name: each for name, each in listed.items() if name not in apart} == {
+        name: each for name, each in inventoried.items() if name not in apart
+    }
+
+
+def test_the_readers_ask_for_what_they_are_told() -> None:
+    listed, inventoried = (DEFINITION["States"][name]["ItemReader"] for name in ("Listed", "Inventoried"))
+
+    assert evaluate(listed["Arguments"], {"prefix": "drop/x"})["Prefix"] == "drop/x"
+    assert evaluate(inventoried["Arguments"], {"manifest": {"bucket": "b", "key": "k"}}) == {"Bucket": "b", "Key": "k"}
+
+
+def test_the_definition_is_one_that_step_functions_takes() -> None:
+    given = STACK.properties("BackfillStateMachine")["DefinitionSubstitutions"]
+    definition = re.sub(r"\$\{(\w+)\}", lambda match: str(given[match[1]]), TEXT)
+    properties = {"RoleArn": "arn:aws:iam::123456789012:role/x", "DefinitionString": definition}
+    resources = {"Machine": {"Type": "AWS::StepFunctions::StateMachine", "Properties": properties}}
+    broken = json.loads(json.dumps(resources).replace('Next\\": \\"AllTaken', 'Follows\\": \\"AllTaken'))
+
+    def found(resources: Json) -> list[str]:
+        return [match.rule.id for match in lint(json.dumps({"Resources": resources}))]
+
+    assert found(resources) == []
+    assert "E3601" in found(broken)
+
+
+def test_it_is_given_every_name_that_it_uses() -> None:
+    given = STACK.properties("BackfillStateMachine")["DefinitionSubstitutions"]
+
+    assert {name for name in ("Partition", "Bucket", "QueueUrl") if f"${{{name}}}" in TEXT} == set(given)
+    assert given["QueueUrl"] == STACK.name("Queue")
+
+
+def on(action: str, resource: str, **context: str) -> Request:
+    return Request(action, resource, {name.replace("_", ":"): value for name, value in context.items()})
+
+
+BUCKET, QUEUE = STACK.attribute("Bucket.Arn"), STACK.attribute("Queue.Arn")
+MAY = [
+    on("s3:ListBucket", BUCKET, s3_prefix="drop/2019/"),
+    on("s3:GetObject", f"{BUCKET}/drop/a.png"),
+    on("s3:PutObject", f"{BUCKET}/backfill/run/FAILED_0.json"),
+    on("sqs:SendMessage", QUEUE),
+    on("states:StartExecution", STACK.name("BackfillStateMachine")),
+]
+MAY_NOT = [
+    on("s3:ListBucket", BUCKET, s3_prefix="in/"),
+    on("s3:ListBucket", BUCKET),
+    on("s3:GetObject", f"{BUCKET}/in/x/00000"),
+    on("s3:GetObject", f"{BUCKET}/out/x/manifest.json"),
+    on("s3:PutObject", f"{BUCKET}/drop/a.png"),
+    on("s3:DeleteObject", f"{BUCKET}/drop/a.png"),
+    on("s3:GetObject", "arn:aws:s3:::reports/manifest.json"),
+    on("sqs:ReceiveMessage", QUEUE),
+    on("lambda:InvokeFunction", STACK.attribute("BatchFunction.Arn")),  # never around the queue
+    on("states:StartExecution", "another"),
+]
+
+
+@pytest.mark.parametrize("request_", MAY, ids=str)
+def test_a_backfill_may(request_: Request) -> None:
+    assert allowed(request_, STACK.statements("BackfillRole"))
+
+
+@pytest.mark.parametrize("request_", MAY_NOT, ids=str)
+def test_a_backfill_may_not(request_: Request) -> None:
+    assert not allowed(request_, STACK.statements("BackfillRole"))
+
+
+def test_reports_are_read_where_a_bucket_of_them_is_named() -> None:
+    stack = Stack(ROOT / "template.yaml", {"Backfill": "true", "InventoryBucket": "reports"})
+
+    assert allowed(on("s3:GetObject", "arn:aws:s3:::reports/x/manifest.json"), stack.statements("BackfillRole"))

@@ -1,0 +1,325 @@
+"""Roles and policies of the stack, against every call that a whole life of batches makes, and calls nobody may make."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from heatlens.model import Model
+from infra.local_account import CREDENTIALS
+from tests.support.aws import SETTINGS, account
+from tests.support.life import Life, live
+from tests.support.permissions import ENDPOINT, LINK, QUEUE, TABLE
+from tests.support.policies import Request, Statement, allowed, listed, matches
+from tests.support.sagemaker import NAME
+from tests.support.stack import ACCOUNT, EVERYTHING, IMAGE, REGION, TEMPLATE, TEMPLATES, Json, Stack, children, read
+
+BUCKET = f"arn:aws:s3:::{SETTINGS.bucket}"
+NAMES = {"Bucket": SETTINGS.bucket, "Table": SETTINGS.table, "Queue": "heatlens"}
+STACK = Stack(TEMPLATE, names=NAMES)
+WITH_ENDPOINT = Stack(TEMPLATE, {"EndpointImageUri": IMAGE}, names=NAMES)
+ROLES = ("ApiRole", "BatchRole", "SweeperRole")
+# Granted to the platform on a function's behalf, or asked for by S3 itself: no call of ours shows them.
+UNSEEN = {"Logs", "Receive", "TellMissing", "TellMissingAnswers"}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What each role's function asked for."""
+
+    asked_for: dict[str, list[Request]]
+
+
+@pytest.fixture(scope="module")
+def recorded(tiny_model: Model, tiny_folder: Path) -> Iterator[Recorded]:
+    with patch.dict(os.environ, CREDENTIALS), account() as aws:
+        life = Life(aws, tiny_model, tiny_folder)
+        live(life)
+        # The stack names its endpoint itself.
+        endpoint = ENDPOINT + "Heatlens-async"
+        asked = [Request("sagemaker:InvokeEndpointAsync", endpoint) for each in life.runtime.asked]
+        assert {each["EndpointName"] for each in life.runtime.asked} == {NAME}
+        found = {
+            "ApiRole": life.api.recorder.asked_for,
+            "BatchRole": life.batch.recorder.asked_for + asked,
+            "SweeperRole": life.sweeper.recorder.asked_for,
+        }
+        yield Recorded(found)
+
+
+def bucket_policy(stack: Stack) -> list[Statement]:
+    statements: list[Statement] = stack.properties("BucketPolicy")["PolicyDocument"]["Statement"]
+    return statements
+
+
+def may(role: str, request: Request, stack: Stack = STACK) -> bool:
+    at_bucket = request.resource.startswith(BUCKET)
+    return allowed(request, stack.statements(role), bucket_policy(stack) if at_bucket else ())
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_function_may_do_all_that_it_does(role: str, recorded: Recorded) -> None:
+    asked_for = recorded.asked_for[role]
+
+    assert len(asked_for) > 20
+    assert sorted({str(each) for each in asked_for if not may(role, each, WITH_ENDPOINT)}) == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_function_may_do_nothing_that_it_does_not(role: str, recorded: Recorded) -> None:
+    asked_for = recorded.asked_for[role]
+
+    unused = [
+        f"{statement['Sid']}: {action} on {resource}"
+        for statement in WITH_ENDPOINT.statements(role)
+        if statement["Sid"] not in UNSEEN
+        for action in listed(statement["Action"])
+        for resource in listed(statement["Resource"])
+        if not any(matches(statement | {"Action": action, "Resource": resource}, each) for each in asked_for)
+    ]
+    assert unused == []
+
+
+def test_what_is_granted_for_listings_is_a_prefix_that_something_lists(recorded: Recorded) -> None:
+    for role in ROLES:
+        for statement in WITH_ENDPOINT.statements(role):
+            prefixes = statement.get("Condition", {}).get("StringLike", {}).get("s3:prefix", [])
+            for prefix in prefixes:
+                one = statement | {"Condition": {"StringLike": {"s3:prefix": prefix}}}
+                assert any(matches(one, each) for each in recorded.asked_for[role]), (role, statement["Sid"], prefix)
+
+
+def put(key: str, **context: str) -> Request:
+    keys = {"if_none_match": "s3:if-none-match", "copied_from": "s3:x-amz-copy-source"}
+    return Request("s3:PutObject", f"{BUCKET}/{key}", LINK | {keys[name]: value for name, value in context.items()})
+
+
+def on(action: str, key: str) -> Request:
+    return Request(f"s3:{action}", f"{BUCKET}/{key}", LINK)
+
+
+def listing(prefix: str | None, action: str = "ListBucket") -> Request:
+    return Request(f"s3:{action}", BUCKET, LINK | ({"s3:prefix": prefix} if prefix is not None else {}))
+
+
+FORBIDDEN = [
+    ("ApiRole", on("GetObject", "drop/a.png")),
+    ("ApiRole", on("GetObject", "async/x")),
+    ("ApiRole", put("drop/a.png", if_none_match="*")),
+    ("ApiRole", put("in/x/00000")),  # without the condition
+    ("ApiRole", put("in/x/00000", copied_from=f"{SETTINGS.bucket}/drop/a.png")),
+    ("ApiRole", put("in/x/00000", copied_from="elsewhere/in/y/00000")),
+    ("ApiRole", on("DeleteObjectVersion", "drop/a.png")),
+    ("ApiRole", on("DeleteObject", "in/x/00000")),  # would only hide it
+    ("ApiRole", listing("drop/", "ListBucketVersions")),
+    ("ApiRole", listing("", "ListBucketVersions")),
+    ("ApiRole", listing(None, "ListBucketVersions")),
+    ("ApiRole", listing(None)),
+    ("ApiRole", Request("sqs:SendMessage", QUEUE + "heatlens")),
+    ("ApiRole", Request("sqs:ReceiveMessage", QUEUE + "heatlens")),
+    ("ApiRole", Request("dynamodb:Scan", TABLE + SETTINGS.table)),
+    ("ApiRole", Request("dynamodb:DeleteTable", TABLE + SETTINGS.table)),
+    ("ApiRole", Request("dynamodb:GetItem", TABLE + "another")),
+    ("ApiRole", Request("sagemaker:InvokeEndpointAsync", ENDPOINT + "Heatlens-async")),
+    ("BatchRole", put("in/x/00000", if_none_match="*")),
+    ("BatchRole", put("drop/a.png")),
+    ("BatchRole", put("async/x")),
+    ("BatchRole", on("DeleteObject", "in/x/00000")),
+    ("BatchRole", on("DeleteObjectVersion", "in/x/00000")),
+    ("BatchRole", on("DeleteObjectVersion", "drop/a.png")),
+    ("BatchRole", on("GetObject", "out/x/manifest.json")),  # it has the clients' file names
+    ("ApiRole", on("DeleteObjectVersion", "reply/x")),
+    ("BatchRole", on("GetObject", "reply/x")),
+    ("BatchRole", put("reply/x")),
+    ("BatchRole", listing(None)),
+    *((role, listing(prefix, "ListBucketVersions")) for role in ROLES for prefix in (None, "", "reply/", "o")),
+    ("BatchRole", Request("sqs:SendMessage", QUEUE + "heatlens")),
+    ("BatchRole", Request("dynamodb:DeleteItem", TABLE + SETTINGS.table)),
+    ("BatchRole", Request("dynamodb:Query", TABLE + SETTINGS.table + "/index/open")),
+    ("BatchRole", Request("sagemaker:InvokeEndpointAsync", ENDPOINT + "another")),
+    ("SweeperRole", on("GetObject", "drop/a.png")),
+    ("SweeperRole", put("in/x/00000", if_none_match="*")),
+    ("SweeperRole", on("DeleteObjectVersion", "in/x/00000")),
+    ("SweeperRole", Request("sqs:ReceiveMessage", QUEUE + "heatlens")),
+    ("SweeperRole", Request("sqs:DeleteMessage", QUEUE + "heatlens")),
+    ("SweeperRole", Request("dynamodb:DeleteItem", TABLE + SETTINGS.table)),
+    ("SweeperRole", Request("sagemaker:InvokeEndpointAsync", ENDPOINT + "Heatlens-async")),
+    *((role, Request("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/x")) for role in ROLES),
+    *((role, Request("s3:PutBucketPolicy", BUCKET, LINK)) for role in ROLES),
+]
+
+
+@pytest.mark.parametrize(("role", "request_"), FORBIDDEN, ids=str)
+def test_a_function_may_not(role: str, request_: Request) -> None:
+    assert not may(role, request_, WITH_ENDPOINT)
+
+
+@pytest.mark.parametrize("role", ["BatchRole", "SweeperRole"])
+def test_without_an_endpoint_there_are_no_rights_to_one(role: str) -> None:
+    assert may(role, on("GetObject", "async/x"), WITH_ENDPOINT)
+    assert not may(role, on("GetObject", "async/x"), STACK)
+    assert not any("sagemaker" in str(each["Action"]) for each in STACK.statements(role))
+
+
+UPLOAD = put("in/x/00000", if_none_match="*")
+BAD_LINKS = {
+    "old": {"s3:signatureAge": "3600001"},
+    "not encrypted": {"aws:SecureTransport": "false"},
+    "hardly encrypted": {"s3:TlsVersion": "1.1"},
+}
+
+
+@pytest.mark.parametrize("request_", [UPLOAD, on("GetObject", "out/x/00000/a/map.npy")], ids=str)
+@pytest.mark.parametrize("wrong", BAD_LINKS)
+def test_a_link_is_refused_that_is(wrong: str, request_: Request) -> None:
+    assert may("ApiRole", request_)
+    assert not may("ApiRole", replace(request_, context={**request_.context, **BAD_LINKS[wrong]}))
+
+
+def test_a_link_may_be_as_old_as_the_oldest_that_are_made() -> None:
+    longest = max(SETTINGS.upload_link_s, SETTINGS.result_link_s) * 1000
+
+    assert may("ApiRole", replace(UPLOAD, context={**UPLOAD.context, "s3:signatureAge": str(longest)}))
+
+
+def test_a_retry_copies_uploads_whether_or_not_a_copy_shows_its_condition() -> None:
+    source = f"{SETTINGS.bucket}/in/y/00001?versionId=v"
+
+    assert may("ApiRole", put("in/x/00000", copied_from=source))
+    assert may("ApiRole", put("in/x/00000", copied_from=source, if_none_match="*"))
+
+
+def send(source: str, owner: str = ACCOUNT, secure: str = "true") -> Request:
+    context = {"aws:SourceArn": source, "aws:SourceAccount": owner, "aws:SecureTransport": secure}
+    return Request("sqs:SendMessage", QUEUE + "heatlens", context)
+
+
+def topic(name: str) -> str:
+    return f"arn:aws:sns:{REGION}:{ACCOUNT}:{name}"
+
+
+@pytest.mark.parametrize(
+    ("service", "request_", "expected"),
+    [
+        ("s3.amazonaws.com", send(BUCKET), True),
+        ("s3.amazonaws.com", send("arn:aws:s3:::anothers", owner="210987654321"), False),
+        ("s3.amazonaws.com", send(BUCKET, secure="false"), False),
+        ("sns.amazonaws.com", send(topic("Heatlens-async-success")), True),
+        ("sns.amazonaws.com", send(topic("Heatlens-async-error")), True),
+        ("sns.amazonaws.com", send(topic("another")), False),
+        ("events.amazonaws.com", send(BUCKET), False),
+    ],
+)
+def test_the_queue_takes_messages_of(service: str, request_: Request, *, expected: bool) -> None:
+    policy = WITH_ENDPOINT.properties("QueuePolicy")["PolicyDocument"]["Statement"]
+
+    assert allowed(request_, [], policy, service=service) is expected
+
+
+def test_topics_of_the_endpoint_are_those_that_the_queue_admits() -> None:
+    child = children(WITH_ENDPOINT)["Endpoint"]
+    names = {each["Properties"]["TopicName"] for each in child.resources("AWS::SNS::Topic").values()}
+    [statement] = [
+        each
+        for each in WITH_ENDPOINT.properties("QueuePolicy")["PolicyDocument"]["Statement"]
+        if each["Principal"] != "*" and each["Principal"]["Service"] == "sns.amazonaws.com"
+    ]
+
+    assert {topic(name) for name in names} == set(statement["Condition"]["ArnEquals"]["aws:SourceArn"])
+    assert child.properties("Endpoint")["EndpointName"] == "Heatlens-async"
+    queue = child.resources("AWS::SNS::Subscription").values()
+    assert {each["Properties"]["Endpoint"] for each in queue} == {QUEUE + "heatlens"}
+
+
+def test_the_endpoint_may_read_images_write_answers_and_pull_its_own_image() -> None:
+    child = children(WITH_ENDPOINT)["Endpoint"]
+    role, policy = child.statements("Role"), bucket_policy(WITH_ENDPOINT)
+    registry = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/"
+
+    assert allowed(on("GetObject", "in/x/00000"), role, policy)
+    assert allowed(put("async/x"), role, policy)
+    assert allowed(Request("ecr:BatchGetImage", registry + "team/heatlens"), role)
+    assert not allowed(Request("ecr:BatchGetImage", registry + "team/other"), role)
+    assert not allowed(put("in/x/00000", if_none_match="*"), role, policy)
+    assert not allowed(put("out/x/00000"), role, policy)
+    assert not allowed(on("GetObject", "out/x/manifest.json"), role, policy)
+    assert not allowed(on("GetObject", "drop/a.png"), role, policy)
+
+
+@pytest.mark.parametrize("digest", ["@sha256:" + "0" * 64, ":1.0-cuda"])
+def test_the_registry_is_read_off_the_image(digest: str) -> None:
+    child = Stack(
+        TEMPLATE.parent / "infra" / "sagemaker.yaml",
+        {"Name": "n", "ImageUri": IMAGE.partition(":")[0] + digest, "BucketName": "b", "QueueArn": "q"},
+    )
+    [pull] = [each for each in child.statements("Role") if each["Sid"] == "Pull"]
+
+    assert pull["Resource"] == f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/team/heatlens"
+
+
+def test_with_a_key_every_role_may_use_it_and_nobody_elses() -> None:
+    stack = Stack(TEMPLATE, {"CustomerKey": "true", "Backfill": "true", "EndpointImageUri": IMAGE}, names=NAMES)
+    key = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/key"
+
+    for role in (*ROLES, "BackfillRole"):
+        for action in ("kms:Decrypt", "kms:GenerateDataKey"):
+            assert allowed(Request(action, key), stack.statements(role))
+            assert not allowed(Request(action, key + "s"), stack.statements(role))
+        assert not allowed(Request("kms:ScheduleKeyDeletion", key), stack.statements(role))
+    services = [each["Principal"].get("Service", []) for each in stack.properties("Key")["KeyPolicy"]["Statement"]]
+    named = {name for each in services for name in listed(each)}
+    assert named == {
+        "s3.amazonaws.com",
+        "sns.amazonaws.com",
+        "cloudwatch.amazonaws.com",
+        f"logs.{REGION}.amazonaws.com",
+    }
+
+
+# Where AWS knows no narrower resource. In a key's or a topic's own policy it means that very thing.
+WIDE = {
+    "xray:PutTraceSegments",
+    "xray:PutTelemetryRecords",
+    "ecr:GetAuthorizationToken",
+    "cloudwatch:PutMetricData",
+}
+
+
+def wide_statements(path: Path) -> Iterator[Statement]:
+    asked = read(path)["Parameters"]
+    every: Json = {name: "x" for name, each in asked.items() if "Default" not in each}
+    every |= {name: each for name, each in (EVERYTHING | {"ImageUri": IMAGE, "KeyArn": "k"}).items() if name in asked}
+    stack = Stack(path, every)
+    for resource in stack.resources().values():
+        documents = [each["PolicyDocument"] for each in resource["Properties"].get("Policies", [])]
+        documents += [resource["Properties"]["PolicyDocument"]] if "PolicyDocument" in resource["Properties"] else []
+        for document in documents:
+            for statement in document["Statement"]:
+                if "*" in listed(statement["Resource"]) or "*" in listed(statement["Action"]):
+                    yield statement
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_only_what_aws_knows_no_narrower_has_every_resource(path: Path) -> None:
+    actions = {action for statement in wide_statements(path) for action in listed(statement["Action"])}
+
+    assert actions <= WIDE
+    assert all(statement["Effect"] == "Allow" for statement in wide_statements(path))
+
+
+def test_the_check_for_every_resource_finds_some() -> None:
+    found = {action for path in TEMPLATES for each in wide_statements(path) for action in listed(each["Action"])}
+
+    assert found == WIDE
+    readme = (TEMPLATE.parent / "infra" / "README.md").read_text()
+    assert [action for action in WIDE if f"`{action}`" not in readme] == []
+
+
+def test_an_operator_that_is_not_understood_is_an_error() -> None:
+    statement = {"Effect": "Allow", "Action": "s3:*", "Resource": "*", "Condition": {"DateLessThan": {"a": "b"}}}
+
+    with pytest.raises(KeyError):
+        allowed(Request("s3:GetObject", "x", {"a": "b"}), [statement])

@@ -1,0 +1,182 @@
+"""Parameters, functions and skipped checks of the templates: what linters do not see of them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from heatlens.settings import Settings
+from heatlens_aws.settings import AwsSettings
+from tests.conftest import ROOT
+from tests.support.aws import Account
+from tests.support.stack import EVERYTHING, FUNCTIONS, TEMPLATE, TEMPLATES, Stack, read, variables
+from tests.support.staged import imported
+
+STACK = Stack(TEMPLATE)
+FULL = Stack(TEMPLATE, EVERYTHING)
+
+
+def test_parameters_have_the_defaults_that_were_decided() -> None:
+    expected = {
+        "AuthMode": "AWS_IAM",
+        "RateLimit": 10,
+        "BurstLimit": 20,
+        "Architecture": "x86_64",
+        "MemorySize": 3008,
+        "BatchMemorySize": 3008,
+        "BatchConcurrency": 5,
+        "ReservedConcurrency": 0,
+        "ProvisionedConcurrency": 0,
+        "CustomerKey": "false",
+        "EndpointImageUri": "",
+        "Backfill": "false",
+    }
+
+    assert {name: STACK.parameters[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_every_parameter_is_described(path: Path) -> None:
+    described = {name: each.get("Description", "") for name, each in read(path)["Parameters"].items()}
+
+    assert [name for name, text in described.items() if len(text) < 15] == []
+
+
+def test_every_parameter_stands_in_one_group_of_the_form() -> None:
+    groups = read(TEMPLATE)["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    grouped = [name for group in groups for name in group["Parameters"]]
+
+    assert grouped == list(read(TEMPLATE)["Parameters"])
+
+
+def test_every_parameter_has_a_default_so_that_nothing_need_be_given() -> None:
+    assert [name for name, each in read(TEMPLATE)["Parameters"].items() if "Default" not in each] == []
+
+
+def test_the_functions_share_one_image_so_that_it_is_built_once() -> None:
+    metadata = [dict(read(TEMPLATE)["Resources"][name]["Metadata"]) for name in FUNCTIONS]
+    for each in metadata:
+        each.pop("checkov")
+
+    assert metadata[0] == metadata[1] == metadata[2]
+    assert metadata[0] == {
+        "Dockerfile": "infra/Dockerfile",
+        "DockerContext": ".",
+        "DockerTag": "cpu",
+        "DockerBuildTarget": "cpu",
+        "DockerBuildArgs": {"MODEL_DIR": "layers/heatlens/models/demo"},
+    }
+    assert (ROOT / metadata[0]["DockerBuildArgs"]["MODEL_DIR"] / "card.json").exists()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_command_names_a_handler_that_exists(name: str, aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEATLENS_BUCKET", aws.settings.bucket)
+    monkeypatch.setenv("HEATLENS_TABLE", aws.settings.table)
+    [command] = STACK.properties(name)["ImageConfig"]["Command"]
+    module, _, function = command.rpartition(".")
+
+    assert callable(getattr(imported(module), function))
+    assert STACK.properties(name)["PackageType"] == "Image"
+
+
+def test_every_variable_is_a_setting() -> None:
+    known = {f"HEATLENS_{name.upper()}" for name in Settings.model_fields | AwsSettings.model_fields}
+    given = {variable for each in variables(STACK).values() for variable in each}
+
+    assert {"HEATLENS_BUCKET", "HEATLENS_TABLE", "HEATLENS_QUEUE_URL"} <= given
+    assert given <= known
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_variables_set_staging_up(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in variables(STACK)[name].items():
+        monkeypatch.setenv(variable, str(value))
+    settings = AwsSettings()
+
+    assert settings.ready
+    assert settings.async_endpoint == ""
+    assert bool(settings.queue_url) is (name != "ApiFunction")
+
+
+def test_under_sams_emulator_the_names_that_it_makes_up_mean_no_staging(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEATLENS_BUCKET", "Bucket")
+    monkeypatch.setenv("HEATLENS_TABLE", "Table")
+    monkeypatch.setenv("AWS_SAM_LOCAL", "true")
+
+    assert not AwsSettings().ready
+
+
+@pytest.mark.parametrize(("name", "role"), [(name, name.replace("Function", "Role")) for name in FUNCTIONS])
+def test_each_function_has_a_role_and_a_log_of_its_own(name: str, role: str) -> None:
+    properties = STACK.properties(name)
+    log = name.replace("Function", "Logs")
+
+    assert properties["Role"] == STACK.attribute(f"{role}.Arn")
+    assert properties["LoggingConfig"]["LogGroup"] == STACK.name(log)
+    [logs] = [each for each in STACK.statements(role) if each["Sid"] == "Logs"]
+    assert logs["Resource"] == STACK.attribute(f"{log}.Arn")
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_every_log_group_forgets(path: Path) -> None:
+    for name, each in read(path)["Resources"].items():
+        if each["Type"] == "AWS::Logs::LogGroup":
+            assert each["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}, name
+
+
+def test_the_functions_end_before_those_who_wait_for_them() -> None:
+    assert STACK.properties("ApiFunction")["Timeout"] == 29
+    assert STACK.properties("Integration")["TimeoutInMillis"] == 30_000
+    assert STACK.properties("Queue")["VisibilityTimeout"] >= 6 * STACK.properties("BatchFunction")["Timeout"]
+
+
+def test_a_new_account_can_make_it() -> None:
+    for name in FUNCTIONS:
+        assert "ReservedConcurrentExecutions" not in STACK.properties(name)
+        assert "ProvisionedConcurrencyConfig" not in STACK.properties(name)
+    assert FULL.properties("ApiFunction")["ReservedConcurrentExecutions"] == 9
+    assert FULL.properties("ApiFunction")["ProvisionedConcurrencyConfig"] == {"ProvisionedConcurrentExecutions": 2}
+
+
+def test_what_is_called_is_the_alias_only_where_it_is_kept_warm() -> None:
+    """Versions come with images: behind an alias a parameter's new value would wait for the next."""
+    alias = STACK.properties("ApiFunction")["AutoPublishAlias"]
+    permissions = read(TEMPLATE)["Resources"]
+
+    assert STACK.properties("Integration")["IntegrationUri"] == STACK.attribute("ApiFunction.Arn")
+    assert FULL.properties("Integration")["IntegrationUri"] == f"{FULL.attribute('ApiFunction.Arn')}:{alias}"
+    assert permissions["GatewayMayInvoke"]["Properties"]["FunctionName"] == {"Ref": "ApiFunction"}
+    assert permissions["GatewayMayInvokeWarm"]["Properties"]["FunctionName"] == {"Ref": "ApiFunction.Alias"}
+    assert "GatewayMayInvokeWarm" in FULL.resources()
+
+
+def test_a_switch_reaches_all_functions() -> None:
+    shared = read(TEMPLATE)["Globals"]["Function"]
+
+    assert shared["Architectures"] == [{"Ref": "Architecture"}]
+    assert shared["Tracing"] == {"Ref": "Tracing"}
+    assert not {"Architectures", "Tracing"} & {key for name in FUNCTIONS for key in STACK.properties(name)}
+
+
+def skips() -> set[tuple[str, str, str, str]]:
+    found = set()
+    for path in TEMPLATES:
+        for name, resource in read(path)["Resources"].items():
+            for each in resource.get("Metadata", {}).get("checkov", {}).get("skip", []):
+                found.add((path.name, name, each["id"], each["comment"]))
+    return found
+
+
+def test_every_skipped_check_is_in_the_table_with_its_reason() -> None:
+    rows = re.findall(
+        r"^\| `(CKV\w+)` \| `([\w.]+)`: ((?:`\w+`(?:, )?)+) \| (.+?) \|$",
+        (ROOT / "infra" / "README.md").read_text(),
+        re.MULTILINE,
+    )
+    table = {
+        (path, name, check, reason) for check, path, names, reason in rows for name in re.findall(r"`(\w+)`", names)
+    }
+
+    assert len(skips()) > 10
+    assert table == skips()
