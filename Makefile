@@ -68,10 +68,11 @@ push-endpoint: $(VENV)/.dev image-cuda ## Push the cuda image to REPOSITORY (ACC
 test-container: $(VENV)/.dev ## The tests of the image alone, with sizes and times (CUDA=1: the large one too); they need Docker
 	$(if $(CUDA),HEATLENS_TEST_CUDA=1) $(BIN)/python -m pytest tests/container
 
-lint: $(VENV)/.dev ## Check style, types and templates: ruff, mypy --strict, cfn-lint, SAM, checkov
+lint: $(VENV)/.dev ## Check style, types and templates: ruff, mypy --strict, import-linter, cfn-lint, SAM, checkov
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/cfn-lint $(TEMPLATES)
 	@$(TOOL) sam validate --lint
 	@$(TOOL) checkov --skip-download --quiet --compact --framework cloudformation --file $(TEMPLATES)

@@ -2,7 +2,7 @@
 
 from pydantic import ValidationError
 
-from functions.batch.async_response import Answer, Failure
+from functions.batch.async_response import EndpointResponse, Failure
 from functions.batch.async_submit import check
 from functions.batch.context import Account
 from functions.batch.deliver import deliver, record
@@ -105,7 +105,7 @@ def _place(account: Account, notice: Notice, attempt: Attempt, file: File) -> st
 
 def _complete(account: Account, target: DeclaredFile, file: File, attempt: Attempt, key: str, max_bytes: int) -> Ended:
     try:
-        answer = Answer.model_validate_json(account.staging.read(Stored(key), max_bytes=ANSWER_BYTES))
+        answer = EndpointResponse.model_validate_json(account.staging.read(Stored(key), max_bytes=ANSWER_BYTES))
         seen = answer.explanation(target.options)
     except (ValueError, TooLarge):
         return _fail(target, file, AsyncFailed.code, "the endpoint's answer cannot be used")

@@ -75,7 +75,7 @@ class ExplainedClass(BaseModel):
     contrast: str | None
 
 
-class Answer(BaseModel):
+class EndpointResponse(BaseModel):
     """One explained image."""
 
     heatmap_base64: str | None

@@ -6,9 +6,9 @@ from typing import Any
 
 from heatlens.errors import ModelError, SettingsError
 from heatlens.model import Model
-from heatlens.registry import Models, load_models
+from heatlens.registry import ModelRegistry, load_models
 from heatlens.settings import Limits, read_settings, read_table
-from heatlens_aws.batch_table import Jobs
+from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.clients import connect
 from heatlens_aws.sagemaker_async import Endpoint
 from heatlens_aws.settings import AwsSettings
@@ -22,18 +22,18 @@ class Account:
     """The staged side: table, bucket and queue, and the endpoint where one is named."""
 
     settings: AwsSettings
-    jobs: Jobs
+    jobs: BatchTable
     staging: Staging
     sqs: Any
     endpoint: Endpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class WorkerContext:
     """A worker's tools; `batch_images` is the number of images in an engine batch."""
 
     account: Account
-    models: Models
+    models: ModelRegistry
     limits: Limits
     batch_images: int
 
@@ -53,7 +53,7 @@ def open_account() -> Account:
     if not settings.ready:
         raise SettingsError(_missing(settings))
     clients = connect(settings)
-    jobs, staging = Jobs(clients.dynamodb, settings.table), Staging(clients.s3, settings.bucket)
+    jobs, staging = BatchTable(clients.dynamodb, settings.table), Staging(clients.s3, settings.bucket)
     endpoint = Endpoint(clients.sagemaker, settings) if settings.async_endpoint else None
     return Account(settings, jobs, staging, clients.sqs, endpoint)
 
@@ -65,7 +65,7 @@ def _missing(settings: AwsSettings) -> str:
     return "HEATLENS_BUCKET and HEATLENS_TABLE are required"
 
 
-def open_door() -> Door:
+def open_door() -> WorkerContext:
     """Read the environment, connect, and load the models.
 
     Raises:
@@ -79,4 +79,4 @@ def open_door() -> Door:
         raise default
     for name, error in models.failures.items():
         logger.error("the model is not loaded: %s: %s (cause: %r)", name, error, error.__cause__)
-    return Door(account, models, settings.limits("staged"), settings.batch_images)
+    return WorkerContext(account, models, settings.limits("staged"), settings.batch_images)

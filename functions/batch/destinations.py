@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from functions.batch.messages import Item
 from heatlens.options import from_json
 from heatlens.types import Options
-from heatlens_aws.batch_table import Jobs, Outcome
+from heatlens_aws.batch_table import BatchTable, Outcome
 from heatlens_aws.finishing import DEADLINE_CODE
 from heatlens_aws.object_keys import DROP, attempt_prefix, drop_prefix
 from heatlens_aws.records import Batch, BatchState, FileState
@@ -83,7 +83,7 @@ class Target(Protocol):
 class DeclaredFile:
     """A file of a batch, which is as it was read when the invocation began."""
 
-    jobs: Jobs
+    jobs: BatchTable
     batch: Batch
     number: int
     undeclared = False
@@ -126,7 +126,7 @@ class DeclaredFile:
 class DroppedObject:
     """An object that nobody declared, in the place for such; `life_s` is how long its row is kept."""
 
-    jobs: Jobs
+    jobs: BatchTable
     item: Item
     life_s: int
     undeclared = True

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 
-from functions.batch.context import Door
+from functions.batch.context import WorkerContext
 from functions.batch.errors import TryAgain
 from functions.batch.lambda_types import Json, SqsAnswer
 from functions.batch.messages import messages
 from functions.batch.worker import work
 
 
-def answer(door: Door, event: Json, time_left: Callable[[], float]) -> SqsAnswer | None:
+def answer(door: WorkerContext, event: Json, time_left: Callable[[], float]) -> SqsAnswer | None:
     """Explain what an event speaks of.
 
     Args:

@@ -8,7 +8,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 
 from functions.batch.async_collect import collect
 from functions.batch.async_submit import submit
-from functions.batch.context import Door
+from functions.batch.context import WorkerContext
 from functions.batch.deliver import deliver, deliver_failure, record
 from functions.batch.destinations import DeclaredFile, DroppedObject, Foreign, Target, is_drop
 from functions.batch.errors import GaveUp, WrongDigest
@@ -44,7 +44,7 @@ class OutOfTime(Exception):
     """The invocation would be killed before this is done."""
 
 
-def work(door: Door, received: Sequence[Message], time_left: Callable[[], float]) -> set[str]:
+def work(door: WorkerContext, received: Sequence[Message], time_left: Callable[[], float]) -> set[str]:
     """Explain what the messages speak of, and commit each group before the next is read.
 
     Args:
@@ -71,7 +71,7 @@ def work(door: Door, received: Sequence[Message], time_left: Callable[[], float]
 class _Shift:
     """One invocation; what it gathers ends with it."""
 
-    def __init__(self, door: Door, time_left: Callable[[], float]) -> None:
+    def __init__(self, door: WorkerContext, time_left: Callable[[], float]) -> None:
         self.again: set[str] = set()
         self.counts: Counter[str] = Counter()
         self._door, self._account = door, door.account
@@ -326,7 +326,7 @@ def _tried(step: Callable[[Task], Ended | None], task: Task) -> Ended | Exceptio
         return error
 
 
-def _delay(door: Door, returned: Sequence[Message]) -> None:
+def _delay(door: WorkerContext, returned: Sequence[Message]) -> None:
     """Let messages that come again wait longer each time; one that cannot be told so waits as its queue does."""
     queue = door.account.settings.queue_url
     for message in returned:

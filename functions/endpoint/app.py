@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
-from functions.endpoint.state import Bench, Door, open_door
+from functions.endpoint.state import InferenceBackend, ServerState, open_door
 from heatlens.errors import InvalidOption
 from heatlens.settings import Settings
 from heatlens_web import errors, upload
@@ -36,7 +36,7 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def ready(request: Request) -> Bench:
+def ready(request: Request) -> InferenceBackend:
     """Give what answers the request; `Door.ready` says what it raises."""
     return _door(request).ready()
 
@@ -49,7 +49,7 @@ async def admitted(request: Request) -> AsyncIterator[None]:
 
 
 router = APIRouter()
-Ready = Annotated[Bench, Depends(ready)]
+Ready = Annotated[InferenceBackend, Depends(ready)]
 
 
 @router.get("/ping")
@@ -89,7 +89,7 @@ def _invalid(found: Sequence[Mapping[str, Any]]) -> InvalidOption:
     return errors.invalid([{**each, "loc": [*PLACE, *each["loc"]]} for each in found])
 
 
-def _door(request: Request) -> Door:
+def _door(request: Request) -> ServerState:
     door = request.app.state.door
-    assert isinstance(door, Door)
+    assert isinstance(door, ServerState)
     return door

@@ -10,7 +10,7 @@ from types import FrameType
 import uvicorn
 
 from functions.endpoint.app import create_app
-from functions.endpoint.state import Door
+from functions.endpoint.state import ServerState
 from heatlens.errors import ModelError
 from heatlens.settings import Settings, read_settings
 
@@ -43,7 +43,7 @@ class Server(uvicorn.Server):
             )
         )
         self.unfinished = 0
-        self._door: Door = app.state.door
+        self._door: ServerState = app.state.door
         self._stop_s = settings.stop_s
         self._until = float("inf")
 

@@ -8,28 +8,28 @@ from heatlens.pipeline import Outcome
 from heatlens.settings import MIB, Limits, Settings
 from heatlens.types import Options, Upload
 from heatlens_web.admission import Admission
-from heatlens_web.dynamic_batching import Bounds, Gatherer
-from heatlens_web.engine_health import Pulse
+from heatlens_web.dynamic_batching import Bounds, DynamicBatcher
+from heatlens_web.engine_health import EngineHealth
 from heatlens_web.state import State, load_state
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class InferenceBackend:
     """Where images are explained: the gatherer hands the engine its batches, and the pulse tells how it does."""
 
-    gatherer: Gatherer
-    pulse: Pulse
+    gatherer: DynamicBatcher
+    pulse: EngineHealth
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class ServerState:
     """All of it; `bench` is the reason why there is none where no model could be loaded."""
 
     state: State
     admission: Admission
-    bench: Bench | ModelError
+    bench: InferenceBackend | ModelError
 
-    def ready(self) -> Bench:
+    def ready(self) -> InferenceBackend:
         """Give what answers a request.
 
         Raises:
@@ -42,14 +42,14 @@ class Door:
         return self.bench
 
 
-def open_door(settings: Settings) -> Door:
+def open_door(settings: Settings) -> ServerState:
     """Load the model; without one the door opens all the same."""
     loaded = load_state(settings, "server")
     state = replace(loaded, limits=_of_one(loaded.limits))
     admission = Admission(most=settings.in_flight, most_bytes=loaded.limits.body_bytes)
     if isinstance(state.loaded, ModelError):
-        return Door(state, admission, state.loaded)
-    return Door(state, admission, _bench(state, admission))
+        return ServerState(state, admission, state.loaded)
+    return ServerState(state, admission, _bench(state, admission))
 
 
 def _of_one(limits: Limits) -> Limits:
@@ -58,8 +58,8 @@ def _of_one(limits: Limits) -> Limits:
     return limits.model_copy(update={"body_bytes": min(limits.body_bytes, as_base64)})
 
 
-def _bench(state: State, admission: Admission) -> Bench:
-    settings, limits, pulse = state.settings, state.limits, Pulse()
+def _bench(state: State, admission: Admission) -> InferenceBackend:
+    settings, limits, pulse = state.settings, state.limits, EngineHealth()
 
     def explain(uploads: Sequence[Upload], options: Options) -> Sequence[Outcome]:
         outcomes = state.explain(uploads, options)
@@ -73,4 +73,4 @@ def _bench(state: State, admission: Admission) -> Bench:
         batches=settings.concurrency,
         window_s=settings.gather_ms / 1000,
     )
-    return Bench(Gatherer(explain, state.workers, bounds, inside=lambda: admission.inside), pulse)
+    return InferenceBackend(DynamicBatcher(explain, state.workers, bounds, inside=lambda: admission.inside), pulse)

@@ -11,7 +11,7 @@ from PIL import Image
 from heatlens.card import Card
 from heatlens.errors import FileTooLarge, HeatlensError, UnreadableImage
 from heatlens.model import Model, load_by_settings
-from heatlens.options import Wishes, read_options
+from heatlens.options import OptionArguments, read_options
 from heatlens.pipeline import Outcome, explain
 from heatlens.results import Explanation
 from heatlens.settings import Settings, read_settings
@@ -67,16 +67,16 @@ class Explainer:
 
     @overload
     def explain(  # type: ignore[overload-overlap]  # a string is one path, though it has letters
-        self, image: ImageSource, *, overlay: bool = ..., **wishes: Unpack[Wishes]
+        self, image: ImageSource, *, overlay: bool = ..., **wishes: Unpack[OptionArguments]
     ) -> Explanation: ...
 
     @overload
     def explain(
-        self, image: Iterable[ImageSource], *, overlay: bool = ..., **wishes: Unpack[Wishes]
+        self, image: Iterable[ImageSource], *, overlay: bool = ..., **wishes: Unpack[OptionArguments]
     ) -> list[Outcome]: ...
 
     def explain(
-        self, image: ImageSource | Iterable[ImageSource], *, overlay: bool = True, **wishes: Unpack[Wishes]
+        self, image: ImageSource | Iterable[ImageSource], *, overlay: bool = True, **wishes: Unpack[OptionArguments]
     ) -> Explanation | list[Outcome]:
         """Explain classes of one image, or of each of several; by default the predicted one, by Grad-CAM.
 

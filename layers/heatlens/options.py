@@ -13,7 +13,7 @@ from heatlens.types import Include, Options
 _OPTIONS = TypeAdapter(Options)
 
 
-class Wishes(TypedDict, total=False):
+class OptionArguments(TypedDict, total=False):
     """Options by name, each as it is easiest to write; `Explainer.explain` says what they mean."""
 
     colormap: str
@@ -30,7 +30,7 @@ class Wishes(TypedDict, total=False):
     window: tuple[float, float] | str | None
 
 
-def read_options(wishes: Wishes, include: frozenset[Include]) -> Options:
+def read_options(wishes: OptionArguments, include: frozenset[Include]) -> Options:
     """Options of a caller in Python or at the command line, where one target needs no list.
 
     Raises:

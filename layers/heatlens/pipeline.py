@@ -13,7 +13,7 @@ from heatlens.errors import GenerationFailed, HeatlensError, OutOfTime, RequestI
 from heatlens.evaluate.faithfulness import enlarged, faithfulness
 from heatlens.evaluate.regions import find_regions
 from heatlens.explain.absolute_scale import absolute
-from heatlens.explain.attribution import Found, attribute, logits_of
+from heatlens.explain.attribution import Attribution, attribute, logits_of
 from heatlens.explain.cam import positive, quality, signed
 from heatlens.explain.predict import predict, score, scores
 from heatlens.input.decode import decode, measure
@@ -200,7 +200,7 @@ def _scored(model: Model, job: _Job, logits: Floats) -> Scores | HeatlensError:
     )
 
 
-def _infer(model: Model, jobs: list[_Job], asked: Plan) -> list[Found]:
+def _infer(model: Model, jobs: list[_Job], asked: Plan) -> list[Attribution]:
     shared: dict[str, float] = {}
     found = attribute(
         asked.engine,
@@ -215,7 +215,7 @@ def _infer(model: Model, jobs: list[_Job], asked: Plan) -> list[Found]:
     return found
 
 
-def _finish(model: Model, job: _Job, found: Found, asked: Plan, options: Options, budget_s: float) -> Outcome:
+def _finish(model: Model, job: _Job, found: Attribution, asked: Plan, options: Options, budget_s: float) -> Outcome:
     try:
         return _draw(model, job, found, asked, options, budget_s)
     except HeatlensError as error:
@@ -225,7 +225,7 @@ def _finish(model: Model, job: _Job, found: Found, asked: Plan, options: Options
         return GenerationFailed("the heatmap could not be generated")
 
 
-def _draw(model: Model, job: _Job, found: Found, asked: Plan, options: Options, budget_s: float) -> Explanation:
+def _draw(model: Model, job: _Job, found: Attribution, asked: Plan, options: Options, budget_s: float) -> Explanation:
     if not all(np.isfinite(values).all() for values in (found.logits, *found.signed_maps)):
         raise ArithmeticError("the model answered values that are not finite")
     image = job.picture.image
@@ -244,7 +244,7 @@ def _draw(model: Model, job: _Job, found: Found, asked: Plan, options: Options, 
 
 
 def _explained(
-    model: Model, job: _Job, found: Found, at: int, box: Box, asked: Plan, options: Options, budget_s: float
+    model: Model, job: _Job, found: Attribution, at: int, box: Box, asked: Plan, options: Options, budget_s: float
 ) -> Explained:
     """The target at a place among an image's targets."""
     index, signed_map = found.classes[at], found.signed_maps[at]

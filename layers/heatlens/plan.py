@@ -7,8 +7,8 @@ from heatlens.card import Calibration, Layer
 from heatlens.engines.base import Engine, OwnMethods
 from heatlens.errors import CardError, InvalidOption, TooManyPasses, TooManyTargets
 from heatlens.explain.absolute_scale import full_heat
-from heatlens.explain.attribution import METHOD_NAMES, How, passes
-from heatlens.explain.targets import Wanted, parse
+from heatlens.explain.attribution import METHOD_NAMES, MethodOptions, passes
+from heatlens.explain.targets import TargetRequest, parse
 from heatlens.model import Model
 from heatlens.settings import Limits
 from heatlens.types import Options
@@ -23,8 +23,8 @@ class Plan:
 
     layer: Layer
     engine: Engine
-    wanted: Wanted
-    how: How
+    wanted: TargetRequest
+    how: MethodOptions
     passes: int
     full: float | None = None
 
@@ -36,7 +36,7 @@ class Plan:
     @property
     def calibration(self) -> Calibration | None:
         """Of maps in this one's unit."""
-        plain = self.how == How(self.how.method) and self.wanted.contrast is None
+        plain = self.how == MethodOptions(self.how.method) and self.wanted.contrast is None
         return self.layer.calibration_of(self.how.method) if plain else None
 
 
@@ -58,7 +58,7 @@ def plan(model: Model, options: Options) -> Plan:
         layer=layer,
         engine=engine,
         wanted=parse(options.target, options.contrast, model.card),
-        how=How(options.method, eigen_smooth=options.eigen_smooth, aug_smooth=options.aug_smooth),
+        how=MethodOptions(options.method, eigen_smooth=options.eigen_smooth, aug_smooth=options.aug_smooth),
         passes=passes(options.method, layer.shape[0], aug_smooth=options.aug_smooth, own=own),
     )
     if options.scale == "image":

@@ -15,7 +15,7 @@ from heatlens.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Models:
+class ModelRegistry:
     """All of them, the default one first."""
 
     found: Mapping[str, Model | ModelError]
@@ -58,7 +58,7 @@ class Models:
         return {name: error for name, error in self.found.items() if isinstance(error, ModelError)}
 
 
-def load_models(settings: Settings, *, machine: Machine | None = None) -> Models:
+def load_models(settings: Settings, *, machine: Machine | None = None) -> ModelRegistry:
     """Load them now, so that no request waits for it; one that cannot be loaded takes no other with it.
 
     Those that come later must fit the memory beside those that are loaded.
@@ -73,7 +73,7 @@ def load_models(settings: Settings, *, machine: Machine | None = None) -> Models
             found[name] = load_by_settings(settings, folder, machine=machine, beside=taken)
         except ModelError as error:
             found[name] = error
-    return Models(found)
+    return ModelRegistry(found)
 
 
 def _folders(settings: Settings) -> dict[str, Path]:

@@ -14,7 +14,7 @@ MIB = 1024 * 1024
 MP = 1_000_000
 
 Table = TypeVar("Table", bound=BaseSettings)
-Door = Literal["lambda", "server", "staged"]
+Deployment = Literal["lambda", "server", "staged"]
 
 
 class Limits(BaseModel):
@@ -34,7 +34,7 @@ class Limits(BaseModel):
     answer_binary_bytes: int | None
 
 
-DOOR_LIMITS: dict[Door, Limits] = {
+DEPLOYMENT_LIMITS: dict[Deployment, Limits] = {
     # A Lambda event holds 6 MB of JSON, and API Gateway base64s the body into it: 4.5 MB of binary each way.
     "lambda": Limits(
         file_bytes=4 * MIB,
@@ -109,10 +109,10 @@ class Settings(BaseSettings):
     # SageMaker kills 30 s after it has said so; the last bytes need a moment.
     stop_s: float = Field(25, gt=0, allow_inf_nan=False, description="Seconds for what runs when told to end.")
 
-    def limits(self, door: Door) -> Limits:
+    def limits(self, deployment: Deployment) -> Limits:
         """The door's limits, with those that are set here in place of its own."""
         own = {name: value for name in Limits.model_fields if (value := getattr(self, name)) is not None}
-        return DOOR_LIMITS[door].model_copy(update=own)
+        return DEPLOYMENT_LIMITS[deployment].model_copy(update=own)
 
 
 def read_settings() -> Settings:

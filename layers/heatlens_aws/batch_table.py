@@ -38,7 +38,7 @@ FIRST_PAUSE_S = 0.02  # before the second try at most; twice that before the thi
 CONDITION_FAILED = "ConditionalCheckFailedException"
 
 
-class Refused(Exception):
+class InvalidTransition(Exception):
     """The row is not in a state that allows the move; nothing was changed."""
 
 
@@ -56,7 +56,7 @@ class Declared:
     media_type: str
 
 
-class Jobs:
+class BatchTable:
     """The table. Safe to share between threads; holds nothing but the client and the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:  # noqa: ANN401 - boto3 has no types
@@ -86,7 +86,7 @@ class Jobs:
         } | ({"retry_of": batch.retry_of} if batch.retry_of else {})
         try:
             self._allowed(self._dynamodb.put_item, Item=attributes(row), ConditionExpression="attribute_not_exists(PK)")
-        except Refused:
+        except InvalidTransition:
             # The first try may have got through and its answer lost; then the client library tried again.
             if self.batch(batch.id) != batch:
                 raise
@@ -132,7 +132,7 @@ class Jobs:
         for turn in range(TURNS):
             found = self.batch(batch)
             if found is None or not _has_room(found, count):
-                raise Refused
+                raise InvalidTransition
             values = {":before": found.declared, ":after": found.declared + count, ":token": token}
             try:
                 self._dynamodb.update_item(
@@ -175,7 +175,7 @@ class Jobs:
     def fill_gap(self, batch: Batch, number: int) -> None:
         """Write the row of a number that was taken and never used, as missing; one that exists stays as it is."""
         gap = File(batch=batch.id, number=number, state=FileState.MISSING, name="", size=0, sha256="", media_type="")
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(InvalidTransition):
             self._write(batch.id, [_file_row(gap, batch.expires_at)])
 
     def settle(self, batch: str, number: int, state: FileState, outcome: Outcome) -> bool:
@@ -186,7 +186,7 @@ class Jobs:
         """
         try:
             self._move(batch, number, state, outcome, allowed=OPEN_FILE_STATES)
-        except Refused:
+        except InvalidTransition:
             return False
         return True
 
@@ -194,7 +194,7 @@ class Jobs:
         """Note that a file was handed to another worker; `outcome` says where its answer will be."""
         try:
             self._move(batch, number, FileState.SUBMITTED, outcome, allowed=(FileState.PENDING,))
-        except Refused:
+        except InvalidTransition:
             return False
         return True
 
@@ -214,7 +214,7 @@ class Jobs:
                 ExpressionAttributeNames={"#state": "state"},
                 ExpressionAttributeValues=attributes(values | {":attempt": file.outcome["attempt"]}),
             )
-        except Refused:
+        except InvalidTransition:
             return False
         return True
 
@@ -235,7 +235,7 @@ class Jobs:
                 ExpressionAttributeNames={"#state": "state"},
                 ExpressionAttributeValues=attributes(values),
             )
-        except Refused:
+        except InvalidTransition:
             return False
         return True
 
@@ -248,7 +248,7 @@ class Jobs:
         row = {"PK": f"D#{identity}", "SK": "F#0", "outcome": outcome, "expires_at": expires_at}
         try:
             self._allowed(self._dynamodb.put_item, Item=attributes(row), ConditionExpression="attribute_not_exists(PK)")
-        except Refused:
+        except InvalidTransition:
             return False
         return True
 
@@ -297,7 +297,7 @@ class Jobs:
                 ExpressionAttributeNames={"#state": "state"},
                 ExpressionAttributeValues=attributes(values),
             )
-        except Refused:
+        except InvalidTransition:
             return False
         return True
 
@@ -305,7 +305,7 @@ class Jobs:
         """Put an unfinished batch behind the others in the sweeper's order."""
         try:
             self._batch_move(batch, "SET open_sk = :next", {":next": f"{at}#{batch}"})
-        except Refused:
+        except InvalidTransition:
             return
 
     def unfinished(self, *, limit: int) -> list[str]:
@@ -356,7 +356,7 @@ class Jobs:
             return call(TableName=self._table, **arguments)
         except ClientError as error:
             if _code(error) == CONDITION_FAILED:
-                raise Refused from error
+                raise InvalidTransition from error
             raise
 
     def _write(self, batch: str, rows: list[Attributes]) -> None:
@@ -381,7 +381,7 @@ class Jobs:
             except ClientError as error:
                 reasons = {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}
                 if "ConditionalCheckFailed" in reasons:
-                    raise Refused from error
+                    raise InvalidTransition from error
                 if "TransactionConflict" not in reasons or turn == TURNS - 1:
                     raise
                 _pause(turn)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
 from typing import Any
 
-from heatlens_aws.batch_table import Jobs, Outcome
+from heatlens_aws.batch_table import BatchTable, Outcome
 from heatlens_aws.object_keys import OUT, manifest_key, results_key, upload_key
 from heatlens_aws.records import Batch, BatchState, File, FileState
 from heatlens_aws.staging import Staging
@@ -22,7 +22,7 @@ AT_ONCE = 10  # connections of one client
 DEADLINE_CODE = "batch.deadline"
 
 
-def finish_if_done(jobs: Jobs, staging: Staging, batch: Batch) -> Batch:
+def finish_if_done(jobs: BatchTable, staging: Staging, batch: Batch) -> Batch:
     """Finish a batch that takes no more files and whose files all have their end.
 
     Args:
@@ -49,7 +49,7 @@ def finish_if_done(jobs: Jobs, staging: Staging, batch: Batch) -> Batch:
     return after or batch
 
 
-def settle_open(jobs: Jobs, staging: Staging, batch: Batch) -> None:
+def settle_open(jobs: BatchTable, staging: Staging, batch: Batch) -> None:
     """Give every open file of a closed, cancelled or expired batch the end that is due to it.
 
     Cancelled: all are cancelled. Otherwise what never arrived is missing; what arrived stays open for its worker,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from heatlens.errors import HeatlensError
 from heatlens.model import load_by_settings
-from heatlens.options import Wishes, read_options
+from heatlens.options import OptionArguments, read_options
 from heatlens.pipeline import explain
 from heatlens.settings import read_settings
 from heatlens.types import Upload
@@ -14,7 +14,7 @@ from heatlens_cli.heatmap_files import Answer
 class CoreExplainer:
     """The model, loaded once, and the options of all files."""
 
-    def __init__(self, model_dir: Path | None, wishes: Wishes) -> None:
+    def __init__(self, model_dir: Path | None, wishes: OptionArguments) -> None:
         """Load the model.
 
         Raises:

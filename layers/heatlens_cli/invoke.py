@@ -8,7 +8,7 @@ from heatlens_cli.events.http_events import KINDS, Event, LambdaContext, answer_
 from heatlens_cli.heatmap_files import Answer
 
 
-class Refused(HeatlensError):
+class RequestFailed(HeatlensError):
     """The handler answered a problem; the message is its `detail`."""
 
 
@@ -50,6 +50,6 @@ def read_answer(answer: Event) -> Answer:
     """
     body = answer_json(answer)
     if answer["statusCode"] != 200:
-        raise Refused(body["detail"])
+        raise RequestFailed(body["detail"])
     prediction = body["prediction"]
     return Answer(prediction["label"], prediction["probability"], base64.b64decode(body["heatmap_base64"]))

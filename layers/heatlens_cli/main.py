@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from heatlens.errors import HeatlensError
-from heatlens.options import Wishes
+from heatlens.options import OptionArguments
 from heatlens_cli.heatmap_files import err, explain_each, out
 
 INTERRUPTED = 130  # exit status, as shells have it: 128 and the signal
@@ -51,7 +51,7 @@ def explain(
     from heatlens_cli.explain import CoreExplainer
 
     with _clear_errors():
-        wishes: Wishes = {"colormap": colormap, "alpha": alpha, "target": target, "contrast": contrast}
+        wishes: OptionArguments = {"colormap": colormap, "alpha": alpha, "target": target, "contrast": contrast}
         explainer = CoreExplainer(model, wishes | {"method": method, "layer": layer, "format": form, "window": window})
         raise typer.Exit(explain_each(images, folder, explainer, suffix=SUFFIXES[explainer.options.format]))
 

@@ -6,7 +6,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from heatlens.errors import HeatlensError
 from heatlens.settings import read_table
-from heatlens_aws.batch_table import Jobs
+from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.clients import Clients, connect
 from heatlens_aws.events import AGAIN, NotAnEvent, objects, unwrap
 from heatlens_aws.object_keys import DROP, parse_upload_key
@@ -54,7 +54,7 @@ def redrive_open(dead_letters: str) -> int:
 
 def redrive(clients: Clients, settings: AwsSettings, dead_letters: str) -> tuple[int, int]:
     """Count the letters sent back and those left."""
-    jobs, sent = Jobs(clients.dynamodb, settings.table), 0
+    jobs, sent = BatchTable(clients.dynamodb, settings.table), 0
     left: dict[str, int] = {}  # seconds for which it is held, by message
     while messages := _next(clients, dead_letters):
         for message in messages:
@@ -92,7 +92,7 @@ def _send(clients: Clients, queue: str, message: Message) -> None:
     clients.sqs.send_message(QueueUrl=queue, MessageBody=message["Body"], MessageAttributes=attributes)
 
 
-def _is_wanted(jobs: Jobs, body: str) -> bool:
+def _is_wanted(jobs: BatchTable, body: str) -> bool:
     """Whether a letter speaks of a drop, or of a file whose batch is still open: uploaded, or answered for."""
     try:
         event = unwrap(body)
@@ -105,6 +105,6 @@ def _is_wanted(jobs: Jobs, body: str) -> bool:
     return any(key.startswith(DROP) for key in keys) or any(_is_open(jobs, each[0]) for each in named if each)
 
 
-def _is_open(jobs: Jobs, name: str) -> bool:
+def _is_open(jobs: BatchTable, name: str) -> bool:
     batch = jobs.batch(name)
     return batch is not None and not batch.state.terminal

@@ -23,7 +23,7 @@ def serve_forever(host: str, port: int) -> None:
         CannotListen: The port is in use, or the address is not this machine's.
     """
     with _listen(host, port) as listener:
-        app = create_app(read_settings(), door="server")
+        app = create_app(read_settings(), deployment="server")
         out.print(f"Heatlens serves http://{host}:{listener.getsockname()[1]} (Ctrl-C ends it)")
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
         with contextlib.suppress(KeyboardInterrupt):

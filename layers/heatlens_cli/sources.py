@@ -57,7 +57,7 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RejectedFile:
     """One file that cannot be sent, whatever the server says; the others are not affected."""
 
     name: str
@@ -70,7 +70,7 @@ class Source(Protocol):
 
     address: str
 
-    def images(self) -> Iterator[Image | Refused]:
+    def images(self) -> Iterator[Image | RejectedFile]:
         """All that are there, in no order."""
         ...
 
@@ -91,7 +91,7 @@ class Folder:
         self._root = root
         self._results = results.resolve()
 
-    def images(self) -> Iterator[Image | Refused]:
+    def images(self) -> Iterator[Image | RejectedFile]:
         locked: list[OSError] = []
         for folder, _, names in os.walk(self._root, onerror=locked.append):
             for name in names:
@@ -99,7 +99,7 @@ class Folder:
                 if _is_image(name) and not self._is_result(path):
                     yield self._look(path)
         for error in locked:
-            yield Refused(self._name(Path(error.filename)) + "/", Unreadable.code, f"{error.strerror}")
+            yield RejectedFile(self._name(Path(error.filename)) + "/", Unreadable.code, f"{error.strerror}")
 
     def chunks(self, image: Image) -> Iterator[bytes]:
         try:
@@ -109,14 +109,14 @@ class Folder:
         except OSError as error:
             raise Unreadable(f"{error.strerror}") from error
 
-    def _look(self, path: Path) -> Image | Refused:
+    def _look(self, path: Path) -> Image | RejectedFile:
         name = self._name(path)
         try:
             found = path.stat()
         except OSError as error:
-            return Refused(name, Unreadable.code, f"{error.strerror}")
+            return RejectedFile(name, Unreadable.code, f"{error.strerror}")
         if not stat.S_ISREG(found.st_mode):
-            return Refused(name, Unreadable.code, "no regular file")
+            return RejectedFile(name, Unreadable.code, "no regular file")
         return Image(name, found.st_size, _stamp(found))
 
     def _name(self, path: Path) -> str:
@@ -135,7 +135,7 @@ class Bucket:
         self._bucket = bucket
         self._prefix = prefix
 
-    def images(self) -> Iterator[Image | Refused]:
+    def images(self) -> Iterator[Image | RejectedFile]:
         from heatlens_aws.clients import FAILURES
 
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)

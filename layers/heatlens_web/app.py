@@ -7,7 +7,7 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 import heatlens
-from heatlens.settings import Door, Settings, read_table
+from heatlens.settings import Deployment, Settings, read_table
 from heatlens_aws.settings import AwsSettings
 from heatlens_web import errors, kserve, large_replies
 from heatlens_web.batches import routes as batch_routes
@@ -19,14 +19,14 @@ from heatlens_web.state import load_state
 STATIC = Path(__file__).parent / "static"
 
 
-def create_app(settings: Settings, *, door: Door) -> FastAPI:
+def create_app(settings: Settings, *, deployment: Deployment) -> FastAPI:
     """Build the application with its model loaded, or with the reason why it is not."""
     # The framework's /docs page loads its script from elsewhere, which fails offline and tells others who reads it.
     # Its redirect of an address with a slash too many names the scheme and host that this server sees: behind a proxy
     # an image would be sent again in the clear, or past the gateway's stage.
     app = FastAPI(title="Heatlens", version=heatlens.__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     describe(app)
-    app.state.heatlens = load_state(settings, door)
+    app.state.heatlens = load_state(settings, deployment)
     aws = read_table(AwsSettings)
     app.state.desk = batch_routes.open_staging(aws)
     app.state.replies = large_replies.open_replies(aws)
@@ -34,7 +34,7 @@ def create_app(settings: Settings, *, door: Door) -> FastAPI:
     app.add_middleware(RequestId)
     app.include_router(router)
     app.include_router(batch_routes.router)
-    if door == "server":
+    if deployment == "server":
         app.include_router(kserve.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/", _page, include_in_schema=False)

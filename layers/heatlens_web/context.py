@@ -27,7 +27,7 @@ Work = Callable[[Sequence[Upload | HeatlensError], Options, TimeLeft | None], Ma
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestContext:
     """One request on its way.
 
     `wish` holds the options that stood outside the body, at `place` as a mistake in them is reported; they win over

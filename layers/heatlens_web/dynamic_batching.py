@@ -39,7 +39,7 @@ class _Group:
     answers: list[asyncio.Future[Outcome]] = field(default_factory=list)
 
 
-class Gatherer:
+class DynamicBatcher:
     """Groups that wait, and the batches that run. For one event loop."""
 
     def __init__(self, explain: Explain, workers: Executor, bounds: Bounds, *, inside: Callable[[], int]) -> None:

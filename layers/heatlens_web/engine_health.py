@@ -11,7 +11,7 @@ from heatlens.results import Explanation
 logger = logging.getLogger(__name__)
 
 
-class Pulse:
+class EngineHealth:
     """Feels the engines' pulse: after an image that could not be explained one is given the black one of its start.
 
     If it fails at that too, no image is to blame; it is taken for broken until it explains one again.

@@ -10,7 +10,7 @@ from heatlens.errors import HeatlensError
 from heatlens.pipeline import Outcome
 from heatlens.types import Options, Upload
 from heatlens_web import deliver, upload
-from heatlens_web.context import Asked, state_of
+from heatlens_web.context import RequestContext, state_of
 from heatlens_web.schemas.inference import HeatmapBody, HeatmapOptions
 
 Explain = Callable[[Upload, Options], Awaitable[Outcome]]
@@ -36,7 +36,7 @@ async def explain_one(
     start, state = time.perf_counter(), state_of(request)
     state.check()
     received = await upload.receive_one(request, HeatmapBody, state.limits, raw=raw)
-    asked = Asked(request, start, received, wish, place)
+    asked = RequestContext(request, start, received, wish, place)
     model, options = asked.model(), asked.options
     picture = deliver.wanted_picture(request.headers.get("accept", "*/*"), options.format)
     if picture:

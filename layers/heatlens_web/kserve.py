@@ -14,7 +14,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from heatlens.errors import HeatlensError, ModelNotFound
 from heatlens.model import Model
 from heatlens_web import deliver, upload
-from heatlens_web.context import Asked, state_of
+from heatlens_web.context import RequestContext, state_of
 from heatlens_web.openapi import IMAGE_BASE64, OF_IMAGES, json_body, problems
 from heatlens_web.schemas.inference import (
     ExplainInstances,
@@ -72,7 +72,7 @@ async def predict(request: Request, name: str, query: Annotated[ModelOptions, Qu
     """Say what a model says of each instance; if one cannot be read, which it is."""
     start, state = time.perf_counter(), state_of(request)
     model = _find(request, name)
-    asked = Asked(request, start, await upload.receive_json(request, PredictInstances, state.limits), query)
+    asked = RequestContext(request, start, await upload.receive_json(request, PredictInstances, state.limits), query)
     options = replace(asked.options, model=name)
     outcomes = _each(await asked.done(state.score, options))
     return await asked.answered(deliver.deliver_predictions(outcomes, model, options, request_id=asked.request_id))
@@ -89,7 +89,7 @@ async def explain(request: Request, name: str, query: Annotated[HeatmapOptions, 
     """Explain each instance; if one cannot be, say which it is."""
     start, state = time.perf_counter(), state_of(request)
     model = _find(request, name)
-    asked = Asked(request, start, await upload.receive_json(request, ExplainInstances, state.limits), query)
+    asked = RequestContext(request, start, await upload.receive_json(request, ExplainInstances, state.limits), query)
     options = replace(asked.options, model=name)
     outcomes = _each(await asked.done(state.explain, options))
     return await asked.answered(deliver.deliver_explanations(outcomes, model, options, request_id=asked.request_id))

@@ -12,7 +12,7 @@ from heatlens_web import errors
 from heatlens_web.app import create_app
 from heatlens_web.event_kinds import check_event
 
-app = start(lambda: create_app(read_settings(), door="lambda"))
+app = start(lambda: create_app(read_settings(), deployment="lambda"))
 # A REST API without binary types would hand an encoded problem to the client as it is.
 adapter = Mangum(app, lifespan="off", text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, errors.MEDIA_TYPE])
 

@@ -3,16 +3,16 @@
 from heatlens.errors import ModelError
 from heatlens.model import Model
 from heatlens.plan import method_names
-from heatlens.registry import Models
+from heatlens.registry import ModelRegistry
 from heatlens_web.schemas.inference import Health, LayerCard, ModelCard, ModelCards, ModelHealth
 
 
-def cards(models: Models) -> ModelCards:
+def cards(models: ModelRegistry) -> ModelCards:
     """The cards, the default model's first."""
     return ModelCards(models=[_card(name, found, models.default) for name, found in models.found.items()])
 
 
-def health_of(models: Models) -> Health:
+def health_of(models: ModelRegistry) -> Health:
     """How the door is."""
     default = models.found[models.default]
     broken = models.failures

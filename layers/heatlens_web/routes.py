@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from heatlens.errors import HeatlensError
 from heatlens.render.encode import MEDIA_TYPES
 from heatlens_web import deliver, upload
-from heatlens_web.context import Asked, state_of
+from heatlens_web.context import RequestContext, state_of
 from heatlens_web.inference import explain_one
 from heatlens_web.model_info import cards, health_of
 from heatlens_web.openapi import BINARY, IMAGE_BASE64, OF_IMAGES, body_of, problems
@@ -58,7 +58,7 @@ async def heatmap_batch(request: Request, query: Annotated[HeatmapOptions, Query
     """Explain several images; one that fails is an error in its own place."""
     start, state = time.perf_counter(), state_of(request)
     state.check()
-    asked = Asked(request, start, await upload.receive_many(request, BatchHeatmapBody, state.limits), query)
+    asked = RequestContext(request, start, await upload.receive_many(request, BatchHeatmapBody, state.limits), query)
     model = asked.model()
     outcomes = await asked.done(state.explain)
     answer = deliver.deliver_many(
@@ -83,7 +83,7 @@ async def predict(request: Request, query: Annotated[ModelOptions, Query()]) -> 
     """Say what the model says of one image: every class's probability and logit. Nothing is explained."""
     start, state = time.perf_counter(), state_of(request)
     state.check()
-    asked = Asked(request, start, await upload.receive_one(request, PredictBody, state.limits), query)
+    asked = RequestContext(request, start, await upload.receive_one(request, PredictBody, state.limits), query)
     model = asked.model()
     [outcome] = await asked.done(state.score)
     if isinstance(outcome, HeatlensError):
@@ -106,7 +106,7 @@ async def predict_batch(request: Request, query: Annotated[ModelOptions, Query()
     """Say what the model says of several images; one that fails is an error in its own place."""
     start, state = time.perf_counter(), state_of(request)
     state.check()
-    asked = Asked(request, start, await upload.receive_many(request, BatchPredictBody, state.limits), query)
+    asked = RequestContext(request, start, await upload.receive_many(request, BatchPredictBody, state.limits), query)
     model = asked.model()
     outcomes = await asked.done(state.score)
     answer = deliver.deliver_many_scores(

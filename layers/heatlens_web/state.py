@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from heatlens.errors import HeatlensError, ModelError
 from heatlens.model import Model
 from heatlens.pipeline import Outcome, TimeLeft, explain, score_all
-from heatlens.registry import Models, load_models
-from heatlens.settings import Door, Limits, Settings
+from heatlens.registry import ModelRegistry, load_models
+from heatlens.settings import Deployment, Limits, Settings
 from heatlens.types import Options, Scores, Upload
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ class State:
 
     settings: Settings
     limits: Limits
-    models: Models
+    models: ModelRegistry
     # Not the framework's pool: forty images decoded at once would exhaust the memory.
     workers: ThreadPoolExecutor
 
@@ -66,7 +66,7 @@ class State:
         )
 
 
-def load_state(settings: Settings, door: Door) -> State:
+def load_state(settings: Settings, deployment: Deployment) -> State:
     """Load the models now; a door without one starts all the same and says why.
 
     Raises:
@@ -75,4 +75,4 @@ def load_state(settings: Settings, door: Door) -> State:
     models = load_models(settings)
     for name, error in models.failures.items():
         logger.error("the model is not loaded: %s: %s (cause: %r)", name, error, error.__cause__)
-    return State(settings, settings.limits(door), models, ThreadPoolExecutor(settings.concurrency, "explain"))
+    return State(settings, settings.limits(deployment), models, ThreadPoolExecutor(settings.concurrency, "explain"))

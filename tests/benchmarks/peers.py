@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from heatlens.card import read_card
-from heatlens.explain.attribution import How, attribute
-from heatlens.explain.targets import Wanted
+from heatlens.explain.attribution import MethodOptions, attribute
+from heatlens.explain.targets import TargetRequest
 from heatlens.model import load_model
 from heatlens.types import Floats
 from tests.benchmarks.subjects import SIDE, Subject
@@ -19,8 +19,8 @@ def heatlens(subject: Subject) -> Explain:
     model = load_model(subject.folder)
 
     def explain(images: Floats, classes: Sequence[Sequence[int]]) -> object:
-        wanted = [Wanted(tuple(each)) for each in classes]
-        return attribute(model.engine, model.card, images, wanted, How())
+        wanted = [TargetRequest(tuple(each)) for each in classes]
+        return attribute(model.engine, model.card, images, wanted, MethodOptions())
 
     return explain
 

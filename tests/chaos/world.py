@@ -16,20 +16,20 @@ from moto import mock_aws
 from moto.moto_api._internal import mock_random
 
 from functions.batch import async_submit, destinations, tasks, worker
-from functions.batch.context import Account, Door
+from functions.batch.context import Account, WorkerContext
 from heatlens.engines.base import Engine
 from heatlens.model import Model
-from heatlens.registry import Models
-from heatlens.settings import DOOR_LIMITS
+from heatlens.registry import ModelRegistry
+from heatlens.settings import DEPLOYMENT_LIMITS
 from heatlens.types import Floats
 from heatlens_aws import batch_table as jobs_module
 from heatlens_aws import finishing
-from heatlens_aws.batch_table import Jobs
+from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.clients import Clients, connect
 from heatlens_aws.sagemaker_async import Endpoint
 from heatlens_aws.staging import Staging
 from heatlens_web.batches import service as desks
-from heatlens_web.batches.service import Desk
+from heatlens_web.batches.service import BatchService
 from infra.local_account import CREDENTIALS, make_bucket, make_table
 from tests.chaos.bucket import Bucket
 from tests.chaos.clock import Clock
@@ -104,15 +104,15 @@ class World:
     story: Story
     raw: Clients
     account: Account
-    desk: Desk
+    desk: BatchService
     model: Model
     surprises: list[str] = field(default_factory=list)
 
-    def door(self) -> Door:
+    def door(self) -> WorkerContext:
         """A worker's tools on a processor that is its own."""
         engine = Processor(self.model.engine, self.rng.randrange(1000))
-        limits = DOOR_LIMITS["staged"].model_copy(update={"file_bytes": FILE_BYTES})
-        return Door(self.account, Models.of(replace(self.model, engine=engine)), limits, 8)
+        limits = DEPLOYMENT_LIMITS["staged"].model_copy(update={"file_bytes": FILE_BYTES})
+        return WorkerContext(self.account, ModelRegistry.of(replace(self.model, engine=engine)), limits, 8)
 
 
 @contextmanager
@@ -177,7 +177,7 @@ def _made(model: Model, rng: random.Random, clock: Clock, counts: Counter[str], 
     container = Container(raw.s3, settings.bucket, queue, story, counts)
     # Faults come before those who answer: what they raise keeps nobody else from seeing an answer.
     wires.hooks = (*switches, bucket, Refusals(counts), faults, queue, container)
-    jobs, staging = Jobs(hooked.dynamodb, settings.table), Staging(hooked.s3, settings.bucket)
+    jobs, staging = BatchTable(hooked.dynamodb, settings.table), Staging(hooked.s3, settings.bucket)
     return World(
         rng=rng,
         counts=counts,
@@ -189,6 +189,6 @@ def _made(model: Model, rng: random.Random, clock: Clock, counts: Counter[str], 
         story=story,
         raw=raw,
         account=Account(settings, jobs, staging, hooked.sqs, Endpoint(hooked.sagemaker, settings)),
-        desk=Desk(jobs, staging, settings),
+        desk=BatchService(jobs, staging, settings),
         model=model,
     )

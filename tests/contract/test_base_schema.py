@@ -39,7 +39,7 @@ HEALTH: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def client() -> TestClient:
-    return TestClient(create_app(Settings(), door="lambda"))
+    return TestClient(create_app(Settings(), deployment="lambda"))
 
 
 def fits(body: dict[str, Any], schema: dict[str, Any]) -> bool:

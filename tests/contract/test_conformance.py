@@ -91,7 +91,7 @@ def test_the_same_bytes_out_of_every_door(doors: dict[str, Door], case: dict[str
 def engines() -> list[TestClient]:
     """Two engines, whose sums differ in their last bits as those of two processors do."""
     settings = [Settings.model_validate({"engine": engine}) for engine in ("openvino", "onnxruntime")]
-    return [TestClient(create_app(each, door="server")) for each in settings]
+    return [TestClient(create_app(each, deployment="server")) for each in settings]
 
 
 def overlay(body: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:

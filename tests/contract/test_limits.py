@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from heatlens.settings import Door, Limits, Settings
+from heatlens.settings import Deployment, Limits, Settings
 from heatlens_web.app import create_app
 from heatlens_web.schemas.batches import STAGED_FILE_BYTES
 from tests.conftest import encoded, noise
@@ -89,17 +89,17 @@ CASES: dict[str, tuple[str, int, dict[str, int], Ask, int, str, str]] = {
 }  # fmt: skip
 
 
-def client_of(folder: Path, door: Door, **settings: int) -> TestClient:
-    app = create_app(Settings.model_validate({"model_dir": folder} | settings), door=door)
+def client_of(folder: Path, deployment: Deployment, **settings: int) -> TestClient:
+    app = create_app(Settings.model_validate({"model_dir": folder} | settings), deployment=deployment)
     return TestClient(app, raise_server_exceptions=False)
 
 
 @pytest.mark.contract("413", "JSON", "limits")
-@pytest.mark.parametrize("door", ["lambda", "server"])
+@pytest.mark.parametrize("deployment", ["lambda", "server"])
 @pytest.mark.parametrize("what", CASES)
-def test_it_stands_at_exactly_its_number(colours_folder: Path, what: str, door: Door) -> None:
+def test_it_stands_at_exactly_its_number(colours_folder: Path, what: str, deployment: Deployment) -> None:
     setting, number, others, ask, status, code, sentence = CASES[what]
-    client = client_of(colours_folder, door, **{setting: number}, **others)
+    client = client_of(colours_folder, deployment, **{setting: number}, **others)
 
     for fitting in (number - 1, number):
         answer = ask(client, fitting)
@@ -109,9 +109,9 @@ def test_it_stands_at_exactly_its_number(colours_folder: Path, what: str, door: 
 
 
 @pytest.mark.contract("limits")
-@pytest.mark.parametrize("door", ["lambda", "server"])
-def test_passes_of_the_network(colours_folder: Path, door: Door) -> None:
-    client = client_of(colours_folder, door, passes=8)
+@pytest.mark.parametrize("deployment", ["lambda", "server"])
+def test_passes_of_the_network(colours_folder: Path, deployment: Deployment) -> None:
+    client = client_of(colours_folder, deployment, passes=8)
 
     assert [passes(client, images).status_code for images in (1, 2)] == [200, 200]
     found = problem(passes(client, 3), 413, "limit.passes")
@@ -119,8 +119,8 @@ def test_passes_of_the_network(colours_folder: Path, door: Door) -> None:
         "scorecam runs the network 4 times for an image, 12 times for this request, over the limit of 8: send fewer "
         "images, or choose another method"
     )
-    assert passes(client_of(colours_folder, door, passes=12), 3).status_code == 200
-    assert passes(client_of(colours_folder, door, passes=11), 3).status_code == 413
+    assert passes(client_of(colours_folder, deployment, passes=12), 3).status_code == 200
+    assert passes(client_of(colours_folder, deployment, passes=11), 3).status_code == 413
 
 
 @pytest.mark.contract("limits")

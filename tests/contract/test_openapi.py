@@ -23,7 +23,7 @@ KINDS = {"multipart/form-data", "application/json", "image/*", "application/dico
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    with TestClient(create_app(Settings(), door="server"), raise_server_exceptions=False) as client:
+    with TestClient(create_app(Settings(), deployment="server"), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -169,7 +169,7 @@ def test_the_examples_of_a_staged_batch_are_its_story(
 ) -> None:
     monkeypatch.setenv("HEATLENS_BUCKET", aws.settings.bucket)
     monkeypatch.setenv("HEATLENS_TABLE", aws.settings.table)
-    client = TestClient(create_app(Settings(), door="lambda"), raise_server_exceptions=False)
+    client = TestClient(create_app(Settings(), deployment="lambda"), raise_server_exceptions=False)
     found, schemas = operations(description), description["components"]["schemas"]
 
     def ask(name: str, schema: str | None = None, batch: str = "", **query: Any) -> Any:  # noqa: ANN401 - JSON

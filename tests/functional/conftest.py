@@ -20,14 +20,16 @@ def make_client(tiny_folder: Path) -> MakeClient:
 
     def make(**settings: object) -> TestClient:
         values = {"model_dir": tiny_folder} | settings
-        return TestClient(create_app(Settings.model_validate(values), door="lambda"), raise_server_exceptions=False)
+        return TestClient(
+            create_app(Settings.model_validate(values), deployment="lambda"), raise_server_exceptions=False
+        )
 
     return make
 
 
 @pytest.fixture(scope="module")
 def app(tiny_folder: Path) -> FastAPI:
-    return create_app(Settings(model_dir=tiny_folder), door="lambda")
+    return create_app(Settings(model_dir=tiny_folder), deployment="lambda")
 
 
 @pytest.fixture(scope="module")

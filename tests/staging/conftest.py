@@ -10,13 +10,13 @@ from moto.server import ThreadedMotoServer
 
 from functions.batch import worker
 from heatlens.model import Model
-from heatlens_aws.batch_table import Jobs
+from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.staging import Staging
 from infra import local_account
 from infra.localstack import URL_ENV
 from tests.staging.poller import Poller
 from tests.support.aws import Account
-from tests.support.staged import Desk, desk
+from tests.support.staged import Staged, desk
 
 HERE = "tests/staging/"
 MISSING = f"no address of a LocalStack in {URL_ENV}: run `make test-staging`"
@@ -82,11 +82,13 @@ def local(services: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[local_acc
 @pytest.fixture
 def aws(local: local_account.LocalAccount) -> Account:
     settings, clients = local.settings, local.clients
-    return Account(settings, clients, Jobs(clients.dynamodb, settings.table), Staging(clients.s3, settings.bucket))
+    return Account(
+        settings, clients, BatchTable(clients.dynamodb, settings.table), Staging(clients.s3, settings.bucket)
+    )
 
 
 @pytest.fixture
-def staged(aws: Account, tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def staged(aws: Account, tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> Staged:
     """A worker behind the function's handler; what it sends back comes again after a second."""
     from functions.batch import handler  # it opens the account at import
 
@@ -97,7 +99,7 @@ def staged(aws: Account, tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def poller(staged: Desk) -> Poller:
+def poller(staged: Staged) -> Poller:
     from functions.batch import handler
 
     return Poller(staged.aws, handler.handler)

@@ -18,15 +18,15 @@ from infra.local_account import LocalAccount
 from infra.local_batches import Worker
 from tests.conftest import HEATLENS
 from tests.staging.poller import Poller
-from tests.support.staged import Desk, picture
+from tests.support.staged import Staged, picture
 
 URL = "/api/inference/batches"
 
 
 @pytest.fixture
-def api(staged: Desk, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+def api(staged: Staged, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
     monkeypatch.setattr(service, "COUNTS_LIVE_S", 0.0)
-    return TestClient(create_app(Settings(model_dir=tiny_folder), door="lambda"))
+    return TestClient(create_app(Settings(model_dir=tiny_folder), deployment="lambda"))
 
 
 def declared(api: TestClient, files: list[bytes]) -> tuple[str, list[dict[str, Any]]]:
@@ -56,7 +56,7 @@ def results(api: TestClient, batch: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_from_declaring_to_results(api: TestClient, staged: Desk, poller: Poller) -> None:
+def test_from_declaring_to_results(api: TestClient, staged: Staged, poller: Poller) -> None:
     files = [picture(seed) for seed in range(3)]
     batch, links = declared(api, files)
     assert [send(link, bytes(len(data))) for link, data in zip(links, files, strict=True)] == [400, 400, 400]
@@ -73,7 +73,7 @@ def test_from_declaring_to_results(api: TestClient, staged: Desk, poller: Poller
 
 
 def test_what_is_missing_gets_fresh_links_and_what_never_came_is_missing(
-    api: TestClient, staged: Desk, poller: Poller
+    api: TestClient, staged: Staged, poller: Poller
 ) -> None:
     files = [picture(seed) for seed in range(3)]
     batch, links = declared(api, files)
@@ -87,7 +87,7 @@ def test_what_is_missing_gets_fresh_links_and_what_never_came_is_missing(
     assert [result["state"] for result in results(api, batch)] == ["OK", "OK", "MISSING"]
 
 
-def test_a_retry_copies_what_failed_and_works_it_again(api: TestClient, staged: Desk, poller: Poller) -> None:
+def test_a_retry_copies_what_failed_and_works_it_again(api: TestClient, staged: Staged, poller: Poller) -> None:
     files = [picture(), b"no image"]
     batch, links = declared(api, files)
     for link, data in zip(links, files, strict=True):
@@ -100,7 +100,7 @@ def test_a_retry_copies_what_failed_and_works_it_again(api: TestClient, staged: 
     assert [(result["state"], result["code"]) for result in results(api, again)] == [("FAILED", "input.unsupported")]
 
 
-def test_a_purge_leaves_nothing(api: TestClient, staged: Desk, poller: Poller) -> None:
+def test_a_purge_leaves_nothing(api: TestClient, staged: Staged, poller: Poller) -> None:
     data = picture()
     batch, [link] = declared(api, [data])
     send(link, data)
@@ -116,7 +116,7 @@ def test_a_purge_leaves_nothing(api: TestClient, staged: Desk, poller: Poller) -
 
 
 @pytest.fixture
-def server(staged: Desk, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def server(staged: Staged, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of `heatlens serve` on the account."""
     monkeypatch.setenv("HEATLENS_MODEL_DIR", str(tiny_folder))
     with subprocess.Popen([HEATLENS, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
@@ -128,7 +128,7 @@ def server(staged: Desk, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_command_runs_a_folder_on_a_server_with_the_worker_beside_it(
-    local: LocalAccount, staged: Desk, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    local: LocalAccount, staged: Staged, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from functions.batch import sweeper  # it opens the account at import
 

@@ -18,20 +18,20 @@ from heatlens_cli.verify.manifest import Manifest
 from heatlens_cli.verify.run import faults
 from tests.functional.batch.test_worker import throttled
 from tests.staging.poller import Poller
-from tests.support.staged import ID, Desk, grey, picture
+from tests.support.staged import ID, Staged, grey, picture
 
 
-def upload(staged: Desk, number: int, data: bytes) -> None:
+def upload(staged: Staged, number: int, data: bytes) -> None:
     """As a client does, by its link."""
     url, headers = staged.aws.staging.upload_link(staged.file(number), lifetime_s=60)
     assert httpx2.put(url, headers=headers, content=data).status_code == 200
 
 
-def states(staged: Desk) -> list[str]:
+def states(staged: Staged) -> list[str]:
     return [file.state.value for file in staged.aws.jobs.files(staged.read())]
 
 
-def reader(staged: Desk, key: str) -> bytes | None:
+def reader(staged: Staged, key: str) -> bytes | None:
     try:
         return staged.aws.staging.read(Stored(key), max_bytes=1_000_000)
     except Superseded:
@@ -39,7 +39,7 @@ def reader(staged: Desk, key: str) -> bytes | None:
 
 
 @pytest.fixture
-def dead_letters(staged: Desk, monkeypatch: pytest.MonkeyPatch) -> str:
+def dead_letters(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> str:
     """A queue of dead letters behind the queue, where what comes again does so at once."""
     monkeypatch.setattr(worker, "FIRST_DELAY_S", 0)
     sqs, settings = staged.aws.clients.sqs, staged.aws.settings
@@ -50,7 +50,7 @@ def dead_letters(staged: Desk, monkeypatch: pytest.MonkeyPatch) -> str:
     return queue
 
 
-def test_a_declared_batch_is_worked_from_its_uploads_to_its_manifest(staged: Desk, poller: Poller) -> None:
+def test_a_declared_batch_is_worked_from_its_uploads_to_its_manifest(staged: Staged, poller: Poller) -> None:
     files = [picture(seed) for seed in range(3)]
     staged.batch(*files)
     for number, data in enumerate(files):
@@ -70,7 +70,7 @@ def test_a_declared_batch_is_worked_from_its_uploads_to_its_manifest(staged: Des
     assert poller.held() == 0
 
 
-def test_a_message_that_comes_twice_is_worked_once(staged: Desk, poller: Poller) -> None:
+def test_a_message_that_comes_twice_is_worked_once(staged: Staged, poller: Poller) -> None:
     poller.turn()
     data = picture()
     staged.batch(data)
@@ -85,7 +85,7 @@ def test_a_message_that_comes_twice_is_worked_once(staged: Desk, poller: Poller)
 
 
 def test_what_failed_in_passing_comes_again_after_its_delay(
-    staged: Desk, poller: Poller, monkeypatch: pytest.MonkeyPatch
+    staged: Staged, poller: Poller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poller.turn()
     monkeypatch.setattr(worker, "FIRST_DELAY_S", 3)  # the queue's own would be 720
@@ -113,7 +113,7 @@ def test_what_failed_in_passing_comes_again_after_its_delay(
 
 
 def test_only_what_no_worker_can_end_becomes_a_dead_letter(
-    staged: Desk, poller: Poller, dead_letters: str, monkeypatch: pytest.MonkeyPatch
+    staged: Staged, poller: Poller, dead_letters: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = picture()
     staged.batch(data)
@@ -132,7 +132,7 @@ def test_only_what_no_worker_can_end_becomes_a_dead_letter(
 
 
 def test_a_message_that_killed_its_workers_is_a_dead_letter_and_can_be_sent_back(
-    staged: Desk, poller: Poller, dead_letters: str
+    staged: Staged, poller: Poller, dead_letters: str
 ) -> None:
     poller.turn()
     data = picture()
@@ -149,7 +149,7 @@ def test_a_message_that_killed_its_workers_is_a_dead_letter_and_can_be_sent_back
     assert poller.held() == 0
 
 
-def test_both_versions_of_an_overwritten_drop_are_worked_each_on_its_own_bytes(staged: Desk, poller: Poller) -> None:
+def test_both_versions_of_an_overwritten_drop_are_worked_each_on_its_own_bytes(staged: Staged, poller: Poller) -> None:
     key = "drop/ward 3/Zoë + 50%.png"
     stored = [staged.put(grey(level), key=key) for level in (10, 20)]
 
@@ -161,7 +161,7 @@ def test_both_versions_of_an_overwritten_drop_are_worked_each_on_its_own_bytes(s
 
 
 def test_a_drop_that_was_erased_meanwhile_ends_without_a_result(
-    staged: Desk, poller: Poller, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    staged: Staged, poller: Poller, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "FIRST_DELAY_S", 1)  # it might only not be visible yet, so it comes once more
     stored = staged.put(picture(), key="drop/a.png")
@@ -174,7 +174,7 @@ def test_a_drop_that_was_erased_meanwhile_ends_without_a_result(
     assert (staged.engine.sizes, staged.keys("out/")) == ([], [])
 
 
-def test_a_lost_event_is_sent_again_and_worked(staged: Desk, poller: Poller) -> None:
+def test_a_lost_event_is_sent_again_and_worked(staged: Staged, poller: Poller) -> None:
     data, account = picture(), staged.door.account
     staged.batch(data)
     upload(staged, 0, data)

@@ -8,7 +8,7 @@ from typing import Any
 from botocore.exceptions import ConnectionClosedError
 from moto import mock_aws
 
-from heatlens_aws.batch_table import Jobs
+from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.clients import Clients, connect
 from heatlens_aws.settings import AwsSettings
 from heatlens_aws.staging import Staging
@@ -21,7 +21,7 @@ SETTINGS = AwsSettings(bucket="heatlens-staging", table="heatlens-jobs")
 class Account:
     settings: AwsSettings
     clients: Clients
-    jobs: Jobs
+    jobs: BatchTable
     staging: Staging
 
 
@@ -37,7 +37,7 @@ def account() -> Iterator[Account]:
         yield Account(
             settings,
             clients,
-            Jobs(clients.dynamodb, settings.table),
+            BatchTable(clients.dynamodb, settings.table),
             Staging(clients.s3, settings.bucket),
         )
 

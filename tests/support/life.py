@@ -10,19 +10,19 @@ from typing import Any
 from fastapi import Response
 
 from functions.batch import context as doors
-from functions.batch.context import Door
+from functions.batch.context import WorkerContext
 from functions.batch.messages import messages
 from functions.batch.sweep import sweep
 from functions.batch.worker import work
 from heatlens.model import Model
-from heatlens.registry import Models
-from heatlens.settings import DOOR_LIMITS
-from heatlens_aws.batch_table import Jobs
+from heatlens.registry import ModelRegistry
+from heatlens.settings import DEPLOYMENT_LIMITS
+from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.clients import Clients, connect
 from heatlens_aws.object_keys import manifest_key, upload_key
 from heatlens_aws.records import Batch, BatchState, FileState, batch_key, file_key
 from heatlens_aws.staging import Staging, Stored
-from heatlens_web.batches.service import Desk
+from heatlens_web.batches.service import BatchService
 from heatlens_web.large_replies import Replies
 from heatlens_web.schemas.batches import FileDeclaration
 from tests.chaos.hooks import Call, Hook, Wires
@@ -56,7 +56,7 @@ class Function:
 
     recorder: Recorder
     wires: Wires
-    jobs: Jobs
+    jobs: BatchTable
     staging: Staging
     account: doors.Account
 
@@ -81,9 +81,9 @@ class Life:
         self.plain = staged.desk(self.aws, self.model)  # only for its makers of messages
         self.runtime = with_endpoint(self.plain, self.tiny_folder)
         self.settings = self.aws.settings.model_copy(update={"async_endpoint": NAME})
-        self.desk = Desk(self.api.jobs, self.api.staging, self.settings)
+        self.desk = BatchService(self.api.jobs, self.api.staging, self.settings)
         account = connected(self.batch.account, self.runtime, self.settings)
-        self.door = Door(account, Models.of(self.model), DOOR_LIMITS["staged"], 8)
+        self.door = WorkerContext(account, ModelRegistry.of(self.model), DEPLOYMENT_LIMITS["staged"], 8)
         self.sweeping = replace(self.sweeper.account, settings=self.settings)
 
     def open(self, *files: bytes, **options: Any) -> Batch:  # noqa: ANN401 - as the desk's
@@ -115,7 +115,7 @@ class Life:
         recorder, wires = Recorder(), Wires((clients.s3, clients.sqs, clients.dynamodb))
         wires.hooks = (recorder,)
         settings = self.aws.settings
-        jobs, staging = Jobs(clients.dynamodb, settings.table), Staging(clients.s3, settings.bucket)
+        jobs, staging = BatchTable(clients.dynamodb, settings.table), Staging(clients.s3, settings.bucket)
         return Function(recorder, wires, jobs, staging, doors.Account(settings, jobs, staging, clients.sqs))
 
 

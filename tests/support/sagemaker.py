@@ -17,7 +17,7 @@ from heatlens.settings import Settings
 from heatlens_aws.object_keys import ASYNC
 from heatlens_aws.sagemaker_async import Endpoint
 from heatlens_aws.settings import AwsSettings
-from tests.support.staged import Desk
+from tests.support.staged import Staged
 
 NAME = "heatlens-async"
 Json = dict[str, Any]
@@ -109,7 +109,7 @@ def enveloped(notice: Json) -> Json:
     return envelope | {"Message": json.dumps(notice)}
 
 
-def with_endpoint(desk: Desk, tiny_folder: Path) -> FakeRuntime:
+def with_endpoint(desk: Staged, tiny_folder: Path) -> FakeRuntime:
     """Give a worker an endpoint."""
     door = TestClient(create_app(Settings(model_dir=tiny_folder)), raise_server_exceptions=False)
     runtime = FakeRuntime(door, desk.aws.clients.s3, desk.aws.settings.bucket)

@@ -14,12 +14,12 @@ import numpy as np
 from PIL import Image
 
 from functions.batch import context as doors
-from functions.batch.context import Door
+from functions.batch.context import WorkerContext
 from functions.batch.messages import messages
 from functions.batch.worker import work
 from heatlens.model import Model
-from heatlens.registry import Models
-from heatlens.settings import DOOR_LIMITS
+from heatlens.registry import ModelRegistry
+from heatlens.settings import DEPLOYMENT_LIMITS
 from heatlens.types import Floats
 from heatlens_aws.batch_table import Declared
 from heatlens_aws.object_keys import upload_key
@@ -63,11 +63,11 @@ class Context:
 
 
 @dataclass
-class Desk:
+class Staged:
     """A worker on an account, and what it takes to give it work."""
 
     aws: Account
-    door: Door
+    door: WorkerContext
     engine: Counting
 
     def batch(self, *files: bytes, number_of_batch: str = ID, options: Json | None = None) -> Batch:
@@ -144,12 +144,14 @@ class Desk:
         return [stored.key for stored in self.aws.staging.uploaded(prefix)]
 
 
-def desk(aws: Account, model: Model, *, batch_images: int = 8) -> Desk:
+def desk(aws: Account, model: Model, *, batch_images: int = 8) -> Staged:
     """A worker with a model whose batches are counted."""
     engine = Counting(model)
     account = doors.Account(aws.settings, aws.jobs, aws.staging, aws.clients.sqs)
-    door = Door(account, Models.of(replace(model, engine=engine)), DOOR_LIMITS["staged"], batch_images)
-    return Desk(aws, door, engine)
+    door = WorkerContext(
+        account, ModelRegistry.of(replace(model, engine=engine)), DEPLOYMENT_LIMITS["staged"], batch_images
+    )
+    return Staged(aws, door, engine)
 
 
 def grey(level: int, side: int = 40) -> bytes:

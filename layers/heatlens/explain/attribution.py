@@ -14,7 +14,7 @@ from heatlens.explain.cam import reduce, signed_map
 from heatlens.explain.methods import METHODS
 from heatlens.explain.multi_layer import combined
 from heatlens.explain.perturbation import RERUNS
-from heatlens.explain.targets import Wanted, chosen, known, selector
+from heatlens.explain.targets import TargetRequest, chosen, known, selector
 from heatlens.types import Floats
 
 Stage = Literal["trunk", "tail", "cam"]
@@ -27,7 +27,7 @@ _AUGMENTED = ((False, 1.0), (False, 0.9), (False, 1.1), (True, 0.9), (True, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
-class How:
+class MethodOptions:
     """By which method, and how smoothed; both smoothings are pytorch-grad-cam's."""
 
     method: str = "gradcam"
@@ -36,7 +36,7 @@ class How:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Attribution:
     """Of one image: `logits` `[K]`; of each of its targets the class and the signed map `[h,w]`.
 
     `heats` are there with `aug_smooth` only: per target `[H,W]` in 0..1, at the size of the network's input.
@@ -60,10 +60,10 @@ def attribute(
     engine: Engine,
     card: Card,
     images: Floats,
-    wanted: Sequence[Wanted],
-    how: How,
+    wanted: Sequence[TargetRequest],
+    how: MethodOptions,
     timed: Timer = lambda _stage: nullcontext(),
-) -> list[Found]:
+) -> list[Attribution]:
     """Explain images, each by targets of its own; any number of targets costs one pass of the trunk.
 
     Args:
@@ -78,9 +78,9 @@ def attribute(
     if not how.aug_smooth:
         return found
     # What is explained does not change with how an image is augmented.
-    fixed = [Wanted(tuple(each.classes), 0, asked.contrast) for each, asked in zip(found, wanted, strict=True)]
+    fixed = [TargetRequest(tuple(each.classes), 0, asked.contrast) for each, asked in zip(found, wanted, strict=True)]
     return [
-        Found(each.logits, each.classes, each.signed_maps, heats)
+        Attribution(each.logits, each.classes, each.signed_maps, heats)
         for each, heats in zip(found, _smoothed(engine, card, images, fixed, how, timed, found), strict=True)
     ]
 
@@ -94,7 +94,13 @@ def logits_of(engine: Engine, card: Card, images: Floats, timed: Timer = lambda 
 
 
 def _smoothed(
-    engine: Engine, card: Card, images: Floats, wanted: Sequence[Wanted], how: How, timed: Timer, plain: list[Found]
+    engine: Engine,
+    card: Card,
+    images: Floats,
+    wanted: Sequence[TargetRequest],
+    how: MethodOptions,
+    timed: Timer,
+    plain: list[Attribution],
 ) -> list[list[Floats]]:
     """Mean heat over the image brighter, darker and mirrored; `forward_augmentation_smoothing` of pytorch-grad-cam."""
     runs = []
@@ -112,15 +118,15 @@ def _smoothed(
 
 
 def _attribute(
-    engine: Engine, card: Card, images: Floats, wanted: Sequence[Wanted], how: How, timed: Timer
-) -> list[Found]:
+    engine: Engine, card: Card, images: Floats, wanted: Sequence[TargetRequest], how: MethodOptions, timed: Timer
+) -> list[Attribution]:
     with timed("trunk"):
         crossing = engine.trunk(images)
     if how.method in METHODS and not any(each.ranked for each in wanted):
         rows = [known(each, card) for each in wanted]
         logits, maps = _by_gradient(engine, crossing, rows, how, timed)
         classes = [chosen(*pair, card) for pair in zip(wanted, logits, strict=True)]
-        return [Found(*each) for each in zip(logits, classes, maps, strict=True)]
+        return [Attribution(*each) for each in zip(logits, classes, maps, strict=True)]
     with timed("tail"):
         logits, _ = engine.tail(crossing, np.zeros((len(images), card.logits), np.float32))
     classes = [chosen(*pair, card) for pair in zip(wanted, logits, strict=True)]
@@ -134,11 +140,11 @@ def _attribute(
         maps = list(_by_rerunning(engine, images, crossing, selectors, how, timed))
     else:
         _, maps = _by_gradient(engine, crossing, selectors, how, timed)
-    return [Found(*each) for each in zip(logits, classes, maps, strict=True)]
+    return [Attribution(*each) for each in zip(logits, classes, maps, strict=True)]
 
 
 def _by_gradient(
-    engine: Engine, crossing: Sequence[Floats], selectors: Sequence[Floats], how: How, timed: Timer
+    engine: Engine, crossing: Sequence[Floats], selectors: Sequence[Floats], how: MethodOptions, timed: Timer
 ) -> tuple[Floats, list[list[Floats]]]:
     """All targets of all images in few passes of the tail, each image's activation repeated for its targets.
 
@@ -164,7 +170,7 @@ def _by_gradient(
 
 
 def _by_engine(
-    engine: Engine, images: Floats, selectors: Sequence[Floats], how: How, timed: Timer
+    engine: Engine, images: Floats, selectors: Sequence[Floats], how: MethodOptions, timed: Timer
 ) -> list[list[Floats]]:
     """By a method of the engine's own, which starts from the images."""
     assert isinstance(engine, OwnMethods), "the plan knows the engine's methods"
@@ -184,7 +190,7 @@ def _by_rerunning(
     images: Floats,
     crossing: Sequence[Floats],
     selectors: Sequence[Floats],
-    how: How,
+    how: MethodOptions,
     timed: Timer,
 ) -> Iterator[list[Floats]]:
     for at, rows in enumerate(selectors):

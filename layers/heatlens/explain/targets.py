@@ -14,7 +14,7 @@ _TOP = re.compile(r"top-([1-9][0-9]{0,5})")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class TargetRequest:
     """What one image's maps explain: classes by index, and as many of the best as `top` says, in order of mention.
 
     `ranks` are places among the classes by logit, 0 being the predicted one. With `contrast` each logit is explained
@@ -36,10 +36,10 @@ class Wanted:
         return self.ranks > 0 and self != PREDICTED
 
 
-PREDICTED = Wanted(ranks=1)
+PREDICTED = TargetRequest(ranks=1)
 
 
-def parse(targets: Sequence[str | int], contrast: str | int | None, card: Card) -> Wanted:
+def parse(targets: Sequence[str | int], contrast: str | int | None, card: Card) -> TargetRequest:
     """Read targets: class labels, indices, or `top-k`; none is the predicted class.
 
     A label is a label even where it looks like an index or a rank; a number is an index.
@@ -59,10 +59,10 @@ def parse(targets: Sequence[str | int], contrast: str | int | None, card: Card) 
             classes.append(_index(target, "target", card))
     if against in classes:
         raise _invalid("contrast", f"{card.classes[against or 0]!r} cannot be contrasted with itself")
-    return Wanted(tuple(dict.fromkeys(classes)), ranks, against)
+    return TargetRequest(tuple(dict.fromkeys(classes)), ranks, against)
 
 
-def chosen(wanted: Wanted, logits: Floats, card: Card) -> list[int]:
+def chosen(wanted: TargetRequest, logits: Floats, card: Card) -> list[int]:
     """The classes whose logits are explained for one image, each once: those named, then the best by logit.
 
     Args:
@@ -77,14 +77,14 @@ def chosen(wanted: Wanted, logits: Floats, card: Card) -> list[int]:
     return list(dict.fromkeys([*wanted.classes, *best]))
 
 
-def known(wanted: Wanted, card: Card) -> Floats:
+def known(wanted: TargetRequest, card: Card) -> Floats:
     """The selectors `[T,K]` of what is not `ranked`, in the order of `chosen`; zeros are the predicted class."""
     if not wanted.ranks:
         return np.stack([selector(index, wanted, card) for index in wanted.classes])
     return np.zeros((1, card.logits), np.float32)
 
 
-def selector(index: int, wanted: Wanted, card: Card) -> Floats:
+def selector(index: int, wanted: TargetRequest, card: Card) -> Floats:
     """The weights `[K]` of the logits whose sum is explained: 1 for the class, -1 for the one it is contrasted with.
 
     One logit is the lead of the second class over the first, and its negative that of the first over the second: it

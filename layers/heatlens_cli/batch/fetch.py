@@ -18,7 +18,7 @@ from heatlens_cli.batch.journal import BatchFailed, Part
 from heatlens_cli.batch.names import RESULTS, shown
 from heatlens_cli.heatmap_files import out
 from heatlens_cli.progress import Bars
-from heatlens_cli.sources import Refused
+from heatlens_cli.sources import RejectedFile
 from heatlens_cli.worker_pool import AT_ONCE, crew
 from heatlens_web.schemas.batches import BatchStatus, FileResult
 
@@ -28,7 +28,7 @@ TIMEOUT_S = 60  # without a byte
 
 
 @dataclass(slots=True)
-class Outcome:
+class FileOutcome:
     """How many files have their heatmap here, failed, or have one that could not be fetched."""
 
     done: int = 0
@@ -54,7 +54,9 @@ def wait(server: Server, parts: list[Part], bars: Bars) -> None:
         time.sleep(min(FIRST_POLL_S * 2 ** min(turn, 10), POLL_S))
 
 
-def fetch(server: Server, parts: list[Part], folder: Path, bars: Bars, refused: Mapping[str, Refused]) -> Outcome:
+def fetch(
+    server: Server, parts: list[Part], folder: Path, bars: Bars, refused: Mapping[str, RejectedFile]
+) -> FileOutcome:
     """Bring the heatmaps here that are not here yet, and write `results.jsonl` anew.
 
     Args:
@@ -68,7 +70,7 @@ def fetch(server: Server, parts: list[Part], folder: Path, bars: Bars, refused: 
         BatchFailed: The storage gives nothing, or the folder takes nothing.
     """
     bars.expect("fetch", sum(len(part.files) for part in parts))
-    outcome, in_a_row = Outcome(), 0
+    outcome, in_a_row = FileOutcome(), 0
     try:
         with whole(folder / RESULTS) as lines, httpx2.Client(timeout=TIMEOUT_S) as storage, crew() as hands:
             for line, trouble in _each(parts, Download(server, storage, folder, hands), refused):
@@ -84,7 +86,7 @@ def fetch(server: Server, parts: list[Part], folder: Path, bars: Bars, refused: 
 
 
 def _each(
-    parts: list[Part], download: Download, refused: Mapping[str, Refused]
+    parts: list[Part], download: Download, refused: Mapping[str, RejectedFile]
 ) -> Iterator[tuple[dict[str, Any], Trouble | None]]:
     """The line of every file in `results.jsonl`, once its heatmap is here, or cannot be."""
     unsent = dict(refused)
@@ -103,12 +105,12 @@ def _each(
         yield {"batch": None, "number": None, "name": name, "state": "FAILED", **known, "code": refusal.code}, None
 
 
-def _line(part: Part, result: FileResult, name: str, refusal: Refused | None) -> dict[str, Any]:
+def _line(part: Part, result: FileResult, name: str, refusal: RejectedFile | None) -> dict[str, Any]:
     line = {"batch": part.batch_id} | result.model_dump(exclude={"links"}) | {"name": name}
     return line | {"code": refusal.code} if refusal else line
 
 
-def _count(outcome: Outcome, line: dict[str, Any], trouble: Trouble | None, refusal: Refused | None) -> None:
+def _count(outcome: FileOutcome, line: dict[str, Any], trouble: Trouble | None, refusal: RejectedFile | None) -> None:
     name = shown(line["name"])
     if line["state"] != "OK":
         outcome.failed += 1

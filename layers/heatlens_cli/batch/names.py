@@ -5,17 +5,17 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath, PureWindowsPath
 
 from heatlens.errors import EmptyFile, FileTooLarge
-from heatlens.settings import DOOR_LIMITS
-from heatlens_cli.sources import RESULT_SUFFIX, Image, Refused
+from heatlens.settings import DEPLOYMENT_LIMITS
+from heatlens_cli.sources import RESULT_SUFFIX, Image, RejectedFile
 
 RESULTS = "results.jsonl"
 NOTES = ".heatlens-batch.json"  # what this run has declared, so that it can go on
 BAD_NAME = "source.name"
 MAX_NAME_BYTES = 255  # of a file or folder, on the usual file systems
-MAX_BYTES = DOOR_LIMITS["staged"].file_bytes
+MAX_BYTES = DEPLOYMENT_LIMITS["staged"].file_bytes
 
 
-def sort_out(found: Iterable[Image | Refused], *, one_case: bool) -> tuple[list[Image], list[Refused]]:
+def sort_out(found: Iterable[Image | RejectedFile], *, one_case: bool) -> tuple[list[Image], list[RejectedFile]]:
     """Tell what can be sent from what cannot.
 
     Args:
@@ -26,10 +26,10 @@ def sort_out(found: Iterable[Image | Refused], *, one_case: bool) -> tuple[list[
         Both in the order of their names.
     """
     images: list[Image] = []
-    refused: list[Refused] = []
+    refused: list[RejectedFile] = []
     taken, folders = {RESULTS, NOTES}, set[str]()
     for each in sorted(found, key=lambda each: each.name):
-        if isinstance(each, Refused):
+        if isinstance(each, RejectedFile):
             refused.append(each)
             continue
         target = _folded(each.name + RESULT_SUFFIX, one_case=one_case)
@@ -38,7 +38,7 @@ def sort_out(found: Iterable[Image | Refused], *, one_case: bool) -> tuple[list[
         if not refusal and (target in taken | folders or above & taken):
             refusal = BAD_NAME, "its heatmap would take the place of another file: rename it"
         if refusal:
-            refused.append(Refused(each.name, *refusal))
+            refused.append(RejectedFile(each.name, *refusal))
             continue
         taken.add(target)
         folders |= above

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 
 from heatlens_cli.batch.client import TIMEOUT_S, Server
-from heatlens_cli.batch.fetch import Outcome, fetch, wait
+from heatlens_cli.batch.fetch import FileOutcome, fetch, wait
 from heatlens_cli.batch.journal import BatchFailed, Noted, Part, Run, begin
 from heatlens_cli.batch.names import NOTES, sort_out
 from heatlens_cli.batch.send import Sender, give_up
@@ -123,7 +123,7 @@ def _arrived(server: Server, part: Part, files: Sequence[Noted], images: dict[st
     return [each for each in files if states.get(each.number) not in LOST or each.name not in images]
 
 
-def _tell(run: Run, folder: Path, outcome: Outcome) -> None:
+def _tell(run: Run, folder: Path, outcome: FileOutcome) -> None:
     """Say what it came to; the notes stay as long as running again brings more."""
     batches = ", ".join(part.batch_id for part in run.parts) or "none was needed"
     out.print(f"{outcome.done} heatmaps in {folder}, {outcome.failed} failed (batch: {batches})")

@@ -14,7 +14,7 @@ from heatlens_cli.batch.client import NotAnswered, Refusal, Server
 from heatlens_cli.batch.journal import BatchFailed, Noted, Part, Run
 from heatlens_cli.progress import Bars
 from heatlens_cli.retry import is_passing, patiently
-from heatlens_cli.sources import MEDIA_TYPES, Changed, Image, Refused, Source, Unreadable
+from heatlens_cli.sources import MEDIA_TYPES, Changed, Image, RejectedFile, Source, Unreadable
 from heatlens_cli.worker_pool import AT_ONCE, Crew, crew
 from heatlens_web.schemas.batches import NAME_BYTES, UploadLink
 
@@ -36,7 +36,7 @@ class Sender:
     folder: Path
     run: Run
     bars: Bars
-    failures: dict[str, Refused] = field(default_factory=dict)
+    failures: dict[str, RejectedFile] = field(default_factory=dict)
 
     def declare(self, images: Sequence[Image]) -> Part | None:
         """Open a batch for these images and declare all of them, but for those that cannot be read.
@@ -71,7 +71,7 @@ class Sender:
             BatchFailed: The storage takes nothing.
         """
         self.bars.expect("upload", len(part.files))
-        sent, failures, helps = 0, dict[str, Refused](), True
+        sent, failures, helps = 0, dict[str, RejectedFile](), True
         with httpx2.Client(timeout=TIMEOUT_S) as storage, crew() as hands:
             put = _Put(storage, self.source, hands, {each.number: each for each in part.files})
             while helps:
@@ -90,7 +90,7 @@ class Sender:
         part.sent = True
         self.run.save(self.folder)
 
-    def _pass(self, part: Part, put: "_Put") -> Iterator[Refused | None]:
+    def _pass(self, part: Part, put: "_Put") -> Iterator[RejectedFile | None]:
         """Upload whatever is missing once."""
         in_a_row = 0
         for page in self.server.missing(part.batch_id):
@@ -110,7 +110,7 @@ class Sender:
                 images, hands.pool.map(lambda each: _digest(self.source, each, hands), images), strict=True
             ):
                 self.bars.advance("read")
-                if isinstance(digest, Refused):
+                if isinstance(digest, RejectedFile):
                     self.failures[image.name] = digest
                 else:
                     files.append((image, digest))
@@ -148,7 +148,7 @@ class _Put:
     hands: Crew
     files: dict[int, Noted]
 
-    def __call__(self, link: UploadLink) -> Refused | None:
+    def __call__(self, link: UploadLink) -> RejectedFile | None:
         """Upload one file; why not, or nothing."""
         file = self.files[link.number]
 
@@ -158,13 +158,13 @@ class _Put:
         try:
             response = patiently(put, passing=_may_pass, wait=self.hands.wait)
         except Unreadable as error:
-            return Refused(file.name, error.code, str(error))
+            return RejectedFile(file.name, error.code, str(error))
         except httpx2.RequestError as error:
-            return Refused(file.name, BROKEN, f"the upload broke off: {type(error).__name__}")
+            return RejectedFile(file.name, BROKEN, f"the upload broke off: {type(error).__name__}")
         if response.is_success or response.status_code == ALREADY_THERE:
             return None
         code = BROKEN if _may_pass(response) else REFUSED
-        return Refused(file.name, code, f"the upload was refused with status {response.status_code}")
+        return RejectedFile(file.name, code, f"the upload was refused with status {response.status_code}")
 
     def _bytes(self, file: Noted) -> Iterator[bytes]:
         """The bytes of a file; of one that is no longer what was declared the last are withheld, so nothing arrives."""
@@ -183,7 +183,7 @@ class _Put:
         yield held
 
 
-def _digest(source: Source, image: Image, hands: Crew) -> str | Refused:
+def _digest(source: Source, image: Image, hands: Crew) -> str | RejectedFile:
     digest, size = hashlib.sha256(), 0
     try:
         for chunk in source.chunks(image):
@@ -191,9 +191,9 @@ def _digest(source: Source, image: Image, hands: Crew) -> str | Refused:
             digest.update(chunk)
             size += len(chunk)
     except Unreadable as error:
-        return Refused(image.name, error.code, str(error))
+        return RejectedFile(image.name, error.code, str(error))
     if size != image.size:
-        return Refused(image.name, Changed.code, "it was written while it was read: run the same again")
+        return RejectedFile(image.name, Changed.code, "it was written while it was read: run the same again")
     return digest.hexdigest()
 
 

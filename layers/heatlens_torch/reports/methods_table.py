@@ -14,7 +14,7 @@ from pytorch_grad_cam.ablation_layer import AblationLayer
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
-from heatlens.explain.attribution import METHOD_NAMES, How, attribute
+from heatlens.explain.attribution import METHOD_NAMES, MethodOptions, attribute
 from heatlens.explain.multi_layer import combined
 from heatlens.explain.perturbation import RERUNS
 from heatlens.explain.targets import PREDICTED
@@ -116,7 +116,7 @@ def run(subject: Subject) -> Row:
     rounding = 0.0
     for method, smoothing in _cells():
         shown = images[: RERUN_IMAGES if method in RERUNS else IMAGES]
-        found = attribute(model.engine, model.card, shown, [PREDICTED] * len(shown), How(method, **smoothing))
+        found = attribute(model.engine, model.card, shown, [PREDICTED] * len(shown), MethodOptions(method, **smoothing))
         ours = (
             np.stack([each.heats[0] for each in found if each.heats])
             if smoothing.get("aug_smooth")

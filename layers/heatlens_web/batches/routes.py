@@ -40,7 +40,7 @@ from heatlens_web.schemas.batches import (
 
 if TYPE_CHECKING:  # it loads boto3
     from heatlens_aws.records import Batch
-    from heatlens_web.batches.service import Desk
+    from heatlens_web.batches.service import BatchService
 
 audit = logging.getLogger("heatlens.audit")
 
@@ -54,7 +54,7 @@ Start = Annotated[int, Query(ge=0, description="Number of the first file.")]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Files at most.")]
 
 
-def open_staging(settings: AwsSettings) -> "Desk | None":
+def open_staging(settings: AwsSettings) -> "BatchService | None":
     """The desk where staging is set up; only then is boto3 loaded."""
     if not settings.ready:
         return None
@@ -198,7 +198,7 @@ def delete(
 class _Access:
     """One caller at the desk."""
 
-    desk: "Desk"
+    desk: "BatchService"
     who: str
     batch_id: str | None
     items: str | None = None
@@ -281,8 +281,8 @@ def _wrong(name: str, message: str) -> dict[str, Any]:
     return {"loc": ["body", name], "msg": message, "type": f"unusable_{name}"}
 
 
-def _desk(request: Request) -> "Desk":
-    desk: Desk | None = request.app.state.desk
+def _desk(request: Request) -> "BatchService":
+    desk: BatchService | None = request.app.state.desk
     if desk is None:
         raise StagingUnavailable("staged batches are not set up on this server", passing=False)
     return desk

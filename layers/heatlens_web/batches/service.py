@@ -25,7 +25,7 @@ from heatlens.errors import (
     StagingUnavailable,
     TooManyFiles,
 )
-from heatlens_aws.batch_table import Contended, Declared, Jobs, Refused
+from heatlens_aws.batch_table import BatchTable, Contended, Declared, InvalidTransition
 from heatlens_aws.clients import FAILURES, connect
 from heatlens_aws.finishing import finish_if_done, settle_open
 from heatlens_aws.object_keys import ASYNC, IN, MAP, OUT, RESULT, attempt_prefix, is_batch_id, picture_names, upload_key
@@ -62,7 +62,7 @@ class RecentCounts:
 
     _known: dict[str, tuple[float, Batch, Counter[FileState]]] = field(default_factory=dict)
 
-    def of(self, batch: Batch, jobs: Jobs) -> Counter[FileState]:
+    def of(self, batch: Batch, jobs: BatchTable) -> Counter[FileState]:
         """The counts, as old as `COUNTS_LIVE_S` at most and never older than the batch's own row."""
         counted, row, counts = self._known.get(batch.id, (-COUNTS_LIVE_S, None, Counter()))
         if row == batch and time.monotonic() - counted < COUNTS_LIVE_S:
@@ -75,10 +75,10 @@ class RecentCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class BatchService:
     """All that can be asked of staged batches. Safe to share between threads."""
 
-    jobs: Jobs
+    jobs: BatchTable
     staging: Staging
     settings: AwsSettings
     recent: RecentCounts = field(default_factory=RecentCounts)
@@ -164,7 +164,7 @@ class Desk:
             raise TooManyFiles(f"more than {self.settings.call_files} files in one call: declare them in several")
         try:
             declared = self.jobs.declare(batch, [_declared(file) for file in files])
-        except Refused as refusal:
+        except InvalidTransition as refusal:
             now = self._again(batch)
             _check_open(now)
             left = now.expected - now.declared
@@ -193,13 +193,13 @@ class Desk:
 
     def close(self, batch: Batch) -> BatchStatus:
         """Take no more files: what was not uploaded is missing. Again, or after the end, it changes nothing."""
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(InvalidTransition):
             self.jobs.close(batch.id)
         return self._wound_up(batch)
 
     def cancel(self, batch: Batch) -> BatchStatus:
         """Stop what has not started. Again, or after the end, it changes nothing."""
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(InvalidTransition):
             self.jobs.end_with(batch.id, BatchState.CANCELLED, int(time.time()))
         return self._wound_up(batch)
 
@@ -330,10 +330,10 @@ class Desk:
         return ResultLinks(overlay=overlay, map_image=map_image, map=link(MAP), result=link(RESULT))
 
 
-def open_desk(settings: AwsSettings) -> Desk:
+def open_desk(settings: AwsSettings) -> BatchService:
     """Connect to the bucket and the table; nothing is asked of them yet."""
     clients = connect(settings)
-    return Desk(Jobs(clients.dynamodb, settings.table), Staging(clients.s3, settings.bucket), settings)
+    return BatchService(BatchTable(clients.dynamodb, settings.table), Staging(clients.s3, settings.bucket), settings)
 
 
 def _page(files: Iterable[File], limit: int) -> tuple[list[File], int | None]:

@@ -95,7 +95,7 @@ import resource
 from starlette.testclient import TestClient
 from heatlens_web.app import create_app
 from heatlens.settings import Settings
-client = TestClient(create_app(Settings(), door="server"))
+client = TestClient(create_app(Settings(), deployment="server"))
 good, bomb = open({str(CONFORMANCE / "rgb8.png")!r}, "rb").read(), open({str(CONFORMANCE / "bomb.png")!r}, "rb").read()
 assert client.post({URL!r}, files={{"file": good}}).status_code == 200
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -871,7 +871,7 @@ def test_an_audit_line_of_something_unforeseen(
     def broken(*_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(service.Desk, "find", broken)
+    monkeypatch.setattr(service.BatchService, "find", broken)
 
     problem(staged.get(f"{URL}/{NOBODYS}"), 500, "internal")
     assert lines()[0]["outcome"] == "internal"
@@ -946,7 +946,7 @@ import sys
 from starlette.testclient import TestClient
 from heatlens_web.app import create_app
 from heatlens.settings import Settings
-client = TestClient(create_app(Settings(), door="server"))
+client = TestClient(create_app(Settings(), deployment="server"))
 code = client.get("/api/inference/batches/x").json()["code"]
 print(code, "boto3" in sys.modules)
 """

@@ -27,7 +27,7 @@ def client(colours_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     models = tmp_path_factory.mktemp("models")
     (write_tiny_model(models / "damaged") / "tail.onnx").write_bytes(b"altered")
     settings = Settings(models_dir=models, model_dir=colours_folder, files=3)
-    with TestClient(create_app(settings, door="server"), raise_server_exceptions=False) as client:
+    with TestClient(create_app(settings, deployment="server"), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -127,6 +127,6 @@ def test_an_option_that_cannot_be_is_refused_where_it_stands(client: TestClient)
 
 
 def test_lambda_has_no_such_addresses(colours_folder: Path) -> None:
-    client = TestClient(create_app(Settings(model_dir=colours_folder), door="lambda"))
+    client = TestClient(create_app(Settings(model_dir=colours_folder), deployment="lambda"))
 
     assert client.get(URL).status_code == 404

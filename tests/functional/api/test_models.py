@@ -14,7 +14,7 @@ from functions.endpoint.app import CUSTOM_ATTRIBUTES
 from functions.endpoint.app import create_app as create_endpoint
 from heatlens.card import read_card
 from heatlens.explain.attribution import METHOD_NAMES
-from heatlens.registry import Models, load_models
+from heatlens.registry import ModelRegistry, load_models
 from heatlens.settings import Settings
 from heatlens_aws.records import FileState
 from heatlens_web.app import create_app
@@ -23,7 +23,7 @@ from tests.functional.api.test_bad_input import problem
 from tests.functional.api.test_options import PIXELS
 from tests.support.aws import Account
 from tests.support.colors import CLASSES, GRIDS, write_colours_model
-from tests.support.staged import Desk, desk
+from tests.support.staged import Staged, desk
 from tests.support.tiny import write_tiny_model
 
 API = "/api/inference"
@@ -49,14 +49,14 @@ def settings(folder: Path) -> Settings:
 
 @pytest.fixture(scope="module")
 def client(settings: Settings) -> Iterator[TestClient]:
-    with TestClient(create_app(settings, door="server"), raise_server_exceptions=False) as client:
+    with TestClient(create_app(settings, deployment="server"), raise_server_exceptions=False) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def unhealthy(folder: Path) -> TestClient:
     """A door whose default model is damaged, and others are not."""
-    app = create_app(Settings(models_dir=folder, model_dir=folder / "damaged"), door="server")
+    app = create_app(Settings(models_dir=folder, model_dir=folder / "damaged"), deployment="server")
     return TestClient(app, raise_server_exceptions=False)
 
 
@@ -173,8 +173,8 @@ def test_sagemakers_door_chooses_by_its_header(settings: Settings) -> None:
     assert client.get("/ping").status_code == 200
 
 
-def with_models(staged: Desk, models: Models) -> Desk:
-    staged.door = doors.Door(staged.door.account, models, staged.door.limits, 8)
+def with_models(staged: Staged, models: ModelRegistry) -> Staged:
+    staged.door = doors.WorkerContext(staged.door.account, models, staged.door.limits, 8)
     return staged
 
 
@@ -184,7 +184,7 @@ def test_a_staged_batch_chooses_its_model(
 ) -> None:
     monkeypatch.setenv("HEATLENS_BUCKET", aws.settings.bucket)
     monkeypatch.setenv("HEATLENS_TABLE", aws.settings.table)
-    client = TestClient(create_app(settings, door="lambda"), raise_server_exceptions=False)
+    client = TestClient(create_app(settings, deployment="lambda"), raise_server_exceptions=False)
     wish = {"expected_files": 1, "model": "colours", "target": "RED"}
 
     opened = client.post(f"{API}/batches", json=wish)
@@ -203,7 +203,7 @@ def test_a_retry_is_explained_by_the_model_of_the_first(
 ) -> None:
     monkeypatch.setenv("HEATLENS_BUCKET", aws.settings.bucket)
     monkeypatch.setenv("HEATLENS_TABLE", aws.settings.table)
-    client = TestClient(create_app(settings, door="lambda"), raise_server_exceptions=False)
+    client = TestClient(create_app(settings, deployment="lambda"), raise_server_exceptions=False)
     first = client.post(f"{API}/batches", json={"expected_files": 1, "model": "colours"}).json()["batch_id"]
     file = {"name": "a.png", "size": 1, "sha256": "0" * 64, "media_type": "image/png"}
     client.post(f"{API}/batches/{first}/files", json={"files": [file]})

@@ -14,8 +14,8 @@ from starlette.testclient import TestClient
 from functions.endpoint.app import CUSTOM_ATTRIBUTES
 from functions.endpoint.app import create_app as create_endpoint
 from heatlens.engines.openvino import OpenVinoEngine
-from heatlens.explain.attribution import METHOD_NAMES, How, attribute
-from heatlens.explain.targets import Wanted
+from heatlens.explain.attribution import METHOD_NAMES, MethodOptions, attribute
+from heatlens.explain.targets import TargetRequest
 from heatlens.input.preprocess import preprocess
 from heatlens.model import Model
 from heatlens.settings import Settings
@@ -36,7 +36,7 @@ Asked = Callable[[dict[str, Any]], Any]
 
 @pytest.fixture(scope="module")
 def client(colours_folder: Path) -> Iterator[TestClient]:
-    app = create_app(Settings(model_dir=colours_folder), door="server")
+    app = create_app(Settings(model_dir=colours_folder), deployment="server")
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
@@ -182,7 +182,9 @@ def test_every_method_is_there_by_its_name(
     body = answered(client, f"method={written(method)}")
 
     tensor = preprocess(Image.fromarray(PIXELS), colours_model.card.preprocess)[None]
-    [found] = attribute(colours_model.engine, colours_model.card, tensor, [Wanted(ranks=1)], How(method))
+    [found] = attribute(
+        colours_model.engine, colours_model.card, tensor, [TargetRequest(ranks=1)], MethodOptions(method)
+    )
     assert body["model"]["method"] == method
     assert values(body["map"]) == pytest.approx(found.signed_maps[0], rel=1e-5, abs=1e-7)
 
@@ -262,7 +264,7 @@ def test_a_target_in_the_query_replaces_those_of_the_body(client: TestClient) ->
 def test_a_target_may_be_repeated_in_every_event(colours_folder: Path, kind: str) -> None:
     from mangum import Mangum
 
-    handler = Mangum(create_app(Settings(model_dir=colours_folder), door="lambda"), lifespan="off")
+    handler = Mangum(create_app(Settings(model_dir=colours_folder), deployment="lambda"), lifespan="off")
     event = KINDS[kind](heatmap_request("a.png", DATA, query="include=map&target=RED&target=0&method=gradcam%2B%2B"))
 
     answer = answer_json(handler(event, LambdaContext()))  # type: ignore[arg-type]
@@ -358,7 +360,7 @@ def test_json_has_numbers_and_booleans_and_a_query_has_text(client: TestClient, 
 @pytest.mark.provokes("limit.targets")
 @pytest.mark.parametrize("more", [0, 1])
 def test_as_many_targets_as_the_limit_says(colours_folder: Path, more: int) -> None:
-    client = TestClient(create_app(Settings(model_dir=colours_folder, targets=2), door="server"))
+    client = TestClient(create_app(Settings(model_dir=colours_folder, targets=2), deployment="server"))
 
     response = ask(client, f"target=top-{2 + more}")
 
@@ -372,7 +374,7 @@ def test_as_many_targets_as_the_limit_says(colours_folder: Path, more: int) -> N
 @pytest.mark.parametrize("more", [0, 1])
 def test_as_many_passes_as_the_limit_says(colours_folder: Path, more: int) -> None:
     # Three channels and the image itself, for each of two images.
-    client = TestClient(create_app(Settings(model_dir=colours_folder, passes=8 - more), door="server"))
+    client = TestClient(create_app(Settings(model_dir=colours_folder, passes=8 - more), deployment="server"))
     files = [("files", ("a.png", DATA))] * 2
 
     response = client.post(f"{BATCH}?method=scorecam", files=files)

@@ -22,7 +22,7 @@ from heatlens.model import load_model
 from heatlens.pipeline import explain
 from heatlens.render.color import overlay
 from heatlens.results import Explanation
-from heatlens.settings import DOOR_LIMITS, Settings
+from heatlens.settings import DEPLOYMENT_LIMITS, Settings
 from heatlens.types import Options, Upload
 from heatlens_aws.object_keys import attempt_prefix
 from heatlens_web.app import create_app
@@ -50,7 +50,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(folder: Path) -> Iterator[TestClient]:
-    with TestClient(create_app(Settings(model_dir=folder), door="server"), raise_server_exceptions=False) as client:
+    with TestClient(
+        create_app(Settings(model_dir=folder), deployment="server"), raise_server_exceptions=False
+    ) as client:
         yield client
 
 
@@ -112,7 +114,7 @@ def test_faithfulness_is_complete_where_the_time_suffices(client: TestClient) ->
 @pytest.mark.contract("faithfulness")
 def test_its_time_is_shared_by_images_and_targets(folder: Path) -> None:
     model, budgets = load_model(folder), list[float]()
-    limits = DOOR_LIMITS["server"].model_copy(update={"faithfulness_s": 12.0})
+    limits = DEPLOYMENT_LIMITS["server"].model_copy(update={"faithfulness_s": 12.0})
     uploads = [Upload("a", DATA), Upload("b", encoded(noise((16, 16))))]
     options = Options(include=frozenset({"faithfulness"}), target=("top-2",))
 

@@ -82,7 +82,9 @@ def test_an_engine_or_a_precision_that_the_model_was_not_compiled_for_is_told(
     folder: Path, settings: dict[str, Any], reason: str
 ) -> None:
     write_tiny_model(folder)
-    api = TestClient(create_api(Settings(model_dir=folder, **settings), door="lambda"), raise_server_exceptions=False)
+    api = TestClient(
+        create_api(Settings(model_dir=folder, **settings), deployment="lambda"), raise_server_exceptions=False
+    )
 
     assert api.get("/api/inference/health").json()["reason"] == reason
     assert api.post("/api/inference/heatmap", **IMAGE).status_code == 503
@@ -93,7 +95,7 @@ def test_a_gpu_is_available_where_the_engine_runs_on_it(folder: Path, monkeypatc
     on = []
     for device in ("CPU", "CUDA"):
         monkeypatch.setattr(OpenVinoEngine, "device", device)
-        api = TestClient(create_api(Settings(model_dir=folder), door="lambda"))
+        api = TestClient(create_api(Settings(model_dir=folder), deployment="lambda"))
         on.append(api.get("/api/inference/health").json()["gpu_available"])
 
     assert on == [False, True]
@@ -102,7 +104,7 @@ def test_a_gpu_is_available_where_the_engine_runs_on_it(folder: Path, monkeypatc
 @pytest.mark.parametrize(("damage", "reason"), DAMAGES)
 def test_the_api_stays_and_tells(folder: Path, damage: Damage, reason: str) -> None:
     damage(folder)
-    api = TestClient(create_api(Settings(model_dir=folder), door="lambda"), raise_server_exceptions=False)
+    api = TestClient(create_api(Settings(model_dir=folder), deployment="lambda"), raise_server_exceptions=False)
 
     health = api.get("/api/inference/health").json()
     assert (health["status"], health["model_loaded"], health["reason"]) == ("unhealthy", False, reason)
@@ -129,7 +131,7 @@ def test_a_model_too_large_for_the_memory_is_refused_before_it_is_loaded(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(MEMORY_ENV, "128")
-    api = TestClient(create_api(Settings(model_dir=tiny_folder), door="lambda"))
+    api = TestClient(create_api(Settings(model_dir=tiny_folder), deployment="lambda"))
 
     assert api.get("/api/inference/health").json()["reason"] == (
         "the model needs about 144 MiB of memory and there are 128: give the function or the container more, or "
@@ -211,7 +213,7 @@ def test_the_api_with_settings_that_cannot_be_ends_with_one_line(
 def test_under_sam_local_the_api_has_no_staging(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (ACCOUNT | {"AWS_SAM_LOCAL": "true"}).items():
         monkeypatch.setenv(name, value)
-    api = TestClient(create_api(Settings(model_dir=tiny_folder), door="lambda"))
+    api = TestClient(create_api(Settings(model_dir=tiny_folder), deployment="lambda"))
 
     answer = api.post("/api/inference/batches", json={"expected_files": 1})
 

@@ -18,7 +18,7 @@ from heatlens.errors import GenerationFailed
 from heatlens.model import Model
 from heatlens.pipeline import explain
 from heatlens.types import Options
-from heatlens_aws.batch_table import Jobs
+from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.staging import Staging
 from heatlens_web.batches import service
 from tests.chaos import findings
@@ -198,10 +198,10 @@ MUTANTS: dict[str, tuple[Any, str, Any, str, int]] = {
     "nobody gives up at the last delivery": (worker._Shift, "_trouble", never_give_up, "never time", 12),
     "lost notices are never looked after": (sweeps, "collect_lost", nothing, "endpoint", 10),
     "closing finds nothing that came": (Staging, "uploaded", lambda *_: iter(()), "closed", 9),
-    "closing cancels": (service.Desk, "close", service.Desk.cancel, "closed", 10),
-    "finished batches stay open": (Jobs, "finish", nothing, "closed", 4),
+    "closing cancels": (service.BatchService, "close", service.BatchService.cancel, "closed", 10),
+    "finished batches stay open": (BatchTable, "finish", nothing, "closed", 4),
     "a purge leaves the objects": (Staging, "erase", nothing, "purged", 7),
-    "a purge leaves the rows": (Jobs, "erase", nothing, "purged", 7),
+    "a purge leaves the rows": (BatchTable, "erase", nothing, "purged", 7),
 }
 
 

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from heatlens.explain.attribution import METHOD_NAMES
 from heatlens.model import Model
-from heatlens_aws.batch_table import Jobs
+from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.object_keys import attempt_prefix
 from heatlens_aws.records import FileState
 from tests.conftest import encoded, noise
@@ -22,7 +22,7 @@ from tests.functional.conftest import MakeClient
 from tests.support.aws import Account
 from tests.support.colors import CLASSES, GRIDS
 from tests.support.sagemaker import enveloped, with_endpoint
-from tests.support.staged import Desk, desk
+from tests.support.staged import Staged, desk
 
 URL = "/api/inference/batches"
 DATA = encoded(Image.fromarray(PIXELS))
@@ -30,7 +30,7 @@ ASKED = {"target": ["RED"], "contrast": "0", "method": "layercam", "layer": "pat
 
 
 @pytest.fixture
-def staged(aws: Account, colours_model: Model) -> Desk:
+def staged(aws: Account, colours_model: Model) -> Staged:
     return desk(aws, colours_model)
 
 
@@ -42,7 +42,7 @@ def client(aws: Account, make_client: MakeClient, colours_folder: Path, monkeypa
     return make_client(model_dir=colours_folder)
 
 
-def opened(client: TestClient, jobs: Jobs, **options: object) -> dict[str, Any]:
+def opened(client: TestClient, jobs: BatchTable, **options: object) -> dict[str, Any]:
     """The options in the row of a new batch."""
     answer = client.post(URL, json={"expected_files": 1} | options)
     assert answer.status_code == 201, answer.text
@@ -112,7 +112,7 @@ def test_what_does_not_fit_an_endpoints_header_is_refused(
     assert found["errors"][0]["loc"] == ["body", "backend"]
 
 
-def explained(staged: Desk) -> tuple[dict[str, Any], Any]:
+def explained(staged: Staged) -> tuple[dict[str, Any], Any]:
     """The committed result and its map."""
     file = staged.file()
     assert file.state is FileState.OK, file.outcome
@@ -122,7 +122,7 @@ def explained(staged: Desk) -> tuple[dict[str, Any], Any]:
 
 
 @pytest.mark.parametrize("target", ["RED", "0"])
-def test_the_worker_explains_what_was_asked_for(staged: Desk, target: str) -> None:
+def test_the_worker_explains_what_was_asked_for(staged: Staged, target: str) -> None:
     staged.batch(DATA, options=ASKED | {"method": "gradcam", "target": [target], "contrast": None})
 
     assert staged.work(staged.received(staged.put(DATA))) == set()
@@ -136,7 +136,7 @@ def test_the_worker_explains_what_was_asked_for(staged: Desk, target: str) -> No
 
 
 @pytest.mark.contract("same bytes")
-def test_an_endpoint_explains_the_same(staged: Desk, colours_folder: Path) -> None:
+def test_an_endpoint_explains_the_same(staged: Staged, colours_folder: Path) -> None:
     runtime = with_endpoint(staged, colours_folder)
     staged.batch(DATA, options=ASKED | {"backend": "sagemaker"})
     staged.work(staged.received(staged.put(DATA)))
@@ -173,7 +173,7 @@ UNDOABLE = [
 
 @pytest.mark.parametrize("options", UNDOABLE, ids=str)
 def test_what_the_worker_cannot_do_ends_each_file_and_nothing_comes_again(
-    staged: Desk, options: dict[str, Any]
+    staged: Staged, options: dict[str, Any]
 ) -> None:
     good = "01J11111111111111111111111"
     staged.batch(DATA, DATA, options=options)
@@ -189,7 +189,7 @@ def test_what_the_worker_cannot_do_ends_each_file_and_nothing_comes_again(
     assert staged.file(0, good).state is FileState.OK
 
 
-def test_options_that_no_version_knows_are_passed_over(staged: Desk) -> None:
+def test_options_that_no_version_knows_are_passed_over(staged: Staged) -> None:
     staged.batch(DATA, options={"method": "gradcam", "smell": {"strength": 3}, "backend": "lambda"})
 
     assert staged.work(staged.received(staged.put(DATA))) == set()
@@ -197,7 +197,7 @@ def test_options_that_no_version_knows_are_passed_over(staged: Desk) -> None:
     assert staged.file().state is FileState.OK
 
 
-def test_files_that_cost_too_much_together_are_explained_one_by_one(staged: Desk) -> None:
+def test_files_that_cost_too_much_together_are_explained_one_by_one(staged: Staged) -> None:
     files = [encoded(noise((24, 24), seed=seed)) for seed in range(3)]
     limits = staged.door.limits.model_copy(update={"passes": 4})
     staged.door = type(staged.door)(staged.door.account, staged.door.models, limits, staged.door.batch_images)
@@ -210,7 +210,7 @@ def test_files_that_cost_too_much_together_are_explained_one_by_one(staged: Desk
 
 
 @pytest.mark.parametrize("method", METHOD_NAMES)
-def test_every_method_is_done_by_the_worker(staged: Desk, method: str) -> None:
+def test_every_method_is_done_by_the_worker(staged: Staged, method: str) -> None:
     staged.batch(DATA, options={"method": method})
 
     staged.work(staged.received(staged.put(DATA)))

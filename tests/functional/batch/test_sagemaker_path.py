@@ -18,17 +18,17 @@ from functions.batch.context import open_account
 from functions.batch.destinations import DeclaredFile
 from functions.batch.sweep import GRACE_S, sweep
 from heatlens.model import Model
-from heatlens_aws.batch_table import Jobs
+from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.object_keys import ASYNC, attempt_prefix, manifest_key, upload_key
 from heatlens_aws.records import BatchState, FileState
 from heatlens_aws.sagemaker_async import Attempt, answer_key, read_notice
 from heatlens_aws.settings import AwsSettings
 from heatlens_aws.staging import Staging
-from heatlens_web.batches.service import Desk as ApiDesk
+from heatlens_web.batches.service import BatchService
 from tests.functional.conftest import MakeClient
 from tests.support.aws import Account
 from tests.support.sagemaker import EVENTS, FakeRuntime, connected, enveloped, notice, with_endpoint
-from tests.support.staged import ID, Desk, Json, desk, grey, picture
+from tests.support.staged import ID, Json, Staged, desk, grey, picture
 
 REMOTE = {"colormap": "hot", "alpha": 0.7, "include": ["overlay", "original"], "backend": "sagemaker"}
 LOCAL = REMOTE | {"backend": "lambda"}
@@ -39,27 +39,27 @@ LONG = 6 * 3600 + 900 + 60  # an image may wait for six hours and be worked at f
 
 
 @pytest.fixture
-def staged(aws: Account, tiny_model: Model) -> Desk:
+def staged(aws: Account, tiny_model: Model) -> Staged:
     return desk(aws, tiny_model)
 
 
 @pytest.fixture
-def runtime(staged: Desk, tiny_folder: Path) -> FakeRuntime:
+def runtime(staged: Staged, tiny_folder: Path) -> FakeRuntime:
     return with_endpoint(staged, tiny_folder)
 
 
-def submitted(staged: Desk, *files: bytes) -> None:
+def submitted(staged: Staged, *files: bytes) -> None:
     """Make a batch of these files, upload them and let their events come."""
     staged.batch(*files, options=REMOTE)
     stored = [staged.put(data, number) for number, data in enumerate(files)]
     assert staged.work(staged.received(*stored)) == set()
 
 
-def told(staged: Desk, *notices: Json) -> set[str]:
+def told(staged: Staged, *notices: Json) -> set[str]:
     return staged.work(staged.received(*(enveloped(each) for each in notices)))
 
 
-def swept(staged: Desk, *, after: float = 0) -> dict[str, int]:
+def swept(staged: Staged, *, after: float = 0) -> dict[str, int]:
     return sweep(staged.door.account, int(time.time() + after), lambda: 100)
 
 
@@ -68,7 +68,7 @@ def lines(capsys: pytest.CaptureFixture[str], event: str = "notice") -> list[Jso
     return [each for each in found if each["event"] == event]
 
 
-def committed(staged: Desk, number: int = 0, batch: str = ID) -> dict[str, bytes]:
+def committed(staged: Staged, number: int = 0, batch: str = ID) -> dict[str, bytes]:
     """The objects that the row names, each as its digest says."""
     file = staged.file(number, batch)
     assert file.state is FileState.OK, file.outcome
@@ -78,7 +78,7 @@ def committed(staged: Desk, number: int = 0, batch: str = ID) -> dict[str, bytes
     return objects
 
 
-def test_what_is_committed_is_what_the_function_itself_would_have_made(staged: Desk, runtime: FakeRuntime) -> None:
+def test_what_is_committed_is_what_the_function_itself_would_have_made(staged: Staged, runtime: FakeRuntime) -> None:
     data = picture()
     submitted(staged, data)
     assert told(staged, *runtime.notices) == set()
@@ -99,7 +99,7 @@ def test_what_is_committed_is_what_the_function_itself_would_have_made(staged: D
 
 
 def test_the_endpoint_is_asked_once_for_each_file_and_the_row_says_what_was_asked(
-    staged: Desk, runtime: FakeRuntime
+    staged: Staged, runtime: FakeRuntime
 ) -> None:
     runtime.delayed = True
     before = int(time.time())
@@ -121,7 +121,7 @@ def test_the_endpoint_is_asked_once_for_each_file_and_the_row_says_what_was_aske
     assert staged.engine.sizes == []
 
 
-def test_every_picture_in_the_format_that_was_asked_for_comes_back(staged: Desk, runtime: FakeRuntime) -> None:
+def test_every_picture_in_the_format_that_was_asked_for_comes_back(staged: Staged, runtime: FakeRuntime) -> None:
     data, more = picture(), {"include": ["heatmap", "overlay"], "format": "jpeg", "window": [300.5, 100]}
     staged.batch(data, options=REMOTE | more)
     staged.work(staged.received(staged.put(data)))
@@ -137,7 +137,7 @@ def test_every_picture_in_the_format_that_was_asked_for_comes_back(staged: Desk,
     assert [there[name] for name in ("map.jpg", "overlay.jpg")] == [here[name] for name in ("map.jpg", "overlay.jpg")]
 
 
-def test_a_batch_without_overlays_gets_none(staged: Desk, runtime: FakeRuntime) -> None:
+def test_a_batch_without_overlays_gets_none(staged: Staged, runtime: FakeRuntime) -> None:
     data = picture()
     staged.batch(data, options=REMOTE | {"include": ["map"]})
     staged.work(staged.received(staged.put(data)))
@@ -150,7 +150,7 @@ def test_a_batch_without_overlays_gets_none(staged: Desk, runtime: FakeRuntime) 
 
 @pytest.mark.parametrize("wrap", [enveloped, lambda notice: notice], ids=["envelope", "raw"])
 def test_a_notice_comes_in_sns_envelope_or_without(
-    staged: Desk, runtime: FakeRuntime, wrap: Callable[[Json], Json]
+    staged: Staged, runtime: FakeRuntime, wrap: Callable[[Json], Json]
 ) -> None:
     submitted(staged, picture())
 
@@ -159,7 +159,7 @@ def test_a_notice_comes_in_sns_envelope_or_without(
     assert committed(staged)
 
 
-def test_a_second_delivery_of_the_event_asks_nothing_more(staged: Desk, runtime: FakeRuntime) -> None:
+def test_a_second_delivery_of_the_event_asks_nothing_more(staged: Staged, runtime: FakeRuntime) -> None:
     runtime.delayed = True
     submitted(staged, picture())
     first = staged.file()
@@ -175,7 +175,7 @@ def test_a_second_delivery_of_the_event_asks_nothing_more(staged: Desk, runtime:
 
 
 def test_a_notice_that_comes_twice_commits_once(
-    staged: Desk, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
+    staged: Staged, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
 ) -> None:
     submitted(staged, picture())
     told(staged, *runtime.notices)
@@ -187,7 +187,7 @@ def test_a_notice_that_comes_twice_commits_once(
     assert (staged.file(), staged.keys("out/")) == (first, objects)
 
 
-def test_notices_of_several_files_come_in_any_order(staged: Desk, runtime: FakeRuntime) -> None:
+def test_notices_of_several_files_come_in_any_order(staged: Staged, runtime: FakeRuntime) -> None:
     levels = [10, 120, 240]
     runtime.delayed = True
     submitted(staged, *(grey(level) for level in levels))
@@ -201,7 +201,7 @@ def test_notices_of_several_files_come_in_any_order(staged: Desk, runtime: FakeR
     assert len(maps) == 3
 
 
-def test_the_last_notice_finishes_a_closed_batch(staged: Desk, runtime: FakeRuntime) -> None:
+def test_the_last_notice_finishes_a_closed_batch(staged: Staged, runtime: FakeRuntime) -> None:
     submitted(staged, picture(1), picture(2))
     staged.aws.jobs.close(ID)
     told(staged, runtime.notices[0])
@@ -213,7 +213,7 @@ def test_the_last_notice_finishes_a_closed_batch(staged: Desk, runtime: FakeRunt
     assert staged.keys(manifest_key(ID))
 
 
-def test_an_image_that_the_endpoint_refuses_fails_with_the_endpoints_code(staged: Desk, runtime: FakeRuntime) -> None:
+def test_an_image_that_the_endpoint_refuses_fails_with_the_endpoints_code(staged: Staged, runtime: FakeRuntime) -> None:
     submitted(staged, b"no image")
 
     assert told(staged, *runtime.notices) == set()
@@ -225,7 +225,7 @@ def test_an_image_that_the_endpoint_refuses_fails_with_the_endpoints_code(staged
     assert staged.keys("out/") == []
 
 
-def test_an_image_that_the_endpoint_turns_away_is_submitted_again(staged: Desk, runtime: FakeRuntime) -> None:
+def test_an_image_that_the_endpoint_turns_away_is_submitted_again(staged: Staged, runtime: FakeRuntime) -> None:
     door: FastAPI = runtime.door.app  # type: ignore[assignment]
     door.state.door.admission.closed = True
     submitted(staged, picture())
@@ -242,7 +242,7 @@ def test_an_image_that_the_endpoint_turns_away_is_submitted_again(staged: Desk, 
     committed(staged)
 
 
-def test_a_refusal_that_comes_before_its_row_is_written_ends_nothing(staged: Desk, runtime: FakeRuntime) -> None:
+def test_a_refusal_that_comes_before_its_row_is_written_ends_nothing(staged: Staged, runtime: FakeRuntime) -> None:
     door: FastAPI = runtime.door.app  # type: ignore[assignment]
     door.state.door.admission.closed = True
     staged.batch(picture(), options=REMOTE)
@@ -251,14 +251,14 @@ def test_a_refusal_that_comes_before_its_row_is_written_ends_nothing(staged: Des
         raise ClientError({"Error": {"Code": "ProvisionedThroughputExceededException"}}, "UpdateItem")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Jobs, "submit", died)
+        patch.setattr(BatchTable, "submit", died)
         assert staged.work(staged.received(staged.put(picture()))) == {"m0"}
 
     assert told(staged, *runtime.notices) == set()
     assert staged.file().state is FileState.PENDING
 
 
-def test_a_late_refusal_does_not_withdraw_a_file_from_another_attempt(staged: Desk, runtime: FakeRuntime) -> None:
+def test_a_late_refusal_does_not_withdraw_a_file_from_another_attempt(staged: Staged, runtime: FakeRuntime) -> None:
     submitted(staged, picture())
     file = staged.file()
 
@@ -270,7 +270,7 @@ def test_a_late_refusal_does_not_withdraw_a_file_from_another_attempt(staged: De
 
 
 @pytest.mark.provokes("async.failed")
-def test_a_failure_without_words_is_one_all_the_same(staged: Desk, runtime: FakeRuntime) -> None:
+def test_a_failure_without_words_is_one_all_the_same(staged: Staged, runtime: FakeRuntime) -> None:
     runtime.broken = True
     submitted(staged, picture())
 
@@ -288,7 +288,7 @@ def test_a_failure_without_words_is_one_all_the_same(staged: Desk, runtime: Fake
         {"code": 7},
     ],
 )
-def test_what_a_failure_says_must_be_a_problem(staged: Desk, runtime: FakeRuntime, said: Json) -> None:
+def test_what_a_failure_says_must_be_a_problem(staged: Staged, runtime: FakeRuntime, said: Json) -> None:
     runtime.broken = True
     submitted(staged, picture())
     problem = {"type": "t", "title": "t", "status": 400, "detail": "d" * 5000, "request_id": "r"} | said
@@ -300,7 +300,7 @@ def test_what_a_failure_says_must_be_a_problem(staged: Desk, runtime: FakeRuntim
     assert staged.file().outcome["code"] == "async.failed"
 
 
-def test_a_failures_words_are_kept_short_enough_for_a_row(staged: Desk, runtime: FakeRuntime) -> None:
+def test_a_failures_words_are_kept_short_enough_for_a_row(staged: Staged, runtime: FakeRuntime) -> None:
     runtime.broken = True
     submitted(staged, picture())
     problem = {"type": "t", "title": "t", "status": 400, "detail": "d" * 5000, "request_id": "r", "code": "input.new"}
@@ -314,7 +314,7 @@ def test_a_failures_words_are_kept_short_enough_for_a_row(staged: Desk, runtime:
 
 
 def test_a_failure_whose_place_is_said_beside_the_parameters_or_not_at_all_is_found(
-    staged: Desk, runtime: FakeRuntime
+    staged: Staged, runtime: FakeRuntime
 ) -> None:
     submitted(staged, b"no image", b"neither")
     beside, silent = runtime.notices
@@ -342,7 +342,7 @@ def test_a_failure_whose_place_is_said_beside_the_parameters_or_not_at_all_is_fo
     ],
 )
 def test_an_answer_that_is_none_fails_the_file(
-    staged: Desk, runtime: FakeRuntime, spoil: Callable[[Json], None]
+    staged: Staged, runtime: FakeRuntime, spoil: Callable[[Json], None]
 ) -> None:
     submitted(staged, picture())
     place = staged.file().outcome["output"].removeprefix(f"s3://{runtime.bucket}/")
@@ -356,7 +356,7 @@ def test_an_answer_that_is_none_fails_the_file(
     assert staged.keys("out/") == []
 
 
-def test_an_answer_whose_notice_is_lost_is_found_by_the_sweeper_in_time(staged: Desk, runtime: FakeRuntime) -> None:
+def test_an_answer_whose_notice_is_lost_is_found_by_the_sweeper_in_time(staged: Staged, runtime: FakeRuntime) -> None:
     submitted(staged, picture())
     staged.aws.jobs.close(ID)
 
@@ -368,7 +368,7 @@ def test_an_answer_whose_notice_is_lost_is_found_by_the_sweeper_in_time(staged: 
     assert staged.read().state is BatchState.SUCCEEDED
 
 
-def test_a_failure_whose_notice_is_lost_is_found_with_its_code(staged: Desk, runtime: FakeRuntime) -> None:
+def test_a_failure_whose_notice_is_lost_is_found_with_its_code(staged: Staged, runtime: FakeRuntime) -> None:
     submitted(staged, b"no image")
     assert runtime.notices
 
@@ -377,7 +377,7 @@ def test_a_failure_whose_notice_is_lost_is_found_with_its_code(staged: Desk, run
     assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, "input.unsupported")
 
 
-def test_what_the_endpoint_never_answers_fails_in_the_end(staged: Desk, runtime: FakeRuntime) -> None:
+def test_what_the_endpoint_never_answers_fails_in_the_end(staged: Staged, runtime: FakeRuntime) -> None:
     runtime.delayed = True
     submitted(staged, picture())
 
@@ -391,7 +391,7 @@ def test_what_the_endpoint_never_answers_fails_in_the_end(staged: Desk, runtime:
     assert staged.file().outcome == outcome
 
 
-def test_an_answer_whose_place_nobody_said_fails_in_the_end(staged: Desk, runtime: FakeRuntime) -> None:
+def test_an_answer_whose_place_nobody_said_fails_in_the_end(staged: Staged, runtime: FakeRuntime) -> None:
     runtime.delayed = True
     submitted(staged, picture())
     noted = staged.file().outcome
@@ -403,7 +403,7 @@ def test_an_answer_whose_place_nobody_said_fails_in_the_end(staged: Desk, runtim
 
 
 def test_a_worker_that_dies_before_it_writes_the_row_is_followed_by_one_that_asks_again(
-    staged: Desk, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+    staged: Staged, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = picture()
     staged.batch(data, options=REMOTE)
@@ -413,7 +413,7 @@ def test_a_worker_that_dies_before_it_writes_the_row_is_followed_by_one_that_ask
         raise ClientError({"Error": {"Code": "SlowDown", "Message": ""}}, "UpdateItem")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Jobs, "submit", dies)
+        patch.setattr(BatchTable, "submit", dies)
         assert staged.work(staged.received(stored)) == {"m0"}
     assert staged.file().state is FileState.PENDING
 
@@ -432,7 +432,7 @@ def test_a_worker_that_dies_before_it_writes_the_row_is_followed_by_one_that_ask
 
 
 def test_a_failed_attempt_does_not_end_a_file_that_another_is_at(
-    staged: Desk, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
+    staged: Staged, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
 ) -> None:
     submitted(staged, picture())
     asked = runtime.asked[0] | {"InferenceId": f"{ID}.0.{ATTEMPT}"}
@@ -447,22 +447,22 @@ def test_a_failed_attempt_does_not_end_a_file_that_another_is_at(
 
 
 def test_a_notice_that_is_faster_than_the_row_commits(
-    staged: Desk, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+    staged: Staged, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    submit = Jobs.submit
+    submit = BatchTable.submit
 
-    def slow(jobs: Jobs, *arguments: Any) -> bool:  # noqa: ANN401 - hands on
+    def slow(jobs: BatchTable, *arguments: Any) -> bool:  # noqa: ANN401 - hands on
         assert told(staged, *runtime.notices) == set()
         return submit(jobs, *arguments)
 
-    monkeypatch.setattr(Jobs, "submit", slow)
+    monkeypatch.setattr(BatchTable, "submit", slow)
     submitted(staged, picture())
 
     assert committed(staged)
 
 
 def test_a_cancelled_batch_takes_no_late_answer(
-    staged: Desk, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
+    staged: Staged, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
 ) -> None:
     submitted(staged, picture(1), picture(2))
     staged.aws.jobs.end_with(ID, BatchState.CANCELLED, now=1)
@@ -479,7 +479,7 @@ def test_a_cancelled_batch_takes_no_late_answer(
     assert [each["state"] for each in lines(capsys)] == ["CANCELLED", "SETTLED", "SETTLED"]
 
 
-def test_a_cancelled_batch_submits_nothing(staged: Desk, runtime: FakeRuntime) -> None:
+def test_a_cancelled_batch_submits_nothing(staged: Staged, runtime: FakeRuntime) -> None:
     data = picture()
     staged.batch(data, options=REMOTE)
     staged.aws.jobs.end_with(ID, BatchState.CANCELLED, now=1)
@@ -499,7 +499,7 @@ def test_a_cancelled_batch_submits_nothing(staged: Desk, runtime: FakeRuntime) -
     ],
 )
 def test_bytes_that_were_not_declared_are_never_submitted(
-    staged: Desk, runtime: FakeRuntime, declared: bytes, uploaded: bytes, code: str
+    staged: Staged, runtime: FakeRuntime, declared: bytes, uploaded: bytes, code: str
 ) -> None:
     staged.batch(declared, options=REMOTE)
 
@@ -509,7 +509,7 @@ def test_bytes_that_were_not_declared_are_never_submitted(
     assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, code)
 
 
-def test_a_file_over_the_limit_is_never_submitted(staged: Desk, runtime: FakeRuntime) -> None:
+def test_a_file_over_the_limit_is_never_submitted(staged: Staged, runtime: FakeRuntime) -> None:
     data = picture()
     limits = staged.door.limits.model_copy(update={"file_bytes": len(data) - 1})
     staged.door = replace(staged.door, limits=limits)
@@ -520,7 +520,7 @@ def test_a_file_over_the_limit_is_never_submitted(staged: Desk, runtime: FakeRun
     assert staged.file().outcome["code"] == "limit.file_bytes"
 
 
-def test_a_sweeper_that_knows_no_endpoint_waits_as_long(staged: Desk, runtime: FakeRuntime) -> None:
+def test_a_sweeper_that_knows_no_endpoint_waits_as_long(staged: Staged, runtime: FakeRuntime) -> None:
     runtime.delayed = True
     submitted(staged, picture())
     staged.door = replace(staged.door, account=replace(staged.door.account, endpoint=None))
@@ -532,7 +532,7 @@ def test_a_sweeper_that_knows_no_endpoint_waits_as_long(staged: Desk, runtime: F
 
 
 def test_a_digest_that_s3_itself_has_computed_saves_the_reading(
-    staged: Desk, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+    staged: Staged, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The account in memory says no checksums; S3 says those that the upload link has signed."""
     good, bad = picture(1), picture(2)
@@ -554,7 +554,7 @@ def test_a_digest_that_s3_itself_has_computed_saves_the_reading(
 
 
 @pytest.mark.parametrize("parts", ["", "-3"])
-def test_the_checksum_of_an_upload_in_parts_is_no_digest(staged: Desk, parts: str) -> None:
+def test_the_checksum_of_an_upload_in_parts_is_no_digest(staged: Staged, parts: str) -> None:
     stored = staged.put(picture())
 
     class Says:
@@ -570,7 +570,7 @@ def test_the_checksum_of_an_upload_in_parts_is_no_digest(staged: Desk, parts: st
 
 @pytest.mark.parametrize("known_by", ["version", "etag"])
 def test_an_event_of_other_bytes_than_the_key_holds_submits_nothing(
-    staged: Desk, runtime: FakeRuntime, known_by: str
+    staged: Staged, runtime: FakeRuntime, known_by: str
 ) -> None:
     staged.batch(grey(200), options=REMOTE)
     first = staged.put(grey(200))
@@ -583,7 +583,7 @@ def test_an_event_of_other_bytes_than_the_key_holds_submits_nothing(
     assert staged.file().state is FileState.PENDING
 
 
-def test_an_answer_to_bytes_that_came_after_the_check_is_refused(staged: Desk, runtime: FakeRuntime) -> None:
+def test_an_answer_to_bytes_that_came_after_the_check_is_refused(staged: Staged, runtime: FakeRuntime) -> None:
     runtime.delayed = True
     submitted(staged, grey(200))
     staged.put(grey(10))  # what only an administrator can do
@@ -610,7 +610,7 @@ def test_an_answer_to_bytes_that_came_after_the_check_is_refused(staged: Desk, r
     ],
 )
 def test_answers_that_lie_elsewhere_are_never_read(
-    staged: Desk,
+    staged: Staged,
     runtime: FakeRuntime,
     place: object,
     monkeypatch: pytest.MonkeyPatch,
@@ -635,7 +635,7 @@ def test_answers_that_lie_elsewhere_are_never_read(
     assert lines(capsys)[-1]["state"] == "FOREIGN"
 
 
-def test_one_files_answer_is_not_taken_for_anothers(staged: Desk, runtime: FakeRuntime) -> None:
+def test_one_files_answer_is_not_taken_for_anothers(staged: Staged, runtime: FakeRuntime) -> None:
     submitted(staged, grey(10), grey(200))
     one, other = runtime.notices
     one["responseParameters"], other["responseParameters"] = other["responseParameters"], one["responseParameters"]
@@ -648,7 +648,7 @@ def test_one_files_answer_is_not_taken_for_anothers(staged: Desk, runtime: FakeR
 
 
 def test_an_answer_is_found_where_sagemaker_said_though_not_in_its_own_folder(
-    staged: Desk, runtime: FakeRuntime
+    staged: Staged, runtime: FakeRuntime
 ) -> None:
     runtime.root = ASYNC + "deeper/"
     submitted(staged, picture())
@@ -658,7 +658,7 @@ def test_an_answer_is_found_where_sagemaker_said_though_not_in_its_own_folder(
     assert committed(staged)
 
 
-def test_an_endpoint_that_answers_among_other_things_is_not_read(staged: Desk, runtime: FakeRuntime) -> None:
+def test_an_endpoint_that_answers_among_other_things_is_not_read(staged: Staged, runtime: FakeRuntime) -> None:
     runtime.root = "out/"
     submitted(staged, picture())
 
@@ -692,7 +692,7 @@ HOSTILE: list[object] = [
 
 @pytest.mark.parametrize("name", HOSTILE, ids=repr)
 def test_an_inference_that_is_not_ours_is_nothing_to_us(
-    staged: Desk, runtime: FakeRuntime, name: object, capsys: pytest.CaptureFixture[str]
+    staged: Staged, runtime: FakeRuntime, name: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     submitted(staged, picture())
     before = staged.file()
@@ -706,7 +706,7 @@ def test_an_inference_that_is_not_ours_is_nothing_to_us(
 
 @pytest.mark.parametrize("name", [f"{OTHER}.0.{ATTEMPT}", f"{ID}.7.{ATTEMPT}"])
 def test_an_inference_of_a_file_that_is_not_there_is_nothing_to_us(
-    staged: Desk, runtime: FakeRuntime, name: str, capsys: pytest.CaptureFixture[str]
+    staged: Staged, runtime: FakeRuntime, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     submitted(staged, picture())
 
@@ -736,12 +736,12 @@ def test_recorded_samples_are_read() -> None:
 
 
 @pytest.mark.parametrize("message", ["no JSON", "[]", None])
-def test_an_envelope_with_something_else_in_it_goes_back(staged: Desk, message: str | None) -> None:
+def test_an_envelope_with_something_else_in_it_goes_back(staged: Staged, message: str | None) -> None:
     assert staged.work(staged.received(enveloped({}) | {"Message": message})) == {"m0"}
 
 
 def test_a_passing_trouble_sends_a_notice_back_and_the_last_leaves_it_to_the_sweeper(
-    staged: Desk, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    staged: Staged, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     submitted(staged, picture())
     message = enveloped(runtime.notices[0])
@@ -760,7 +760,7 @@ def test_a_passing_trouble_sends_a_notice_back_and_the_last_leaves_it_to_the_swe
     assert committed(staged)
 
 
-def test_a_notice_that_there_is_no_time_for_comes_again(staged: Desk, runtime: FakeRuntime) -> None:
+def test_a_notice_that_there_is_no_time_for_comes_again(staged: Staged, runtime: FakeRuntime) -> None:
     submitted(staged, picture())
 
     assert staged.work(staged.received(enveloped(runtime.notices[0])), seconds=5) == {"m0"}
@@ -768,7 +768,7 @@ def test_a_notice_that_there_is_no_time_for_comes_again(staged: Desk, runtime: F
 
 
 def test_an_answer_that_has_expired_is_no_trouble(
-    staged: Desk, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
+    staged: Staged, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
 ) -> None:
     submitted(staged, picture())
     runtime.s3.delete_object(Bucket=runtime.bucket, Key=staged.keys(ASYNC)[0])
@@ -785,7 +785,7 @@ def refusing(**_: object) -> Any:  # noqa: ANN401 - as boto3
 
 
 def test_an_endpoint_that_does_not_exist_gives_up_in_the_end(
-    staged: Desk, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
+    staged: Staged, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runtime.invoke_endpoint_async = refusing  # type: ignore[method-assign]
     data = picture()
@@ -800,7 +800,7 @@ def test_an_endpoint_that_does_not_exist_gives_up_in_the_end(
     assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, "batch.gave_up")
 
 
-def test_a_function_that_knows_no_endpoint_does_not_do_the_work_itself(staged: Desk) -> None:
+def test_a_function_that_knows_no_endpoint_does_not_do_the_work_itself(staged: Staged) -> None:
     data = picture()
     staged.batch(data, options=REMOTE)
     stored = staged.put(data)
@@ -834,7 +834,7 @@ def test_sagemaker_takes_no_other_times(monkeypatch: pytest.MonkeyPatch, name: s
 
 
 def test_a_lost_event_of_such_a_batch_is_sent_again_and_one_that_was_submitted_is_not(
-    staged: Desk, runtime: FakeRuntime
+    staged: Staged, runtime: FakeRuntime
 ) -> None:
     runtime.delayed = True
     submitted(staged, picture(1))
@@ -848,7 +848,7 @@ def test_a_lost_event_of_such_a_batch_is_sent_again_and_one_that_was_submitted_i
 
 
 def test_the_sweeper_looks_after_so_many_in_one_turn(
-    staged: Desk, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+    staged: Staged, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("functions.batch.async_collect.LATE", 2)
     runtime.delayed = True
@@ -860,7 +860,7 @@ def test_the_sweeper_looks_after_so_many_in_one_turn(
     assert staged.file(2).state is FileState.FAILED
 
 
-def test_other_batches_are_explained_here_though_there_is_an_endpoint(staged: Desk, runtime: FakeRuntime) -> None:
+def test_other_batches_are_explained_here_though_there_is_an_endpoint(staged: Staged, runtime: FakeRuntime) -> None:
     data = picture()
     staged.batch(data, options=LOCAL)
 
@@ -870,7 +870,7 @@ def test_other_batches_are_explained_here_though_there_is_an_endpoint(staged: De
     assert staged.engine.sizes == [1]
 
 
-def test_the_settings_of_the_call_are_the_accounts(staged: Desk, runtime: FakeRuntime) -> None:
+def test_the_settings_of_the_call_are_the_accounts(staged: Staged, runtime: FakeRuntime) -> None:
     settings = staged.aws.settings.model_copy(update={"async_endpoint": "e", "async_timeout_s": 60, "async_ttl_s": 61})
     staged.door = replace(staged.door, account=connected(staged.door.account, runtime, settings))
 
@@ -894,7 +894,7 @@ def make_api(aws: Account, make_client: MakeClient, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_client_chooses_the_backend_when_it_opens_a_batch(
-    aws: Account, make_api: Callable[..., TestClient], staged: Desk
+    aws: Account, make_api: Callable[..., TestClient], staged: Staged
 ) -> None:
     api = make_api("e")
 
@@ -922,7 +922,7 @@ def test_wrong_words_about_the_backend_are_refused(make_api: Callable[..., TestC
     assert make_api("e").post(URL, json=wish).status_code == 422
 
 
-def test_a_retry_keeps_the_backend_and_needs_it(make_api: Callable[..., TestClient], staged: Desk) -> None:
+def test_a_retry_keeps_the_backend_and_needs_it(make_api: Callable[..., TestClient], staged: Staged) -> None:
     api = make_api("e")
     old = api.post(URL, json={"expected_files": 1, "backend": "sagemaker"}).json()["batch_id"]
     file = {"name": "a", "size": 1, "sha256": "0" * 64, "media_type": "image/png"}
@@ -936,13 +936,13 @@ def test_a_retry_keeps_the_backend_and_needs_it(make_api: Callable[..., TestClie
     assert (without.status_code, without.json()["code"]) == (422, "request.invalid")
 
 
-def purge(staged: Desk) -> None:
+def purge(staged: Staged) -> None:
     account = staged.door.account
-    api = ApiDesk(account.jobs, account.staging, account.settings)
+    api = BatchService(account.jobs, account.staging, account.settings)
     api.purge(api.find("me", ID))
 
 
-def test_a_purge_erases_the_endpoints_answers_too(staged: Desk, runtime: FakeRuntime) -> None:
+def test_a_purge_erases_the_endpoints_answers_too(staged: Staged, runtime: FakeRuntime) -> None:
     submitted(staged, picture())
     told(staged, *runtime.notices)
     assert staged.keys(ASYNC)
@@ -953,7 +953,7 @@ def test_a_purge_erases_the_endpoints_answers_too(staged: Desk, runtime: FakeRun
 
 
 def test_an_answer_that_is_collected_while_its_batch_is_purged_is_taken_back(
-    staged: Desk, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+    staged: Staged, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submitted(staged, picture())
     write = Staging.write
@@ -969,7 +969,7 @@ def test_an_answer_that_is_collected_while_its_batch_is_purged_is_taken_back(
     assert staged.keys("out/") == []
 
 
-def test_a_missing_bucket_ends_nothing(staged: Desk, runtime: FakeRuntime) -> None:
+def test_a_missing_bucket_ends_nothing(staged: Staged, runtime: FakeRuntime) -> None:
     staged.batch(picture(), options=REMOTE)
     stored = staged.put(picture())
     staged.aws.staging.erase("")

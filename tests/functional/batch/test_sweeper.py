@@ -13,27 +13,27 @@ from functions.batch import context
 from functions.batch import sweep as sweeps
 from functions.batch.sweep import ASK_MOST, GRACE_S, PATIENCE_S, sweep
 from heatlens.model import Model
-from heatlens_aws.batch_table import Jobs
+from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.object_keys import manifest_key
 from heatlens_aws.records import BatchState, FileState
 from heatlens_aws.staging import Staging
 from tests.support.aws import Account
-from tests.support.staged import ID, Context, Desk, Json, desk, imported, picture
+from tests.support.staged import ID, Context, Json, Staged, desk, imported, picture
 
 OTHER = "01J11111111111111111111111"
 DEADLINE = 4_000_000_000
 
 
 @pytest.fixture
-def staged(aws: Account, tiny_model: Model) -> Desk:
+def staged(aws: Account, tiny_model: Model) -> Staged:
     return desk(aws, tiny_model)
 
 
-def swept(staged: Desk, *, after: float = 0, now: int = 0) -> dict[str, int]:
+def swept(staged: Staged, *, after: float = 0, now: int = 0) -> dict[str, int]:
     return sweep(staged.door.account, now or int(time.time() + after), lambda: 100)
 
 
-def queued(staged: Desk) -> list[Json]:
+def queued(staged: Staged) -> list[Json]:
     """Take all messages off the queue, as the function is given them."""
     sqs, queue = staged.aws.clients.sqs, staged.aws.settings.queue_url
     records = []
@@ -54,11 +54,11 @@ def queued(staged: Desk) -> list[Json]:
     return records
 
 
-def states(staged: Desk) -> list[str]:
+def states(staged: Staged) -> list[str]:
     return [file.state.value for file in staged.aws.jobs.files(staged.read())]
 
 
-def test_what_a_closed_batch_never_got_is_missing(staged: Desk) -> None:
+def test_what_a_closed_batch_never_got_is_missing(staged: Staged) -> None:
     files = [picture(1), picture(2)]
     staged.batch(*files)
     staged.work(staged.received(staged.put(files[1], 1)))
@@ -72,7 +72,7 @@ def test_what_a_closed_batch_never_got_is_missing(staged: Desk) -> None:
     assert swept(staged) == {"swept": 0, "troubled": 0}
 
 
-def test_an_open_batch_before_its_deadline_is_left_alone(staged: Desk) -> None:
+def test_an_open_batch_before_its_deadline_is_left_alone(staged: Staged) -> None:
     staged.batch(picture())
     before = staged.read()
 
@@ -83,7 +83,7 @@ def test_an_open_batch_before_its_deadline_is_left_alone(staged: Desk) -> None:
 
 @pytest.mark.contract("after the deadline")
 @pytest.mark.parametrize("now", [DEADLINE - 1, DEADLINE])
-def test_nothing_is_open_after_the_deadline(staged: Desk, now: int) -> None:
+def test_nothing_is_open_after_the_deadline(staged: Staged, now: int) -> None:
     files = [picture(1), picture(2), picture(3)]
     staged.batch(*files)
     staged.work(staged.received(staged.put(files[0])))
@@ -97,7 +97,7 @@ def test_nothing_is_open_after_the_deadline(staged: Desk, now: int) -> None:
     assert staged.file(1).outcome == ({"code": "batch.deadline"} if over else {})
 
 
-def test_a_cancelled_batch_is_cancelled_file_by_file(staged: Desk) -> None:
+def test_a_cancelled_batch_is_cancelled_file_by_file(staged: Staged) -> None:
     files = [picture(1), picture(2)]
     staged.batch(*files)
     staged.work(staged.received(staged.put(files[0])))
@@ -109,7 +109,7 @@ def test_a_cancelled_batch_is_cancelled_file_by_file(staged: Desk) -> None:
     assert staged.read().state is BatchState.CANCELLED
 
 
-def test_a_cancelled_batch_that_also_passes_its_deadline_stays_cancelled(staged: Desk) -> None:
+def test_a_cancelled_batch_that_also_passes_its_deadline_stays_cancelled(staged: Staged) -> None:
     staged.batch(picture())
     staged.aws.jobs.end_with(ID, BatchState.CANCELLED, now=1)
 
@@ -118,7 +118,7 @@ def test_a_cancelled_batch_that_also_passes_its_deadline_stays_cancelled(staged:
     assert staged.read().state is BatchState.CANCELLED
 
 
-def test_numbers_that_were_taken_and_never_used_are_missing(staged: Desk) -> None:
+def test_numbers_that_were_taken_and_never_used_are_missing(staged: Staged) -> None:
     staged.batch()
     staged.aws.clients.dynamodb.update_item(  # what a declaring call does before it dies
         TableName=staged.aws.settings.table,
@@ -135,7 +135,7 @@ def test_numbers_that_were_taken_and_never_used_are_missing(staged: Desk) -> Non
 
 
 @pytest.mark.parametrize("close", [False, True], ids=["open", "closed"])
-def test_a_lost_event_is_sent_again_and_the_worker_takes_it(staged: Desk, *, close: bool) -> None:
+def test_a_lost_event_is_sent_again_and_the_worker_takes_it(staged: Staged, *, close: bool) -> None:
     files = [picture(1), picture(2)]
     staged.batch(*files)
     staged.put(files[0])
@@ -151,7 +151,7 @@ def test_a_lost_event_is_sent_again_and_the_worker_takes_it(staged: Desk, *, clo
     assert staged.engine.sizes == [1]
 
 
-def test_a_lost_event_names_the_bytes_and_is_worked_alone(staged: Desk) -> None:
+def test_a_lost_event_names_the_bytes_and_is_worked_alone(staged: Staged) -> None:
     staged.batch(picture())
     stored = staged.put(picture())
     swept(staged, after=GRACE_S + 60)
@@ -164,7 +164,7 @@ def test_a_lost_event_names_the_bytes_and_is_worked_alone(staged: Desk) -> None:
     assert "again" in sent["messageAttributes"]
 
 
-def test_an_event_that_may_be_on_its_way_is_not_sent_again(staged: Desk) -> None:
+def test_an_event_that_may_be_on_its_way_is_not_sent_again(staged: Staged) -> None:
     staged.batch(picture())
     staged.put(picture())
 
@@ -173,7 +173,7 @@ def test_an_event_that_may_be_on_its_way_is_not_sent_again(staged: Desk) -> None
     assert queued(staged) == []
 
 
-def test_while_messages_wait_no_event_is_taken_for_lost(staged: Desk) -> None:
+def test_while_messages_wait_no_event_is_taken_for_lost(staged: Staged) -> None:
     staged.batch(picture())
     staged.put(picture())
     staged.aws.clients.sqs.send_message(QueueUrl=staged.aws.settings.queue_url, MessageBody="{}")
@@ -183,7 +183,7 @@ def test_while_messages_wait_no_event_is_taken_for_lost(staged: Desk) -> None:
     assert [record["body"] for record in queued(staged)] == ["{}"]
 
 
-def test_a_file_whose_event_is_sent_again_and_again_kills_no_worker_for_ever(staged: Desk) -> None:
+def test_a_file_whose_event_is_sent_again_and_again_kills_no_worker_for_ever(staged: Staged) -> None:
     staged.batch(picture())
     staged.put(picture())
     sent = []
@@ -195,7 +195,7 @@ def test_a_file_whose_event_is_sent_again_and_again_kills_no_worker_for_ever(sta
     assert all(later - earlier >= GRACE_S / 60 for earlier, later in pairwise(sent))
 
 
-def test_what_has_its_end_is_not_sent_again(staged: Desk) -> None:
+def test_what_has_its_end_is_not_sent_again(staged: Staged) -> None:
     files = [picture(1), picture(2)]
     staged.batch(*files)
     staged.work(staged.received(staged.put(files[0])))
@@ -206,7 +206,7 @@ def test_what_has_its_end_is_not_sent_again(staged: Desk) -> None:
     assert [json.loads(each["body"])["Records"][0]["s3"]["object"]["key"][-5:] for each in queued(staged)] == ["00001"]
 
 
-def test_a_file_with_its_end_meanwhile_is_not_noted(staged: Desk) -> None:
+def test_a_file_with_its_end_meanwhile_is_not_noted(staged: Staged) -> None:
     staged.batch(picture())
     seen = staged.file()
     staged.aws.jobs.settle(ID, 0, FileState.FAILED, {"code": "x"})
@@ -219,7 +219,7 @@ def failing(*_: object, **__: object) -> Any:  # noqa: ANN401 - stands for any m
 
 
 def test_a_troubled_batch_stops_no_other_and_goes_behind_them(
-    staged: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    staged: Staged, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in (ID, OTHER):
         staged.batch(picture(), number_of_batch=name)
@@ -240,7 +240,7 @@ def test_a_troubled_batch_stops_no_other_and_goes_behind_them(
     assert "secret" not in printed
 
 
-def test_those_looked_at_longest_ago_come_first(staged: Desk) -> None:
+def test_those_looked_at_longest_ago_come_first(staged: Staged) -> None:
     for name in (ID, OTHER):
         staged.batch(picture(), number_of_batch=name)
     assert staged.aws.jobs.unfinished(limit=2) == [ID, OTHER]
@@ -252,16 +252,16 @@ def test_those_looked_at_longest_ago_come_first(staged: Desk) -> None:
 
 
 INTERRUPTED: list[tuple[type, str]] = [
-    (Jobs, "end_with"),
-    (Jobs, "settle"),
+    (BatchTable, "end_with"),
+    (BatchTable, "settle"),
     (Staging, "uploaded"),
     (Staging, "write_once"),
-    (Jobs, "finish"),
+    (BatchTable, "finish"),
 ]
 
 
 @pytest.mark.parametrize(("owner", "method"), INTERRUPTED, ids=[method for _, method in INTERRUPTED])
-def test_an_interrupted_sweep_is_completed_by_the_next(staged: Desk, owner: type, method: str) -> None:
+def test_an_interrupted_sweep_is_completed_by_the_next(staged: Staged, owner: type, method: str) -> None:
     files = [picture(1), picture(2)]
     staged.batch(*files)
     staged.put(files[0])
@@ -276,7 +276,7 @@ def test_an_interrupted_sweep_is_completed_by_the_next(staged: Desk, owner: type
     assert states(staged) == ["FAILED", "MISSING"]
 
 
-def test_without_a_queue_nothing_is_sent_and_the_rest_is_done(staged: Desk) -> None:
+def test_without_a_queue_nothing_is_sent_and_the_rest_is_done(staged: Staged) -> None:
     staged.batch(picture())
     staged.put(picture())
     account = staged.door.account
@@ -286,7 +286,7 @@ def test_without_a_queue_nothing_is_sent_and_the_rest_is_done(staged: Desk) -> N
     assert sweep(mute, int(time.time()) + GRACE_S + 60, lambda: 100) == {"swept": 1, "troubled": 0}
 
 
-def test_the_handler_sweeps(staged: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_handler_sweeps(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
     staged.batch(picture())
     staged.aws.jobs.close(ID)
     monkeypatch.setenv("HEATLENS_BUCKET", staged.aws.settings.bucket)
@@ -299,7 +299,7 @@ def test_the_handler_sweeps(staged: Desk, monkeypatch: pytest.MonkeyPatch) -> No
     assert staged.read().state is BatchState.FAILED
 
 
-def test_a_batch_that_kills_its_sweeper_goes_behind_the_others(staged: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_kills_its_sweeper_goes_behind_the_others(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (ID, OTHER):
         staged.batch(picture(), number_of_batch=name)
         staged.aws.jobs.close(name)
@@ -318,7 +318,7 @@ def test_a_batch_that_kills_its_sweeper_goes_behind_the_others(staged: Desk, mon
     assert staged.read(OTHER).state.terminal
 
 
-def test_behind_a_queue_that_is_never_empty_only_what_waits_for_very_long_is_lost(staged: Desk) -> None:
+def test_behind_a_queue_that_is_never_empty_only_what_waits_for_very_long_is_lost(staged: Staged) -> None:
     staged.batch(picture())
     staged.put(picture())
     queue = staged.aws.settings.queue_url

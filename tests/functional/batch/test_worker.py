@@ -20,20 +20,20 @@ from heatlens.model import Model
 from heatlens.options import as_json
 from heatlens.settings import MIB
 from heatlens.types import Options
-from heatlens_aws.batch_table import Jobs
+from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.object_keys import attempt_prefix, drop_prefix, manifest_key, results_key, upload_key
 from heatlens_aws.records import Batch, BatchState, FileState
 from heatlens_aws.staging import Absent, Staging, Stored
-from heatlens_web.batches.service import Desk as ApiDesk
+from heatlens_web.batches.service import BatchService
 from tests.conftest import encoded
 from tests.support.aws import Account
-from tests.support.staged import ID, NAME, Context, Desk, desk, grey, imported, picture
+from tests.support.staged import ID, NAME, Context, Staged, desk, grey, imported, picture
 
 OTHER = "01J11111111111111111111111"
 
 
 @pytest.fixture
-def staged(aws: Account, tiny_model: Model) -> Desk:
+def staged(aws: Account, tiny_model: Model) -> Staged:
     return desk(aws, tiny_model)
 
 
@@ -45,7 +45,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def limited(desk: Desk, **limits: int) -> Desk:
+def limited(desk: Staged, **limits: int) -> Staged:
     desk.door = type(desk.door)(
         desk.door.account, desk.door.models, desk.door.limits.model_copy(update=limits), desk.door.batch_images
     )
@@ -53,7 +53,7 @@ def limited(desk: Desk, **limits: int) -> Desk:
 
 
 @pytest.mark.contract("SQS", "digests")
-def test_a_file_is_explained_and_its_objects_are_what_the_row_says(staged: Desk) -> None:
+def test_a_file_is_explained_and_its_objects_are_what_the_row_says(staged: Staged) -> None:
     data = picture()
     staged.batch(data)
 
@@ -70,7 +70,7 @@ def test_a_file_is_explained_and_its_objects_are_what_the_row_says(staged: Desk)
 
 @pytest.mark.contract("names", "provenance")
 def test_the_result_says_where_it_comes_from_and_never_what_the_file_was_called(
-    staged: Desk, capsys: pytest.CaptureFixture[str]
+    staged: Staged, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = picture()
     staged.batch(data, options={"colormap": "hot", "alpha": 0.7, "include": ["overlay", "original"], "newer": 1})
@@ -99,7 +99,7 @@ def test_the_result_says_where_it_comes_from_and_never_what_the_file_was_called(
 
 @pytest.mark.parametrize(("form", "kind", "suffix"), [("jpeg", "JPEG", "jpg"), ("webp", "WEBP", "webp")])
 def test_a_batch_has_its_pictures_in_the_format_that_was_asked_for(
-    staged: Desk, form: str, kind: str, suffix: str
+    staged: Staged, form: str, kind: str, suffix: str
 ) -> None:
     data = encoded(Image.fromarray(np.arange(24 * 32, dtype=np.uint16).reshape(24, 32)))
     options = {"colormap": "seismic", "alpha": 0.7, "format": form, "window": [300.0, 100.0]}
@@ -117,7 +117,7 @@ def test_a_batch_has_its_pictures_in_the_format_that_was_asked_for(
     assert {name: said[name] for name in options} == options
 
 
-def test_the_overlay_is_left_out_where_it_was_not_asked_for(staged: Desk) -> None:
+def test_the_overlay_is_left_out_where_it_was_not_asked_for(staged: Staged) -> None:
     data = picture()
     staged.batch(data, options={"include": ["map"]})
 
@@ -127,7 +127,7 @@ def test_the_overlay_is_left_out_where_it_was_not_asked_for(staged: Desk) -> Non
     assert len(staged.keys("out/")) == 2
 
 
-def test_a_second_delivery_computes_and_changes_nothing(staged: Desk) -> None:
+def test_a_second_delivery_computes_and_changes_nothing(staged: Staged) -> None:
     data = picture()
     staged.batch(data)
     event = staged.received(staged.put(data))
@@ -140,7 +140,7 @@ def test_a_second_delivery_computes_and_changes_nothing(staged: Desk) -> None:
     assert (staged.file(), staged.keys("out/")) == (first, objects)
 
 
-def test_an_object_that_two_messages_speak_of_is_explained_once(staged: Desk) -> None:
+def test_an_object_that_two_messages_speak_of_is_explained_once(staged: Staged) -> None:
     data = picture()
     staged.batch(data)
     stored = staged.put(data)
@@ -152,19 +152,19 @@ def test_an_object_that_two_messages_speak_of_is_explained_once(staged: Desk) ->
 
 
 def test_of_two_workers_at_one_file_both_compute_and_one_commits(
-    staged: Desk, tiny_model: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    staged: Staged, tiny_model: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = picture()
     staged.batch(data)
     event = staged.received(staged.put(data))
-    slower, commit = desk(staged.aws, tiny_model), Jobs.settle
+    slower, commit = desk(staged.aws, tiny_model), BatchTable.settle
 
-    def late(jobs: Jobs, *arguments: Any) -> bool:  # noqa: ANN401 - hands on
-        monkeypatch.setattr(Jobs, "settle", commit)
+    def late(jobs: BatchTable, *arguments: Any) -> bool:  # noqa: ANN401 - hands on
+        monkeypatch.setattr(BatchTable, "settle", commit)
         assert staged.work(event) == set()
         return commit(jobs, *arguments)
 
-    monkeypatch.setattr(Jobs, "settle", late)
+    monkeypatch.setattr(BatchTable, "settle", late)
     assert slower.work(event) == set()
 
     states = [line["state"] for line in lines(capsys) if line["event"] == "item"]
@@ -177,25 +177,25 @@ def test_of_two_workers_at_one_file_both_compute_and_one_commits(
 
 
 def test_a_worker_whose_batch_is_purged_meanwhile_takes_its_objects_back(
-    staged: Desk, monkeypatch: pytest.MonkeyPatch
+    staged: Staged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = picture()
     staged.batch(data)
-    event, commit = staged.received(staged.put(data)), Jobs.settle
+    event, commit = staged.received(staged.put(data)), BatchTable.settle
 
-    def after_a_purge(jobs: Jobs, *arguments: Any) -> bool:  # noqa: ANN401 - hands on
+    def after_a_purge(jobs: BatchTable, *arguments: Any) -> bool:  # noqa: ANN401 - hands on
         batch = jobs.batch(ID)
         assert batch is not None
         jobs.erase(batch)
         return commit(jobs, *arguments)
 
-    monkeypatch.setattr(Jobs, "settle", after_a_purge)
+    monkeypatch.setattr(BatchTable, "settle", after_a_purge)
 
     assert staged.work(event) == set()
     assert staged.keys("out/") == []
 
 
-def test_the_bytes_of_the_event_are_explained_though_the_key_holds_others_by_now(staged: Desk) -> None:
+def test_the_bytes_of_the_event_are_explained_though_the_key_holds_others_by_now(staged: Staged) -> None:
     staged.batch(grey(200))
     stored = staged.put(grey(200))
     staged.put(grey(10))
@@ -207,7 +207,7 @@ def test_the_bytes_of_the_event_are_explained_though_the_key_holds_others_by_now
 
 
 @pytest.mark.parametrize("known_by", ["version", "etag"])
-def test_a_superseded_event_ends_without_a_result(staged: Desk, known_by: str) -> None:
+def test_a_superseded_event_ends_without_a_result(staged: Staged, known_by: str) -> None:
     staged.batch(grey(200))
     first = staged.put(grey(200))
     staged.put(grey(10))
@@ -221,7 +221,7 @@ def test_a_superseded_event_ends_without_a_result(staged: Desk, known_by: str) -
 
 
 def test_a_drop_whose_event_comes_before_it_can_be_seen_is_explained_later(
-    staged: Desk, monkeypatch: pytest.MonkeyPatch
+    staged: Staged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = staged.put(picture(), key="drop/a.png")
     with pytest.MonkeyPatch.context() as patch:
@@ -233,7 +233,7 @@ def test_a_drop_whose_event_comes_before_it_can_be_seen_is_explained_later(
     assert len(staged.keys("out/drop/")) == 3
 
 
-def test_a_drop_that_fails_is_told_why_in_the_bucket(staged: Desk) -> None:
+def test_a_drop_that_fails_is_told_why_in_the_bucket(staged: Staged) -> None:
     stored = staged.put(b"no image", key="drop/a.png")
 
     assert staged.work(staged.received(stored)) == set()
@@ -251,18 +251,18 @@ def test_a_drop_that_fails_is_told_why_in_the_bucket(staged: Desk) -> None:
 
 
 def test_the_last_delivery_ends_a_file_also_where_its_batch_cannot_be_read(
-    staged: Desk, monkeypatch: pytest.MonkeyPatch
+    staged: Staged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     staged.batch(picture())
     event = staged.received(staged.put(picture()), receives=5)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Jobs, "batch", throttled)
+        patch.setattr(BatchTable, "batch", throttled)
         assert staged.work(event) == set()
 
     assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, "batch.gave_up")
 
 
-def test_a_table_that_is_gone_ends_nothing(staged: Desk) -> None:
+def test_a_table_that_is_gone_ends_nothing(staged: Staged) -> None:
     staged.batch(picture())
     event = staged.received(staged.put(picture()), receives=5)
     staged.aws.clients.dynamodb.delete_table(TableName=staged.aws.settings.table)
@@ -271,27 +271,27 @@ def test_a_table_that_is_gone_ends_nothing(staged: Desk) -> None:
 
 
 def test_what_is_written_between_a_purges_objects_and_its_rows_is_erased_too(
-    staged: Desk, monkeypatch: pytest.MonkeyPatch
+    staged: Staged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     staged.batch(picture())
     event = staged.received(staged.put(picture()))
-    erase = Jobs.erase
+    erase = BatchTable.erase
 
-    def first_the_worker(jobs: Jobs, batch: Batch) -> None:
-        monkeypatch.setattr(Jobs, "erase", erase)
+    def first_the_worker(jobs: BatchTable, batch: Batch) -> None:
+        monkeypatch.setattr(BatchTable, "erase", erase)
         staged.aws.staging.write(f"out/{ID}/00000/late/overlay.png", b"late", "image/png")
         jobs.erase(batch)
 
-    monkeypatch.setattr(Jobs, "erase", first_the_worker)
+    monkeypatch.setattr(BatchTable, "erase", first_the_worker)
     account = staged.door.account
-    api = ApiDesk(account.jobs, account.staging, account.settings)
+    api = BatchService(account.jobs, account.staging, account.settings)
     api.purge(api.find("me", ID))
     staged.work(event)
 
     assert staged.keys("") == []
 
 
-def test_a_drop_that_is_gone_ends_at_its_second_delivery(staged: Desk) -> None:
+def test_a_drop_that_is_gone_ends_at_its_second_delivery(staged: Staged) -> None:
     stored = staged.put(picture(), key="drop/a.png")
     staged.aws.staging.erase("drop/")
 
@@ -311,7 +311,7 @@ def absent(staging: Staging, stored: Stored, **_: object) -> bytes:
     ids=["no batch", "short number", "longer", "undeclared number", "unknown batch"],
 )
 def test_what_nobody_declared_is_counted_and_never_explained(
-    staged: Desk, key: str, capsys: pytest.CaptureFixture[str]
+    staged: Staged, key: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     staged.batch(picture())
 
@@ -322,7 +322,7 @@ def test_what_nobody_declared_is_counted_and_never_explained(
     assert staged.keys("out/") == []
 
 
-def test_another_buckets_object_is_foreign(staged: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_buckets_object_is_foreign(staged: Staged, capsys: pytest.CaptureFixture[str]) -> None:
     staged.batch(picture())
     stored = staged.put(picture())
 
@@ -333,20 +333,20 @@ def test_another_buckets_object_is_foreign(staged: Desk, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("key", ["out/x.png", "reply/x.png", "drop/folder/", "elsewhere"])
-def test_other_places_are_ignored(staged: Desk, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_places_are_ignored(staged: Staged, key: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert staged.work(staged.received(staged.put(picture(), key=key))) == set()
 
     assert staged.engine.sizes == []
     assert lines(capsys)[-1]["ItemsIgnored"] == 1
 
 
-def test_s3s_test_event_is_nothing_to_do(staged: Desk) -> None:
+def test_s3s_test_event_is_nothing_to_do(staged: Staged) -> None:
     event = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": staged.aws.settings.bucket}
 
     assert staged.work(staged.received(event)) == set()
 
 
-def test_a_message_that_nobody_can_read_goes_back(staged: Desk) -> None:
+def test_a_message_that_nobody_can_read_goes_back(staged: Staged) -> None:
     data = picture()
     staged.batch(data)
 
@@ -355,7 +355,7 @@ def test_a_message_that_nobody_can_read_goes_back(staged: Desk) -> None:
     assert staged.file().state is FileState.OK
 
 
-def test_one_bad_image_of_a_message_fails_alone(staged: Desk) -> None:
+def test_one_bad_image_of_a_message_fails_alone(staged: Staged) -> None:
     files = [picture(1), b"no image", picture(2)]
     staged.batch(*files)
     records = [staged.record(staged.put(data, number)) for number, data in enumerate(files)]
@@ -380,7 +380,7 @@ def test_one_bad_image_of_a_message_fails_alone(staged: Desk) -> None:
         (grey(0, side=201), None, "limit.image_pixels"),
     ],
 )
-def test_poison_is_committed_with_its_code(staged: Desk, data: bytes, uploaded: bytes | None, code: str) -> None:
+def test_poison_is_committed_with_its_code(staged: Staged, data: bytes, uploaded: bytes | None, code: str) -> None:
     limited(staged, file_bytes=MIB, image_pixels=200 * 200)
     staged.batch(data)
 
@@ -393,7 +393,7 @@ def test_poison_is_committed_with_its_code(staged: Desk, data: bytes, uploaded: 
     assert staged.keys("out/") == []
 
 
-def test_an_image_of_the_largest_size_is_explained(staged: Desk) -> None:
+def test_an_image_of_the_largest_size_is_explained(staged: Staged) -> None:
     data = grey(0, side=200)
     limited(staged, file_bytes=len(data), body_bytes=1, image_pixels=200 * 200, request_pixels=200 * 200)
     staged.batch(data)
@@ -403,7 +403,7 @@ def test_an_image_of_the_largest_size_is_explained(staged: Desk) -> None:
     assert staged.file().state is FileState.OK
 
 
-def test_an_image_that_fits_no_group_fails_by_its_limit(staged: Desk) -> None:
+def test_an_image_that_fits_no_group_fails_by_its_limit(staged: Staged) -> None:
     limited(staged, request_pixels=1599)
     staged.batch(grey(200))
 
@@ -413,7 +413,7 @@ def test_an_image_that_fits_no_group_fails_by_its_limit(staged: Desk) -> None:
 
 
 def test_an_image_that_the_engine_cannot_do_takes_no_other_with_it(
-    staged: Desk, monkeypatch: pytest.MonkeyPatch
+    staged: Staged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [grey(10), grey(66), grey(200)]
     staged.batch(*files)
@@ -436,15 +436,15 @@ def test_an_image_that_the_engine_cannot_do_takes_no_other_with_it(
 BREAKS: list[tuple[type, str, Callable[..., Any]]] = [
     (Staging, "read", throttled),
     (Staging, "write", throttled),
-    (Jobs, "batch", throttled),
-    (Jobs, "file", throttled),
-    (Jobs, "settle", throttled),
+    (BatchTable, "batch", throttled),
+    (BatchTable, "file", throttled),
+    (BatchTable, "settle", throttled),
 ]
 
 
 @pytest.mark.parametrize(("owner", "method", "broken"), BREAKS, ids=[method for _, method, _ in BREAKS])
 def test_a_passing_trouble_sends_the_message_back_and_the_next_delivery_does_it(
-    staged: Desk,
+    staged: Staged,
     owner: type,
     method: str,
     broken: Callable[..., Any],
@@ -468,7 +468,7 @@ def test_a_passing_trouble_sends_the_message_back_and_the_next_delivery_does_it(
 
 @pytest.mark.parametrize("error", [MemoryError(), EndpointConnectionError(endpoint_url="https://x")])
 def test_one_that_meets_a_trouble_holds_up_no_other(
-    staged: Desk, error: Exception, monkeypatch: pytest.MonkeyPatch
+    staged: Staged, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [picture(1), picture(2)]
     staged.batch(*files)
@@ -487,7 +487,7 @@ def test_one_that_meets_a_trouble_holds_up_no_other(
 
 
 def test_memory_that_ran_out_while_decoding_is_not_the_images_fault(
-    staged: Desk, monkeypatch: pytest.MonkeyPatch
+    staged: Staged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = picture()
     staged.batch(data)
@@ -503,12 +503,12 @@ def test_memory_that_ran_out_while_decoding_is_not_the_images_fault(
 
 @pytest.mark.parametrize(("receives", "seconds"), [(1, 10), (2, 20), (4, 80), (12, 900)])
 def test_a_message_waits_longer_each_time(
-    staged: Desk, receives: int, seconds: int, monkeypatch: pytest.MonkeyPatch
+    staged: Staged, receives: int, seconds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[dict[str, object]] = []
     monkeypatch.setattr(staged.aws.clients.sqs, "change_message_visibility", lambda **call: told.append(call))
-    monkeypatch.setattr(Jobs, "batch", throttled)
-    monkeypatch.setattr(Jobs, "settle", throttled)
+    monkeypatch.setattr(BatchTable, "batch", throttled)
+    monkeypatch.setattr(BatchTable, "settle", throttled)
 
     staged.work(staged.received(staged.put(picture()), receives=receives))
 
@@ -516,16 +516,16 @@ def test_a_message_waits_longer_each_time(
     assert told == [{"QueueUrl": queue, "ReceiptHandle": "receipt-m0", "VisibilityTimeout": seconds}]
 
 
-def test_a_message_whose_wait_cannot_be_told_goes_back_all_the_same(staged: Desk) -> None:
+def test_a_message_whose_wait_cannot_be_told_goes_back_all_the_same(staged: Staged) -> None:
     staged.batch(picture())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Jobs, "batch", throttled)
+        patch.setattr(BatchTable, "batch", throttled)
         patch.setattr(staged.aws.clients.sqs, "change_message_visibility", throttled)
         assert staged.work(staged.received(staged.put(picture()))) == {"m0"}
 
 
-def test_a_real_queue_hides_a_returned_message_and_gives_it_again(staged: Desk) -> None:
+def test_a_real_queue_hides_a_returned_message_and_gives_it_again(staged: Staged) -> None:
     data, settings, sqs = picture(), staged.aws.settings, staged.aws.clients.sqs
     staged.batch(data)
     body = json.dumps({"Records": [staged.record(staged.put(data))]})
@@ -549,7 +549,7 @@ def test_a_real_queue_hides_a_returned_message_and_gives_it_again(staged: Desk) 
     assert again["Attributes"]["ApproximateReceiveCount"] == "2"
 
 
-def test_what_there_is_no_time_for_goes_back_after_what_is_done_was_committed(staged: Desk) -> None:
+def test_what_there_is_no_time_for_goes_back_after_what_is_done_was_committed(staged: Staged) -> None:
     files = [grey(level) for level in (10, 20, 30)]
     staged.batch(*files)
     stored = [staged.put(data, number) for number, data in enumerate(files)]
@@ -566,7 +566,7 @@ def test_what_there_is_no_time_for_goes_back_after_what_is_done_was_committed(st
 @pytest.mark.provokes("batch.gave_up")
 @pytest.mark.parametrize("receives", [4, 5, 6])
 def test_the_last_delivery_gives_a_file_up_and_never_one_before(
-    staged: Desk, receives: int, monkeypatch: pytest.MonkeyPatch
+    staged: Staged, receives: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = picture()
     staged.batch(data)
@@ -580,14 +580,14 @@ def test_the_last_delivery_gives_a_file_up_and_never_one_before(
     assert file.outcome.get("code") == ("batch.gave_up" if last else None)
 
 
-def test_what_cannot_even_be_given_up_goes_to_the_dead_letters(staged: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_even_be_given_up_goes_to_the_dead_letters(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
     staged.batch(picture())
-    monkeypatch.setattr(Jobs, "settle", throttled)
+    monkeypatch.setattr(BatchTable, "settle", throttled)
 
     assert staged.work(staged.received(staged.put(picture()), receives=5)) == {"m0"}
 
 
-def test_suspects_run_after_all_others_and_each_alone(staged: Desk) -> None:
+def test_suspects_run_after_all_others_and_each_alone(staged: Staged) -> None:
     levels = [10, 20, 30, 40, 50, 60]
     staged.batch(*[grey(level) for level in levels])
     stored = [staged.put(grey(level), number) for number, level in enumerate(levels)]
@@ -603,7 +603,7 @@ def test_suspects_run_after_all_others_and_each_alone(staged: Desk) -> None:
     assert sorted(staged.engine.seen[2:]) == [10, 20, 30, 40]
 
 
-def test_a_file_that_kills_the_process_takes_no_other_with_it(staged: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_kills_the_process_takes_no_other_with_it(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
     levels = [10, 20, 30, 40, 50, 60, 70, 80]
     staged.batch(*[grey(level) for level in levels])
     stored = [staged.put(grey(level), number) for number, level in enumerate(levels)]
@@ -623,7 +623,7 @@ def test_a_file_that_kills_the_process_takes_no_other_with_it(staged: Desk, monk
     assert states == ["OK", "OK", "OK", "PENDING", "OK", "OK", "OK", "OK"]
 
 
-def test_suspects_turn_round_each_time_and_the_most_suspect_come_last(staged: Desk) -> None:
+def test_suspects_turn_round_each_time_and_the_most_suspect_come_last(staged: Staged) -> None:
     stored = [Stored(upload_key(ID, number), f"v{number}") for number in range(6)]
 
     def order(*receives: int) -> list[str]:
@@ -639,13 +639,13 @@ def test_suspects_turn_round_each_time_and_the_most_suspect_come_last(staged: De
     assert order(*[1] * 6) == [each.key for each in stored]
 
 
-def test_each_group_is_committed_before_the_next_is_read(staged: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_group_is_committed_before_the_next_is_read(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [grey(level) for level in (10, 20, 30)]
     staged.batch(*files)
     stored = [staged.put(data, number) for number, data in enumerate(files)]
     staged.door = type(staged.door)(staged.door.account, staged.door.models, staged.door.limits, 2)
     done: list[str] = []
-    for owner, method in ((Staging, "read"), (Jobs, "settle")):
+    for owner, method in ((Staging, "read"), (BatchTable, "settle")):
         original = getattr(owner, method)
 
         def noted(*arguments: Any, _do: Any = original, _name: str = method, **more: Any) -> Any:  # noqa: ANN401
@@ -663,7 +663,7 @@ def test_each_group_is_committed_before_the_next_is_read(staged: Desk, monkeypat
     ("limits", "sizes"),
     [({"request_pixels": 2 * 1600}, [2, 1]), ({"request_pixels": 1600}, [1, 1, 1]), ({"body_bytes": 2 * 87}, [2, 1])],
 )
-def test_a_group_is_bounded_in_pixels_and_bytes(staged: Desk, limits: dict[str, int], sizes: list[int]) -> None:
+def test_a_group_is_bounded_in_pixels_and_bytes(staged: Staged, limits: dict[str, int], sizes: list[int]) -> None:
     files = [grey(level) for level in (110, 120, 130)]
     assert {len(data) for data in files} == {87}
     staged.batch(*files)
@@ -676,7 +676,7 @@ def test_a_group_is_bounded_in_pixels_and_bytes(staged: Desk, limits: dict[str, 
     assert staged.aws.jobs.counts(staged.read()) == {FileState.OK: 3}
 
 
-def test_files_of_other_options_are_other_groups(staged: Desk) -> None:
+def test_files_of_other_options_are_other_groups(staged: Staged) -> None:
     data = picture()
     staged.batch(data, data, options={"colormap": "hot"})
     staged.batch(data, number_of_batch=OTHER, options={"colormap": "viridis"})
@@ -693,7 +693,7 @@ def test_files_of_other_options_are_other_groups(staged: Desk) -> None:
 
 
 @pytest.mark.contract("no original")
-def test_no_original_is_made_so_asking_for_it_makes_no_other_group(staged: Desk) -> None:
+def test_no_original_is_made_so_asking_for_it_makes_no_other_group(staged: Staged) -> None:
     staged.batch(picture(), options={"include": ["overlay", "original"]})
     staged.batch(picture(), number_of_batch=OTHER, options={"include": ["overlay"]})
 
@@ -702,13 +702,13 @@ def test_no_original_is_made_so_asking_for_it_makes_no_other_group(staged: Desk)
     assert staged.engine.sizes == [2]
 
 
-def test_a_batch_is_read_once_per_invocation(staged: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_is_read_once_per_invocation(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [picture(seed) for seed in range(3)]
     staged.batch(*files)
     stored = [staged.put(data, number) for number, data in enumerate(files)]
     reads: list[str] = []
-    read = Jobs.batch
-    monkeypatch.setattr(Jobs, "batch", lambda jobs, name: reads.append(name) or read(jobs, name))  # type: ignore[func-returns-value]
+    read = BatchTable.batch
+    monkeypatch.setattr(BatchTable, "batch", lambda jobs, name: reads.append(name) or read(jobs, name))  # type: ignore[func-returns-value]
 
     staged.work(staged.received(*stored))
 
@@ -720,7 +720,7 @@ def test_a_batch_is_read_once_per_invocation(staged: Desk, monkeypatch: pytest.M
     [(BatchState.CANCELLED, FileState.CANCELLED, None), (BatchState.EXPIRED, FileState.FAILED, "batch.deadline")],
 )
 def test_a_batch_with_its_end_decided_is_not_computed(
-    staged: Desk, ending: BatchState, state: FileState, code: str | None
+    staged: Staged, ending: BatchState, state: FileState, code: str | None
 ) -> None:
     data = picture()
     staged.batch(data)
@@ -733,7 +733,7 @@ def test_a_batch_with_its_end_decided_is_not_computed(
     assert staged.read().state is ending
 
 
-def test_the_last_result_of_a_closed_batch_finishes_it(staged: Desk) -> None:
+def test_the_last_result_of_a_closed_batch_finishes_it(staged: Staged) -> None:
     files = [picture(1), picture(2)]
     staged.batch(*files)
     stored = [staged.put(data, number) for number, data in enumerate(files)]
@@ -747,7 +747,7 @@ def test_the_last_result_of_a_closed_batch_finishes_it(staged: Desk) -> None:
     assert staged.keys(results_key(ID)) + staged.keys(manifest_key(ID)) == [results_key(ID), manifest_key(ID)]
 
 
-def test_a_batch_that_cannot_be_finished_now_fails_no_message(staged: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_cannot_be_finished_now_fails_no_message(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
     data = picture()
     staged.batch(data)
     staged.aws.jobs.close(ID)
@@ -762,7 +762,7 @@ def test_a_batch_that_cannot_be_finished_now_fails_no_message(staged: Desk, monk
 @pytest.mark.parametrize(
     "key", ["drop/a.png", "drop/ward 3/Zoë + 50%.png", "drop/a%2Fb", "drop/" + "長" * 330], ids=range(4)
 )
-def test_a_dropped_object_is_explained_and_its_result_is_found_by_its_key(staged: Desk, key: str) -> None:
+def test_a_dropped_object_is_explained_and_its_result_is_found_by_its_key(staged: Staged, key: str) -> None:
     data = picture()
     stored = staged.put(data, key=key)
 
@@ -779,7 +779,7 @@ def test_a_dropped_object_is_explained_and_its_result_is_found_by_its_key(staged
     assert staged.keys("out/") == [prefix + name for name in ("map.npy", "overlay.png", "result.json")]
 
 
-def test_a_new_version_of_a_dropped_object_is_explained_too(staged: Desk) -> None:
+def test_a_new_version_of_a_dropped_object_is_explained_too(staged: Staged) -> None:
     for level in (10, 20):
         staged.work(staged.received(staged.put(grey(level), key="drop/a.png")))
 
@@ -787,7 +787,7 @@ def test_a_new_version_of_a_dropped_object_is_explained_too(staged: Desk) -> Non
     assert len(staged.keys("out/drop/a.png/")) == 6
 
 
-def test_a_dropped_object_that_is_no_image_fails_once(staged: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dropped_object_that_is_no_image_fails_once(staged: Staged, capsys: pytest.CaptureFixture[str]) -> None:
     event = staged.received(staged.put(b"no image", key="drop/Doe.txt"))
 
     assert staged.work(event) == set()
@@ -799,7 +799,7 @@ def test_a_dropped_object_that_is_no_image_fails_once(staged: Desk, capsys: pyte
 
 
 @pytest.mark.contract("names")
-def test_every_item_has_a_line_without_a_name(staged: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_item_has_a_line_without_a_name(staged: Staged, capsys: pytest.CaptureFixture[str]) -> None:
     data = picture()
     staged.batch(data, b"no image")
     staged.work(staged.received(staged.put(data), staged.put(b"no image", 1)))
@@ -820,7 +820,7 @@ def test_every_item_has_a_line_without_a_name(staged: Desk, capsys: pytest.Captu
     assert metrics["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service", "door"]]
 
 
-def event_bridge(staged: Desk, stored: Stored) -> dict[str, Any]:
+def event_bridge(staged: Staged, stored: Stored) -> dict[str, Any]:
     thing = {"key": stored.key, "version-id": stored.version, "etag": (stored.etag or "").strip('"'), "size": 1}
     return {
         "version": "0",
@@ -830,14 +830,14 @@ def event_bridge(staged: Desk, stored: Stored) -> dict[str, Any]:
     }
 
 
-def direct(staged: Desk, stored: Stored) -> dict[str, Any]:
+def direct(staged: Staged, stored: Stored) -> dict[str, Any]:
     return {"Records": [staged.record(stored)]}
 
 
 @pytest.mark.contract("S3")
 @pytest.mark.parametrize("wrap", [event_bridge, direct])
 def test_an_event_without_a_queue_is_worked_and_raises_where_something_is_not_done(
-    staged: Desk, wrap: Callable[[Desk, Stored], dict[str, Any]]
+    staged: Staged, wrap: Callable[[Staged, Stored], dict[str, Any]]
 ) -> None:
     data = picture()
     staged.batch(data)
@@ -853,7 +853,7 @@ def test_an_event_without_a_queue_is_worked_and_raises_where_something_is_not_do
 
 
 @pytest.mark.contract("EventBridge")
-def test_an_event_bridge_event_through_a_queue(staged: Desk) -> None:
+def test_an_event_bridge_event_through_a_queue(staged: Staged) -> None:
     data = picture()
     staged.batch(data)
 
@@ -862,7 +862,7 @@ def test_an_event_bridge_event_through_a_queue(staged: Desk) -> None:
     assert staged.file().state is FileState.OK
 
 
-def test_a_queue_is_told_which_messages_come_again(staged: Desk) -> None:
+def test_a_queue_is_told_which_messages_come_again(staged: Staged) -> None:
     data = picture()
     staged.batch(data)
     event = staged.received(staged.put(data), "no JSON")
@@ -873,7 +873,9 @@ def test_a_queue_is_told_which_messages_come_again(staged: Desk) -> None:
     assert late == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
 
 
-def test_the_handler_opens_its_door_at_import(staged: Desk, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_handler_opens_its_door_at_import(
+    staged: Staged, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = picture()
     staged.batch(data)
     monkeypatch.setenv("HEATLENS_MODEL_DIR", str(tiny_folder))
@@ -886,7 +888,7 @@ def test_the_handler_opens_its_door_at_import(staged: Desk, tiny_folder: Path, m
     assert staged.file().state is FileState.OK
 
 
-def test_invocations_share_nothing(staged: Desk) -> None:
+def test_invocations_share_nothing(staged: Staged) -> None:
     files = [picture(1), picture(2)]
     staged.batch(*files)
     with pytest.MonkeyPatch.context() as patch:

@@ -12,7 +12,7 @@ from botocore.exceptions import ReadTimeoutError
 from botocore.stub import Stubber
 
 from heatlens_cli.batch.names import MAX_BYTES, shown, sort_out
-from heatlens_cli.sources import CHUNK, Bucket, Folder, Image, NoSource, Refused, Unreadable
+from heatlens_cli.sources import CHUNK, Bucket, Folder, Image, NoSource, RejectedFile, Unreadable
 from tests.conftest import encoded, noise
 from tests.support.loop import Loop, asks, heatmaps, meddle, recorded, results, versions
 
@@ -184,8 +184,8 @@ def test_a_folder_that_cannot_be_listed_is_named(source: Path, monkeypatch: pyte
 
     found = list(Folder(source, results=source).images())
 
-    assert [each for each in found if isinstance(each, Refused)] == [
-        Refused("ward/", "source.unreadable", "Permission denied")
+    assert [each for each in found if isinstance(each, RejectedFile)] == [
+        RejectedFile("ward/", "source.unreadable", "Permission denied")
     ]
     assert len(found) == 2
 

@@ -14,9 +14,9 @@ from heatlens_aws.object_keys import attempt_prefix, manifest_key, results_key, 
 from heatlens_aws.records import batch_key
 from heatlens_cli.verify.manifest import Manifest, NoManifest
 from heatlens_cli.verify.run import faults, verify_manifest
-from heatlens_web.batches.service import Desk as ApiDesk
+from heatlens_web.batches.service import BatchService
 from tests.support.aws import Account
-from tests.support.staged import ID, Desk, desk, picture
+from tests.support.staged import ID, Staged, desk, picture
 
 Json = dict[str, Any]
 Tamper = Callable[[Json], Any]
@@ -24,7 +24,7 @@ OPTIONS = {"colormap": "hot", "alpha": 0.5, "include": ["overlay"]}
 
 
 @pytest.fixture
-def staged(aws: Account, tiny_model: Model) -> Desk:
+def staged(aws: Account, tiny_model: Model) -> Staged:
     """A finished batch: one file that succeeded, one that failed, one that never came."""
     made = desk(aws, tiny_model)
     files = [picture(1), b"no image", picture(2)]
@@ -36,32 +36,32 @@ def staged(aws: Account, tiny_model: Model) -> Desk:
         ExpressionAttributeValues={":model": {"S": tiny_model.sha256}},
     )
     made.work(made.received(*(made.put(data, number) for number, data in enumerate(files[:2]))))
-    api = ApiDesk(aws.jobs, aws.staging, aws.settings)
+    api = BatchService(aws.jobs, aws.staging, aws.settings)
     api.close(api.find("me", ID))
     return made
 
 
-def read(staged: Desk, key: str) -> bytes | None:
+def read(staged: Staged, key: str) -> bytes | None:
     try:
         return staged.object(key)
     except ClientError:
         return None
 
 
-def manifest_of(staged: Desk) -> Json:
+def manifest_of(staged: Staged) -> Json:
     manifest: Json = json.loads(staged.object(manifest_key(ID)))
     return manifest
 
 
-def found(staged: Desk, manifest: Json) -> list[str]:
+def found(staged: Staged, manifest: Json) -> list[str]:
     return faults(Manifest.parse(json.dumps(manifest).encode(), "it"), lambda key: read(staged, key))
 
 
-def result_key(staged: Desk) -> str:
+def result_key(staged: Staged) -> str:
     return attempt_prefix(ID, 0, staged.file().outcome["attempt"]) + "result.json"
 
 
-def test_a_finished_batch_has_no_fault(staged: Desk) -> None:
+def test_a_finished_batch_has_no_fault(staged: Staged) -> None:
     manifest = manifest_of(staged)
 
     assert found(staged, manifest) == []
@@ -116,14 +116,14 @@ def recount(manifest: Json) -> None:
         (lambda m: m["results"].update(key="out/another"), "its results are not out/another"),
     ],
 )
-def test_a_manifest_that_was_tampered_with_is_refused(tamper: Tamper, fault: str, staged: Desk) -> None:
+def test_a_manifest_that_was_tampered_with_is_refused(tamper: Tamper, fault: str, staged: Staged) -> None:
     manifest = manifest_of(staged)
     tamper(manifest)
 
     assert any(fault in each for each in found(staged, manifest)), found(staged, manifest)
 
 
-def test_results_and_a_manifest_that_were_tampered_with_alike_are_refused(staged: Desk) -> None:
+def test_results_and_a_manifest_that_were_tampered_with_alike_are_refused(staged: Staged) -> None:
     manifest = manifest_of(staged)
     manifest["files"][0]["outcome"]["label"] = "ELSE"
     rows = ({"number": file["number"], "state": file["state"]} | file["outcome"] for file in manifest["files"])
@@ -136,20 +136,20 @@ def test_results_and_a_manifest_that_were_tampered_with_alike_are_refused(staged
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"[" * 100_000, b"{}\n{}\n{}\n"])
-def test_results_of_another_shape_are_refused(data: bytes, staged: Desk) -> None:
+def test_results_of_another_shape_are_refused(data: bytes, staged: Staged) -> None:
     staged.put(data, key=results_key(ID))
 
     assert "results.jsonl is not what was committed" in found(staged, manifest_of(staged))
 
 
-def test_a_result_of_another_shape_is_refused(staged: Desk) -> None:
+def test_a_result_of_another_shape_is_refused(staged: Staged) -> None:
     staged.put(b"[]", key=result_key(staged))
 
     assert found(staged, manifest_of(staged))[0] == "file 0: result.json is not what was committed"
     assert found(staged, manifest_of(staged))[1].startswith("file 0: result.json cannot be read")
 
 
-def test_objects_that_are_gone_are_named(staged: Desk) -> None:
+def test_objects_that_are_gone_are_named(staged: Staged) -> None:
     manifest = manifest_of(staged)
     staged.aws.staging.erase("out/")
 
@@ -157,14 +157,14 @@ def test_objects_that_are_gone_are_named(staged: Desk) -> None:
     assert found(staged, manifest) == [f"{name} is missing" for name in names]
 
 
-def test_an_upload_that_has_expired_is_no_fault(staged: Desk) -> None:
+def test_an_upload_that_has_expired_is_no_fault(staged: Staged) -> None:
     staged.aws.staging.erase(upload_key(ID, 1))
 
     assert found(staged, manifest_of(staged)) == []
 
 
 def test_a_bucket_is_verified_where_it_is(
-    staged: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    staged: Staged, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     address = f"s3://{staged.aws.settings.bucket}/{manifest_key(ID)}"
     monkeypatch.setattr("heatlens_aws.clients.connect", lambda _: staged.aws.clients)
@@ -183,14 +183,14 @@ def test_a_bucket_is_verified_where_it_is(
         verify_manifest(address)
 
 
-def copied(staged: Desk, root: Path) -> Path:
+def copied(staged: Staged, root: Path) -> Path:
     for key in staged.keys("out/"):
         (root / key).parent.mkdir(parents=True, exist_ok=True)
         (root / key).write_bytes(staged.object(key))
     return root / manifest_key(ID)
 
 
-def test_a_copy_is_verified_where_it_lies_as_in_the_bucket(staged: Desk, tmp_path: Path) -> None:
+def test_a_copy_is_verified_where_it_lies_as_in_the_bucket(staged: Staged, tmp_path: Path) -> None:
     manifest = copied(staged, tmp_path)
 
     assert verify_manifest(str(manifest)) == 0

@@ -31,7 +31,7 @@ def endpoint(tiny_folder: Path) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="module")
 def api(tiny_folder: Path) -> Iterator[TestClient]:
-    with TestClient(create_api(Settings(model_dir=tiny_folder), door="server")) as client:
+    with TestClient(create_api(Settings(model_dir=tiny_folder), deployment="server")) as client:
         yield client
 
 

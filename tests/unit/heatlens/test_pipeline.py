@@ -18,11 +18,11 @@ from heatlens.explain.attribution import METHOD_NAMES
 from heatlens.model import Model
 from heatlens.pipeline import explain
 from heatlens.results import Explanation
-from heatlens.settings import DOOR_LIMITS
+from heatlens.settings import DEPLOYMENT_LIMITS
 from heatlens.types import Floats, Options, Upload
 from tests.conftest import encoded, noise
 
-LIMITS = DOOR_LIMITS["server"]
+LIMITS = DEPLOYMENT_LIMITS["server"]
 
 
 def uploads(count: int) -> list[Upload | HeatlensError]:

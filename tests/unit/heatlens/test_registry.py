@@ -5,7 +5,7 @@ import pytest
 from heatlens.engines.memory_estimate import needed
 from heatlens.engines.resources import Machine
 from heatlens.errors import CardError, EngineError, InvalidOption, ModelUnavailable, SettingsError
-from heatlens.registry import Models, load_models
+from heatlens.registry import ModelRegistry, load_models
 from heatlens.settings import DEMO_MODEL, Settings
 from tests.support.colors import write_colours_model
 from tests.support.tiny import write_tiny_model
@@ -99,7 +99,7 @@ def test_an_unknown_name_is_answered_with_those_that_are_known(tiny_folder: Path
 
 
 def test_one_alone_that_is_broken_is_the_model() -> None:
-    models = Models.of(CardError("altered"))
+    models = ModelRegistry.of(CardError("altered"))
 
     with pytest.raises(ModelUnavailable, match=r"^the model is not loaded: see"):
         models[None]

@@ -1,6 +1,6 @@
 import pytest
 
-from heatlens.settings import DOOR_LIMITS, Limits, Settings
+from heatlens.settings import DEPLOYMENT_LIMITS, Limits, Settings
 from heatlens_aws.settings import AwsSettings
 from heatlens_web.schemas.batches import STAGED_FILE_BYTES
 
@@ -19,12 +19,12 @@ def test_a_door_has_its_own_limits_until_one_is_set(monkeypatch: pytest.MonkeyPa
     limits = Settings().limits("lambda")
 
     assert limits.files == 3
-    assert limits.model_copy(update={"files": 50}) == DOOR_LIMITS["lambda"]
+    assert limits.model_copy(update={"files": 50}) == DEPLOYMENT_LIMITS["lambda"]
 
 
 @pytest.mark.contract("limit numbers")
 def test_limits_are_those_of_the_contract() -> None:
-    assert DOOR_LIMITS["lambda"] == Limits(
+    assert DEPLOYMENT_LIMITS["lambda"] == Limits(
         file_bytes=4_194_304,
         body_bytes=4_500_000,
         image_pixels=25_000_000,
@@ -36,7 +36,7 @@ def test_limits_are_those_of_the_contract() -> None:
         answer_json_bytes=6_000_000,
         answer_binary_bytes=4_400_000,
     )
-    assert DOOR_LIMITS["server"] == Limits(
+    assert DEPLOYMENT_LIMITS["server"] == Limits(
         file_bytes=52_428_800,
         body_bytes=500_000_000,
         image_pixels=100_000_000,
@@ -48,13 +48,16 @@ def test_limits_are_those_of_the_contract() -> None:
         answer_json_bytes=None,
         answer_binary_bytes=None,
     )
-    assert (DOOR_LIMITS["staged"].file_bytes, DOOR_LIMITS["staged"].image_pixels) == (104_857_600, 100_000_000)
-    assert DOOR_LIMITS["staged"].file_bytes == STAGED_FILE_BYTES
+    assert (DEPLOYMENT_LIMITS["staged"].file_bytes, DEPLOYMENT_LIMITS["staged"].image_pixels) == (
+        104_857_600,
+        100_000_000,
+    )
+    assert DEPLOYMENT_LIMITS["staged"].file_bytes == STAGED_FILE_BYTES
     assert (AwsSettings().batch_files, AwsSettings().call_files) == (10_000, 500)
 
 
 def test_one_staged_file_of_the_largest_size_fits_a_group() -> None:
-    staged = DOOR_LIMITS["staged"]
+    staged = DEPLOYMENT_LIMITS["staged"]
 
     assert (staged.body_bytes, staged.request_pixels) == (staged.file_bytes, staged.image_pixels)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from heatlens_aws.batch_table import Contended, Declared, Jobs, Refused
+from heatlens_aws.batch_table import BatchTable, Contended, Declared, InvalidTransition
 from heatlens_aws.records import Batch, BatchState, FileState, attributes, batch_key
 from tests.support.aws import Account, lose_an_answer
 
@@ -46,7 +46,7 @@ def test_a_batch_is_read_as_it_was_written(aws: Account) -> None:
 def test_a_batch_is_never_overwritten(aws: Account) -> None:
     batch = make(aws)
 
-    with pytest.raises(Refused):
+    with pytest.raises(InvalidTransition):
         aws.jobs.create(replace(batch, owner="somebody else"))
     assert read(aws).owner == "me"
 
@@ -81,10 +81,10 @@ def test_calls_that_declare_at_once_get_numbers_of_their_own(aws: Account) -> No
 
 
 def test_a_call_that_meets_others_again_and_again_gives_up(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    batch, real = make(aws), Jobs.batch
+    batch, real = make(aws), BatchTable.batch
     monkeypatch.setattr("heatlens_aws.batch_table.FIRST_PAUSE_S", 0)
 
-    def overtaken(jobs: Jobs, name: str) -> Batch | None:
+    def overtaken(jobs: BatchTable, name: str) -> Batch | None:
         found = real(jobs, name)
         other = attributes({":one": 1})
         aws.clients.dynamodb.update_item(
@@ -95,7 +95,7 @@ def test_a_call_that_meets_others_again_and_again_gives_up(aws: Account, monkeyp
         )
         return found
 
-    monkeypatch.setattr(Jobs, "batch", overtaken)
+    monkeypatch.setattr(BatchTable, "batch", overtaken)
     with pytest.raises(Contended):
         aws.jobs.declare(batch, [FILE])
 
@@ -133,7 +133,7 @@ def test_no_more_files_than_expected(aws: Account) -> None:
     batch = make(aws, expected=3)
     aws.jobs.declare(batch, [FILE] * 2)
 
-    with pytest.raises(Refused):
+    with pytest.raises(InvalidTransition):
         aws.jobs.declare(batch, [FILE] * 2)
     assert read(aws).declared == 2
 
@@ -145,7 +145,7 @@ def test_no_files_after_closing_and_closing_twice_is_closing_once(aws: Account) 
     aws.jobs.close(ID)
 
     assert read(aws).state is BatchState.RUNNING
-    with pytest.raises(Refused):
+    with pytest.raises(InvalidTransition):
         aws.jobs.declare(batch, [FILE])
 
 
@@ -213,15 +213,15 @@ def test_a_declaring_call_that_comes_after_its_gap_was_filled_is_refused(
     aws: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = make(aws)
-    write = Jobs._write
+    write = BatchTable._write
 
-    def late(jobs: Jobs, name: str, rows: list[Any]) -> None:
-        monkeypatch.setattr(Jobs, "_write", write)
+    def late(jobs: BatchTable, name: str, rows: list[Any]) -> None:
+        monkeypatch.setattr(BatchTable, "_write", write)
         jobs.fill_gap(batch, 0)
         write(jobs, name, rows)
 
-    monkeypatch.setattr(Jobs, "_write", late)
-    with pytest.raises(Refused):
+    monkeypatch.setattr(BatchTable, "_write", late)
+    with pytest.raises(InvalidTransition):
         aws.jobs.declare(batch, [FILE])
 
 
@@ -229,14 +229,14 @@ def test_a_declaring_call_that_comes_after_a_purge_leaves_nothing(
     aws: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = make(aws)
-    write = Jobs._write
+    write = BatchTable._write
 
-    def late(jobs: Jobs, name: str, rows: list[Any]) -> None:
+    def late(jobs: BatchTable, name: str, rows: list[Any]) -> None:
         jobs.erase(read(aws))
         write(jobs, name, rows)
 
-    monkeypatch.setattr(Jobs, "_write", late)
-    with pytest.raises(Refused):
+    monkeypatch.setattr(BatchTable, "_write", late)
+    with pytest.raises(InvalidTransition):
         aws.jobs.declare(batch, [FILE])
     assert aws.clients.dynamodb.scan(TableName=aws.settings.table)["Count"] == 0
 
@@ -259,7 +259,7 @@ def test_an_end_decided_meanwhile_is_not_overwritten(aws: Account) -> None:
     assert not aws.jobs.finish(read(aws), BatchState.CANCELLED)
     assert read(aws).state is BatchState.CANCELLED
     for move in (aws.jobs.close, lambda batch: aws.jobs.end_with(batch, BatchState.EXPIRED, now=9)):
-        with pytest.raises(Refused):
+        with pytest.raises(InvalidTransition):
             move(ID)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from heatlens_aws.batch_table import Declared, Jobs
+from heatlens_aws.batch_table import BatchTable, Declared
 from heatlens_aws.finishing import ended, finish_if_done, settle_open
 from heatlens_aws.object_keys import manifest_key, results_key, upload_key
 from heatlens_aws.records import Batch, BatchState, FileState
@@ -102,7 +102,7 @@ def test_finishing_again_writes_nothing(aws: Account) -> None:
 def test_of_two_finishers_each_would_write_the_same_and_one_does(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = make(aws, (FileState.OK, OK), (FileState.FAILED, {"code": "x"}))
     wanted: list[tuple[str, bytes]] = []
-    write_once, finished = type(aws.staging).write_once, Jobs.finish
+    write_once, finished = type(aws.staging).write_once, BatchTable.finish
     wins: list[bool] = []
 
     def noted(staging: Any, key: str, data: bytes, media_type: str) -> None:  # noqa: ANN401 - hands on
@@ -111,12 +111,12 @@ def test_of_two_finishers_each_would_write_the_same_and_one_does(aws: Account, m
             finish_if_done(aws.jobs, aws.staging, seen)  # the other, between this one's decision and its writing
         write_once(staging, key, data, media_type)
 
-    def won(jobs: Jobs, batch: Batch, state: BatchState) -> bool:
+    def won(jobs: BatchTable, batch: Batch, state: BatchState) -> bool:
         wins.append(finished(jobs, batch, state))
         return wins[-1]
 
     monkeypatch.setattr(type(aws.staging), "write_once", noted)
-    monkeypatch.setattr(Jobs, "finish", won)
+    monkeypatch.setattr(BatchTable, "finish", won)
 
     assert finish_if_done(aws.jobs, aws.staging, seen).state is BatchState.PARTIAL
 
@@ -238,13 +238,13 @@ def test_a_long_batch_is_read_to_its_first_open_file_only(aws: Account, monkeypa
         aws.jobs.declare(BATCH, [Declared("a", 5, "0" * 64, "image/png")] * 100)
     aws.jobs.close(ID)
     read_partitions: list[int] = []
-    partition = Jobs._partition
+    partition = BatchTable._partition
 
-    def noted(jobs: Jobs, batch: str, chunk: int, start: int) -> Any:  # noqa: ANN401 - hands on
+    def noted(jobs: BatchTable, batch: str, chunk: int, start: int) -> Any:  # noqa: ANN401 - hands on
         read_partitions.append(chunk)
         return partition(jobs, batch, chunk, start)
 
-    monkeypatch.setattr(Jobs, "_partition", noted)
+    monkeypatch.setattr(BatchTable, "_partition", noted)
 
     assert finish(aws).state is BatchState.RUNNING
     assert read_partitions == [0]

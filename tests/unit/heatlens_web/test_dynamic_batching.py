@@ -10,13 +10,13 @@ import pytest
 from heatlens.errors import HeatlensError, RequestImagesTooLarge, TooManyPasses, UnreadableImage
 from heatlens.pipeline import Outcome
 from heatlens.types import Options, Upload
-from heatlens_web.dynamic_batching import Bounds, Explain, Gatherer
+from heatlens_web.dynamic_batching import Bounds, DynamicBatcher, Explain
 from tests.conftest import awaited
 from tests.support.staged import grey
 
 LONG = 3600.0  # seconds that no test waits: who waits for the window never answers
 PLAIN, HOT = Options(), Options(colormap="hot")
-Run = Callable[[Gatherer], Awaitable[object]]
+Run = Callable[[DynamicBatcher], Awaitable[object]]
 
 
 class Stub:
@@ -64,7 +64,7 @@ class Door:
     ) -> None:
         self.inside = self.crowd = 0
         bounds = Bounds(images=images, pixels=pixels, batches=batches, window_s=window_s)
-        self.gatherer = Gatherer(explain, workers, bounds, inside=lambda: self.inside + self.crowd)
+        self.gatherer = DynamicBatcher(explain, workers, bounds, inside=lambda: self.inside + self.crowd)
 
     async def ask(self, data: bytes, options: Options = PLAIN) -> str:
         self.inside += 1

@@ -12,10 +12,10 @@ from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget, C
 from torch import nn
 
 from heatlens.card import Card
-from heatlens.explain.attribution import METHOD_NAMES, How, attribute, passes
+from heatlens.explain.attribution import METHOD_NAMES, MethodOptions, attribute, passes
 from heatlens.explain.multi_layer import combined
 from heatlens.explain.perturbation import RERUNS
-from heatlens.explain.targets import PREDICTED, Wanted
+from heatlens.explain.targets import PREDICTED, TargetRequest
 from heatlens.types import Floats
 from tests.support.tiny import bare_card
 
@@ -103,7 +103,7 @@ def expected(network: Network, method: str, images: Floats, classes: Sequence[in
 @pytest.mark.parametrize("method", METHOD_NAMES)
 def test_a_method_is_pytorch_grad_cams(network: Network, images: Floats, method: str, *, eigen_smooth: bool) -> None:
     found = attribute(
-        TorchEngine(network), card(network), images, [PREDICTED] * 4, How(method, eigen_smooth=eigen_smooth)
+        TorchEngine(network), card(network), images, [PREDICTED] * 4, MethodOptions(method, eigen_smooth=eigen_smooth)
     )
 
     classes = [each.classes[0] for each in found]
@@ -114,7 +114,9 @@ def test_a_method_is_pytorch_grad_cams(network: Network, images: Floats, method:
 
 @pytest.mark.parametrize("method", ["gradcam", "layercam", "ablationcam"])
 def test_smoothing_by_augmentation_is_pytorch_grad_cams(network: Network, images: Floats, method: str) -> None:
-    found = attribute(TorchEngine(network), card(network), images, [PREDICTED] * 4, How(method, aug_smooth=True))
+    found = attribute(
+        TorchEngine(network), card(network), images, [PREDICTED] * 4, MethodOptions(method, aug_smooth=True)
+    )
 
     heats = np.stack([each.heats[0] for each in found if each.heats])
     classes = [each.classes[0] for each in found]
@@ -124,14 +126,14 @@ def test_smoothing_by_augmentation_is_pytorch_grad_cams(network: Network, images
 
 @pytest.mark.parametrize("method", METHOD_NAMES)
 def test_mixed_targets_of_a_batch_are_each_what_they_are_alone(network: Network, images: Floats, method: str) -> None:
-    wanted = [PREDICTED, Wanted((1, 0)), Wanted((1,), ranks=2), Wanted(ranks=2)]
+    wanted = [PREDICTED, TargetRequest((1, 0)), TargetRequest((1,), ranks=2), TargetRequest(ranks=2)]
     engine, its = TorchEngine(network), card(network)
 
-    together = attribute(engine, its, images, wanted, How(method))
+    together = attribute(engine, its, images, wanted, MethodOptions(method))
 
     for at, found in enumerate(together):
         for index, signed in zip(found.classes, found.signed_maps, strict=True):
-            alone = attribute(engine, its, images[at : at + 1], [Wanted((index,))], How(method))[0]
+            alone = attribute(engine, its, images[at : at + 1], [TargetRequest((index,))], MethodOptions(method))[0]
             assert signed == pytest.approx(alone.signed_maps[0], abs=2e-5 * float(np.abs(signed).max()))
     assert [len(found.classes) for found in together] == [1, 2, 2 if its.output == "sigmoid" else 3, 2]
 
@@ -140,7 +142,9 @@ def test_a_contrast_is_explained_by_the_difference_of_logits(images: Floats) -> 
     torch.manual_seed(3)
     network = Network(CLASSES).eval()
 
-    [found] = attribute(TorchEngine(network), card(network), images[:1], [Wanted((2,), contrast=4)], How())
+    [found] = attribute(
+        TorchEngine(network), card(network), images[:1], [TargetRequest((2,), contrast=4)], MethodOptions()
+    )
 
     activation = network.trunk(torch.from_numpy(images[:1])).detach().requires_grad_()
     logits = network.tail(activation)[0]
@@ -152,20 +156,21 @@ def test_a_contrast_is_explained_by_the_difference_of_logits(images: Floats) -> 
 def test_any_number_of_targets_costs_one_pass_of_the_trunk(network: Network, images: Floats) -> None:
     engine = TorchEngine(network)
 
-    attribute(engine, card(network), images, [Wanted(ranks=2)] * 4, How())
+    attribute(engine, card(network), images, [TargetRequest(ranks=2)] * 4, MethodOptions())
 
     assert (engine.trunks, engine.tails) == (4, 4 + 8)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "rows"), [(PREDICTED, 1), (Wanted((1,)), 1), (Wanted((1, 0)), 2), (Wanted((1,), contrast=0), 1)]
+    ("wanted", "rows"),
+    [(PREDICTED, 1), (TargetRequest((1,)), 1), (TargetRequest((1, 0)), 2), (TargetRequest((1,), contrast=0), 1)],
 )
 def test_classes_known_beforehand_cost_the_tail_one_row_each(
-    network: Network, images: Floats, wanted: Wanted, rows: int
+    network: Network, images: Floats, wanted: TargetRequest, rows: int
 ) -> None:
     engine = TorchEngine(network)
 
-    found = attribute(engine, card(network), images, [wanted, PREDICTED, PREDICTED, wanted], How("layercam"))
+    found = attribute(engine, card(network), images, [wanted, PREDICTED, PREDICTED, wanted], MethodOptions("layercam"))
 
     assert (engine.trunks, engine.tails) == (4, 2 * rows + 2)
     logits = network(torch.from_numpy(images)).detach().numpy()
@@ -174,23 +179,23 @@ def test_classes_known_beforehand_cost_the_tail_one_row_each(
 
 @pytest.mark.parametrize("method", RERUNS)
 def test_rerunning_costs_what_is_declared_whatever_the_targets(network: Network, images: Floats, method: str) -> None:
-    for wanted in (PREDICTED, Wanted(ranks=2)):
+    for wanted in (PREDICTED, TargetRequest(ranks=2)):
         engine = TorchEngine(network)
-        attribute(engine, card(network), images[:1], [wanted], How(method))
+        attribute(engine, card(network), images[:1], [wanted], MethodOptions(method))
         reruns = engine.trunks - 1 if method == "scorecam" else engine.tails - 2
         assert reruns == CHANNELS
         assert passes(method, CHANNELS) == CHANNELS + 1
 
 
-@pytest.mark.parametrize("asked", [PREDICTED, Wanted((1, 0)), Wanted(ranks=2)])
+@pytest.mark.parametrize("asked", [PREDICTED, TargetRequest((1, 0)), TargetRequest(ranks=2)])
 def test_many_targets_run_in_parts(
-    network: Network, images: Floats, monkeypatch: pytest.MonkeyPatch, asked: Wanted
+    network: Network, images: Floats, monkeypatch: pytest.MonkeyPatch, asked: TargetRequest
 ) -> None:
     engine, its, wanted = TorchEngine(network), card(network), [asked] * 4
-    whole = attribute(engine, its, images, wanted, How())
+    whole = attribute(engine, its, images, wanted, MethodOptions())
 
     monkeypatch.setattr("heatlens.explain.attribution.TAIL_ROWS", 3)
-    parts = attribute(engine, its, images, wanted, How())
+    parts = attribute(engine, its, images, wanted, MethodOptions())
 
     for one, other in zip(whole, parts, strict=True):
         assert np.array(one.signed_maps) == pytest.approx(np.array(other.signed_maps), abs=1e-7)

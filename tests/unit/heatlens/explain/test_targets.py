@@ -3,7 +3,7 @@ import pytest
 
 from heatlens.card import Card
 from heatlens.errors import InvalidOption
-from heatlens.explain.targets import PREDICTED, Wanted, chosen, parse, selector
+from heatlens.explain.targets import PREDICTED, TargetRequest, chosen, parse, selector
 from heatlens.types import Floats
 from tests.support.tiny import bare_card
 
@@ -16,20 +16,20 @@ LOGITS = np.array([0.5, 2.0, -1.0, 2.0, 1.0], np.float32)
     ("targets", "contrast", "card", "wanted"),
     [
         ([], None, SEVERAL, PREDICTED),
-        (["dog"], None, SEVERAL, Wanted((1,))),
-        (["2", "cat", "2"], None, SEVERAL, Wanted((2, 0))),
-        (["bird, small"], None, SEVERAL, Wanted((4,))),
-        (["top-3"], None, SEVERAL, Wanted(ranks=3)),
-        (["top-2", "cat", "top-4"], None, SEVERAL, Wanted((0,), ranks=4)),
-        (["top-1"], None, SEVERAL, Wanted((2,))),  # a class of that name
-        (["3"], None, SEVERAL, Wanted((3,))),
+        (["dog"], None, SEVERAL, TargetRequest((1,))),
+        (["2", "cat", "2"], None, SEVERAL, TargetRequest((2, 0))),
+        (["bird, small"], None, SEVERAL, TargetRequest((4,))),
+        (["top-3"], None, SEVERAL, TargetRequest(ranks=3)),
+        (["top-2", "cat", "top-4"], None, SEVERAL, TargetRequest((0,), ranks=4)),
+        (["top-1"], None, SEVERAL, TargetRequest((2,))),  # a class of that name
+        (["3"], None, SEVERAL, TargetRequest((3,))),
         (["top-1"], None, ONE, PREDICTED),
-        (["0", "OPACITY"], None, ONE, Wanted((0, 1))),
-        (["cat"], "dog", SEVERAL, Wanted((0,), contrast=1)),
-        ([], "4", SEVERAL, Wanted(ranks=1, contrast=4)),
+        (["0", "OPACITY"], None, ONE, TargetRequest((0, 1))),
+        (["cat"], "dog", SEVERAL, TargetRequest((0,), contrast=1)),
+        ([], "4", SEVERAL, TargetRequest(ranks=1, contrast=4)),
     ],
 )
-def test_targets_are_read(targets: list[str], contrast: str | None, card: Card, wanted: Wanted) -> None:
+def test_targets_are_read(targets: list[str], contrast: str | None, card: Card, wanted: TargetRequest) -> None:
     assert parse(targets, contrast, card) == wanted
 
 
@@ -63,31 +63,31 @@ def test_a_target_that_cannot_be_is_refused(targets: list[str], contrast: str | 
     ("wanted", "indices"),
     [
         (PREDICTED, [1]),  # the first of equals, as argmax has it
-        (Wanted(ranks=3), [1, 3, 4]),
-        (Wanted((3,), ranks=2), [3, 1]),
-        (Wanted((0, 2)), [0, 2]),
-        (Wanted(ranks=2, contrast=1), [3, 4]),
+        (TargetRequest(ranks=3), [1, 3, 4]),
+        (TargetRequest((3,), ranks=2), [3, 1]),
+        (TargetRequest((0, 2)), [0, 2]),
+        (TargetRequest(ranks=2, contrast=1), [3, 4]),
     ],
 )
-def test_ranks_are_by_logit(wanted: Wanted, indices: list[int]) -> None:
+def test_ranks_are_by_logit(wanted: TargetRequest, indices: list[int]) -> None:
     assert chosen(wanted, LOGITS, SEVERAL) == indices
 
 
 @pytest.mark.parametrize(("logit", "indices"), [(0.2, [1, 0]), (-0.2, [0, 1]), (0.0, [1, 0])])
 def test_the_two_classes_of_one_logit_are_its_signs(logit: float, indices: list[int]) -> None:
-    assert chosen(Wanted(ranks=2), np.array([logit], np.float32), ONE) == indices
+    assert chosen(TargetRequest(ranks=2), np.array([logit], np.float32), ONE) == indices
 
 
 @pytest.mark.parametrize(
     ("index", "wanted", "card", "row"),
     [
         (1, PREDICTED, SEVERAL, [0, 1, 0, 0, 0]),
-        (1, Wanted(contrast=4), SEVERAL, [0, 1, 0, 0, -1]),
+        (1, TargetRequest(contrast=4), SEVERAL, [0, 1, 0, 0, -1]),
         (1, PREDICTED, ONE, [1]),
         (0, PREDICTED, ONE, [-1]),
-        (1, Wanted(contrast=0), ONE, [1]),  # its logit is already the lead of one class over the other
+        (1, TargetRequest(contrast=0), ONE, [1]),  # its logit is already the lead of one class over the other
     ],
 )
-def test_selectors(index: int, wanted: Wanted, card: Card, row: list[float]) -> None:
+def test_selectors(index: int, wanted: TargetRequest, card: Card, row: list[float]) -> None:
     made: Floats = selector(index, wanted, card)
     assert made.tolist() == row
