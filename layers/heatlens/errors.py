@@ -266,19 +266,19 @@ class StagingUnavailable(HeatlensError):
 
 
 class Busy(HeatlensError):
-    """As many requests, or bytes of them, are in the SageMaker door as it may hold; `Retry-After`."""
+    """The SageMaker endpoint holds as many requests, or bytes of them, as it may; `Retry-After`."""
 
     status = 503
-    code = "door.busy"
+    code = "server.busy"
     title = "Too many requests at once"
     passing = True
 
 
 class Stopping(HeatlensError):
-    """The SageMaker door was told to end: it finishes what it has and takes nothing new; `Retry-After`."""
+    """The SageMaker endpoint is shutting down: it finishes its requests and accepts no new ones; `Retry-After`."""
 
     status = 503
-    code = "door.stopping"
+    code = "server.stopping"
     title = "Shutting down"
     passing = True
 

@@ -21,7 +21,7 @@ from tests.support.tiny import write_tiny_model
 
 FATES = ("told", "doubled", "failed", "lost", "late", "busy")
 LATE_S = 600.0
-BUSY = b'{"code": "door.busy", "detail": "ask again"}'
+BUSY = b'{"code": "server.busy", "detail": "ask again"}'
 TTL_S, TIMEOUT_S = 600, 900  # an image waits and is worked at; then the sweeper looks for a lost notice
 
 

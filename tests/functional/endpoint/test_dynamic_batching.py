@@ -198,7 +198,7 @@ def test_bad_images_fail_alone(make_door: MakeDoor) -> None:
     assert door.engine.sizes[1] == 3
 
 
-@pytest.mark.provokes("door.busy")
+@pytest.mark.provokes("server.busy")
 def test_more_requests_than_may_be_inside_are_refused_before_they_are_read(make_door: MakeDoor) -> None:
     door = make_door(in_flight=2, retry_after_s=7)
     with ThreadPoolExecutor(2) as clients, door.held():
@@ -207,7 +207,7 @@ def test_more_requests_than_may_be_inside_are_refused_before_they_are_read(make_
 
         refused = door.ask(grey(3))
 
-        assert (refused.status_code, refused.json()["code"]) == (503, "door.busy")
+        assert (refused.status_code, refused.json()["code"]) == (503, "server.busy")
         assert refused.headers["retry-after"] == "7"
         assert refused.headers["content-type"] == "application/problem+json"
         assert door.client.get("/ping").status_code == 200
@@ -224,7 +224,7 @@ def test_bodies_that_are_too_much_together_are_refused(make_door: MakeDoor) -> N
         inside = [clients.submit(door.ask, image) for _ in range(2)]
         until(lambda: door.door.admission.inside == 2)
 
-        assert door.ask(image).json()["code"] == "door.busy"
+        assert door.ask(image).json()["code"] == "server.busy"
 
         door.engine.gate.set()
         assert [each.result().status_code for each in inside] == [200, 200]

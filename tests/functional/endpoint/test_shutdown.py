@@ -85,7 +85,7 @@ def serve(tiny_folder: Path) -> Iterator[Callable[..., Served]]:
         process.wait()
 
 
-@pytest.mark.provokes("door.stopping")
+@pytest.mark.provokes("server.stopping")
 def test_a_request_under_way_gets_its_whole_answer_and_all_others_are_refused(
     serve: Callable[..., Served], tiny_folder: Path
 ) -> None:
@@ -96,7 +96,7 @@ def test_a_request_under_way_gets_its_whole_answer_and_all_others_are_refused(
 
     for _ in range(100):  # more than go into the moment in which uvicorn alone would still be listening
         for status, problem in (served.get(), served.post(IMAGE)):
-            assert (status, problem["code"]) == (503, "door.stopping")
+            assert (status, problem["code"]) == (503, "server.stopping")
     under_way.send(IMAGE[HALF:])
     status, answer = read(under_way)
 
