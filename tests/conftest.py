@@ -1,38 +1,25 @@
-"""What several tests share: the tiny model, the demo model, and images made on the spot."""
+"""Fixtures for all tests: models, a sample, a running server, an AWS account in memory, and what is logged."""
 
-import asyncio
-import io
 import logging
 import re
 import subprocess
-import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
 
-import hypothesis
-import numpy as np
 import pytest
 from hypothesis import settings
-from PIL import Image
 
 from heatlens.model import Model, load_model
 from heatlens.settings import DEMO_MODEL
 from infra.local_account import CREDENTIALS
 from tests.support.aws import Account, account
 from tests.support.colors import write_colours_model
+from tests.support.paths import HEATLENS, SAMPLES
 from tests.support.tiny import write_tiny_model
 
-# The same cases in every run; and a busy machine is not a failure.
-hypothesis.settings.register_profile("heatlens", deadline=None, derandomize=True, database=None, max_examples=60)
-hypothesis.settings.load_profile("heatlens")
-
-Result = TypeVar("Result")
-ROOT = Path(__file__).parents[1]
-SAMPLES = ROOT / "layers" / "heatlens_web" / "static" / "samples"
-settings.register_profile("heatlens", deadline=None, derandomize=True)  # nothing is timed, and every run is the same
+# The same cases in every run, and a busy machine is not a failure.
+settings.register_profile("heatlens", deadline=None, derandomize=True)
 settings.load_profile("heatlens")
-HEATLENS = Path(sys.executable).parent / "heatlens"  # the installed command
 
 
 @pytest.fixture(scope="session")
@@ -63,25 +50,6 @@ def demo_model() -> Model:
 @pytest.fixture(scope="session")
 def sample_jpeg() -> bytes:
     return (SAMPLES / "phantom-03-opacity.jpg").read_bytes()
-
-
-def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    """The image as a file of Pillow's making."""
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def awaited(coroutine: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine to its end, in a loop of its own: asyncio.run would take away the one that Mangum keeps."""
-    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        return runner.run(coroutine)
-
-
-def noise(size: tuple[int, int], mode: str = "RGB", seed: int = 0) -> Image.Image:
-    """A seeded image of `size` (width, height)."""
-    shape = (size[1], size[0]) + ((3,) if mode == "RGB" else ())
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import random
 from PIL import Image
 
 from tests.chaos.story import FILE_BYTES
-from tests.conftest import encoded, noise
+from tests.support.images import encoded, noise
 
 
 def image(rng: random.Random) -> bytes:

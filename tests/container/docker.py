@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tests.conftest import ROOT
 from tests.support.emulator import EMULATOR
+from tests.support.paths import ROOT
 
 TAG = "heatlens:test"
 MODEL_DIR = "layers/heatlens/models/demo"

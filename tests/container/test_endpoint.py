@@ -12,12 +12,13 @@ import pytest
 from heatlens.settings import DEMO_MODEL
 from heatlens_cli.events.http_events import HttpRequest
 from heatlens_cli.sources import MEDIA_TYPES
-from tests.conftest import SAMPLES, encoded, noise
 from tests.container import docker
 from tests.container.docker import Container, endpoint
 from tests.container.test_lambda import told
 from tests.contract.clients import Answer, http_door
 from tests.contract.test_conformance import CASES, FOLDER, QUERY
+from tests.support.images import encoded, noise
+from tests.support.paths import SAMPLES
 
 ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 

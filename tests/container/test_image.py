@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.container import docker
 from tests.container.conftest import Fact
+from tests.support.paths import ROOT
 
 LARGEST = 600_000_000  # bytes, uncompressed
 STRIPPED = {"openvino-telemetry"}

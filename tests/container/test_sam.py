@@ -16,12 +16,12 @@ import pytest
 from heatlens_cli.events.http_events import HttpRequest, answer_body, heatmap_request
 from heatlens_cli.events.make_event import make_event
 from infra.tools import DEFAULTS, QUIET, ready
-from tests.conftest import ROOT, SAMPLES
 from tests.container.test_lambda import told
 from tests.contract.clients import http_door
 from tests.contract.test_conformance import CASES, FOLDER, QUERY
 from tests.functional.test_readme import block, shell
 from tests.support.emulator import free_port
+from tests.support.paths import ROOT, SAMPLES
 
 JPEG = SAMPLES / "phantom-03-opacity.jpg"
 # Keys would make SAM ask who they belong to, far away.

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from heatlens.settings import Settings
 from heatlens_web.app import create_app
-from tests.conftest import encoded, noise
+from tests.support.images import encoded, noise
 
 NUMBER = (int, float)
 NONE = type(None)

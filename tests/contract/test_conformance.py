@@ -16,10 +16,10 @@ from heatlens.card import read_card
 from heatlens.settings import DEMO_MODEL, Settings
 from heatlens_cli.events.http_events import KINDS, LambdaContext, answer_json, heatmap_request, http_api_v2
 from heatlens_web.app import create_app
-from tests.conftest import SAMPLES
 from tests.contract.clients import Door, http_door, lambda_door
 from tests.contract.conformance import images
 from tests.events import record
+from tests.support.paths import SAMPLES
 
 FOLDER = Path(__file__).parent / "conformance"
 CASES: list[dict[str, Any]] = json.loads((FOLDER / "cases.json").read_text())

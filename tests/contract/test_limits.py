@@ -15,9 +15,9 @@ from starlette.testclient import TestClient
 from heatlens.settings import Deployment, Limits, Settings
 from heatlens_web.app import create_app
 from heatlens_web.schemas.batches import STAGED_FILE_BYTES
-from tests.conftest import encoded, noise
 from tests.functional.api.test_bad_input import problem
 from tests.support.aws import Account
+from tests.support.images import encoded, noise
 
 URL = "/api/inference/heatmap"
 RAW = {"content-type": "image/png"}

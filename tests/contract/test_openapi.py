@@ -14,8 +14,8 @@ from heatlens.errors import HeatlensError
 from heatlens.settings import DEMO_MODEL, Settings
 from heatlens_web.app import STATIC, create_app
 from infra.make_tables import leaves
-from tests.conftest import SAMPLES
 from tests.support.aws import Account
+from tests.support.paths import SAMPLES
 
 Json = dict[str, Any]
 KINDS = {"multipart/form-data", "application/json", "image/*", "application/dicom"}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, SAMPLES
 from tests.support.loop import Loop
+from tests.support.paths import ROOT, SAMPLES
 
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 IN_PROJECT_VENV = Path(sys.prefix) == ROOT / ".venv"

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from schemathesis import HookContext
 
 from heatlens.explain.attribution import METHOD_NAMES
-from tests.conftest import SAMPLES
 from tests.support.colors import CLASSES, GRIDS
+from tests.support.paths import SAMPLES
 
 CONFORMANCE = Path(__file__).parents[1] / "contract" / "conformance"
 # All that a door must read or refuse by name; the samples are radiographs of 8 and 16 bits.

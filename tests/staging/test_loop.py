@@ -16,8 +16,8 @@ from heatlens_web.app import create_app
 from heatlens_web.batches import service
 from infra.local_account import LocalAccount
 from infra.local_batches import Worker
-from tests.conftest import HEATLENS
 from tests.staging.poller import Poller
+from tests.support.paths import HEATLENS
 from tests.support.staged import Staged, picture
 
 URL = "/api/inference/batches"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 EMULATOR = Path(sys.executable).parent / "aws-lambda-rie"  # `make dev` puts it there
 

@@ -18,7 +18,7 @@ from heatlens_aws.clients import Clients, connect
 from heatlens_aws.settings import AwsSettings
 from heatlens_cli.batch.run import run_batch
 from infra.local_account import BUCKET, CREDENTIALS
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 Wanted = Callable[[httpx2.Request], bool]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cfnlint.decode import cfn_yaml
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 Json = dict[str, Any]
 TEMPLATES = (ROOT / "template.yaml", *sorted((ROOT / "infra").glob("*.yaml")))

@@ -25,8 +25,8 @@ from heatlens_aws.batch_table import Declared
 from heatlens_aws.object_keys import upload_key
 from heatlens_aws.records import Batch, BatchState, File
 from heatlens_aws.staging import Stored
-from tests.conftest import encoded, noise
 from tests.support.aws import Account
+from tests.support.images import encoded, noise
 
 ID = "01J00000000000000000000000"
 Json = dict[str, Any]

@@ -10,7 +10,7 @@ from heatlens.errors import HeatlensError
 from heatlens.settings import Settings
 from heatlens_aws.settings import AwsSettings
 from infra.make_tables import leaves, of_staged_files, written
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 DOORS = (ROOT / "functions" / "README.md").read_text()
 DOCUMENTS = [page for folder in (".", "functions", "layers", "infra") for page in (ROOT / folder).glob("*.md")]

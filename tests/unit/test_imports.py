@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 HEAVY = {"torch", "torchvision", "pytorch_grad_cam", "cv2", "matplotlib", "sklearn", "scipy", "nncf"}
 CHOSEN = {"onnx", "onnxruntime"}  # by a setting, or while compiling
@@ -89,7 +89,7 @@ def test_one_file_of_the_core_imports_onnx_runtime_and_nothing_imports_that_file
 
 def test_only_a_dicom_file_brings_in_what_reads_it() -> None:
     program = (
-        "import sys; from heatlens.input.decode import decode; from tests.conftest import encoded, noise; "
+        "import sys; from heatlens.input.decode import decode; from tests.support.images import encoded, noise; "
         "decode(encoded(noise((4, 4))), max_pixels=99); print('pydicom' in sys.modules); "
         "import numpy; from tests.support.dicom import dicom; "
         "decode(dicom(numpy.zeros((4, 4), 'u1')), max_pixels=99); print('heatlens.input.dicom' in sys.modules)"

@@ -22,8 +22,10 @@ from starlette.testclient import TestClient
 from heatlens.card import Preprocess
 from heatlens.engines.openvino import OpenVinoEngine
 from heatlens.errors import GenerationFailed
-from tests.conftest import ROOT, awaited, encoded, noise
 from tests.functional.conftest import MakeClient
+from tests.support.coroutines import awaited
+from tests.support.images import encoded, noise
+from tests.support.paths import ROOT
 from tests.support.tiny import write_tiny_model
 from tests.unit.heatlens.input.test_dicom_hostile import MARKER, marked
 

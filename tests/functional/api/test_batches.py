@@ -30,10 +30,10 @@ from heatlens_cli.events.http_events import Event, HttpRequest, LambdaContext, a
 from heatlens_web.batches import service
 from heatlens_web.schemas import batches
 from heatlens_web.schemas.batches import STAGED_FILE_BYTES
-from tests.conftest import ROOT
 from tests.functional.api.test_bad_input import problem
 from tests.functional.conftest import MakeClient
 from tests.support.aws import Account
+from tests.support.paths import ROOT
 
 URL = "/api/inference/batches"
 NOBODYS = "01J00000000000000000000000"

@@ -17,7 +17,7 @@ from heatlens.settings import DEPLOYMENT_LIMITS, Settings
 from heatlens.types import Options, Scores, Upload
 from heatlens_cli.events.http_events import HttpRequest, answer_json, heatmap_request, http_api_v2, multipart
 from heatlens_web.app import create_app
-from tests.conftest import encoded, noise
+from tests.support.images import encoded, noise
 
 DATA = encoded(noise((24, 24)))
 LIMITS = DEPLOYMENT_LIMITS["lambda"]

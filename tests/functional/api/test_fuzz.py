@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.fuzz.hooks import IMAGES
+from tests.support.paths import ROOT
 
 
 @pytest.mark.contract("fuzz")

@@ -13,8 +13,9 @@ from heatlens.card import Preprocess
 from heatlens.explain.cam import positive, signed
 from heatlens.render.color import SIGNED, overlay
 from heatlens.types import Colormap
-from tests.conftest import ROOT, encoded, noise
 from tests.functional.conftest import MakeClient
+from tests.support.images import encoded, noise
+from tests.support.paths import ROOT
 from tests.support.tiny import GRID, SIDE, WEIGHT, write_tiny_model
 
 URL = "/api/inference/heatmap"

@@ -11,9 +11,9 @@ from starlette.testclient import TestClient
 
 from heatlens.settings import Settings
 from heatlens_web.app import create_app
-from tests.conftest import encoded
 from tests.functional.api.test_bad_input import problem
 from tests.functional.api.test_options import PIXELS
+from tests.support.images import encoded
 from tests.support.tiny import write_tiny_model
 
 URL = "/v1/models"

@@ -28,10 +28,10 @@ from heatlens_web.app import create_app
 from heatlens_web.deliver import carried_bytes, carry
 from heatlens_web.large_replies import Replies, open_replies
 from infra.local_account import BUCKET, LocalAccount, local_account
-from tests.conftest import encoded, noise
 from tests.contract.test_base_schema import BATCH, HEATMAP, ITEM, fits
 from tests.functional.api.test_bad_input import problem
 from tests.functional.conftest import MakeClient
+from tests.support.images import encoded, noise
 
 URL = "/api/inference/heatmap"
 DATA = encoded(noise((64, 48)))

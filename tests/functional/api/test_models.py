@@ -18,11 +18,11 @@ from heatlens.registry import ModelRegistry, load_models
 from heatlens.settings import Settings
 from heatlens_aws.records import FileState
 from heatlens_web.app import create_app
-from tests.conftest import encoded
 from tests.functional.api.test_bad_input import problem
 from tests.functional.api.test_options import PIXELS
 from tests.support.aws import Account
 from tests.support.colors import CLASSES, GRIDS, write_colours_model
+from tests.support.images import encoded
 from tests.support.staged import Staged, desk
 from tests.support.tiny import write_tiny_model
 

@@ -21,9 +21,9 @@ from heatlens.model import Model
 from heatlens.settings import Settings
 from heatlens_cli.events.http_events import KINDS, LambdaContext, answer_json, heatmap_request
 from heatlens_web.app import create_app
-from tests.conftest import encoded, noise
 from tests.functional.api.test_bad_input import problem
 from tests.support.colors import CLASSES, GRIDS
+from tests.support.images import encoded, noise
 from tests.support.tiny import SIDE, WEIGHT
 
 URL = "/api/inference/heatmap"

@@ -26,11 +26,11 @@ from heatlens.settings import DEPLOYMENT_LIMITS, Settings
 from heatlens.types import Options, Upload
 from heatlens_aws.object_keys import attempt_prefix
 from heatlens_web.app import create_app
-from tests.conftest import encoded, noise
 from tests.functional.api.test_bad_input import problem
 from tests.functional.api.test_options import PIXELS, evidence
 from tests.support.aws import Account
 from tests.support.colors import write_colours_model
+from tests.support.images import encoded, noise
 from tests.support.sagemaker import enveloped, with_endpoint
 from tests.support.staged import desk
 

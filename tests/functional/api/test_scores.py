@@ -16,10 +16,10 @@ from heatlens.engines.openvino import OpenVinoEngine
 from heatlens.explain.predict import score, scores
 from heatlens.settings import Settings
 from heatlens_web.app import create_app
-from tests.conftest import encoded, noise
 from tests.functional.api.test_bad_input import problem
 from tests.functional.api.test_options import PIXELS
 from tests.support.colors import CLASSES
+from tests.support.images import encoded, noise
 from tests.support.tiny import WEIGHT, bare_card
 
 URL = "/api/inference/predict"

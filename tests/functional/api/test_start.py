@@ -15,8 +15,8 @@ from heatlens.engines.openvino import OpenVinoEngine
 from heatlens.engines.resources import MEMORY_ENV
 from heatlens.settings import Settings
 from heatlens_web.app import create_app as create_api
-from tests.conftest import encoded, noise
 from tests.support.emulator import emulated
+from tests.support.images import encoded, noise
 from tests.support.staged import imported
 from tests.support.tiny import write_tiny_model
 

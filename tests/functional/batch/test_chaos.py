@@ -31,7 +31,7 @@ from tests.chaos.run import run
 from tests.chaos.summary import Summary
 from tests.chaos.turns import LIVES, Life, Turns, check, in_turn, lived
 from tests.chaos.world import World, world
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 IMAGES = 60
 # What breaks without each protection, and who must come in between to break it.

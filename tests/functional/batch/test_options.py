@@ -15,12 +15,12 @@ from heatlens.model import Model
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.object_keys import attempt_prefix
 from heatlens_aws.records import FileState
-from tests.conftest import encoded, noise
 from tests.functional.api.test_bad_input import problem
 from tests.functional.api.test_options import PIXELS, evidence
 from tests.functional.conftest import MakeClient
 from tests.support.aws import Account
 from tests.support.colors import CLASSES, GRIDS
+from tests.support.images import encoded, noise
 from tests.support.sagemaker import enveloped, with_endpoint
 from tests.support.staged import Staged, desk
 

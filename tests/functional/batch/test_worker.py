@@ -25,8 +25,8 @@ from heatlens_aws.object_keys import attempt_prefix, drop_prefix, manifest_key, 
 from heatlens_aws.records import Batch, BatchState, FileState
 from heatlens_aws.staging import Absent, Staging, Stored
 from heatlens_web.batches.service import BatchService
-from tests.conftest import encoded
 from tests.support.aws import Account
+from tests.support.images import encoded
 from tests.support.staged import ID, NAME, Context, Staged, desk, grey, imported, picture
 
 OTHER = "01J11111111111111111111111"

@@ -14,8 +14,8 @@ from heatlens_cli.atomic_file import whole
 from heatlens_cli.batch.journal import BatchFailed
 from heatlens_cli.batch.names import NOTES
 from heatlens_cli.retry import TRIES, patiently
-from tests.conftest import encoded, noise
 from tests.functional.cli.test_batch_resume import STEPS
+from tests.support.images import encoded, noise
 from tests.support.loop import Loop, Wanted, asks, heatmaps, meddle, recorded, results, versions
 
 

@@ -13,7 +13,7 @@ from botocore.stub import Stubber
 
 from heatlens_cli.batch.names import MAX_BYTES, shown, sort_out
 from heatlens_cli.sources import CHUNK, Bucket, Folder, Image, NoSource, RejectedFile, Unreadable
-from tests.conftest import encoded, noise
+from tests.support.images import encoded, noise
 from tests.support.loop import Loop, asks, heatmaps, meddle, recorded, results, versions
 
 PNG = encoded(noise((24, 16)))

@@ -12,7 +12,7 @@ from PIL import Image
 from heatlens_cli import worker_pool
 from heatlens_cli.batch.journal import BatchFailed
 from heatlens_cli.batch.names import NOTES
-from tests.conftest import encoded, noise
+from tests.support.images import encoded, noise
 from tests.support.loop import Loop, Wanted, asks, heatmaps, meddle, recorded, results, versions
 
 API = "/api/inference/batches"

@@ -14,8 +14,9 @@ from heatlens_cli.progress import Pace
 from heatlens_cli.sources import NoSource
 from heatlens_cli.verify.run import verify_manifest
 from infra.local_account import BUCKET
-from tests.conftest import SAMPLES, encoded, noise
+from tests.support.images import encoded, noise
 from tests.support.loop import Loop, asks, heatmaps, recorded, results, versions
+from tests.support.paths import SAMPLES
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from heatlens.card import Parity, read_card
 from heatlens.settings import DEMO_MODEL
 from heatlens_cli.events.http_events import HttpRequest
 from heatlens_cli.main import compile_
-from tests.conftest import HEATLENS, ROOT, SAMPLES
 from tests.contract.clients import http_door
+from tests.support.paths import HEATLENS, ROOT, SAMPLES
 
 ANYWHERE = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "layers"), str(ROOT)])}
 CONFORMANCE = ROOT / "tests" / "contract" / "conformance"

@@ -15,8 +15,8 @@ from heatlens.card import read_card
 from heatlens_torch.loading import synthetic
 from heatlens_torch.loading.network import stack
 from heatlens_torch.loading.spec import Description, read_spec
-from tests.conftest import HEATLENS, ROOT
 from tests.support.checkpoints import LIGHTNING, renamed
+from tests.support.paths import HEATLENS, ROOT
 
 GUIDE = (ROOT / "layers" / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", GUIDE, re.DOTALL)

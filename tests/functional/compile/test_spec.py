@@ -15,7 +15,7 @@ from heatlens.input.preprocess import preprocess
 from heatlens_torch.loading.spec import Description, located, read_spec, read_training
 from heatlens_torch.loading.template import template, write_template
 from heatlens_torch.loading.torchvision_weights import facts
-from tests.conftest import noise
+from tests.support.images import noise
 
 VALID = """
 name = "a"

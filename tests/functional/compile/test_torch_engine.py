@@ -29,9 +29,10 @@ from heatlens_torch.compile import compile_model
 from heatlens_torch.engine import TorchEngine
 from heatlens_torch.loading.checkpoints import digest_of
 from heatlens_torch.proof.method_names import CLASSES, HEAT_ONLY, METHODS, SESS_PASSES
-from tests.conftest import ROOT, encoded, noise
 from tests.functional.compile.test_layers import network_and_images, write
 from tests.support.engines import answer, furthest, mixed, wrong_of_many_threads
+from tests.support.images import encoded, noise
+from tests.support.paths import ROOT
 
 LAYERS = {"three": ["layer4", "layer3"], "vit": ["encoder.layers.encoder_layer_0"]}
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here that PyTorch can use")

@@ -16,7 +16,8 @@ from functions.endpoint.app import create_app
 from heatlens.model import Model, load_model
 from heatlens.settings import Settings
 from heatlens.types import Floats
-from tests.conftest import awaited, encoded, noise
+from tests.support.coroutines import awaited
+from tests.support.images import encoded, noise
 from tests.support.staged import Counting, grey
 
 Message = MutableMapping[str, Any]

@@ -17,8 +17,9 @@ from starlette.testclient import TestClient
 
 from functions.endpoint.app import create_app
 from heatlens.settings import Settings
-from tests.conftest import ROOT, encoded, noise
 from tests.support.emulator import free_port, wait_for
+from tests.support.images import encoded, noise
+from tests.support.paths import ROOT
 
 IMAGE = encoded(noise((300, 200)))
 HALF = len(IMAGE) // 2

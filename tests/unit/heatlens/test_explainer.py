@@ -26,7 +26,8 @@ from heatlens.errors import (
 from heatlens.pipeline import explain
 from heatlens.settings import read_settings
 from heatlens.types import Options, Upload
-from tests.conftest import ROOT, SAMPLES, encoded, noise
+from tests.support.images import encoded, noise
+from tests.support.paths import ROOT, SAMPLES
 
 SAMPLE = SAMPLES / "phantom-01-opacity.png"
 

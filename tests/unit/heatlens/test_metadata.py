@@ -12,8 +12,8 @@ from heatlens.pipeline import explain
 from heatlens.results import Explanation
 from heatlens.settings import DEPLOYMENT_LIMITS
 from heatlens.types import Encoded, Options, Upload
-from tests.conftest import encoded, noise
 from tests.support.dicom import dicom, sequence
+from tests.support.images import encoded, noise
 from tests.unit.heatlens.render.test_strip_metadata import MARKER, chunk, exif, laden_jpeg, laden_png
 
 PICTURE = noise((40, 30))

@@ -20,7 +20,7 @@ from heatlens.pipeline import explain
 from heatlens.results import Explanation
 from heatlens.settings import DEPLOYMENT_LIMITS
 from heatlens.types import Floats, Options, Upload
-from tests.conftest import encoded, noise
+from tests.support.images import encoded, noise
 
 LIMITS = DEPLOYMENT_LIMITS["server"]
 

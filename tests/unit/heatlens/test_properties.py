@@ -21,9 +21,9 @@ from heatlens.render.color import blend, coloured, levels, table
 from heatlens.render.encode import png
 from heatlens.render.strip_metadata import stripped
 from heatlens.types import Colormap, Floats
-from tests.conftest import encoded
 from tests.contract.conformance import images
 from tests.support.dicom import dicom
+from tests.support.images import encoded
 
 Array = npt.NDArray[Any]
 MANY = 1_000_000

@@ -11,7 +11,7 @@ from heatlens.errors import HeatlensError, RequestImagesTooLarge, TooManyPasses,
 from heatlens.pipeline import Outcome
 from heatlens.types import Options, Upload
 from heatlens_web.dynamic_batching import Bounds, DynamicBatcher, Explain
-from tests.conftest import awaited
+from tests.support.coroutines import awaited
 from tests.support.staged import grey
 
 LONG = 3600.0  # seconds that no test waits: who waits for the window never answers

@@ -5,7 +5,7 @@ import pytest
 from heatlens.errors import TooManyFiles
 from heatlens_cli.events.http_events import multipart
 from heatlens_web.multipart import Part, read_parts
-from tests.conftest import awaited
+from tests.support.coroutines import awaited
 
 
 def read(body: bytes, content_type: str, *, step: int, max_parts: int = 10, max_part_bytes: int = 1000) -> list[Part]:

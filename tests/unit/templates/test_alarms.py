@@ -7,7 +7,7 @@ import pytest
 from functions.batch import tasks
 from functions.batch.logs import DOOR, NAMESPACE, SERVICE
 from heatlens_aws.records import FileState
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from tests.support.stack import ACCOUNT, EVERYTHING, FUNCTIONS, REGION, TEMPLATE, Json, Stack, children
 
 STACK = Stack(TEMPLATE)

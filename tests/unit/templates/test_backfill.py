@@ -15,9 +15,9 @@ from heatlens_aws.events import Created
 from heatlens_aws.object_keys import DROP
 from heatlens_aws.staging import Stored
 from infra.local_account import sqs_event
-from tests.conftest import ROOT
 from tests.support.asl import Failed, Machine, TaskFailed, evaluate, read
 from tests.support.aws import Account
+from tests.support.paths import ROOT
 from tests.support.policies import Request, allowed
 from tests.support.stack import Stack
 

@@ -6,7 +6,7 @@ import pytest
 
 from heatlens.settings import Settings
 from heatlens_aws import object_keys
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from tests.support.stack import EVERYTHING, TEMPLATE, Stack, children, read
 
 STACK = Stack(TEMPLATE)

@@ -7,8 +7,8 @@ import pytest
 
 from heatlens.settings import Settings
 from heatlens_aws.settings import AwsSettings
-from tests.conftest import ROOT
 from tests.support.aws import Account
+from tests.support.paths import ROOT
 from tests.support.stack import EVERYTHING, FUNCTIONS, TEMPLATE, TEMPLATES, Stack, read, variables
 from tests.support.staged import imported
 

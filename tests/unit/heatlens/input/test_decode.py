@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from heatlens.errors import EmptyFile, HeatlensError, ImageTooLarge, UnreadableImage, UnsupportedImage
 from heatlens.input.decode import decode, measure
 from heatlens.types import Window
-from tests.conftest import encoded, noise
+from tests.support.images import encoded, noise
 
 MANY = 1_000_000
 

@@ -8,7 +8,7 @@ from torchvision.transforms import v2
 
 from heatlens.card import Preprocess
 from heatlens.input.preprocess import preprocess, seen_box
-from tests.conftest import noise
+from tests.support.images import noise
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RESAMPLING = {

@@ -8,7 +8,7 @@ from PIL import Image
 from heatlens.explain.cam import signed
 from heatlens.render.color import SIGNED, coloured, levels, overlay, table
 from heatlens.types import Colormap, Floats
-from tests.conftest import noise
+from tests.support.images import noise
 
 
 def heat(shape: tuple[int, int] = (7, 7)) -> Floats:

@@ -8,7 +8,7 @@ from heatlens.errors import ImageTooLarge
 from heatlens.render.color import overlay
 from heatlens.render.encode import encode, png
 from heatlens.types import Format
-from tests.conftest import encoded, noise
+from tests.support.images import encoded, noise
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])

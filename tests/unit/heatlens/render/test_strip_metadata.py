@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from heatlens.render.strip_metadata import stripped
-from tests.conftest import encoded, noise
+from tests.support.images import encoded, noise
 
 MARKER = b"Lovelace"
 Array = np.ndarray[Any, Any]

@@ -12,7 +12,7 @@ from heatlens_aws.staging import Stored
 from heatlens_cli.events.http_events import KINDS, LambdaContext, answer_json
 from heatlens_cli.events.make_event import EVENT_KINDS, make_event
 from heatlens_cli.events.object_events import OBJECT_KINDS
-from tests.conftest import SAMPLES
+from tests.support.paths import SAMPLES
 
 JPEG = SAMPLES / "phantom-03-opacity.jpg"
 

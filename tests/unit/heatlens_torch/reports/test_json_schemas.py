@@ -12,7 +12,7 @@ from heatlens.card import SCHEMA_VERSION, read_card
 from heatlens.settings import DEMO_MODEL
 from heatlens_torch.loading.template import template
 from heatlens_torch.reports.json_schemas import CARD_SCHEMA, MODEL_SCHEMA, card_schema, model_schema
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 DESCRIPTION = tomllib.loads((ROOT / "layers" / "heatlens_torch" / "demo" / "model.toml").read_text())
 CARD = read_card(DEMO_MODEL)[0].model_dump(mode="json")
