@@ -7,16 +7,20 @@ from pathlib import Path
 from functions.batch import errors as of_files
 from heatlens import errors
 from heatlens.errors import HeatlensError, ModelError
+from heatlens_aws import errors as of_aws
+from heatlens_web import http_errors
+from heatlens_web.errors import status_of
 
 PAGE = Path(__file__).parents[1] / "functions" / "README.md"
+MODULES = (errors, of_aws, http_errors)
 HEAD = "| code | status | when |\n|---|---|---|\n"
 
 
 def leaves() -> list[type[HeatlensError]]:
     """Every error that an answer can carry, in the order of their statuses; the base is for what nobody foresaw."""
-    classes = [each for each in _classes(errors) if not issubclass(each, ModelError)]
+    classes = [each for module in MODULES for each in _classes(module) if not issubclass(each, ModelError)]
     found = [each for each in classes if not any(other is not each and issubclass(other, each) for other in classes)]
-    return sorted([*found, HeatlensError], key=lambda each: (each.status, each.code))
+    return sorted([*found, HeatlensError], key=lambda each: (status_of(each), each.code))
 
 
 def of_staged_files() -> list[type[HeatlensError]]:
@@ -26,7 +30,7 @@ def of_staged_files() -> list[type[HeatlensError]]:
 
 def written(page: str) -> str:
     """The page with its tables as the classes have them."""
-    answers = HEAD + "".join(f"| `{each.code}` | {each.status} | {_when(each)} |\n" for each in leaves())
+    answers = HEAD + "".join(f"| `{each.code}` | {status_of(each)} | {_when(each)} |\n" for each in leaves())
     files = "| code | when |\n|---|---|\n" + "".join(f"| `{x.code}` | {_when(x)} |\n" for x in of_staged_files())
     for name, table in {"errors": answers, "errors of files": files}.items():
         page = _placed(page, name, table)

@@ -9,9 +9,10 @@ from functions.batch.deliver import deliver, record
 from functions.batch.destinations import DeclaredFile
 from functions.batch.errors import AsyncFailed
 from functions.batch.tasks import AGAIN_LATER, FOREIGN, SETTLED, Ended
-from heatlens.errors import Busy, InputError, LimitError, ModelUnavailable, Stopping
+from heatlens.errors import InputError, LimitError, ModelUnavailable
 from heatlens.settings import MIB
 from heatlens_aws.batch_table import Outcome
+from heatlens_aws.errors import Busy, Stopping
 from heatlens_aws.object_keys import ASYNC, upload_key
 from heatlens_aws.records import Batch, File, FileState
 from heatlens_aws.sagemaker_async import Attempt, Notice, answer_key

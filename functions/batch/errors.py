@@ -8,26 +8,25 @@ HeatlensError
 """
 
 from heatlens.errors import HeatlensError, InputError
+from heatlens_aws.errors import WRONG_DIGEST
 
 
 class WrongDigest(InputError):
     """The bytes are not those that were declared."""
 
-    code = "input.digest"
+    code = WRONG_DIGEST
 
 
 class AsyncFailed(HeatlensError):
     """The asynchronous endpoint failed, and nobody can say more of it."""
 
     code = "async.failed"
-    title = "Endpoint failed"
 
 
 class GaveUp(HeatlensError):
     """Every attempt met a trouble that was not the image's own."""
 
     code = "batch.gave_up"
-    title = "Given up"
 
 
 class NoEndpoint(Exception):

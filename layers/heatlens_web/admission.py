@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from heatlens.errors import Busy, Stopping
+from heatlens_aws.errors import Busy, Stopping
 
 
 class Admission:

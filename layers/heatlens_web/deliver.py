@@ -10,13 +10,14 @@ import numpy as np
 from fastapi import Response
 from pydantic import BaseModel
 
-from heatlens.errors import AnswerTooLarge, HeatlensError
+from heatlens.errors import HeatlensError
 from heatlens.explain.targets import parse
 from heatlens.model import Model
 from heatlens.render.encode import MEDIA_TYPES
 from heatlens.results import Explained, Explanation
 from heatlens.settings import Limits
 from heatlens.types import Encoded, Format, Options, Prediction, Scores
+from heatlens_web.http_errors import AnswerTooLarge
 from heatlens_web.schemas.inference import (
     BatchHeatmapItem,
     BatchHeatmapResponse,

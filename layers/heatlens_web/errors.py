@@ -11,8 +11,26 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from heatlens.errors import HeatlensError, InvalidOption
+from heatlens.errors import (
+    GenerationFailed,
+    HeatlensError,
+    InputError,
+    InvalidOption,
+    LimitError,
+    ModelError,
+    ModelUnavailable,
+    OutOfTime,
+)
 from heatlens.settings import Settings
+from heatlens_aws.errors import Busy, StagingUnavailable, Stopping
+from heatlens_web.http_errors import (
+    BatchConflict,
+    BatchNotFound,
+    ModelNotFound,
+    RequestError,
+    UnknownPrincipal,
+    UnsupportedContentType,
+)
 from heatlens_web.request_id import request_id
 from heatlens_web.schemas.inference import Problem
 
@@ -20,7 +38,36 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 10  # listed in one answer
+# Status and title of an error's class; a class that is not listed has those of the nearest class above it.
+STATUSES: Mapping[type[HeatlensError], tuple[int, str]] = {
+    HeatlensError: (500, "Internal error"),
+    InputError: (400, "Unusable image"),
+    RequestError: (400, "Bad request"),
+    UnknownPrincipal: (403, "Unknown principal"),
+    BatchNotFound: (404, "No such batch"),
+    ModelNotFound: (404, "No such model"),
+    BatchConflict: (409, "Conflict with the batch's state"),
+    LimitError: (413, "Too large"),
+    UnsupportedContentType: (415, "Unsupported content type"),
+    InvalidOption: (422, "Invalid request"),
+    GenerationFailed: (500, "Generation failed"),
+    ModelError: (500, "Unusable model"),
+    Busy: (503, "Too many requests at once"),
+    ModelUnavailable: (503, "Model not loaded"),
+    StagingUnavailable: (503, "Staged batches unavailable"),
+    Stopping: (503, "Shutting down"),
+    OutOfTime: (504, "Out of time"),
+}
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+
+
+def status_of(error: type[HeatlensError]) -> int:
+    """Return the HTTP status that answers an error."""
+    return _status_and_title(error)[0]
+
+
+def _status_and_title(error: type[HeatlensError]) -> tuple[int, str]:
+    return next(STATUSES[each] for each in error.__mro__ if each in STATUSES)
 
 
 def install(app: FastAPI, settings: Settings) -> None:
@@ -30,11 +77,12 @@ def install(app: FastAPI, settings: Settings) -> None:
         if isinstance(error, RequestValidationError):
             error = invalid(error.errors())
         assert isinstance(error, HeatlensError)
-        headers = {"retry-after": str(settings.retry_after_s)} if error.passing else {}
+        headers = {"retry-after": str(settings.retry_after_s)} if error.retryable else {}
         errors = error.errors if isinstance(error, InvalidOption) else None
-        if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        status, title = _status_and_title(type(error))
+        if status == HTTPStatus.INTERNAL_SERVER_ERROR:
             logger.error("request %s failed: %s", request_id(request), error, exc_info=error)
-        return _problem(request, error.status, error.title, error.detail, error.code, headers=headers, errors=errors)
+        return _problem(request, status, title, error.detail, error.code, headers=headers, errors=errors)
 
     app.add_exception_handler(HeatlensError, ours)
     app.add_exception_handler(RequestValidationError, ours)
@@ -102,7 +150,8 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     detail = f"an unexpected error, logged under request {request_id(request)}"
     # The framework answers what nobody foresaw from outside every middleware, so the id is set here.
     headers = {"x-request-id": request_id(request)}
-    return _problem(request, HeatlensError.status, HeatlensError.title, detail, HeatlensError.code, headers=headers)
+    status, title = _status_and_title(HeatlensError)
+    return _problem(request, status, title, detail, HeatlensError.code, headers=headers)
 
 
 def _problem(

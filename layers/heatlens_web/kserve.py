@@ -11,10 +11,11 @@ from typing import Annotated, TypeVar
 from fastapi import APIRouter, Query, Request, Response
 from starlette.convertors import Convertor, register_url_convertor
 
-from heatlens.errors import HeatlensError, ModelNotFound
+from heatlens.errors import HeatlensError
 from heatlens.model import Model
 from heatlens_web import deliver, upload
 from heatlens_web.context import RequestContext, state_of
+from heatlens_web.http_errors import ModelNotFound
 from heatlens_web.openapi import IMAGE_BASE64, OF_IMAGES, json_body, problems
 from heatlens_web.schemas.inference import (
     ExplainInstances,

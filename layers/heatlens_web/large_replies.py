@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import Response
 
-from heatlens.errors import StagingUnavailable
+from heatlens_aws.errors import StagingUnavailable
 from heatlens_aws.object_keys import reply_key
 from heatlens_aws.settings import AwsSettings
 
@@ -41,7 +41,7 @@ class Replies:
             logger.exception("an answer could not be stored")
             raise StagingUnavailable(
                 "the answer is more than this door carries, and the storage for such does not answer: try again",
-                passing=True,
+                retryable=True,
             ) from error
 
 

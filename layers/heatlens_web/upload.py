@@ -10,18 +10,11 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from heatlens.errors import (
-    BadBase64,
-    BodyTooLarge,
-    FileTooLarge,
-    HeatlensError,
-    MalformedBody,
-    TooManyFiles,
-    UnsupportedContentType,
-)
+from heatlens.errors import FileTooLarge, HeatlensError
 from heatlens.settings import Limits
 from heatlens.types import Upload
 from heatlens_web.errors import invalid
+from heatlens_web.http_errors import BadBase64, BodyTooLarge, MalformedBody, TooManyFiles, UnsupportedContentType
 from heatlens_web.multipart import Part, read_parts
 from heatlens_web.schemas.inference import ImageBody, ImagesBody, OneImage, SeveralImages
 

@@ -2,9 +2,10 @@
 
 import pytest
 
+from functions.batch import errors as of_files
 from heatlens import errors
 from heatlens.errors import HeatlensError, ModelError
-from infra.make_tables import leaves, of_staged_files
+from infra.make_tables import MODULES, leaves, of_staged_files
 from tests.support.marks import marked
 
 PROVOKED = marked("provokes")
@@ -17,7 +18,13 @@ NEVER_ANSWERED = {
 
 
 def test_no_two_errors_share_a_code() -> None:
-    classes = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, HeatlensError)]
+    modules = (of_files, *MODULES)
+    classes = {
+        each
+        for module in modules
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, HeatlensError)
+    }
 
     assert len({each.code for each in classes}) == len(classes)
 

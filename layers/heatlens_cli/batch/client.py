@@ -6,9 +6,10 @@ from typing import Any, TypeVar
 import httpx2
 from pydantic import BaseModel, ValidationError
 
-from heatlens.errors import BatchClosed, BatchNotFound, StagingUnavailable
+from heatlens_aws.errors import StagingUnavailable
 from heatlens_cli.batch.journal import BatchFailed
 from heatlens_cli.retry import is_passing, patiently
+from heatlens_web.http_errors import BatchClosed, BatchNotFound
 from heatlens_web.schemas.batches import BatchCreated, BatchStatus, FileResult, MissingLinks, ResultsPage, UploadLinks
 
 TIMEOUT_S = 60

@@ -9,13 +9,13 @@ from typing import Any
 
 import httpx2
 
-from heatlens.errors import BatchFull
 from heatlens_cli.batch.client import NotAnswered, Refusal, Server
 from heatlens_cli.batch.journal import BatchFailed, Noted, Part, Run
 from heatlens_cli.progress import Bars
 from heatlens_cli.retry import is_passing, patiently
 from heatlens_cli.sources import MEDIA_TYPES, Changed, Image, RejectedFile, Source, Unreadable
 from heatlens_cli.worker_pool import AT_ONCE, Crew, crew
+from heatlens_web.http_errors import BatchFull
 from heatlens_web.schemas.batches import NAME_BYTES, UploadLink
 
 CALL_FILES = 500  # the server's limit of one declaring call

@@ -14,17 +14,19 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from heatlens.errors import BodyTooLarge, HeatlensError, MalformedBody, StagingUnavailable, UnsupportedContentType
+from heatlens.errors import HeatlensError
 from heatlens.model import Model
 from heatlens.options import as_json, as_query
 from heatlens.plan import check, plan
 from heatlens.settings import Limits
 from heatlens.types import Options
+from heatlens_aws.errors import StagingUnavailable
 from heatlens_aws.object_keys import is_batch_id
 from heatlens_aws.settings import AwsSettings
 from heatlens_web import errors
 from heatlens_web.batches.principal import principal
 from heatlens_web.context import state_of
+from heatlens_web.http_errors import BodyTooLarge, MalformedBody, UnsupportedContentType
 from heatlens_web.openapi import problems
 from heatlens_web.request_id import request_id
 from heatlens_web.schemas.batches import (
@@ -284,5 +286,5 @@ def _wrong(name: str, message: str) -> dict[str, Any]:
 def _desk(request: Request) -> "BatchService":
     desk: BatchService | None = request.app.state.desk
     if desk is None:
-        raise StagingUnavailable("staged batches are not set up on this server", passing=False)
+        raise StagingUnavailable("staged batches are not set up on this server", retryable=False)
     return desk

@@ -16,23 +16,23 @@ from typing import Any
 
 from ulid import ULID
 
-from heatlens.errors import (
-    BatchClosed,
-    BatchFull,
-    BatchNotFound,
-    BatchUnfinished,
-    NothingToRetry,
-    StagingUnavailable,
-    TooManyFiles,
-)
 from heatlens_aws.batch_table import BatchTable, Contended, Declared, InvalidTransition
 from heatlens_aws.clients import FAILURES, connect
+from heatlens_aws.errors import WRONG_DIGEST, StagingUnavailable
 from heatlens_aws.finishing import finish_if_done, settle_open
 from heatlens_aws.object_keys import ASYNC, IN, MAP, OUT, RESULT, attempt_prefix, is_batch_id, picture_names, upload_key
 from heatlens_aws.records import OPEN_FILE_STATES, Batch, BatchState, File, FileState
 from heatlens_aws.settings import AwsSettings
 from heatlens_aws.staging import Staging, Stored
 from heatlens_web.errors import invalid
+from heatlens_web.http_errors import (
+    BatchClosed,
+    BatchFull,
+    BatchNotFound,
+    BatchUnfinished,
+    NothingToRetry,
+    TooManyFiles,
+)
 from heatlens_web.schemas.batches import (
     Backend,
     BatchCreated,
@@ -52,7 +52,6 @@ COUNTS_LIVE_S = 5.0
 COUNTS_KEPT = 256  # batches whose counts are remembered
 COPY_BUDGET_S = 15.0  # a gateway answers for us after thirty
 COPIES_AT_ONCE = 10  # connections of one client
-WRONG_DIGEST = "input.digest"  # the worker's word for an upload that is not what was declared
 REPEATED = {FileState.FAILED, FileState.MISSING, FileState.CANCELLED}
 
 
@@ -96,7 +95,7 @@ class BatchService:
         except (*FAILURES, Contended) as error:
             logger.exception("the storage of staged batches failed")
             raise StagingUnavailable(
-                "the storage of staged batches does not answer: try again", passing=True
+                "the storage of staged batches does not answer: try again", retryable=True
             ) from error
 
     def create(

@@ -1,6 +1,6 @@
 import pytest
 
-from heatlens.errors import Busy, Stopping
+from heatlens_aws.errors import Busy, Stopping
 from heatlens_web.admission import Admission
 
 

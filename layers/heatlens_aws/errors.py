@@ -1,0 +1,35 @@
+"""Errors of staging and of a SageMaker endpoint that turns a request away.
+
+HeatlensError
+├── StagingUnavailable
+├── Busy
+└── Stopping
+"""
+
+from heatlens.errors import HeatlensError
+
+WRONG_DIGEST = "input.digest"  # code of a file whose uploaded bytes are not those declared
+
+
+class StagingUnavailable(HeatlensError):
+    """Bucket or table do not respond (`Retry-After`), or staging is not set up here (without `Retry-After`)."""
+
+    code = "staging.unavailable"
+
+    def __init__(self, detail: str, *, retryable: bool) -> None:
+        super().__init__(detail)
+        self.retryable = retryable
+
+
+class Busy(HeatlensError):
+    """The SageMaker endpoint holds as many requests, or bytes of them, as it may; `Retry-After`."""
+
+    code = "server.busy"
+    retryable = True
+
+
+class Stopping(HeatlensError):
+    """The SageMaker endpoint is shutting down: it finishes its requests and accepts no new ones; `Retry-After`."""
+
+    code = "server.stopping"
+    retryable = True

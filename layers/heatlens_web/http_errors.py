@@ -1,0 +1,115 @@
+"""Errors of HTTP requests and of calls about staged batches.
+
+HeatlensError
+├── InputError                    in `heatlens.errors`
+│   └── BadBase64
+├── LimitError                    in `heatlens.errors`
+│   ├── BodyTooLarge
+│   └── AnswerTooLarge
+├── RequestError                  the request around the images
+│   ├── MalformedBody
+│   └── TooManyFiles
+├── UnsupportedContentType
+├── UnknownPrincipal
+├── ModelNotFound
+├── BatchNotFound
+└── BatchConflict                 a staged batch's state forbids the call
+    ├── BatchClosed
+    ├── BatchFull
+    ├── BatchUnfinished
+    └── NothingToRetry
+
+`heatlens_web.errors` says with which status each is answered.
+"""
+
+from heatlens.errors import HeatlensError, InputError, LimitError
+
+
+class BadBase64(InputError):
+    """An image in JSON is not base64."""
+
+    code = "input.bad_base64"
+
+
+class BodyTooLarge(LimitError):
+    """The request's body has more bytes than its limit."""
+
+    code = "limit.body_bytes"
+
+
+class AnswerTooLarge(LimitError):
+    """The response is over the deployment's limit and there is no bucket for it; the detail names the ways out."""
+
+    code = "limit.answer_bytes"
+
+
+class RequestError(HeatlensError):
+    """The body of the request is wrong."""
+
+    code = "request"
+
+
+class MalformedBody(RequestError):
+    """The body is not what its content type says."""
+
+    code = "request.malformed"
+
+
+class TooManyFiles(RequestError):
+    """More files than a request, a declaring call or a batch may have."""
+
+    code = "request.too_many_files"
+
+
+class UnsupportedContentType(HeatlensError):
+    """The request's content type is neither multipart, JSON nor an image."""
+
+    code = "request.unsupported_content_type"
+
+
+class UnknownPrincipal(HeatlensError):
+    """The gateway's authorizer names no principal that a batch could belong to."""
+
+    code = "principal.unknown"
+
+
+class ModelNotFound(HeatlensError):
+    """The address names an unknown model."""
+
+    code = "model.not_found"
+
+
+class BatchNotFound(HeatlensError):
+    """There is no such batch, or it belongs to another principal."""
+
+    code = "batch.not_found"
+
+
+class BatchConflict(HeatlensError):
+    """The staged batch is in a state that does not allow this."""
+
+    code = "batch"
+
+
+class BatchClosed(BatchConflict):
+    """The batch accepts no more files."""
+
+    code = "batch.closed"
+
+
+class BatchFull(BatchConflict):
+    """More files than the batch expects; none of them was declared."""
+
+    code = "batch.full"
+
+
+class BatchUnfinished(BatchConflict):
+    """Only a finished batch can be retried."""
+
+    code = "batch.unfinished"
+
+
+class NothingToRetry(BatchConflict):
+    """Every file of the batch succeeded."""
+
+    code = "batch.nothing_to_retry"
