@@ -1,7 +1,7 @@
-"""Writes the table of errors in functions/README.md from the classes: `python infra/make_tables.py`."""
+"""Write the generated tables of the documents from the code: `python infra/make_tables.py`."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from functions.batch import errors as of_files
@@ -11,38 +11,53 @@ from heatlens_aws import errors as of_aws
 from heatlens_web import http_errors
 from heatlens_web.errors import status_of
 
-PAGE = Path(__file__).parents[1] / "functions" / "README.md"
 MODULES = (errors, of_aws, http_errors)
-HEAD = "| code | status | when |\n|---|---|---|\n"
+ROOT = Path(__file__).parents[1]
+ERRORS_PAGE = ROOT / "functions" / "errors.md"
 
 
 def leaves() -> list[type[HeatlensError]]:
-    """Every error that an answer can carry, in the order of their statuses; the base is for what nobody foresaw."""
+    """List the errors that a response can carry, by status and code; the base class stands for unforeseen failures."""
     classes = [each for module in MODULES for each in _classes(module) if not issubclass(each, ModelError)]
     found = [each for each in classes if not any(other is not each and issubclass(other, each) for other in classes)]
     return sorted([*found, HeatlensError], key=lambda each: (status_of(each), each.code))
 
 
 def of_staged_files() -> list[type[HeatlensError]]:
-    """Every error that only a file of a staged batch can end with."""
+    """List the errors that only a file of a staged batch can end with."""
     return sorted(_classes(of_files), key=lambda each: each.code)
 
 
-def written(page: str) -> str:
-    """The page with its tables as the classes have them."""
-    answers = HEAD + "".join(f"| `{each.code}` | {status_of(each)} | {_when(each)} |\n" for each in leaves())
-    files = "| code | when |\n|---|---|\n" + "".join(f"| `{x.code}` | {_when(x)} |\n" for x in of_staged_files())
-    for name, table in {"errors": answers, "errors of files": files}.items():
-        page = _placed(page, name, table)
-    return page
+def error_table() -> str:
+    """Return the Markdown table of the errors that a response can carry."""
+    rows = (f"| `{each.code}` | {status_of(each)} | {_meaning(each)} |\n" for each in leaves())
+    return "| code | status | when |\n|---|---|---|\n" + "".join(rows)
 
 
-def _placed(page: str, name: str, table: str) -> str:
+def file_error_table() -> str:
+    """Return the Markdown table of the errors of staged files."""
+    rows = (f"| `{each.code}` | {_meaning(each)} |\n" for each in of_staged_files())
+    return "| code | when |\n|---|---|\n" + "".join(rows)
+
+
+# Every generated table: its name in the document's markers, the document, and the function that writes it.
+TABLES: dict[str, tuple[Path, Callable[[], str]]] = {
+    "errors": (ERRORS_PAGE, error_table),
+    "errors of files": (ERRORS_PAGE, file_error_table),
+}
+
+
+def replace_table(text: str, name: str, table: str) -> str:
+    """Replace the table between the markers `name` in a document's text.
+
+    Raises:
+        ValueError: The text does not contain the pair of markers exactly once.
+    """
     begin, end = f"<!-- {name}: make tables -->\n", f"<!-- end of {name} -->\n"
     place = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    if len(place.findall(page)) != 1:
-        raise ValueError(f"{PAGE.name} has no place for the {name}")
-    return place.sub(lambda _: begin + table + end, page)
+    if len(place.findall(text)) != 1:
+        raise ValueError(f"the document has no place for the {name}: {begin.strip()} … {end.strip()}")
+    return place.sub(lambda _: begin + table + end, text)
 
 
 def _classes(module: object) -> Iterator[type[HeatlensError]]:
@@ -51,11 +66,12 @@ def _classes(module: object) -> Iterator[type[HeatlensError]]:
             yield each
 
 
-def _when(error: type[HeatlensError]) -> str:
-    """The first paragraph of its docstring."""
+def _meaning(error: type[HeatlensError]) -> str:
+    """Return the first paragraph of the class's docstring as one line."""
     paragraph = (error.__doc__ or "").partition("\n\n")[0]
     return " ".join(paragraph.split()).rstrip(".")
 
 
 if __name__ == "__main__":
-    PAGE.write_text(written(PAGE.read_text()))
+    for name, (page, table) in TABLES.items():
+        page.write_text(replace_table(page.read_text(), name, table()))

@@ -88,19 +88,23 @@ def test_the_curl_examples(server_port: int, tmp_path: Path) -> None:
     assert (tmp_path / "heatmap.png").read_bytes().startswith(b"\x89PNG")
 
 
-DOOR_BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "functions" / "README.md").read_text(), re.DOTALL)
+FUNCTION_BLOCKS = [
+    text
+    for page in sorted((ROOT / "functions").glob("*.md"))
+    for text in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)
+]
 
 
 def asked(begins: str, url: str, folder: Path) -> None:
-    """Run a block of functions/README.md against a server, its answers going to `folder`."""
-    [found] = [each for each in DOOR_BLOCKS if begins in each]
+    """Run a block of the pages in functions/ against a server, its responses going to `folder`."""
+    [found] = [each for each in FUNCTION_BLOCKS if begins in each]
     shell(found.replace("http://127.0.0.1:8000", url).replace("out/", f"{folder}/"))
 
 
 def test_every_block_of_the_doors_is_run_here() -> None:
-    assert len(DOOR_BLOCKS) == 3
-    assert all("curl" in each for each in DOOR_BLOCKS)
-    commands = [line for each in DOOR_BLOCKS for line in each.splitlines() if "curl" in line]
+    assert len(FUNCTION_BLOCKS) == 3
+    assert all("curl" in each for each in FUNCTION_BLOCKS)
+    commands = [line for each in FUNCTION_BLOCKS for line in each.splitlines() if "curl" in line]
     assert all("--fail" in line for line in commands)
 
 

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -10,11 +11,14 @@ from heatlens.errors import HeatlensError
 from heatlens.settings import Settings
 from heatlens_aws.settings import AwsSettings
 from heatlens_web.errors import status_of
-from infra.make_tables import leaves, of_staged_files, written
+from infra.make_tables import ERRORS_PAGE, TABLES, leaves, of_staged_files, replace_table
 from tests.support.paths import ROOT
 
-DOORS = (ROOT / "functions" / "README.md").read_text()
-DOCUMENTS = [page for folder in (".", "functions", "layers", "infra") for page in (ROOT / folder).glob("*.md")]
+FOLDERS = (".", "functions", "layers", "infra", "infra/decisions", "tests/benchmarks", "tests/contract")
+DOCUMENTS = [page for folder in FOLDERS for page in (ROOT / folder).glob("*.md")]
+ERRORS = ERRORS_PAGE.read_text()
+CONFIGURATION = (ROOT / "functions" / "configuration.md").read_text()
+API = (ROOT / "functions" / "api.md").read_text()
 
 
 def test_every_make_target_that_a_document_names_exists() -> None:
@@ -32,13 +36,28 @@ def test_the_tests_and_the_readme_use_the_same_command() -> None:
     assert re.search(r"^make test$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
 
 
-def test_every_file_that_a_document_links_to_exists() -> None:
-    links = [
-        page.parent / target for page in DOCUMENTS for target in re.findall(r"\]\(((?!http)[^)#]+)\)", page.read_text())
-    ]
+def links(page: Path) -> list[tuple[Path, str]]:
+    """List the files, each with an anchor or "", that a document links to within the project."""
+    targets = re.findall(r"\]\(((?!http)[^)]+)\)", page.read_text())
+    parts = [target.partition("#") for target in targets]
+    return [(page.parent / path if path else page, anchor) for path, _, anchor in parts]
 
-    assert links
-    assert [str(link) for link in links if not link.exists()] == []
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives the headings of a document."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    assert [str(path) for path, _ in links(page) if not path.exists()] == []
+    assert [(path.name, anchor) for path, anchor in links(page) if anchor and anchor not in anchors(path)] == []
+
+
+def test_the_documents_have_links_with_anchors() -> None:
+    assert any(anchor for page in DOCUMENTS for _, anchor in links(page))
 
 
 def variables() -> list[str]:
@@ -49,16 +68,16 @@ def variables() -> list[str]:
 
 @pytest.mark.parametrize("variable", variables())
 def test_every_setting_is_documented(variable: str) -> None:
-    assert f"| `{variable}` |" in DOORS
+    assert f"| `{variable}` |" in CONFIGURATION
 
 
 @pytest.mark.parametrize("error", leaves(), ids=lambda error: error.code)
 def test_every_error_is_documented_with_its_status(error: type[HeatlensError]) -> None:
-    assert f"| `{error.code}` | {status_of(error)} |" in DOORS
+    assert f"| `{error.code}` | {status_of(error)} |" in ERRORS
 
 
 def test_every_documented_error_exists() -> None:
-    documented = set(re.findall(r"^\| `([a-z0-9_.]+)` \| \d{3} \|", DOORS, re.MULTILINE))
+    documented = set(re.findall(r"^\| `([a-z0-9_.]+)` \| \d{3} \|", ERRORS, re.MULTILINE))
 
     assert documented == {error.code for error in leaves()}
 
@@ -66,24 +85,29 @@ def test_every_documented_error_exists() -> None:
 @pytest.mark.contract("every error")
 def test_the_tables_of_errors_are_those_of_the_classes() -> None:
     """`make tables` writes them again."""
-    assert written(DOORS) == DOORS
-    assert all(f"| `{error.code}` |" in DOORS for error in of_staged_files())
+    for name, (page, table) in TABLES.items():
+        assert replace_table(page.read_text(), name, table()) == page.read_text()
+    assert all(f"| `{error.code}` |" in ERRORS for error in of_staged_files())
     with pytest.raises(ValueError, match=r"no place for the errors"):
-        written(DOORS.replace("<!-- end of errors -->", ""))
+        replace_table(ERRORS.replace("<!-- end of errors -->", ""), "errors", "")
 
 
 @pytest.mark.contract("gateway", "redirected clients", "burnt in")
 @pytest.mark.parametrize(
-    "words",
+    ("page", "words"),
     [
-        "401, 403, 429, 503, 504 and bodies over Lambda's own limit may come from the gateway instead",
-        "A client must not send its `Authorization` header on to S3, which refuses a request that is signed twice",
-        "httpx with `follow_redirects=True`, browsers by themselves where the bucket's CORS names the page's origin",
-        "text burnt into the pixels stays there",
+        (ERRORS, "401, 403, 429, 503, 504 and bodies over Lambda's own limit may come from the gateway instead"),
+        (
+            API,
+            "A client must not send its `Authorization` header on to S3, which refuses a request that is signed twice",
+        ),
+        (API, "httpx with `follow_redirects=True`, browsers by themselves where the bucket's CORS names the"),
+        (API, "text burnt into the pixels stays there"),
     ],
+    ids=["gateway", "authorization", "redirects", "burnt in"],
 )
-def test_what_nothing_here_can_change_is_said(words: str) -> None:
-    assert words in " ".join(DOORS.split())
+def test_what_nothing_here_can_change_is_said(page: str, words: str) -> None:
+    assert words in " ".join(page.split())
 
 
 def test_the_changelog_knows_this_version() -> None:

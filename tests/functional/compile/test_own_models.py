@@ -1,4 +1,4 @@
-"""layers/README.md, "Bring your own model": its descriptions, commands and Python, run as they stand there."""
+"""Run the model descriptions, commands and Python programs of layers/own-models.md and layers/python-api.md."""
 
 import importlib.util
 import os
@@ -18,7 +18,8 @@ from heatlens_torch.loading.spec import Description, read_spec
 from tests.support.checkpoints import LIGHTNING, renamed
 from tests.support.paths import HEATLENS, ROOT
 
-GUIDE = (ROOT / "layers" / "README.md").read_text()
+PAGES = ("own-models.md", "python-api.md")
+GUIDE = "".join((ROOT / "layers" / name).read_text() for name in PAGES)
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", GUIDE, re.DOTALL)
 IN_PROJECT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "layers"), str(ROOT)])}
 
@@ -28,7 +29,7 @@ def blocks(language: str) -> list[str]:
 
 
 DOWNLOADED, OWN, CHECKPOINT, EVERY_KEY = blocks("toml")
-NETWORK, USE, UNCOMPILED = blocks("python")
+NETWORK, UNCOMPILED, USE = blocks("python")
 TRY, COMPILE = blocks("sh")
 
 
