@@ -9,7 +9,7 @@ from heatlens.model import load_model
 from heatlens.pipeline import explain
 from heatlens.render.encode import png
 from heatlens.results import Explanation
-from heatlens.settings import DEMO_MODEL, DEPLOYMENT_LIMITS
+from heatlens.settings import DEMO_MODEL, LIMITS
 from heatlens.types import Options, Upload
 
 STATIC = Path(__file__).parents[1] / "layers" / "heatlens_web" / "static"
@@ -18,7 +18,7 @@ SIDE = 400  # pixels of each half
 
 if __name__ == "__main__":
     model, upload = load_model(DEMO_MODEL), Upload(SAMPLE.name, SAMPLE.read_bytes())
-    [outcome] = explain(model, [upload], Options(), limits=DEPLOYMENT_LIMITS["server"], batch_images=1)
+    [outcome] = explain(model, [upload], Options(), limits=LIMITS, batch_images=1)
     if not isinstance(outcome, Explanation) or outcome.overlay is None:
         raise SystemExit(f"{SAMPLE.name} has no heatmap: {outcome}")
     picture = Image.new("RGB", (2 * SIDE, SIDE))

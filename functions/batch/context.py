@@ -7,11 +7,11 @@ from typing import Any
 from heatlens.errors import ModelError, SettingsError
 from heatlens.model import Model
 from heatlens.registry import ModelRegistry, load_models
-from heatlens.settings import Limits, read_settings, read_table
+from heatlens.settings import read_table
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.clients import connect
 from heatlens_aws.sagemaker_async import Endpoint
-from heatlens_aws.settings import AwsSettings
+from heatlens_aws.settings import STAGED_LIMITS, AwsSettings, BatchSettings, StagedLimits
 from heatlens_aws.staging import Staging
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class WorkerContext:
 
     account: Account
     models: ModelRegistry
-    limits: Limits
+    limits: StagedLimits
     batch_images: int
 
     @property
@@ -72,11 +72,11 @@ def open_door() -> WorkerContext:
         ModelError: The settings or the default model cannot be used. A batch of another that cannot waits for one that
             can.
     """
-    settings = read_settings()
+    settings = read_table(BatchSettings)
     account = open_account()
     models = load_models(settings)
     if isinstance(default := models.found[models.default], ModelError):
         raise default
     for name, error in models.failures.items():
         logger.error("the model is not loaded: %s: %s (cause: %r)", name, error, error.__cause__)
-    return WorkerContext(account, models, settings.limits("staged"), settings.batch_images)
+    return WorkerContext(account, models, settings.limits(STAGED_LIMITS), settings.batch_images)

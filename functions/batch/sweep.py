@@ -15,17 +15,17 @@ from functions.batch.context import Account
 from functions.batch.destinations import SAGEMAKER
 from functions.batch.lambda_types import Json
 from functions.batch.logs import line, trouble
-from heatlens.settings import DEPLOYMENT_LIMITS
 from heatlens_aws.batch_table import InvalidTransition
 from heatlens_aws.events import AGAIN
 from heatlens_aws.finishing import finish_if_done, settle_open
 from heatlens_aws.object_keys import upload_key
 from heatlens_aws.records import Batch, BatchState, File, FileState
+from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_aws.staging import Stored
 
 BATCHES = 500  # looked at in one sweep, those that waited longest first
 MARGIN_S = 10.0
-LARGEST = DEPLOYMENT_LIMITS["staged"].file_bytes
+LARGEST = STAGED_LIMITS.file_bytes
 GRACE_S = 15 * 60  # an event that is younger may be on its way
 PATIENCE_S = 6 * 3600  # the same while the queue is never empty
 ASK_MOST = 3  # times that a file's lost event is sent again

@@ -10,8 +10,8 @@ from functions.batch.destinations import Target
 from functions.batch.messages import Item
 from heatlens.errors import HeatlensError
 from heatlens.pipeline import Outcome
-from heatlens.settings import Limits
 from heatlens.types import Options, Upload
+from heatlens_aws.settings import StagedLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Task:
     sha256: str = ""
 
 
-def groups(tasks: Iterable[Task], limits: Limits, images: int) -> Iterator[list[Task]]:
+def groups(tasks: Iterable[Task], limits: StagedLimits, images: int) -> Iterator[list[Task]]:
     """What is read together: alike in options, bounded in number and bytes; after these each suspect alone."""
     alike: dict[Options, list[Task]] = {}
     alone: list[Task] = []

@@ -13,18 +13,18 @@ from pydantic import ValidationError
 
 from functions.endpoint.state import InferenceBackend, ServerState, open_door
 from heatlens.errors import InvalidOption
-from heatlens.settings import Settings
 from heatlens_web import errors, upload
 from heatlens_web.inference import explain_one
 from heatlens_web.request_id import RequestId
 from heatlens_web.schemas.inference import LISTS, HeatmapOptions
+from heatlens_web.settings import ServerSettings
 
 CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 PLACE = ("header", CUSTOM_ATTRIBUTES)
 RAW = (*upload.RAW, "application/octet-stream")  # the last is for callers that do not know the type
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: ServerSettings) -> FastAPI:
     """Build the application with its model loaded, or with the reason why it is not."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.door = door = open_door(settings)

@@ -12,7 +12,7 @@ import uvicorn
 from functions.endpoint.app import create_app
 from functions.endpoint.state import ServerState
 from heatlens.errors import ModelError
-from heatlens.settings import Settings, read_settings
+from heatlens_web.settings import ServerSettings, read_server_settings
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Server(uvicorn.Server):
     signal in the end, which an orchestrator takes for a failure.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
         """Load the model; nothing is listened on yet."""
         app = create_app(settings)
         # One process: a second would hold the model a second time, and the engine uses every core by itself.
@@ -69,7 +69,7 @@ def main() -> None:
     # The first process of a container has no default action: without this it could not be ended while it loads.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        server = Server(read_settings())
+        server = Server(read_server_settings())
     except ModelError as error:
         sys.exit(str(error))
     server.run()

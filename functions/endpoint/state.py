@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 
 from heatlens.errors import ModelError, ModelUnavailable
 from heatlens.pipeline import Outcome
-from heatlens.settings import MIB, Limits, Settings
+from heatlens.settings import MIB
 from heatlens.types import Options, Upload
 from heatlens_web.admission import Admission
 from heatlens_web.dynamic_batching import Bounds, DynamicBatcher
 from heatlens_web.engine_health import EngineHealth
+from heatlens_web.settings import ServerLimits, ServerSettings
 from heatlens_web.state import State, load_state
 
 
@@ -42,7 +43,7 @@ class ServerState:
         return self.bench
 
 
-def open_door(settings: Settings) -> ServerState:
+def open_door(settings: ServerSettings) -> ServerState:
     """Load the model; without one the door opens all the same."""
     loaded = load_state(settings, "server")
     state = replace(loaded, limits=_of_one(loaded.limits))
@@ -52,7 +53,7 @@ def open_door(settings: Settings) -> ServerState:
     return ServerState(state, admission, _bench(state, admission))
 
 
-def _of_one(limits: Limits) -> Limits:
+def _of_one(limits: ServerLimits) -> ServerLimits:
     """A request has one image here: what a body may have elsewhere, all bodies together may have here."""
     as_base64 = (limits.file_bytes + 2) // 3 * 4 + MIB  # beside it in the JSON: options and a name
     return limits.model_copy(update={"body_bytes": min(limits.body_bytes, as_base64)})

@@ -14,7 +14,7 @@ from heatlens.model import Model, load_by_settings
 from heatlens.options import OptionArguments, read_options
 from heatlens.pipeline import Outcome, explain
 from heatlens.results import Explanation
-from heatlens.settings import Settings, read_settings
+from heatlens.settings import LIMITS, Settings, read_settings
 from heatlens.types import Options, Upload
 
 ImageSource = bytes | str | os.PathLike[str] | Image.Image
@@ -123,7 +123,7 @@ class Explainer:
         return [outcome for span in spans for outcome in self._explained(span, options)]
 
     def _explained(self, images: list[ImageSource], options: Options) -> list[Outcome]:
-        limits = self._settings.limits("server")
+        limits = self._settings.limits(LIMITS)
         uploads = [_upload(image, limits.file_bytes) for image in images]
         # Several images are no request: each has its own limit, and a group none of its own.
         limits = limits.model_copy(update={"request_pixels": limits.image_pixels * len(images)})

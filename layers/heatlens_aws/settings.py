@@ -1,10 +1,35 @@
-"""What staging needs to know of its account: environment -> frozen `AwsSettings`."""
+"""Read the settings of staging and of the batch function from the environment, and the limits of staged files."""
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from heatlens.settings import MIB, MP, Limits, Settings
+
 HOUR = 3600  # seconds
 DAY = 24 * HOUR
+
+
+class StagedLimits(Limits):
+    """Limits of staged files; `body_bytes` is what files that are held in memory together may have."""
+
+    body_bytes: int
+
+
+STAGED_LIMITS = StagedLimits(
+    file_bytes=100 * MIB,
+    body_bytes=100 * MIB,
+    image_pixels=100 * MP,
+    request_pixels=100 * MP,
+    targets=10,
+    passes=10_000,
+    faithfulness_s=40,
+)
+
+
+class BatchSettings(Settings):
+    """The core's settings and the batch function's, read once per process from variables `HEATLENS_<NAME>`."""
+
+    body_bytes: int | None = Field(None, gt=0, description="Bytes of files held in memory together.")
 
 
 class AwsSettings(BaseSettings):

@@ -6,7 +6,7 @@ from heatlens.errors import HeatlensError
 from heatlens.model import load_by_settings
 from heatlens.options import OptionArguments, read_options
 from heatlens.pipeline import explain
-from heatlens.settings import read_settings
+from heatlens.settings import LIMITS, read_settings
 from heatlens.types import Upload
 from heatlens_cli.heatmap_files import Answer
 
@@ -30,7 +30,7 @@ class CoreExplainer:
         Raises:
             HeatlensError: It cannot be.
         """
-        limits = self._settings.limits("server")
+        limits = self._settings.limits(LIMITS)
         [outcome] = explain(self._model, [Upload(name, data)], self.options, limits=limits, batch_images=1)
         if isinstance(outcome, HeatlensError):
             raise outcome

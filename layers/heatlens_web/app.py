@@ -7,19 +7,20 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 import heatlens
-from heatlens.settings import Deployment, Settings, read_table
+from heatlens.settings import read_table
 from heatlens_aws.settings import AwsSettings
 from heatlens_web import errors, kserve, large_replies
 from heatlens_web.batches import routes as batch_routes
 from heatlens_web.openapi import describe
 from heatlens_web.request_id import RequestId
 from heatlens_web.routes import router
+from heatlens_web.settings import Deployment, ServerSettings
 from heatlens_web.state import load_state
 
 STATIC = Path(__file__).parent / "static"
 
 
-def create_app(settings: Settings, *, deployment: Deployment) -> FastAPI:
+def create_app(settings: ServerSettings, *, deployment: Deployment) -> FastAPI:
     """Build the application with its model loaded, or with the reason why it is not."""
     # The framework's /docs page loads its script from elsewhere, which fails offline and tells others who reads it.
     # Its redirect of an address with a slash too many names the scheme and host that this server sees: behind a proxy

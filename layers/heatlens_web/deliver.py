@@ -15,7 +15,6 @@ from heatlens.explain.targets import parse
 from heatlens.model import Model
 from heatlens.render.encode import MEDIA_TYPES
 from heatlens.results import Explained, Explanation
-from heatlens.settings import Limits
 from heatlens.types import Encoded, Format, Options, Prediction, Scores
 from heatlens_web.http_errors import AnswerTooLarge
 from heatlens_web.schemas.inference import (
@@ -36,6 +35,7 @@ from heatlens_web.schemas.inference import (
     ScoreAnswer,
     TargetAnswer,
 )
+from heatlens_web.settings import ServerLimits
 
 JSON = "application/json"
 _WAYS_OUT = (
@@ -183,7 +183,7 @@ def deliver_explanations(
     return _json(answer)
 
 
-def carry(response: Response, limits: Limits, keep: Callable[[Response], str] | None) -> Response:
+def carry(response: Response, limits: ServerLimits, keep: Callable[[Response], str] | None) -> Response:
     """Send an answer, or where the door cannot carry it the way to it.
 
     Args:

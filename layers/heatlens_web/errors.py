@@ -21,7 +21,6 @@ from heatlens.errors import (
     ModelUnavailable,
     OutOfTime,
 )
-from heatlens.settings import Settings
 from heatlens_aws.errors import Busy, StagingUnavailable, Stopping
 from heatlens_web.http_errors import (
     BatchConflict,
@@ -33,6 +32,7 @@ from heatlens_web.http_errors import (
 )
 from heatlens_web.request_id import request_id
 from heatlens_web.schemas.inference import Problem
+from heatlens_web.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def _status_and_title(error: type[HeatlensError]) -> tuple[int, str]:
     return next(STATUSES[each] for each in error.__mro__ if each in STATUSES)
 
 
-def install(app: FastAPI, settings: Settings) -> None:
+def install(app: FastAPI, settings: ServerSettings) -> None:
     """Make every way a request can fail end in the one shape."""
 
     async def ours(request: Request, error: Exception) -> Response:

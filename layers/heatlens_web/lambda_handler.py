@@ -6,13 +6,13 @@ from mangum import Mangum
 from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 from mangum.types import LambdaContext
 
-from heatlens.settings import read_settings
 from heatlens_aws.lambda_init import start
 from heatlens_web import errors
 from heatlens_web.app import create_app
 from heatlens_web.event_kinds import check_event
+from heatlens_web.settings import read_server_settings
 
-app = start(lambda: create_app(read_settings(), deployment="lambda"))
+app = start(lambda: create_app(read_server_settings(), deployment="lambda"))
 # A REST API without binary types would hand an encoded problem to the client as it is.
 adapter = Mangum(app, lifespan="off", text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, errors.MEDIA_TYPE])
 

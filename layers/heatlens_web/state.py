@@ -9,8 +9,8 @@ from heatlens.errors import HeatlensError, ModelError
 from heatlens.model import Model
 from heatlens.pipeline import Outcome, TimeLeft, explain, score_all
 from heatlens.registry import ModelRegistry, load_models
-from heatlens.settings import Deployment, Limits, Settings
 from heatlens.types import Options, Scores, Upload
+from heatlens_web.settings import DEPLOYMENT_LIMITS, Deployment, ServerLimits, ServerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 class State:
     """Immutable after start, shared by all requests."""
 
-    settings: Settings
-    limits: Limits
+    settings: ServerSettings
+    limits: ServerLimits
     models: ModelRegistry
     # Not the framework's pool: forty images decoded at once would exhaust the memory.
     workers: ThreadPoolExecutor
@@ -66,7 +66,7 @@ class State:
         )
 
 
-def load_state(settings: Settings, deployment: Deployment) -> State:
+def load_state(settings: ServerSettings, deployment: Deployment) -> State:
     """Load the models now; a door without one starts all the same and says why.
 
     Raises:
@@ -75,4 +75,5 @@ def load_state(settings: Settings, deployment: Deployment) -> State:
     models = load_models(settings)
     for name, error in models.failures.items():
         logger.error("the model is not loaded: %s: %s (cause: %r)", name, error, error.__cause__)
-    return State(settings, settings.limits(deployment), models, ThreadPoolExecutor(settings.concurrency, "explain"))
+    limits = settings.limits(DEPLOYMENT_LIMITS[deployment])
+    return State(settings, limits, models, ThreadPoolExecutor(settings.concurrency, "explain"))

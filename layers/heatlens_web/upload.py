@@ -11,12 +11,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from heatlens.errors import FileTooLarge, HeatlensError
-from heatlens.settings import Limits
 from heatlens.types import Upload
 from heatlens_web.errors import invalid
 from heatlens_web.http_errors import BadBase64, BodyTooLarge, MalformedBody, TooManyFiles, UnsupportedContentType
 from heatlens_web.multipart import Part, read_parts
 from heatlens_web.schemas.inference import ImageBody, ImagesBody, OneImage, SeveralImages
+from heatlens_web.settings import ServerLimits
 
 UNNAMED = "unknown"
 RAW = ("image/", "application/dicom")
@@ -34,7 +34,7 @@ class Received:
 
 
 async def receive_one(
-    request: Request, body: type[OneImage], limits: Limits, *, raw: tuple[str, ...] = RAW
+    request: Request, body: type[OneImage], limits: ServerLimits, *, raw: tuple[str, ...] = RAW
 ) -> Received:
     """Read a request with one image: field `file`, a JSON `image_base64`, or the image as the body.
 
@@ -53,7 +53,7 @@ async def receive_one(
     return received
 
 
-async def receive_many(request: Request, body: type[SeveralImages], limits: Limits) -> Received:
+async def receive_many(request: Request, body: type[SeveralImages], limits: ServerLimits) -> Received:
     """Read a request with several images: field `files` repeated, JSON `images`, or one image as the body.
 
     Raises:
@@ -62,7 +62,7 @@ async def receive_many(request: Request, body: type[SeveralImages], limits: Limi
     return await _receive(request, body, field="files", max_files=limits.files, limits=limits)
 
 
-async def receive_json(request: Request, body: type[ImagesBody], limits: Limits) -> Received:
+async def receive_json(request: Request, body: type[ImagesBody], limits: ServerLimits) -> Received:
     """Read a request that can be nothing but JSON.
 
     Raises:
@@ -79,7 +79,7 @@ async def _receive(
     *,
     field: str,
     max_files: int,
-    limits: Limits,
+    limits: ServerLimits,
     raw: tuple[str, ...] = RAW,
 ) -> Received:
     content_type, kind = request.headers.get("content-type", ""), _kind(request)
@@ -124,7 +124,7 @@ async def _limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
         raise MalformedBody("the client went away before the body was whole") from error
 
 
-async def _whole(chunks: AsyncIterator[bytes], limits: Limits) -> Part:
+async def _whole(chunks: AsyncIterator[bytes], limits: ServerLimits) -> Part:
     part = Part(None)
     async for chunk in chunks:
         part.oversize = part.oversize or len(part.data) + len(chunk) > limits.file_bytes
@@ -135,7 +135,7 @@ async def _whole(chunks: AsyncIterator[bytes], limits: Limits) -> Part:
     return part
 
 
-def _from_parts(parts: Sequence[Part], field: str, limits: Limits) -> Received:
+def _from_parts(parts: Sequence[Part], field: str, limits: ServerLimits) -> Received:
     if not parts:
         raise _missing(field)
     names = [part.filename or UNNAMED for part in parts]
@@ -146,7 +146,7 @@ def _from_parts(parts: Sequence[Part], field: str, limits: Limits) -> Received:
     return Received(names, uploads)
 
 
-def _from_json(raw: bytes, body: type[ImagesBody], max_files: int, limits: Limits) -> Received:
+def _from_json(raw: bytes, body: type[ImagesBody], max_files: int, limits: ServerLimits) -> Received:
     try:
         parsed = body.model_validate_json(raw, strict=True)  # JSON has numbers and booleans; a query has only text
     except ValidationError as error:
@@ -159,7 +159,7 @@ def _from_json(raw: bytes, body: type[ImagesBody], max_files: int, limits: Limit
     return Received(names, uploads, parsed)
 
 
-def _decoded(name: str, image: ImageBody, limits: Limits) -> Upload | HeatlensError:
+def _decoded(name: str, image: ImageBody, limits: ServerLimits) -> Upload | HeatlensError:
     try:
         data = base64.b64decode(image.image_base64, validate=True)
     except (binascii.Error, ValueError):
@@ -178,5 +178,5 @@ def _missing(field: str) -> HeatlensError:
     return invalid([{"loc": ["body", field], "msg": "Field required", "type": "missing"}])
 
 
-def _too_large(limits: Limits) -> FileTooLarge:
+def _too_large(limits: ServerLimits) -> FileTooLarge:
     return FileTooLarge(f"the file is over the limit of {limits.file_bytes:,} bytes per file")

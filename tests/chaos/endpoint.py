@@ -12,7 +12,7 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from functions.endpoint.app import create_app
-from heatlens.settings import Settings
+from heatlens_web.settings import ServerSettings
 from tests.chaos.hooks import Call, Hook, Json
 from tests.chaos.queue import Queue
 from tests.chaos.story import Story
@@ -97,7 +97,7 @@ def _door() -> TestClient:
     """Made once, like the clients."""
     folder = tempfile.TemporaryDirectory()
     client = TestClient(
-        create_app(Settings(model_dir=write_tiny_model(Path(folder.name)))), raise_server_exceptions=False
+        create_app(ServerSettings(model_dir=write_tiny_model(Path(folder.name)))), raise_server_exceptions=False
     )
     folder.cleanup()  # the model is in memory
     return client

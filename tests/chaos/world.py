@@ -20,13 +20,13 @@ from functions.batch.context import Account, WorkerContext
 from heatlens.engines.base import Engine
 from heatlens.model import Model
 from heatlens.registry import ModelRegistry
-from heatlens.settings import DEPLOYMENT_LIMITS
 from heatlens.types import Floats
 from heatlens_aws import batch_table as jobs_module
 from heatlens_aws import finishing
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.clients import Clients, connect
 from heatlens_aws.sagemaker_async import Endpoint
+from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_aws.staging import Staging
 from heatlens_web.batches import service as desks
 from heatlens_web.batches.service import BatchService
@@ -111,7 +111,7 @@ class World:
     def door(self) -> WorkerContext:
         """A worker's tools on a processor that is its own."""
         engine = Processor(self.model.engine, self.rng.randrange(1000))
-        limits = DEPLOYMENT_LIMITS["staged"].model_copy(update={"file_bytes": FILE_BYTES})
+        limits = STAGED_LIMITS.model_copy(update={"file_bytes": FILE_BYTES})
         return WorkerContext(self.account, ModelRegistry.of(replace(self.model, engine=engine)), limits, 8)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from heatlens.settings import Settings
 from heatlens_web.app import create_app
+from heatlens_web.settings import ServerSettings
 from tests.support.images import encoded, noise
 
 NUMBER = (int, float)
@@ -39,7 +39,7 @@ HEALTH: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def client() -> TestClient:
-    return TestClient(create_app(Settings(), deployment="lambda"))
+    return TestClient(create_app(ServerSettings(), deployment="lambda"))
 
 
 def fits(body: dict[str, Any], schema: dict[str, Any]) -> bool:

@@ -13,9 +13,10 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from heatlens.card import read_card
-from heatlens.settings import DEMO_MODEL, Settings
+from heatlens.settings import DEMO_MODEL
 from heatlens_cli.events.http_events import KINDS, LambdaContext, answer_json, heatmap_request, http_api_v2
 from heatlens_web.app import create_app
+from heatlens_web.settings import ServerSettings
 from tests.contract.clients import Door, http_door, lambda_door
 from tests.contract.conformance import images
 from tests.events import record
@@ -90,7 +91,7 @@ def test_the_same_bytes_out_of_every_door(doors: dict[str, Door], case: dict[str
 @pytest.fixture(scope="module")
 def engines() -> list[TestClient]:
     """Two engines, whose sums differ in their last bits as those of two processors do."""
-    settings = [Settings.model_validate({"engine": engine}) for engine in ("openvino", "onnxruntime")]
+    settings = [ServerSettings.model_validate({"engine": engine}) for engine in ("openvino", "onnxruntime")]
     return [TestClient(create_app(each, deployment="server")) for each in settings]
 
 

@@ -1,6 +1,6 @@
 """Every limit stands at exactly its number: one less and the number itself pass, one more gets its status and sentence.
 
-The numbers themselves are in tests/unit/heatlens/test_settings.py; here each is so low that its neighbors are cheap.
+The numbers themselves are in the tests of settings in tests/unit; here each is so low that its neighbors are cheap.
 """
 
 import base64
@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from heatlens.settings import Deployment, Limits, Settings
+from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_web.app import create_app
-from heatlens_web.schemas.batches import STAGED_FILE_BYTES
+from heatlens_web.settings import Deployment, ServerLimits, ServerSettings
 from tests.functional.api.test_bad_input import problem
 from tests.support.aws import Account
 from tests.support.images import encoded, noise
@@ -90,7 +90,7 @@ CASES: dict[str, tuple[str, int, dict[str, int], Ask, int, str, str]] = {
 
 
 def client_of(folder: Path, deployment: Deployment, **settings: int) -> TestClient:
-    app = create_app(Settings.model_validate({"model_dir": folder} | settings), deployment=deployment)
+    app = create_app(ServerSettings.model_validate({"model_dir": folder} | settings), deployment=deployment)
     return TestClient(app, raise_server_exceptions=False)
 
 
@@ -174,7 +174,10 @@ def test_staged_batches(aws: Account, colours_folder: Path, monkeypatch: pytest.
 
     opened = client.post("/api/inference/batches", json={"expected_files": 10_000 + more})
     batch = client.post("/api/inference/batches", json={"expected_files": 20}).json()["batch_id"]
-    in_a_call, of_a_file = declared(client, batch, 5 + more), declared(client, batch, size=STAGED_FILE_BYTES + more)
+    in_a_call, of_a_file = (
+        declared(client, batch, 5 + more),
+        declared(client, batch, size=STAGED_LIMITS.file_bytes + more),
+    )
 
     if more < 1:
         assert (opened.status_code, in_a_call.status_code, of_a_file.status_code) == (201, 200, 200)
@@ -192,4 +195,4 @@ def test_staged_batches(aws: Account, colours_folder: Path, monkeypatch: pytest.
 def test_every_limit_of_the_table_is_tried() -> None:
     tried = {setting for setting, *_ in CASES.values()} | {"passes", "answer_json_bytes", "answer_binary_bytes"}
 
-    assert set(Limits.model_fields) - tried == {"faithfulness_s"}  # a budget, which refuses nothing
+    assert set(ServerLimits.model_fields) - tried == {"faithfulness_s"}  # a budget, which refuses nothing

@@ -11,9 +11,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from heatlens.errors import HeatlensError
-from heatlens.settings import DEMO_MODEL, Settings
+from heatlens.settings import DEMO_MODEL
 from heatlens_web.app import STATIC, create_app
 from heatlens_web.errors import status_of
+from heatlens_web.settings import ServerSettings
 from infra.make_tables import leaves
 from tests.support.aws import Account
 from tests.support.paths import SAMPLES
@@ -24,7 +25,7 @@ KINDS = {"multipart/form-data", "application/json", "image/*", "application/dico
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    with TestClient(create_app(Settings(), deployment="server"), raise_server_exceptions=False) as client:
+    with TestClient(create_app(ServerSettings(), deployment="server"), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -170,7 +171,7 @@ def test_the_examples_of_a_staged_batch_are_its_story(
 ) -> None:
     monkeypatch.setenv("HEATLENS_BUCKET", aws.settings.bucket)
     monkeypatch.setenv("HEATLENS_TABLE", aws.settings.table)
-    client = TestClient(create_app(Settings(), deployment="lambda"), raise_server_exceptions=False)
+    client = TestClient(create_app(ServerSettings(), deployment="lambda"), raise_server_exceptions=False)
     found, schemas = operations(description), description["components"]["schemas"]
 
     def ask(name: str, schema: str | None = None, batch: str = "", **query: Any) -> Any:  # noqa: ANN401 - JSON

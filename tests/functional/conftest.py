@@ -7,8 +7,8 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from heatlens.settings import Settings
 from heatlens_web.app import create_app
+from heatlens_web.settings import ServerSettings
 from tests.support.loop import Loop, running_loop
 
 MakeClient = Callable[..., TestClient]
@@ -21,7 +21,7 @@ def make_client(tiny_folder: Path) -> MakeClient:
     def make(**settings: object) -> TestClient:
         values = {"model_dir": tiny_folder} | settings
         return TestClient(
-            create_app(Settings.model_validate(values), deployment="lambda"), raise_server_exceptions=False
+            create_app(ServerSettings.model_validate(values), deployment="lambda"), raise_server_exceptions=False
         )
 
     return make
@@ -29,7 +29,7 @@ def make_client(tiny_folder: Path) -> MakeClient:
 
 @pytest.fixture(scope="module")
 def app(tiny_folder: Path) -> FastAPI:
-    return create_app(Settings(model_dir=tiny_folder), deployment="lambda")
+    return create_app(ServerSettings(model_dir=tiny_folder), deployment="lambda")
 
 
 @pytest.fixture(scope="module")

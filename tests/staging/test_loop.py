@@ -10,10 +10,10 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from heatlens.settings import Settings
 from heatlens_cli.batch.run import run_batch
 from heatlens_web.app import create_app
 from heatlens_web.batches import service
+from heatlens_web.settings import ServerSettings
 from infra.local_account import LocalAccount
 from infra.local_batches import Worker
 from tests.staging.poller import Poller
@@ -26,7 +26,7 @@ URL = "/api/inference/batches"
 @pytest.fixture
 def api(staged: Staged, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
     monkeypatch.setattr(service, "COUNTS_LIVE_S", 0.0)
-    return TestClient(create_app(Settings(model_dir=tiny_folder), deployment="lambda"))
+    return TestClient(create_app(ServerSettings(model_dir=tiny_folder), deployment="lambda"))
 
 
 def declared(api: TestClient, files: list[bytes]) -> tuple[str, list[dict[str, Any]]]:

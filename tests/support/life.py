@@ -16,11 +16,11 @@ from functions.batch.sweep import sweep
 from functions.batch.worker import work
 from heatlens.model import Model
 from heatlens.registry import ModelRegistry
-from heatlens.settings import DEPLOYMENT_LIMITS
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.clients import Clients, connect
 from heatlens_aws.object_keys import manifest_key, upload_key
 from heatlens_aws.records import Batch, BatchState, FileState, batch_key, file_key
+from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_aws.staging import Staging, Stored
 from heatlens_web.batches.service import BatchService
 from heatlens_web.large_replies import Replies
@@ -83,7 +83,7 @@ class Life:
         self.settings = self.aws.settings.model_copy(update={"async_endpoint": NAME})
         self.desk = BatchService(self.api.jobs, self.api.staging, self.settings)
         account = connected(self.batch.account, self.runtime, self.settings)
-        self.door = WorkerContext(account, ModelRegistry.of(self.model), DEPLOYMENT_LIMITS["staged"], 8)
+        self.door = WorkerContext(account, ModelRegistry.of(self.model), STAGED_LIMITS, 8)
         self.sweeping = replace(self.sweeper.account, settings=self.settings)
 
     def open(self, *files: bytes, **options: Any) -> Batch:  # noqa: ANN401 - as the desk's

@@ -13,10 +13,10 @@ from starlette.testclient import TestClient
 
 from functions.batch.context import Account
 from functions.endpoint.app import create_app
-from heatlens.settings import Settings
 from heatlens_aws.object_keys import ASYNC
 from heatlens_aws.sagemaker_async import Endpoint
 from heatlens_aws.settings import AwsSettings
+from heatlens_web.settings import ServerSettings
 from tests.support.staged import Staged
 
 NAME = "heatlens-async"
@@ -111,7 +111,7 @@ def enveloped(notice: Json) -> Json:
 
 def with_endpoint(desk: Staged, tiny_folder: Path) -> FakeRuntime:
     """Give a worker an endpoint."""
-    door = TestClient(create_app(Settings(model_dir=tiny_folder)), raise_server_exceptions=False)
+    door = TestClient(create_app(ServerSettings(model_dir=tiny_folder)), raise_server_exceptions=False)
     runtime = FakeRuntime(door, desk.aws.clients.s3, desk.aws.settings.bucket)
     settings = desk.aws.settings.model_copy(update={"async_endpoint": NAME})
     desk.door = replace(desk.door, account=connected(desk.door.account, runtime, settings))

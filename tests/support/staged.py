@@ -19,11 +19,11 @@ from functions.batch.messages import messages
 from functions.batch.worker import work
 from heatlens.model import Model
 from heatlens.registry import ModelRegistry
-from heatlens.settings import DEPLOYMENT_LIMITS
 from heatlens.types import Floats
 from heatlens_aws.batch_table import Declared
 from heatlens_aws.object_keys import upload_key
 from heatlens_aws.records import Batch, BatchState, File
+from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_aws.staging import Stored
 from tests.support.aws import Account
 from tests.support.images import encoded, noise
@@ -148,9 +148,7 @@ def desk(aws: Account, model: Model, *, batch_images: int = 8) -> Staged:
     """A worker with a model whose batches are counted."""
     engine = Counting(model)
     account = doors.Account(aws.settings, aws.jobs, aws.staging, aws.clients.sqs)
-    door = WorkerContext(
-        account, ModelRegistry.of(replace(model, engine=engine)), DEPLOYMENT_LIMITS["staged"], batch_images
-    )
+    door = WorkerContext(account, ModelRegistry.of(replace(model, engine=engine)), STAGED_LIMITS, batch_images)
     return Staged(aws, door, engine)
 
 

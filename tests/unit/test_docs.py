@@ -8,9 +8,9 @@ import pytest
 
 import heatlens
 from heatlens.errors import HeatlensError
-from heatlens.settings import Settings
 from heatlens_aws.settings import AwsSettings
 from heatlens_web.errors import status_of
+from heatlens_web.settings import ServerSettings
 from infra.make_tables import ERRORS_PAGE, TABLES, leaves, of_staged_files, replace_table
 from tests.support.paths import ROOT
 
@@ -62,7 +62,7 @@ def test_the_documents_have_links_with_anchors() -> None:
 
 def variables() -> list[str]:
     """The environment variable of every setting."""
-    fields = Settings.model_fields | AwsSettings.model_fields
+    fields = ServerSettings.model_fields | AwsSettings.model_fields
     return [str(field.validation_alias or f"HEATLENS_{name.upper()}") for name, field in fields.items()]
 
 

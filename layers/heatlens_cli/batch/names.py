@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath, PureWindowsPath
 
 from heatlens.errors import EmptyFile, FileTooLarge
-from heatlens.settings import DEPLOYMENT_LIMITS
+from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_cli.sources import RESULT_SUFFIX, Image, RejectedFile
 
 RESULTS = "results.jsonl"
 NOTES = ".heatlens-batch.json"  # what this run has declared, so that it can go on
 BAD_NAME = "source.name"
 MAX_NAME_BYTES = 255  # of a file or folder, on the usual file systems
-MAX_BYTES = DEPLOYMENT_LIMITS["staged"].file_bytes
+MAX_BYTES = STAGED_LIMITS.file_bytes
 
 
 def sort_out(found: Iterable[Image | RejectedFile], *, one_case: bool) -> tuple[list[Image], list[RejectedFile]]:

@@ -22,7 +22,7 @@ from heatlens.settings import Limits
 from heatlens.types import Options
 from heatlens_aws.errors import StagingUnavailable
 from heatlens_aws.object_keys import is_batch_id
-from heatlens_aws.settings import AwsSettings
+from heatlens_aws.settings import STAGED_LIMITS, AwsSettings
 from heatlens_web import errors
 from heatlens_web.batches.principal import principal
 from heatlens_web.context import state_of
@@ -129,7 +129,7 @@ def create(request: Request, wish: BatchCreate) -> BatchCreated:
                 model = state.models[wish.model]
             assert wish.expected_files is not None, "validated"
             with errors.located((("body",), wish.model_fields_set)):
-                options = _checked(wish.over(None), model, state.settings.limits("staged"), backend=wish.backend)
+                options = _checked(wish.over(None), model, state.settings.limits(STAGED_LIMITS), backend=wish.backend)
             created = access.desk.create(
                 access.who,
                 expected=wish.expected_files,

@@ -5,11 +5,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from heatlens.settings import MIB
 from heatlens.types import Quality
+from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_web.schemas.inference import HeatmapOptions
 
-STAGED_FILE_BYTES = 100 * MIB
 NAME_BYTES = 255  # of UTF-8: with the rest, a file's row stays under 1 KB
 
 Backend = Literal["lambda", "sagemaker"]
@@ -55,7 +54,7 @@ class FileDeclaration(BaseModel):
     """One file before its upload; the upload must be exactly this."""
 
     name: Name
-    size: Annotated[int, Field(ge=1, le=STAGED_FILE_BYTES, strict=True, description="Bytes.")]
+    size: Annotated[int, Field(ge=1, le=STAGED_LIMITS.file_bytes, strict=True, description="Bytes.")]
     sha256: Sha256
     media_type: MediaType
 

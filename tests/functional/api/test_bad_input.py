@@ -96,8 +96,8 @@ def test_memory_stays_flat_under_a_bomb(tiny_folder: Path) -> None:
 import resource
 from starlette.testclient import TestClient
 from heatlens_web.app import create_app
-from heatlens.settings import Settings
-client = TestClient(create_app(Settings(), deployment="server"))
+from heatlens_web.settings import ServerSettings
+client = TestClient(create_app(ServerSettings(), deployment="server"))
 good, bomb = open({str(CONFORMANCE / "rgb8.png")!r}, "rb").read(), open({str(CONFORMANCE / "bomb.png")!r}, "rb").read()
 assert client.post({URL!r}, files={{"file": good}}).status_code == 200
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

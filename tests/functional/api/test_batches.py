@@ -25,11 +25,11 @@ from heatlens.model import Model
 from heatlens.options import as_json
 from heatlens.types import Options
 from heatlens_aws.records import Batch, BatchState, File, FileState, attributes, batch_key, file_key
+from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_aws.staging import Staging, Stored
 from heatlens_cli.events.http_events import Event, HttpRequest, LambdaContext, answer_json, http_api_v2, rest_api_v1
 from heatlens_web.batches import service
 from heatlens_web.schemas import batches
-from heatlens_web.schemas.batches import STAGED_FILE_BYTES
 from tests.functional.api.test_bad_input import problem
 from tests.functional.conftest import MakeClient
 from tests.support.aws import Account
@@ -272,7 +272,7 @@ def test_files_get_numbers_and_links_that_hold_for_nothing_else(staged: TestClie
         {"name": "ä" * 128},
         {"name": None},
         {"size": 0},
-        {"size": STAGED_FILE_BYTES + 1},
+        {"size": STAGED_LIMITS.file_bytes + 1},
         {"size": "10"},
         {"sha256": "0" * 63},
         {"sha256": "g" * 64},
@@ -300,7 +300,7 @@ def test_a_wrong_declaration_declares_nothing(staged: TestClient, aws: Account, 
     [
         {"name": "ä" * 127},
         {"name": "../../etc/passwd"},
-        {"size": STAGED_FILE_BYTES},
+        {"size": STAGED_LIMITS.file_bytes},
         {"media_type": "image/" + "x" * 94},
         {"media_type": 'application/dicom; transfer-syntax="1.2"'},
     ],
@@ -945,8 +945,8 @@ PROGRAM = """
 import sys
 from starlette.testclient import TestClient
 from heatlens_web.app import create_app
-from heatlens.settings import Settings
-client = TestClient(create_app(Settings(), deployment="server"))
+from heatlens_web.settings import ServerSettings
+client = TestClient(create_app(ServerSettings(), deployment="server"))
 code = client.get("/api/inference/batches/x").json()["code"]
 print(code, "boto3" in sys.modules)
 """

@@ -13,10 +13,10 @@ from heatlens.errors import EmptyFile, OutOfTime
 from heatlens.model import Model
 from heatlens.pipeline import explain, score_all
 from heatlens.results import Explanation
-from heatlens.settings import DEPLOYMENT_LIMITS, Settings
 from heatlens.types import Options, Scores, Upload
 from heatlens_cli.events.http_events import HttpRequest, answer_json, heatmap_request, http_api_v2, multipart
 from heatlens_web.app import create_app
+from heatlens_web.settings import DEPLOYMENT_LIMITS, ServerSettings
 from tests.support.images import encoded, noise
 
 DATA = encoded(noise((24, 24)))
@@ -38,7 +38,7 @@ class Context:
 
 def ask(folder: Path, path: str, left: list[float], files: int = 5, **settings: Any) -> tuple[int, Any]:  # noqa: ANN401
     """What the Lambda door answers to a batch, two images of which are run together."""
-    app = create_app(Settings(model_dir=folder, batch_images=2, **settings), deployment="lambda")
+    app = create_app(ServerSettings(model_dir=folder, batch_images=2, **settings), deployment="lambda")
     content_type, body = multipart("files", [(f"{index}.png", DATA) for index in range(files)])
     event = http_api_v2(HttpRequest(f"/api/inference/{path}", headers={"content-type": content_type}, body=body))
     answer = Mangum(app, lifespan="off")(event, Context(iter(left)))  # type: ignore[arg-type]
@@ -68,7 +68,7 @@ def test_when_no_time_was_left_none_is_done(tiny_folder: Path, path: str) -> Non
 
 
 def test_one_image_without_time_is_a_504(tiny_folder: Path) -> None:
-    app = create_app(Settings(model_dir=tiny_folder), deployment="lambda")
+    app = create_app(ServerSettings(model_dir=tiny_folder), deployment="lambda")
     event = http_api_v2(heatmap_request("a.png", DATA))
 
     answer = Mangum(app, lifespan="off")(event, Context(iter([1_000.0])))  # type: ignore[arg-type]
@@ -122,7 +122,7 @@ def test_without_an_end_everything_is_done(tiny_model: Model) -> None:
 def test_a_server_has_no_end(tiny_folder: Path) -> None:
     from starlette.testclient import TestClient
 
-    client = TestClient(create_app(Settings(model_dir=tiny_folder, margin_s=10_000), deployment="server"))
+    client = TestClient(create_app(ServerSettings(model_dir=tiny_folder, margin_s=10_000), deployment="server"))
 
     answer = client.post("/api/inference/heatmap-batch", files=[("files", DATA)] * 3)
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from heatlens.settings import Settings
 from heatlens_web.app import create_app
+from heatlens_web.settings import ServerSettings
 from tests.functional.api.test_bad_input import problem
 from tests.functional.api.test_options import PIXELS
 from tests.support.images import encoded
@@ -26,7 +26,7 @@ BAD = {"image_bytes": {"b64": base64.b64encode(b"text").decode()}}
 def client(colours_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     models = tmp_path_factory.mktemp("models")
     (write_tiny_model(models / "damaged") / "tail.onnx").write_bytes(b"altered")
-    settings = Settings(models_dir=models, model_dir=colours_folder, files=3)
+    settings = ServerSettings(models_dir=models, model_dir=colours_folder, files=3)
     with TestClient(create_app(settings, deployment="server"), raise_server_exceptions=False) as client:
         yield client
 
@@ -127,6 +127,6 @@ def test_an_option_that_cannot_be_is_refused_where_it_stands(client: TestClient)
 
 
 def test_lambda_has_no_such_addresses(colours_folder: Path) -> None:
-    client = TestClient(create_app(Settings(model_dir=colours_folder), deployment="lambda"))
+    client = TestClient(create_app(ServerSettings(model_dir=colours_folder), deployment="lambda"))
 
     assert client.get(URL).status_code == 404

@@ -20,13 +20,13 @@ from fastapi import FastAPI, Response
 from mangum import Mangum
 from starlette.testclient import TestClient
 
-from heatlens.settings import DEPLOYMENT_LIMITS, Settings
 from heatlens_aws.settings import AwsSettings
 from heatlens_cli.events.http_events import KINDS, LambdaContext, heatmap_request
 from heatlens_web.app import create_app
 from heatlens_web.deliver import carried_bytes, carry
 from heatlens_web.http_errors import AnswerTooLarge
 from heatlens_web.large_replies import Replies, open_replies
+from heatlens_web.settings import DEPLOYMENT_LIMITS, ServerSettings
 from infra.local_account import BUCKET, LocalAccount, local_account
 from tests.contract.test_base_schema import BATCH, HEATMAP, ITEM, fits
 from tests.functional.api.test_bad_input import problem
@@ -63,7 +63,7 @@ def served(app: FastAPI) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def address(account: LocalAccount, tiny_folder: Path) -> Iterator[str]:
-    settings = Settings(model_dir=tiny_folder, answer_json_bytes=3000, answer_binary_bytes=3000)
+    settings = ServerSettings(model_dir=tiny_folder, answer_json_bytes=3000, answer_binary_bytes=3000)
     with served(create_app(settings, deployment="lambda")) as url:
         yield url
 
@@ -85,7 +85,7 @@ def test_a_client_that_follows_redirects_reads_the_base_schema(address: str, tin
     assert fits(body, HEATMAP)
     assert body["filename"] == NAME
     assert base64.b64decode(body["original_image_base64"]) == DATA
-    plain = TestClient(create_app(Settings(model_dir=tiny_folder), deployment="server"))
+    plain = TestClient(create_app(ServerSettings(model_dir=tiny_folder), deployment="server"))
     assert stable(body) == stable(plain.post(URL, files={"file": (NAME, DATA)}).json())
 
 
@@ -107,7 +107,7 @@ def test_the_overlay_itself_too(address: str, tiny_folder: Path) -> None:
     with httpx2.Client(follow_redirects=True) as client:
         answer = client.post(address + URL, files={"file": DATA}, headers={"accept": "image/png"})
 
-    plain = TestClient(create_app(Settings(model_dir=tiny_folder), deployment="server"))
+    plain = TestClient(create_app(ServerSettings(model_dir=tiny_folder), deployment="server"))
     assert answer.headers["content-type"] == "image/png"
     assert answer.content == base64.b64decode(plain.post(URL, files={"file": DATA}).json()["heatmap_base64"])
     assert answer.history[0].headers["x-heatlens-label"] == "BRIGHT"
@@ -135,7 +135,7 @@ def test_the_redirect_says_nothing_but_where(address: str, account: LocalAccount
 @pytest.mark.contract("303")
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_gateway_hands_the_redirect_on(account: LocalAccount, tiny_folder: Path, kind: str) -> None:
-    app = create_app(Settings(model_dir=tiny_folder, answer_json_bytes=3000), deployment="lambda")
+    app = create_app(ServerSettings(model_dir=tiny_folder, answer_json_bytes=3000), deployment="lambda")
     context = LambdaContext(aws_request_id=f"the-id-{kind}")
 
     answer = Mangum(app, lifespan="off")(KINDS[kind](heatmap_request(NAME, DATA)), context)  # type: ignore[arg-type]
@@ -171,7 +171,7 @@ def test_storage_that_does_not_answer_is_a_503_and_says_nothing_of_itself(
     account: LocalAccount, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEATLENS_BUCKET", "no-such-bucket")
-    app = create_app(Settings(model_dir=tiny_folder, answer_json_bytes=3000), deployment="lambda")
+    app = create_app(ServerSettings(model_dir=tiny_folder, answer_json_bytes=3000), deployment="lambda")
 
     response = TestClient(app).post(URL, files={"file": DATA})
 

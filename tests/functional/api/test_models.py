@@ -15,9 +15,9 @@ from functions.endpoint.app import create_app as create_endpoint
 from heatlens.card import read_card
 from heatlens.explain.attribution import METHOD_NAMES
 from heatlens.registry import ModelRegistry, load_models
-from heatlens.settings import Settings
 from heatlens_aws.records import FileState
 from heatlens_web.app import create_app
+from heatlens_web.settings import ServerSettings
 from tests.functional.api.test_bad_input import problem
 from tests.functional.api.test_options import PIXELS
 from tests.support.aws import Account
@@ -43,12 +43,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def settings(folder: Path) -> Settings:
-    return Settings(models_dir=folder, model_dir=folder / "grey")
+def settings(folder: Path) -> ServerSettings:
+    return ServerSettings(models_dir=folder, model_dir=folder / "grey")
 
 
 @pytest.fixture(scope="module")
-def client(settings: Settings) -> Iterator[TestClient]:
+def client(settings: ServerSettings) -> Iterator[TestClient]:
     with TestClient(create_app(settings, deployment="server"), raise_server_exceptions=False) as client:
         yield client
 
@@ -56,7 +56,7 @@ def client(settings: Settings) -> Iterator[TestClient]:
 @pytest.fixture(scope="module")
 def unhealthy(folder: Path) -> TestClient:
     """A door whose default model is damaged, and others are not."""
-    app = create_app(Settings(models_dir=folder, model_dir=folder / "damaged"), deployment="server")
+    app = create_app(ServerSettings(models_dir=folder, model_dir=folder / "damaged"), deployment="server")
     return TestClient(app, raise_server_exceptions=False)
 
 
@@ -156,7 +156,7 @@ def test_cards(client: TestClient, folder: Path) -> None:
 
 
 @pytest.mark.contract("model option")
-def test_sagemakers_door_chooses_by_its_header(settings: Settings) -> None:
+def test_sagemakers_door_chooses_by_its_header(settings: ServerSettings) -> None:
     client = TestClient(create_endpoint(settings), raise_server_exceptions=False)
 
     def invoke(attributes: str) -> Any:  # noqa: ANN401 - a response
@@ -180,7 +180,7 @@ def with_models(staged: Staged, models: ModelRegistry) -> Staged:
 
 @pytest.mark.contract("model option")
 def test_a_staged_batch_chooses_its_model(
-    aws: Account, settings: Settings, monkeypatch: pytest.MonkeyPatch, folder: Path
+    aws: Account, settings: ServerSettings, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     monkeypatch.setenv("HEATLENS_BUCKET", aws.settings.bucket)
     monkeypatch.setenv("HEATLENS_TABLE", aws.settings.table)
@@ -199,7 +199,7 @@ def test_a_staged_batch_chooses_its_model(
 
 
 def test_a_retry_is_explained_by_the_model_of_the_first(
-    aws: Account, settings: Settings, monkeypatch: pytest.MonkeyPatch, folder: Path
+    aws: Account, settings: ServerSettings, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     monkeypatch.setenv("HEATLENS_BUCKET", aws.settings.bucket)
     monkeypatch.setenv("HEATLENS_TABLE", aws.settings.table)
@@ -216,7 +216,7 @@ def test_a_retry_is_explained_by_the_model_of_the_first(
     assert (batch.options["model"], batch.model) == ("colours", read_card(folder / "colours")[1])
 
 
-def test_a_worker_explains_by_the_model_that_a_batch_names(aws: Account, settings: Settings) -> None:
+def test_a_worker_explains_by_the_model_that_a_batch_names(aws: Account, settings: ServerSettings) -> None:
     models = load_models(settings)
     staged = with_models(desk(aws, models["grey"]), models)
     names: dict[str, str | None] = {"01J0000000000000000000000A": "colours", "01J0000000000000000000000B": None}
@@ -230,7 +230,7 @@ def test_a_worker_explains_by_the_model_that_a_batch_names(aws: Account, setting
 
 
 def test_a_worker_without_the_model_ends_the_file_and_with_a_broken_one_waits_for_another_worker(
-    aws: Account, settings: Settings
+    aws: Account, settings: ServerSettings
 ) -> None:
     models = load_models(settings)
     staged = with_models(desk(aws, models["grey"]), models)

@@ -18,9 +18,9 @@ from heatlens.explain.attribution import METHOD_NAMES, MethodOptions, attribute
 from heatlens.explain.targets import TargetRequest
 from heatlens.input.preprocess import preprocess
 from heatlens.model import Model
-from heatlens.settings import Settings
 from heatlens_cli.events.http_events import KINDS, LambdaContext, answer_json, heatmap_request
 from heatlens_web.app import create_app
+from heatlens_web.settings import ServerSettings
 from tests.functional.api.test_bad_input import problem
 from tests.support.colors import CLASSES, GRIDS
 from tests.support.images import encoded, noise
@@ -36,14 +36,14 @@ Asked = Callable[[dict[str, Any]], Any]
 
 @pytest.fixture(scope="module")
 def client(colours_folder: Path) -> Iterator[TestClient]:
-    app = create_app(Settings(model_dir=colours_folder), deployment="server")
+    app = create_app(ServerSettings(model_dir=colours_folder), deployment="server")
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def endpoint(colours_folder: Path) -> Iterator[TestClient]:
-    with TestClient(create_endpoint(Settings(model_dir=colours_folder)), raise_server_exceptions=False) as client:
+    with TestClient(create_endpoint(ServerSettings(model_dir=colours_folder)), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -264,7 +264,7 @@ def test_a_target_in_the_query_replaces_those_of_the_body(client: TestClient) ->
 def test_a_target_may_be_repeated_in_every_event(colours_folder: Path, kind: str) -> None:
     from mangum import Mangum
 
-    handler = Mangum(create_app(Settings(model_dir=colours_folder), deployment="lambda"), lifespan="off")
+    handler = Mangum(create_app(ServerSettings(model_dir=colours_folder), deployment="lambda"), lifespan="off")
     event = KINDS[kind](heatmap_request("a.png", DATA, query="include=map&target=RED&target=0&method=gradcam%2B%2B"))
 
     answer = answer_json(handler(event, LambdaContext()))  # type: ignore[arg-type]
@@ -360,7 +360,7 @@ def test_json_has_numbers_and_booleans_and_a_query_has_text(client: TestClient, 
 @pytest.mark.provokes("limit.targets")
 @pytest.mark.parametrize("more", [0, 1])
 def test_as_many_targets_as_the_limit_says(colours_folder: Path, more: int) -> None:
-    client = TestClient(create_app(Settings(model_dir=colours_folder, targets=2), deployment="server"))
+    client = TestClient(create_app(ServerSettings(model_dir=colours_folder, targets=2), deployment="server"))
 
     response = ask(client, f"target=top-{2 + more}")
 
@@ -374,7 +374,7 @@ def test_as_many_targets_as_the_limit_says(colours_folder: Path, more: int) -> N
 @pytest.mark.parametrize("more", [0, 1])
 def test_as_many_passes_as_the_limit_says(colours_folder: Path, more: int) -> None:
     # Three channels and the image itself, for each of two images.
-    client = TestClient(create_app(Settings(model_dir=colours_folder, passes=8 - more), deployment="server"))
+    client = TestClient(create_app(ServerSettings(model_dir=colours_folder, passes=8 - more), deployment="server"))
     files = [("files", ("a.png", DATA))] * 2
 
     response = client.post(f"{BATCH}?method=scorecam", files=files)

@@ -22,10 +22,11 @@ from heatlens.model import load_model
 from heatlens.pipeline import explain
 from heatlens.render.color import overlay
 from heatlens.results import Explanation
-from heatlens.settings import DEPLOYMENT_LIMITS, Settings
+from heatlens.settings import LIMITS
 from heatlens.types import Options, Upload
 from heatlens_aws.object_keys import attempt_prefix
 from heatlens_web.app import create_app
+from heatlens_web.settings import ServerSettings
 from tests.functional.api.test_bad_input import problem
 from tests.functional.api.test_options import PIXELS, evidence
 from tests.support.aws import Account
@@ -51,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def client(folder: Path) -> Iterator[TestClient]:
     with TestClient(
-        create_app(Settings(model_dir=folder), deployment="server"), raise_server_exceptions=False
+        create_app(ServerSettings(model_dir=folder), deployment="server"), raise_server_exceptions=False
     ) as client:
         yield client
 
@@ -114,7 +115,7 @@ def test_faithfulness_is_complete_where_the_time_suffices(client: TestClient) ->
 @pytest.mark.contract("faithfulness")
 def test_its_time_is_shared_by_images_and_targets(folder: Path) -> None:
     model, budgets = load_model(folder), list[float]()
-    limits = DEPLOYMENT_LIMITS["server"].model_copy(update={"faithfulness_s": 12.0})
+    limits = LIMITS.model_copy(update={"faithfulness_s": 12.0})
     uploads = [Upload("a", DATA), Upload("b", encoded(noise((16, 16))))]
     options = Options(include=frozenset({"faithfulness"}), target=("top-2",))
 
@@ -152,7 +153,7 @@ def test_what_is_not_asked_for_is_null(client: TestClient) -> None:
 
 
 def test_sagemakers_door_and_batches_have_them_too(client: TestClient, folder: Path, aws: Account) -> None:
-    endpoint = TestClient(create_endpoint(Settings(model_dir=folder)))
+    endpoint = TestClient(create_endpoint(ServerSettings(model_dir=folder)))
     query = f"{ALL}&scale=absolute&threshold=0.4"
 
     by_header = endpoint.post(

@@ -14,8 +14,8 @@ from starlette.testclient import TestClient
 from heatlens import pipeline
 from heatlens.engines.openvino import OpenVinoEngine
 from heatlens.explain.predict import score, scores
-from heatlens.settings import Settings
 from heatlens_web.app import create_app
+from heatlens_web.settings import ServerSettings
 from tests.functional.api.test_bad_input import problem
 from tests.functional.api.test_options import PIXELS
 from tests.support.colors import CLASSES
@@ -29,7 +29,7 @@ DATA = encoded(Image.fromarray(PIXELS))
 
 @pytest.fixture(scope="module")
 def client(colours_folder: Path) -> Iterator[TestClient]:
-    app = create_app(Settings(model_dir=colours_folder), deployment="server")
+    app = create_app(ServerSettings(model_dir=colours_folder), deployment="server")
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
@@ -133,7 +133,7 @@ def test_a_bad_image_and_json(client: TestClient) -> None:
 
 
 def test_a_sigmoid_model_has_two_classes(tiny_folder: Path) -> None:
-    client = TestClient(create_app(Settings(model_dir=tiny_folder), deployment="lambda"))
+    client = TestClient(create_app(ServerSettings(model_dir=tiny_folder), deployment="lambda"))
 
     body = client.post(URL, files={"file": encoded(noise((20, 20)))}).json()
 

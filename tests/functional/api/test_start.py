@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 from functions.endpoint.app import create_app as create_endpoint
 from heatlens.engines.openvino import OpenVinoEngine
 from heatlens.engines.resources import MEMORY_ENV
-from heatlens.settings import Settings
 from heatlens_web.app import create_app as create_api
+from heatlens_web.settings import ServerSettings
 from tests.support.emulator import emulated
 from tests.support.images import encoded, noise
 from tests.support.staged import imported
@@ -83,7 +83,7 @@ def test_an_engine_or_a_precision_that_the_model_was_not_compiled_for_is_told(
 ) -> None:
     write_tiny_model(folder)
     api = TestClient(
-        create_api(Settings(model_dir=folder, **settings), deployment="lambda"), raise_server_exceptions=False
+        create_api(ServerSettings(model_dir=folder, **settings), deployment="lambda"), raise_server_exceptions=False
     )
 
     assert api.get("/api/inference/health").json()["reason"] == reason
@@ -95,7 +95,7 @@ def test_a_gpu_is_available_where_the_engine_runs_on_it(folder: Path, monkeypatc
     on = []
     for device in ("CPU", "CUDA"):
         monkeypatch.setattr(OpenVinoEngine, "device", device)
-        api = TestClient(create_api(Settings(model_dir=folder), deployment="lambda"))
+        api = TestClient(create_api(ServerSettings(model_dir=folder), deployment="lambda"))
         on.append(api.get("/api/inference/health").json()["gpu_available"])
 
     assert on == [False, True]
@@ -104,7 +104,7 @@ def test_a_gpu_is_available_where_the_engine_runs_on_it(folder: Path, monkeypatc
 @pytest.mark.parametrize(("damage", "reason"), DAMAGES)
 def test_the_api_stays_and_tells(folder: Path, damage: Damage, reason: str) -> None:
     damage(folder)
-    api = TestClient(create_api(Settings(model_dir=folder), deployment="lambda"), raise_server_exceptions=False)
+    api = TestClient(create_api(ServerSettings(model_dir=folder), deployment="lambda"), raise_server_exceptions=False)
 
     health = api.get("/api/inference/health").json()
     assert (health["status"], health["model_loaded"], health["reason"]) == ("unhealthy", False, reason)
@@ -120,7 +120,7 @@ def test_the_api_stays_and_tells(folder: Path, damage: Damage, reason: str) -> N
 @pytest.mark.parametrize(("damage", "reason"), DAMAGES)
 def test_the_endpoint_stays_and_tells(folder: Path, damage: Damage, reason: str) -> None:
     damage(folder)
-    endpoint = TestClient(create_endpoint(Settings(model_dir=folder)), raise_server_exceptions=False)
+    endpoint = TestClient(create_endpoint(ServerSettings(model_dir=folder)), raise_server_exceptions=False)
 
     for answer in (endpoint.get("/ping"), endpoint.post("/invocations", **IMAGE)):
         assert (answer.status_code, answer.json()["code"]) == (503, "model.unavailable")
@@ -131,7 +131,7 @@ def test_a_model_too_large_for_the_memory_is_refused_before_it_is_loaded(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(MEMORY_ENV, "128")
-    api = TestClient(create_api(Settings(model_dir=tiny_folder), deployment="lambda"))
+    api = TestClient(create_api(ServerSettings(model_dir=tiny_folder), deployment="lambda"))
 
     assert api.get("/api/inference/health").json()["reason"] == (
         "the model needs about 144 MiB of memory and there are 128: give the function or the container more, or "
@@ -213,7 +213,7 @@ def test_the_api_with_settings_that_cannot_be_ends_with_one_line(
 def test_under_sam_local_the_api_has_no_staging(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (ACCOUNT | {"AWS_SAM_LOCAL": "true"}).items():
         monkeypatch.setenv(name, value)
-    api = TestClient(create_api(Settings(model_dir=tiny_folder), deployment="lambda"))
+    api = TestClient(create_api(ServerSettings(model_dir=tiny_folder), deployment="lambda"))
 
     answer = api.post("/api/inference/batches", json={"expected_files": 1})
 

@@ -23,7 +23,7 @@ from heatlens.explain.attribution import METHOD_NAMES
 from heatlens.model import Model, load_model
 from heatlens.pipeline import explain
 from heatlens.results import Explanation
-from heatlens.settings import DEMO_MODEL, DEPLOYMENT_LIMITS
+from heatlens.settings import DEMO_MODEL, LIMITS
 from heatlens.types import Options, Upload
 from heatlens_torch.compile import compile_model
 from heatlens_torch.engine import TorchEngine
@@ -250,7 +250,7 @@ def test_eigen_smooth_is_pytorch_grad_cams(three: Model) -> None:
 
 @pytest.mark.parametrize("method", ["fem", "fullgrad"])
 def test_a_request_may_name_a_method_of_the_engine(method: str, three: Model, tiny_model: Model) -> None:
-    limits = DEPLOYMENT_LIMITS["server"]
+    limits = LIMITS
     options = Options(method=method, target=("top-2",))
     upload = Upload("a.png", encoded(noise((60, 50))))
 
@@ -266,7 +266,7 @@ def test_a_request_may_name_a_method_of_the_engine(method: str, three: Model, ti
 
 
 def test_a_request_pays_for_what_the_method_costs(three: Model) -> None:
-    limits = DEPLOYMENT_LIMITS["server"].model_copy(update={"passes": SESS_PASSES})
+    limits = LIMITS.model_copy(update={"passes": SESS_PASSES})
     upload = Upload("a.png", encoded(noise((60, 50))))
 
     with pytest.raises(TooManyPasses, match="sess runs the network 258 times for an image, 516 times"):

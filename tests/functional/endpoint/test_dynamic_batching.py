@@ -14,8 +14,8 @@ from starlette.testclient import TestClient
 
 from functions.endpoint.app import create_app
 from heatlens.model import Model, load_model
-from heatlens.settings import Settings
 from heatlens.types import Floats
+from heatlens_web.settings import ServerSettings
 from tests.support.coroutines import awaited
 from tests.support.images import encoded, noise
 from tests.support.staged import Counting, grey
@@ -122,7 +122,7 @@ def make_door(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ma
         counted = Model(model.card, model.sha256, engine)
         monkeypatch.setattr("heatlens.registry.load_by_settings", lambda *_, **__: counted)
         values: dict[str, Any] = {"model_dir": tiny_folder, "concurrency": 1, "gather_ms": 0} | settings
-        client = TestClient(create_app(Settings.model_validate(values)), raise_server_exceptions=False)
+        client = TestClient(create_app(ServerSettings.model_validate(values)), raise_server_exceptions=False)
         clients.append(client)
         client.__enter__()  # one event loop for all requests
         return Door(model, client, engine)

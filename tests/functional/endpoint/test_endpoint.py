@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 from functions.endpoint import serve
 from functions.endpoint.app import create_app
 from heatlens.errors import GenerationFailed
-from heatlens.settings import Settings
 from heatlens_web.app import create_app as create_api
+from heatlens_web.settings import ServerSettings
 
 CONFORMANCE = Path(__file__).parents[2] / "contract" / "conformance"
 IMAGE = (CONFORMANCE / "rgb.jpg").read_bytes()
@@ -24,21 +24,21 @@ IMAGES = ["grey16.png", "cmyk.jpg", "rgb.webp", "rgb.bmp", "two-frames.tif", "on
 
 @pytest.fixture(scope="module")
 def endpoint(tiny_folder: Path) -> Iterator[TestClient]:
-    app = create_app(Settings(model_dir=tiny_folder))
+    app = create_app(ServerSettings(model_dir=tiny_folder))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def api(tiny_folder: Path) -> Iterator[TestClient]:
-    with TestClient(create_api(Settings(model_dir=tiny_folder), deployment="server")) as client:
+    with TestClient(create_api(ServerSettings(model_dir=tiny_folder), deployment="server")) as client:
         yield client
 
 
 @pytest.fixture
 def empty(tmp_path: Path) -> TestClient:
     """A door without a model."""
-    return TestClient(create_app(Settings(model_dir=tmp_path / "secret")), raise_server_exceptions=False)
+    return TestClient(create_app(ServerSettings(model_dir=tmp_path / "secret")), raise_server_exceptions=False)
 
 
 def invoke(client: TestClient, body: bytes, attributes: str = "", **headers: str) -> Any:  # noqa: ANN401 - httpx
@@ -178,12 +178,12 @@ def test_bad_input_is_a_problem_and_the_next_image_is_answered(
 
 
 def test_the_servers_limits_are_this_doors(tiny_folder: Path) -> None:
-    door = create_app(Settings(model_dir=tiny_folder)).state.heatlens
+    door = create_app(ServerSettings(model_dir=tiny_folder)).state.heatlens
     assert door.limits.file_bytes == 50 * 1024 * 1024
 
-    small = TestClient(create_app(Settings(model_dir=tiny_folder, file_bytes=len(IMAGE) - 1)))
+    small = TestClient(create_app(ServerSettings(model_dir=tiny_folder, file_bytes=len(IMAGE) - 1)))
     assert invoke(small, IMAGE).json()["code"] == "limit.file_bytes"
-    exact = TestClient(create_app(Settings(model_dir=tiny_folder, file_bytes=len(IMAGE))))
+    exact = TestClient(create_app(ServerSettings(model_dir=tiny_folder, file_bytes=len(IMAGE))))
     assert invoke(exact, IMAGE).status_code == 200
 
 
@@ -204,7 +204,7 @@ def test_a_ping_is_answered_while_images_are_explained(tiny_folder: Path, monkey
         return [GenerationFailed("never mind")]
 
     monkeypatch.setattr("heatlens_web.state.explain", slow)
-    client = TestClient(create_app(Settings(model_dir=tiny_folder, concurrency=1)), raise_server_exceptions=False)
+    client = TestClient(create_app(ServerSettings(model_dir=tiny_folder, concurrency=1)), raise_server_exceptions=False)
     with client:  # one event loop for both requests
         asking = threading.Thread(target=invoke, args=(client, IMAGE))
         asking.start()
@@ -218,7 +218,7 @@ def test_a_ping_is_answered_while_images_are_explained(tiny_folder: Path, monkey
 
 
 def test_it_is_served_on_every_address_at_the_port_that_sagemaker_asks(tiny_folder: Path) -> None:
-    config = serve.Server(Settings(model_dir=tiny_folder)).config
+    config = serve.Server(ServerSettings(model_dir=tiny_folder)).config
 
     assert (config.host, config.port) == ("0.0.0.0", 8080)
     assert config.workers == 1

@@ -16,7 +16,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from functions.endpoint.app import create_app
-from heatlens.settings import Settings
+from heatlens_web.settings import ServerSettings
 from tests.support.emulator import free_port, wait_for
 from tests.support.images import encoded, noise
 from tests.support.paths import ROOT
@@ -101,7 +101,7 @@ def test_a_request_under_way_gets_its_whole_answer_and_all_others_are_refused(
     under_way.send(IMAGE[HALF:])
     status, answer = read(under_way)
 
-    asked = TestClient(create_app(Settings(model_dir=tiny_folder)))
+    asked = TestClient(create_app(ServerSettings(model_dir=tiny_folder)))
     expected = asked.post("/invocations", content=IMAGE, headers={"content-type": "image/png"}).json()
     assert status == 200
     assert answer["heatmap_base64"] == expected["heatmap_base64"]

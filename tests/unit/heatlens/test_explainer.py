@@ -24,7 +24,7 @@ from heatlens.errors import (
     UnsupportedImage,
 )
 from heatlens.pipeline import explain
-from heatlens.settings import read_settings
+from heatlens.settings import LIMITS, read_settings
 from heatlens.types import Options, Upload
 from tests.support.images import encoded, noise
 from tests.support.paths import ROOT, SAMPLES
@@ -72,7 +72,7 @@ def test_the_example_in_the_documentation_runs(monkeypatch: pytest.MonkeyPatch) 
 
 def test_it_says_what_the_pipeline_says(tiny: Explainer) -> None:
     data = encoded(noise((40, 30)))
-    limits = read_settings().limits("server")
+    limits = read_settings().limits(LIMITS)
     [expected] = explain(tiny._model, [Upload("a", data)], Options("hot", 0.7), limits=limits, batch_images=1)
     assert isinstance(expected, Explanation)
 
@@ -91,7 +91,7 @@ def test_it_says_what_the_pipeline_says(tiny: Explainer) -> None:
 
 def test_targets_and_methods_are_as_the_pipeline_has_them(tiny: Explainer) -> None:
     data = encoded(noise((40, 30)))
-    limits = read_settings().limits("server")
+    limits = read_settings().limits(LIMITS)
     options = Options(target=("1", "DARK"), contrast=None, method="layercam", include=frozenset())
     [expected] = explain(tiny._model, [Upload("a", data)], options, limits=limits, batch_images=1)
     assert isinstance(expected, Explanation)

@@ -10,7 +10,7 @@ from PIL import Image
 from heatlens.model import Model
 from heatlens.pipeline import explain
 from heatlens.results import Explanation
-from heatlens.settings import DEPLOYMENT_LIMITS
+from heatlens.settings import LIMITS
 from heatlens.types import Encoded, Options, Upload
 from tests.support.dicom import dicom, sequence
 from tests.support.images import encoded, noise
@@ -51,7 +51,7 @@ def inputs() -> dict[str, bytes]:
 
 
 def outputs(model: Model, data: bytes, options: Options) -> dict[str, Encoded]:
-    [outcome] = explain(model, [Upload("a", data)], options, limits=DEPLOYMENT_LIMITS["server"], batch_images=1)
+    [outcome] = explain(model, [Upload("a", data)], options, limits=LIMITS, batch_images=1)
     assert isinstance(outcome, Explanation), outcome
     assert outcome.overlay is not None
     assert outcome.map_image is not None

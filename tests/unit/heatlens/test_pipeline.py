@@ -18,11 +18,9 @@ from heatlens.explain.attribution import METHOD_NAMES
 from heatlens.model import Model
 from heatlens.pipeline import explain
 from heatlens.results import Explanation
-from heatlens.settings import DEPLOYMENT_LIMITS
+from heatlens.settings import LIMITS
 from heatlens.types import Floats, Options, Upload
 from tests.support.images import encoded, noise
-
-LIMITS = DEPLOYMENT_LIMITS["server"]
 
 
 def uploads(count: int) -> list[Upload | HeatlensError]:
@@ -115,9 +113,7 @@ def test_the_metadata_of_the_upload_is_not_in_the_overlay(tiny_model: Model) -> 
 
 
 def explained(model: Model, options: Options, count: int = 2, **limits: int) -> list[Explanation]:
-    outcomes = explain(
-        model, uploads(count), options, limits=LIMITS.model_copy(update=limits), batch_images=LIMITS.files
-    )
+    outcomes = explain(model, uploads(count), options, limits=LIMITS.model_copy(update=limits), batch_images=500)
     assert all(isinstance(outcome, Explanation) for outcome in outcomes)
     return [outcome for outcome in outcomes if isinstance(outcome, Explanation)]
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from heatlens.settings import Settings
 from heatlens_aws import object_keys
+from heatlens_web.settings import ServerSettings
 from tests.support.paths import ROOT
 from tests.support.stack import EVERYTHING, TEMPLATE, Stack, children, read
 
@@ -61,7 +61,7 @@ def test_the_endpoint_answers_where_answers_are_looked_for_and_sleeps() -> None:
 
 def test_the_endpoint_is_sent_what_its_container_works_at_and_no_more_than_it_holds() -> None:
     config = children(FULL)["Endpoint"].properties("EndpointConfig")["AsyncInferenceConfig"]["ClientConfig"]
-    settings = Settings()
+    settings = ServerSettings()
 
     assert config["MaxConcurrentInvocationsPerInstance"] == settings.concurrency * settings.batch_images
     assert config["MaxConcurrentInvocationsPerInstance"] <= settings.in_flight

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from heatlens.settings import Settings
 from heatlens_aws.settings import AwsSettings
+from heatlens_web.settings import ServerSettings
 from tests.support.aws import Account
 from tests.support.paths import ROOT
 from tests.support.stack import EVERYTHING, FUNCTIONS, TEMPLATE, TEMPLATES, Stack, read, variables
@@ -81,7 +81,7 @@ def test_a_command_names_a_handler_that_exists(name: str, aws: Account, monkeypa
 
 
 def test_every_variable_is_a_setting() -> None:
-    known = {f"HEATLENS_{name.upper()}" for name in Settings.model_fields | AwsSettings.model_fields}
+    known = {f"HEATLENS_{name.upper()}" for name in ServerSettings.model_fields | AwsSettings.model_fields}
     given = {variable for each in variables(STACK).values() for variable in each}
 
     assert {"HEATLENS_BUCKET", "HEATLENS_TABLE", "HEATLENS_QUEUE_URL"} <= given

@@ -1,0 +1,66 @@
+"""Read the settings of the HTTP servers from the environment: their limits, and what they do at once."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from heatlens.settings import LIMITS, MIB, MP, Limits, Settings, read_table
+
+Deployment = Literal["lambda", "server"]
+
+
+class ServerLimits(Limits):
+    """What a server accepts in one request, and the largest response that it can send."""
+
+    body_bytes: int
+    files: int
+    answer_json_bytes: int | None
+    answer_binary_bytes: int | None
+
+
+DEPLOYMENT_LIMITS: dict[Deployment, ServerLimits] = {
+    # A Lambda event holds 6 MB of JSON, and API Gateway base64s the body into it: 4.5 MB of binary each way.
+    "lambda": ServerLimits(
+        file_bytes=4 * MIB,
+        body_bytes=4_500_000,
+        image_pixels=25 * MP,
+        request_pixels=64 * MP,
+        files=50,
+        targets=10,
+        passes=600,
+        faithfulness_s=10,
+        answer_json_bytes=6_000_000,
+        answer_binary_bytes=4_400_000,
+    ),
+    "server": ServerLimits(
+        **LIMITS.model_dump(),
+        body_bytes=500_000_000,
+        files=500,
+        answer_json_bytes=None,
+        answer_binary_bytes=None,
+    ),
+}
+
+
+class ServerSettings(Settings):
+    """The core's settings and the servers', read once per process from variables `HEATLENS_<NAME>`."""
+
+    concurrency: int = Field(2, gt=0, description="Requests explained at once; each holds its decoded images.")
+    margin_s: float = Field(3, ge=0, description="Seconds before Lambda's timeout reserved for the response.")
+    retry_after_s: int = Field(30, gt=0, description="Seconds in the Retry-After header.")
+    body_bytes: int | None = Field(None, gt=0, description="Largest request body, in bytes.")
+    files: int | None = Field(None, gt=0, description="Files in one request.")
+    answer_json_bytes: int | None = Field(None, gt=0, description="Largest JSON answer, in bytes.")
+    answer_binary_bytes: int | None = Field(None, gt=0, description="Largest image answer, in bytes.")
+
+    # Of the SageMaker endpoint.
+    port: int = Field(8080, gt=0, lt=65536, description="Port to listen on; SageMaker uses 8080.")
+    in_flight: int = Field(32, gt=0, description="Requests held at once; more are refused, not queued.")
+    gather_ms: float = Field(5, ge=0, allow_inf_nan=False, description="Milliseconds an image waits for others.")
+    # SageMaker kills the container 30 s after SIGTERM; the last bytes need a moment.
+    stop_s: float = Field(25, gt=0, allow_inf_nan=False, description="Seconds to finish requests after SIGTERM.")
+
+
+def read_server_settings() -> ServerSettings:
+    """Read a server's settings from the environment; `read_table` says what it raises."""
+    return read_table(ServerSettings)
