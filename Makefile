@@ -95,8 +95,8 @@ parity: $(VENV)/.dev ## Compile every architecture of the parity table and metho
 	$(BIN)/python -m heatlens_torch.reports.methods_table
 
 lock: $(VENV)/.dev ## Pin what the image installs, with hashes (result is committed)
-	$(LOCK) pyproject.toml --extra aws --extra dicom --output-file infra/image/cpu.txt
-	$(LOCK) pyproject.toml --extra aws --extra dicom infra/image/cuda.in --output-file infra/image/cuda.txt
+	$(LOCK) pyproject.toml --extra server --extra aws --extra dicom --output-file infra/image/cpu.txt
+	$(LOCK) pyproject.toml --extra server --extra aws --extra dicom infra/image/cuda.in --output-file infra/image/cuda.txt
 	$(LOCK) infra/image/tools.in --output-file infra/image/tools.txt
 
 tables: $(VENV)/.dev ## Write the tables of errors and of conformance from the code and the tests (results are committed)
@@ -115,7 +115,7 @@ $(VENV)/.runtime: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -c $(CONSTRAINTS) -e '.[dicom]'
+	$(PIP) install -c $(CONSTRAINTS) -e '.[server,dicom]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime

@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 
 from heatlens.errors import HeatlensError, InvalidOption, ModelError
 from heatlens_cli.events.http_events import KINDS, Event, LambdaContext, answer_json, heatmap_request
+from heatlens_cli.extras import requires_extra
 from heatlens_cli.heatmap_files import Answer
 
 
@@ -24,8 +25,8 @@ class HandlerExplainer:
         """
         if kind not in KINDS:
             raise InvalidOption(f"unknown event kind {kind!r}: one of {', '.join(KINDS)}", [])
-        from heatlens_web.lambda_handler import app, handler
-
+        with requires_extra("aws", "invoke with HEATLENS_BUCKET set"), requires_extra("server", "invoke"):
+            from heatlens_web.lambda_handler import app, handler
         if isinstance(loaded := app.state.heatlens.loaded, ModelError):
             raise loaded
         self._handler = handler

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from heatlens.errors import HeatlensError
 from heatlens.options import OptionArguments
+from heatlens_cli.extras import requires_extra
 from heatlens_cli.heatmap_files import err, explain_each, out
 
 INTERRUPTED = 130  # exit status, as shells have it: 128 and the signal
@@ -103,9 +104,9 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8000,
 ) -> None:
     """Serve the API and its page until interrupted."""
-    from heatlens_cli.serve import serve_forever
-
     with _clear_errors():
+        with requires_extra("server", "serve"):
+            from heatlens_cli.serve import serve_forever
         serve_forever(host, port)
 
 
@@ -125,7 +126,7 @@ def compile_(
     from heatlens_cli.inspect import agreements, proven, sanity
 
     with _clear_errors():
-        with _extra_torch("compiling"):
+        with requires_extra("torch", "compile"):
             from heatlens_torch.compile import compile_model
         card = compile_model(
             spec, folder, with_torch=with_torch, int8=int8, progress=lambda text: out.print(escape(text))
@@ -139,7 +140,7 @@ def inspect(
     path: Annotated[Path, typer.Argument(help="model.toml, or the folder of a compiled model.", metavar="PATH")],
 ) -> None:
     """List the layers that a description's network could be explained at, or the facts of a compiled model."""
-    with _clear_errors(), _extra_torch("inspecting a description"):
+    with _clear_errors(), requires_extra("torch", "inspect of a model description"):
         from heatlens_cli.inspect import facts
 
         for line in facts(path):
@@ -195,19 +196,9 @@ def redrive(
 ) -> None:
     """Send dead letters of batches that are still open back to their queue."""
     with _clear_errors():
-        from heatlens_cli.redrive import redrive_open
-
+        with requires_extra("aws", "redrive"):
+            from heatlens_cli.redrive import redrive_open
         raise typer.Exit(redrive_open(dead_letters))
-
-
-@contextmanager
-def _extra_torch(doing: str) -> Iterator[None]:
-    """A missing PyTorch ends the command with what to install."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        err.print(escape(f"{doing} needs the extra torch ({error.name} is missing): pip install 'heatlens[torch]'"))
-        raise typer.Exit(1) from None
 
 
 @contextmanager

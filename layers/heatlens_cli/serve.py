@@ -7,6 +7,7 @@ import socket
 import uvicorn
 
 from heatlens.errors import HeatlensError
+from heatlens_cli.extras import requires_extra
 from heatlens_cli.heatmap_files import out
 from heatlens_web.app import create_app
 from heatlens_web.settings import read_server_settings
@@ -23,7 +24,8 @@ def serve_forever(host: str, port: int) -> None:
         CannotListen: The port is in use, or the address is not this machine's.
     """
     with _listen(host, port) as listener:
-        app = create_app(read_server_settings(), deployment="server")
+        with requires_extra("aws", "serve with HEATLENS_BUCKET set"):
+            app = create_app(read_server_settings(), deployment="server")
         out.print(f"Heatlens serves http://{host}:{listener.getsockname()[1]} (Ctrl-C ends it)")
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
         with contextlib.suppress(KeyboardInterrupt):

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from heatlens.errors import HeatlensError
-from heatlens.settings import MIB
+from heatlens.settings import MIB, read_table
+from heatlens_cli.extras import requires_extra
 
 RESULT_SUFFIX = ".heatmap.png"
 MEDIA_TYPES = {
@@ -174,8 +175,8 @@ def source_at(address: str, *, results: Path) -> Source:
 
 
 def _bucket(address: str) -> Source:
-    from heatlens.settings import read_table
-    from heatlens_aws.clients import FAILURES, connect
+    with requires_extra("aws", "batch run of an s3:// address"):
+        from heatlens_aws.clients import FAILURES, connect
     from heatlens_aws.settings import AwsSettings
 
     bucket, _, prefix = address.removeprefix(_S3).partition("/")

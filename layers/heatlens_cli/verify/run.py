@@ -12,6 +12,8 @@ from typing import Any
 
 from rich.markup import escape
 
+from heatlens.settings import read_table
+from heatlens_cli.extras import requires_extra
 from heatlens_cli.heatmap_files import err, out
 from heatlens_cli.sources import aws_code
 from heatlens_cli.verify.file import Read, differs, file_faults
@@ -112,8 +114,8 @@ def _from_disk(path: Path) -> tuple[bytes, Read]:
 
 
 def _from_s3(address: str) -> tuple[bytes, Read]:
-    from heatlens.settings import read_table
-    from heatlens_aws.clients import FAILURES, connect
+    with requires_extra("aws", "verify of an s3:// address"):
+        from heatlens_aws.clients import FAILURES, connect
     from heatlens_aws.settings import AwsSettings
 
     bucket, _, key = address.removeprefix(_S3).partition("/")

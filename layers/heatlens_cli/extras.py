@@ -1,0 +1,39 @@
+"""Extras of the distribution, and the sentence of a command that lacks one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from heatlens.errors import HeatlensError
+
+# Top-level modules that an extra installs and this project imports.
+EXTRA_MODULES = {
+    "server": {"fastapi", "mangum", "python_multipart", "starlette", "uvicorn"},
+    "aws": {"boto3", "botocore", "ulid"},
+    "torch": {"onnx", "onnxscript", "pytorch_grad_cam", "safetensors", "torch", "torchvision"},
+}
+
+
+class MissingExtra(HeatlensError):
+    """A command needs libraries that are not installed."""
+
+
+@contextmanager
+def requires_extra(extra: str, command: str) -> Iterator[None]:
+    """Name the extra to install if one of its modules is missing in the block.
+
+    Args:
+        extra: A key of `EXTRA_MODULES`.
+        command: What needs it; the sentence begins with it.
+
+    Raises:
+        MissingExtra: A module of the extra is not installed. Any other missing module is a defect and stays one.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRA_MODULES[extra]:
+            raise
+        raise MissingExtra(
+            f"{command} needs the extra {extra} ({module} is missing): pip install 'heatlens[{extra}]'"
+        ) from error
