@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from heatlens_aws.errors import StagingUnavailable
 from heatlens_cli.batch.journal import BatchFailed
-from heatlens_cli.retry import is_passing, patiently
+from heatlens_cli.retry import call_with_retries, is_retryable
 from heatlens_web.http_errors import BatchClosed, BatchNotFound
 from heatlens_web.schemas.batches import BatchCreated, BatchStatus, FileResult, MissingLinks, ResultsPage, UploadLinks
 
@@ -107,7 +107,7 @@ class Server:
 
     def forget(self, batch: str) -> None:
         """Erase a batch that nothing was uploaded to; where that is refused, it expires."""
-        patiently(lambda: self._client.delete(f"/batches/{batch}", params={"purge": True}))
+        call_with_retries(lambda: self._client.delete(f"/batches/{batch}", params={"purge": True}))
 
     def _page(self, batch: str, start: int, limit: int) -> ResultsPage:
         return self._ask(ResultsPage, "GET", f"/batches/{batch}/results", params={"start": start, "limit": limit})
@@ -123,7 +123,7 @@ class Server:
                     raise NotAnswered(f"the server did not answer ({type(error).__name__})") from error
                 raise
 
-        response = patiently(call, passing=_is_overload if once else _may_pass)
+        response = call_with_retries(call, retryable=_is_overload if once else _may_pass)
         if not response.is_success:
             raise Refusal(response)
         try:
@@ -140,4 +140,4 @@ def _may_pass(response: httpx2.Response) -> bool:
     """Whether another try may succeed: a server without staging says so without `Retry-After`."""
     if response.status_code == httpx2.codes.SERVICE_UNAVAILABLE and "retry-after" not in response.headers:
         return Refusal(response).reason != StagingUnavailable.code
-    return is_passing(response)
+    return is_retryable(response)

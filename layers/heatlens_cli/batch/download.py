@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from heatlens_cli.atomic_file import sha256_of, whole
 from heatlens_cli.batch.client import Server
-from heatlens_cli.retry import is_passing, patiently
+from heatlens_cli.retry import call_with_retries, is_retryable
 from heatlens_cli.sources import CHUNK, RESULT_SUFFIX
 from heatlens_cli.worker_pool import Crew
 from heatlens_web.schemas.batches import FileResult, ResultLinks
@@ -102,12 +102,12 @@ class Download:
             return response
 
         try:
-            response = patiently(get, wait=self.hands.wait)
+            response = call_with_retries(get, wait=self.hands.wait)
         except httpx2.RequestError as error:
             raise Trouble(f"the connection broke ({type(error).__name__})", lasting=True) from error
         if response.status_code == httpx2.codes.FORBIDDEN:
             raise _Forbidden("the storage refused with status 403")
         if not response.is_success:
             sentence = f"the storage refused with status {response.status_code}"
-            raise Trouble(sentence, lasting=is_passing(response))
+            raise Trouble(sentence, lasting=is_retryable(response))
         return digest.hexdigest()

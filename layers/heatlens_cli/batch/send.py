@@ -12,7 +12,7 @@ import httpx2
 from heatlens_cli.batch.client import NotAnswered, Refusal, Server
 from heatlens_cli.batch.journal import BatchFailed, Noted, Part, Run
 from heatlens_cli.progress import Bars
-from heatlens_cli.retry import is_passing, patiently
+from heatlens_cli.retry import call_with_retries, is_retryable
 from heatlens_cli.sources import MEDIA_TYPES, Changed, Image, RejectedFile, Source, Unreadable
 from heatlens_cli.worker_pool import AT_ONCE, Crew, crew
 from heatlens_web.http_errors import BatchFull
@@ -156,7 +156,7 @@ class _Put:
             return self.storage.put(link.url, content=self._bytes(file), headers=link.headers)
 
         try:
-            response = patiently(put, passing=_may_pass, wait=self.hands.wait)
+            response = call_with_retries(put, retryable=_may_pass, wait=self.hands.wait)
         except Unreadable as error:
             return RejectedFile(file.name, error.code, str(error))
         except httpx2.RequestError as error:
@@ -212,4 +212,4 @@ def _short(name: str) -> str:
 
 
 def _may_pass(response: httpx2.Response) -> bool:
-    return is_passing(response) or response.status_code == BEING_WRITTEN
+    return is_retryable(response) or response.status_code == BEING_WRITTEN

@@ -13,7 +13,7 @@ from heatlens_cli import worker_pool
 from heatlens_cli.atomic_file import whole
 from heatlens_cli.batch.journal import BatchFailed
 from heatlens_cli.batch.names import NOTES
-from heatlens_cli.retry import TRIES, patiently
+from heatlens_cli.retry import TRIES, call_with_retries
 from tests.functional.cli.test_batch_resume import STEPS
 from tests.support.images import encoded, noise
 from tests.support.loop import Loop, Wanted, asks, heatmaps, meddle, recorded, results, versions
@@ -174,7 +174,7 @@ def waits(*answers: httpx2.Response | Exception) -> tuple[list[float], httpx2.Re
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("heatlens_cli.retry.FIRST_WAIT_S", 1.0)
-        return waited, patiently(call, wait=waited.append)
+        return waited, call_with_retries(call, wait=waited.append)
 
 
 def test_a_call_is_made_again_later_each_time_and_no_sooner_than_was_asked() -> None:
