@@ -9,7 +9,7 @@ from ulid import ULID
 from functions.batch.destinations import Target
 from functions.batch.messages import Item
 from heatlens.errors import HeatlensError
-from heatlens.pipeline import Outcome
+from heatlens.results import Outcome
 from heatlens.types import Options, Upload
 from heatlens_aws.settings import StagedLimits
 

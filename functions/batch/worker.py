@@ -15,6 +15,7 @@ from functions.batch.errors import GaveUp, WrongDigest
 from functions.batch.logs import line, metrics, trouble
 from functions.batch.messages import Item, Message, items
 from functions.batch.tasks import AGAIN, FOREIGN, IGNORED, SETTLED, SUPERSEDED, Ended, Task, bounded, groups
+from heatlens.batching import count_pixels
 from heatlens.errors import (
     EmptyFile,
     FileTooLarge,
@@ -25,8 +26,8 @@ from heatlens.errors import (
     ModelUnavailable,
     TooManyPasses,
 )
-from heatlens.pipeline import Outcome, explain, pixels
-from heatlens.results import Explanation
+from heatlens.pipeline import explain
+from heatlens.results import Explanation, Outcome
 from heatlens.types import Options, Upload
 from heatlens_aws.batch_table import Outcome as Record
 from heatlens_aws.finishing import finish_if_done
@@ -308,7 +309,7 @@ class _Shift:
         return True
 
     def _pixels(self, task: Task) -> int:
-        return pixels(task.loaded, self._door.limits.image_pixels) if task.loaded else 0
+        return count_pixels(task.loaded, self._door.limits.image_pixels) if task.loaded else 0
 
 
 def _task(item: Item, target: Target) -> Task:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from heatlens.errors import ModelError, ModelUnavailable
-from heatlens.pipeline import Outcome
+from heatlens.results import Outcome
 from heatlens.settings import MIB
 from heatlens.types import Options, Upload
 from heatlens_web.admission import Admission

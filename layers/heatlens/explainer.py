@@ -12,8 +12,8 @@ from heatlens.card import Card
 from heatlens.errors import FileTooLarge, HeatlensError, UnreadableImage
 from heatlens.model import Model, load_by_settings
 from heatlens.options import OptionArguments, read_options
-from heatlens.pipeline import Outcome, explain
-from heatlens.results import Explanation
+from heatlens.pipeline import explain
+from heatlens.results import Explanation, Outcome
 from heatlens.settings import LIMITS, Settings, read_settings
 from heatlens.types import Options, Upload
 

@@ -1,37 +1,56 @@
-"""START HERE. Uploads -> explanations, the stages in order: decode, preprocess, trunk, tail, cam, colour, encode."""
+"""START HERE. Explain images: decode, preprocess, trunk, tail, cam, color, encode."""
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from heatlens.errors import GenerationFailed, HeatlensError, OutOfTime, RequestImagesTooLarge
-from heatlens.evaluate.faithfulness import enlarged, faithfulness
-from heatlens.evaluate.regions import find_regions
-from heatlens.explain.absolute_scale import absolute
-from heatlens.explain.attribution import Attribution, attribute, logits_of
-from heatlens.explain.cam import positive, quality, signed
+from heatlens.batching import Job, TimeLeft, check_request_pixels, each, in_batches, shared_timer, together
+from heatlens.draw import draw, draw_original
+from heatlens.errors import GenerationFailed, HeatlensError
+from heatlens.evaluate.faithfulness import Faithfulness, enlarged, faithfulness
+from heatlens.evaluate.regions import Regions, find_regions
+from heatlens.explain.absolute_scale import scaled_heat
+from heatlens.explain.attribution import attribute, logits_of
+from heatlens.explain.cam import quality
 from heatlens.explain.predict import predict, score, scores
-from heatlens.input.decode import decode, measure
+from heatlens.input.decode import decode
 from heatlens.input.preprocess import preprocess, seen_box
 from heatlens.model import Model
-from heatlens.plan import Plan, check, plan
-from heatlens.render.color import SIGNED, blend, coloured
-from heatlens.render.encode import encode, png
-from heatlens.render.strip_metadata import stripped
-from heatlens.results import Explained, Explanation
+from heatlens.plan import Plan, check_plan, make_plan
+from heatlens.results import Explained, Explanation, Outcome
 from heatlens.settings import Limits
-from heatlens.types import Box, Encoded, Floats, Options, Picture, Scores, Upload
+from heatlens.types import Box, Floats, Options, Scores, Upload
 
 logger = logging.getLogger(__name__)
 
-Outcome = Explanation | HeatlensError
-TimeLeft = Callable[[], float]
-Made = TypeVar("Made", Explanation, Scores)
+NO_HEATMAP = "the heatmap could not be generated"
+NO_SCORES = "the image could not be classified"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What all images of a request share; `budget_s` is the time for the faithfulness of one target, in seconds."""
+
+    model: Model
+    plan: Plan
+    options: Options
+    limits: Limits
+    budget_s: float
+
+
+def explain_batch(run: Run, uploads: Sequence[Upload | HeatlensError]) -> list[Outcome]:
+    """Explain the images of one batch: the stages, in order.
+
+    A stage gets `run` and one image (`each`) or all images (`together`). An image that fails at one stage is its
+    `HeatlensError` at all later ones.
+    """
+    jobs = each(uploads, partial(decode_upload, run))
+    jobs = each(jobs, partial(preprocess_picture, run))
+    jobs = together(jobs, partial(attribute_batch, run), failure=NO_HEATMAP)  # trunk, tail, cam
+    return each(jobs, partial(draw_explanation, run))  # quality, color, encode; regions, faithfulness
 
 
 def explain(
@@ -47,29 +66,35 @@ def explain(
 
     Args:
         model: A loaded model.
-        uploads: Images; what a door could not read comes as its error and goes through untouched.
+        uploads: Images; one that could not be read is the error that says why, and is returned as it is.
         options: Of all of them.
-        limits: The door's.
+        limits: Of the caller's deployment.
         batch_images: Images decoded and run together.
-        time_left: Seconds until an answer is of no use any more; those images that are not done by then are
-            `OutOfTime`. Without it there is all the time.
+        time_left: Seconds until the answer is due; images that are not done by then are `OutOfTime`. `None` means
+            without end.
 
     Returns:
         One outcome per upload, in order; an image that fails is an error in its own place and affects no other.
 
     Raises:
         InvalidOption: There is no such method, layer or class.
-        LimitError: The request asks for more than the door gives: too many pixels together, targets, or passes of the
-            network. Nothing was decoded.
+        LimitError: The request is over a limit: its pixels together, targets, or passes of the network. Nothing was
+            decoded.
     """
-    asked = plan(model, options)
-    check(asked, len(uploads), limits)
-    budget_s = limits.faithfulness_s / max(1, len(uploads) * asked.targets)
+    plan = make_plan(model, options)
+    check_plan(plan, len(uploads), limits)
+    check_request_pixels(uploads, limits)
+    budget_s = limits.faithfulness_s / max(1, len(uploads) * plan.targets)
+    run = Run(model, plan, options, limits, budget_s)
+    return in_batches(uploads, partial(explain_batch, run), batch_images=batch_images, time_left=time_left)
 
-    def run(jobs: list[_Job]) -> list[Outcome]:
-        return _run(model, jobs, asked, options, budget_s)
 
-    return _in_batches(model, uploads, options, run, limits=limits, batch_images=batch_images, time_left=time_left)
+def score_batch(run: Run, uploads: Sequence[Upload | HeatlensError]) -> list[Scores | HeatlensError]:
+    """Classify the images of one batch: the first stages of `explain_batch`, up to the logits."""
+    jobs = each(uploads, partial(decode_upload, run))
+    jobs = each(jobs, partial(preprocess_picture, run))
+    scored = together(jobs, partial(run_network, run), failure=NO_SCORES)  # trunk, tail
+    return each(scored, partial(read_scores, run))
 
 
 def score_all(
@@ -81,260 +106,136 @@ def score_all(
     batch_images: int,
     time_left: TimeLeft | None = None,
 ) -> list[Scores | HeatlensError]:
-    """Say of any number of images what the model says of them, and explain nothing.
+    """Classify any number of images, without an explanation.
 
-    Arguments, order and errors are those of `explain`.
+    Arguments, order and errors are those of `explain`; of the options only `window` matters.
 
     Raises:
         LimitError: The images have too many pixels together. Nothing was decoded.
     """
-
-    def run(jobs: list[_Job]) -> list[Scores | HeatlensError]:
-        return _score(model, jobs)
-
-    return _in_batches(model, uploads, options, run, limits=limits, batch_images=batch_images, time_left=time_left)
+    check_request_pixels(uploads, limits)
+    run = Run(model, make_plan(model, Options()), options, limits, budget_s=0)
+    return in_batches(uploads, partial(score_batch, run), batch_images=batch_images, time_left=time_left)
 
 
-@dataclass(slots=True)
-class _Job:
-    """One image on its way: what the stages so far have made of it."""
-
-    upload: Upload
-    picture: Picture
-    tensor: Floats
-    timings_ms: dict[str, float] = field(default_factory=dict)
+def decode_upload(run: Run, upload: Upload) -> Job:
+    """Begin an image's job with its decoded picture."""
+    job = Job(upload)
+    with job.timed("decode"):
+        job.picture = decode(upload.data, max_pixels=run.limits.image_pixels, window=run.options.window)
+    return job
 
 
-def _in_batches(
-    model: Model,
-    uploads: Sequence[Upload | HeatlensError],
-    options: Options,
-    run: Callable[[list[_Job]], list[Made | HeatlensError]],
-    *,
-    limits: Limits,
-    batch_images: int,
-    time_left: TimeLeft | None,
-) -> list[Made | HeatlensError]:
-    _check_request_pixels(uploads, limits)
-    outcomes: list[Made | HeatlensError] = []
-    slowest = 0.0
-    for start in range(0, len(uploads), batch_images):
-        batch = uploads[start : start + batch_images]
-        if time_left and time_left() < slowest:
-            outcomes += [upload if isinstance(upload, HeatlensError) else _out_of_time() for upload in batch]
-            continue
-        began = time.perf_counter()
-        arrived = [_prepare(upload, model, options, limits.image_pixels) for upload in batch]
-        finished = iter(run([job for job in arrived if isinstance(job, _Job)]))
-        outcomes += [next(finished) if isinstance(job, _Job) else job for job in arrived]
-        slowest = max(slowest, time.perf_counter() - began)
-    return outcomes
+def preprocess_picture(run: Run, job: Job) -> Job:
+    """Add the network's input."""
+    with job.timed("preprocess"):
+        job.tensor = preprocess(job.picture.image, run.model.card.preprocess)
+    return job
 
 
-def _out_of_time() -> OutOfTime:
-    return OutOfTime("the time for this request was over before this image's turn: send fewer at a time")
+def attribute_batch(run: Run, jobs: Sequence[Job]) -> Sequence[Job]:
+    """Add the logits and signed maps of each image's targets."""
+    plan, images = run.plan, np.stack([job.tensor for job in jobs])
+    with shared_timer(jobs) as timed:
+        requests = [plan.request] * len(jobs)
+        attributions = attribute(plan.engine, run.model.card, images, requests, plan.method_options, timed)
+    for job, attribution in zip(jobs, attributions, strict=True):
+        job.attribution = attribution
+    return jobs
 
 
-def _prepare(upload: Upload | HeatlensError, model: Model, options: Options, max_pixels: int) -> _Job | HeatlensError:
-    if isinstance(upload, HeatlensError):
-        return upload
-    timings: dict[str, float] = {}
+def draw_explanation(run: Run, job: Job) -> Explanation:
+    """Draw and evaluate the maps of each target.
+
+    Raises:
+        HeatlensError: The image cannot be drawn; the cause of `GenerationFailed` is in the log.
+    """
     try:
-        with _timed(timings, "decode"):
-            picture = decode(upload.data, max_pixels=max_pixels, window=options.window)
-        with _timed(timings, "preprocess"):
-            tensor = preprocess(picture.image, model.card.preprocess)
-    except HeatlensError as error:
-        return error
-    return _Job(upload, picture, tensor, timings)
-
-
-def _run(model: Model, jobs: list[_Job], asked: Plan, options: Options, budget_s: float) -> list[Outcome]:
-    if not jobs:
-        return []
-    try:
-        found = _infer(model, jobs, asked)
-    except MemoryError:  # says nothing of these images: who asked may try again, or with fewer
+        return _draw_explanation(run, job)
+    except HeatlensError:
         raise
-    except Exception:
-        logger.exception("inference of %d images failed", len(jobs))
-        if len(jobs) > 1:  # the engine answers for all it is given: one that it cannot do must not fail the others
-            return [outcome for job in jobs for outcome in _run(model, [job], asked, options, budget_s)]
-        return [GenerationFailed("the heatmap could not be generated")]
-    return [_finish(model, *each, asked, options, budget_s) for each in zip(jobs, found, strict=True)]
-
-
-def _score(model: Model, jobs: list[_Job]) -> list[Scores | HeatlensError]:
-    if not jobs:
-        return []
-    shared: dict[str, float] = {}
-    try:
-        logits = logits_of(
-            model.engine,
-            model.card,
-            np.stack([job.tensor for job in jobs]),
-            lambda stage: _timed(shared, stage),
-        )
-    except MemoryError:
-        raise
-    except Exception:
-        logger.exception("inference of %d images failed", len(jobs))
-        if len(jobs) > 1:
-            return [outcome for job in jobs for outcome in _score(model, [job])]
-        return [GenerationFailed("the image could not be classified")]
-    for job in jobs:
-        job.timings_ms |= {stage: ms / len(jobs) for stage, ms in shared.items()}
-    return [_scored(model, *each) for each in zip(jobs, logits, strict=True)]
-
-
-def _scored(model: Model, job: _Job, logits: Floats) -> Scores | HeatlensError:
-    if not np.isfinite(logits).all():
-        logger.error("the model answered values that are not finite")
-        return GenerationFailed("the image could not be classified")
-    return Scores(
-        width=job.picture.image.width,
-        height=job.picture.image.height,
-        prediction=predict(logits, model.card),
-        classes=scores(logits, model.card),
-        timings_ms=job.timings_ms,
-    )
-
-
-def _infer(model: Model, jobs: list[_Job], asked: Plan) -> list[Attribution]:
-    shared: dict[str, float] = {}
-    found = attribute(
-        asked.engine,
-        model.card,
-        np.stack([job.tensor for job in jobs]),
-        [asked.wanted] * len(jobs),
-        asked.how,
-        lambda stage: _timed(shared, stage),
-    )
-    for job in jobs:
-        job.timings_ms |= {stage: ms / len(jobs) for stage, ms in shared.items()}
-    return found
-
-
-def _finish(model: Model, job: _Job, found: Attribution, asked: Plan, options: Options, budget_s: float) -> Outcome:
-    try:
-        return _draw(model, job, found, asked, options, budget_s)
-    except HeatlensError as error:
-        return error
     except Exception:
         logger.exception("drawing failed")
-        return GenerationFailed("the heatmap could not be generated")
+        raise GenerationFailed(NO_HEATMAP) from None
 
 
-def _draw(model: Model, job: _Job, found: Attribution, asked: Plan, options: Options, budget_s: float) -> Explanation:
-    if not all(np.isfinite(values).all() for values in (found.logits, *found.signed_maps)):
+def _draw_explanation(run: Run, job: Job) -> Explanation:
+    image, attribution = job.picture.image, job.attribution
+    if not all(np.isfinite(values).all() for values in (attribution.logits, *attribution.signed_maps)):
         raise ArithmeticError("the model answered values that are not finite")
-    image = job.picture.image
-    box = seen_box(image.size, model.card.preprocess)
+    box = seen_box(image.size, run.model.card.preprocess)
     return Explanation(
         width=image.width,
         height=image.height,
         box=box,
-        prediction=predict(found.logits, model.card),
-        explained=tuple(
-            _explained(model, job, found, at, box, asked, options, budget_s) for at in range(len(found.classes))
-        ),
-        original=_original(job, options) if "original" in options.include else None,
+        prediction=predict(attribution.logits, run.model.card),
+        explained=tuple(_explain_target(run, job, place, box) for place in range(len(attribution.classes))),
+        original=draw_original(job, run.options),
         timings_ms=job.timings_ms,
     )
 
 
-def _explained(
-    model: Model, job: _Job, found: Attribution, at: int, box: Box, asked: Plan, options: Options, budget_s: float
-) -> Explained:
-    """The target at a place among an image's targets."""
-    index, signed_map = found.classes[at], found.signed_maps[at]
-    shown = found.heats[at] if found.heats else signed_map
-    probability, logit = score(found.logits, index, model.card)
-    overlay, map_image = _pictures(job, shown, box, asked, options)
-    regions = faithful = None
-    if "regions" in options.include:
-        with _timed(job.timings_ms, "regions"):
-            regions = find_regions(_heat(shown, asked), box, threshold=options.threshold)
-    if "faithfulness" in options.include:
-        with _timed(job.timings_ms, "faithfulness"):
-            faithful = faithfulness(
-                asked.engine,
-                model.card,
-                job.tensor,
-                enlarged(shown, model.card),
-                index,
-                budget_s=budget_s,
-                contrast=asked.wanted.contrast,
-            )
+def _explain_target(run: Run, job: Job, place: int, box: Box) -> Explained:
+    """Draw and evaluate the map at a place among the image's targets."""
+    attribution, plan, card = job.attribution, run.plan, run.model.card
+    index, signed_map = attribution.classes[place], attribution.signed_maps[place]
+    shown = attribution.heats[place] if attribution.heats else signed_map
+    probability, logit = score(attribution.logits, index, card)
+    overlay, map_image = draw(job, shown, box, run.options, full=plan.full)
+    contrast = plan.request.contrast
     return Explained(
-        label=model.card.classes[index],
+        label=card.classes[index],
         index=index,
         probability=probability,
         logit=logit,
         signed_map=shown,
-        quality=quality(signed_map, asked.calibration),
+        quality=quality(signed_map, plan.calibration),
         overlay=overlay,
-        contrast=None if asked.wanted.contrast is None else model.card.classes[asked.wanted.contrast],
+        contrast=None if contrast is None else card.classes[contrast],
         map_image=map_image,
-        regions=regions,
-        faithfulness=faithful,
+        regions=_regions(run, job, shown, box),
+        faithfulness=_faithfulness(run, job, shown, index),
     )
 
 
-def _pictures(
-    job: _Job, shown: Floats, box: Box, asked: Plan, options: Options
-) -> tuple[Encoded | None, Encoded | None]:
-    """Overlay and coloured map, each where it is asked for."""
-    wanted = ("overlay" in options.include, "heatmap" in options.include)
-    if not any(wanted):
-        return None, None
-    image = job.picture.image
-    with _timed(job.timings_ms, "colour"):
-        heat = signed(shown, asked.full) if options.colormap in SIGNED else _heat(shown, asked)
-        coloured_map = coloured(heat, image.size, box, colormap=options.colormap)
-        blended = blend(image, coloured_map, alpha=options.alpha) if wanted[0] else None
-    with _timed(job.timings_ms, "encode"):
-        overlay = encode(blended, options.format) if blended else None
-        map_image = encode(coloured_map, options.format) if wanted[1] else None
-    return overlay, map_image
+def _regions(run: Run, job: Job, shown: Floats, box: Box) -> Regions | None:
+    if "regions" not in run.options.include:
+        return None
+    with job.timed("regions"):
+        return find_regions(scaled_heat(shown, run.plan.full), box, threshold=run.options.threshold)
 
 
-def _heat(shown: Floats, asked: Plan) -> Floats:
-    """Positive evidence in 0..1, to the map's own maximum or to the calibration set's."""
-    return positive(shown) if asked.full is None else absolute(shown, asked.full)
+def _faithfulness(run: Run, job: Job, shown: Floats, index: int) -> Faithfulness | None:
+    if "faithfulness" not in run.options.include:
+        return None
+    card, contrast = run.model.card, run.plan.request.contrast
+    with job.timed("faithfulness"):
+        heat = enlarged(shown, card)
+        return faithfulness(run.plan.engine, card, job.tensor, heat, index, budget_s=run.budget_s, contrast=contrast)
 
 
-def _original(job: _Job, options: Options) -> Encoded:
-    """The upload itself where any viewer shows it as the model saw it, else a PNG of what the model saw."""
-    verbatim, data = job.picture.verbatim, job.upload.data
-    if verbatim is not None and options.original == "auto":
-        kept = stripped(data) if options.strip_original else data
-        if kept is not None:
-            return Encoded(kept, verbatim)
-    return Encoded(png(job.picture.image), "image/png")
+def run_network(run: Run, jobs: Sequence[Job]) -> list[tuple[Job, Floats]]:
+    """Compute the logits `[K]` of each image."""
+    images = np.stack([job.tensor for job in jobs])
+    with shared_timer(jobs) as timed:
+        logits = logits_of(run.model.engine, run.model.card, images, timed)
+    return list(zip(jobs, logits, strict=True))
 
 
-def _check_request_pixels(uploads: Sequence[Upload | HeatlensError], limits: Limits) -> None:
-    total = sum(pixels(upload, limits.image_pixels) for upload in uploads)
-    if total > limits.request_pixels:
-        raise RequestImagesTooLarge(
-            f"the images have {total / 1e6:.1f} megapixels together, over the limit of "
-            f"{limits.request_pixels / 1e6:g} per request: send fewer or smaller ones at a time"
-        )
+def read_scores(run: Run, classified: tuple[Job, Floats]) -> Scores:
+    """Read prediction and scores off an image's logits.
 
-
-def pixels(upload: Upload | HeatlensError, max_pixels: int) -> int:
-    """Pixels of an image that will be decoded; one that will be refused, or was, counts nothing."""
-    if isinstance(upload, HeatlensError):
-        return 0
-    try:
-        return measure(upload.data, max_pixels=max_pixels)
-    except HeatlensError:
-        return 0
-
-
-@contextmanager
-def _timed(timings_ms: dict[str, float], stage: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    timings_ms[stage] = timings_ms.get(stage, 0.0) + (time.perf_counter() - start) * 1000
+    Raises:
+        GenerationFailed: They are not finite.
+    """
+    job, logits = classified
+    if not np.isfinite(logits).all():
+        logger.error("the model answered values that are not finite")
+        raise GenerationFailed(NO_SCORES)
+    return Scores(
+        width=job.picture.image.width,
+        height=job.picture.image.height,
+        prediction=predict(logits, run.model.card),
+        classes=scores(logits, run.model.card),
+        timings_ms=job.timings_ms,
+    )

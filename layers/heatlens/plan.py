@@ -23,24 +23,24 @@ class Plan:
 
     layer: Layer
     engine: Engine
-    wanted: TargetRequest
-    how: MethodOptions
+    request: TargetRequest
+    method_options: MethodOptions
     passes: int
     full: float | None = None
 
     @property
     def targets(self) -> int:
         """Of each image, at most."""
-        return len(self.wanted.classes) + self.wanted.ranks
+        return len(self.request.classes) + self.request.ranks
 
     @property
     def calibration(self) -> Calibration | None:
         """Of maps in this one's unit."""
-        plain = self.how == MethodOptions(self.how.method) and self.wanted.contrast is None
-        return self.layer.calibration_of(self.how.method) if plain else None
+        plain = self.method_options == MethodOptions(self.method_options.method) and self.request.contrast is None
+        return self.layer.calibration_of(self.method_options.method) if plain else None
 
 
-def plan(model: Model, options: Options) -> Plan:
+def make_plan(model: Model, options: Options) -> Plan:
     """Read the options by what the model has.
 
     Raises:
@@ -54,16 +54,16 @@ def plan(model: Model, options: Options) -> Plan:
     own = _own(engine)
     if options.method not in (known := method_names(engine)):
         raise _invalid("method", f"unknown method {options.method[:40]!r}: one of {', '.join(known)}")
-    asked = Plan(
+    plan = Plan(
         layer=layer,
         engine=engine,
-        wanted=parse(options.target, options.contrast, model.card),
-        how=MethodOptions(options.method, eigen_smooth=options.eigen_smooth, aug_smooth=options.aug_smooth),
+        request=parse(options.target, options.contrast, model.card),
+        method_options=MethodOptions(options.method, eigen_smooth=options.eigen_smooth, aug_smooth=options.aug_smooth),
         passes=passes(options.method, layer.shape[0], aug_smooth=options.aug_smooth, own=own),
     )
     if options.scale == "image":
-        return asked
-    return replace(asked, full=full_heat(asked.calibration, layer, options.method))
+        return plan
+    return replace(plan, full=full_heat(plan.calibration, layer, options.method))
 
 
 def method_names(engine: Engine) -> list[str]:
@@ -71,20 +71,21 @@ def method_names(engine: Engine) -> list[str]:
     return list(dict.fromkeys([*METHOD_NAMES, *_own(engine)]))
 
 
-def check(asked: Plan, images: int, limits: Limits) -> None:
+def check_plan(plan: Plan, images: int, limits: Limits) -> None:
     """Hold what a request costs against the door's limits.
 
     Raises:
         TooManyTargets: More targets are asked for each image than the door explains.
         TooManyPasses: The network would run more often.
     """
-    if asked.targets > limits.targets:
+    if plan.targets > limits.targets:
         raise TooManyTargets(
-            f"{asked.targets} targets for each image, over the limit of {limits.targets}: ask for fewer"
+            f"{plan.targets} targets for each image, over the limit of {limits.targets}: ask for fewer"
         )
-    if asked.passes > 1 and images * asked.passes > limits.passes:
+    if plan.passes > 1 and images * plan.passes > limits.passes:
+        method, total = plan.method_options.method, images * plan.passes
         raise TooManyPasses(
-            f"{asked.how.method} runs the network {asked.passes:,} times for an image, {images * asked.passes:,} times "
+            f"{method} runs the network {plan.passes:,} times for an image, {total:,} times "
             f"for this request, over the limit of {limits.passes:,}: send fewer images, or choose another method"
         )
 

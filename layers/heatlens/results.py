@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from heatlens.errors import HeatlensError
 from heatlens.evaluate.faithfulness import Faithfulness
 from heatlens.evaluate.regions import Regions
 from heatlens.types import Box, Encoded, Floats, Prediction, Quality
@@ -76,3 +77,6 @@ class Explanation:
         if self.overlay is None:
             raise ValueError("this explanation was asked for without its overlay")
         return self.overlay.data
+
+
+Outcome = Explanation | HeatlensError  # of one image

@@ -10,9 +10,9 @@ from typing import TypeVar
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from heatlens.batching import TimeLeft
 from heatlens.errors import HeatlensError
 from heatlens.model import Model
-from heatlens.pipeline import TimeLeft
 from heatlens.types import Options, Upload
 from heatlens_web.deliver import carry
 from heatlens_web.errors import located

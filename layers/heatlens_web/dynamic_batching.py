@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from starlette.concurrency import run_in_threadpool
 
+from heatlens.batching import count_pixels
 from heatlens.errors import HeatlensError, RequestImagesTooLarge, TooManyPasses
-from heatlens.pipeline import Outcome, pixels
+from heatlens.results import Outcome
 from heatlens.types import Options, Upload
 
 Explain = Callable[[Sequence[Upload], Options], Sequence[Outcome]]
@@ -67,7 +68,7 @@ class DynamicBatcher:
             Exception: Whatever explaining this image alone raised.
         """
         # A header may take long to read that was made for it, and everybody would wait.
-        size = await run_in_threadpool(pixels, upload, self._bounds.pixels)
+        size = await run_in_threadpool(count_pixels, upload, self._bounds.pixels)
         loop = asyncio.get_running_loop()
         group = self._room(options, size)
         if group is None:

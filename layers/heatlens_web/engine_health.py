@@ -5,8 +5,7 @@ from collections.abc import Iterable
 
 from heatlens.errors import EngineError, GenerationFailed, ModelUnavailable
 from heatlens.model import Model, try_out
-from heatlens.pipeline import Outcome
-from heatlens.results import Explanation
+from heatlens.results import Explanation, Outcome
 
 logger = logging.getLogger(__name__)
 

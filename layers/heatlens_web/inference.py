@@ -7,7 +7,7 @@ from dataclasses import replace
 from fastapi import Request, Response
 
 from heatlens.errors import HeatlensError
-from heatlens.pipeline import Outcome
+from heatlens.results import Outcome
 from heatlens.types import Options, Upload
 from heatlens_web import deliver, upload
 from heatlens_web.context import RequestContext, state_of

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from heatlens.batching import TimeLeft
 from heatlens.errors import HeatlensError, ModelError
 from heatlens.model import Model
-from heatlens.pipeline import Outcome, TimeLeft, explain, score_all
+from heatlens.pipeline import explain, score_all
 from heatlens.registry import ModelRegistry, load_models
+from heatlens.results import Outcome
 from heatlens.types import Options, Scores, Upload
 from heatlens_web.settings import DEPLOYMENT_LIMITS, Deployment, ServerLimits, ServerSettings
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from heatlens.card import DEFAULT_METHOD, Calibration, Layer
 from heatlens.errors import InvalidOption
+from heatlens.explain.cam import positive
 from heatlens.types import Floats
 
 PERCENTILE = "99"
@@ -37,6 +38,11 @@ def absolute(signed_map: Floats, full: float) -> Floats:
     """The `absolute` scale: `relu(s) / full`, cut off at 1, `[h, w]` in 0..1."""
     heat: Floats = np.clip(signed_map / np.float32(full), 0, 1)
     return heat
+
+
+def scaled_heat(signed_map: Floats, full: float | None) -> Floats:
+    """Scale positive evidence to 0..1: by `full`, or by the map's own maximum where that is `None`."""
+    return positive(signed_map) if full is None else absolute(signed_map, full)
 
 
 def _refused(message: str) -> InvalidOption:

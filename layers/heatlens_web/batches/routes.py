@@ -17,7 +17,7 @@ from starlette.types import Message
 from heatlens.errors import HeatlensError
 from heatlens.model import Model
 from heatlens.options import as_json, as_query
-from heatlens.plan import check, plan
+from heatlens.plan import check_plan, make_plan
 from heatlens.settings import Limits
 from heatlens.types import Options
 from heatlens_aws.errors import StagingUnavailable
@@ -255,10 +255,10 @@ def _checked(options: Options, model: Model, limits: Limits, *, backend: Backend
             endpoint's header can hold.
         TooManyPasses: A file would cost more runs of the network than a worker does.
     """
-    asked = plan(model, options)
-    if asked.wanted.several:
+    asked = make_plan(model, options)
+    if asked.request.several:
         raise errors.invalid([_wrong("target", "one for each file: make a batch for every target")])
-    check(asked, 1, limits)
+    check_plan(asked, 1, limits)
     named = replace(
         options,
         target=tuple(_label(each, model) for each in options.target[:1]),

@@ -90,8 +90,8 @@ def test_nothing_is_begun_that_would_take_longer_than_there_is(
     tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([0.0, 4.0])  # the first batch takes four seconds
-    monkeypatch.setattr("heatlens.pipeline.time", type("Clock", (), {"perf_counter": lambda: next(clock, 4.0)}))
-    monkeypatch.setattr("heatlens.pipeline._timed", lambda *_: __import__("contextlib").nullcontext())
+    monkeypatch.setattr("heatlens.batching.time", type("Clock", (), {"perf_counter": lambda: next(clock, 4.0)}))
+    monkeypatch.setattr("heatlens.batching._timed", lambda *_: __import__("contextlib").nullcontext())
     left = iter([5.0, 3.9])
 
     outcomes = explain(tiny_model, uploads(2), Options(), limits=LIMITS, batch_images=1, time_left=lambda: next(left))

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from heatlens import pipeline
+from heatlens import draw, pipeline
 from heatlens.engines.openvino import OpenVinoEngine
 from heatlens.explain.predict import score, scores
 from heatlens_web.app import create_app
@@ -67,7 +67,7 @@ def test_it_says_what_the_heatmap_says(client: TestClient) -> None:
 @pytest.mark.contract("predict")
 def test_nothing_is_drawn(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     for drawing in ("coloured", "blend", "encode", "png"):
-        monkeypatch.delattr(pipeline, drawing)
+        monkeypatch.delattr(draw, drawing)
 
     assert client.post(BATCH, files=[("files", DATA)] * 3).json()["succeeded"] == 3
 

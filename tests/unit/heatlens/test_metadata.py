@@ -105,7 +105,7 @@ def test_a_stripped_original_has_the_uploads_pixels(tiny_model: Model, name: str
 
 
 def test_an_original_that_cannot_be_stripped_is_a_png(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heatlens.pipeline.stripped", lambda data: None)
+    monkeypatch.setattr("heatlens.draw.stripped", lambda data: None)
 
     original = outputs(tiny_model, inputs()["JPEG"], Options(include=EVERYTHING, strip_original=True))["original"]
 

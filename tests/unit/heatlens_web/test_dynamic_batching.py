@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from heatlens.errors import HeatlensError, RequestImagesTooLarge, TooManyPasses, UnreadableImage
-from heatlens.pipeline import Outcome
+from heatlens.results import Outcome
 from heatlens.types import Options, Upload
 from heatlens_web.dynamic_batching import Bounds, DynamicBatcher, Explain
 from tests.support.coroutines import awaited

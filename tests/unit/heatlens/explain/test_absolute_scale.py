@@ -11,7 +11,7 @@ from heatlens.errors import InvalidOption
 from heatlens.explain.absolute_scale import absolute, full_heat
 from heatlens.explain.cam import positive, quality
 from heatlens.model import Model
-from heatlens.plan import plan
+from heatlens.plan import make_plan
 from heatlens.types import Options
 from tests.support.tiny import bare_card
 
@@ -69,8 +69,8 @@ def model(tiny_model: Model) -> Model:
 
 def test_a_map_is_weak_by_the_calibration_of_its_method(model: Model) -> None:
     one = np.ones((2, 2), np.float32)
-    assert quality(one, plan(model, Options()).calibration) == "weak"
-    assert quality(one, plan(model, Options(method="layercam")).calibration) == "ok"
+    assert quality(one, make_plan(model, Options()).calibration) == "weak"
+    assert quality(one, make_plan(model, Options(method="layercam")).calibration) == "ok"
 
 
 @pytest.mark.parametrize(
@@ -84,4 +84,4 @@ def test_a_map_is_weak_by_the_calibration_of_its_method(model: Model) -> None:
     ],
 )
 def test_maps_in_another_unit_have_no_calibration(options: Options, model: Model) -> None:
-    assert plan(model, options).calibration is None
+    assert make_plan(model, options).calibration is None
