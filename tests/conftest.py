@@ -2,6 +2,7 @@
 
 import logging
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,14 @@ from tests.support.tiny import write_tiny_model
 # The same cases in every run, and a busy machine is not a failure.
 settings.register_profile("heatlens", deadline=None, derandomize=True)
 settings.load_profile("heatlens")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> Iterator[None]:
+    """Let SIGINT end the processes that tests start: a shell starts a background job with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")
