@@ -1,20 +1,20 @@
 """`model.toml` -> a model folder: `trunk.onnx`, `tail.onnx` and the `card.json` that proves them."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from heatlens.card import DEFAULT_METHOD, Card, Layer, Parity, write_card
+from heatlens.card import DEFAULT_METHOD, Calibration, Card, Graph, Layer, Parity, Sanity, write_card
 from heatlens.engines.base import Engine
 from heatlens.engines.openvino import OpenVinoEngine
 from heatlens.errors import CompileError, ModelFileError
 from heatlens.explain.attribution import METHOD_NAMES
 from heatlens.types import Floats
 from heatlens_torch.atomic_folder import whole
-from heatlens_torch.graph.export import Exported, export
+from heatlens_torch.graph.export import export
 from heatlens_torch.graph.graph_file import write_graph
 from heatlens_torch.graph.grids import Layout
 from heatlens_torch.graph.layers import default_layer
@@ -29,16 +29,14 @@ from heatlens_torch.proof import calibration, parity, precisions, sanity
 TRUNK_FILE = "trunk.onnx"
 TAIL_FILE = "tail.onnx"
 
-# The engine wants a card before the proof can exist; infinities cannot be written, so this one never leaves by mistake.
-_UNPROVEN = Parity(
-    inputs=1,
-    nonempty=0,
-    signed_map=math.inf,
-    gradient=math.inf,
-    logits=math.inf,
-    threshold=parity.THRESHOLD,
-    reference="none yet",
-)
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A target layer: where the cells of its output lie, and its graphs."""
+
+    layout: Layout
+    trunk: Graph
+    tail: Graph
 
 
 def _silent(_stage: str) -> None:
@@ -86,113 +84,116 @@ def _compile(
         check_quantisable()
     progress("building the network")
     material = material_of(spec, home)
-    network = material.network
     images = images_of(spec)
-    names = spec.layers or (default_layer(network, spec.preprocess.shape),)
-    for name in names:
-        if names.count(name) > 1:
-            raise CompileError(f"layer: {name!r} is named twice")
-    some = torch.from_numpy(images[:2])
-    probed = {
-        name: probe(network, name, some, grid=spec.grid_of(name), class_tokens=spec.class_tokens) for name in names
-    }
-    _check_classes(spec, probed[names[0]])
-    stored = store_network(spec, material, some, folder) if with_torch else None
+    sample = torch.from_numpy(images[:2])
+    probed = _probe_targets(material.network, spec, sample)
+    stored = store_network(spec, material, sample, folder) if with_torch else None
     training = read_training(home / spec.training) if spec.training else None
-    progress(f"exporting, cut at {', '.join(names)}")
-    exported = export(network, probed, spec.preprocess.shape)
-    layers = [
-        _layer(name, probed[name], graphs, folder, index)
-        for index, (name, graphs) in enumerate(zip(names, exported, strict=True))
-    ]
-    draft = _draft(spec, layers)
-    progress("comparing with pytorch-grad-cam")
-    engines = {name: OpenVinoEngine(folder, draft, layer=name) for name in names}
-    layouts = {name: seen.layout for name, seen in probed.items()}
-    proven, together = _proven(engines, network, layers, layouts, proof_images(spec, images), draft.logits)
-    progress("comparing with random weights")
-    proven = [
-        layer.model_copy(update={"sanity": sanity.check(network, layer.name, images, probed[layer.name].layout)})
-        for layer in proven
-    ]
-    progress("calibrating and evaluating")
-    if spec.inputs:
-        proven = [_calibrated(layer, engines[layer.name], draft, images) for layer in proven]
-    compiled = draft.model_copy(
-        update={
-            "layers": tuple(proven),
-            "combined": together,
-            "evaluation": calibration.evaluation(engines[names[0]], draft, spec.evaluation)
-            if spec.evaluation
-            else None,
-            "training": training,
-            "torch": stored,
-            "source": material.source,
-            "made_with": calibration.made_with(),
-        }
-    )
-    progress("measuring lower precisions")
-    return precisions.measured(folder, compiled, images, spec, int8=int8)
-
-
-def _proven(
-    engines: Mapping[str, Engine],
-    network: nn.Module,
-    layers: Sequence[Layer],
-    layouts: Mapping[str, Layout],
-    images: Floats,
-    logits: int,
-) -> tuple[list[Layer], float | None]:
-    """The layers, each with its proof, and where they are several how far all of them combined are from the referee."""
-    proven, kept = [], set(range(len(images)))
-    for layer in layers:
-        found, compared = parity.prove(engines[layer.name], network, layer.name, images, layouts[layer.name])
-        proven.append(layer.model_copy(update={"parity": found}))
-        kept &= set(compared)
-    if len(layers) == 1:
-        return proven, None
-    several = images[sorted(kept)[: parity.COMBINED_INPUTS]]
-    return proven, parity.prove_combined(engines, network, layouts, several, logits)
-
-
-def _check_classes(spec: ModelSpec, probed: Probe) -> None:
-    """Tell a wrong class list before the minutes of exporting."""
-    if spec.output == "sigmoid" and len(spec.labels) != 2:
-        raise ModelFileError("classes: a sigmoid model has exactly two, negative then positive")
-    expected = 1 if spec.output == "sigmoid" else len(spec.labels)
-    if probed.logits != expected:
-        raise ModelFileError(
-            f"classes: {len(spec.labels)} names with output {spec.output!r} need {expected} logits, "
-            f"but the network answers {probed.logits}"
-        )
-
-
-def _draft(spec: ModelSpec, layers: Sequence[Layer]) -> Card:
-    return Card(
+    progress(f"exporting, cut at {', '.join(probed)}")
+    cuts = _write_graphs(material.network, probed, spec, folder)
+    engines = {name: OpenVinoEngine(folder, cut.trunk, cut.tail) for name, cut in cuts.items()}
+    layers, combined = _prove(spec, material.network, cuts, engines, images, progress)
+    card = Card(
         name=spec.name,
         version=spec.version,
         notice=spec.notice,
         classes=spec.labels,
         output=spec.output,
         preprocess=spec.preprocess,
-        layers=tuple(layers),
+        layers=layers,
         methods=METHOD_NAMES,
+        torch=stored,
+        combined=combined,
+        training=training,
+        evaluation=calibration.evaluation(engines[layers[0].name], spec),
+        source=material.source,
+        made_with=calibration.made_with(),
     )
+    progress("measuring lower precisions")
+    return precisions.measured(folder, card, images, spec, int8=int8)
 
 
-def _layer(name: str, probed: Probe, exported: Exported, folder: Path, index: int) -> Layer:
-    """Write the graphs of a layer, the first under the plain names."""
-    trunk, tail = (folder / (f"{Path(file).stem}.{index}.onnx" if index else file) for file in (TRUNK_FILE, TAIL_FILE))
+def _probe_targets(network: nn.Module, spec: ModelSpec, sample: torch.Tensor) -> dict[str, Probe]:
+    """Probe each target layer, by default the last one that fits, before the minutes of exporting."""
+    names = spec.layers or (default_layer(network, spec.preprocess.shape),)
+    for name in names:
+        if names.count(name) > 1:
+            raise CompileError(f"layer: {name!r} is named twice")
+    probed = {
+        name: probe(network, name, sample, grid=spec.grid_of(name), class_tokens=spec.class_tokens) for name in names
+    }
+    _check_classes(spec, probed[names[0]])
+    return probed
+
+
+def _check_classes(spec: ModelSpec, probed: Probe) -> None:
+    """Compare the class list with the number of logits."""
+    if spec.output == "sigmoid" and len(spec.labels) != 2:
+        raise ModelFileError("classes: a sigmoid model has exactly two, negative then positive")
+    if probed.logits != spec.logits:
+        raise ModelFileError(
+            f"classes: {len(spec.labels)} names with output {spec.output!r} need {spec.logits} logits, "
+            f"but the network answers {probed.logits}"
+        )
+
+
+def _write_graphs(network: nn.Module, probed: Mapping[str, Probe], spec: ModelSpec, folder: Path) -> dict[str, _Cut]:
+    """Export the trunk and the tail of each layer; the files of the first have the plain names."""
+    cuts = {}
+    exported = export(network, probed, spec.preprocess.shape)
+    for index, (name, graphs) in enumerate(zip(probed, exported, strict=True)):
+        trunk, tail = (f"{Path(file).stem}.{index}.onnx" if index else file for file in (TRUNK_FILE, TAIL_FILE))
+        cuts[name] = _Cut(
+            probed[name].layout, write_graph(graphs.trunk, folder / trunk), write_graph(graphs.tail, folder / tail)
+        )
+    return cuts
+
+
+def _prove(
+    spec: ModelSpec,
+    network: nn.Module,
+    cuts: Mapping[str, _Cut],
+    engines: Mapping[str, Engine],
+    images: Floats,
+    progress: Callable[[str], None],
+) -> tuple[tuple[Layer, ...], float | None]:
+    """Prove, check and calibrate each layer; and how far the combined map of several is from pytorch-grad-cam's."""
+    progress("comparing with pytorch-grad-cam")
+    layouts = {name: cut.layout for name, cut in cuts.items()}
+    parities, combined = _compare(engines, network, layouts, proof_images(spec, images), spec.logits)
+    progress("comparing with random weights")
+    sanities = {name: sanity.check(network, name, images, layout) for name, layout in layouts.items()}
+    progress("calibrating and evaluating")
+    calibrations = {name: calibration.calibrations(engine, spec, images) for name, engine in engines.items()}
+    layers = tuple(_layer(name, cut, parities[name], sanities[name], calibrations[name]) for name, cut in cuts.items())
+    return layers, combined
+
+
+def _compare(
+    engines: Mapping[str, Engine], network: nn.Module, layouts: Mapping[str, Layout], images: Floats, logits: int
+) -> tuple[dict[str, Parity], float | None]:
+    """Compare each layer with pytorch-grad-cam, and where there are several their combined map too."""
+    parities, kept = {}, set(range(len(images)))
+    for name, layout in layouts.items():
+        parities[name], compared = parity.prove(engines[name], network, name, images, layout)
+        kept &= set(compared)
+    if len(layouts) == 1:
+        return parities, None
+    shared = images[sorted(kept)[: parity.COMBINED_INPUTS]]
+    return parities, parity.prove_combined(engines, network, layouts, shared, logits)
+
+
+def _layer(
+    name: str, cut: _Cut, proof: Parity, dependence: Sanity | None, calibrations: Mapping[str, Calibration]
+) -> Layer:
     return Layer(
         name=name,
-        shape=probed.shape,
-        tokens=probed.layout.tokens,
-        trunk=write_graph(exported.trunk, trunk),
-        tail=write_graph(exported.tail, tail),
-        parity=_UNPROVEN,
+        shape=cut.layout.shape,
+        tokens=cut.layout.tokens,
+        trunk=cut.trunk,
+        tail=cut.tail,
+        parity=proof,
+        calibration=calibrations.get(DEFAULT_METHOD),
+        calibrations={method: found for method, found in calibrations.items() if method != DEFAULT_METHOD},
+        sanity=dependence,
     )
-
-
-def _calibrated(layer: Layer, engine: Engine, card: Card, images: Floats) -> Layer:
-    others = calibration.calibrations(engine, card, images)
-    return layer.model_copy(update={"calibration": others.pop(DEFAULT_METHOD), "calibrations": others})

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import fx, nn
 
-from heatlens.card import Card, Layer
+from heatlens.card import Card
 from heatlens.errors import EngineError
 from heatlens.types import Floats, Precision
 from heatlens_torch.graph import cut as cutting
@@ -29,14 +29,22 @@ class TorchEngine:
     methods = METHODS
 
     def __init__(
-        self, network: nn.Module, captured: fx.GraphModule, layer: Layer, *, device: str, precision: Precision = "f32"
+        self,
+        network: nn.Module,
+        captured: fx.GraphModule,
+        layer: str,
+        layout: Layout,
+        *,
+        device: str,
+        precision: Precision = "f32",
     ) -> None:
         """Cut the graph at a layer.
 
         Args:
             network: The module itself, on its device, for the methods that want one.
             captured: Its graph, of `capture`; it is left as it is.
-            layer: The layer's record in the card.
+            layer: Module path of the target.
+            layout: Of the layer's output.
             device: torch's name of where both are, `cpu` or `cuda`.
             precision: `bf16` is autocast's: products in bfloat16, sums and statistics in float32.
 
@@ -45,10 +53,10 @@ class TorchEngine:
         """
         self.device = device.upper()
         self.precision: str = precision
-        self._network, self._layer, self._torch_device = network, layer, torch.device(device)
-        self._layout = Layout(*layer.shape, layer.tokens)
+        self._network, self._torch_device = network, torch.device(device)
+        self._layer, self._layout = layer, layout
         own = fx.GraphModule(captured, deepcopy(captured.graph))  # the cut rewrites it; the weights are shared
-        activation = regrid(own, cutting.find_cut(own.graph, layer.name), self._layout)
+        activation = regrid(own, cutting.find_cut(own.graph, layer), self._layout)
         cut = cutting.split(own, activation)
         self._trunk, self._tail = cut.trunk.to(self._torch_device), cut.tail.to(self._torch_device)
 
@@ -80,7 +88,7 @@ class TorchEngine:
             raise EngineError(f"the method {method} needs pytorch-grad-cam: pip install 'heatlens[torch]'") from error
         return reference.any_map(
             self._network,
-            self._layer.name,
+            self._layer,
             self._images(batch),
             self._tensor(selector),
             method,
@@ -103,7 +111,13 @@ class TorchEngine:
 
 
 def open_layers(folder: Path, card: Card, *, precision: Precision, threads: int) -> dict[str, TorchEngine]:
-    """An engine for each layer of the card, all of them on one network."""
+    """Open an engine for each layer of the card, all of them on one network.
+
+    Raises:
+        CardError: The model was compiled without its weights.
+        ModelFileError: The network cannot be built again here.
+        CompileError: It cannot be captured or cut.
+    """
     if threads:
         torch.set_num_threads(threads)
     _mean_what_is_said()
@@ -116,7 +130,10 @@ def open_layers(folder: Path, card: Card, *, precision: Precision, threads: int)
     captured = cutting.capture(network, torch.zeros(free_batch((*shape, *sizes)), *shape, device=device))
     simplify(captured)
     return {
-        layer.name: TorchEngine(network, captured, layer, device=device, precision=precision) for layer in card.layers
+        layer.name: TorchEngine(
+            network, captured, layer.name, Layout(*layer.shape, layer.tokens), device=device, precision=precision
+        )
+        for layer in card.layers
     }
 
 

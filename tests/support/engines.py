@@ -3,10 +3,11 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from heatlens.card import Card
+from heatlens.card import Card, Graph, read_card
 from heatlens.engines.base import Engine
 from heatlens.types import Floats
 
@@ -19,6 +20,11 @@ class Asked:
 
     batch: Floats
     selector: Floats
+
+
+def graphs_of(folder: Path) -> tuple[Graph, Graph]:
+    """The trunk and the tail of a model folder's default layer."""
+    return read_card(folder)[0].layer().graphs_at("f32")
 
 
 def mixed(card: Card, count: int = 12, *, most: int = 3) -> list[Asked]:

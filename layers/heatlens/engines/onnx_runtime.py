@@ -32,29 +32,27 @@ class OnnxRuntimeEngine:
     def __init__(
         self,
         folder: Path,
-        card: Card,
+        trunk: Graph,
+        tail: Graph,
         *,
         threads: int = 0,
-        layer: str | None = None,
         precision: Precision = "f32",
         cuda: bool = False,
     ) -> None:
         """Load both graphs of a layer.
 
         Args:
-            folder: The model folder, already verified.
-            card: Its card.
+            folder: The folder with the graphs' files, already verified.
+            trunk: The graph before the cut.
+            tail: The graph after it.
             threads: Size of each graph's thread pool; 0 lets ONNX Runtime choose.
-            layer: Name of a layer of the card; by default its first.
-            precision: `f32`, or `int8` for the trunk.
+            precision: Of the trunk: `f32` or `int8`.
             cuda: Try the first GPU; `device` says whether it worked.
 
         Raises:
-            CardError: The layer has no trunk of this precision.
-            EngineError: A graph cannot be read, or has other tensors than the card says.
+            EngineError: A graph cannot be read, or has other tensors than its record says.
         """
         self.precision: str = precision
-        trunk, tail = card.layer(layer).graphs_at(precision)
         self._trunk = _Executable(folder, trunk, threads=threads, cuda=cuda)
         self._tail = _Executable(folder, tail, threads=threads, cuda=cuda)
         self.device = "CUDA" if self._trunk.on_gpu and self._tail.on_gpu else "CPU"
@@ -68,11 +66,18 @@ class OnnxRuntimeEngine:
 
 
 def open_layers(folder: Path, card: Card, *, precision: Precision, threads: int) -> dict[str, OnnxRuntimeEngine]:
-    """An engine for each layer of the card."""
+    """Open an engine for each layer of the card.
+
+    Raises:
+        CardError: A layer has no trunk of this precision.
+        EngineError: As `OnnxRuntimeEngine`.
+    """
     # CUDA has no kernels for graphs of 8 bits: they would be copied back and forth.
     cuda = precision == "f32" and _find_cuda()
     engines = {
-        layer.name: OnnxRuntimeEngine(folder, card, threads=threads, layer=layer.name, precision=precision, cuda=cuda)
+        layer.name: OnnxRuntimeEngine(
+            folder, *layer.graphs_at(precision), threads=threads, precision=precision, cuda=cuda
+        )
         for layer in card.layers
     }
     if cuda and any(engine.device == "CPU" for engine in engines.values()):

@@ -22,24 +22,22 @@ class OpenVinoEngine:
     device = "CPU"
 
     def __init__(
-        self, folder: Path, card: Card, *, threads: int = 0, layer: str | None = None, precision: Precision = "f32"
+        self, folder: Path, trunk: Graph, tail: Graph, *, threads: int = 0, precision: Precision = "f32"
     ) -> None:
         """Compile both graphs of a layer for this processor.
 
         Args:
-            folder: The model folder, already verified.
-            card: Its card.
+            folder: The folder with the graphs' files, already verified.
+            trunk: The graph before the cut.
+            tail: The graph after it.
             threads: Size of the engine's thread pool; 0 lets the engine choose.
-            layer: Name of a layer of the card; by default its first.
-            precision: `bf16` becomes `f32` where the processor would have to imitate it.
+            precision: Of the trunk and the tail. `bf16` becomes `f32` where the processor would have to imitate it.
 
         Raises:
-            CardError: The layer has no trunk of this precision.
-            EngineError: A graph cannot be read, has other tensors than the card says, or would not run at the
+            EngineError: A graph cannot be read, has other tensors than its record says, or would not run at the
                 precision.
         """
         self.precision: str = _possible(precision)
-        trunk, tail = card.layer(layer).graphs_at(precision)
         hint = "bf16" if self.precision == "bf16" else "f32"
         core = ov.Core()
         self._trunk = _Executable(core, folder, trunk, hint=hint, threads=threads)
@@ -54,11 +52,16 @@ class OpenVinoEngine:
 
 
 def open_layers(folder: Path, card: Card, *, precision: Precision, threads: int) -> dict[str, OpenVinoEngine]:
-    """An engine for each layer of the card."""
+    """Open an engine for each layer of the card.
+
+    Raises:
+        CardError: A layer has no trunk of this precision.
+        EngineError: As `OpenVinoEngine`.
+    """
     if precision != _possible(precision):
         logger.warning("this processor has no %s: f32 instead, which is slower and no less exact", precision)
     return {
-        layer.name: OpenVinoEngine(folder, card, threads=threads, layer=layer.name, precision=precision)
+        layer.name: OpenVinoEngine(folder, *layer.graphs_at(precision), threads=threads, precision=precision)
         for layer in card.layers
     }
 

@@ -127,6 +127,11 @@ class ModelSpec(Description):
         """The class names, in the order of the logits."""
         return self.classes
 
+    @property
+    def logits(self) -> int:
+        """How many logits the network answers: one for `sigmoid`, else one for each class."""
+        return 1 if self.output == "sigmoid" else len(self.classes)
+
 
 def read_spec(path: Path) -> ModelSpec:
     """Read a model description, and complete it by what torchvision says of its own weights.

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 import heatlens
-from heatlens.card import Calibration, Card
+from heatlens.card import Calibration
 from heatlens.engines.base import Engine
 from heatlens.errors import ModelFileError
 from heatlens.explain.cam import signed_map
@@ -16,6 +16,7 @@ from heatlens.explain.methods import METHODS
 from heatlens.types import Floats
 from heatlens_torch.loading import user_functions
 from heatlens_torch.loading.network import stack
+from heatlens_torch.loading.spec import ModelSpec
 from heatlens_torch.proof.parity import compiled
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
@@ -23,18 +24,20 @@ BATCH = 8
 TOOLS = ("torch", "torchvision", "onnx", "openvino", "grad-cam")
 
 
-def calibrations(engine: Engine, card: Card, images: Floats) -> dict[str, Calibration]:
-    """Percentiles of the peak of the signed map of each image's predicted class, by every method that costs no reruns.
+def calibrations(engine: Engine, spec: ModelSpec, images: Floats) -> dict[str, Calibration]:
+    """Take percentiles of the signed maps' peaks, by every method that needs no further run of the network.
 
     Args:
         engine: Executes the compiled graphs.
-        card: Of the model; only its number of logits is read.
-        images: `[N,3,H,W]`, preprocessed.
+        spec: The description; without a function for its images nothing is calibrated.
+        images: `[N,3,H,W]`, preprocessed; each one's predicted class is explained.
     """
+    if spec.inputs is None:
+        return {}
     peaks: dict[str, list[float]] = {method: [] for method in METHODS}
     for start in range(0, len(images), BATCH):
         crossing = engine.trunk(images[start : start + BATCH])
-        _, gradient = engine.tail(crossing, np.zeros((len(crossing[0]), card.logits), np.float32))
+        _, gradient = engine.tail(crossing, np.zeros((len(crossing[0]), spec.logits), np.float32))
         for method, found in peaks.items():
             found += signed_map(method, crossing[0], gradient).max(axis=(1, 2)).tolist()
     return {method: _percentiles(found) for method, found in peaks.items()}
@@ -48,8 +51,8 @@ def _percentiles(peaks: list[float]) -> Calibration:
     )
 
 
-def evaluation(engine: Engine, card: Card, function: str) -> dict[str, Any]:
-    """Let the description's function judge the compiled model.
+def evaluation(engine: Engine, spec: ModelSpec) -> dict[str, Any] | None:
+    """Let the description's function judge the compiled model; `None` where the description names none.
 
     The function is given `score(images: list[PIL.Image])`, which answers logits and signed maps `[N,h,w]`, float32.
     For a sigmoid model these are the one logit `[N]` and the map of the positive class, otherwise all logits `[N,K]`
@@ -58,13 +61,14 @@ def evaluation(engine: Engine, card: Card, function: str) -> dict[str, Any]:
     Raises:
         ModelFileError: It fails, or returns something else than a JSON object.
     """
-    positive = np.float32(1 if card.output == "sigmoid" else 0)
+    function, single = spec.evaluation, spec.output == "sigmoid"
+    if function is None:
+        return None
 
     def score(images: list[Image.Image]) -> tuple[Floats, Floats]:
-        selector = np.full((len(images), card.logits), positive)
-        explained = compiled(engine, stack(images, card.preprocess), selector)
-        logits = explained.logits[:, 0] if card.output == "sigmoid" else explained.logits
-        return logits, explained.signed_map
+        selector = np.full((len(images), spec.logits), np.float32(single))
+        explained = compiled(engine, stack(images, spec.preprocess), selector)
+        return explained.logits[:, 0] if single else explained.logits, explained.signed_map
 
     findings = user_functions.call("evaluation", function, score)
     try:

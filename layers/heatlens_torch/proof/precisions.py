@@ -36,7 +36,7 @@ def measured(folder: Path, card: Card, images: Floats, spec: ModelSpec, *, int8:
     precisions: list[Precision] = ["bf16"] if has_bf16() else []
     if int8:
         further = _further(images, spec)
-        card = _changed(card, lambda layer: {"trunk_int8": _quantised(folder, card, layer, further)})
+        card = _changed(card, lambda layer: {"trunk_int8": _quantised(folder, layer, further)})
         card = card.model_copy(update={"made_with": card.made_with | {"nncf": version("nncf")}})
         precisions.append("int8")
     shown = images[:PROOF_INPUTS]
@@ -51,35 +51,30 @@ def _changed(card: Card, change: Callable[[Layer], dict[str, object]]) -> Card:
 def _agreements(
     folder: Path, card: Card, layer: Layer, images: Floats, precisions: list[Precision], spec: ModelSpec
 ) -> dict[str, Agreement]:
-    truth = exact(OpenVinoEngine(folder, card, layer=layer.name), images, card.logits) if precisions else None
+    truth = exact(OpenVinoEngine(folder, layer.trunk, layer.tail), images, card.logits) if precisions else None
     found: dict[str, Agreement] = {}
     for precision in precisions:
-        engine = OpenVinoEngine(folder, card, layer=layer.name, precision=precision)
+        engine = OpenVinoEngine(folder, *layer.graphs_at(precision), precision=precision)
         assert truth is not None, "there are precisions"
         found[precision] = agreement(engine, images, truth)
-        if spec.evaluation and layer is card.layers[0]:
-            findings = calibration.evaluation(engine, card, spec.evaluation)
+        if layer is card.layers[0]:
+            findings = calibration.evaluation(engine, spec)
             found[precision] = found[precision].model_copy(update={"evaluation": findings})
     return found
 
 
-def _quantised(folder: Path, card: Card, layer: Layer, images: Floats) -> Graph:
+def _quantised(folder: Path, layer: Layer, images: Floats) -> Graph:
     """The trunk in 8 bits, in its plain form where OpenVINO cannot run the finer one.
 
     That is where tokens and batch are one dimension for a while, as around a transformer's linear layers.
     """
     graph = quantise(layer, images, folder)
     try:
-        _open(folder, card, layer, graph)
+        OpenVinoEngine(folder, graph, layer.tail, precision="int8")
     except EngineError:
         graph = quantise(layer, images, folder, plain=True)
-        _open(folder, card, layer, graph)
+        OpenVinoEngine(folder, graph, layer.tail, precision="int8")
     return graph
-
-
-def _open(folder: Path, card: Card, layer: Layer, graph: Graph) -> None:
-    alone = card.model_copy(update={"layers": (layer.model_copy(update={"trunk_int8": graph}),)})
-    OpenVinoEngine(folder, alone, precision="int8")
 
 
 def _further(images: Floats, spec: ModelSpec) -> Floats:

@@ -37,6 +37,7 @@ from heatlens_torch.loading import synthetic, zoo
 from heatlens_torch.loading.network import network_of, stack
 from heatlens_torch.loading.spec import read_spec
 from heatlens_torch.proof import parity, reference
+from tests.support.engines import graphs_of
 
 THRESHOLD = 1e-4
 
@@ -201,7 +202,7 @@ class Compiled:
 
     @property
     def engine(self) -> OpenVinoEngine:
-        return OpenVinoEngine(self.folder, self.card)
+        return OpenVinoEngine(self.folder, *graphs_of(self.folder))
 
     @property
     def network(self) -> nn.Module:

@@ -157,7 +157,7 @@ def ranged_on(card: Card, images: Floats, spec: ModelSpec, monkeypatch: pytest.M
         return layer.trunk_int8
 
     monkeypatch.setattr(precisions, "quantise", noted)
-    monkeypatch.setattr(precisions, "_open", lambda *_: None)
+    monkeypatch.setattr(precisions, "OpenVinoEngine", lambda *_, **__: None)
     monkeypatch.setattr(precisions, "_agreements", lambda *_: {})
     precisions.measured(Path(), card, images, spec, int8=True)
     return taken[0]

@@ -16,6 +16,7 @@ from heatlens.errors import CardError, EngineError, SettingsError
 from heatlens.model import load_by_settings, load_model
 from heatlens.settings import Settings, read_settings
 from heatlens.types import EngineName, Options, Precision
+from tests.support.engines import graphs_of
 from tests.support.tiny import write_tiny_model
 
 AGREED = Agreement(
@@ -70,7 +71,7 @@ def test_auto_is_onnx_runtime_where_that_runs_on_a_gpu(tiny_folder: Path, monkey
         device = "CUDA"
 
     card, _ = read_card(tiny_folder)
-    opened = {"cells": OnGpu(tiny_folder, card)}
+    opened = {"cells": OnGpu(tiny_folder, *graphs_of(tiny_folder))}
     on_a_gpu(monkeypatch, lambda *_, **__: opened)
 
     assert open_engines(tiny_folder, card) is opened
@@ -86,7 +87,7 @@ def test_a_gpu_that_cannot_be_used_is_left_alone_and_the_log_says_so(
     fault: str, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     card, _ = read_card(tiny_folder)
-    on_processor = {"cells": OpenVinoEngine(tiny_folder, card)}
+    on_processor = {"cells": OpenVinoEngine(tiny_folder, *graphs_of(tiny_folder))}
     on_a_gpu(monkeypatch, refuses if fault == "refused" else lambda *_, **__: on_processor)
 
     with caplog.at_level(logging.WARNING, "heatlens.engines.base"):

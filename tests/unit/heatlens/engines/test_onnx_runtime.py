@@ -6,13 +6,12 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from heatlens.card import read_card
 from heatlens.engines.onnx_runtime import CPU, CUDA, OnnxRuntimeEngine, open_layers
 from heatlens.engines.resources import Machine, cuda_devices
 from heatlens.errors import EngineError
 from heatlens.model import Model, load_model
 from heatlens.settings import DEMO_MODEL
-from tests.support.engines import Asked, answer, furthest, mixed, wrong_of_many_threads
+from tests.support.engines import Asked, answer, furthest, graphs_of, mixed, wrong_of_many_threads
 from tests.support.tiny import SIDE, write_tiny_model
 
 needs_cuda = pytest.mark.skipif(
@@ -95,9 +94,8 @@ def test_threads_follow_the_share_of_processors(tiny_folder: Path, monkeypatch: 
 
 def test_a_gpu_is_asked_for_float32_that_is_float32(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = asked_of_sessions(monkeypatch)
-    card, _ = read_card(tiny_folder)
 
-    engine = OnnxRuntimeEngine(tiny_folder, card, cuda=True)
+    engine = OnnxRuntimeEngine(tiny_folder, *graphs_of(tiny_folder), cuda=True)
 
     assert engine.device == "CPU", "these sessions run on the processor, whatever they were asked"
     for options, providers in asked:
@@ -129,21 +127,20 @@ def test_a_gpu_that_fails_leaves_the_processor(
 
 def test_a_graph_with_other_tensors_is_refused(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path)
-    card, _ = read_card(folder)
-    layer = card.layer()
-    other = layer.model_copy(update={"tail": layer.tail.model_copy(update={"outputs": ("gradient", "logits")})})
+    trunk, tail = graphs_of(folder)
+    swapped = tail.model_copy(update={"outputs": ("gradient", "logits")})
 
     with pytest.raises(EngineError, match=r"tail\.onnx has tensors .* its card says"):
-        OnnxRuntimeEngine(folder, card.model_copy(update={"layers": (other,)}))
+        OnnxRuntimeEngine(folder, trunk, swapped)
 
 
 def test_a_graph_that_is_no_graph_is_refused(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path)
-    card, _ = read_card(folder)
+    graphs = graphs_of(folder)
     (folder / "trunk.onnx").write_bytes(b"not a graph")
 
     with pytest.raises(EngineError, match=r"cannot load trunk\.onnx"):
-        OnnxRuntimeEngine(folder, card)
+        OnnxRuntimeEngine(folder, *graphs)
 
 
 def test_images_of_another_kind_than_float32_are_refused(tiny: Model) -> None:

@@ -7,12 +7,11 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from heatlens.card import read_card
 from heatlens.engines.openvino import OpenVinoEngine, has_bf16, open_layers
 from heatlens.errors import EngineError
 from heatlens.model import Model
 from heatlens.settings import DEMO_MODEL
-from tests.support.engines import Asked, answer, furthest, mixed, wrong_of_many_threads
+from tests.support.engines import Asked, answer, furthest, graphs_of, mixed, wrong_of_many_threads
 from tests.support.tiny import BIAS, GRID, SIDE, WEIGHT, write_tiny_model
 
 
@@ -52,11 +51,11 @@ def test_float32_is_asked_for_and_seen(tiny_folder: Path, monkeypatch: pytest.Mo
         asked.append(config)
         return compile_model(core, path, device, config | {"INFERENCE_PRECISION_HINT": "bf16"})
 
-    card, _ = read_card(tiny_folder)
+    graphs = graphs_of(tiny_folder)
     monkeypatch.setattr(ov.Core, "compile_model", in_bfloat16)
 
     with pytest.raises(EngineError, match="not in f32"):
-        OpenVinoEngine(tiny_folder, card)
+        OpenVinoEngine(tiny_folder, *graphs)
     assert asked[0]["INFERENCE_PRECISION_HINT"] == "f32"
 
 
@@ -65,7 +64,7 @@ needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="this processor has no bf
 
 @needs_bf16
 def test_bfloat16_rounds_and_float32_does_not(demo_model: Model) -> None:
-    engine = OpenVinoEngine(DEMO_MODEL, demo_model.card, precision="bf16")
+    engine = OpenVinoEngine(DEMO_MODEL, *graphs_of(DEMO_MODEL), precision="bf16")
 
     assert engine.precision == "bf16"
     batch = mixed(demo_model.card, 1)[0].batch
@@ -93,33 +92,31 @@ def test_bfloat16_that_is_asked_for_is_seen(tiny_folder: Path, monkeypatch: pyte
     def in_float32(core: ov.Core, path: str, device: str, config: dict[str, Any]) -> ov.CompiledModel:
         return compile_model(core, path, device, config | {"INFERENCE_PRECISION_HINT": "f32"})
 
-    card, _ = read_card(tiny_folder)
+    graphs = graphs_of(tiny_folder)
     monkeypatch.setattr("heatlens.engines.openvino.has_bf16", lambda: True)
     monkeypatch.setattr(ov.Core, "compile_model", in_float32)
 
     with pytest.raises(EngineError, match="not in bf16"):
-        OpenVinoEngine(tiny_folder, card, precision="bf16")
+        OpenVinoEngine(tiny_folder, *graphs, precision="bf16")
 
 
 def test_a_graph_with_other_tensors_is_refused(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path)
-    card, _ = read_card(folder)
-    layer = card.layer()
-    other = layer.model_copy(update={"trunk": layer.trunk.model_copy(update={"inputs": ("picture",)})})
-    renamed = card.model_copy(update={"layers": (other,)})
+    trunk, tail = graphs_of(folder)
+    renamed = trunk.model_copy(update={"inputs": ("picture",)})
 
     with pytest.raises(EngineError, match=r"its card says .*: compile the model again$"):
-        OpenVinoEngine(folder, renamed)
+        OpenVinoEngine(folder, renamed, tail)
 
 
 @pytest.mark.provokes("model.engine")
 def test_a_graph_that_is_no_graph_is_refused(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path)
-    card, _ = read_card(folder)
+    graphs = graphs_of(folder)
     (folder / "trunk.onnx").write_bytes(b"not a graph")
 
     with pytest.raises(EngineError, match=r"cannot compile trunk\.onnx"):
-        OpenVinoEngine(folder, card)
+        OpenVinoEngine(folder, *graphs)
 
 
 @pytest.mark.parametrize(("model", "most"), [("tiny_model", 3), ("demo_model", 1)])
@@ -159,7 +156,7 @@ def test_a_thread_has_one_request_for_each_graph(tiny_folder: Path, monkeypatch:
 
     monkeypatch.setattr(ov.CompiledModel, "create_infer_request", counted)
     engine, asked = (
-        OpenVinoEngine(tiny_folder, read_card(tiny_folder)[0]),
+        OpenVinoEngine(tiny_folder, *graphs_of(tiny_folder)),
         Asked(images(1), np.zeros((1, 1), np.float32)),
     )
     held = threading.Barrier(3)
