@@ -1,1 +1,1 @@
-"""The SageMaker door: one container, `GET /ping` and `POST /invocations`."""
+"""The SageMaker endpoint: one container, `GET /ping` and `POST /invocations`."""

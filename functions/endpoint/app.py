@@ -1,6 +1,6 @@
-"""SageMaker's requests -> the API's answers: admit, receive, gather, explain, deliver.
+"""The SageMaker endpoint's application: `GET /ping` and `POST /invocations`.
 
-The image is the body, its options are in the custom attributes.
+The image is the body of an invocation, its options are in the custom attributes; the response is the API's.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -11,9 +11,12 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
-from functions.endpoint.state import InferenceBackend, ServerState, open_door
+from functions.endpoint.state import InferenceBackend, ServerState, load_server
 from heatlens.errors import InvalidOption
+from heatlens.results import Outcome
+from heatlens.types import Options, Upload
 from heatlens_web import errors, upload
+from heatlens_web.context import CurrentState, RequestContext
 from heatlens_web.inference import explain_one
 from heatlens_web.request_id import RequestId
 from heatlens_web.schemas.inference import LISTS, HeatmapOptions
@@ -27,24 +30,24 @@ RAW = (*upload.RAW, "application/octet-stream")  # the last is for callers that 
 def create_app(settings: ServerSettings) -> FastAPI:
     """Build the application with its model loaded, or with the reason why it is not."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.door = door = open_door(settings)
-    app.state.heatlens = door.state
-    app.state.replies = None  # SageMaker carries any answer to where it was asked to
+    app.state.server = server = load_server(settings)
+    app.state.heatlens = server.state
+    app.state.replies = None  # SageMaker delivers a response of any size
     app.add_middleware(RequestId)
     app.include_router(router)
     errors.install(app, settings)
     return app
 
 
-def ready(request: Request) -> InferenceBackend:
-    """Give what answers the request; `Door.ready` says what it raises."""
-    return _door(request).ready()
+async def ready(request: Request) -> InferenceBackend:
+    """Return the backend that answers the request; `ServerState.ready` says what it raises."""
+    return _server(request).ready()
 
 
 async def admitted(request: Request) -> AsyncIterator[None]:
-    """Let a request in, until its answer is sent."""
-    door = _door(request)
-    with door.admission.admit(upload.declared_bytes(request, most=door.state.limits.body_bytes)):
+    """Count a request as in flight until its response is sent."""
+    server = _server(request)
+    with server.admission.admit(upload.declared_bytes(request, most=server.state.limits.body_bytes)):
         yield
 
 
@@ -53,43 +56,52 @@ Ready = Annotated[InferenceBackend, Depends(ready)]
 
 
 @router.get("/ping")
-async def ping(bench: Ready) -> JSONResponse:
-    """Answer 200 while requests would be answered, also while some are: it waits for nothing."""
-    bench.pulse.check()
+async def ping(backend: Ready) -> JSONResponse:
+    """Answer 200 while the server is healthy, also while it is busy: it waits for nothing."""
+    backend.health.check()
     return JSONResponse({})
 
 
 @router.post("/invocations", dependencies=[Depends(ready), Depends(admitted)])
-async def invocations(request: Request, bench: Ready) -> Response:
-    """Explain one image; where the engine is broken too, for how else would it be found whole again."""
-    wish = read_attributes(request.headers.get(CUSTOM_ATTRIBUTES, ""))
-    return await explain_one(request, wish, raw=RAW, explain=bench.gatherer.explain, place=PLACE)
+async def invocations(request: Request, state: CurrentState, backend: Ready) -> Response:
+    """Explain one image, together with those of other requests.
+
+    Accepted even while the engine is unhealthy: a success clears that state.
+    """
+    attributes = read_attributes(request.headers.get(CUSTOM_ATTRIBUTES, ""))
+
+    async def work(context: RequestContext, options: Options) -> list[Outcome]:
+        [image] = context.received.uploads
+        assert isinstance(image, Upload), "receive_one raises an error instead"
+        return [await backend.batcher.explain(image, options)]
+
+    return await explain_one(request, state, attributes, raw=RAW, work=work, place=PLACE)
 
 
 def read_attributes(text: str) -> HeatmapOptions:
-    """Custom attributes, written as a query string -> options.
+    """Read options from custom attributes, which are written as a query string.
 
     Raises:
-        InvalidOption: They are no query string, or a value cannot be.
+        InvalidOption: They are not a query string, or a value is invalid.
     """
     try:
         values = parse_qs(text, keep_blank_values=True, strict_parsing=True) if text else {}
     except ValueError as error:
         wrong = {"loc": [], "msg": "not a query string such as colormap=hot&alpha=0.5", "type": "query"}
         raise _invalid([wrong]) from error
-    # As the API reads a query: of an option given twice the last counts, but for those that are lists.
-    given = {name: each if name in LISTS else each[-1] for name, each in values.items()}
+    # As the API reads a query: the last value of a repeated option counts, except of lists.
+    given = {name: texts if name in LISTS else texts[-1] for name, texts in values.items()}
     try:
         return HeatmapOptions.model_validate(given)
     except ValidationError as error:
         raise _invalid(error.errors(include_url=False, include_context=False, include_input=False)) from error
 
 
-def _invalid(found: Sequence[Mapping[str, Any]]) -> InvalidOption:
-    return errors.invalid([{**each, "loc": [*PLACE, *each["loc"]]} for each in found])
+def _invalid(problems: Sequence[Mapping[str, Any]]) -> InvalidOption:
+    return errors.invalid([{**problem, "loc": [*PLACE, *problem["loc"]]} for problem in problems])
 
 
-def _door(request: Request) -> ServerState:
-    door = request.app.state.door
-    assert isinstance(door, ServerState)
-    return door
+def _server(request: Request) -> ServerState:
+    server = request.app.state.server
+    assert isinstance(server, ServerState)
+    return server

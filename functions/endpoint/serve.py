@@ -1,4 +1,4 @@
-"""Environment -> the SageMaker door, served where SageMaker looks for it: `python -m functions.endpoint.serve`."""
+"""Serve the SageMaker endpoint, with settings from the environment: `python -m functions.endpoint.serve`."""
 
 import logging
 import os
@@ -17,19 +17,19 @@ from heatlens_web.settings import ServerSettings, read_server_settings
 logger = logging.getLogger(__name__)
 
 HOST = "0.0.0.0"  # noqa: S104 - SageMaker reaches the container from outside it
-LAST_BYTES_S = 2  # for connections to close once nothing runs any more
-LOST = 1  # exit code where requests were not finished in time
+LAST_BYTES_S = 2  # for connections to close once no request is in flight
+LOST = 1  # exit code if requests were not finished in time
 
 
 class Server(uvicorn.Server):
-    """Told to end, it refuses what is new and finishes what runs; only then, or when its time is over, it closes.
+    """A server that, on SIGTERM, refuses new requests and finishes running ones, within `stop_s`, before it closes.
 
-    Uvicorn alone would close its socket at once, which tells nobody why, wait for as long as it takes, and die of the
+    Uvicorn alone closes its socket at once, which gives clients no reason, waits without a limit, and dies of the
     signal in the end, which an orchestrator takes for a failure.
     """
 
     def __init__(self, settings: ServerSettings) -> None:
-        """Load the model; nothing is listened on yet."""
+        """Load the model, without listening yet."""
         app = create_app(settings)
         # One process: a second would hold the model a second time, and the engine uses every core by itself.
         super().__init__(
@@ -43,30 +43,30 @@ class Server(uvicorn.Server):
             )
         )
         self.unfinished = 0
-        self._door: ServerState = app.state.door
+        self._state: ServerState = app.state.server
         self._stop_s = settings.stop_s
         self._until = float("inf")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to end; a second signal ends at once."""
-        if self._door.admission.closed:
+        """Begin to shut down; a second signal ends at once."""
+        if self._state.admission.closed:
             self._until = 0
         else:
-            self._door.admission.closed = True
+            self._state.admission.closed = True
             self._until = time.monotonic() + self._stop_s
 
     async def on_tick(self, counter: int) -> bool:
-        """Look, ten times a second, whether the end has come."""
-        admission = self._door.admission
-        if admission.closed and (not admission.inside or time.monotonic() > self._until):
-            self.unfinished = admission.inside
+        """Close once no request is in flight or the time is over; uvicorn calls this ten times a second."""
+        admission = self._state.admission
+        if admission.closed and (not admission.in_flight or time.monotonic() > self._until):
+            self.unfinished = admission.in_flight
             self.should_exit = True
         return await super().on_tick(counter)
 
 
 def main() -> None:
-    """Serve until told to end."""
-    # The first process of a container has no default action: without this it could not be ended while it loads.
+    """Serve until SIGTERM."""
+    # The first process of a container has no default action for SIGTERM: without this it is ignored while loading.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         server = Server(read_server_settings())
@@ -75,7 +75,7 @@ def main() -> None:
     server.run()
     if server.unfinished:
         logger.error("requests that were not finished in time: %d", server.unfinished)
-        # An ordinary exit would wait for the threads that are still at them.
+        # An ordinary exit would wait for the threads of those requests.
         os._exit(LOST)
 
 

@@ -1,4 +1,4 @@
-"""Settings -> what the running door keeps: the API's state, who may come in, and with a model what explains."""
+"""What the running endpoint holds: the API's state, its admission control, and the backend that explains."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,62 +16,64 @@ from heatlens_web.state import State, load_state
 
 @dataclass(frozen=True, slots=True)
 class InferenceBackend:
-    """Where images are explained: the gatherer hands the engine its batches, and the pulse tells how it does."""
+    """The batcher that explains images, and the health of the engine under it."""
 
-    gatherer: DynamicBatcher
-    pulse: EngineHealth
+    batcher: DynamicBatcher
+    health: EngineHealth
 
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
-    """All of it; `bench` is the reason why there is none where no model could be loaded."""
+    """Immutable after start; `backend` is the reason why there is none if no model could be loaded."""
 
     state: State
     admission: Admission
-    bench: InferenceBackend | ModelError
+    backend: InferenceBackend | ModelError
 
     def ready(self) -> InferenceBackend:
-        """Give what answers a request.
+        """Return the backend that answers a request.
 
         Raises:
-            Stopping: The process was told to end.
-            ModelUnavailable: There is no model. Nothing but this door can be reached from outside, so it says why.
+            Stopping: The server is shutting down.
+            ModelUnavailable: There is no model. The endpoint has no health route, so the error gives the reason.
         """
         self.admission.check()
-        if isinstance(self.bench, ModelError):
-            raise ModelUnavailable(f"the model is not loaded: {self.bench.detail}")
-        return self.bench
+        if isinstance(self.backend, ModelError):
+            raise ModelUnavailable(f"the model is not loaded: {self.backend.detail}")
+        return self.backend
 
 
-def open_door(settings: ServerSettings) -> ServerState:
-    """Load the model; without one the door opens all the same."""
+def load_server(settings: ServerSettings) -> ServerState:
+    """Load the model; the server starts without one too, and its responses give the reason."""
     loaded = load_state(settings, "server")
     state = replace(loaded, limits=_of_one(loaded.limits))
     admission = Admission(most=settings.in_flight, most_bytes=loaded.limits.body_bytes)
     if isinstance(state.loaded, ModelError):
         return ServerState(state, admission, state.loaded)
-    return ServerState(state, admission, _bench(state, admission))
+    return ServerState(state, admission, _backend(state, admission))
 
 
 def _of_one(limits: ServerLimits) -> ServerLimits:
-    """A request has one image here: what a body may have elsewhere, all bodies together may have here."""
-    as_base64 = (limits.file_bytes + 2) // 3 * 4 + MIB  # beside it in the JSON: options and a name
+    """A request has one image: the limit of one body elsewhere is that of all bodies together here."""
+    as_base64 = (limits.file_bytes + 2) // 3 * 4 + MIB  # 1 MiB for the options and the name in the JSON
     return limits.model_copy(update={"body_bytes": min(limits.body_bytes, as_base64)})
 
 
-def _bench(state: State, admission: Admission) -> InferenceBackend:
-    settings, limits, pulse = state.settings, state.limits, EngineHealth()
+def _backend(state: State, admission: Admission) -> InferenceBackend:
+    settings, limits, health = state.settings, state.limits, EngineHealth()
 
     def explain(uploads: Sequence[Upload], options: Options) -> Sequence[Outcome]:
         outcomes = state.explain(uploads, options)
-        pulse.feel(state.models[options.model], outcomes)
+        health.record(state.models[options.model], outcomes)
         return outcomes
 
     bounds = Bounds(
         images=settings.batch_images,
-        # Together they take no more memory than one may that is alone.
+        # Together they take no more memory than the largest single image may.
         pixels=min(limits.image_pixels, limits.request_pixels),
         batches=settings.concurrency,
         window_s=settings.gather_ms / 1000,
     )
-    return InferenceBackend(DynamicBatcher(explain, state.workers, bounds, inside=lambda: admission.inside), pulse)
+    return InferenceBackend(
+        DynamicBatcher(explain, state.workers, bounds, in_flight=lambda: admission.in_flight), health
+    )

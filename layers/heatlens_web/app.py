@@ -1,4 +1,4 @@
-"""Settings -> the FastAPI application of one door."""
+"""Build the FastAPI application of the API, for Lambda and for the plain server."""
 
 from pathlib import Path
 
@@ -22,16 +22,16 @@ STATIC = Path(__file__).parent / "static"
 
 def create_app(settings: ServerSettings, *, deployment: Deployment) -> FastAPI:
     """Build the application with its model loaded, or with the reason why it is not."""
-    # The framework's /docs page loads its script from elsewhere, which fails offline and tells others who reads it.
-    # Its redirect of an address with a slash too many names the scheme and host that this server sees: behind a proxy
-    # an image would be sent again in the clear, or past the gateway's stage.
+    # The framework's /docs page loads its script from a CDN, which fails offline and tells others who reads it.
+    # Its redirect of an address with a trailing slash names the scheme and host that this server sees: behind a proxy,
+    # an image would be sent again unencrypted, or past the gateway's stage.
     app = FastAPI(title="Heatlens", version=heatlens.__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     describe(app)
     app.state.heatlens = load_state(settings, deployment)
     aws = read_table(AwsSettings)
-    app.state.desk = batch_routes.open_staging(aws)
+    app.state.batches = batch_routes.open_staging(aws)
     app.state.replies = large_replies.open_replies(aws)
-    batch_routes.make_audit_heard()
+    batch_routes.configure_audit_logger()
     app.add_middleware(RequestId)
     app.include_router(router)
     app.include_router(batch_routes.router)
@@ -49,6 +49,6 @@ async def _page() -> FileResponse:
 
 
 async def _docs() -> FileResponse:
-    # The page itself names nothing from elsewhere; this holds a browser to it.
+    # The page loads nothing from other origins; this makes a browser enforce it.
     policy = "default-src 'self'; img-src data:"
     return FileResponse(STATIC / "docs.html", headers={"content-security-policy": policy})

@@ -1,13 +1,13 @@
-"""A request, received -> what was asked: of which model, of which images, how; and what becomes of it."""
+"""What a handler knows of its request: the server's state, the images received, and the options that apply."""
 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from heatlens.batching import TimeLeft
@@ -22,31 +22,37 @@ from heatlens_web.schemas.inference import ModelOptions
 from heatlens_web.state import State
 from heatlens_web.upload import Received
 
-Made = TypeVar("Made")
-Work = Callable[[Sequence[Upload | HeatlensError], Options, TimeLeft | None], Made]
+Result = TypeVar("Result")
+Work = Callable[[Sequence[Upload | HeatlensError], Options, TimeLeft | None], Result]
+
+
+async def current_state(request: Request) -> State:
+    """Return what the server loaded at start."""
+    state = request.app.state.heatlens
+    assert isinstance(state, State)
+    return state
+
+
+CurrentState = Annotated[State, Depends(current_state)]
 
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """One request on its way.
+    """One inference request after its body has been received.
 
-    `wish` holds the options that stood outside the body, at `place` as a mistake in them is reported; they win over
-    those within.
+    `outer_options` stood outside the body, at `place`, and win over those in the body.
     """
 
     request: Request
+    state: State
     start: float
     received: Received
-    wish: ModelOptions
-    place: tuple[str, ...] = ("query",)
-
-    @property
-    def state(self) -> State:
-        return state_of(self.request)
+    outer_options: ModelOptions
+    place: tuple[str, ...]
 
     @property
     def options(self) -> Options:
-        return self.wish.over(self.received.options)
+        return self.outer_options.over(self.received.options)
 
     @property
     def request_id(self) -> str:
@@ -56,30 +62,28 @@ class RequestContext:
     def elapsed_ms(self) -> float:
         return (time.perf_counter() - self.start) * 1000
 
-    def model(self) -> Model:
-        """The model that was asked.
+    def model(self, name: str | None) -> Model:
+        """Return a model by its name, the default one without.
 
         Raises:
-            InvalidOption: There is none of this name.
+            InvalidOption: There is no model of this name.
             ModelUnavailable: It is not loaded.
         """
         with self.located():
-            return self.state.models[self.options.model]
+            return self.state.models[name]
 
     def located(self) -> AbstractContextManager[None]:
-        """An option that is refused within is reported where the client wrote it."""
+        """Report an option that is refused within at the place where the client wrote it."""
         in_body = self.received.options.model_fields_set if self.received.options else set()
-        return located((self.place, self.wish.model_fields_set), (("body",), in_body))
+        return located((self.place, self.outer_options.model_fields_set), (("body",), in_body))
 
-    async def done(self, work: Work[Made], options: Options | None = None) -> Made:
-        """Let a worker do it, on a thread of its own, in the time there is."""
+    async def run(self, work: Work[Result], options: Options) -> Result:
+        """Run work on the images in a worker thread, within the time that is left."""
         images, left = self.received.uploads, time_left(self.request, self.state.settings.margin_s)
-        loop = asyncio.get_running_loop()
-        with self.located():
-            return await loop.run_in_executor(self.state.workers, work, images, options or self.options, left)
+        return await asyncio.get_running_loop().run_in_executor(self.state.workers, work, images, options, left)
 
-    async def answered(self, response: Response) -> Response:
-        """Send an answer as the door carries it; `deliver.carry` says how, and what it raises."""
+    async def send(self, response: Response) -> Response:
+        """Return the response, or a redirect to it where it is too large to send; see `deliver.carry`."""
         replies: Replies | None = self.request.app.state.replies
         if replies is None:
             return carry(response, self.state.limits, None)
@@ -88,15 +92,8 @@ class RequestContext:
         )
 
 
-def state_of(request: Request) -> State:
-    """What the door holds."""
-    state = request.app.state.heatlens
-    assert isinstance(state, State)
-    return state
-
-
 def time_left(request: Request, margin_s: float) -> TimeLeft | None:
-    """Seconds until Lambda ends the invocation, less those that an answer takes; without Lambda there is no end."""
+    """Return a clock of the seconds until Lambda's timeout, less `margin_s`; `None` outside Lambda."""
     context = request.scope.get("aws.context")
     if context is None:
         return None

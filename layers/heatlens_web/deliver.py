@@ -1,9 +1,10 @@
-"""Explanations and scores -> HTTP answers: the seed's JSON, or the overlay's own bytes."""
+"""Make the HTTP response of explanations and scores: JSON, or the overlay's own bytes."""
 
 import base64
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 import numpy as np
@@ -37,6 +38,8 @@ from heatlens_web.schemas.inference import (
 )
 from heatlens_web.settings import ServerLimits
 
+Result = TypeVar("Result")
+
 JSON = "application/json"
 _WAYS_OUT = (
     "ask for format=jpeg, leave out the original (include=overlay), ask for the map alone (include=map), send fewer or "
@@ -46,17 +49,63 @@ _ANSWERS: dict[str, Format | None] = dict.fromkeys([JSON, "application/*", "*/*"
 _ANSWERS |= {media_type: form for form, media_type in MEDIA_TYPES.items()}
 
 
-def wanted_picture(accept: str, form: Format) -> Format | None:
-    """How an `Accept` header wants the overlay's own bytes, `image/*` leaving that to the option `format`.
+@dataclass(frozen=True, slots=True)
+class Results(Generic[Result]):
+    """What became of the images of one request, in their order, and what every response says of the request."""
+
+    filenames: Sequence[str]
+    outcomes: Sequence[Result | HeatlensError]
+    model: Model
+    options: Options
+    request_id: str
+    elapsed_ms: float
+
+    @property
+    def model_answer(self) -> ModelAnswer:
+        return ModelAnswer(**self.model.facts(self.options))
+
+    def one(self) -> tuple[str, Result]:
+        """Return the name and the result of the only image.
+
+        Raises:
+            HeatlensError: The image failed.
+        """
+        [name], [outcome] = self.filenames, self.outcomes
+        if isinstance(outcome, HeatlensError):
+            raise outcome
+        return name, outcome
+
+    def instances(self) -> list[Result]:
+        """Return the results of KServe's instances: its protocol has no place for the error of one of them.
+
+        Raises:
+            HeatlensError: The first instance that failed, with its index.
+        """
+        results: list[Result] = []
+        for index, outcome in enumerate(self.outcomes):
+            if isinstance(outcome, HeatlensError):
+                raise type(outcome)(f"instance {index}: {outcome.detail}") from outcome
+            results.append(outcome)
+        return results
+
+
+def picture_format(accept: str, form: Format) -> Format | None:
+    """Return the format in which an `Accept` header asks for the overlay itself; `image/*` means the option `format`.
 
     Returns:
-        `None` where it prefers JSON, or what is not served.
+        `None` where it prefers JSON, or a type that is not served.
     """
     answers = _ANSWERS | {"image/*": form}
     ranges = [_range(part) for part in accept.split(",")]
     known = [(weight, media) for weight, media in ranges if media in answers and weight > 0]
     _, best = max(known, key=lambda each: each[0], default=(0.0, JSON))
     return answers[best]
+
+
+def picture_options(options: Options, *, accept: str) -> Options:
+    """Return the options of a response that is the overlay itself where `Accept` asks for it, else those given."""
+    form = picture_format(accept, options.format)
+    return replace(options, include=frozenset({"overlay"}), format=form) if form else options
 
 
 def _range(part: str) -> tuple[float, str]:
@@ -68,8 +117,23 @@ def _range(part: str) -> tuple[float, str]:
         return 0.0, media
 
 
-def deliver_picture(explanation: Explanation, model: Model) -> Response:
-    """Answer the overlay itself; prediction and model go in headers."""
+def deliver_one(results: Results[Explanation], *, accept: str) -> Response:
+    """Respond with one explained image: the overlay itself where `Accept` asks for it, else `HeatmapResponse`."""
+    filename, explanation = results.one()
+    if picture_format(accept, results.options.format):
+        return _picture(explanation, results.model)
+    answer = HeatmapResponse(
+        filename=filename,
+        processing_time_ms=results.elapsed_ms,
+        model=results.model_answer,
+        request_id=results.request_id,
+        **_drawn(explanation, results.model, results.options),
+    )
+    return _json(answer)
+
+
+def _picture(explanation: Explanation, model: Model) -> Response:
+    """Respond with the overlay itself; prediction and model are in headers."""
     assert explanation.overlay is not None, "asked for with the overlay included"
     overlay = explanation.overlay
     headers = {
@@ -82,105 +146,67 @@ def deliver_picture(explanation: Explanation, model: Model) -> Response:
     return Response(overlay.data, media_type=overlay.media_type, headers=headers)
 
 
-def deliver_one(
-    filename: str,
-    explanation: Explanation,
-    model: Model,
-    options: Options,
-    *,
-    request_id: str,
-    elapsed_ms: float,
-) -> Response:
-    """Answer one image as the seed's `HeatmapResponse`."""
-    answer = HeatmapResponse(
-        filename=filename,
-        processing_time_ms=elapsed_ms,
-        model=ModelAnswer(**model.facts(options)),
-        request_id=request_id,
-        **_drawn(explanation, model, options),
-    )
-    return _json(answer)
+def deliver_many(results: Results[Explanation]) -> Response:
+    """Respond with a batch as `BatchHeatmapResponse`, in the order of the files."""
+    items = [
+        _item(name, outcome, results.model, results.options)
+        for name, outcome in zip(results.filenames, results.outcomes, strict=True)
+    ]
+    return _json(BatchHeatmapResponse(results=items, **_batch_facts(items, results)))
 
 
-def deliver_many(
-    filenames: Sequence[str],
-    outcomes: Sequence[Explanation | HeatlensError],
-    model: Model,
-    options: Options,
-    *,
-    request_id: str,
-    elapsed_ms: float,
-) -> Response:
-    """Answer a batch as the seed's `BatchHeatmapResponse`, results in the order of the files."""
-    results = [_item(name, outcome, model, options) for name, outcome in zip(filenames, outcomes, strict=True)]
-    succeeded = sum(item.success for item in results)
-    answer = BatchHeatmapResponse(
-        results=results,
-        total_processing_time_ms=elapsed_ms,
-        succeeded=succeeded,
-        failed=len(results) - succeeded,
-        model=ModelAnswer(**model.facts(options)),
-        request_id=request_id,
-    )
-    return _json(answer)
-
-
-def deliver_scores(
-    filename: str, scores: Scores, model: Model, options: Options, *, request_id: str, elapsed_ms: float
-) -> Response:
-    """Answer what the model says of one image."""
+def deliver_scores(results: Results[Scores]) -> Response:
+    """Respond with the scores of one image."""
+    filename, scores = results.one()
     answer = PredictResponse(
         filename=filename,
-        processing_time_ms=elapsed_ms,
-        model=ModelAnswer(**model.facts(options)),
-        request_id=request_id,
+        processing_time_ms=results.elapsed_ms,
+        model=results.model_answer,
+        request_id=results.request_id,
         **scored(scores),
     )
     return _json(answer)
 
 
-def deliver_many_scores(
-    filenames: Sequence[str],
-    outcomes: Sequence[Scores | HeatlensError],
-    model: Model,
-    options: Options,
-    *,
-    request_id: str,
-    elapsed_ms: float,
-) -> Response:
-    """Answer what the model says of several images, in the order of the files."""
-    results = [_scored_item(name, outcome) for name, outcome in zip(filenames, outcomes, strict=True)]
-    succeeded = sum(item.success for item in results)
-    answer = BatchPredictResponse(
-        results=results,
-        total_processing_time_ms=elapsed_ms,
-        succeeded=succeeded,
-        failed=len(results) - succeeded,
-        model=ModelAnswer(**model.facts(options)),
-        request_id=request_id,
+def deliver_many_scores(results: Results[Scores]) -> Response:
+    """Respond with the scores of several images, in the order of the files."""
+    items = [_scored_item(name, outcome) for name, outcome in zip(results.filenames, results.outcomes, strict=True)]
+    return _json(BatchPredictResponse(results=items, **_batch_facts(items, results)))
+
+
+def deliver_predictions(results: Results[Scores]) -> Response:
+    """Respond with the scores of KServe's instances."""
+    answer = InstancePredictions(
+        predictions=[InstancePrediction(**scored(scores)) for scores in results.instances()],
+        model=results.model_answer,
+        request_id=results.request_id,
     )
     return _json(answer)
 
 
-def deliver_predictions(outcomes: Sequence[Scores], model: Model, options: Options, *, request_id: str) -> Response:
-    """Answer what the model says of instances, as KServe's protocol has it."""
-    predictions = [InstancePrediction(**scored(each)) for each in outcomes]
-    facts = ModelAnswer(**model.facts(options))
-    return _json(InstancePredictions(predictions=predictions, model=facts, request_id=request_id))
-
-
-def deliver_explanations(
-    outcomes: Sequence[Explanation], model: Model, options: Options, *, request_id: str
-) -> Response:
-    """Answer explained instances, as KServe's protocol has it."""
-    explanations = [InstanceExplanation(**_drawn(each, model, options)) for each in outcomes]
+def deliver_explanations(results: Results[Explanation]) -> Response:
+    """Respond with KServe's instances explained."""
+    explanations = results.instances()
     answer = InstanceExplanations(
-        predictions=[_prediction(each.prediction) for each in outcomes],
-        explanations=explanations,
-        model=ModelAnswer(**model.facts(options)),
-        request_id=request_id,
+        predictions=[_prediction(each.prediction) for each in explanations],
+        explanations=[InstanceExplanation(**_drawn(each, results.model, results.options)) for each in explanations],
+        model=results.model_answer,
+        request_id=results.request_id,
     )
     return _json(answer)
+
+
+def _batch_facts(
+    items: Sequence[BatchHeatmapItem] | Sequence[BatchPredictItem], results: Results[Any]
+) -> dict[str, Any]:
+    succeeded = sum(item.success for item in items)
+    return {
+        "total_processing_time_ms": results.elapsed_ms,
+        "succeeded": succeeded,
+        "failed": len(items) - succeeded,
+        "model": results.model_answer,
+        "request_id": results.request_id,
+    }
 
 
 def carry(response: Response, limits: ServerLimits, keep: Callable[[Response], str] | None) -> Response:

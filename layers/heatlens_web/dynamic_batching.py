@@ -1,7 +1,7 @@
-"""Images of concurrent requests -> engine batches, and each outcome back to its own request.
+"""Explain images of concurrent requests in engine batches.
 
-An image that is alone in the door is explained at once. One that comes while others are inside waits a few
-milliseconds for them, and as long as no worker is free. The bits of an answer do not depend on its companions.
+A single request is not delayed. An image that arrives while other requests are in flight waits for theirs a few
+milliseconds, and for a free worker. An image's result does not depend on the others of its batch.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ Explain = Callable[[Sequence[Upload], Options], Sequence[Outcome]]
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a batch may have, what is explained at once, and how long an image waits for others, in seconds."""
+    """Images and pixels of a batch, batches at once, and seconds that an image waits for others."""
 
     images: int
     pixels: int
@@ -31,7 +31,7 @@ class Bounds:
 
 @dataclass(slots=True)
 class _Group:
-    """Images of equal options that are to be explained together; `over` once its time to wait for others is."""
+    """Images with equal options that are explained together; `over` once they have waited long enough."""
 
     options: Options
     over: bool = False
@@ -43,16 +43,16 @@ class _Group:
 class DynamicBatcher:
     """Groups that wait, and the batches that run. For one event loop."""
 
-    def __init__(self, explain: Explain, workers: Executor, bounds: Bounds, *, inside: Callable[[], int]) -> None:
-        """Begin with nothing waiting.
+    def __init__(self, explain: Explain, workers: Executor, bounds: Bounds, *, in_flight: Callable[[], int]) -> None:
+        """Start with no image waiting.
 
         Args:
             explain: Explains a batch, on a thread of its own.
             workers: Those threads, `bounds.batches` of them.
-            bounds: Of a batch.
-            inside: How many requests are in the door, this one's included, wherever they are.
+            bounds: Limits of a batch.
+            in_flight: Counts the requests in flight, including those that are still received.
         """
-        self._explain, self._workers, self._bounds, self._inside = explain, workers, bounds, inside
+        self._explain, self._workers, self._bounds, self._in_flight = explain, workers, bounds, in_flight
         self._groups: list[_Group] = []
         self._running: set[asyncio.Task[None]] = set()
 
@@ -62,12 +62,12 @@ class DynamicBatcher:
         return sum(len(group.uploads) for group in self._groups)
 
     async def explain(self, upload: Upload, options: Options) -> Outcome:
-        """Explain one image, with others if there are any.
+        """Explain one image, in a batch with others if there are any.
 
         Raises:
-            Exception: Whatever explaining this image alone raised.
+            Exception: Explaining this image alone raised it.
         """
-        # A header may take long to read that was made for it, and everybody would wait.
+        # A hostile header may take long to read; in the event loop, every request would wait.
         size = await run_in_threadpool(count_pixels, upload, self._bounds.pixels)
         loop = asyncio.get_running_loop()
         group = self._room(options, size)
@@ -99,7 +99,7 @@ class DynamicBatcher:
         self._dispatch()
 
     def _dispatch(self) -> None:
-        """Start what is due as long as there are workers, the oldest first."""
+        """Start the groups that are due while workers are free, the oldest first."""
         while len(self._running) < self._bounds.batches:
             group = next((group for group in self._groups if self._due(group)), None)
             if group is None:
@@ -110,13 +110,13 @@ class DynamicBatcher:
             task.add_done_callback(self._done)
 
     def _due(self, group: _Group) -> bool:
-        return group.over or len(group.uploads) == self._bounds.images or self.waiting == self._inside()
+        return group.over or len(group.uploads) == self._bounds.images or self.waiting == self._in_flight()
 
     async def _run(self, group: _Group) -> None:
         loop = asyncio.get_running_loop()
         outcomes = await loop.run_in_executor(self._workers, each_alone, self._explain, group.uploads, group.options)
         for answer, outcome in zip(group.answers, outcomes, strict=True):
-            if answer.done():  # who asked has gone
+            if answer.done():  # the client has disconnected
                 continue
             if isinstance(outcome, Exception) and not isinstance(outcome, HeatlensError):
                 answer.set_exception(outcome)
@@ -129,22 +129,22 @@ class DynamicBatcher:
 
 
 def each_alone(explain: Explain, uploads: Sequence[Upload], options: Options) -> Sequence[Outcome | Exception]:
-    """Explain images together, and those that may have failed by their companions again, alone.
+    """Explain images together, and again alone those that others of the batch may have made fail.
 
     Returns:
-        For each its outcome, or what explaining it raised.
+        For each image its outcome, or the exception that explaining it raised.
     """
     outcomes = _tried(explain, uploads, options)
     if len(uploads) == 1:
         return outcomes
     return [
-        _tried(explain, [upload], options)[0] if _by_companions(outcome) else outcome
+        _tried(explain, [upload], options)[0] if _caused_by_others(outcome) else outcome
         for upload, outcome in zip(uploads, outcomes, strict=True)
     ]
 
 
-def _by_companions(outcome: Outcome | Exception) -> bool:
-    """Pixels, passes and memory are everybody's."""
+def _caused_by_others(outcome: Outcome | Exception) -> bool:
+    """Whether other images may be the cause: pixels, passes and memory are shared."""
     if isinstance(outcome, HeatlensError):
         shared = isinstance(outcome, RequestImagesTooLarge | TooManyPasses)
         return shared or isinstance(outcome.__cause__, MemoryError)

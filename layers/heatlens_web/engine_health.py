@@ -1,4 +1,4 @@
-"""What became of images -> whether the engine still does what it did at its start."""
+"""Tell a broken engine from an image that cannot be explained."""
 
 import logging
 from collections.abc import Iterable
@@ -11,16 +11,16 @@ logger = logging.getLogger(__name__)
 
 
 class EngineHealth:
-    """Feels the engines' pulse: after an image that could not be explained one is given the black one of its start.
+    """Health of the engines: one that failed at an image is tried with the black image of its start.
 
-    If it fails at that too, no image is to blame; it is taken for broken until it explains one again.
+    If it fails at that too, it is unhealthy until it explains an image again.
     """
 
     def __init__(self) -> None:
         self._broken: dict[str, EngineError] = {}
 
-    def feel(self, model: Model, outcomes: Iterable[Outcome]) -> None:
-        """Learn from what became of a model's images."""
+    def record(self, model: Model, outcomes: Iterable[Outcome]) -> None:
+        """Record the outcomes of a model's images."""
         seen = list(outcomes)
         if any(isinstance(outcome, Explanation) for outcome in seen):
             self._broken.pop(model.sha256, None)
@@ -32,10 +32,10 @@ class EngineHealth:
                 self._broken[model.sha256] = error
 
     def check(self) -> None:
-        """Say whether it beats.
+        """Check that every engine is healthy.
 
         Raises:
-            ModelUnavailable: It does not.
+            ModelUnavailable: One is not.
         """
         if self._broken:
             raise ModelUnavailable("the engine is broken: it fails even at the image that it was started with")

@@ -1,57 +1,109 @@
-"""A request that holds one image -> its answer, for every endpoint that explains one."""
+"""The one body of all inference routes: receive, choose model and options, explain or score, deliver."""
 
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 from fastapi import Request, Response
 
 from heatlens.errors import HeatlensError
-from heatlens.results import Outcome
-from heatlens.types import Options, Upload
+from heatlens.results import Explanation, Outcome
+from heatlens.types import Options, Scores
 from heatlens_web import deliver, upload
-from heatlens_web.context import RequestContext, state_of
-from heatlens_web.schemas.inference import HeatmapBody, HeatmapOptions
+from heatlens_web.context import RequestContext
+from heatlens_web.deliver import Results
+from heatlens_web.schemas.inference import HeatmapBody, HeatmapOptions, ModelOptions
+from heatlens_web.settings import ServerLimits
+from heatlens_web.state import State
+from heatlens_web.upload import Received
 
-Explain = Callable[[Upload, Options], Awaitable[Outcome]]
+Result = TypeVar("Result")
+Receive = Callable[[Request, ServerLimits], Awaitable[Received]]
+Adapt = Callable[[Options], Options]
+Work = Callable[[RequestContext, Options], Awaitable[Sequence[Result | HeatlensError]]]
+Deliver = Callable[[Results[Result]], Response]
+
+QUERY = ("query",)
+
+
+async def infer(
+    request: Request,
+    state: State,
+    outer_options: ModelOptions,
+    *,
+    receive: Receive,
+    work: Work[Result],
+    deliver: Deliver[Result],
+    place: tuple[str, ...] = QUERY,
+    adapt: Adapt | None = None,
+) -> Response:
+    """Answer one inference request.
+
+    Args:
+        request: The request; its body is not read yet.
+        state: The server's.
+        outer_options: Options outside the body; they win over those in it.
+        receive: Reads the body.
+        work: Explains or scores the images.
+        deliver: Makes the response of the results.
+        place: Where `outer_options` stood, as an error in them is reported.
+        adapt: Changes the options before they are used.
+
+    Raises:
+        HeatlensError: The request cannot be answered.
+    """
+    start = time.perf_counter()
+    state.check()
+    received = await receive(request, state.limits)
+    context = RequestContext(request, state, start, received, outer_options, place)
+    options = adapt(context.options) if adapt else context.options
+    model = context.model(options.model)
+    with context.located():
+        outcomes = await work(context, options)
+        response = deliver(
+            Results(received.filenames, outcomes, model, options, context.request_id, context.elapsed_ms)
+        )
+    return await context.send(response)
+
+
+async def explain(context: RequestContext, options: Options) -> Sequence[Outcome]:
+    """Explain the images of a request."""
+    return await context.run(context.state.explain, options)
+
+
+async def score(context: RequestContext, options: Options) -> Sequence[Scores | HeatlensError]:
+    """Classify the images of a request."""
+    return await context.run(context.state.score, options)
 
 
 async def explain_one(
     request: Request,
-    wish: HeatmapOptions,
+    state: State,
+    outer_options: HeatmapOptions,
     *,
     raw: tuple[str, ...] = upload.RAW,
-    explain: Explain | None = None,
-    place: tuple[str, ...] = ("query",),
+    work: Work[Explanation] = explain,
+    place: tuple[str, ...] = QUERY,
 ) -> Response:
-    """Answer a request that holds one image.
+    """Answer a request with one image by JSON, or by the overlay itself where `Accept` asks for an image.
 
     Args:
-        request: As it came.
-        wish: Options that stand outside the body, and win over those in it.
-        raw: How content types begin whose body is the image itself.
-        explain: Explains the image; by default this does it alone.
-        place: Where `wish` stood, as a mistake in it is reported.
+        request: The request; its body is not read yet.
+        state: The server's.
+        outer_options: Options outside the body; they win over those in it.
+        raw: Prefixes of the content types whose body is the image itself.
+        work: Explains the image.
+        place: Where `outer_options` stood, as an error in them is reported.
     """
-    start, state = time.perf_counter(), state_of(request)
-    state.check()
-    received = await upload.receive_one(request, HeatmapBody, state.limits, raw=raw)
-    asked = RequestContext(request, start, received, wish, place)
-    model, options = asked.model(), asked.options
-    picture = deliver.wanted_picture(request.headers.get("accept", "*/*"), options.format)
-    if picture:
-        options = replace(options, include=frozenset({"overlay"}), format=picture)
-    with asked.located():
-        if explain and isinstance(image := received.uploads[0], Upload):
-            outcome = await explain(image, options)
-        else:
-            [outcome] = await asked.done(state.explain, options)
-        if isinstance(outcome, HeatlensError):
-            raise outcome
-    if picture:
-        return await asked.answered(deliver.deliver_picture(outcome, model))
-    [name] = received.filenames
-    answer = deliver.deliver_one(
-        name, outcome, model, options, request_id=asked.request_id, elapsed_ms=asked.elapsed_ms
+    accept = request.headers.get("accept", "*/*")
+    return await infer(
+        request,
+        state,
+        outer_options,
+        receive=partial(upload.receive_one, body=HeatmapBody, raw=raw),
+        adapt=partial(deliver.picture_options, accept=accept),
+        work=work,
+        deliver=partial(deliver.deliver_one, accept=accept),
+        place=place,
     )
-    return await asked.answered(answer)

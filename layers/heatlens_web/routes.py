@@ -1,15 +1,14 @@
-"""The endpoints: receive, explain or classify, deliver."""
+"""The HTTP routes of the API."""
 
-import time
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from heatlens.errors import HeatlensError
 from heatlens.render.encode import MEDIA_TYPES
 from heatlens_web import deliver, upload
-from heatlens_web.context import RequestContext, state_of
-from heatlens_web.inference import explain_one
+from heatlens_web.context import CurrentState
+from heatlens_web.inference import explain, explain_one, infer, score
 from heatlens_web.model_info import cards, health_of
 from heatlens_web.openapi import BINARY, IMAGE_BASE64, OF_IMAGES, body_of, problems
 from heatlens_web.schemas.inference import (
@@ -42,9 +41,9 @@ SEVERAL = {"images": [ONE]}
     responses=OF_IMAGES | {200: {"content": {each: {"schema": BINARY} for each in MEDIA_TYPES.values()}}},
     openapi_extra=body_of("file", BINARY, HeatmapBody, ONE | {"colormap": "hot", "alpha": 0.5}),
 )
-async def heatmap(request: Request, query: Annotated[HeatmapOptions, Query()]) -> Response:
+async def heatmap(request: Request, state: CurrentState, query: Annotated[HeatmapOptions, Query()]) -> Response:
     """Explain one image."""
-    return await explain_one(request, query)
+    return await explain_one(request, state, query)
 
 
 @router.post(
@@ -54,22 +53,10 @@ async def heatmap(request: Request, query: Annotated[HeatmapOptions, Query()]) -
     responses=OF_IMAGES,
     openapi_extra=body_of("files", FILES, BatchHeatmapBody, SEVERAL | {"include": ["map"]}),
 )
-async def heatmap_batch(request: Request, query: Annotated[HeatmapOptions, Query()]) -> Response:
+async def heatmap_batch(request: Request, state: CurrentState, query: Annotated[HeatmapOptions, Query()]) -> Response:
     """Explain several images; one that fails is an error in its own place."""
-    start, state = time.perf_counter(), state_of(request)
-    state.check()
-    asked = RequestContext(request, start, await upload.receive_many(request, BatchHeatmapBody, state.limits), query)
-    model = asked.model()
-    outcomes = await asked.done(state.explain)
-    answer = deliver.deliver_many(
-        asked.received.filenames,
-        outcomes,
-        model,
-        asked.options,
-        request_id=asked.request_id,
-        elapsed_ms=asked.elapsed_ms,
-    )
-    return await asked.answered(answer)
+    receive = partial(upload.receive_many, body=BatchHeatmapBody)
+    return await infer(request, state, query, receive=receive, work=explain, deliver=deliver.deliver_many)
 
 
 @router.post(
@@ -79,20 +66,10 @@ async def heatmap_batch(request: Request, query: Annotated[HeatmapOptions, Query
     responses=OF_IMAGES,
     openapi_extra=body_of("file", BINARY, PredictBody, ONE),
 )
-async def predict(request: Request, query: Annotated[ModelOptions, Query()]) -> Response:
+async def predict(request: Request, state: CurrentState, query: Annotated[ModelOptions, Query()]) -> Response:
     """Say what the model says of one image: every class's probability and logit. Nothing is explained."""
-    start, state = time.perf_counter(), state_of(request)
-    state.check()
-    asked = RequestContext(request, start, await upload.receive_one(request, PredictBody, state.limits), query)
-    model = asked.model()
-    [outcome] = await asked.done(state.score)
-    if isinstance(outcome, HeatlensError):
-        raise outcome
-    [name] = asked.received.filenames
-    answer = deliver.deliver_scores(
-        name, outcome, model, asked.options, request_id=asked.request_id, elapsed_ms=asked.elapsed_ms
-    )
-    return await asked.answered(answer)
+    receive = partial(upload.receive_one, body=PredictBody)
+    return await infer(request, state, query, receive=receive, work=score, deliver=deliver.deliver_scores)
 
 
 @router.post(
@@ -102,39 +79,27 @@ async def predict(request: Request, query: Annotated[ModelOptions, Query()]) -> 
     responses=OF_IMAGES,
     openapi_extra=body_of("files", FILES, BatchPredictBody, SEVERAL),
 )
-async def predict_batch(request: Request, query: Annotated[ModelOptions, Query()]) -> Response:
+async def predict_batch(request: Request, state: CurrentState, query: Annotated[ModelOptions, Query()]) -> Response:
     """Say what the model says of several images; one that fails is an error in its own place."""
-    start, state = time.perf_counter(), state_of(request)
-    state.check()
-    asked = RequestContext(request, start, await upload.receive_many(request, BatchPredictBody, state.limits), query)
-    model = asked.model()
-    outcomes = await asked.done(state.score)
-    answer = deliver.deliver_many_scores(
-        asked.received.filenames,
-        outcomes,
-        model,
-        asked.options,
-        request_id=asked.request_id,
-        elapsed_ms=asked.elapsed_ms,
-    )
-    return await asked.answered(answer)
+    receive = partial(upload.receive_many, body=BatchPredictBody)
+    return await infer(request, state, query, receive=receive, work=score, deliver=deliver.deliver_many_scores)
 
 
 @router.get("/models", operation_id="models", responses=problems())
-async def models(request: Request) -> ModelCards:
+async def models(state: CurrentState) -> ModelCards:
     """Show the cards of the models that are here."""
-    return cards(state_of(request).models)
+    return cards(state.models)
 
 
 @router.get("/health", operation_id="health", responses=problems())
-async def health(request: Request) -> Health:
+async def health(state: CurrentState) -> Health:
     """Say whether the models are loaded, and if not, why."""
-    return health_of(state_of(request).models)
+    return health_of(state.models)
 
 
 @router.get("/ready", operation_id="ready", responses=problems(503))
-async def ready(request: Request) -> Ready:
+async def ready(state: CurrentState) -> Ready:
     """Answer 200 when requests would be answered that name no model, 503 until then."""
-    found = state_of(request).models
-    found[None]
-    return Ready(ready=True, models={name: name in found.loaded for name in found.found})
+    models = state.models
+    models[None]
+    return Ready(ready=True, models={name: name in models.loaded for name in models.found})

@@ -1,4 +1,4 @@
-"""HTTP request -> uploads and the options of a JSON body; every limit is enforced while the body is read."""
+"""Read a request's images, and the options of a JSON body; every limit is enforced while the body is read."""
 
 import base64
 import binascii
@@ -26,7 +26,7 @@ _LONGEST_LENGTH = 18  # digits of a content length that is still worth reading a
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A request taken apart: an upload or its error for each file, the names beside them, and a JSON body's options."""
+    """What a request holds: for each file its upload or error and its name, and the options of a JSON body."""
 
     filenames: list[str]
     uploads: list[Upload | HeatlensError]
@@ -34,15 +34,15 @@ class Received:
 
 
 async def receive_one(
-    request: Request, body: type[OneImage], limits: ServerLimits, *, raw: tuple[str, ...] = RAW
+    request: Request, limits: ServerLimits, *, body: type[OneImage], raw: tuple[str, ...] = RAW
 ) -> Received:
     """Read a request with one image: field `file`, a JSON `image_base64`, or the image as the body.
 
     Args:
-        request: As it came.
-        body: What its JSON is.
-        limits: The door's.
-        raw: How content types begin whose body is the image itself.
+        request: The request; its body is not read yet.
+        limits: The server's.
+        body: Schema of a JSON body.
+        raw: Prefixes of the content types whose body is the image itself.
 
     Raises:
         HeatlensError: The body, its type or its only image cannot be used.
@@ -53,22 +53,22 @@ async def receive_one(
     return received
 
 
-async def receive_many(request: Request, body: type[SeveralImages], limits: ServerLimits) -> Received:
+async def receive_many(request: Request, limits: ServerLimits, *, body: type[SeveralImages]) -> Received:
     """Read a request with several images: field `files` repeated, JSON `images`, or one image as the body.
 
     Raises:
-        HeatlensError: The body or its type cannot be used; a file that cannot be is an error in its own place.
+        HeatlensError: The body or its type cannot be used; a file that cannot be used is an error in its own place.
     """
     return await _receive(request, body, field="files", max_files=limits.files, limits=limits)
 
 
-async def receive_json(request: Request, body: type[ImagesBody], limits: ServerLimits) -> Received:
-    """Read a request that can be nothing but JSON.
+async def receive_json(request: Request, limits: ServerLimits, *, body: type[ImagesBody]) -> Received:
+    """Read a request whose body must be JSON.
 
     Raises:
-        HeatlensError: The body or its type cannot be used; an image that cannot be is an error in its own place.
+        HeatlensError: The body or its type cannot be used; an image that cannot be used is an error in its own place.
     """
-    if _kind(request) != JSON:
+    if media_type(request) != JSON:
         raise UnsupportedContentType(f"send {JSON}")
     return await _receive(request, body, field="instances", max_files=limits.files, limits=limits)
 
@@ -82,8 +82,8 @@ async def _receive(
     limits: ServerLimits,
     raw: tuple[str, ...] = RAW,
 ) -> Received:
-    content_type, kind = request.headers.get("content-type", ""), _kind(request)
-    chunks = _limited(request, limits.body_bytes)
+    content_type, kind = request.headers.get("content-type", ""), media_type(request)
+    chunks = read_limited(request, limits.body_bytes)
     if kind == "multipart/form-data":
         parts = await read_parts(
             chunks, content_type, name=field, max_parts=max_files, max_part_bytes=limits.file_bytes
@@ -99,17 +99,24 @@ async def _receive(
     raise UnsupportedContentType("send multipart/form-data, application/json or an image as the body")
 
 
-def _kind(request: Request) -> str:
+def media_type(request: Request) -> str:
+    """Return the content type without its parameters, in lower case."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def declared_bytes(request: Request, *, most: int) -> int:
-    """Bytes that the body has as its header says, `most` where that is more or is not said."""
+    """Return the body's size by its header, `most` where it is larger or not declared."""
     declared = request.headers.get("content-length", "")
     return min(int(declared), most) if declared.isdecimal() and len(declared) <= _LONGEST_LENGTH else most
 
 
-async def _limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+async def read_limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+    """Yield the body in chunks.
+
+    Raises:
+        BodyTooLarge: The body has more than `max_bytes`, by its header or as it arrives.
+        MalformedBody: The client disconnected before the end.
+    """
     too_large = BodyTooLarge(f"the request body is over the limit of {max_bytes:,} bytes")
     if "content-length" in request.headers and declared_bytes(request, most=max_bytes + 1) > max_bytes:
         raise too_large
@@ -128,7 +135,7 @@ async def _whole(chunks: AsyncIterator[bytes], limits: ServerLimits) -> Part:
     part = Part(None)
     async for chunk in chunks:
         part.oversize = part.oversize or len(part.data) + len(chunk) > limits.file_bytes
-        if part.oversize:  # the rest is read and dropped: who sends listens only after
+        if part.oversize:  # the rest is read and dropped: clients read the response only after sending all
             part.data = bytearray()
         else:
             part.data += chunk

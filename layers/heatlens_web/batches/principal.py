@@ -1,4 +1,4 @@
-"""A request -> who asks, as the gateway in front has proved it; nothing that a client can write itself is read."""
+"""Identify the caller by what the gateway in front has verified; nothing that a client can write is read."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,21 +13,21 @@ _ASSUMED_ROLE = ":assumed-role/"
 
 
 def principal(request: Request) -> str:
-    """Name whoever asks.
+    """Return the caller's principal.
 
     Returns:
-        `jwt <issuer> <subject>`, `iam <ARN>` (of the role where one was assumed), `anonymous` behind a gateway that
-        asks nobody, or `local` without a gateway.
+        `jwt <issuer> <subject>`, `iam <ARN>` (of the role where one was assumed), `anonymous` behind a gateway
+        without authorization, or `local` without a gateway.
 
     Raises:
-        UnknownPrincipal: The gateway has an authoriser that names nobody.
+        UnknownPrincipal: The gateway has an authorizer that names no principal.
     """
     event = request.scope.get("aws.event")
     if event is None:
         return LOCAL
     context = _mapping(event.get("requestContext"))
     authorizer = _mapping(context.get("authorizer"))
-    # HTTP API and function URL, then the REST API's places for the same.
+    # HTTP API and function URL first, then where the REST API has the same.
     claims = _mapping(_mapping(authorizer.get("jwt")).get("claims")) or _mapping(authorizer.get("claims"))
     arn = _mapping(authorizer.get("iam")).get("userArn") or _mapping(context.get("identity")).get("userArn")
     if claims.get("iss") and claims.get("sub"):
@@ -40,7 +40,7 @@ def principal(request: Request) -> str:
 
 
 def _role(arn: str) -> str:
-    """Sessions of one role are one principal: their names change with every login."""
+    """Remove the session of an assumed role: its name changes with every login."""
     head, assumed, rest = arn.partition(_ASSUMED_ROLE)
     return f"{head}{assumed}{rest.partition('/')[0]}"
 

@@ -1,4 +1,4 @@
-"""The endpoints of staged batches: find the caller's batch, do what is asked, leave one audit line."""
+"""The HTTP routes of staged batches: find the caller's batch, act, write one audit line."""
 
 import contextlib
 import json
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import pydantic_core
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.routing import APIRoute
-from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from heatlens.errors import HeatlensError
@@ -23,10 +22,10 @@ from heatlens.types import Options
 from heatlens_aws.errors import StagingUnavailable
 from heatlens_aws.object_keys import is_batch_id
 from heatlens_aws.settings import STAGED_LIMITS, AwsSettings
-from heatlens_web import errors
+from heatlens_web import errors, upload
 from heatlens_web.batches.principal import principal
-from heatlens_web.context import state_of
-from heatlens_web.http_errors import BodyTooLarge, MalformedBody, UnsupportedContentType
+from heatlens_web.context import CurrentState
+from heatlens_web.http_errors import MalformedBody, UnsupportedContentType
 from heatlens_web.openapi import problems
 from heatlens_web.request_id import request_id
 from heatlens_web.schemas.batches import (
@@ -48,8 +47,8 @@ audit = logging.getLogger("heatlens.audit")
 
 PAGE, MAX_PAGE = 100, 200  # results
 MAX_BODY_BYTES = 2_000_000  # 500 declared files with long names have half a megabyte
-MAX_ATTRIBUTES = 1024  # letters of options that SageMaker hands on
-POLL_S = 5  # counts are as old as that at most
+MAX_ATTRIBUTES = 1024  # characters of custom attributes that SageMaker passes on
+POLL_S = 5  # seconds in Retry-After; counts are that old at most
 
 Answer = TypeVar("Answer", UploadLinks, MissingLinks, ResultsPage)
 Start = Annotated[int, Query(ge=0, description="Number of the first file.")]
@@ -57,29 +56,29 @@ Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Files at most.")]
 
 
 def open_staging(settings: AwsSettings) -> "BatchService | None":
-    """The desk where staging is set up; only then is boto3 loaded."""
+    """Return the service where staging is set up; only then is boto3 loaded."""
     if not settings.ready:
         return None
-    from heatlens_web.batches.service import open_desk
+    from heatlens_web.batches.service import open_service
 
-    return open_desk(settings)
+    return open_service(settings)
 
 
-def make_audit_heard() -> None:
-    """Let audit lines through: Lambda's root logger has a handler and a higher level, a plain server's has none."""
+def configure_audit_logger() -> None:
+    """Write audit lines: Lambda's root logger has a handler and a higher level, a plain server's has no handler."""
     audit.setLevel(logging.INFO)
     if not audit.hasHandlers():
         audit.addHandler(logging.StreamHandler())
 
 
 class _BatchRoute(APIRoute):
-    """A route that answers nothing without a desk, and reads its body within a limit."""
+    """A route that needs staging to be set up, and reads its body within a limit."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
-            _desk(request)
+            _service(request)
             body = await _read(request)
 
             async def replay() -> Message:
@@ -91,22 +90,15 @@ class _BatchRoute(APIRoute):
 
 
 async def _read(request: Request) -> bytes:
-    """The body, which must be JSON if there is one."""
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                raise BodyTooLarge(f"the request body is over the limit of {MAX_BODY_BYTES:,} bytes")
-    except ClientDisconnect as error:
-        raise MalformedBody("the client went away before the body was whole") from error
-    if body and request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise UnsupportedContentType("send application/json")
+    """Read the body, which must be JSON if there is one."""
+    body = b"".join([chunk async for chunk in upload.read_limited(request, MAX_BODY_BYTES)])
+    if body and upload.media_type(request) != upload.JSON:
+        raise UnsupportedContentType(f"send {upload.JSON}")
     try:
         _ = body and pydantic_core.from_json(body)
     except ValueError as error:
         raise MalformedBody("the body is not JSON") from error
-    return bytes(body)
+    return body
 
 
 router = APIRouter(
@@ -115,27 +107,26 @@ router = APIRouter(
 
 
 @router.post("", operation_id="batch_create", status_code=HTTPStatus.CREATED)
-def create(request: Request, wish: BatchCreate) -> BatchCreated:
+def create(request: Request, state: CurrentState, body: BatchCreate) -> BatchCreated:
     """Open a batch for a number of files, or one that repeats what did not succeed in a finished one."""
     with _access(request, "batch.create") as access:
-        state = state_of(request)
-        if wish.retry_of is not None:
-            old = access.desk.find(access.who, wish.retry_of)
+        if body.retry_of is not None:
+            old = access.batches.find(access.who, body.retry_of)
             with errors.located((("body",), {"model"})):
                 model = state.models[old.options.get("model")]
-            created = access.desk.retry(access.who, wish.retry_of, model=model.sha256)
+            created = access.batches.retry(access.who, body.retry_of, model=model.sha256)
         else:
-            with errors.located((("body",), wish.model_fields_set)):
-                model = state.models[wish.model]
-            assert wish.expected_files is not None, "validated"
-            with errors.located((("body",), wish.model_fields_set)):
-                options = _checked(wish.over(None), model, state.settings.limits(STAGED_LIMITS), backend=wish.backend)
-            created = access.desk.create(
+            with errors.located((("body",), body.model_fields_set)):
+                model = state.models[body.model]
+            assert body.expected_files is not None, "validated"
+            with errors.located((("body",), body.model_fields_set)):
+                options = _checked(body.over(None), model, state.settings.limits(STAGED_LIMITS), backend=body.backend)
+            created = access.batches.create(
                 access.who,
-                expected=wish.expected_files,
-                options=_kept(options),
+                expected=body.expected_files,
+                options=_stored(options),
                 model=model.sha256,
-                backend=wish.backend,
+                backend=body.backend,
             )
         access.batch_id = created.batch_id
         return created
@@ -145,35 +136,35 @@ def create(request: Request, wish: BatchCreate) -> BatchCreated:
 def declare(request: Request, batch_id: str, declaration: FilesDeclaration) -> UploadLinks:
     """Declare files and get the link to upload each."""
     with _access(request, "batch.declare", batch_id) as access:
-        return access.of(access.desk.declare(access.batch(), declaration.files))
+        return access.of(access.batches.declare(access.batch(), declaration.files))
 
 
 @router.post("/{batch_id}/files/links", operation_id="batch_links")
 def links(request: Request, batch_id: str, start: Start = 0) -> MissingLinks:
     """Get new links for what was not uploaded yet."""
     with _access(request, "batch.links", batch_id) as access:
-        return access.of(access.desk.links(access.batch(), start=start))
+        return access.of(access.batches.links(access.batch(), start=start))
 
 
 @router.post("/{batch_id}/close", operation_id="batch_close")
 def close(request: Request, response: Response, batch_id: str) -> BatchStatus:
     """Say that no more files come; what was not uploaded is missing."""
     with _access(request, "batch.close", batch_id) as access:
-        return _told_when(response, access.desk.close(access.batch()))
+        return _with_retry_after(response, access.batches.close(access.batch()))
 
 
 @router.get("/{batch_id}", operation_id="batch_status")
 def status(request: Request, response: Response, batch_id: str) -> BatchStatus:
     """Say how far a batch is; `Retry-After` says when to ask again."""
     with _access(request, "batch.status", batch_id) as access:
-        return _told_when(response, access.desk.status(access.batch()))
+        return _with_retry_after(response, access.batches.status(access.batch()))
 
 
 @router.get("/{batch_id}/results", operation_id="batch_results")
 def results(request: Request, batch_id: str, start: Start = 0, limit: Limit = PAGE) -> ResultsPage:
     """Read what the files came to, in the order of their numbers."""
     with _access(request, "batch.results", batch_id) as access:
-        return access.of(access.desk.results(access.batch(), start=start, limit=limit))
+        return access.of(access.batches.results(access.batch(), start=start, limit=limit))
 
 
 @router.delete(
@@ -191,39 +182,39 @@ def delete(
     """Stop what has not started."""
     with _access(request, "batch.purge" if purge else "batch.cancel", batch_id) as access:
         if purge:
-            access.desk.purge(access.batch())
+            access.batches.purge(access.batch())
             return Response(status_code=HTTPStatus.NO_CONTENT)
-        return _told_when(response, access.desk.cancel(access.batch()))
+        return _with_retry_after(response, access.batches.cancel(access.batch()))
 
 
 @dataclass(slots=True)
 class _Access:
-    """One caller at the desk."""
+    """One call about staged batches, for the audit log."""
 
-    desk: "BatchService"
+    batches: "BatchService"
     who: str
     batch_id: str | None
     items: str | None = None
 
     def of(self, answer: Answer) -> Answer:
-        """Note which files an answer speaks of: the first number and the last."""
+        """Record which files a response is about: the first number and the last."""
         files = answer.results if isinstance(answer, ResultsPage) else answer.files
         self.items = f"{files[0].number}-{files[-1].number}" if files else None
         return answer
 
     def batch(self) -> "Batch":
         assert self.batch_id is not None, "the route has one"
-        return self.desk.find(self.who, self.batch_id)
+        return self.batches.find(self.who, self.batch_id)
 
 
 @contextlib.contextmanager
 def _access(request: Request, action: str, batch_id: str | None = None) -> Iterator[_Access]:
-    """Let the caller in and write down how it went; a text that is no batch's id is not repeated."""
-    access = _Access(_desk(request), "", batch_id)
+    """Identify the caller and write one audit line with the outcome; text that is not a batch id is not logged."""
+    access = _Access(_service(request), "", batch_id)
     outcome = "internal"
     try:
         access.who = principal(request)
-        with access.desk.outages():
+        with access.batches.outages():
             yield access
         outcome = "ok"
     except HeatlensError as error:
@@ -241,24 +232,24 @@ def _access(request: Request, action: str, batch_id: str | None = None) -> Itera
         audit.info(json.dumps(line))
 
 
-def _told_when(response: Response, status: BatchStatus) -> BatchStatus:
+def _with_retry_after(response: Response, status: BatchStatus) -> BatchStatus:
     if status.state in ("open", "running"):
         response.headers["retry-after"] = str(POLL_S)
     return status
 
 
 def _checked(options: Options, model: Model, limits: Limits, *, backend: Backend) -> Options:
-    """Options that the worker will be able to do, an index in them replaced by its label.
+    """Check that a worker can apply the options, and replace a class's index by its label.
 
     Raises:
-        InvalidOption: The model has no such class, layer or method, or they are more than a file's row or an
-            endpoint's header can hold.
-        TooManyPasses: A file would cost more runs of the network than a worker does.
+        InvalidOption: The model has no such class, layer or method, or the options do not fit a file's row or an
+            endpoint's header.
+        TooManyPasses: A file needs more runs of the network than a worker allows.
     """
-    asked = make_plan(model, options)
-    if asked.request.several:
+    run = make_plan(model, options)
+    if run.request.several:
         raise errors.invalid([_wrong("target", "one for each file: make a batch for every target")])
-    check_plan(asked, 1, limits)
+    check_plan(run, 1, limits)
     named = replace(
         options,
         target=tuple(_label(each, model) for each in options.target[:1]),
@@ -269,22 +260,22 @@ def _checked(options: Options, model: Model, limits: Limits, *, backend: Backend
     return named
 
 
-def _kept(options: Options) -> dict[str, Any]:
-    """What a row keeps of them: nothing of the original, which no result of a batch has."""
+def _stored(options: Options) -> dict[str, Any]:
+    """Return the options that a row stores: none of the original, which a batch's results do not have."""
     return {name: value for name, value in as_json(options).items() if name not in ("original", "strip_original")}
 
 
-def _label(named: str | int, model: Model) -> str:
-    """A text means the same in a query as in JSON; a number could be taken for a label there."""
-    return model.card.classes[named] if isinstance(named, int) else named
+def _label(target: str | int, model: Model) -> str:
+    """Return the label of a class: in a query, an index could be taken for a label."""
+    return model.card.classes[target] if isinstance(target, int) else target
 
 
 def _wrong(name: str, message: str) -> dict[str, Any]:
     return {"loc": ["body", name], "msg": message, "type": f"unusable_{name}"}
 
 
-def _desk(request: Request) -> "BatchService":
-    desk: BatchService | None = request.app.state.desk
-    if desk is None:
+def _service(request: Request) -> "BatchService":
+    service: BatchService | None = request.app.state.batches
+    if service is None:
         raise StagingUnavailable("staged batches are not set up on this server", retryable=False)
-    return desk
+    return service

@@ -1,6 +1,6 @@
-"""What a client wants of its staged batches -> rows, signed links and answers.
+"""Create, fill, follow and end staged batches: table rows, signed links and responses.
 
-Importing this module loads boto3: the door does so only where staging is set up.
+Importing this module loads boto3: the server does so only where staging is set up.
 """
 
 import contextlib
@@ -49,20 +49,20 @@ from heatlens_web.schemas.batches import (
 logger = logging.getLogger(__name__)
 
 COUNTS_LIVE_S = 5.0
-COUNTS_KEPT = 256  # batches whose counts are remembered
-COPY_BUDGET_S = 15.0  # a gateway answers for us after thirty
+COUNTS_KEPT = 256  # batches whose counts are cached
+COPY_BUDGET_S = 15.0  # the gateway times out after 30
 COPIES_AT_ONCE = 10  # connections of one client
 REPEATED = {FileState.FAILED, FileState.MISSING, FileState.CANCELLED}
 
 
 @dataclass(slots=True)
 class RecentCounts:
-    """Counts of files by state, remembered for a moment so that many who watch one batch read its rows once."""
+    """Counts of files by state, cached briefly so that many clients polling one batch read its rows once."""
 
     _known: dict[str, tuple[float, Batch, Counter[FileState]]] = field(default_factory=dict)
 
     def of(self, batch: Batch, jobs: BatchTable) -> Counter[FileState]:
-        """The counts, as old as `COUNTS_LIVE_S` at most and never older than the batch's own row."""
+        """Return the counts, as old as `COUNTS_LIVE_S` at most and never older than the batch's own row."""
         counted, row, counts = self._known.get(batch.id, (-COUNTS_LIVE_S, None, Counter()))
         if row == batch and time.monotonic() - counted < COUNTS_LIVE_S:
             return counts
@@ -75,7 +75,7 @@ class RecentCounts:
 
 @dataclass(frozen=True, slots=True)
 class BatchService:
-    """All that can be asked of staged batches. Safe to share between threads."""
+    """The calls of the staged batch API. Safe to share between threads."""
 
     jobs: BatchTable
     staging: Staging
@@ -85,7 +85,7 @@ class BatchService:
     @staticmethod
     @contextlib.contextmanager
     def outages() -> Iterator[None]:
-        """Make whatever the storage fails with one answer for the client, and the cause a matter of the log.
+        """Turn every failure of the storage into one error, and log its cause.
 
         Raises:
             StagingUnavailable: Bucket or table failed, are missing, or cannot be reached.
@@ -104,8 +104,8 @@ class BatchService:
         """Open a batch.
 
         Raises:
-            InvalidOption: There is no such backend here.
-            TooManyFiles: More than one batch may have.
+            InvalidOption: The backend is not configured.
+            TooManyFiles: More than a batch may have.
         """
         if expected > self.settings.batch_files:
             raise TooManyFiles(f"more than {self.settings.batch_files:,} files: make several batches")
@@ -116,14 +116,14 @@ class BatchService:
     def retry(self, owner: str, batch_id: str, *, model: str) -> BatchCreated:
         """Open a batch of the files that did not succeed in a finished one, its options kept.
 
-        What was uploaded there is copied within the bucket, which starts the work; `links` copies what the time did
-        not suffice for and signs links for what never was uploaded.
+        Files that were uploaded there are copied within the bucket, which starts the work. `links` copies those that
+        there was no time for, and signs links for those that were never uploaded.
 
         Raises:
-            BatchNotFound: There is none, or it is somebody else's.
-            BatchUnfinished: It has no end yet.
+            BatchNotFound: There is no such batch, or it belongs to another principal.
+            BatchUnfinished: It is not finished.
             NothingToRetry: All its files succeeded.
-            InvalidOption: Its backend is no longer there.
+            InvalidOption: Its backend is no longer configured.
         """
         old = self.find(owner, batch_id)
         if not old.state.terminal:
@@ -144,7 +144,7 @@ class BatchService:
         """Read a batch for its owner.
 
         Raises:
-            BatchNotFound: There is none, or it is somebody else's.
+            BatchNotFound: There is no such batch, or it belongs to another principal.
         """
         batch = self.jobs.batch(batch_id) if is_batch_id(batch_id) else None
         if batch is None or batch.owner != owner:
@@ -155,8 +155,8 @@ class BatchService:
         """Give files their numbers and the links to upload them.
 
         Raises:
-            TooManyFiles: More than one call may declare.
-            BatchClosed: The batch takes no more files.
+            TooManyFiles: More than a call may declare.
+            BatchClosed: The batch accepts no more files.
             BatchFull: More than were expected; none of these was declared.
         """
         if len(files) > self.settings.call_files:
@@ -164,17 +164,17 @@ class BatchService:
         try:
             declared = self.jobs.declare(batch, [_declared(file) for file in files])
         except InvalidTransition as refusal:
-            now = self._again(batch)
+            now = self._reread(batch)
             _check_open(now)
             left = now.expected - now.declared
             raise BatchFull(f"the batch expects {left} more files, these are {len(files)}") from refusal
         return UploadLinks(files=[self._link(file) for file in declared])
 
     def links(self, batch: Batch, *, start: int) -> MissingLinks:
-        """Sign again what was not uploaded yet, from number `start` on.
+        """Sign new links for files that are not uploaded yet, from number `start` on.
 
         Raises:
-            BatchClosed: The batch takes no more uploads.
+            BatchClosed: The batch accepts no more uploads.
         """
         _check_open(batch)
         arrived = self._uploads(batch)
@@ -191,27 +191,27 @@ class BatchService:
         return MissingLinks(files=links, next=after)
 
     def close(self, batch: Batch) -> BatchStatus:
-        """Take no more files: what was not uploaded is missing. Again, or after the end, it changes nothing."""
+        """Accept no more files: those that were not uploaded become missing. Idempotent; no effect after the end."""
         with contextlib.suppress(InvalidTransition):
             self.jobs.close(batch.id)
-        return self._wound_up(batch)
+        return self._finished_status(batch)
 
     def cancel(self, batch: Batch) -> BatchStatus:
-        """Stop what has not started. Again, or after the end, it changes nothing."""
+        """Stop what has not started. Idempotent; no effect after the end."""
         with contextlib.suppress(InvalidTransition):
             self.jobs.end_with(batch.id, BatchState.CANCELLED, int(time.time()))
-        return self._wound_up(batch)
+        return self._finished_status(batch)
 
     def purge(self, batch: Batch) -> None:
-        """Cancel a batch and erase all its objects and rows, its own row last: interrupted, it can be repeated."""
+        """Cancel a batch and erase its objects and rows, its own row last: an interrupted purge can be repeated."""
         self.cancel(batch)
         self._erase_objects(batch)
-        self.jobs.erase(self._again(batch))
-        # A worker that wrote meanwhile, and whose commit was refused while there was a row, has left that to us.
+        self.jobs.erase(self._reread(batch))
+        # A worker may have written objects meanwhile whose commit was refused.
         self._erase_objects(batch)
 
     def status(self, batch: Batch) -> BatchStatus:
-        """Say how far a batch is, and finish it if all its files have their end."""
+        """Return the status of a batch, and finish it if all its files are terminal."""
         counts = self.recent.of(batch, self.jobs)
         if batch.state is BatchState.RUNNING and not any(counts[state] for state in OPEN_FILE_STATES):
             batch = self._finished(batch)
@@ -233,7 +233,7 @@ class BatchService:
         )
 
     def results(self, batch: Batch, *, start: int, limit: int) -> ResultsPage:
-        """What the files came to, from number `start` on."""
+        """Return the results of files, from number `start` on."""
         page, after = _page(self.jobs.files(batch, start=start), limit)
         pictures = picture_names(batch.options)
         return ResultsPage(results=[self._result(file, pictures) for file in page], next=after)
@@ -268,37 +268,37 @@ class BatchService:
             self.staging.erase(f"{root}{batch.id}/")
 
     def _finished(self, batch: Batch) -> Batch:
-        """The batch with its end where that can be written now; another may be at it, and the sweeper comes anyway."""
+        """Finish the batch if possible now; on a failure the sweeper does it later."""
         try:
             return finish_if_done(self.jobs, self.staging, batch)
         except FAILURES:
-            logger.warning("batch %s was not finished by a look at it", batch.id, exc_info=True)
+            logger.warning("batch %s could not be finished", batch.id, exc_info=True)
             return batch
 
-    def _again(self, batch: Batch) -> Batch:
+    def _reread(self, batch: Batch) -> Batch:
         return self.find(batch.owner, batch.id)
 
-    def _wound_up(self, batch: Batch) -> BatchStatus:
-        batch = self._again(batch)
+    def _finished_status(self, batch: Batch) -> BatchStatus:
+        batch = self._reread(batch)
         if not batch.state.terminal:
             settle_open(self.jobs, self.staging, batch)
             batch = finish_if_done(self.jobs, self.staging, batch)
         return self.status(batch)
 
     def _failures(self, batch: Batch) -> list[File]:
-        """Files to repeat; a number that a call took and never wrote has no digest, and nobody knows of it."""
+        """Return the files to repeat; a number that a call reserved but never wrote has no digest."""
         return [file for file in self.jobs.files(batch) if file.state in REPEATED and file.sha256]
 
     def _uploads(self, batch: Batch) -> dict[str, Stored]:
         return {stored.key: stored for stored in self.staging.uploaded(f"{IN}{batch.id}/")}
 
     def _copy_from(self, old: Batch, files: Sequence[File]) -> set[int]:
-        """Copy the uploads that an earlier batch has of these files, while the time lasts; the numbers it did."""
+        """Copy uploads of an earlier batch for these files within the time budget; return the numbers copied."""
         until = time.monotonic() + COPY_BUDGET_S
         uploads = self._uploads(old)
         failures = (file for file in self._failures(old) if file.outcome.get("code") != WRONG_DIGEST)
         keys = ((file.sha256, upload_key(old.id, file.number)) for file in failures)
-        # Other uploads have the digest that was declared, so equal digests are equal bytes.
+        # All other uploads have the declared digest, so equal digests mean equal bytes.
         sources = {digest: uploads[key] for digest, key in keys if key in uploads}
 
         def copy(file: File) -> bool:
@@ -329,14 +329,14 @@ class BatchService:
         return ResultLinks(overlay=overlay, map_image=map_image, map=link(MAP), result=link(RESULT))
 
 
-def open_desk(settings: AwsSettings) -> BatchService:
-    """Connect to the bucket and the table; nothing is asked of them yet."""
+def open_service(settings: AwsSettings) -> BatchService:
+    """Connect to the bucket and the table, without a request to them yet."""
     clients = connect(settings)
     return BatchService(BatchTable(clients.dynamodb, settings.table), Staging(clients.s3, settings.bucket), settings)
 
 
 def _page(files: Iterable[File], limit: int) -> tuple[list[File], int | None]:
-    """The first files, and the number to go on with."""
+    """Return the first files, and the number of the next one."""
     taken = list(itertools.islice(files, limit + 1))
     return taken[:limit], taken[limit].number if len(taken) > limit else None
 

@@ -624,7 +624,7 @@ def test_a_purge_stops_the_batch_first_and_says_when_an_object_stayed(
     batch = declared(staged, 1)
     upload(aws, batch, 0)
     denied = {"Errors": [{"Key": "in/x", "Code": "AccessDenied", "Message": "Access Denied"}]}
-    s3 = staged.app.state.desk.staging._s3  # type: ignore[attr-defined]
+    s3 = staged.app.state.batches.staging._s3  # type: ignore[attr-defined]
 
     with monkeypatch.context() as patch:
         patch.setattr(s3, "delete_objects", lambda **_: denied)
@@ -932,7 +932,7 @@ def test_under_sams_emulator_without_an_address(
 
     assert_not_set_up(make_client())
     monkeypatch.setenv("HEATLENS_ENDPOINT_URL", "http://127.0.0.1:9")
-    assert make_client().app.state.desk is not None  # type: ignore[attr-defined]
+    assert make_client().app.state.batches is not None  # type: ignore[attr-defined]
 
 
 def test_without_a_model_no_batch_is_opened(staged: TestClient, make_client: MakeClient, tmp_path: Any) -> None:  # noqa: ANN401

@@ -47,7 +47,7 @@ class Door:
 
     def __init__(self, model: Model, client: TestClient, engine: Held) -> None:
         self.model, self.client, self.engine = model, client, engine
-        self.door = client.app.state.door  # type: ignore[attr-defined]
+        self.door = client.app.state.server  # type: ignore[attr-defined]
 
     def ask(self, data: bytes, attributes: str = ATTRIBUTES, accept: str = "application/json") -> Any:  # noqa: ANN401
         headers = {"content-type": "image/png", "accept": accept}
@@ -73,7 +73,7 @@ class Door:
             answers = []
             for count, (image, wish) in enumerate(zip(images, wishes, strict=True), start=1):
                 answers.append(clients.submit(self.ask, image, wish))
-                until(lambda count=count: self.door.bench.gatherer.waiting == count)  # type: ignore[misc]
+                until(lambda count=count: self.door.backend.batcher.waiting == count)  # type: ignore[misc]
             self.engine.gate.set()
             assert first.result().status_code == 200
             return [answer.result() for answer in answers]
@@ -204,7 +204,7 @@ def test_more_requests_than_may_be_inside_are_refused_before_they_are_read(make_
     door = make_door(in_flight=2, retry_after_s=7)
     with ThreadPoolExecutor(2) as clients, door.held():
         inside = [clients.submit(door.ask, grey(level)) for level in (1, 2)]
-        until(lambda: door.door.admission.inside == 2)
+        until(lambda: door.door.admission.in_flight == 2)
 
         refused = door.ask(grey(3))
 
@@ -214,7 +214,7 @@ def test_more_requests_than_may_be_inside_are_refused_before_they_are_read(make_
         assert door.client.get("/ping").status_code == 200
         door.engine.gate.set()
         assert [each.result().status_code for each in inside] == [200, 200]
-    assert door.door.admission.inside == 0
+    assert door.door.admission.in_flight == 0
     assert door.ask(grey(3)).status_code == 200
 
 
@@ -223,7 +223,7 @@ def test_bodies_that_are_too_much_together_are_refused(make_door: MakeDoor) -> N
     door = make_door(in_flight=9, body_bytes=2 * len(image))
     with ThreadPoolExecutor(2) as clients, door.held():
         inside = [clients.submit(door.ask, image) for _ in range(2)]
-        until(lambda: door.door.admission.inside == 2)
+        until(lambda: door.door.admission.in_flight == 2)
 
         assert door.ask(image).json()["code"] == "server.busy"
 
@@ -261,10 +261,10 @@ def test_a_request_is_inside_until_its_answer_is_sent(make_door: MakeDoor) -> No
     door = make_door()
     inside: list[int] = []
 
-    awaited(called(door, [], sent=lambda _: inside.append(door.door.admission.inside)))
+    awaited(called(door, [], sent=lambda _: inside.append(door.door.admission.in_flight)))
 
     assert inside == [1, 1]
-    assert door.door.admission.inside == 0
+    assert door.door.admission.in_flight == 0
 
 
 def test_a_broken_engine_is_told_by_a_ping_until_it_works_again(make_door: MakeDoor) -> None:

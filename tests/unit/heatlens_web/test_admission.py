@@ -8,13 +8,13 @@ def test_one_more_than_may_is_refused_and_let_in_once_another_has_left() -> None
     admission = Admission(most=2, most_bytes=100)
     with admission.admit(1):
         with admission.admit(1):
-            assert admission.inside == 2
+            assert admission.in_flight == 2
             with pytest.raises(Busy), admission.admit(1):
                 raise AssertionError("let in")
-            assert admission.inside == 2
+            assert admission.in_flight == 2
         with admission.admit(1):
-            assert admission.inside == 2
-    assert admission.inside == 0
+            assert admission.in_flight == 2
+    assert admission.in_flight == 0
 
 
 def test_bodies_have_no_more_bytes_together_than_they_may() -> None:
@@ -30,7 +30,7 @@ def test_who_fails_inside_leaves_too() -> None:
     with pytest.raises(ValueError, match="inside"), admission.admit(1):
         raise ValueError("inside")
     with admission.admit(1):
-        assert admission.inside == 1
+        assert admission.in_flight == 1
 
 
 def test_once_closed_nobody_is_let_in_and_who_is_inside_stays() -> None:
@@ -41,4 +41,4 @@ def test_once_closed_nobody_is_let_in_and_who_is_inside_stays() -> None:
             raise AssertionError("let in")
         with pytest.raises(Stopping):
             admission.check()
-        assert admission.inside == 1
+        assert admission.in_flight == 1

@@ -62,22 +62,22 @@ class Door:
         batches: int = 1,
         window_s: float = LONG,
     ) -> None:
-        self.inside = self.crowd = 0
+        self.in_flight = self.crowd = 0
         bounds = Bounds(images=images, pixels=pixels, batches=batches, window_s=window_s)
-        self.gatherer = DynamicBatcher(explain, workers, bounds, inside=lambda: self.inside + self.crowd)
+        self.batcher = DynamicBatcher(explain, workers, bounds, in_flight=lambda: self.in_flight + self.crowd)
 
     async def ask(self, data: bytes, options: Options = PLAIN) -> str:
-        self.inside += 1
+        self.in_flight += 1
         try:
-            return str(await self.gatherer.explain(Upload("", data), options))
+            return str(await self.batcher.explain(Upload("", data), options))
         finally:
-            self.inside -= 1
+            self.in_flight -= 1
 
     def asked(self, data: bytes, options: Options = PLAIN) -> "asyncio.Task[str]":
         return asyncio.get_running_loop().create_task(self.ask(data, options))
 
     async def waiting(self, count: int) -> None:
-        while self.gatherer.waiting != count:
+        while self.batcher.waiting != count:
             await asyncio.sleep(0.001)
 
 
