@@ -1,6 +1,7 @@
 #!/bin/sh
-# SageMaker starts a container with the argument `serve`; Lambda's is the handler. Lambda itself is never root. SageMaker
-# and SAM's emulator are, and the emulator cannot build on an image that names another user: so root is left here.
+# Start the SageMaker server for the argument `serve`, and otherwise Lambda's runtime client with the handler given.
+# SageMaker and SAM's emulator start the container as root, and the emulator cannot build on an image that names another
+# user: so this script drops root. Lambda never runs as root.
 set -eu
 export HEATLENS_IMAGE_DIGEST="${HEATLENS_IMAGE_DIGEST:-$(cat /opt/heatlens/digest)}"
 if [ "${1:-}" = serve ]; then
