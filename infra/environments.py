@@ -1,4 +1,4 @@
-"""Packages that do not go with ours -> a virtual environment of their own, made once for its pins."""
+"""Install packages that conflict with the project's own in a separate virtual environment, once for its pins."""
 
 import subprocess
 import venv
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def install(folder: Path, constraints: Path, packages: Sequence[str]) -> Path:
-    """Make the environment, unless it is there as pinned.
+    """Create the environment unless it already holds these pins.
 
     Returns:
-        Its Python.
+        The path of its Python.
     """
     python, ready, pins = folder / "bin" / "python", folder / ".ready", constraints.read_text(encoding="utf-8")
     if ready.exists() and ready.read_text(encoding="utf-8") == pins:

@@ -1,4 +1,4 @@
-"""An account on this machine: moto's server with bucket, queue and table wired as the stack wires them."""
+"""Run a local AWS account: moto's server with bucket, queue and table connected as in the stack."""
 
 import logging
 import os
@@ -27,7 +27,7 @@ CREDENTIALS = {
 
 @dataclass(frozen=True, slots=True)
 class LocalAccount:
-    """What the doors and the poller need; `environment` is what a door's process is started with."""
+    """Settings and clients of a local account; `environment` configures a function's or a server's process for it."""
 
     settings: AwsSettings
     clients: Clients
@@ -36,7 +36,7 @@ class LocalAccount:
 
 @contextmanager
 def local_account() -> Iterator[LocalAccount]:
-    """Start a server on a free port and wire an account in it, until the block ends."""
+    """Run a server on a free port with the account's resources, until the block ends."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line per call otherwise
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     with atomic_table():
@@ -54,10 +54,10 @@ def local_account() -> Iterator[LocalAccount]:
 
 @contextmanager
 def atomic_table() -> Iterator[None]:
-    """Let moto do one call on its tables after the other, as if each were atomic: DynamoDB's are.
+    """Serialize moto's calls on its tables, so that each is atomic, as in DynamoDB.
 
-    Its transactions copy the table, which fails while another thread writes in it, and put the copy back when a
-    condition fails, which loses what another thread has written since.
+    Its transactions copy the table, which fails while another thread writes to it. If a condition fails they restore
+    the copy, which loses what another thread has written since.
     """
     lock, call_action = Lock(), DynamoHandler.call_action
 
@@ -70,7 +70,7 @@ def atomic_table() -> Iterator[None]:
 
 
 def wired(endpoint_url: str) -> LocalAccount:
-    """Make bucket, queue and table at an endpoint, and let the bucket's events go to the queue."""
+    """Create bucket, queue and table at an endpoint, and send the bucket's events to the queue."""
     settings = AwsSettings(bucket=BUCKET, table=TABLE, endpoint_url=endpoint_url)
     clients = connect(settings)
     queue_url = clients.sqs.create_queue(QueueName=QUEUE, Attributes={"VisibilityTimeout": str(VISIBILITY_S)})[
@@ -102,13 +102,13 @@ def wired(endpoint_url: str) -> LocalAccount:
 
 
 def make_bucket(clients: Clients, bucket: str) -> None:
-    """A versioned bucket."""
+    """Create a versioned bucket."""
     clients.s3.create_bucket(Bucket=bucket)
     clients.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
 
 
 def make_table(clients: Clients, table: str) -> None:
-    """The table with its sparse index of unfinished batches."""
+    """Create the table with its sparse index of unfinished batches."""
     keys = {"PK": "HASH", "SK": "RANGE"}
     index = {"open_pk": "HASH", "open_sk": "RANGE"}
     clients.dynamodb.create_table(
@@ -127,7 +127,7 @@ def make_table(clients: Clients, table: str) -> None:
 
 
 def sqs_event(messages: list[dict[str, Any]]) -> dict[str, Any]:
-    """Messages as the queue's poller hands them to a function."""
+    """Build the event in which Lambda's poller passes messages to a function."""
     return {"Records": [_record(message) for message in messages]}
 
 

@@ -1,6 +1,7 @@
-"""The whole loop of staged batches on this machine: account, API, worker and sweeper, until interrupted.
+"""Run staged batches locally: account, API, worker and sweeper.
 
-`python infra/local_batches.py DIR OUT` runs the images of DIR through it once; without arguments it serves.
+`python infra/local_batches.py DIR OUT` explains the images of DIR as one batch; without arguments it serves until it is
+interrupted.
 """
 
 import logging
@@ -26,7 +27,7 @@ EVERYTHING = {"AttributeNames": ["All"], "MessageAttributeNames": ["All"]}
 
 
 class Worker(threading.Thread):
-    """What Lambda's poller does: messages to the handler, and those it did not name as failed off the queue."""
+    """Do what Lambda's poller does: pass messages to the handler and delete those that it does not report as failed."""
 
     def __init__(self, account: LocalAccount) -> None:
         super().__init__(daemon=True, name="worker")
@@ -34,8 +35,8 @@ class Worker(threading.Thread):
         self._ending = threading.Event()
 
     def run(self) -> None:
-        """Poll, and sweep now and then, until told to end."""
-        from functions.batch import handler, sweeper  # they read the environment, which is set by now
+        """Poll, and sweep every `SWEEP_S` seconds, until `end` is called."""
+        from functions.batch import handler, sweeper  # they read the environment at import
 
         swept = 0.0
         while not self._ending.is_set():
@@ -44,23 +45,24 @@ class Worker(threading.Thread):
                     swept = time.monotonic()
                     sweeper.handler({"source": "aws.events"}, LambdaContext())
                 self._turn(handler.handler)
-            except Exception:  # as on Lambda: what was received comes again
+            except Exception:  # as on Lambda: the messages are redelivered
                 logger.exception("an invocation failed")
 
     def end(self) -> None:
-        """Finish the messages in hand and stop."""
+        """Finish the current messages and stop."""
         self._ending.set()
         self.join()
 
     def _turn(self, handle: Callable[[Any, Any], Any]) -> None:
         sqs, queue = self._account.clients.sqs, self._account.settings.queue_url
-        answer = sqs.receive_message(
+        response = sqs.receive_message(
             QueueUrl=queue, MaxNumberOfMessages=BATCH_SIZE, WaitTimeSeconds=WINDOW_S, **EVERYTHING
         )
-        messages = answer.get("Messages", [])
+        messages = response.get("Messages", [])
         if not messages:
             return
-        failed = {each["itemIdentifier"] for each in handle(sqs_event(messages), LambdaContext())["batchItemFailures"]}
+        failures = handle(sqs_event(messages), LambdaContext())["batchItemFailures"]
+        failed = {failure["itemIdentifier"] for failure in failures}
         for message in messages:
             if message["MessageId"] not in failed:
                 sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
@@ -68,15 +70,15 @@ class Worker(threading.Thread):
 
 @contextmanager
 def running() -> Iterator[tuple[str, str]]:
-    """Account, worker, sweeper and API; gives the API's and the account's address, and stops all at the end."""
+    """Run account, worker, sweeper and API until the block ends; yield the API's and the account's URL."""
     with local_account() as account:
         os.environ.update(account.environment)
         command = [str(Path(sys.executable).parent / "heatlens"), "serve", "--port", "0"]
         worker = Worker(account)
         worker.start()
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603 - fixed words
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603 - a fixed command
             try:
-                assert server.stdout is not None, "asked for"
+                assert server.stdout is not None, "stdout=PIPE"
                 yield server.stdout.readline().split()[2], account.settings.endpoint_url
             finally:
                 worker.end()
@@ -84,7 +86,7 @@ def running() -> Iterator[tuple[str, str]]:
 
 
 def main(words: list[str]) -> int:
-    """Run a folder of images through the loop, or serve it."""
+    """Explain a folder of images as one batch, or serve."""
     from heatlens_cli.batch.run import run_batch
 
     with running() as (url, storage):
@@ -97,7 +99,7 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as an interruption does
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # handle it like Ctrl-C
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:

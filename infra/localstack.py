@@ -1,7 +1,7 @@
-"""A command -> the same with LocalStack's S3 and SQS beside it, which check signatures and conditions.
+"""Run a command beside LocalStack, whose S3 and SQS check signatures and conditions.
 
-`python infra/localstack.py FOLDER COMMAND...` installs LocalStack in FOLDER, a virtual environment of its own, starts
-it on a free port of this machine, runs the command with its address in `HEATLENS_LOCALSTACK_URL`, and stops it.
+`python infra/localstack.py FOLDER COMMAND...` installs LocalStack in the virtual environment FOLDER, starts it on a
+free local port, runs the command with the address in `HEATLENS_LOCALSTACK_URL`, and stops LocalStack.
 """
 
 import http.client
@@ -25,19 +25,19 @@ CONSTRAINTS = Path(__file__).with_name("localstack-constraints.txt")
 PACKAGES = ("localstack-core[base-runtime]", "moto-ext[s3,sqs]", "service-identity")
 SERVICES = ("s3", "sqs")
 START_S, STOP_S = 90, 10
-LOG_SHOWN = 4000  # characters of its log, where it does not start
+LOG_SHOWN = 4000  # characters of its log that are shown if it does not start
 
 
 class NotStarted(Exception):
-    """LocalStack ended, or did not answer in time; the text is the end of its log."""
+    """LocalStack ended or did not answer in time; the text is the end of its log."""
 
 
 @contextmanager
 def running(python: Path) -> Iterator[str]:
-    """LocalStack on a free port, until the block ends; gives its address.
+    """Run LocalStack on a free port until the block ends; yield its URL.
 
     Raises:
-        NotStarted: It does not run.
+        NotStarted: LocalStack does not start.
     """
     with tempfile.TemporaryDirectory(prefix="heatlens-localstack-") as state:
         listen = f"127.0.0.1:{_free_port()}"
@@ -50,7 +50,7 @@ def running(python: Path) -> Iterator[str]:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # an interruption is ours to pass on, after the command is done
+                start_new_session=True,  # Ctrl-C must not reach it: it is stopped after the command
             )
         try:
             _wait(process, f"http://{listen}", log)
@@ -60,7 +60,7 @@ def running(python: Path) -> Iterator[str]:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run a command beside LocalStack; its exit status is ours."""
+    """Run a command beside LocalStack and return its exit status."""
     folder, *command = words
     try:
         with running(install(Path(folder), CONSTRAINTS, PACKAGES)) as url:
@@ -71,7 +71,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def _run(command: Sequence[str], url: str) -> int:
-    with subprocess.Popen(command, env=os.environ | {URL_ENV: url}) as process:  # noqa: S603 - the caller's own words
+    with subprocess.Popen(command, env=os.environ | {URL_ENV: url}) as process:  # noqa: S603 - the caller's own command
         try:
             return process.wait()
         except KeyboardInterrupt:
@@ -88,7 +88,7 @@ def _environment(listen: str, state: str) -> dict[str, str]:
         "DISABLE_EVENTS": "1",
         "SKIP_SSL_CERT_DOWNLOAD": "1",
         "FILESYSTEM_ROOT": state,
-        "TMPDIR": state,  # it uses a fixed folder there, and removes it
+        "TMPDIR": state,  # it uses and removes a folder with a fixed name there
     }
 
 
@@ -108,18 +108,18 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
 
 def _healthy(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/_localstack/health", timeout=5) as answer:  # noqa: S310 - our own address
-            states = json.load(answer)["services"]
+        with urllib.request.urlopen(f"{url}/_localstack/health", timeout=5) as response:  # noqa: S310 - a local URL
+            states = json.load(response)["services"]
     except (OSError, ValueError, http.client.HTTPException):
         return False
     return all(states.get(service) in ("available", "running") for service in SERVICES)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the whole group, politely first."""
-    for how in (signal.SIGTERM, signal.SIGKILL):
+    """Terminate its process group, and kill it if that takes too long."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is None:
-            os.killpg(process.pid, how)
+            os.killpg(process.pid, number)
         try:
             process.wait(STOP_S)
         except subprocess.TimeoutExpired:
@@ -128,8 +128,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    for ending in (signal.SIGTERM, signal.SIGHUP):  # they end it as an interruption does
-        signal.signal(ending, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # handle them like Ctrl-C
+        signal.signal(number, signal.default_int_handler)
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:

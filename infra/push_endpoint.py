@@ -1,6 +1,6 @@
-"""A local image -> the account's registry, named by its digest: `python infra/push_endpoint.py IMAGE REPOSITORY TAG`.
+"""Push a local image to the account's registry: `python infra/push_endpoint.py IMAGE REPOSITORY TAG`.
 
-What it prints last is the template's parameter `EndpointImageUri`: a tag could be moved, a digest cannot.
+The last line that it prints is the template's parameter `EndpointImageUri`, by digest: a tag can be moved.
 """
 
 import base64
@@ -16,46 +16,46 @@ _REPOSITORY = re.compile(r"([0-9]{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?
 
 
 class NotPushed(Exception):
-    """The registry or docker refused; the text says which."""
+    """The registry or docker refused; the text says which and why."""
 
 
 def push(image: str, repository: str, tag: str) -> str:
-    """Push an image and return its address by digest.
+    """Push an image and return its URI by digest.
 
     Raises:
-        NotPushed: The address is none of a registry, or somebody refused.
+        NotPushed: `repository` is no ECR repository, or the registry or docker refused.
     """
-    found = _REPOSITORY.fullmatch(repository)
-    if not found:
+    match = _REPOSITORY.fullmatch(repository)
+    if not match:
         raise NotPushed(f"{repository!r} is not ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME: see infra/repository.yaml")
-    user, password, server = _credentials(*found.groups())
+    user, password, server = _credentials(*match.groups())
     _docker("login", "--username", user, "--password-stdin", server, text=password)
     _docker("tag", image, f"{repository}:{tag}")
     _docker("push", f"{repository}:{tag}")
     digests = _docker("image", "inspect", "--format", '{{join .RepoDigests "\\n"}}', f"{repository}:{tag}").splitlines()
-    return next(each for each in digests if each.startswith(f"{repository}@"))
+    return next(digest for digest in digests if digest.startswith(f"{repository}@"))
 
 
 def _credentials(account: str, region: str) -> tuple[str, str, str]:
-    """User, password and server; a token lives for twelve hours."""
+    """Fetch user, password and server; a token is valid for twelve hours."""
     try:
-        answer = boto3.client("ecr", region_name=region).get_authorization_token(registryIds=[account])
+        response = boto3.client("ecr", region_name=region).get_authorization_token(registryIds=[account])
     except (BotoCoreError, ClientError) as error:
-        raise NotPushed(f"the registry gives no token: {error}") from error
-    [given] = answer["authorizationData"]
-    user, _, password = base64.b64decode(given["authorizationToken"]).decode().partition(":")
-    return user, password, given["proxyEndpoint"]
+        raise NotPushed(f"ECR gave no authorization token: {error}") from error
+    [authorization] = response["authorizationData"]
+    user, _, password = base64.b64decode(authorization["authorizationToken"]).decode().partition(":")
+    return user, password, authorization["proxyEndpoint"]
 
 
 def _docker(*words: str, text: str | None = None) -> str:
-    done = subprocess.run(["docker", *words], input=text, stdout=subprocess.PIPE, check=False, text=True)  # noqa: S603, S607 - docker as the PATH has it
+    done = subprocess.run(["docker", *words], input=text, stdout=subprocess.PIPE, check=False, text=True)  # noqa: S603, S607 - docker from the PATH
     if done.returncode:
         raise NotPushed(f"docker {words[0]} ended with {done.returncode}")
     return done.stdout
 
 
 def main(words: Sequence[str]) -> int:
-    """Push, and print the parameter."""
+    """Push the image and print the parameter."""
     try:
         print(f"EndpointImageUri={push(*words)}")
     except NotPushed as error:

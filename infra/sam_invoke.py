@@ -1,6 +1,6 @@
-"""Image files -> events -> `sam local invoke` -> the heatmaps that come back, in a folder.
+"""Explain image files with `sam local invoke` and write the heatmaps to a folder.
 
-`python infra/sam_invoke.py OUT IMAGE...`; `sam build` comes before.
+`python infra/sam_invoke.py OUT IMAGE...` after `sam build`.
 """
 
 import json
@@ -17,15 +17,15 @@ from heatlens_cli.invoke import read_answer
 from infra.tools import DEFAULTS, QUIET, ready
 
 FUNCTION = "ApiFunction"
-LOG_SHOWN = 2000  # characters of what SAM said, where it answers nothing
+LOG_SHOWN = 2000  # characters of SAM's output that are shown if there is no answer
 
 
 class NoAnswer(HeatlensError):
-    """SAM did not run the function, or the function died."""
+    """SAM did not run the function, or the function crashed."""
 
 
 class SamExplainer:
-    """The function in a container of SAM's, a new one for each image: every answer is a cold start."""
+    """Invoke the function in a new SAM container for each image, so that every answer is a cold start."""
 
     def __init__(self) -> None:
         self._command = [str(ready("sam")), "local", "invoke", FUNCTION, "--event", "-", "--skip-pull-image"]
@@ -34,11 +34,11 @@ class SamExplainer:
         """Send one image.
 
         Raises:
-            NoAnswer: Nothing came back.
-            Refused: A problem came back.
+            NoAnswer: SAM printed no answer.
+            Refused: The answer is a problem.
         """
         event = make_event(image, "http-api-v2", query="include=overlay", bucket="")
-        done = subprocess.run(  # noqa: S603 - fixed words
+        done = subprocess.run(  # noqa: S603 - a fixed command
             self._command,
             input=json.dumps(event),
             capture_output=True,
@@ -49,11 +49,13 @@ class SamExplainer:
         try:
             return read_answer(json.loads(done.stdout.strip().splitlines()[-1]))
         except (IndexError, ValueError, KeyError, TypeError) as error:
-            raise NoAnswer(f"no answer:\n{(done.stdout + done.stderr)[-LOG_SHOWN:]}") from error
+            raise NoAnswer(
+                f"sam local invoke printed no answer:\n{(done.stdout + done.stderr)[-LOG_SHOWN:]}"
+            ) from error
 
 
 def main(words: Sequence[str]) -> int:
-    """Explain each image; the exit status says whether all were."""
+    """Explain each image; return 0 if all were explained."""
     folder, *names = words
     images = [Path(name) for name in names]
     explain = SamExplainer()
