@@ -14,6 +14,8 @@ from heatlens_web.errors import status_of
 MODULES = (errors, of_aws, http_errors)
 ROOT = Path(__file__).parents[1]
 ERRORS_PAGE = ROOT / "functions" / "errors.md"
+BENCHMARK = ROOT / "tests" / "benchmarks" / "ENGINE.md"
+MEMORY_COLUMNS = 7  # of ENGINE.md's table of peak memory
 
 
 def leaves() -> list[type[HeatlensError]]:
@@ -40,10 +42,25 @@ def file_error_table() -> str:
     return "| code | when |\n|---|---|\n" + "".join(rows)
 
 
+def benchmark_table() -> str:
+    """Return the README's Markdown table: one image, one class and peak memory, with the figures of ENGINE.md."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in BENCHMARK.read_text().splitlines()]
+    times = [row for row in rows if row[1:3] == ["1", "1"]]
+    memory = {row[0]: row for row in rows[rows.index(times[-1]) :] if len(row) == MEMORY_COLUMNS}
+    head = "| network | Heatlens | pytorch-grad-cam | torch-cam | Captum | memory | pytorch-grad-cam's memory |\n"
+    lines = (
+        f"| {name} | {own} ms | {_factor(grad_cam)} | {_factor(torch_cam)} | {_factor(captum)} "
+        f"| {memory[name][1]} MB | {memory[name][4]} MB |\n"
+        for name, _, _, own, _, _, grad_cam, torch_cam, captum, _ in times
+    )
+    return head + "|---|---|---|---|---|---|---|\n" + "".join(lines)
+
+
 # Every generated table: its name in the document's markers, the document, and the function that writes it.
 TABLES: dict[str, tuple[Path, Callable[[], str]]] = {
     "errors": (ERRORS_PAGE, error_table),
     "errors of files": (ERRORS_PAGE, file_error_table),
+    "benchmark": (ROOT / "README.md", benchmark_table),
 }
 
 
@@ -58,6 +75,10 @@ def replace_table(text: str, name: str, table: str) -> str:
     if len(place.findall(text)) != 1:
         raise ValueError(f"the document has no place for the {name}: {begin.strip()} … {end.strip()}")
     return place.sub(lambda _: begin + table + end, text)
+
+
+def _factor(text: str) -> str:
+    return text if text == "-" else f"{text}x"
 
 
 def _classes(module: object) -> Iterator[type[HeatlensError]]:

@@ -1,4 +1,4 @@
-"""The commands of the README, run as they stand there."""
+"""Run the commands and programs of the README and of the pages in functions/ and layers/ as they are printed."""
 
 import json
 import os
@@ -14,7 +14,12 @@ import pytest
 from tests.support.loop import Loop
 from tests.support.paths import ROOT, SAMPLES
 
-BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+def code_blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+BLOCKS = code_blocks("README.md", "sh") + code_blocks("infra/image.md", "sh")
 IN_PROJECT_VENV = Path(sys.prefix) == ROOT / ".venv"
 needs_project_venv = pytest.mark.skipif(
     not IN_PROJECT_VENV, reason="these commands use .venv: run the tests by make test"
@@ -40,9 +45,9 @@ def test_every_block_is_run_here() -> None:
         ["make", "run"],
         ["make", "test"],  # what runs this
         ["curl", "--silent"],
+        [".venv/bin/heatlens", "compile"],
         ["make", "run-batch"],
         ["make", "invoke"],  # in tests/container
-        [".venv/bin/heatlens", "compile"],
     ]
 
 
@@ -88,11 +93,28 @@ def test_the_curl_examples(server_port: int, tmp_path: Path) -> None:
     assert (tmp_path / "heatmap.png").read_bytes().startswith(b"\x89PNG")
 
 
-FUNCTION_BLOCKS = [
-    text
-    for page in sorted((ROOT / "functions").glob("*.md"))
-    for text in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)
-]
+def test_the_python_example_prints_the_prediction_and_writes_the_heatmap(tmp_path: Path) -> None:
+    [program] = code_blocks("README.md", "python")
+
+    assert run_python(program.replace('"heatmap.png"', f'"{tmp_path}/heatmap.png"')) == "OPACITY 0.95 ok\n"
+    assert (tmp_path / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_python_example_of_several_targets() -> None:
+    [program] = code_blocks("layers/explanations.md", "python")
+
+    printed = run_python(program)
+
+    assert re.fullmatch(r"\[\('OPACITY', 'ok'\), \('CLEAR', '(ok|weak|empty)'\)\]\n", printed)
+
+
+def run_python(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True, text=True)
+    return done.stdout
+
+
+FUNCTION_PAGES = [f"functions/{page.name}" for page in sorted((ROOT / "functions").glob("*.md"))]
+FUNCTION_BLOCKS = [text for page in FUNCTION_PAGES for text in code_blocks(page, "sh")]
 
 
 def asked(begins: str, url: str, folder: Path) -> None:

@@ -19,6 +19,7 @@ DOCUMENTS = [page for folder in FOLDERS for page in (ROOT / folder).glob("*.md")
 ERRORS = ERRORS_PAGE.read_text()
 CONFIGURATION = (ROOT / "functions" / "configuration.md").read_text()
 API = (ROOT / "functions" / "api.md").read_text()
+FORMATS = (ROOT / "functions" / "formats.md").read_text()
 
 
 def test_every_make_target_that_a_document_names_exists() -> None:
@@ -99,12 +100,13 @@ def test_the_tables_of_errors_are_those_of_the_classes() -> None:
         (ERRORS, "401, 403, 429, 503, 504 and bodies over Lambda's own limit may come from the gateway instead"),
         (
             API,
-            "A client must not send its `Authorization` header on to S3, which refuses a request that is signed twice",
+            "A client must not forward its `Authorization` header to S3, which refuses a request that is signed twice",
         ),
-        (API, "httpx with `follow_redirects=True`, browsers by themselves where the bucket's CORS names the"),
-        (API, "text burnt into the pixels stays there"),
+        (API, "| httpx | `follow_redirects=True` |"),
+        (API, "| browser | nothing, if the bucket's CORS configuration names the page's origin |"),
+        (FORMATS, "text burnt into the pixels stays there"),
     ],
-    ids=["gateway", "authorization", "redirects", "burnt in"],
+    ids=["gateway", "authorization", "httpx", "browsers", "burnt in"],
 )
 def test_what_nothing_here_can_change_is_said(page: str, words: str) -> None:
     assert words in " ".join(page.split())

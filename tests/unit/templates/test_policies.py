@@ -314,8 +314,8 @@ def test_the_check_for_every_resource_finds_some() -> None:
     found = {action for path in TEMPLATES for each in wide_statements(path) for action in listed(each["Action"])}
 
     assert found == WIDE
-    readme = (TEMPLATE.parent / "infra" / "README.md").read_text()
-    assert [action for action in WIDE if f"`{action}`" not in readme] == []
+    page = (TEMPLATE.parent / "infra" / "permissions.md").read_text()
+    assert [action for action in WIDE if f"`{action}`" not in page] == []
 
 
 def test_an_operator_that_is_not_understood_is_an_error() -> None:
