@@ -1,1 +1,1 @@
-"""The batch door: objects that appear in the bucket are explained, and batches are brought to their end."""
+"""The batch functions: explain objects that appear in the bucket, and finish batches."""

@@ -1,6 +1,6 @@
-"""What an endpoint's container said, JSON -> what the core would have made here, or code and sentence of a failure.
+"""Read an endpoint's JSON response as the core's own results, or as the code and detail of a failure.
 
-The fields are those of the API's `HeatmapResponse` and `Problem`, as far as they are read; here none may be missing.
+The fields are those of the API's `HeatmapResponse` and `Problem` that are read; none may be missing.
 """
 
 import base64
@@ -15,8 +15,8 @@ from heatlens.render.encode import MEDIA_TYPES
 from heatlens.results import Explained, Explanation
 from heatlens.types import Box, Encoded, Floats, Format, Options, Prediction, Quality
 
-# How a picture begins, by its media type; what stands between, such as a length, is not looked at.
-_BEGINNINGS: dict[Format, tuple[bytes, bytes]] = {
+# The first bytes of each format, and those from the ninth on; a length between them is not checked.
+_SIGNATURES: dict[Format, tuple[bytes, bytes]] = {
     "png": (b"\x89PNG\r\n\x1a\n", b""),
     "jpeg": (b"\xff\xd8\xff", b""),
     "webp": (b"RIFF", b"WEBP"),
@@ -24,14 +24,14 @@ _BEGINNINGS: dict[Format, tuple[bytes, bytes]] = {
 
 
 class Failure(BaseModel):
-    """Why there is no answer."""
+    """Why there is no result."""
 
     code: str = Field(pattern="^[a-z_.]{1,40}$")
     detail: str
 
 
 class MadeBy(BaseModel):
-    """Which model and computation made the answer."""
+    """Which model and computation made the result."""
 
     name: str
     version: str
@@ -53,20 +53,20 @@ class Map(BaseModel):
     data_base64: str
 
     def values(self) -> Floats:
-        """The map itself.
+        """Decode the map.
 
         Raises:
-            ValueError: It has no values, not those of its shape, or some that are not finite.
+            ValueError: It is empty, does not fit its shape, or has values that are not finite.
         """
         data = base64.b64decode(self.data_base64, validate=True)
         signed_map = np.frombuffer(data, "<f4").reshape(self.shape).astype(np.float32)
         if not (signed_map.size and np.isfinite(signed_map).all()):
-            raise ValueError("a map without values, or with some that are not finite")
+            raise ValueError("the map is empty or has values that are not finite")
         return signed_map
 
 
 class ExplainedClass(BaseModel):
-    """The class whose map it is."""
+    """The explained class."""
 
     label: str
     index: int
@@ -94,10 +94,10 @@ class EndpointResponse(BaseModel):
     model: MadeBy
 
     def explanation(self, options: Options) -> Explanation:
-        """The same as the core's own.
+        """Convert to the core's type.
 
         Raises:
-            ValueError: Something that was asked for is missing, or is not what it is called.
+            ValueError: Something that the options include is missing or of another format.
         """
         return Explanation(
             width=self.width,
@@ -125,8 +125,8 @@ class EndpointResponse(BaseModel):
 
     def _picture(self, text: str | None, options: Options) -> Encoded:
         data = base64.b64decode(text or "", validate=True)
-        first, second = _BEGINNINGS[options.format]
+        first, second = _SIGNATURES[options.format]
         media_type = MEDIA_TYPES[options.format]
         if self.media_type != media_type or not (data.startswith(first) and data[8:].startswith(second)):
-            raise ValueError(f"a picture that is no {media_type}")
+            raise ValueError(f"the picture is not {media_type}")
         return Encoded(data, media_type)

@@ -1,4 +1,4 @@
-"""An uploaded file -> an asynchronous invocation on its bytes, noted in its row."""
+"""Submit an uploaded file to the asynchronous endpoint and note that in its row."""
 
 import hashlib
 import time
@@ -7,7 +7,7 @@ from dataclasses import replace
 from functions.batch.context import Account
 from functions.batch.destinations import DeclaredFile, Foreign
 from functions.batch.errors import NoEndpoint, WrongDigest
-from functions.batch.tasks import SETTLED, SUBMITTED, Ended, Task
+from functions.batch.tasks import SETTLED, SUBMITTED, ItemEnd, Task
 from heatlens.errors import EmptyFile, FileTooLarge
 from heatlens.options import as_query
 from heatlens.types import Include, Options
@@ -16,18 +16,18 @@ from heatlens_aws.sagemaker_async import Attempt
 from heatlens_aws.staging import Found, Staging, Stored, Superseded
 
 
-def submit(account: Account, task: Task, target: DeclaredFile, *, max_bytes: int) -> Ended:
-    """Hand a file to the endpoint, unless that was done.
+def submit(account: Account, task: Task, target: DeclaredFile, *, max_bytes: int) -> ItemEnd:
+    """Submit a file to the endpoint, unless that was done.
 
     A crash between the call and the row leaves the row as it was: the next delivery submits again, which may compute
     twice and commits once.
 
     Raises:
-        Foreign: Nobody declared it.
-        NoEndpoint: There is none to hand it to.
-        Superseded: The key holds other bytes than the event spoke of; the endpoint would read those.
-        InputError: The bytes are not those that were declared.
-        FileTooLarge: They are too many.
+        Foreign: No batch declares the file.
+        NoEndpoint: No endpoint is configured.
+        Superseded: The key no longer holds the bytes of the event; the endpoint would read others.
+        InputError: The bytes are not as declared.
+        FileTooLarge: The file has more than `max_bytes`.
     """
     file = target.jobs.file(target.batch.id, target.number)
     if file is None:
@@ -55,14 +55,14 @@ def submit(account: Account, task: Task, target: DeclaredFile, *, max_bytes: int
 
 
 def check(staging: Staging, found: Found, file: File, *, max_bytes: int) -> None:
-    """Make sure that an object is what was declared, before anybody explains it.
+    """Check that an object is as declared, before it is explained.
 
-    The container has neither S3 nor the declaration, so it cannot. S3 has computed the digest itself of whatever came
-    through a signed link and says it for a HEAD; only an object that came another way is read here.
+    The container has neither S3 nor the declaration. S3 computes the digest of what is uploaded through a signed link
+    and returns it for a HEAD; only an object that was uploaded another way is read here.
 
     Raises:
-        InputError: It is not.
-        FileTooLarge: It is, and has more than `max_bytes`.
+        InputError: It is not as declared.
+        FileTooLarge: It has more than `max_bytes`.
     """
     if found.size > max_bytes:
         raise FileTooLarge(f"the file is over the limit of {max_bytes:,} bytes per file")
@@ -76,13 +76,13 @@ def check(staging: Staging, found: Found, file: File, *, max_bytes: int) -> None
 
 
 def attributes(options: Options) -> str:
-    """Options as the endpoint reads them, those that are as by default left out; the map is always asked for."""
-    wanted: frozenset[Include] = frozenset({"map"})
-    return as_query(replace(options, include=wanted | options.include))
+    """Write options as the endpoint reads them, without those at their default; the map is always included."""
+    always: frozenset[Include] = frozenset({"map"})
+    return as_query(replace(options, include=always | options.include))
 
 
-def _same(held: Stored, spoken_of: Stored) -> bool:
-    """Whether a key still holds the bytes that an event spoke of."""
-    if spoken_of.version:
-        return held.version == spoken_of.version
-    return spoken_of.etag in (None, held.etag)
+def _same(current: Stored, named: Stored) -> bool:
+    """Return whether a key still holds the bytes that an event names."""
+    if named.version:
+        return current.version == named.version
+    return named.etag in (None, current.etag)

@@ -1,9 +1,9 @@
-"""Settings -> what a warm function keeps between invocations: model, clients and limits, none of which changes."""
+"""Open what a warm function keeps between invocations: models, clients and limits, none of which changes."""
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
+from functions.batch.logs import logger
 from heatlens.errors import ModelError, SettingsError
 from heatlens.model import Model
 from heatlens.registry import ModelRegistry, load_models
@@ -14,12 +14,10 @@ from heatlens_aws.sagemaker_async import Endpoint
 from heatlens_aws.settings import STAGED_LIMITS, AwsSettings, BatchSettings, StagedLimits
 from heatlens_aws.staging import Staging
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The staged side: table, bucket and queue, and the endpoint where one is named."""
+    """The AWS account: table, bucket and queue, and the asynchronous endpoint where one is configured."""
 
     settings: AwsSettings
     jobs: BatchTable
@@ -30,7 +28,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """A worker's tools; `batch_images` is the number of images in an engine batch."""
+    """What a worker uses; `batch_images` is the number of images in an engine batch."""
 
     account: Account
     models: ModelRegistry
@@ -39,7 +37,7 @@ class WorkerContext:
 
     @property
     def model(self) -> Model:
-        """The default one."""
+        """The default model."""
         return self.models[None]
 
 
@@ -47,7 +45,7 @@ def open_account() -> Account:
     """Read the environment and connect.
 
     Raises:
-        SettingsError: A value cannot be, or no bucket or no table is named.
+        SettingsError: A value is invalid, or no bucket or no table is named.
     """
     settings = read_table(AwsSettings)
     if not settings.ready:
@@ -60,17 +58,17 @@ def open_account() -> Account:
 
 def _missing(settings: AwsSettings) -> str:
     if settings.sam_local and not settings.endpoint_url:
-        # Under SAM's emulator a bucket's name is its place in the template, which may be somebody's bucket.
+        # Under SAM's emulator the name is the bucket's logical id in the template, which may be somebody's bucket.
         return "under sam local there is no bucket: set HEATLENS_ENDPOINT_URL to the address of a local S3"
     return "HEATLENS_BUCKET and HEATLENS_TABLE are required"
 
 
-def open_door() -> WorkerContext:
+def open_context() -> WorkerContext:
     """Read the environment, connect, and load the models.
 
     Raises:
-        ModelError: The settings or the default model cannot be used. A batch of another that cannot waits for one that
-            can.
+        ModelError: The settings or the default model cannot be used. Batches of another model that cannot be loaded
+            wait for a worker that can.
     """
     settings = read_table(BatchSettings)
     account = open_account()

@@ -1,4 +1,4 @@
-"""Explanation -> an attempt's objects: pictures, map.npy, and result.json, which names the others and comes last."""
+"""Write an explanation as an attempt's objects: pictures, map.npy, and last result.json, which names the others."""
 
 import io
 import json
@@ -22,23 +22,23 @@ Json = dict[str, Any]
 def deliver(
     staging: Staging, prefix: str, sha256: str, explanation: Explanation, model: Json, options: Options
 ) -> dict[str, str]:
-    """Write what was made of one image.
+    """Write the results of one image.
 
     Args:
         staging: The bucket.
-        prefix: The attempt's own.
-        sha256: Of the image as it was uploaded (hex).
-        explanation: What was made of it.
-        model: By which model, its `facts`.
-        options: As asked.
+        prefix: The attempt's prefix.
+        sha256: Of the image as uploaded (hex).
+        explanation: Its results.
+        model: The `facts` of the model that made them.
+        options: As requested.
 
     Returns:
         The name of every object under the prefix, with its sha256 (hex).
     """
     objects: dict[str, str] = {}
     pictures = {"overlay": explanation.overlay, "heatmap": explanation.map_image}
-    for asked, name in picture_names(asdict(options)).items():
-        picture = pictures[asked]
+    for included, name in picture_names(asdict(options)).items():
+        picture = pictures[included]
         assert picture is not None, "included by the options"
         objects[name] = staging.write(prefix + name, picture.data, picture.media_type)
     objects[MAP] = staging.write(prefix + MAP, _npy(explanation.signed_map), "application/octet-stream")
@@ -48,7 +48,7 @@ def deliver(
 
 
 def deliver_failure(staging: Staging, prefix: str, sha256: str, error: HeatlensError) -> dict[str, str]:
-    """Say beside an object why there is no heatmap of it; `sha256` is empty where its bytes were not read.
+    """Write why there is no heatmap of an object; `sha256` is empty where its bytes were not read.
 
     Returns:
         The one object's name, with its sha256 (hex).
@@ -63,7 +63,7 @@ def deliver_failure(staging: Staging, prefix: str, sha256: str, error: HeatlensE
 
 
 def record(attempt: str, version: str, explanation: Explanation, objects: dict[str, str]) -> Json:
-    """What the table keeps of it: the commit."""
+    """Return what the table keeps of a result: the commit."""
     return {
         "attempt": attempt,
         "version": version,
@@ -80,17 +80,17 @@ def _text(document: Json) -> bytes:
 
 
 def _npy(signed_map: Floats) -> bytes:
-    """Little-endian float32 in C order, whatever the machine."""
+    """Encode as little-endian float32 in C order on every machine."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(signed_map, dtype="<f4"), allow_pickle=False)
     return buffer.getvalue()
 
 
 def _result(sha256: str, explanation: Explanation, model: Json, options: Options) -> Json:
-    seen, explained = explanation.prediction, explanation.explained[0]
-    asked = as_json(options)
-    for name in ("include", "original", "strip_original"):  # what was written shows in the objects; no original is
-        del asked[name]
+    predicted, explained = explanation.prediction, explanation.explained[0]
+    requested = as_json(options)
+    for name in ("include", "original", "strip_original"):  # the objects show what was written; the original never is
+        del requested[name]
     return {
         "schema_version": SCHEMA_VERSION,
         "input": {"sha256": sha256},
@@ -98,11 +98,11 @@ def _result(sha256: str, explanation: Explanation, model: Json, options: Options
         "height": explanation.height,
         "box": list(explanation.box),
         "prediction": {
-            "label": seen.label,
-            "index": seen.index,
-            "probability": seen.probability,
-            "logit": seen.logit,
-            "margin": seen.margin,
+            "label": predicted.label,
+            "index": predicted.index,
+            "probability": predicted.probability,
+            "logit": predicted.logit,
+            "margin": predicted.margin,
         },
         "explained": {
             "label": explained.label,
@@ -114,7 +114,7 @@ def _result(sha256: str, explanation: Explanation, model: Json, options: Options
         "quality": explanation.quality,
         "regions": asdict(explained.regions) if explained.regions else None,
         "faithfulness": asdict(explained.faithfulness) if explained.faithfulness else None,
-        "options": asked,
+        "options": requested,
         "model": model,
         "heatlens": heatlens.__version__,
     }

@@ -1,4 +1,4 @@
-"""An object's key -> the row that its result belongs to: a declared file's, or an undeclared object's own."""
+"""Find the table row that an object's result belongs to: a declared file's, or an undeclared object's own."""
 
 import time
 from dataclasses import dataclass, replace
@@ -17,32 +17,32 @@ End = tuple[FileState, Outcome]
 
 
 class Foreign(Exception):
-    """An object among the uploads that nobody declared."""
+    """An object among the uploads that no batch declares."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What was said of the bytes before they came; `None` where nothing was."""
+    """The declared size and digest; `None` where none was declared."""
 
     size: int | None = None
     sha256: str | None = None
 
-    def fits(self, size: int, sha256: str) -> bool:
-        """Whether bytes of this size and digest are those."""
+    def matches(self, size: int, sha256: str) -> bool:
+        """Return whether bytes of this size and digest are as declared."""
         return self.size in (None, size) and self.sha256 in (None, sha256)
 
 
 class Target(Protocol):
-    """Where a result goes."""
+    """The destination of a result."""
 
     @property
     def undeclared(self) -> bool:
-        """Whether nobody but the bucket knows of it: its failure is told there too, its event is never sent again."""
+        """Whether only the bucket knows it: its failure is written there too, its event is never re-sent."""
         ...
 
     @property
-    def about(self) -> dict[str, Any]:
-        """What a log may say of it."""
+    def log_fields(self) -> dict[str, Any]:
+        """What a log line may say of it."""
         ...
 
     @property
@@ -50,16 +50,16 @@ class Target(Protocol):
         """How it is to be explained.
 
         Raises:
-            InvalidOption: Another version wrote it, and this one cannot do it.
+            InvalidOption: Another version wrote an option that this one does not know.
         """
         ...
 
     def due(self) -> End | None:
-        """The end that it gets without being explained."""
+        """Return the end that it gets without being explained, if any."""
         ...
 
     def expected(self) -> Expected | None:
-        """Read the row: what its bytes must be; `None` where it has its end.
+        """Read from the row what its bytes must be; `None` where the file has ended.
 
         Raises:
             Foreign: There is no such row.
@@ -67,21 +67,21 @@ class Target(Protocol):
         ...
 
     def prefix(self, attempt: str) -> str:
-        """Where an attempt at it writes."""
+        """Return the prefix of the objects that an attempt writes."""
         ...
 
     def commit(self, state: FileState, outcome: Outcome) -> bool:
-        """Give it its end; `False` where it had one."""
+        """End it; `False` where it had ended before."""
         ...
 
     def purged(self) -> bool:
-        """Whether its row was erased."""
+        """Return whether its row was erased."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class DeclaredFile:
-    """A file of a batch, which is as it was read when the invocation began."""
+    """A file of a batch; the batch is as it was read when the invocation began."""
 
     jobs: BatchTable
     batch: Batch
@@ -89,7 +89,7 @@ class DeclaredFile:
     undeclared = False
 
     @property
-    def about(self) -> dict[str, Any]:
+    def log_fields(self) -> dict[str, Any]:
         return {"batch": self.batch.id, "number": self.number}
 
     @property
@@ -98,7 +98,7 @@ class DeclaredFile:
 
     @property
     def remote(self) -> bool:
-        """Whether an endpoint explains it, and not this function."""
+        """Whether the asynchronous endpoint explains it instead of this function."""
         return self.batch.options.get("backend") == SAGEMAKER
 
     def due(self) -> End | None:
@@ -124,7 +124,7 @@ class DeclaredFile:
 
 @dataclass(frozen=True, slots=True)
 class DroppedObject:
-    """An object that nobody declared, in the place for such; `life_s` is how long its row is kept."""
+    """An undeclared object under `drop/`; `life_s` is how long its row is kept, in seconds."""
 
     jobs: BatchTable
     item: Item
@@ -132,7 +132,7 @@ class DroppedObject:
     undeclared = True
 
     @property
-    def about(self) -> dict[str, Any]:
+    def log_fields(self) -> dict[str, Any]:
         return {"drop": self.item.identity}
 
     @property
@@ -158,10 +158,10 @@ class DroppedObject:
 
 
 def is_drop(key: str) -> bool:
-    """Whether an object is to be explained though nobody declared it; consoles make empty ones to show folders."""
+    """Return whether an undeclared object is to be explained; consoles make empty ones to show folders."""
     return key.startswith(DROP) and not key.endswith("/")
 
 
 def _without_original(options: Options) -> Options:
-    """A staged result never copies the original."""
+    """Drop the original from the options: a staged result never copies it."""
     return replace(options, include=options.include - {"original"}, original="auto", strip_original=False)

@@ -1,4 +1,4 @@
-"""What ends a staged file beside the errors of its image: cause -> code and sentence, as the table keeps them.
+"""Errors of staged files beside those of their images, with the codes that the table keeps.
 
 InputError
 └── WrongDigest
@@ -18,20 +18,20 @@ class WrongDigest(InputError):
 
 
 class AsyncFailed(HeatlensError):
-    """The asynchronous endpoint failed, and nobody can say more of it."""
+    """The asynchronous endpoint failed without saying why."""
 
     code = "async.failed"
 
 
 class GaveUp(HeatlensError):
-    """Every attempt met a trouble that was not the image's own."""
+    """Every attempt failed for a reason other than the image itself."""
 
     code = "batch.gave_up"
 
 
 class NoEndpoint(Exception):
-    """A batch is to be explained by an endpoint, and this function knows none."""
+    """A batch is to be explained by an asynchronous endpoint, and none is configured."""
 
 
 class TryAgain(Exception):
-    """Objects of an event without a queue behind it are not done; who sent it sends it again."""
+    """Objects of an event that comes from no queue are not done; its sender is to send it again."""

@@ -1,24 +1,21 @@
-"""What became of an invocation's items -> a JSON line each and one line of metrics; no names, keys or addresses."""
+"""The batch functions' log and metrics; neither holds file names, keys or addresses."""
 
-import json
-import time
 import traceback
 from collections import Counter
-from typing import Any
 
-NAMESPACE = "Heatlens"
-SERVICE, DOOR = "heatlens", "batch"
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+NAMESPACE, SERVICE = "Heatlens", "heatlens"
+DIMENSIONS = {"door": "batch"}  # each combination costs as a metric of its own
+# A logger takes the records of every logger whose name contains its own: "heatlens" would silence the packages'.
+logger = Logger(service="batch-worker")
+metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
+metrics.set_default_dimensions(**DIMENSIONS)
 
 
-def line(event: str, **fields: Any) -> None:  # noqa: ANN401 - JSON
-    """Write one line to the log, fields that are `None` left out."""
-    known = {name: value for name, value in fields.items() if value is not None}
-    # Not through logging: on Lambda its lines have a prefix, and metrics are read from whole lines of JSON.
-    print(json.dumps({"event": event} | known), flush=True)
-
-
-def trouble(error: BaseException) -> str:
-    """Kind and place of an error; its words may hold keys."""
+def error_summary(error: BaseException) -> str:
+    """Describe an error by kind and place; its message may hold keys."""
     places = traceback.extract_tb(error.__traceback__)
     where = f" at {places[-1].name}:{places[-1].lineno}" if places else ""
     response = getattr(error, "response", {})
@@ -26,18 +23,9 @@ def trouble(error: BaseException) -> str:
     return f"{type(error).__name__}{f' {code}' if code else ''}{where}"
 
 
-def metrics(counts: Counter[str]) -> None:
+def write_metrics(counts: Counter[str]) -> None:
     """Write counts in CloudWatch's embedded metric format; nothing where there are none."""
-    if not counts:
-        return
-    described = {
-        "Timestamp": int(time.time() * 1000),
-        "CloudWatchMetrics": [
-            {
-                "Namespace": NAMESPACE,
-                "Dimensions": [["service", "door"]],
-                "Metrics": [{"Name": name, "Unit": "Count"} for name in sorted(counts)],
-            }
-        ],
-    }
-    line("metrics", _aws=described, service=SERVICE, door=DOOR, **counts)
+    for name, count in counts.items():
+        metrics.add_metric(name=name, unit=MetricUnit.Count, value=count)
+    if counts:
+        metrics.flush_metrics()

@@ -1,31 +1,32 @@
-"""Lambda event -> messages and the objects they speak of, each once, those under suspicion last."""
+"""Parse a Lambda event into messages and the distinct objects they name."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
-from functions.batch.lambda_types import Json, SqsRecord
-from functions.batch.logs import line, trouble
-from heatlens_aws.events import AGAIN, Created, NotAnEvent, objects, unwrap
+from aws_lambda_powertools.utilities.data_classes import SQSEvent
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+from functions.batch.logs import error_summary, logger
+from heatlens_aws.events import REQUEUED, Created, Json, NotAnEvent, created_objects, parse_body
 from heatlens_aws.sagemaker_async import Notice, read_notice
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message; `objects` is `None` where nobody can read it, `receipt` where there is no queue behind it."""
+    """One message; `objects` is `None` where it cannot be parsed, `receipt` where it comes from no queue."""
 
     id: str
     receipt: str | None
     receives: int
-    suspect: bool  # its earlier delivery may have killed a worker
+    suspect: bool  # an earlier delivery may have killed a worker
     objects: tuple[Created, ...] | None
-    notice: Notice | None = None  # an endpoint has answered, or failed
+    notice: Notice | None = None  # an asynchronous endpoint has answered, or failed
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One object, whichever messages speak of it; `receives` is the most that any of them had."""
+    """One object and the messages that name it; `receives` is the highest count of any of them."""
 
     created: Created
     messages: frozenset[str]
@@ -34,69 +35,68 @@ class Item:
 
     @property
     def identity(self) -> str:
-        """What names these bytes, and no others, in a table's key."""
+        """A digest that names exactly these bytes, for a table's key."""
         stored = self.created.stored
         return hashlib.sha256(f"{self.created.bucket}\n{stored.key}\n{stored.identity}".encode()).hexdigest()
 
 
-def messages(event: Json) -> list[Message]:
-    """Take apart what a queue, S3 or EventBridge sent.
+def parse_messages(event: Json) -> list[Message]:
+    """Parse what a queue, S3 or EventBridge sent.
 
     Raises:
-        NotAnEvent: None of them sent this.
+        NotAnEvent: The event is of no known kind.
     """
     records = event.get("Records")
     if isinstance(records, list) and records and records[0].get("eventSource") == "aws:sqs":
-        return [_message(cast(SqsRecord, record)) for record in records]
-    return [Message(id="", receipt=None, receives=1, suspect=False, objects=tuple(objects(event)))]
+        return [_message(record) for record in SQSEvent(event).records]
+    return [Message(id="", receipt=None, receives=1, suspect=False, objects=tuple(created_objects(event)))]
 
 
-def items(received: Sequence[Message]) -> list[Item]:
-    """The objects of all messages, each once, in the order of their arrival, those under suspicion last.
+def distinct_items(messages: Sequence[Message]) -> list[Item]:
+    """List the objects of all messages once each, in order of arrival, suspects last.
 
-    A delivery that comes again may be one that killed its worker. Those at the same count of deliveries are in an
-    order that turns round each time: whoever stood behind the killer stands before it the next time.
+    A redelivered message may have killed its worker. Suspects with the same count of deliveries are in an order that
+    is reversed each time, so that an object behind the one that kills the process comes before it the next time.
     """
-    speaking: dict[tuple[str, str, str], tuple[Created, list[Message]]] = {}
-    for message in received:
+    senders: dict[tuple[str, str, str], tuple[Created, list[Message]]] = {}
+    for message in messages:
         for created in message.objects or ():
             name = (created.bucket, created.stored.key, created.stored.identity)
-            speaking.setdefault(name, (created, []))[1].append(message)
-    found = [_item(created, senders) for created, senders in speaking.values()]
-    return sorted(found, key=_suspicion)
+            senders.setdefault(name, (created, []))[1].append(message)
+    return sorted((_item(created, naming) for created, naming in senders.values()), key=_order)
 
 
-def _message(record: SqsRecord) -> Message:
-    receives = int(record["attributes"]["ApproximateReceiveCount"])
-    notice, spoken_of = None, None
+def _message(record: SQSRecord) -> Message:
+    receives = int(record.attributes.approximate_receive_count)
+    notice, objects = None, None
     try:
-        event = unwrap(record["body"])
+        event = parse_body(record.body)
         notice = read_notice(event)
-        spoken_of = () if notice else tuple(objects(event))
+        objects = () if notice else tuple(created_objects(event))
     except NotAnEvent as error:
-        # It goes back, and to the dead letters in the end: a person may know what it is.
-        line("unreadable", message=record["messageId"], trouble=trouble(error))
+        # It is redelivered, and ends in the dead-letter queue: an operator may know what it is.
+        logger.warning("unreadable", message_id=record.message_id, error=error_summary(error))
     return Message(
-        id=record["messageId"],
-        receipt=record["receiptHandle"],
+        id=record.message_id,
+        receipt=record.receipt_handle,
         receives=receives,
-        suspect=receives > 1 or AGAIN in record.get("messageAttributes", {}),
-        objects=spoken_of,
+        suspect=receives > 1 or REQUEUED in (record.get("messageAttributes") or {}),
+        objects=objects,
         notice=notice,
     )
 
 
-def _item(created: Created, senders: Sequence[Message]) -> Item:
+def _item(created: Created, messages: Sequence[Message]) -> Item:
     return Item(
         created,
-        frozenset(message.id for message in senders),
-        max(message.receives for message in senders),
-        any(message.suspect for message in senders),
+        frozenset(message.id for message in messages),
+        max(message.receives for message in messages),
+        any(message.suspect for message in messages),
     )
 
 
-def _suspicion(item: Item) -> tuple[bool, int, int]:
+def _order(item: Item) -> tuple[bool, int, int]:
     if not item.suspect:
         return (False, 0, 0)
-    turn = -1 if item.receives % 2 else 1
-    return (True, item.receives, turn * int(item.identity, 16))
+    direction = -1 if item.receives % 2 else 1
+    return (True, item.receives, direction * int(item.identity, 16))

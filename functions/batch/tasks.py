@@ -1,4 +1,4 @@
-"""Items on their way -> groups that are read, explained and committed together."""
+"""Group items that are read, explained and committed together."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,21 +15,25 @@ from heatlens_aws.settings import StagedLimits
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """What became of an item here; only the states of files are in the table."""
+class ItemEnd:
+    """How an item ended in this invocation; only the states of files are in the table."""
 
     state: str
     code: str | None = None
 
 
-FOREIGN, IGNORED, AGAIN = Ended("FOREIGN"), Ended("IGNORED"), "AGAIN"
-SETTLED, SUPERSEDED = Ended("SETTLED"), Ended("SUPERSEDED")
-SUBMITTED, AGAIN_LATER = Ended("SUBMITTED"), Ended("PENDING")
+FOREIGN = ItemEnd("FOREIGN")  # an object of another bucket, or one that no batch declares
+IGNORED = ItemEnd("IGNORED")  # an object in a place that is not processed
+SETTLED = ItemEnd("SETTLED")  # the file had ended before
+SUPERSEDED = ItemEnd("SUPERSEDED")  # the object changed since the event; a newer event exists
+SUBMITTED = ItemEnd("SUBMITTED")  # the asynchronous endpoint has it
+PENDING = ItemEnd("PENDING")  # the asynchronous endpoint turned it away for now; the sweeper submits it again
+AGAIN = "AGAIN"  # its message is redelivered
 
 
 @dataclass(slots=True)
 class Task:
-    """One attempt at one item, and what was made of it so far."""
+    """One attempt at one item, and its results so far."""
 
     item: Item
     target: Target
@@ -42,7 +46,7 @@ class Task:
 
 
 def groups(tasks: Iterable[Task], limits: StagedLimits, images: int) -> Iterator[list[Task]]:
-    """What is read together: alike in options, bounded in number and bytes; after these each suspect alone."""
+    """Group tasks of equal options, bounded in number and bytes; then each suspect alone."""
     alike: dict[Options, list[Task]] = {}
     alone: list[Task] = []
     for task in tasks:
@@ -53,7 +57,7 @@ def groups(tasks: Iterable[Task], limits: StagedLimits, images: int) -> Iterator
 
 
 def bounded(tasks: Iterable[Task], size: Callable[[Task], int], most: int, count: int) -> Iterator[list[Task]]:
-    """Split into runs of at most `count` tasks and `most` of their sizes together; one alone may be larger."""
+    """Split into runs of at most `count` tasks and a total size of `most`; a single task may be larger."""
     run: list[Task] = []
     total = 0
     for task in tasks:

@@ -1,10 +1,11 @@
-"""Messages -> committed results, group by group; answers which messages are to come again."""
+"""Explain the objects that messages name and commit the results, one group at a time."""
 
 import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any
 
 from functions.batch.async_collect import collect
 from functions.batch.async_submit import submit
@@ -12,9 +13,9 @@ from functions.batch.context import WorkerContext
 from functions.batch.deliver import deliver, deliver_failure, record
 from functions.batch.destinations import DeclaredFile, DroppedObject, Foreign, Target, is_drop
 from functions.batch.errors import GaveUp, WrongDigest
-from functions.batch.logs import line, metrics, trouble
-from functions.batch.messages import Item, Message, items
-from functions.batch.tasks import AGAIN, FOREIGN, IGNORED, SETTLED, SUPERSEDED, Ended, Task, bounded, groups
+from functions.batch.logs import error_summary, logger, write_metrics
+from functions.batch.messages import Item, Message, distinct_items
+from functions.batch.tasks import AGAIN, FOREIGN, IGNORED, SETTLED, SUPERSEDED, ItemEnd, Task, bounded, groups
 from heatlens.batching import count_pixels
 from heatlens.errors import (
     EmptyFile,
@@ -37,7 +38,7 @@ from heatlens_aws.sagemaker_async import Notice
 from heatlens_aws.staging import Absent, Superseded, TooLarge
 
 MARGIN_S = 10.0  # beside the time of the slowest group so far: for its commits and the answer
-GAVE_UP = "every attempt met a trouble that was not the file's own: repeat it"
+GAVE_UP = "every attempt failed for a reason other than the file itself: retry it"
 FIRST_DELAY_S, LONGEST_DELAY_S = 10, 900
 
 
@@ -45,48 +46,48 @@ class OutOfTime(Exception):
     """The invocation would be killed before this is done."""
 
 
-def work(door: WorkerContext, received: Sequence[Message], time_left: Callable[[], float]) -> set[str]:
-    """Explain what the messages speak of, and commit each group before the next is read.
+def work(context: WorkerContext, messages: Sequence[Message], time_left: Callable[[], float]) -> set[str]:
+    """Explain the objects that messages name, and commit each group before the next is read.
 
     Args:
-        door: The tools.
-        received: Messages; several may speak of one object.
+        context: Models, account and limits.
+        messages: Several may name one object.
         time_left: Seconds until the invocation is killed.
 
     Returns:
-        Ids of the messages that speak of an object which is not done.
+        Ids of the messages that are to be redelivered: an object they name is not done.
     """
-    shift = _Shift(door, time_left)
-    shift.again |= {message.id for message in received if message.objects is None}
-    for group in groups(shift.admit(items(received)), door.limits, door.batch_images):
-        shift.do(group)
-    for message in received:
+    invocation = _Invocation(context, time_left)
+    invocation.redeliver |= {message.id for message in messages if message.objects is None}
+    for group in groups(invocation.admit(distinct_items(messages)), context.limits, context.batch_images):
+        invocation.process(group)
+    for message in messages:
         if message.notice:
-            shift.collect(message, message.notice)
-    shift.finish()
-    _delay(door, [message for message in received if message.id in shift.again])
-    metrics(shift.counts)
-    return shift.again
+            invocation.collect(message, message.notice)
+    invocation.finish_batches()
+    _delay(context, [message for message in messages if message.id in invocation.redeliver])
+    write_metrics(invocation.counts)
+    return invocation.redeliver
 
 
-class _Shift:
-    """One invocation; what it gathers ends with it."""
+class _Invocation:
+    """The state of one invocation."""
 
-    def __init__(self, door: WorkerContext, time_left: Callable[[], float]) -> None:
-        self.again: set[str] = set()
+    def __init__(self, context: WorkerContext, time_left: Callable[[], float]) -> None:
+        self.redeliver: set[str] = set()
         self.counts: Counter[str] = Counter()
-        self._door, self._account = door, door.account
+        self._context, self._account = context, context.account
         self._time_left = time_left
         self._slowest = 0.0
         self._batches: dict[str, Batch | None] = {}
 
-    def admit(self, found: Iterable[Item]) -> list[Task]:
-        """Find the target of each item; what has none ends here."""
+    def admit(self, items: Iterable[Item]) -> list[Task]:
+        """Find the target of each item; one without a target ends here."""
         tasks = []
-        for item in found:
+        for item in items:
             try:
                 target = self._target(item)
-                if isinstance(target, Ended):
+                if isinstance(target, ItemEnd):
                     self._count(target.state)
                 else:
                     tasks.append(_task(item, target))
@@ -95,48 +96,49 @@ class _Shift:
                     self._return(item, error)
         return tasks
 
-    def do(self, group: Sequence[Task]) -> None:
+    def process(self, group: Sequence[Task]) -> None:
         """Read a group, then explain and commit it, in as few portions as the memory allows."""
-        if self._short(group):
+        if self._out_of_time(group):
             return
         began = time.perf_counter()
         with ThreadPoolExecutor(len(group)) as pool:
-            waiting = self._each(pool, self._load, group)
-            for portion in bounded(waiting, self._pixels, self._door.limits.request_pixels, len(group)):
-                if not self._short(portion):
-                    self._each(pool, self._settle, self._explain(portion))
+            loaded = self._run_all(pool, self._load, group)
+            for portion in bounded(loaded, self._pixels, self._context.limits.request_pixels, len(group)):
+                if not self._out_of_time(portion):
+                    self._run_all(pool, self._settle, self._explain(portion))
         self._slowest = max(self._slowest, time.perf_counter() - began)
 
     def collect(self, message: Message, notice: Notice) -> None:
-        """Commit what an endpoint has answered; what cannot be committed at the last delivery the sweeper finds."""
-        about = {"batch": notice.attempt.batch, "number": notice.attempt.number} if notice.attempt else {}
-        began, known = time.perf_counter(), None
+        """Commit an endpoint's response; the sweeper finds what cannot be committed at the last delivery."""
+        attempt = notice.attempt
+        fields: dict[str, Any] = {"batch": attempt.batch, "number": attempt.number} if attempt else {}
+        began, summary = time.perf_counter(), None
         try:
             if self._time_left() < MARGIN_S:
                 raise OutOfTime
-            batch = self._batch(notice.attempt.batch) if notice.attempt else None
-            limit = self._door.limits.file_bytes
-            ended = collect(self._account, batch, notice, max_bytes=limit) if batch else FOREIGN
+            batch = self._batch(attempt.batch) if attempt else None
+            limit = self._context.limits.file_bytes
+            end = collect(self._account, batch, notice, max_bytes=limit) if batch else FOREIGN
         except Superseded:
-            ended = SUPERSEDED
+            end = SUPERSEDED
         except Exception as error:
-            ended, known = Ended(AGAIN), trouble(error)
+            end, summary = ItemEnd(AGAIN), error_summary(error)
             if message.receives < self._account.settings.max_receives:
-                self.again.add(message.id)
-        self._count(ended.state)
+                self.redeliver.add(message.id)
+        self._count(end.state)
         ms = round((time.perf_counter() - began) * 1000)
-        line("notice", state=ended.state, code=ended.code, ms=ms, trouble=known, receives=message.receives, **about)
+        logger.info("notice", state=end.state, code=end.code, ms=ms, error=summary, receives=message.receives, **fields)
 
-    def finish(self) -> None:
-        """Finish the batches that may have got their last result here; the sweeper does it too, later."""
+    def finish_batches(self) -> None:
+        """Finish the batches that may have received their last result here; the sweeper does it too, later."""
         for batch in self._batches.values():
             if batch and batch.state is BatchState.RUNNING:
                 try:
                     finish_if_done(self._account.jobs, self._account.staging, batch)
                 except Exception as error:
-                    line("unfinished", batch=batch.id, trouble=trouble(error))
+                    logger.warning("unfinished", batch=batch.id, error=error_summary(error))
 
-    def _target(self, item: Item) -> Target | Ended:
+    def _target(self, item: Item) -> Target | ItemEnd:
         key, account = item.created.stored.key, self._account
         if item.created.bucket != account.settings.bucket:
             return FOREIGN
@@ -144,17 +146,17 @@ class _Shift:
             return DroppedObject(account.jobs, item, account.settings.row_life_s)
         if not key.startswith(IN):
             return IGNORED
-        named = parse_upload_key(key)
-        batch = self._batch(named[0]) if named else None
-        return DeclaredFile(account.jobs, batch, named[1]) if named and batch else FOREIGN
+        upload = parse_upload_key(key)
+        batch = self._batch(upload[0]) if upload else None
+        return DeclaredFile(account.jobs, batch, upload[1]) if upload and batch else FOREIGN
 
-    def _batch(self, name: str) -> Batch | None:
-        if name not in self._batches:
-            self._batches[name] = self._account.jobs.batch(name)
-        return self._batches[name]
+    def _batch(self, batch_id: str) -> Batch | None:
+        if batch_id not in self._batches:
+            self._batches[batch_id] = self._account.jobs.batch(batch_id)
+        return self._batches[batch_id]
 
-    def _load(self, task: Task) -> Ended | None:
-        """Read the row, then the bytes, unless the row says that nobody needs them."""
+    def _load(self, task: Task) -> ItemEnd | None:
+        """Read the row, then the bytes, unless the row says that they are not needed."""
         task.began = time.perf_counter()
         if not (expected := task.target.expected()):
             return SETTLED
@@ -165,99 +167,101 @@ class _Shift:
         if isinstance(task.target, DeclaredFile) and task.target.remote:
             return self._submit(task, task.target)
         try:
-            data = self._account.staging.read(task.item.created.stored, max_bytes=self._door.limits.file_bytes)
+            data = self._account.staging.read(task.item.created.stored, max_bytes=self._context.limits.file_bytes)
         except TooLarge:
-            task.loaded = FileTooLarge(f"the file is over the limit of {self._door.limits.file_bytes:,} bytes per file")
+            task.loaded = FileTooLarge(
+                f"the file is over the limit of {self._context.limits.file_bytes:,} bytes per file"
+            )
             return None
         task.sha256 = hashlib.sha256(data).hexdigest()
         task.loaded = Upload("", data)
         if not data:
             task.loaded = EmptyFile("the file is empty")
-        elif not expected.fits(len(data), task.sha256):
+        elif not expected.matches(len(data), task.sha256):
             task.loaded = WrongDigest("the bytes are not those that were declared")
         return None
 
-    def _submit(self, task: Task, target: DeclaredFile) -> Ended | None:
+    def _submit(self, task: Task, target: DeclaredFile) -> ItemEnd | None:
         try:
-            return submit(self._account, task, target, max_bytes=self._door.limits.file_bytes)
+            return submit(self._account, task, target, max_bytes=self._context.limits.file_bytes)
         except (InputError, LimitError) as error:
             task.loaded = error
             return None
 
     def _explain(self, tasks: Sequence[Task]) -> Sequence[Task]:
         try:
-            for task, outcome in zip(tasks, self._together(tasks), strict=True):
+            for task, outcome in zip(tasks, self._outcomes(tasks), strict=True):
                 task.outcome = outcome
         except Exception as error:
             for task in tasks:
-                self._trouble(task, error)
+                self._fail(task, error)
             return []
         return tasks
 
-    def _together(self, tasks: Sequence[Task]) -> list[Outcome]:
-        """Explain as one, or each alone where only all of them cost too much."""
+    def _outcomes(self, tasks: Sequence[Task]) -> list[Outcome]:
+        """Explain as one batch, or each alone where only the batch costs too much."""
         try:
-            return self._outcomes(tasks)
-        except ModelUnavailable:  # another worker's may be whole
+            return self._explain_batch(tasks)
+        except ModelUnavailable:  # another worker's model may work
             raise
         except HeatlensError as error:
             if len(tasks) > 1 and isinstance(error, TooManyPasses):
-                return [outcome for task in tasks for outcome in self._together([task])]
+                return [outcome for task in tasks for outcome in self._outcomes([task])]
             return [error] * len(tasks)
 
-    def _outcomes(self, tasks: Sequence[Task]) -> list[Outcome]:
+    def _explain_batch(self, tasks: Sequence[Task]) -> list[Outcome]:
         return explain(
-            self._door.models[tasks[0].options.model],
+            self._context.models[tasks[0].options.model],
             [task.loaded for task in tasks if task.loaded],
             tasks[0].options,
-            limits=self._door.limits,
+            limits=self._context.limits,
             batch_images=len(tasks),
         )
 
-    def _settle(self, task: Task) -> Ended:
-        """Write what was made of an item, then commit it."""
+    def _settle(self, task: Task) -> ItemEnd:
+        """Write the results of an item, then commit it."""
         version = task.item.created.stored.identity
         if isinstance(task.outcome, Explanation):
-            seen, prefix = task.outcome, task.target.prefix(task.attempt)
-            model = self._door.models[task.options.model].facts(task.options)
-            objects = deliver(self._account.staging, prefix, task.sha256, seen, model, task.options)
-            ended = self._commit(task, FileState.OK, record(task.attempt, version, seen, objects))
-            # Only where the row is gone: a commit whose answer was lost is refused too, and its objects are named.
-            if ended is SETTLED and task.target.purged():
+            explanation, prefix = task.outcome, task.target.prefix(task.attempt)
+            model = self._context.models[task.options.model].facts(task.options)
+            objects = deliver(self._account.staging, prefix, task.sha256, explanation, model, task.options)
+            end = self._commit(task, FileState.OK, record(task.attempt, version, explanation, objects))
+            # Only where the row is gone: a commit whose response was lost fails too, and the row names its objects.
+            if end is SETTLED and task.target.purged():
                 self._account.staging.erase(prefix)
-            return ended
+            return end
         error = task.outcome
         assert isinstance(error, HeatlensError)
         if isinstance(error.__cause__, MemoryError):
             raise error.__cause__
         failure: Record = {"version": version, "code": error.code, "detail": error.detail}
         if task.target.undeclared:
-            told = deliver_failure(self._account.staging, task.target.prefix(task.attempt), task.sha256, error)
-            failure |= {"attempt": task.attempt, "objects": told}
+            objects = deliver_failure(self._account.staging, task.target.prefix(task.attempt), task.sha256, error)
+            failure |= {"attempt": task.attempt, "objects": objects}
         return self._commit(task, FileState.FAILED, failure)
 
-    def _commit(self, task: Task, state: FileState, outcome: Record) -> Ended:
+    def _commit(self, task: Task, state: FileState, outcome: Record) -> ItemEnd:
         code = outcome.get("code")
-        return Ended(state.value, code) if task.target.commit(state, outcome) else SETTLED
+        return ItemEnd(state.value, code) if task.target.commit(state, outcome) else SETTLED
 
-    def _each(self, pool: Executor, step: Callable[[Task], Ended | None], tasks: Sequence[Task]) -> list[Task]:
-        """Take a step with all tasks at once; who goes on is returned, who ends is reported."""
-        going_on = []
-        for task, ended in zip(tasks, pool.map(lambda task: _tried(step, task), tasks), strict=True):
-            if isinstance(ended, Exception):
-                self._trouble(task, ended)
-            elif ended:
-                self._report(task, ended)
+    def _run_all(self, pool: Executor, step: Callable[[Task], ItemEnd | None], tasks: Sequence[Task]) -> list[Task]:
+        """Run a step for all tasks at once, report those that end, and return the others."""
+        remaining = []
+        for task, result in zip(tasks, pool.map(lambda task: _catch(step, task), tasks), strict=True):
+            if isinstance(result, Exception):
+                self._fail(task, result)
+            elif result:
+                self._report(task, result)
             else:
-                going_on.append(task)
-        return going_on
+                remaining.append(task)
+        return remaining
 
-    def _trouble(self, task: Task, error: Exception) -> None:
-        """Send an item back, or give it up where nobody would send it again."""
+    def _fail(self, task: Task, error: Exception) -> None:
+        """Return an item to its queue, or give it up at its last delivery."""
         if isinstance(error, Foreign):
             self._report(task, FOREIGN)
         elif isinstance(error, Absent) and task.target.undeclared and task.item.receives == 1:
-            # Perhaps not yet: a declared file's event would be sent again, of a drop nobody else knows.
+            # It may appear yet: the sweeper re-sends a declared file's event, but knows of no drop.
             self._return(task.item, error, task)
         elif isinstance(error, Superseded):
             self._report(task, SUPERSEDED)
@@ -266,76 +270,76 @@ class _Shift:
         else:
             task.outcome = GaveUp(GAVE_UP)
             try:
-                self._report(task, self._settle(task), trouble(error))
-            except Exception as another:
-                self._return(task.item, another, task)
+                self._report(task, self._settle(task), error_summary(error))
+            except Exception as second_error:
+                self._return(task.item, second_error, task)
 
     def _given_up(self, item: Item) -> bool:
-        """Whether a declared file whose batch cannot be read has its end, because nobody would send it again."""
-        named = parse_upload_key(item.created.stored.key)
-        if not named or item.receives < self._account.settings.max_receives:
+        """Fail a declared file whose batch cannot be read, at its last delivery; return whether that was done."""
+        upload = parse_upload_key(item.created.stored.key)
+        if not upload or item.receives < self._account.settings.max_receives:
             return False
         outcome = {"version": item.created.stored.identity, "code": GaveUp.code, "detail": GAVE_UP}
         try:
-            self._account.jobs.settle(*named, FileState.FAILED, outcome)
+            self._account.jobs.settle(*upload, FileState.FAILED, outcome)
         except Exception as error:
-            line("item", state=AGAIN, trouble=trouble(error), receives=item.receives)
+            logger.warning("item", state=AGAIN, error=error_summary(error), receives=item.receives)
             return False
         self._count(FileState.FAILED)
-        line("item", state=FileState.FAILED, code=GaveUp.code, batch=named[0], number=named[1])
+        logger.info("item", state=FileState.FAILED, code=GaveUp.code, batch=upload[0], number=upload[1])
         return True
 
     def _return(self, item: Item, error: Exception, task: Task | None = None) -> None:
-        self.again |= item.messages
+        self.redeliver |= item.messages
         self._count(AGAIN)
-        about = task.target.about if task else {}
-        line("item", state=AGAIN, trouble=trouble(error), receives=item.receives, **about)
+        fields = task.target.log_fields if task else {}
+        logger.warning("item", state=AGAIN, error=error_summary(error), receives=item.receives, **fields)
 
-    def _report(self, task: Task, ended: Ended, trouble: str | None = None) -> None:
-        self._count(ended.state)
+    def _report(self, task: Task, end: ItemEnd, error: str | None = None) -> None:
+        self._count(end.state)
         ms = round((time.perf_counter() - task.began) * 1000)
-        about = task.target.about | {"attempt": task.attempt, "trouble": trouble}
-        line("item", state=ended.state, code=ended.code, ms=ms, **about)
+        fields = task.target.log_fields | {"attempt": task.attempt, "error": error}
+        logger.info("item", state=end.state, code=end.code, ms=ms, **fields)
 
     def _count(self, state: str) -> None:
         self.counts[f"Items{state.title()}"] += 1
 
-    def _short(self, tasks: Sequence[Task]) -> bool:
-        """Whether there is no time for these; then they are sent back."""
+    def _out_of_time(self, tasks: Sequence[Task]) -> bool:
+        """Return tasks to their queue if there is no time for them."""
         if self._time_left() >= MARGIN_S + self._slowest:
             return False
         for task in tasks:
-            self._trouble(task, OutOfTime())
+            self._fail(task, OutOfTime())
         return True
 
     def _pixels(self, task: Task) -> int:
-        return count_pixels(task.loaded, self._door.limits.image_pixels) if task.loaded else 0
+        return count_pixels(task.loaded, self._context.limits.image_pixels) if task.loaded else 0
 
 
 def _task(item: Item, target: Target) -> Task:
-    """An attempt; where nobody here can do what its options ask for, one that ends as this says."""
+    """Make an attempt at an item; with options that this version cannot do, one that fails so."""
     try:
         return Task(item, target, target.options)
     except InvalidOption as error:
         return Task(item, target, Options(), loaded=error)
 
 
-def _tried(step: Callable[[Task], Ended | None], task: Task) -> Ended | Exception | None:
+def _catch(step: Callable[[Task], ItemEnd | None], task: Task) -> ItemEnd | Exception | None:
     try:
         return step(task)
     except Exception as error:
         return error
 
 
-def _delay(door: WorkerContext, returned: Sequence[Message]) -> None:
-    """Let messages that come again wait longer each time; one that cannot be told so waits as its queue does."""
-    queue = door.account.settings.queue_url
+def _delay(context: WorkerContext, returned: Sequence[Message]) -> None:
+    """Delay the redelivery of messages, longer each time; if that fails, the queue's own delay holds."""
+    queue = context.account.settings.queue_url
     for message in returned:
         if queue and message.receipt:
             wait = min(FIRST_DELAY_S * 2 ** (message.receives - 1), LONGEST_DELAY_S)
             try:
-                door.account.sqs.change_message_visibility(
+                context.account.sqs.change_message_visibility(
                     QueueUrl=queue, ReceiptHandle=message.receipt, VisibilityTimeout=wait
                 )
             except Exception as error:
-                line("undelayed", trouble=trouble(error))
+                logger.warning("undelayed", error=error_summary(error))

@@ -1,4 +1,4 @@
-"""What S3 and its messengers send -> the objects they speak of."""
+"""Parse the events that name stored objects: from S3, EventBridge, or either in an SQS message."""
 
 import json
 from collections.abc import Iterator
@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
+from aws_lambda_powertools.utilities.data_classes import S3Event
+from aws_lambda_powertools.utilities.data_classes.s3_event import S3EventRecord
+
 from heatlens_aws.staging import Stored
 
 Json = dict[str, Any]
 CREATED = "ObjectCreated:"
-AGAIN = "again"  # message attribute: sent by the sweeper or by redrive in place of an earlier message
+REQUEUED = "again"  # message attribute: the sweeper or redrive sent this message in place of an earlier one
 KINDS = (
     "S3 events and EventBridge events of S3, directly or as messages of an SQS queue, and there also notices of an "
     "asynchronous SageMaker endpoint by SNS"
@@ -18,53 +21,44 @@ KINDS = (
 
 
 class NotAnEvent(ValueError):
-    """A message that no known sender sends."""
+    """The event or message is of no known kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """An object that appeared in a bucket; `size` is what the event says, bytes."""
+    """An object that was created in a bucket; `size` is what the event says, in bytes."""
 
     bucket: str
     stored: Stored
     size: int | None
 
 
-def objects(event: Json) -> list[Created]:
-    """The objects that an S3 event or an EventBridge event speaks of; none for S3's test event.
+def created_objects(event: Json) -> list[Created]:
+    """List the objects that an S3 or EventBridge event names; S3's test event names none.
 
     Raises:
-        NotAnEvent: Neither of them.
+        NotAnEvent: The event is of neither kind.
     """
     if event.get("Event") == "s3:TestEvent":
         return []
     if event.get("source") == "aws.s3" and "detail" in event:
         return list(_from_eventbridge(event))
     if isinstance(event.get("Records"), list):
-        return [created for record in event["Records"] for created in _from_s3(record)]
+        return [created for record in S3Event(event).records for created in _from_s3(record)]
     raise NotAnEvent(f"an event of an unknown kind; known are {KINDS}")
 
 
-def message_objects(body: str) -> list[Created]:
-    """The objects that a queue's message speaks of, whether S3 sent it or EventBridge.
+def parse_body(body: str) -> Json:
+    """Parse the event in an SQS message's body, also inside an SNS envelope.
 
     Raises:
-        NotAnEvent: The body is no such event.
+        NotAnEvent: The body is no JSON object.
     """
-    return objects(unwrap(body))
+    event = _parse_object(body)
+    return _parse_object(event.get("Message")) if event.get("Type") == "Notification" else event
 
 
-def unwrap(body: str) -> Json:
-    """The event in a queue's message, also where SNS has put it in an envelope of its own.
-
-    Raises:
-        NotAnEvent: There is none.
-    """
-    event = _parsed(body)
-    return _parsed(event.get("Message")) if event.get("Type") == "Notification" else event
-
-
-def _parsed(text: Any) -> Json:  # noqa: ANN401 - an envelope holds whatever was sent
+def _parse_object(text: Any) -> Json:  # noqa: ANN401 - an envelope holds whatever was sent
     try:
         event = json.loads(text)
     except (ValueError, TypeError, RecursionError) as error:
@@ -74,21 +68,24 @@ def _parsed(text: Any) -> Json:  # noqa: ANN401 - an envelope holds whatever was
     return event
 
 
-def _from_s3(record: Json) -> Iterator[Created]:
-    """One record of any schema version 2.x; S3 encodes its keys as forms do."""
+def _from_s3(record: S3EventRecord) -> Iterator[Created]:
+    """Read one record of any schema version; S3 encodes its keys as forms do."""
     try:
-        entity = record["s3"]  # which other services' records, of streams or topics, do not have
+        entity = record.s3  # records of other services have none
         if not str(record.get("eventName", "")).removeprefix("s3:").startswith(CREATED):
             return
-        thing = entity["object"]
-        key, bucket = unquote_plus(thing["key"]), entity["bucket"]["name"]
+        thing, bucket = entity.get_object, entity.bucket.name
+        stored = _stored(unquote_plus(thing.key), thing.version_id, thing.etag)
     except (KeyError, TypeError, AttributeError) as error:
         raise NotAnEvent(f"a record that is none of S3's, or without bucket or key; known are {KINDS}") from error
-    yield Created(bucket, _stored(key, thing.get("versionId"), thing.get("eTag")), thing.get("size"))
+    yield Created(bucket, stored, thing.get("size"))
 
 
 def _from_eventbridge(event: Json) -> Iterator[Created]:
-    """EventBridge hands the key on as it is."""
+    """Read an EventBridge event, whose keys are not encoded.
+
+    Powertools' class for it decodes the key as a form's, which names another object where a key has `+` or `%`.
+    """
     if event.get("detail-type") != "Object Created":
         return
     detail = event["detail"]
@@ -102,4 +99,4 @@ def _from_eventbridge(event: Json) -> Iterator[Created]:
 
 def _stored(key: str, version: str | None, etag: str | None) -> Stored:
     quoted = f'"{etag}"' if etag and not etag.startswith('"') else etag
-    return Stored(key, version if version != "null" else None, quoted)
+    return Stored(key, version if version != "null" else None, quoted or None)

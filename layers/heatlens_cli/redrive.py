@@ -8,7 +8,7 @@ from heatlens.errors import HeatlensError
 from heatlens.settings import read_table
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.clients import Clients, connect
-from heatlens_aws.events import AGAIN, NotAnEvent, objects, unwrap
+from heatlens_aws.events import REQUEUED, NotAnEvent, created_objects, parse_body
 from heatlens_aws.object_keys import DROP, parse_upload_key
 from heatlens_aws.sagemaker_async import read_notice
 from heatlens_aws.settings import AwsSettings
@@ -18,7 +18,7 @@ WAIT_S = 1
 PAGE = 10  # messages of one call
 HOLD_S = 300  # while this runs, nobody else sees what was looked at
 LONGEST_HOLD_S = 12 * 60 * 60  # SQS allows no more
-SUSPECT = {AGAIN: {"DataType": "String", "StringValue": "1"}}  # it may have killed its worker: it runs alone
+SUSPECT = {REQUEUED: {"DataType": "String", "StringValue": "1"}}  # it may have killed its worker: it runs alone
 
 Message = dict[str, Any]
 
@@ -95,10 +95,10 @@ def _send(clients: Clients, queue: str, message: Message) -> None:
 def _is_wanted(jobs: BatchTable, body: str) -> bool:
     """Whether a letter speaks of a drop, or of a file whose batch is still open: uploaded, or answered for."""
     try:
-        event = unwrap(body)
+        event = parse_body(body)
         if notice := read_notice(event):
             return notice.attempt is not None and _is_open(jobs, notice.attempt.batch)
-        keys = [created.stored.key for created in objects(event)]
+        keys = [created.stored.key for created in created_objects(event)]
     except (NotAnEvent, RecursionError):
         return False
     named = [parse_upload_key(key) for key in keys]

@@ -7,7 +7,7 @@ import sys
 
 def main() -> int:
     """Read the arguments, run, print."""
-    logging.disable(logging.CRITICAL)  # before the doors are imported, which say that they have no account
+    logging.disable(logging.CRITICAL)  # before the functions are imported, which log that they have no account
     from tests.chaos.protections import PROTECTIONS
     from tests.chaos.run import IMAGES, TROUBLES, run
     from tests.chaos.turns import LIVES

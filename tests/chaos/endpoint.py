@@ -1,4 +1,4 @@
-"""An asynchronous endpoint of a world: the real door computes, and its notices come doubled, late or never."""
+"""An asynchronous endpoint of a world: the real server computes; its notices come doubled, late or never."""
 
 import json
 import tempfile

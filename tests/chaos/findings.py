@@ -11,7 +11,7 @@ INVARIANTS = {
     5: "the manifest lists exactly the terminal items",
     6: "file names are in the table and the manifest only",
     7: "and in neither after a purge",
-    8: "no door fails in a way that nobody planned",
+    8: "no function fails in an unexpected way",
     9: "what came whole is explained, as was asked",
     10: "what is not explained has a cause that it names",
     11: "an event that was delivered has its row",

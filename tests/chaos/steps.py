@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from functions.batch.messages import messages
+from functions.batch.messages import parse_messages
 from functions.batch.sweep import sweep as sweep_account
 from functions.batch.worker import work
 from heatlens.errors import HeatlensError
@@ -36,7 +36,7 @@ def deliver(
     before, again = world.faults.happened, {letter.id for letter in letters}
     try:
         with world.faults.step(plan):
-            again = work(world.door(), messages(event), lambda: NO_TIME_S if untimely else TIME_S)
+            again = work(world.context(), parse_messages(event), lambda: NO_TIME_S if untimely else TIME_S)
     except Crash:
         pass
     except Exception as error:
@@ -77,7 +77,7 @@ def ask(world: World, call: Callable[[], Answer], plan: Plan | None = None) -> A
         return None
 
 
-def _surprise(world: World, door: str, error: Exception) -> None:
-    """Note what the door's own callers would not know how to take."""
+def _surprise(world: World, function: str, error: Exception) -> None:
+    """Note an exception that the function's callers do not expect."""
     place = traceback.extract_tb(error.__traceback__)[-1]
-    world.surprises.append(f"{door} raised {type(error).__name__} in {place.name}")
+    world.surprises.append(f"{function} raised {type(error).__name__} in {place.name}")

@@ -195,7 +195,7 @@ def check(world: World, summary: Summary) -> None:
     streams = _streams(settings.region)
     reader = Reader(world.raw.s3, world.raw.dynamodb, streams, settings.bucket, settings.table)
     reading = reader.read(world.clock.now, world.story)
-    summary.broken += reading.broken + [Broken(8, "a door", surprise) for surprise in world.surprises]
+    summary.broken += reading.broken + [Broken(8, "a function", surprise) for surprise in world.surprises]
     summary.counts.update(reading.counts)
 
 

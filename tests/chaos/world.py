@@ -1,4 +1,4 @@
-"""One seeded world: an account in memory, a simulated clock and queue, and the product's doors on hooked clients."""
+"""One seeded world: an account in memory, a simulated clock and queue, and the functions on hooked clients."""
 
 import os
 import random
@@ -108,7 +108,7 @@ class World:
     model: Model
     surprises: list[str] = field(default_factory=list)
 
-    def door(self) -> WorkerContext:
+    def context(self) -> WorkerContext:
         """A worker's tools on a processor that is its own."""
         engine = Processor(self.model.engine, self.rng.randrange(1000))
         limits = STAGED_LIMITS.model_copy(update={"file_bytes": FILE_BYTES})

@@ -93,7 +93,7 @@ def staged(aws: Account, tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> 
     from functions.batch import handler  # it opens the account at import
 
     made = desk(aws, tiny_model)
-    monkeypatch.setattr(handler, "door", made.door)
+    monkeypatch.setattr(handler, "worker_context", made.context)
     monkeypatch.setattr(worker, "FIRST_DELAY_S", 1)
     return made
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from functions.batch.lambda_types import Json, LambdaContext, SqsAnswer
+from heatlens_aws.events import Json
 from infra.local_account import sqs_event
 from tests.support.aws import Account
 from tests.support.staged import Context
@@ -15,7 +15,7 @@ PATIENCE_S = 20
 class Poller:
     """Hands messages to the handler, and takes those off the queue that it did not send back."""
 
-    def __init__(self, aws: Account, handle: Callable[[Json, LambdaContext], SqsAnswer | None]) -> None:
+    def __init__(self, aws: Account, handle: Callable[[Json, Any], Any]) -> None:
         self._handle = handle
         self._sqs, self._queue = aws.clients.sqs, aws.settings.queue_url
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from heatlens_aws.events import Created, message_objects
+from heatlens_aws.events import Created, created_objects, parse_body
 from heatlens_aws.staging import Stored
 from tests.staging.poller import Poller
 from tests.support.staged import Staged
@@ -27,7 +27,7 @@ def test_the_test_event_is_taken_off_the_queue_and_does_nothing(
     assert poller.turn() == []
 
     assert poller.held() == 0
-    assert all(json.loads(line)["event"] != "item" for line in capsys.readouterr().out.splitlines())
+    assert all(json.loads(line).get("message") != "item" for line in capsys.readouterr().out.splitlines())
     assert staged.keys("") == []
 
 
@@ -37,7 +37,7 @@ def test_every_key_comes_through_as_it_is(staged: Staged, poller: Poller) -> Non
 
     arrived: list[Created] = []
     while messages := poller.receive():
-        arrived += [each for message in messages for each in message_objects(message["Body"])]
+        arrived += [each for message in messages for each in created_objects(parse_body(message["Body"]))]
 
     bucket = staged.aws.settings.bucket
     assert {each.stored.key: each for each in arrived} == {
@@ -62,5 +62,5 @@ def test_a_copy_is_an_arrival(staged: Staged, poller: Poller) -> None:
 
     [message] = poller.receive()
     assert json.loads(message["Body"])["Records"][0]["eventName"] == "ObjectCreated:Copy"
-    [created] = message_objects(message["Body"])
+    [created] = created_objects(parse_body(message["Body"]))
     assert created.stored == next(staged.aws.staging.uploaded("in/"))

@@ -132,7 +132,7 @@ def test_the_command_runs_a_folder_on_a_server_with_the_worker_beside_it(
 ) -> None:
     from functions.batch import sweeper  # it opens the account at import
 
-    monkeypatch.setattr(sweeper, "account", staged.door.account)
+    monkeypatch.setattr(sweeper, "account", staged.context.account)
     scans, out = tmp_path / "scans", tmp_path / "out"
     scans.mkdir()
     names = [f"{seed} Müller+.png" for seed in range(4)]

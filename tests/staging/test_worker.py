@@ -63,7 +63,7 @@ def test_a_declared_batch_is_worked_from_its_uploads_to_its_manifest(staged: Sta
     for number, stored in enumerate(staged.aws.staging.uploaded("in/")):
         assert staged.file(number).outcome["version"] == stored.version
     manifest = Manifest.parse(staged.object(manifest_key(ID)), "the manifest")
-    manifest = manifest.model_copy(update={"model": staged.door.model.sha256})  # the desk declares with none
+    manifest = manifest.model_copy(update={"model": staged.context.model.sha256})  # the desk declares with none
     assert faults(manifest, lambda key: reader(staged, key)) == []
     assert [file.sha256 for file in manifest.files] == [hashlib.sha256(data).hexdigest() for data in files]
     assert len(staged.keys("out/")) == 3 * 3 + 2
@@ -170,12 +170,12 @@ def test_a_drop_that_was_erased_meanwhile_ends_without_a_result(
     poller.until(lambda: poller.held() == 0)
 
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["state"] for line in lines if line["event"] == "item"] == ["AGAIN", "SUPERSEDED"]
+    assert [line["state"] for line in lines if line.get("message") == "item"] == ["AGAIN", "SUPERSEDED"]
     assert (staged.engine.sizes, staged.keys("out/")) == ([], [])
 
 
 def test_a_lost_event_is_sent_again_and_worked(staged: Staged, poller: Poller) -> None:
-    data, account = picture(), staged.door.account
+    data, account = picture(), staged.context.account
     staged.batch(data)
     upload(staged, 0, data)
     while messages := poller.receive():  # all of them are lost
@@ -183,7 +183,7 @@ def test_a_lost_event_is_sent_again_and_worked(staged: Staged, poller: Poller) -
             account.sqs.delete_message(QueueUrl=account.settings.queue_url, ReceiptHandle=message["ReceiptHandle"])
     later = int(time.time()) + sweeps.GRACE_S + 60
 
-    assert sweeps.sweep(account, later, lambda: 100) == {"swept": 1, "troubled": 0}
+    assert sweeps.sweep(account, later, lambda: 100) == {"swept": 1, "failed": 0}
     poller.until(lambda: states(staged) == ["OK"])
 
     assert poller.held() == 0

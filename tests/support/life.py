@@ -9,9 +9,9 @@ from typing import Any
 
 from fastapi import Response
 
-from functions.batch import context as doors
+from functions.batch import context as batch_context
 from functions.batch.context import WorkerContext
-from functions.batch.messages import messages
+from functions.batch.messages import parse_messages
 from functions.batch.sweep import sweep
 from functions.batch.worker import work
 from heatlens.model import Model
@@ -58,7 +58,7 @@ class Function:
     wires: Wires
     jobs: BatchTable
     staging: Staging
-    account: doors.Account
+    account: batch_context.Account
 
     def meanwhile(self, *hooks: Hook) -> None:
         self.wires.hooks = (self.recorder, *hooks)
@@ -83,7 +83,7 @@ class Life:
         self.settings = self.aws.settings.model_copy(update={"async_endpoint": NAME})
         self.desk = BatchService(self.api.jobs, self.api.staging, self.settings)
         account = connected(self.batch.account, self.runtime, self.settings)
-        self.door = WorkerContext(account, ModelRegistry.of(self.model), STAGED_LIMITS, 8)
+        self.context = WorkerContext(account, ModelRegistry.of(self.model), STAGED_LIMITS, 8)
         self.sweeping = replace(self.sweeper.account, settings=self.settings)
 
     def open(self, *files: bytes, **options: Any) -> Batch:  # noqa: ANN401 - as the desk's
@@ -101,10 +101,10 @@ class Life:
         return self.plain.put(data, key=upload_key(batch.id, number))
 
     def work(self, *bodies: Any, seconds: float = 100) -> None:  # noqa: ANN401 - as `received`
-        work(self.door, messages(self.plain.received(*bodies)), lambda: seconds)
+        work(self.context, parse_messages(self.plain.received(*bodies)), lambda: seconds)
 
     def sweep(self, after: float = 0) -> None:
-        assert sweep(self.sweeping, int(time.time() + after), lambda: 100)["troubled"] == 0
+        assert sweep(self.sweeping, int(time.time() + after), lambda: 100)["failed"] == 0
 
     def vanish(self, batch: Batch) -> None:
         """What a purge of somebody else's leaves of a batch's row."""
@@ -116,7 +116,7 @@ class Life:
         wires.hooks = (recorder,)
         settings = self.aws.settings
         jobs, staging = BatchTable(clients.dynamodb, settings.table), Staging(clients.s3, settings.bucket)
-        return Function(recorder, wires, jobs, staging, doors.Account(settings, jobs, staging, clients.sqs))
+        return Function(recorder, wires, jobs, staging, batch_context.Account(settings, jobs, staging, clients.sqs))
 
 
 def declaration(data: bytes) -> FileDeclaration:

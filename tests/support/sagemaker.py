@@ -1,4 +1,4 @@
-"""An asynchronous endpoint as SageMaker runs it: the real door on the staged object, answers in S3, notices by SNS."""
+"""A fake asynchronous endpoint: the real server explains the staged object, responses in S3, notices by SNS."""
 
 import json
 import re
@@ -28,7 +28,7 @@ EVENTS = Path(__file__).parents[1] / "events"
 class FakeRuntime:
     """The client `sagemaker-runtime`; what was asked of it waits until `run`."""
 
-    door: TestClient
+    server: TestClient
     s3: Any
     bucket: str
     asked: list[Json] = field(default_factory=list)
@@ -67,7 +67,7 @@ class FakeRuntime:
             "accept": asked["Accept"],
             "x-amzn-sagemaker-custom-attributes": asked["CustomAttributes"],
         }
-        answer = self.door.post("/invocations", content=data, headers=headers)
+        answer = self.server.post("/invocations", content=data, headers=headers)
         good = answer.is_success and not self.broken
         place = places["OutputLocation" if good else "FailureLocation"]
         body = b"killed" if self.broken else answer.content
@@ -111,10 +111,10 @@ def enveloped(notice: Json) -> Json:
 
 def with_endpoint(desk: Staged, tiny_folder: Path) -> FakeRuntime:
     """Give a worker an endpoint."""
-    door = TestClient(create_app(ServerSettings(model_dir=tiny_folder)), raise_server_exceptions=False)
-    runtime = FakeRuntime(door, desk.aws.clients.s3, desk.aws.settings.bucket)
+    server = TestClient(create_app(ServerSettings(model_dir=tiny_folder)), raise_server_exceptions=False)
+    runtime = FakeRuntime(server, desk.aws.clients.s3, desk.aws.settings.bucket)
     settings = desk.aws.settings.model_copy(update={"async_endpoint": NAME})
-    desk.door = replace(desk.door, account=connected(desk.door.account, runtime, settings))
+    desk.context = replace(desk.context, account=connected(desk.context.account, runtime, settings))
     return runtime
 
 

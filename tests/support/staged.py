@@ -3,19 +3,22 @@
 import hashlib
 import importlib
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import quote_plus
 
 import numpy as np
 from PIL import Image
 
-from functions.batch import context as doors
+from functions.batch import context as batch_context
 from functions.batch.context import WorkerContext
-from functions.batch.messages import messages
+from functions.batch.logs import logger
+from functions.batch.messages import parse_messages
 from functions.batch.worker import work
 from heatlens.model import Model
 from heatlens.registry import ModelRegistry
@@ -31,6 +34,21 @@ from tests.support.images import encoded, noise
 ID = "01J00000000000000000000000"
 Json = dict[str, Any]
 NAME = "Doe^Jane 1970-01-01.png"  # must never be seen outside the table and the manifest
+
+
+class CurrentStdout:
+    """Writes to what is standard output at the time, where the function's log can be captured."""
+
+    def write(self, text: str) -> int:
+        return sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+for log_handler in logger.handlers:
+    assert isinstance(log_handler, logging.StreamHandler)
+    log_handler.setStream(CurrentStdout())
 
 
 class Counting:
@@ -57,6 +75,10 @@ class Context:
     """An invocation with so much time left."""
 
     seconds: float = 100
+    function_name: str = "batch"
+    memory_limit_in_mb: int = 128
+    invoked_function_arn: str = "arn:aws:lambda:us-east-1:123456789012:function:batch"
+    aws_request_id: str = "00000000-0000-0000-0000-000000000000"
 
     def get_remaining_time_in_millis(self) -> int:
         return int(self.seconds * 1000)
@@ -67,7 +89,7 @@ class Staged:
     """A worker on an account, and what it takes to give it work."""
 
     aws: Account
-    door: WorkerContext
+    context: WorkerContext
     engine: Counting
 
     def batch(self, *files: bytes, number_of_batch: str = ID, options: Json | None = None) -> Batch:
@@ -134,7 +156,14 @@ class Staged:
         }
 
     def work(self, event: Json, *, seconds: float = 100) -> set[str]:
-        return work(self.door, messages(event), lambda: seconds)
+        return work(self.context, parse_messages(event), lambda: seconds)
+
+    def invoke(self, event: Json, *, seconds: float = 100) -> Json | None:
+        """Call the function's handler on this account."""
+        with patch.object(batch_context, "open_context", lambda: self.context):
+            handler = imported("functions.batch.handler").handler
+        response: Json | None = handler(event, Context(seconds))
+        return response
 
     def object(self, key: str) -> bytes:
         data: bytes = self.aws.clients.s3.get_object(Bucket=self.aws.settings.bucket, Key=key)["Body"].read()
@@ -147,9 +176,9 @@ class Staged:
 def desk(aws: Account, model: Model, *, batch_images: int = 8) -> Staged:
     """A worker with a model whose batches are counted."""
     engine = Counting(model)
-    account = doors.Account(aws.settings, aws.jobs, aws.staging, aws.clients.sqs)
-    door = WorkerContext(account, ModelRegistry.of(replace(model, engine=engine)), STAGED_LIMITS, batch_images)
-    return Staged(aws, door, engine)
+    account = batch_context.Account(aws.settings, aws.jobs, aws.staging, aws.clients.sqs)
+    worker = WorkerContext(account, ModelRegistry.of(replace(model, engine=engine)), STAGED_LIMITS, batch_images)
+    return Staged(aws, worker, engine)
 
 
 def grey(level: int, side: int = 40) -> bytes:

@@ -20,6 +20,7 @@ class LambdaContext:
     aws_request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     function_name: str = "heatlens-api"
     memory_limit_in_mb: int = 3008
+    invoked_function_arn: str = "arn:aws:lambda:us-east-1:123456789012:function:heatlens-api"
     deadline: float = field(default_factory=lambda: time.monotonic() + TIMEOUT_S)
 
     def get_remaining_time_in_millis(self) -> int:

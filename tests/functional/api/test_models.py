@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from functions.batch import context as doors
+from functions.batch import context as batch_context
 from functions.endpoint.app import CUSTOM_ATTRIBUTES
 from functions.endpoint.app import create_app as create_endpoint
 from heatlens.card import read_card
@@ -174,7 +174,7 @@ def test_sagemakers_door_chooses_by_its_header(settings: ServerSettings) -> None
 
 
 def with_models(staged: Staged, models: ModelRegistry) -> Staged:
-    staged.door = doors.WorkerContext(staged.door.account, models, staged.door.limits, 8)
+    staged.context = batch_context.WorkerContext(staged.context.account, models, staged.context.limits, 8)
     return staged
 
 
@@ -255,8 +255,8 @@ def test_the_worker_opens_with_all_models_and_not_without_its_default(
     for name, value in {"BUCKET": aws.settings.bucket, "TABLE": aws.settings.table, "MODELS_DIR": folder}.items():
         monkeypatch.setenv(f"HEATLENS_{name}", str(value))
     monkeypatch.setenv("HEATLENS_MODEL_DIR", str(folder / "grey"))
-    assert list(doors.open_door().models.loaded) == ["grey", "colours"]
+    assert list(batch_context.open_context().models.loaded) == ["grey", "colours"]
 
     monkeypatch.setenv("HEATLENS_MODEL_DIR", str(folder / "damaged"))
     with pytest.raises(CardError):
-        doors.open_door()
+        batch_context.open_context()

@@ -184,8 +184,8 @@ def painted_otherwise(model: Model, uploads: Any, options: Options, **limits: An
     return explain(model, uploads, other_options(options), **limits)
 
 
-def never_give_up(shift: Any, task: Any, error: Exception) -> None:  # noqa: ANN401
-    shift._return(task.item, error, task)
+def never_give_up(invocation: Any, task: Any, error: Exception) -> None:  # noqa: ANN401
+    invocation._return(task.item, error, task)
 
 
 MUTANTS: dict[str, tuple[Any, str, Any, str, int]] = {
@@ -195,7 +195,7 @@ MUTANTS: dict[str, tuple[Any, str, Any, str, int]] = {
     "files have other options than were asked": (destinations, "_without_original", other_options, "closed", 9),
     "overlays are painted otherwise than they say": (worker, "explain", painted_otherwise, "closed", 9),
     "drops have other options than are promised": (destinations, "_without_original", other_options, "dropped", 9),
-    "nobody gives up at the last delivery": (worker._Shift, "_trouble", never_give_up, "never time", 12),
+    "nobody gives up at the last delivery": (worker._Invocation, "_fail", never_give_up, "never time", 12),
     "lost notices are never looked after": (sweeps, "collect_lost", nothing, "endpoint", 10),
     "closing finds nothing that came": (Staging, "uploaded", lambda *_: iter(()), "closed", 9),
     "closing cancels": (service.BatchService, "close", service.BatchService.cancel, "closed", 10),

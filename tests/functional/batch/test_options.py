@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -199,8 +200,8 @@ def test_options_that_no_version_knows_are_passed_over(staged: Staged) -> None:
 
 def test_files_that_cost_too_much_together_are_explained_one_by_one(staged: Staged) -> None:
     files = [encoded(noise((24, 24), seed=seed)) for seed in range(3)]
-    limits = staged.door.limits.model_copy(update={"passes": 4})
-    staged.door = type(staged.door)(staged.door.account, staged.door.models, limits, staged.door.batch_images)
+    limits = staged.context.limits.model_copy(update={"passes": 4})
+    staged.context = replace(staged.context, limits=limits)
     staged.batch(*files, options={"method": "ablationcam"})
 
     again = staged.work(staged.received(*[staged.put(data, number) for number, data in enumerate(files)]))

@@ -60,12 +60,12 @@ def told(staged: Staged, *notices: Json) -> set[str]:
 
 
 def swept(staged: Staged, *, after: float = 0) -> dict[str, int]:
-    return sweep(staged.door.account, int(time.time() + after), lambda: 100)
+    return sweep(staged.context.account, int(time.time() + after), lambda: 100)
 
 
 def lines(capsys: pytest.CaptureFixture[str], event: str = "notice") -> list[Json]:
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    return [each for each in found if each["event"] == event]
+    return [each for each in found if each.get("message") == event]
 
 
 def committed(staged: Staged, number: int = 0, batch: str = ID) -> dict[str, bytes]:
@@ -226,13 +226,13 @@ def test_an_image_that_the_endpoint_refuses_fails_with_the_endpoints_code(staged
 
 
 def test_an_image_that_the_endpoint_turns_away_is_submitted_again(staged: Staged, runtime: FakeRuntime) -> None:
-    door: FastAPI = runtime.door.app  # type: ignore[assignment]
-    door.state.door.admission.closed = True
+    server: FastAPI = runtime.server.app  # type: ignore[assignment]
+    server.state.door.admission.closed = True
     submitted(staged, picture())
     assert told(staged, *runtime.notices) == set()
     assert (staged.file().state, staged.file().outcome) == (FileState.PENDING, {})
 
-    door.state.door.admission.closed = False
+    server.state.door.admission.closed = False
     swept(staged, after=GRACE_S + 60)  # sends its event again
     [sent] = staged.aws.clients.sqs.receive_message(QueueUrl=staged.aws.settings.queue_url)["Messages"]
     staged.work(staged.received(sent["Body"]))
@@ -243,8 +243,8 @@ def test_an_image_that_the_endpoint_turns_away_is_submitted_again(staged: Staged
 
 
 def test_a_refusal_that_comes_before_its_row_is_written_ends_nothing(staged: Staged, runtime: FakeRuntime) -> None:
-    door: FastAPI = runtime.door.app  # type: ignore[assignment]
-    door.state.door.admission.closed = True
+    server: FastAPI = runtime.server.app  # type: ignore[assignment]
+    server.state.door.admission.closed = True
     staged.batch(picture(), options=REMOTE)
 
     def died(*_: object) -> bool:
@@ -363,7 +363,7 @@ def test_an_answer_whose_notice_is_lost_is_found_by_the_sweeper_in_time(staged: 
     swept(staged, after=LONG - 120)
     assert staged.file().state is FileState.SUBMITTED
 
-    assert swept(staged, after=LONG) == {"swept": 1, "troubled": 0}
+    assert swept(staged, after=LONG) == {"swept": 1, "failed": 0}
     assert committed(staged)
     assert staged.read().state is BatchState.SUCCEEDED
 
@@ -397,7 +397,7 @@ def test_an_answer_whose_place_nobody_said_fails_in_the_end(staged: Staged, runt
     noted = staged.file().outcome
     staged.aws.jobs._move(ID, 0, FileState.SUBMITTED, noted | {"output": "", "failure": ""}, allowed=FileState)
 
-    assert swept(staged, after=LONG)["troubled"] == 0
+    assert swept(staged, after=LONG)["failed"] == 0
 
     assert staged.file().outcome["code"] == "async.failed"
 
@@ -511,8 +511,8 @@ def test_bytes_that_were_not_declared_are_never_submitted(
 
 def test_a_file_over_the_limit_is_never_submitted(staged: Staged, runtime: FakeRuntime) -> None:
     data = picture()
-    limits = staged.door.limits.model_copy(update={"file_bytes": len(data) - 1})
-    staged.door = replace(staged.door, limits=limits)
+    limits = staged.context.limits.model_copy(update={"file_bytes": len(data) - 1})
+    staged.context = replace(staged.context, limits=limits)
 
     submitted(staged, data)
 
@@ -523,7 +523,7 @@ def test_a_file_over_the_limit_is_never_submitted(staged: Staged, runtime: FakeR
 def test_a_sweeper_that_knows_no_endpoint_waits_as_long(staged: Staged, runtime: FakeRuntime) -> None:
     runtime.delayed = True
     submitted(staged, picture())
-    staged.door = replace(staged.door, account=replace(staged.door.account, endpoint=None))
+    staged.context = replace(staged.context, account=replace(staged.context.account, endpoint=None))
 
     swept(staged, after=LONG - 120)
     assert staged.file().state is FileState.SUBMITTED
@@ -794,7 +794,7 @@ def test_an_endpoint_that_does_not_exist_gives_up_in_the_end(
 
     assert staged.work(staged.received(stored)) == {"m0"}
     assert staged.file().state is FileState.PENDING
-    assert "ClientError ValidationError" in lines(capsys, "item")[-1]["trouble"]
+    assert "ClientError ValidationError" in lines(capsys, "item")[-1]["error"]
 
     assert staged.work(staged.received(stored, receives=5)) == set()
     assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, "batch.gave_up")
@@ -872,7 +872,7 @@ def test_other_batches_are_explained_here_though_there_is_an_endpoint(staged: St
 
 def test_the_settings_of_the_call_are_the_accounts(staged: Staged, runtime: FakeRuntime) -> None:
     settings = staged.aws.settings.model_copy(update={"async_endpoint": "e", "async_timeout_s": 60, "async_ttl_s": 61})
-    staged.door = replace(staged.door, account=connected(staged.door.account, runtime, settings))
+    staged.context = replace(staged.context, account=connected(staged.context.account, runtime, settings))
 
     submitted(staged, picture())
 
@@ -937,7 +937,7 @@ def test_a_retry_keeps_the_backend_and_needs_it(make_api: Callable[..., TestClie
 
 
 def purge(staged: Staged) -> None:
-    account = staged.door.account
+    account = staged.context.account
     api = BatchService(account.jobs, account.staging, account.settings)
     api.purge(api.find("me", ID))
 

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from functions.batch import context
 from functions.batch import sweep as sweeps
-from functions.batch.sweep import ASK_MOST, GRACE_S, PATIENCE_S, sweep
+from functions.batch.sweep import GRACE_S, PATIENCE_S, RESEND_MOST, sweep
 from heatlens.model import Model
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.object_keys import manifest_key
@@ -30,7 +30,7 @@ def staged(aws: Account, tiny_model: Model) -> Staged:
 
 
 def swept(staged: Staged, *, after: float = 0, now: int = 0) -> dict[str, int]:
-    return sweep(staged.door.account, now or int(time.time() + after), lambda: 100)
+    return sweep(staged.context.account, now or int(time.time() + after), lambda: 100)
 
 
 def queued(staged: Staged) -> list[Json]:
@@ -64,19 +64,19 @@ def test_what_a_closed_batch_never_got_is_missing(staged: Staged) -> None:
     staged.work(staged.received(staged.put(files[1], 1)))
     staged.aws.jobs.close(ID)
 
-    assert swept(staged) == {"swept": 1, "troubled": 0}
+    assert swept(staged) == {"swept": 1, "failed": 0}
 
     assert states(staged) == ["MISSING", "OK"]
     assert staged.read().state is BatchState.PARTIAL
     assert staged.keys(manifest_key(ID))
-    assert swept(staged) == {"swept": 0, "troubled": 0}
+    assert swept(staged) == {"swept": 0, "failed": 0}
 
 
 def test_an_open_batch_before_its_deadline_is_left_alone(staged: Staged) -> None:
     staged.batch(picture())
     before = staged.read()
 
-    assert swept(staged) == {"swept": 1, "troubled": 0}
+    assert swept(staged) == {"swept": 1, "failed": 0}
 
     assert (staged.read(), states(staged)) == (before, ["PENDING"])
 
@@ -191,7 +191,7 @@ def test_a_file_whose_event_is_sent_again_and_again_kills_no_worker_for_ever(sta
         swept(staged, after=GRACE_S + 60 * minute)
         sent += [minute] * len(queued(staged))
 
-    assert len(sent) == ASK_MOST
+    assert len(sent) == RESEND_MOST
     assert all(later - earlier >= GRACE_S / 60 for earlier, later in pairwise(sent))
 
 
@@ -224,16 +224,16 @@ def test_a_troubled_batch_stops_no_other_and_goes_behind_them(
     for name in (ID, OTHER):
         staged.batch(picture(), number_of_batch=name)
         staged.aws.jobs.close(name)
-    bring_on = sweeps.bring_on
+    advance = sweeps.advance
 
     def troubled(account: Any, name: str, now: int) -> None:  # noqa: ANN401 - hands on
         if name == ID:
             failing()
-        bring_on(account, name, now)
+        advance(account, name, now)
 
-    monkeypatch.setattr(sweeps, "bring_on", troubled)
+    monkeypatch.setattr(sweeps, "advance", troubled)
 
-    assert swept(staged) == {"swept": 2, "troubled": 1}
+    assert swept(staged) == {"swept": 2, "failed": 1}
     assert (staged.read(ID).state, staged.read(OTHER).state) == (BatchState.RUNNING, BatchState.FAILED)
     printed = capsys.readouterr().out
     assert "ClientError Throttled" in printed
@@ -246,7 +246,7 @@ def test_those_looked_at_longest_ago_come_first(staged: Staged) -> None:
     assert staged.aws.jobs.unfinished(limit=2) == [ID, OTHER]
 
     budget = iter([100.0, 1.0])
-    assert sweep(staged.door.account, 2_000_000_000, lambda: next(budget))["swept"] == 1
+    assert sweep(staged.context.account, 2_000_000_000, lambda: next(budget))["swept"] == 1
 
     assert staged.aws.jobs.unfinished(limit=2) == [OTHER, ID]
 
@@ -267,7 +267,7 @@ def test_an_interrupted_sweep_is_completed_by_the_next(staged: Staged, owner: ty
     staged.put(files[0])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(owner, method, failing)
-        assert swept(staged, now=DEADLINE)["troubled"] == 1
+        assert swept(staged, now=DEADLINE)["failed"] == 1
     assert not staged.read().state.terminal
 
     swept(staged, now=DEADLINE + 60)
@@ -279,11 +279,11 @@ def test_an_interrupted_sweep_is_completed_by_the_next(staged: Staged, owner: ty
 def test_without_a_queue_nothing_is_sent_and_the_rest_is_done(staged: Staged) -> None:
     staged.batch(picture())
     staged.put(picture())
-    account = staged.door.account
+    account = staged.context.account
     settings = account.settings.model_copy(update={"queue_url": ""})
     mute = type(account)(settings, account.jobs, account.staging, None)
 
-    assert sweep(mute, int(time.time()) + GRACE_S + 60, lambda: 100) == {"swept": 1, "troubled": 0}
+    assert sweep(mute, int(time.time()) + GRACE_S + 60, lambda: 100) == {"swept": 1, "failed": 0}
 
 
 def test_the_handler_sweeps(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,8 +294,8 @@ def test_the_handler_sweeps(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> 
     sweeper = imported("functions.batch.sweeper")
     scheduled = {"source": "aws.scheduler", "detail-type": "Scheduled Event", "detail": {}}
 
-    assert sweeper.handler(scheduled, Context(seconds=5)) == {"swept": 0, "troubled": 0}
-    assert sweeper.handler(scheduled, Context()) == {"swept": 1, "troubled": 0}
+    assert sweeper.handler(scheduled, Context(seconds=5)) == {"swept": 0, "failed": 0}
+    assert sweeper.handler(scheduled, Context()) == {"swept": 1, "failed": 0}
     assert staged.read().state is BatchState.FAILED
 
 
@@ -303,14 +303,14 @@ def test_a_batch_that_kills_its_sweeper_goes_behind_the_others(staged: Staged, m
     for name in (ID, OTHER):
         staged.batch(picture(), number_of_batch=name)
         staged.aws.jobs.close(name)
-    bring_on = sweeps.bring_on
+    advance = sweeps.advance
 
     def killed(account: context.Account, name: str, now: int) -> None:
         if name == ID:
             raise KeyboardInterrupt  # what Lambda does when the time is over leaves as little behind
-        bring_on(account, name, now)
+        advance(account, name, now)
 
-    monkeypatch.setattr(sweeps, "bring_on", killed)
+    monkeypatch.setattr(sweeps, "advance", killed)
     for minute in range(2):
         with suppress(KeyboardInterrupt):
             swept(staged, now=2_000_000_000 + 60 * minute)

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from PIL import Image
 
 from functions.batch.errors import TryAgain
-from functions.batch.invocation import answer
-from functions.batch.messages import items, messages
+from functions.batch.messages import distinct_items, parse_messages
 from functions.batch.worker import work
 from heatlens.model import Model
 from heatlens.options import as_json
@@ -46,9 +46,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 
 def limited(desk: Staged, **limits: int) -> Staged:
-    desk.door = type(desk.door)(
-        desk.door.account, desk.door.models, desk.door.limits.model_copy(update=limits), desk.door.batch_images
-    )
+    desk.context = replace(desk.context, limits=desk.context.limits.model_copy(update=limits))
     return desk
 
 
@@ -81,14 +79,14 @@ def test_the_result_says_where_it_comes_from_and_never_what_the_file_was_called(
     prefix = attempt_prefix(ID, 0, outcome["attempt"])
     result = json.loads(staged.object(prefix + "result.json"))
     signed_map = np.load(io.BytesIO(staged.object(prefix + "map.npy")), allow_pickle=False)
-    card = staged.door.model.card
+    card = staged.context.model.card
     assert result["input"] == {"sha256": hashlib.sha256(data).hexdigest()}
     unwritten = ("include", "original", "strip_original")
     assert result["options"] == {n: v for n, v in as_json(Options("hot", 0.7)).items() if n not in unwritten}
     assert result["explained"] == {
         name: result["prediction"][name] for name in ("label", "index", "probability", "logit")
     } | {"contrast": None}
-    assert result["model"]["sha256"] == staged.door.model.sha256
+    assert result["model"]["sha256"] == staged.context.model.sha256
     assert (result["model"]["engine"], result["model"]["precision"]) == ("counting", "f32")
     assert (result["prediction"]["label"], result["quality"]) == (outcome["label"], outcome["quality"])
     assert result["objects"] == {name: outcome["objects"][name] for name in ("map.npy", "overlay.png")}
@@ -167,7 +165,7 @@ def test_of_two_workers_at_one_file_both_compute_and_one_commits(
     monkeypatch.setattr(BatchTable, "settle", late)
     assert slower.work(event) == set()
 
-    states = [line["state"] for line in lines(capsys) if line["event"] == "item"]
+    states = [line["state"] for line in lines(capsys) if line.get("message") == "item"]
     assert (slower.engine.sizes, staged.engine.sizes) == ([1], [1])
     assert states == ["OK", "SETTLED"]
     assert len(staged.keys("out/")) == 6
@@ -283,7 +281,7 @@ def test_what_is_written_between_a_purges_objects_and_its_rows_is_erased_too(
         jobs.erase(batch)
 
     monkeypatch.setattr(BatchTable, "erase", first_the_worker)
-    account = staged.door.account
+    account = staged.context.account
     api = BatchService(account.jobs, account.staging, account.settings)
     api.purge(api.find("me", ID))
     staged.work(event)
@@ -318,7 +316,7 @@ def test_what_nobody_declared_is_counted_and_never_explained(
     assert staged.work(staged.received(staged.put(picture(), key=key))) == set()
 
     assert staged.engine.sizes == []
-    assert lines(capsys)[-1]["ItemsForeign"] == 1
+    assert lines(capsys)[-1]["ItemsForeign"] == [1]
     assert staged.keys("out/") == []
 
 
@@ -328,7 +326,7 @@ def test_another_buckets_object_is_foreign(staged: Staged, capsys: pytest.Captur
 
     staged.work(staged.received({"Records": [staged.record(stored, bucket="another")]}))
 
-    assert lines(capsys)[-1]["ItemsForeign"] == 1
+    assert lines(capsys)[-1]["ItemsForeign"] == [1]
     assert staged.file().state is FileState.PENDING
 
 
@@ -337,7 +335,7 @@ def test_other_places_are_ignored(staged: Staged, key: str, capsys: pytest.Captu
     assert staged.work(staged.received(staged.put(picture(), key=key))) == set()
 
     assert staged.engine.sizes == []
-    assert lines(capsys)[-1]["ItemsIgnored"] == 1
+    assert lines(capsys)[-1]["ItemsIgnored"] == [1]
 
 
 def test_s3s_test_event_is_nothing_to_do(staged: Staged) -> None:
@@ -554,9 +552,9 @@ def test_what_there_is_no_time_for_goes_back_after_what_is_done_was_committed(st
     staged.batch(*files)
     stored = [staged.put(data, number) for number, data in enumerate(files)]
     remaining = iter([100.0, 100.0, 9.0, 9.0, 9.0])
-    staged.door = type(staged.door)(staged.door.account, staged.door.models, staged.door.limits, 1)
+    staged.context = replace(staged.context, batch_images=1)
 
-    again = work(staged.door, messages(staged.received(*stored)), lambda: next(remaining))
+    again = work(staged.context, parse_messages(staged.received(*stored)), lambda: next(remaining))
 
     assert again == {"m1", "m2"}
     assert staged.engine.seen == [10]
@@ -630,7 +628,7 @@ def test_suspects_turn_round_each_time_and_the_most_suspect_come_last(staged: St
         event = staged.received(*stored)
         for record, count in zip(event["Records"], receives, strict=True):
             record["attributes"]["ApproximateReceiveCount"] = str(count)
-        return [item.created.stored.key for item in items(messages(event))]
+        return [item.created.stored.key for item in distinct_items(parse_messages(event))]
 
     second, third = order(*[2] * 6), order(*[3] * 6)
     assert sorted(second) == sorted(third) == [each.key for each in stored]
@@ -643,7 +641,7 @@ def test_each_group_is_committed_before_the_next_is_read(staged: Staged, monkeyp
     files = [grey(level) for level in (10, 20, 30)]
     staged.batch(*files)
     stored = [staged.put(data, number) for number, data in enumerate(files)]
-    staged.door = type(staged.door)(staged.door.account, staged.door.models, staged.door.limits, 2)
+    staged.context = replace(staged.context, batch_images=2)
     done: list[str] = []
     for owner, method in ((Staging, "read"), (BatchTable, "settle")):
         original = getattr(owner, method)
@@ -794,7 +792,7 @@ def test_a_dropped_object_that_is_no_image_fails_once(staged: Staged, capsys: py
     assert staged.work(event) == set()
 
     printed = lines(capsys)
-    assert [line["state"] for line in printed if line["event"] == "item"] == ["FAILED", "SETTLED"]
+    assert [line["state"] for line in printed if line.get("message") == "item"] == ["FAILED", "SETTLED"]
     assert "Doe" not in json.dumps(printed)
 
 
@@ -811,13 +809,9 @@ def test_every_item_has_a_line_without_a_name(staged: Staged, capsys: pytest.Cap
     assert good["attempt"] == staged.file().outcome["attempt"]
     assert (bad["number"], bad["state"], bad["code"]) == (1, "FAILED", "input.unsupported")
     assert good["ms"] >= 0
-    assert (metrics["ItemsOk"], metrics["ItemsFailed"], metrics["service"], metrics["door"]) == (
-        1,
-        1,
-        "heatlens",
-        "batch",
-    )
-    assert metrics["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service", "door"]]
+    assert (metrics["ItemsOk"], metrics["ItemsFailed"]) == ([1], [1])
+    assert (metrics["service"], metrics["door"]) == ("heatlens", "batch")
+    assert [set(names) for names in metrics["_aws"]["CloudWatchMetrics"][0]["Dimensions"]] == [{"service", "door"}]
 
 
 def event_bridge(staged: Staged, stored: Stored) -> dict[str, Any]:
@@ -846,8 +840,8 @@ def test_an_event_without_a_queue_is_worked_and_raises_where_something_is_not_do
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Staging, "read", throttled)
         with pytest.raises(TryAgain):
-            answer(staged.door, event, lambda: 100)
-    assert answer(staged.door, event, lambda: 100) is None
+            staged.invoke(event)
+    assert staged.invoke(event) is None
 
     assert staged.file().state is FileState.OK
 
@@ -867,9 +861,9 @@ def test_a_queue_is_told_which_messages_come_again(staged: Staged) -> None:
     staged.batch(data)
     event = staged.received(staged.put(data), "no JSON")
 
-    assert answer(staged.door, event, lambda: 100) == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
-    assert answer(staged.door, staged.received(staged.put(data)), lambda: 100) == {"batchItemFailures": []}
-    late = answer(staged.door, staged.received(staged.put(data, key="drop/a")), lambda: 5)
+    assert staged.invoke(event) == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
+    assert staged.invoke(staged.received(staged.put(data))) == {"batchItemFailures": []}
+    late = staged.invoke(staged.received(staged.put(data, key="drop/a")), seconds=5)
     assert late == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
 
 

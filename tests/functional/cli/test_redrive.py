@@ -10,7 +10,7 @@ import pytest
 from heatlens.model import Model
 from heatlens_aws.batch_table import Declared
 from heatlens_aws.clients import Clients
-from heatlens_aws.events import AGAIN
+from heatlens_aws.events import REQUEUED
 from heatlens_aws.records import Batch, BatchState
 from heatlens_cli import redrive as redrives
 from heatlens_cli.redrive import redrive
@@ -71,7 +71,7 @@ def test_what_goes_back_is_under_suspicion_and_keeps_what_it_carried(aws: Accoun
     redrive(aws.clients, aws.settings, dead)
 
     answer = aws.clients.sqs.receive_message(QueueUrl=aws.settings.queue_url, MessageAttributeNames=["All"])
-    assert answer["Messages"][0]["MessageAttributes"].keys() == {AGAIN, "trace"}
+    assert answer["Messages"][0]["MessageAttributes"].keys() == {REQUEUED, "trace"}
 
 
 def test_an_endpoints_notice_goes_back_while_its_batch_is_open(

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from heatlens_aws.events import Created, NotAnEvent, message_objects, objects
+from heatlens_aws.events import Created, NotAnEvent, created_objects, parse_body
 from heatlens_aws.staging import Stored
 
 Json = dict[str, Any]
@@ -32,56 +32,56 @@ def bridge(**thing: object) -> Json:
 def test_a_record_names_exactly_the_bytes_it_speaks_of() -> None:
     event = {"Records": [record(versionId="v")]}
 
-    assert objects(event) == [Created("b", Stored("in/a", "v", '"e"'), 5)]
+    assert created_objects(event) == [Created("b", Stored("in/a", "v", '"e"'), 5)]
 
 
 def test_several_records_are_several_objects() -> None:
     event = {"Records": [record("in/a"), record("in/b")]}
 
-    assert [created.stored.key for created in objects(event)] == ["in/a", "in/b"]
+    assert [created.stored.key for created in created_objects(event)] == ["in/a", "in/b"]
 
 
 @pytest.mark.parametrize("version", ["2.0", "2.1", "2.5", "3.0"])
 def test_no_schema_version_is_demanded(version: str) -> None:
-    assert len(objects({"Records": [record(version=version)]})) == 1
+    assert len(created_objects({"Records": [record(version=version)]})) == 1
 
 
 @pytest.mark.parametrize(
     ("written", "key"), [("a+b", "a b"), ("a%2Bb", "a+b"), ("a%252Fb", "a%2Fb"), ("Zo%C3%AB", "Zoë"), ("a/b", "a/b")]
 )
 def test_s3_encodes_its_keys_as_forms_do(written: str, key: str) -> None:
-    [created] = objects({"Records": [record(written)]})
+    [created] = created_objects({"Records": [record(written)]})
 
     assert created.stored.key == key
 
 
 @pytest.mark.parametrize("key", ["a+b", "a%2Bb", "Zoë", "a b"])
 def test_event_bridge_encodes_nothing(key: str) -> None:
-    [created] = objects(bridge(key=key))
+    [created] = created_objects(bridge(key=key))
 
     assert created.stored.key == key
 
 
 def test_event_bridge_spells_its_fields_otherwise() -> None:
-    assert objects(bridge(**{"version-id": "v"})) == [Created("b", Stored("in/a", "v", '"e"'), 5)]
+    assert created_objects(bridge(**{"version-id": "v"})) == [Created("b", Stored("in/a", "v", '"e"'), 5)]
 
 
 @pytest.mark.parametrize(
     "name", ["ObjectCreated:Post", "ObjectCreated:CompleteMultipartUpload", "s3:ObjectCreated:Put"]
 )
 def test_however_an_object_came_it_was_created(name: str) -> None:
-    assert len(objects({"Records": [record(name=name)]})) == 1
+    assert len(created_objects({"Records": [record(name=name)]})) == 1
 
 
 @pytest.mark.parametrize("name", ["ObjectRemoved:Delete", "ObjectTagging:Put", ""])
 def test_other_events_speak_of_no_object(name: str) -> None:
-    assert objects({"Records": [record(name=name)]}) == []
-    assert objects(bridge() | {"detail-type": "Object Deleted"}) == []
+    assert created_objects({"Records": [record(name=name)]}) == []
+    assert created_objects(bridge() | {"detail-type": "Object Deleted"}) == []
 
 
 def test_a_bucket_without_versions_names_bytes_by_their_etag() -> None:
-    [unversioned] = objects({"Records": [record()]})
-    [null] = objects({"Records": [record(versionId="null")]})
+    [unversioned] = created_objects({"Records": [record()]})
+    [null] = created_objects({"Records": [record(versionId="null")]})
 
     assert unversioned == null == Created("b", Stored("in/a", None, '"e"'), 5)
     assert unversioned.stored.identity == "e"
@@ -90,7 +90,7 @@ def test_a_bucket_without_versions_names_bytes_by_their_etag() -> None:
 def test_s3s_test_event_speaks_of_nothing() -> None:
     event = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Time": "…", "Bucket": "b", "RequestId": "r"}
 
-    assert message_objects(json.dumps(event)) == []
+    assert created_objects(parse_body(json.dumps(event))) == []
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_s3s_test_event_speaks_of_nothing() -> None:
 )
 def test_what_nobody_known_sends_is_refused(body: str) -> None:
     with pytest.raises(NotAnEvent) as refused:
-        message_objects(body)
+        created_objects(parse_body(body))
 
     assert "secret" not in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -123,9 +123,9 @@ def test_what_nobody_known_sends_is_refused(body: str) -> None:
 @pytest.mark.parametrize("event", [{}, {"Records": [{"EventSource": "aws:sns"}]}, {"source": "aws.ec2"}])
 def test_the_refusal_names_the_kinds_that_are_known(event: Json) -> None:
     with pytest.raises(NotAnEvent, match=r"S3 events and EventBridge events .* SQS .* SageMaker endpoint by SNS"):
-        objects(event)
+        created_objects(event)
 
 
 def test_a_message_nested_too_deep_is_refused_as_any_other() -> None:
     with pytest.raises(NotAnEvent):
-        message_objects("[" * 100_000)
+        created_objects(parse_body("[" * 100_000))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from functions.batch import tasks
-from functions.batch.logs import DOOR, NAMESPACE, SERVICE
+from functions.batch.logs import DIMENSIONS, NAMESPACE, SERVICE
 from heatlens_aws.records import FileState
 from tests.support.paths import ROOT
 from tests.support.stack import ACCOUNT, EVERYTHING, FUNCTIONS, REGION, TEMPLATE, Json, Stack, children
@@ -120,13 +120,13 @@ def widgets(stack: Stack) -> list[Json]:
 def test_the_dashboard_shows_metrics_that_are_written() -> None:
     shown = [metric for widget in widgets(FULL) for metric in widget["properties"]["metrics"]]
     ours = [metric for metric in shown if metric[0] == NAMESPACE]
-    ends = [each.state for each in vars(tasks).values() if isinstance(each, tasks.Ended)]
+    ends = [each.state for each in vars(tasks).values() if isinstance(each, tasks.ItemEnd)]
     written = {
         f"Items{state.title()}" for state in [*FileState, *ends, tasks.AGAIN] if state not in ("PENDING", "MISSING")
     }
 
     assert {metric[1] for metric in ours} == written
-    assert {tuple(metric[2:6]) for metric in ours} == {("service", SERVICE, "door", DOOR)}
+    assert {tuple(metric[2:6]) for metric in ours} == {("service", SERVICE, "door", DIMENSIONS["door"])}
 
 
 def test_the_dashboard_shows_the_endpoint_only_where_there_is_one() -> None:

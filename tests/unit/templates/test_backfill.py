@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 from cfnlint.api import lint
 
-from functions.batch.messages import items, messages
+from functions.batch.messages import distinct_items, parse_messages
 from heatlens_aws.events import Created
 from heatlens_aws.object_keys import DROP
 from heatlens_aws.staging import Stored
@@ -110,9 +110,9 @@ def spoken_of(aws: Account) -> list[Created]:
     found = []
     queue = {"QueueUrl": aws.settings.queue_url, "MaxNumberOfMessages": 10, "AttributeNames": ["All"]}
     while received := aws.clients.sqs.receive_message(**queue).get("Messages"):
-        taken = messages(sqs_event(received))
+        taken = parse_messages(sqs_event(received))
         assert all(message.objects for message in taken)
-        found += [item.created for item in items(taken)]
+        found += [item.created for item in distinct_items(taken)]
     return sorted(found, key=lambda created: created.stored.key)
 
 
@@ -141,12 +141,12 @@ def test_an_object_is_the_same_whichever_way_its_message_came(aws: Account, mach
             "object": {"key": quote_plus(one.key, safe="/"), "versionId": one.version, "eTag": one.etag},
         },
     }
-    [by_event] = items(messages({"Records": [record]}))
+    [by_event] = distinct_items(parse_messages({"Records": [record]}))
 
     run(machine, "Listed", listing(aws))
 
     received = aws.clients.sqs.receive_message(QueueUrl=aws.settings.queue_url, AttributeNames=["All"])["Messages"]
-    [by_backfill] = items(messages(sqs_event(received)))
+    [by_backfill] = distinct_items(parse_messages(sqs_event(received)))
     assert by_backfill.identity == by_event.identity
 
 

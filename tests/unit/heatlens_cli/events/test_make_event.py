@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from functions.batch.messages import messages
+from functions.batch.messages import parse_messages
 from heatlens.errors import InvalidOption
 from heatlens_aws.staging import Stored
 from heatlens_cli.events.http_events import KINDS, LambdaContext, answer_json
@@ -38,7 +38,7 @@ def test_the_worker_reads_which_object_it_is(kind: str, name: str, tmp_path: Pat
 
     event = make_event(image, kind, query="", bucket="scans")
 
-    [message] = messages(json.loads(json.dumps(event)))
+    [message] = parse_messages(json.loads(json.dumps(event)))
     assert message.objects is not None
     [created] = message.objects
     assert (created.bucket, created.size) == ("scans", 5)
