@@ -19,7 +19,7 @@ from heatlens_web import errors, upload
 from heatlens_web.context import CurrentState, RequestContext
 from heatlens_web.inference import explain_one
 from heatlens_web.request_id import RequestId
-from heatlens_web.schemas.inference import LISTS, HeatmapOptions
+from heatlens_web.schemas.options import LISTS, HeatmapOptions
 from heatlens_web.settings import ServerSettings
 
 CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"

@@ -18,7 +18,7 @@ from heatlens_web.deliver import carry
 from heatlens_web.errors import located
 from heatlens_web.large_replies import Replies
 from heatlens_web.request_id import request_id
-from heatlens_web.schemas.inference import ModelOptions
+from heatlens_web.schemas.options import ModelOptions
 from heatlens_web.state import State
 from heatlens_web.upload import Received
 

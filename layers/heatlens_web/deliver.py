@@ -16,26 +16,24 @@ from heatlens.explain.targets import parse
 from heatlens.model import Model
 from heatlens.render.encode import MEDIA_TYPES
 from heatlens.results import Explained, Explanation
-from heatlens.types import Encoded, Format, Options, Prediction, Scores
+from heatlens.types import Encoded, Format, Options, Scores
 from heatlens_web.http_errors import AnswerTooLarge
-from heatlens_web.schemas.inference import (
+from heatlens_web.schemas.answer import ModelAnswer
+from heatlens_web.schemas.heatmap import (
     BatchHeatmapItem,
     BatchHeatmapResponse,
-    BatchPredictItem,
-    BatchPredictResponse,
     ExplainedAnswer,
     HeatmapResponse,
+    MapAnswer,
+    TargetAnswer,
+)
+from heatlens_web.schemas.kserve import (
     InstanceExplanation,
     InstanceExplanations,
     InstancePrediction,
     InstancePredictions,
-    MapAnswer,
-    ModelAnswer,
-    PredictionAnswer,
-    PredictResponse,
-    ScoreAnswer,
-    TargetAnswer,
 )
+from heatlens_web.schemas.predict import BatchPredictItem, BatchPredictResponse, PredictResponse
 from heatlens_web.settings import ServerLimits
 
 Result = TypeVar("Result")
@@ -188,7 +186,7 @@ def deliver_explanations(results: Results[Explanation]) -> Response:
     """Respond with KServe's instances explained."""
     explanations = results.instances()
     answer = InstanceExplanations(
-        predictions=[_prediction(each.prediction) for each in explanations],
+        predictions=[each.prediction for each in explanations],
         explanations=[InstanceExplanation(**_drawn(each, results.model, results.options)) for each in explanations],
         model=results.model_answer,
         request_id=results.request_id,
@@ -258,19 +256,10 @@ def scored(scores: Scores) -> dict[str, Any]:
     return {
         "width": scores.width,
         "height": scores.height,
-        "prediction": _prediction(scores.prediction),
-        "classes": [
-            ScoreAnswer(label=each.label, index=each.index, probability=each.probability, logit=each.logit)
-            for each in scores.classes
-        ],
+        "prediction": scores.prediction,
+        "classes": list(scores.classes),
         "timings_ms": scores.timings_ms,
     }
-
-
-def _prediction(seen: Prediction) -> PredictionAnswer:
-    return PredictionAnswer(
-        label=seen.label, index=seen.index, probability=seen.probability, logit=seen.logit, margin=seen.margin
-    )
 
 
 def _drawn(explanation: Explanation, model: Model, options: Options) -> dict[str, Any]:
@@ -285,7 +274,7 @@ def _drawn(explanation: Explanation, model: Model, options: Options) -> dict[str
         "width": explanation.width,
         "height": explanation.height,
         "box": explanation.box,
-        "prediction": _prediction(explanation.prediction),
+        "prediction": explanation.prediction,
         "explained": ExplainedAnswer(**_facts(explanation.explained[0])),
         "quality": explanation.quality,
         "map": _map(explanation.explained[0], explanation, options),

@@ -31,7 +31,7 @@ from heatlens_web.http_errors import (
     UnsupportedContentType,
 )
 from heatlens_web.request_id import request_id
-from heatlens_web.schemas.inference import Problem
+from heatlens_web.schemas.problem import Problem
 from heatlens_web.settings import ServerSettings
 
 logger = logging.getLogger(__name__)

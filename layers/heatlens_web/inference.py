@@ -13,7 +13,8 @@ from heatlens.types import Options, Scores
 from heatlens_web import deliver, upload
 from heatlens_web.context import RequestContext
 from heatlens_web.deliver import Results
-from heatlens_web.schemas.inference import HeatmapBody, HeatmapOptions, ModelOptions
+from heatlens_web.schemas.bodies import HeatmapBody
+from heatlens_web.schemas.options import HeatmapOptions, ModelOptions
 from heatlens_web.settings import ServerLimits
 from heatlens_web.state import State
 from heatlens_web.upload import Received

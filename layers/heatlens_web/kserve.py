@@ -15,16 +15,15 @@ from heatlens_web import deliver, inference, upload
 from heatlens_web.context import CurrentState
 from heatlens_web.http_errors import ModelNotFound
 from heatlens_web.openapi import IMAGE_BASE64, OF_IMAGES, json_body, problems
-from heatlens_web.schemas.inference import (
+from heatlens_web.schemas.kserve import (
     ExplainInstances,
-    HeatmapOptions,
     InstanceExplanations,
     InstancePredictions,
-    ModelOptions,
     ModelReady,
     ModelsList,
     PredictInstances,
 )
+from heatlens_web.schemas.options import HeatmapOptions, ModelOptions
 
 
 class ModelName(Convertor[str]):

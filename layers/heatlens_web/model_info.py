@@ -4,7 +4,8 @@ from heatlens.errors import ModelError
 from heatlens.model import Model
 from heatlens.plan import method_names
 from heatlens.registry import ModelRegistry
-from heatlens_web.schemas.inference import Health, LayerCard, ModelCard, ModelCards, ModelHealth
+from heatlens_web.schemas.health import Health, ModelHealth
+from heatlens_web.schemas.model_info import LayerCard, ModelCard, ModelCards
 
 
 def cards(models: ModelRegistry) -> ModelCards:

@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from heatlens.render.encode import png
-from heatlens_web.schemas.inference import Problem
+from heatlens_web.schemas.problem import Problem
 
 Json = dict[str, Any]
 BINARY: Json = {"type": "string", "format": "binary"}

@@ -11,21 +11,12 @@ from heatlens_web.context import CurrentState
 from heatlens_web.inference import explain, explain_one, infer, score
 from heatlens_web.model_info import cards, health_of
 from heatlens_web.openapi import BINARY, IMAGE_BASE64, OF_IMAGES, body_of, problems
-from heatlens_web.schemas.inference import (
-    BatchHeatmapBody,
-    BatchHeatmapResponse,
-    BatchPredictBody,
-    BatchPredictResponse,
-    Health,
-    HeatmapBody,
-    HeatmapOptions,
-    HeatmapResponse,
-    ModelCards,
-    ModelOptions,
-    PredictBody,
-    PredictResponse,
-    Ready,
-)
+from heatlens_web.schemas.bodies import BatchHeatmapBody, BatchPredictBody, HeatmapBody, PredictBody
+from heatlens_web.schemas.health import Health, Ready
+from heatlens_web.schemas.heatmap import BatchHeatmapResponse, HeatmapResponse
+from heatlens_web.schemas.model_info import ModelCards
+from heatlens_web.schemas.options import HeatmapOptions, ModelOptions
+from heatlens_web.schemas.predict import BatchPredictResponse, PredictResponse
 
 router = APIRouter(prefix="/api/inference")
 

@@ -36,6 +36,7 @@ PLANTED = [
     ("functions/api/handler.py", "heatlens_cli.main", {"packages"}),
     ("functions/endpoint/serve.py", "heatlens_aws.staging", {"endpoint"}),
     ("functions/batch/handler.py", "heatlens_web.app", {"batch-schemas"}),
+    ("layers/heatlens_web/schemas/problem.py", "fastapi", {"schemas"}),
     ("functions/batch/handler.py", "fastapi", {"batch-schemas"}),
 ]
 

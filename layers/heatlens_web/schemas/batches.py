@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from heatlens.types import Quality
 from heatlens_aws.settings import STAGED_LIMITS
-from heatlens_web.schemas.inference import HeatmapOptions
+from heatlens_web.schemas.options import HeatmapOptions
 
 NAME_BYTES = 255  # of UTF-8: with the rest, a file's row stays under 1 KB
 

@@ -1,0 +1,34 @@
+"""Responses of the health and readiness routes."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from heatlens_web.schemas.answer import Answer
+
+
+class ModelHealth(Answer):
+    """State of one model; `reason` says why it is not loaded."""
+
+    name: str
+    loaded: bool
+    version: str | None = None
+    reason: str | None = None
+
+
+class Health(Answer):
+    """State of the door: unhealthy without its default model, degraded without another; `reason` says why."""
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    model_loaded: bool = Field(description="Whether the default model is.")
+    gpu_available: bool
+    model_version: str | None
+    reason: str | None = None
+    models: list[ModelHealth] = Field(description="All of them, the default one first.")
+
+
+class Ready(Answer):
+    """Whether requests that name no model would be answered, and which of the models would."""
+
+    ready: bool
+    models: dict[str, bool]

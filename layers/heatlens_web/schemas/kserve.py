@@ -1,0 +1,81 @@
+"""Bodies and responses of KServe's V1 protocol."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, BaseModel, FailFast, Field
+
+from heatlens.types import Prediction
+from heatlens_web.schemas.answer import Answer, ModelAnswer
+from heatlens_web.schemas.bodies import ImageBody, ImagesBody
+from heatlens_web.schemas.heatmap import Drawn
+from heatlens_web.schemas.options import HeatmapOptions
+from heatlens_web.schemas.predict import Scored
+
+
+class Base64(BaseModel):
+    """Bytes in JSON, as TensorFlow Serving and KServe write them."""
+
+    b64: str
+
+
+class Instance(BaseModel):
+    """One image in KServe's form."""
+
+    image_bytes: Base64
+
+
+class PredictInstances(ImagesBody):
+    """Images to be classified."""
+
+    instances: Annotated[list[Instance], FailFast(), Field(min_length=1)] = Field(
+        validation_alias=AliasChoices("instances", "inputs")
+    )
+
+    def listed(self) -> Sequence[ImageBody]:
+        return [ImageBody(image_base64=each.image_bytes.b64) for each in self.instances]
+
+
+class ExplainInstances(HeatmapOptions, PredictInstances):
+    """Images to be explained, and how."""
+
+
+class InstancePrediction(Scored):
+    """What a model says of one instance."""
+
+
+class InstancePredictions(Answer):
+    """What a model says of each instance, in their order."""
+
+    predictions: list[InstancePrediction]
+    model: ModelAnswer
+    request_id: str
+
+
+class InstanceExplanation(Drawn):
+    """One instance, explained; null images are those `include` left out."""
+
+    heatmap_base64: str | None
+    original_image_base64: str | None
+
+
+class InstanceExplanations(Answer):
+    """Predictions and explanations of the instances, in their order."""
+
+    predictions: list[Prediction]
+    explanations: list[InstanceExplanation]
+    model: ModelAnswer
+    request_id: str
+
+
+class ModelReady(Answer):
+    """A model that would answer."""
+
+    name: str
+    ready: Literal[True]
+
+
+class ModelsList(Answer):
+    """Names of the models that are here."""
+
+    models: list[str]

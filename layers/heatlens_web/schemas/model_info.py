@@ -1,0 +1,44 @@
+"""The cards of the models."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from heatlens.card import Calibration, Parity
+from heatlens_web.schemas.answer import Answer
+
+
+class LayerCard(Answer):
+    """A layer that can be explained at, the proof of its maps, and how its peaks are distributed if that is known."""
+
+    name: str
+    shape: tuple[int, int, int] = Field(description="Channels, height and width of its activation.")
+    parity: Parity
+    calibration: Calibration | None
+
+
+class ModelCard(Answer):
+    """What a model is; all but its name is null where it is not loaded, and `reason` says why."""
+
+    name: str = Field(description="What `model` calls it here.")
+    default: bool
+    loaded: bool
+    reason: str | None = None
+    model: str | None = Field(None, description="What its card calls it.")
+    version: str | None = None
+    sha256: str | None = None
+    notice: str | None = None
+    classes: list[str] | None = None
+    output: Literal["softmax", "sigmoid", "multilabel"] | None = None
+    input: tuple[int, int] | None = Field(None, description="Height and width of what the network sees.")
+    layers: list[LayerCard] | None = Field(None, description="The first is the default.")
+    methods: list[str] | None = None
+    engine: str | None = None
+    precision: str | None = None
+    evaluation: dict[str, Any] | None = None
+
+
+class ModelCards(Answer):
+    """The models of this door, the default one first."""
+
+    models: list[ModelCard]
