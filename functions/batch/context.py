@@ -75,6 +75,5 @@ def open_context() -> WorkerContext:
     models = load_models(settings)
     if isinstance(default := models.found[models.default], ModelError):
         raise default
-    for name, error in models.failures.items():
-        logger.error("the model is not loaded: %s: %s (cause: %r)", name, error, error.__cause__)
+    models.log_failures()
     return WorkerContext(account, models, settings.limits(STAGED_LIMITS), settings.batch_images)

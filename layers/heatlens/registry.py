@@ -3,6 +3,7 @@
 A model is called what its folder is called: a card's name does not tell two versions of one model apart.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from heatlens.engines.resources import Machine
 from heatlens.errors import InvalidOption, ModelError, ModelUnavailable, SettingsError
 from heatlens.model import Model, load_by_settings
 from heatlens.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,11 @@ class ModelRegistry:
     def failures(self) -> dict[str, ModelError]:
         """Those that do not, and why."""
         return {name: error for name, error in self.found.items() if isinstance(error, ModelError)}
+
+    def log_failures(self) -> None:
+        """Log each model that is not loaded, with the cause; alarms filter the log by the first words."""
+        for name, error in self.failures.items():
+            logger.error("the model is not loaded: %s: %s (cause: %r)", name, error, error.__cause__)
 
 
 def load_models(settings: Settings, *, machine: Machine | None = None) -> ModelRegistry:

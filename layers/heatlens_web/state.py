@@ -1,6 +1,5 @@
-"""What a running door holds: settings, limits, and its models or the reasons why there are none."""
+"""What a running server holds: settings, limits, and its models or the reasons why they are not loaded."""
 
-import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,8 +13,6 @@ from heatlens.results import Outcome
 from heatlens.types import Options, Scores, Upload
 from heatlens_web.settings import DEPLOYMENT_LIMITS, Deployment, ServerLimits, ServerSettings
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -24,7 +21,7 @@ class State:
     settings: ServerSettings
     limits: ServerLimits
     models: ModelRegistry
-    # Not the framework's pool: forty images decoded at once would exhaust the memory.
+    # Not the framework's pool of forty threads: as many decoded images would exhaust the memory.
     workers: ThreadPoolExecutor
 
     @property
@@ -33,7 +30,7 @@ class State:
         return self.models.found[self.models.default]
 
     def check(self) -> None:
-        """Refuse what nobody here could answer, before it is read.
+        """Check, before a body is read, that a model is loaded.
 
         Raises:
             ModelUnavailable: No model is loaded.
@@ -44,7 +41,7 @@ class State:
     def explain(
         self, uploads: Sequence[Upload | HeatlensError], options: Options, time_left: TimeLeft | None = None
     ) -> list[Outcome]:
-        """Explain images within the door's limits; it takes its time, on the calling thread."""
+        """Explain images within the server's limits. Blocks the calling thread."""
         return explain(
             self.models[options.model],
             uploads,
@@ -57,7 +54,7 @@ class State:
     def score(
         self, uploads: Sequence[Upload | HeatlensError], options: Options, time_left: TimeLeft | None = None
     ) -> list[Scores | HeatlensError]:
-        """Classify images within the door's limits; it takes its time, on the calling thread."""
+        """Classify images within the server's limits. Blocks the calling thread."""
         return score_all(
             self.models[options.model],
             uploads,
@@ -69,13 +66,12 @@ class State:
 
 
 def load_state(settings: ServerSettings, deployment: Deployment) -> State:
-    """Load the models now; a door without one starts all the same and says why.
+    """Load the models; the server starts without one too, and health gives the reason.
 
     Raises:
-        SettingsError: The folder of models cannot be used.
+        SettingsError: The folder of models is unusable.
     """
     models = load_models(settings)
-    for name, error in models.failures.items():
-        logger.error("the model is not loaded: %s: %s (cause: %r)", name, error, error.__cause__)
+    models.log_failures()
     limits = settings.limits(DEPLOYMENT_LIMITS[deployment])
     return State(settings, limits, models, ThreadPoolExecutor(settings.concurrency, "explain"))

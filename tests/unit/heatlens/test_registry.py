@@ -103,3 +103,12 @@ def test_one_alone_that_is_broken_is_the_model() -> None:
 
     with pytest.raises(ModelUnavailable, match=r"^the model is not loaded: see"):
         models[None]
+
+
+def test_each_failure_is_logged_with_its_cause(caplog: pytest.LogCaptureFixture) -> None:
+    error = CardError("altered")
+    error.__cause__ = ValueError("digest")
+
+    ModelRegistry.of(error, "grey").log_failures()
+
+    assert caplog.messages == ["the model is not loaded: grey: altered (cause: ValueError('digest'))"]

@@ -88,7 +88,7 @@ def test_every_alarm_says_what_it_means() -> None:
 
 def test_the_filters_look_for_what_the_doors_really_say() -> None:
     sources = {
-        "ApiShutDoors": ROOT / "layers/heatlens_web/state.py",
+        "ApiShutDoors": ROOT / "layers/heatlens/registry.py",
         "BatchShutDoors": ROOT / "layers/heatlens_aws/lambda_init.py",
         "SweeperShutDoors": ROOT / "layers/heatlens_aws/lambda_init.py",
     }
