@@ -1,4 +1,4 @@
-"""A sample and its heatmap, side by side -> layers/heatlens_web/static/example.png, the picture in the README."""
+"""Draw the README's picture, a sample beside its heatmap: layers/heatlens_web/static/example.png."""
 
 from io import BytesIO
 from pathlib import Path

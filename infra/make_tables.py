@@ -4,41 +4,41 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from functions.batch import errors as of_files
+from functions.batch import errors as batch_errors
 from heatlens import errors
 from heatlens.errors import HeatlensError, ModelError
-from heatlens_aws import errors as of_aws
+from heatlens_aws import errors as aws_errors
 from heatlens_web import http_errors
 from heatlens_web.errors import status_of
 
-MODULES = (errors, of_aws, http_errors)
+MODULES = (errors, aws_errors, http_errors)
 ROOT = Path(__file__).parents[1]
 ERRORS_PAGE = ROOT / "functions" / "errors.md"
 BENCHMARK = ROOT / "tests" / "benchmarks" / "ENGINE.md"
 MEMORY_COLUMNS = 7  # of ENGINE.md's table of peak memory
 
 
-def leaves() -> list[type[HeatlensError]]:
+def response_errors() -> list[type[HeatlensError]]:
     """List the errors that a response can carry, by status and code; the base class stands for unforeseen failures."""
     classes = [each for module in MODULES for each in _classes(module) if not issubclass(each, ModelError)]
-    found = [each for each in classes if not any(other is not each and issubclass(other, each) for other in classes)]
-    return sorted([*found, HeatlensError], key=lambda each: (status_of(each), each.code))
+    leaves = [each for each in classes if not any(other is not each and issubclass(other, each) for other in classes)]
+    return sorted([*leaves, HeatlensError], key=lambda each: (status_of(each), each.code))
 
 
-def of_staged_files() -> list[type[HeatlensError]]:
+def staged_file_errors() -> list[type[HeatlensError]]:
     """List the errors that only a file of a staged batch can end with."""
-    return sorted(_classes(of_files), key=lambda each: each.code)
+    return sorted(_classes(batch_errors), key=lambda each: each.code)
 
 
 def error_table() -> str:
     """Return the Markdown table of the errors that a response can carry."""
-    rows = (f"| `{each.code}` | {status_of(each)} | {_meaning(each)} |\n" for each in leaves())
+    rows = (f"| `{each.code}` | {status_of(each)} | {_meaning(each)} |\n" for each in response_errors())
     return "| code | status | when |\n|---|---|---|\n" + "".join(rows)
 
 
 def file_error_table() -> str:
     """Return the Markdown table of the errors of staged files."""
-    rows = (f"| `{each.code}` | {_meaning(each)} |\n" for each in of_staged_files())
+    rows = (f"| `{each.code}` | {_meaning(each)} |\n" for each in staged_file_errors())
     return "| code | when |\n|---|---|\n" + "".join(rows)
 
 

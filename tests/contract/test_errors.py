@@ -5,11 +5,11 @@ import pytest
 from functions.batch import errors as of_files
 from heatlens import errors
 from heatlens.errors import HeatlensError, ModelError
-from infra.make_tables import MODULES, leaves, of_staged_files
+from infra.make_tables import MODULES, response_errors, staged_file_errors
 from tests.support.marks import marked
 
 PROVOKED = marked("provokes")
-ANSWERED = {each.code: each for each in [*leaves(), *of_staged_files()]}
+ANSWERED = {each.code: each for each in [*response_errors(), *staged_file_errors()]}
 NEVER_ANSWERED = {
     each.code: each
     for each in vars(errors).values()

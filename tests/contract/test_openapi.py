@@ -15,7 +15,7 @@ from heatlens.settings import DEMO_MODEL
 from heatlens_web.app import STATIC, create_app
 from heatlens_web.errors import status_of
 from heatlens_web.settings import ServerSettings
-from infra.make_tables import leaves
+from infra.make_tables import response_errors
 from tests.support.aws import Account
 from tests.support.paths import SAMPLES
 
@@ -93,7 +93,7 @@ def test_every_error_has_the_one_shape(description: Json) -> None:
 def test_every_status_of_an_error_is_described_somewhere(description: Json) -> None:
     described = {int(status) for _, _, each in operations(description).values() for status in each["responses"]}
 
-    assert {status_of(error) for error in leaves()} <= described
+    assert {status_of(error) for error in response_errors()} <= described
     assert status_of(HeatlensError) in described
 
 

@@ -27,8 +27,8 @@ needs_project_venv = pytest.mark.skipif(
 
 
 def block(begins: str) -> str:
-    [found] = [each for each in BLOCKS if each.startswith((f"{begins} ", f"{begins}\n"))]
-    return str(found)
+    [commands] = [text for text in BLOCKS if text.startswith((f"{begins} ", f"{begins}\n"))]
+    return str(commands)
 
 
 def shell(script: str) -> None:
@@ -36,14 +36,14 @@ def shell(script: str) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Without what the make that runs the tests tells its children."""
+    """Return the environment without the variables that `make test` sets for its children."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
 
 
-def test_every_block_is_run_here() -> None:
-    assert [each.split()[0:2] for each in BLOCKS] == [
+def test_every_command_of_the_readme_is_run() -> None:
+    assert [text.split()[0:2] for text in BLOCKS] == [
         ["make", "run"],
-        ["make", "test"],  # what runs this
+        ["make", "test"],  # runs this test
         ["curl", "--silent"],
         [".venv/bin/heatlens", "compile"],
         ["make", "run-batch"],
@@ -77,7 +77,7 @@ def test_make_run_draws_the_samples_and_serves() -> None:
 
 
 @needs_project_venv
-def test_make_run_batch_brings_every_sample_back() -> None:
+def test_make_run_batch_fetches_a_heatmap_of_every_sample() -> None:
     shutil.rmtree(ROOT / "out" / "batch", ignore_errors=True)
 
     shell(block("make run-batch"))
@@ -117,41 +117,41 @@ FUNCTION_PAGES = [f"functions/{page.name}" for page in sorted((ROOT / "functions
 FUNCTION_BLOCKS = [text for page in FUNCTION_PAGES for text in code_blocks(page, "sh")]
 
 
-def asked(begins: str, url: str, folder: Path) -> None:
-    """Run a block of the pages in functions/ against a server, its responses going to `folder`."""
-    [found] = [each for each in FUNCTION_BLOCKS if begins in each]
-    shell(found.replace("http://127.0.0.1:8000", url).replace("out/", f"{folder}/"))
+def run_block(content: str, url: str, folder: Path) -> None:
+    """Run the block with `content` of the pages in functions/ against a server; responses are written to `folder`."""
+    [commands] = [text for text in FUNCTION_BLOCKS if content in text]
+    shell(commands.replace("http://127.0.0.1:8000", url).replace("out/", f"{folder}/"))
 
 
-def test_every_block_of_the_doors_is_run_here() -> None:
+def test_every_command_of_the_function_pages_is_run() -> None:
     assert len(FUNCTION_BLOCKS) == 3
-    assert all("curl" in each for each in FUNCTION_BLOCKS)
-    commands = [line for each in FUNCTION_BLOCKS for line in each.splitlines() if "curl" in line]
+    assert all("curl" in text for text in FUNCTION_BLOCKS)
+    commands = [line for text in FUNCTION_BLOCKS for line in text.splitlines() if "curl" in line]
     assert all("--fail" in line for line in commands)
 
 
 @pytest.mark.contract("uvicorn")
-def test_the_examples_of_the_doors(server_port: int, tmp_path: Path) -> None:
-    asked("$api/predict", f"http://127.0.0.1:{server_port}", tmp_path)
+def test_the_examples_of_the_http_api(server_port: int, tmp_path: Path) -> None:
+    run_block("$api/predict", f"http://127.0.0.1:{server_port}", tmp_path)
 
-    answers = {path.stem: json.loads(path.read_text()) for path in tmp_path.iterdir()}
-    assert [each["label"] for each in answers["two"]["explanations"]] == ["OPACITY", "CLEAR"]
-    assert answers["two"]["model"]["method"] == "gradcam++"
-    assert answers["regions"]["regions"]["threshold"] == 0.6
-    assert [each["success"] for each in answers["batch"]["results"]] == [True, False]
-    assert answers["scores"]["prediction"]["label"] == "OPACITY"
-    assert answers["models"]["models"][0]["name"] == "demo"
-    assert answers["json"]["heatmap_base64"]
+    responses = {path.stem: json.loads(path.read_text()) for path in tmp_path.iterdir()}
+    assert [explained["label"] for explained in responses["two"]["explanations"]] == ["OPACITY", "CLEAR"]
+    assert responses["two"]["model"]["method"] == "gradcam++"
+    assert responses["regions"]["regions"]["threshold"] == 0.6
+    assert [item["success"] for item in responses["batch"]["results"]] == [True, False]
+    assert responses["scores"]["prediction"]["label"] == "OPACITY"
+    assert responses["models"]["models"][0]["name"] == "demo"
+    assert responses["json"]["heatmap_base64"]
 
 
-def test_the_example_of_kserves_protocol(server_port: int, tmp_path: Path) -> None:
-    asked("instances", f"http://127.0.0.1:{server_port}", tmp_path)
+def test_the_kserve_example(server_port: int, tmp_path: Path) -> None:
+    run_block("instances", f"http://127.0.0.1:{server_port}", tmp_path)
 
     assert json.loads((tmp_path / "kserve.json").read_text())["predictions"][0]["label"] == "OPACITY"
 
 
-def test_the_example_of_a_staged_batch(loop: Loop, tmp_path: Path) -> None:
-    asked("expected_files", loop.url, tmp_path)
+def test_the_staged_batch_example(loop: Loop, tmp_path: Path) -> None:
+    run_block("expected_files", loop.url, tmp_path)
 
     assert json.loads((tmp_path / "status.json").read_text())["declared_files"] == 1
     [result] = json.loads((tmp_path / "results.json").read_text())["results"]
@@ -159,7 +159,7 @@ def test_the_example_of_a_staged_batch(loop: Loop, tmp_path: Path) -> None:
 
 
 @needs_project_venv
-def test_compiling_and_using_the_result(tmp_path: Path) -> None:
+def test_the_readme_compiles_a_model_and_uses_it(tmp_path: Path) -> None:
     script = block(".venv/bin/heatlens").replace("out/model", str(tmp_path / "model"))
 
     shell(f"{script.rstrip()} --out {tmp_path}/out")

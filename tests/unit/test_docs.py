@@ -1,4 +1,4 @@
-"""What the documents say is there, and what is there is documented."""
+"""Check that the documents match the code, and that settings, errors and extras are documented."""
 
 import re
 import tomllib
@@ -11,11 +11,16 @@ from heatlens.errors import HeatlensError
 from heatlens_aws.settings import AwsSettings
 from heatlens_web.errors import status_of
 from heatlens_web.settings import ServerSettings
-from infra.make_tables import ERRORS_PAGE, TABLES, leaves, of_staged_files, replace_table
+from infra.make_tables import ERRORS_PAGE, TABLES, replace_table, response_errors, staged_file_errors
 from tests.support.paths import ROOT
 
 FOLDERS = (".", "functions", "layers", "infra", "infra/decisions", "tests/benchmarks", "tests/contract")
 DOCUMENTS = [page for folder in FOLDERS for page in (ROOT / folder).glob("*.md")]
+LONGEST_LINE = 110  # characters
+LONGEST_SENTENCE = 30  # words
+GENERATED = {"CONFORMANCE.md", "ENGINE.md", "METHODS.md", "PARITY.md", "0002-dependencies.md"}
+WRITTEN = [page for page in DOCUMENTS if page.name not in GENERATED]
+PACKAGES = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["root_packages"])
 ERRORS = ERRORS_PAGE.read_text()
 CONFIGURATION = (ROOT / "functions" / "configuration.md").read_text()
 API = (ROOT / "functions" / "api.md").read_text()
@@ -61,6 +66,25 @@ def test_the_documents_have_links_with_anchors() -> None:
     assert any(anchor for page in DOCUMENTS for _, anchor in links(page))
 
 
+def prose(page: Path) -> list[str]:
+    """Return the lines of a document that are neither code, nor a table, nor a picture."""
+    text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return [line for line in text.splitlines() if not line.startswith(("|", "![", "<!--"))]
+
+
+def sentences(page: Path) -> list[str]:
+    """Return the sentences of a document; a colon ends one, and code and the targets of links do not count."""
+    text = re.sub(r"\]\([^)]*\)", "]", re.sub(r"`[^`\n]*`", "code", "\n".join(prose(page))))
+    paragraphs = re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )|\n(?=#)", text)
+    return [sentence for paragraph in paragraphs for sentence in re.split(r"(?<=[.?!:])\s+", paragraph)]
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_prose_has_short_lines_and_sentences(page: Path) -> None:
+    assert [line for line in prose(page) if len(line) > LONGEST_LINE] == []
+    assert [sentence for sentence in sentences(page) if len(sentence.split()) > LONGEST_SENTENCE] == []
+
+
 def variables() -> list[str]:
     """The environment variable of every setting."""
     fields = ServerSettings.model_fields | AwsSettings.model_fields
@@ -72,7 +96,7 @@ def test_every_setting_is_documented(variable: str) -> None:
     assert f"| `{variable}` |" in CONFIGURATION
 
 
-@pytest.mark.parametrize("error", leaves(), ids=lambda error: error.code)
+@pytest.mark.parametrize("error", response_errors(), ids=lambda error: error.code)
 def test_every_error_is_documented_with_its_status(error: type[HeatlensError]) -> None:
     assert f"| `{error.code}` | {status_of(error)} |" in ERRORS
 
@@ -80,15 +104,15 @@ def test_every_error_is_documented_with_its_status(error: type[HeatlensError]) -
 def test_every_documented_error_exists() -> None:
     documented = set(re.findall(r"^\| `([a-z0-9_.]+)` \| \d{3} \|", ERRORS, re.MULTILINE))
 
-    assert documented == {error.code for error in leaves()}
+    assert documented == {error.code for error in response_errors()}
 
 
 @pytest.mark.contract("every error")
-def test_the_tables_of_errors_are_those_of_the_classes() -> None:
+def test_the_generated_tables_are_current() -> None:
     """`make tables` writes them again."""
     for name, (page, table) in TABLES.items():
         assert replace_table(page.read_text(), name, table()) == page.read_text()
-    assert all(f"| `{error.code}` |" in ERRORS for error in of_staged_files())
+    assert all(f"| `{error.code}` |" in ERRORS for error in staged_file_errors())
     with pytest.raises(ValueError, match=r"no place for the errors"):
         replace_table(ERRORS.replace("<!-- end of errors -->", ""), "errors", "")
 
@@ -108,12 +132,39 @@ def test_the_tables_of_errors_are_those_of_the_classes() -> None:
     ],
     ids=["gateway", "authorization", "httpx", "browsers", "burnt in"],
 )
-def test_what_nothing_here_can_change_is_said(page: str, words: str) -> None:
+def test_limits_outside_this_project_are_documented(page: str, words: str) -> None:
     assert words in " ".join(page.split())
 
 
-def test_the_changelog_knows_this_version() -> None:
-    assert f"## {heatlens.__version__} " in (ROOT / "CHANGELOG.md").read_text()
+def test_the_changelog_names_this_version() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    version = re.escape(heatlens.__version__)
+
+    assert re.search(rf"^## \[{version}\]|^The next release is {version}\.", changelog, re.MULTILINE)
+    assert re.search(r"^## \[Unreleased\]$", changelog, re.MULTILINE)
+
+
+def imported_packages(package: str) -> set[str]:
+    """Return the packages of this project that a package's sources import."""
+    folder = ROOT / package if package == "functions" else ROOT / "layers" / package
+    imports = re.compile(r"^\s*(?:from|import) (\w+)", re.MULTILINE)
+    names = {name for source in folder.rglob("*.py") for name in imports.findall(source.read_text())}
+    return names & PACKAGES - {package}
+
+
+def test_the_diagram_shows_the_imports_of_the_packages() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    diagram = re.findall(r"^    (\w+) -(?:->|\. .+ \.->) (\w+)$", page, re.MULTILINE)
+
+    imports = [(package, other) for package in PACKAGES for other in imported_packages(package)]
+    assert sorted(diagram) == sorted(imports)
+
+
+def test_every_extra_is_documented() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    readme = (ROOT / "README.md").read_text()
+
+    assert [extra for extra in project["optional-dependencies"] if f"| `{extra}` |" not in readme] == []
 
 
 def test_every_dependency_is_justified() -> None:

@@ -34,7 +34,7 @@ TRY, COMPILE = blocks("sh")
 
 
 def shell(script: str, folder: Path) -> str:
-    """Run commands in a folder, `heatlens` being this one."""
+    """Run commands in a folder, with this environment's `heatlens`."""
     text = script.replace("heatlens ", f"{HEATLENS} ")
     done = subprocess.run(
         ["sh", "-euc", text], cwd=folder, env=IN_PROJECT, capture_output=True, check=False, text=True, timeout=300
@@ -43,37 +43,37 @@ def shell(script: str, folder: Path) -> str:
     return done.stdout
 
 
-def described(folder: Path, text: str) -> Path:
+def write_spec(folder: Path, text: str) -> Path:
     path = folder / "model.toml"
     path.write_text(text)
     return path
 
 
 def test_torchvisions_own_weights_need_four_lines(tmp_path: Path) -> None:
-    spec = read_spec(described(tmp_path, DOWNLOADED))
+    spec = read_spec(write_spec(tmp_path, DOWNLOADED))
 
     assert (len(spec.classes), spec.output, spec.preprocess.shape) == (1000, "softmax", (224, 224))
 
 
 def test_a_torchvision_network_is_inspected_and_compiled(tmp_path: Path) -> None:
-    described(tmp_path, OWN)
+    write_spec(tmp_path, OWN)
 
-    said = shell(TRY, tmp_path)
+    printed = shell(TRY, tmp_path)
 
-    assert re.search(r"^layer +\* layer4 +512 x 4 x 4 ", said, re.MULTILINE)
-    assert "layer4 equals pytorch-grad-cam" in said
+    assert re.search(r"^layer +\* layer4 +512 x 4 x 4 ", printed, re.MULTILINE)
+    assert "layer4 equals pytorch-grad-cam" in printed
     card = read_card(tmp_path / "resnet18")[0]
     assert (card.layers[0].name, card.source["weights"]) == ("layer4", "seed:0")
 
 
 def checkpoint(folder: Path) -> None:
-    """What Lightning would save of a module whose `model` is the guide's network."""
+    """Save what Lightning would save of a module whose `model` is the guide's network."""
     (folder / "chest.py").write_text(NETWORK)
-    found = importlib.util.spec_from_file_location("chest", folder / "chest.py")
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    spec = importlib.util.spec_from_file_location("chest", folder / "chest.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     torch.manual_seed(0)
     network = module.build(width=32).eval()
     images = stack(synthetic.images(16, size=(128, 128)), read_spec(folder / "model.toml").preprocess)
@@ -85,7 +85,7 @@ def checkpoint(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def chest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("guide")
-    described(folder, CHECKPOINT)
+    write_spec(folder, CHECKPOINT)
     checkpoint(folder)
     shell(COMPILE, folder)
     return folder
@@ -126,22 +126,22 @@ def test_a_network_is_explained_without_being_compiled(chest: Path) -> None:
 
 
 def test_a_compiled_folder_is_inspected(chest: Path) -> None:
-    said = shell("heatlens inspect chest", chest)
+    printed = shell("heatlens inspect chest", chest)
 
-    assert said.startswith(f"chest 3  sha256 {read_card(chest / 'chest')[1]}\n")
+    assert printed.startswith(f"chest 3  sha256 {read_card(chest / 'chest')[1]}\n")
     for line in (
         r"output +sigmoid: NORMAL, PNEUMONIA",
         r"layer +5 +32 x 16 x 16",
         r"weights_prefix model\.",
         r"torch +not st",
     ):
-        assert re.search(f"^{line}", said, re.MULTILINE), line
+        assert re.search(f"^{line}", printed, re.MULTILINE), line
 
 
-def test_a_template_leads_to_what_is_missing(tmp_path: Path) -> None:
-    said = shell("heatlens init-model model.toml --architecture chest:build", tmp_path)
+def test_a_template_names_the_first_missing_key(tmp_path: Path) -> None:
+    printed = shell("heatlens init-model model.toml --architecture chest:build", tmp_path)
 
-    assert said.startswith("wrote model.toml")
+    assert printed.startswith("wrote model.toml")
     done = subprocess.run(
         [HEATLENS, "inspect", "model.toml"], cwd=tmp_path, env=IN_PROJECT, capture_output=True, check=False, text=True
     )
