@@ -16,7 +16,7 @@ from functions.batch.errors import GaveUp, WrongDigest
 from functions.batch.logs import error_summary, logger, write_metrics
 from functions.batch.messages import Item, Message, distinct_items
 from functions.batch.tasks import AGAIN, FOREIGN, IGNORED, SETTLED, SUPERSEDED, ItemEnd, Task, bounded, groups
-from heatlens.batching import count_pixels
+from heatlens.batching import count_pixels, try_together
 from heatlens.errors import (
     EmptyFile,
     FileTooLarge,
@@ -200,14 +200,8 @@ class _Invocation:
 
     def _outcomes(self, tasks: Sequence[Task]) -> list[Outcome]:
         """Explain as one batch, or each alone where only the batch costs too much."""
-        try:
-            return self._explain_batch(tasks)
-        except ModelUnavailable:  # another worker's model may work
-            raise
-        except HeatlensError as error:
-            if len(tasks) > 1 and isinstance(error, TooManyPasses):
-                return [outcome for task in tasks for outcome in self._outcomes([task])]
-            return [error] * len(tasks)
+        outcomes = try_together(self._explain_batch, tasks, retry_alone=_is_too_many_passes)
+        return [_or_raise(outcome) for outcome in outcomes]
 
     def _explain_batch(self, tasks: Sequence[Task]) -> list[Outcome]:
         return explain(
@@ -322,6 +316,17 @@ def _task(item: Item, target: Target) -> Task:
         return Task(item, target, target.options)
     except InvalidOption as error:
         return Task(item, target, Options(), loaded=error)
+
+
+def _is_too_many_passes(error: Exception) -> bool:
+    return isinstance(error, TooManyPasses)
+
+
+def _or_raise(outcome: Outcome | Exception) -> Outcome:
+    """Raise what is not the file's own error: another worker's model or memory may do."""
+    if isinstance(outcome, ModelUnavailable) or not isinstance(outcome, Explanation | HeatlensError):
+        raise outcome
+    return outcome
 
 
 def _catch(step: Callable[[Task], ItemEnd | None], task: Task) -> ItemEnd | Exception | None:

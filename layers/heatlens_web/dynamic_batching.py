@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from starlette.concurrency import run_in_threadpool
 
-from heatlens.batching import count_pixels
+from heatlens.batching import count_pixels, try_together
 from heatlens.errors import HeatlensError, RequestImagesTooLarge, TooManyPasses
 from heatlens.results import Outcome
 from heatlens.types import Options, Upload
@@ -114,7 +114,7 @@ class DynamicBatcher:
 
     async def _run(self, group: _Group) -> None:
         loop = asyncio.get_running_loop()
-        outcomes = await loop.run_in_executor(self._workers, each_alone, self._explain, group.uploads, group.options)
+        outcomes = await loop.run_in_executor(self._workers, self._explain_group, group)
         for answer, outcome in zip(group.answers, outcomes, strict=True):
             if answer.done():  # the client has disconnected
                 continue
@@ -123,36 +123,19 @@ class DynamicBatcher:
             else:
                 answer.set_result(outcome)
 
+    def _explain_group(self, group: _Group) -> Sequence[Outcome | Exception]:
+        return try_together(
+            lambda uploads: self._explain(uploads, group.options), group.uploads, retry_alone=_caused_by_others
+        )
+
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         self._dispatch()
 
 
-def each_alone(explain: Explain, uploads: Sequence[Upload], options: Options) -> Sequence[Outcome | Exception]:
-    """Explain images together, and again alone those that others of the batch may have made fail.
-
-    Returns:
-        For each image its outcome, or the exception that explaining it raised.
-    """
-    outcomes = _tried(explain, uploads, options)
-    if len(uploads) == 1:
-        return outcomes
-    return [
-        _tried(explain, [upload], options)[0] if _caused_by_others(outcome) else outcome
-        for upload, outcome in zip(uploads, outcomes, strict=True)
-    ]
-
-
-def _caused_by_others(outcome: Outcome | Exception) -> bool:
+def _caused_by_others(error: Exception) -> bool:
     """Whether other images may be the cause: pixels, passes and memory are shared."""
-    if isinstance(outcome, HeatlensError):
-        shared = isinstance(outcome, RequestImagesTooLarge | TooManyPasses)
-        return shared or isinstance(outcome.__cause__, MemoryError)
-    return isinstance(outcome, Exception)
-
-
-def _tried(explain: Explain, uploads: Sequence[Upload], options: Options) -> Sequence[Outcome | Exception]:
-    try:
-        return explain(uploads, options)
-    except Exception as error:
-        return [error] * len(uploads)
+    if isinstance(error, HeatlensError):
+        shared = isinstance(error, RequestImagesTooLarge | TooManyPasses)
+        return shared or isinstance(error.__cause__, MemoryError)
+    return True
