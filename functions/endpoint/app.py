@@ -12,7 +12,6 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
 from functions.endpoint.state import InferenceBackend, ServerState, load_server
-from heatlens.errors import InvalidOption
 from heatlens.results import Outcome
 from heatlens.types import Options, Upload
 from heatlens_web import errors, upload
@@ -82,7 +81,7 @@ def read_attributes(text: str) -> HeatmapOptions:
     """Read options from custom attributes, which are written as a query string.
 
     Raises:
-        InvalidOption: They are not a query string, or a value is invalid.
+        InvalidRequest: They are not a query string, or a value is invalid.
     """
     try:
         values = parse_qs(text, keep_blank_values=True, strict_parsing=True) if text else {}
@@ -97,7 +96,7 @@ def read_attributes(text: str) -> HeatmapOptions:
         raise _invalid(error.errors(include_url=False, include_context=False, include_input=False)) from error
 
 
-def _invalid(problems: Sequence[Mapping[str, Any]]) -> InvalidOption:
+def _invalid(problems: Sequence[Mapping[str, Any]]) -> errors.InvalidRequest:
     return errors.invalid([{**problem, "loc": [*PLACE, *problem["loc"]]} for problem in problems])
 
 

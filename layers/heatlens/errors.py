@@ -27,6 +27,7 @@ The message of an error is safe to send: it names what is wrong, where, and what
 server, a traceback or another library's words. Those go to the log, as the error's `__cause__`.
 """
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 
@@ -106,14 +107,28 @@ class TooManyPasses(LimitError):
     code = "limit.passes"
 
 
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A wrong value: the option's name, what is wrong, a stable word for programs, and the value as it is quoted."""
+
+    field: str
+    message: str
+    kind: str
+    value: str | None = None
+
+    def __str__(self) -> str:
+        subject = self.field if self.value is None else f"{self.field} is {self.value}"
+        return f"{subject}: {self.message}"
+
+
 class InvalidOption(HeatlensError):
-    """A value is wrong or a field is missing; `errors` lists each, as FastAPI clients read them."""
+    """A value is wrong or a field is missing."""
 
     code = "request.invalid"
 
-    def __init__(self, detail: str, errors: list[dict[str, object]]) -> None:
-        super().__init__(detail)
-        self.errors = errors
+    def __init__(self, *mistakes: Mistake) -> None:
+        super().__init__("; ".join(map(str, mistakes)))
+        self.mistakes = mistakes
 
 
 class ModelUnavailable(HeatlensError):

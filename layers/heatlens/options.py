@@ -6,8 +6,9 @@ from typing import Any, TypedDict
 from urllib.parse import urlencode
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
-from heatlens.errors import InvalidOption
+from heatlens.errors import InvalidOption, Mistake
 from heatlens.types import Include, Options
 
 _OPTIONS = TypeAdapter(Options)
@@ -52,14 +53,8 @@ def check_options(given: Mapping[str, Any]) -> Options:
     try:
         return _OPTIONS.validate_python(dict(given))
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False)
-        detail = "; ".join(
-            f"{each['loc'][0]} is {repr(given[str(each['loc'][0])])[:80]}: {each['msg']}" for each in found
-        )
-        errors: list[dict[str, object]] = [
-            {"loc": ["query", *each["loc"]], "msg": each["msg"], "type": each["type"]} for each in found
-        ]
-        raise InvalidOption(detail, errors) from error
+        details = error.errors(include_url=False, include_context=False)
+        raise InvalidOption(*(_mistake(detail, given) for detail in details)) from error
 
 
 def as_json(options: Options) -> dict[str, Any]:
@@ -88,6 +83,11 @@ def as_query(options: Options) -> str:
             several = field.name == "target"
             given += [(field.name, _text(each)) for each in (value if several else [value])]
     return urlencode(given, safe=",")
+
+
+def _mistake(detail: ErrorDetails, given: Mapping[str, Any]) -> Mistake:
+    field = str(detail["loc"][0])
+    return Mistake(field, detail["msg"], detail["type"], repr(given[field])[:80])
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - an option's value

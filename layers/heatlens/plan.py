@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from heatlens.card import Calibration, Layer
 from heatlens.engines.base import Engine, OwnMethods
-from heatlens.errors import CardError, InvalidOption, TooManyPasses, TooManyTargets
+from heatlens.errors import CardError, InvalidOption, Mistake, TooManyPasses, TooManyTargets
 from heatlens.explain.absolute_scale import full_heat
 from heatlens.explain.attribution import METHOD_NAMES, MethodOptions, passes
 from heatlens.explain.targets import TargetRequest, parse
@@ -95,4 +95,4 @@ def _own(engine: Engine) -> Mapping[str, int]:
 
 
 def _invalid(name: str, message: str) -> InvalidOption:
-    return InvalidOption(f"{name}: {message}", [{"loc": ["query", name], "msg": message, "type": f"unknown_{name}"}])
+    return InvalidOption(Mistake(name, message, f"unknown_{name}"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from heatlens.engines.resources import Machine
-from heatlens.errors import InvalidOption, ModelError, ModelUnavailable, SettingsError
+from heatlens.errors import InvalidOption, Mistake, ModelError, ModelUnavailable, SettingsError
 from heatlens.model import Model, load_by_settings
 from heatlens.settings import Settings
 
@@ -42,8 +42,8 @@ class ModelRegistry:
         """
         name = self.default if name is None else name
         if name not in self.found:
-            known = f"no model {name[:80]!r} here: {', '.join(self.found)}"
-            raise InvalidOption(f"model: {known}", [{"loc": ["query", "model"], "msg": known, "type": "unknown_model"}])
+            message = f"no model {name[:80]!r} here: {', '.join(self.found)}"
+            raise InvalidOption(Mistake("model", message, "unknown_model"))
         model = self.found[name]
         if isinstance(model, ModelError):
             which = "the model" if name == self.default else f"the model {name!r}"

@@ -3,7 +3,7 @@
 import base64
 from urllib.parse import urlencode
 
-from heatlens.errors import HeatlensError, InvalidOption, ModelError
+from heatlens.errors import HeatlensError, InvalidOption, Mistake, ModelError
 from heatlens_cli.events.http_events import KINDS, Event, LambdaContext, answer_json, heatmap_request
 from heatlens_cli.extras import requires_extra
 from heatlens_cli.heatmap_files import Answer
@@ -24,7 +24,8 @@ class HandlerExplainer:
             ModelError: The handler runs, but has no model.
         """
         if kind not in KINDS:
-            raise InvalidOption(f"unknown event kind {kind!r}: one of {', '.join(KINDS)}", [])
+            message = f"unknown event kind {kind!r}: one of {', '.join(KINDS)}"
+            raise InvalidOption(Mistake("kind", message, "unknown_kind"))
         with requires_extra("aws", "invoke with HEATLENS_BUCKET set"), requires_extra("server", "invoke"):
             from heatlens_web.lambda_handler import app, handler
         if isinstance(loaded := app.state.heatlens.loaded, ModelError):

@@ -1,7 +1,7 @@
 """Exceptions -> RFC 9457 problem answers: one mapper, one shape, never a traceback, a path or a library's words."""
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
@@ -17,6 +17,7 @@ from heatlens.errors import (
     InputError,
     InvalidOption,
     LimitError,
+    Mistake,
     ModelError,
     ModelUnavailable,
     OutOfTime,
@@ -36,6 +37,7 @@ from heatlens_web.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
 
+Loc = Sequence[str | int]
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 10  # listed in one answer
 # Status and title of an error's class; a class that is not listed has those of the nearest class above it.
@@ -78,7 +80,9 @@ def install(app: FastAPI, settings: ServerSettings) -> None:
             error = invalid(error.errors())
         assert isinstance(error, HeatlensError)
         headers = {"retry-after": str(settings.retry_after_s)} if error.retryable else {}
-        errors = error.errors if isinstance(error, InvalidOption) else None
+        if isinstance(error, InvalidOption) and not isinstance(error, InvalidRequest):
+            error = _in_place(error, lambda _: ("query",))
+        errors = error.errors if isinstance(error, InvalidRequest) else None
         status, title = _status_and_title(type(error))
         if status == HTTPStatus.INTERNAL_SERVER_ERROR:
             logger.error("request %s failed: %s", request_id(request), error, exc_info=error)
@@ -90,13 +94,27 @@ def install(app: FastAPI, settings: ServerSettings) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def invalid(found: Sequence[Mapping[str, Any]]) -> InvalidOption:
-    """Validation errors as pydantic lists them -> one error, of the first few."""
-    errors: list[dict[str, object]] = [
-        {"loc": list(each["loc"]), "msg": each["msg"], "type": each["type"]} for each in found[:MAX_ERRORS]
-    ]
-    detail = "; ".join(f"{_named(each['loc'])}: {each['msg']}" for each in found[:MAX_ERRORS])
-    return InvalidOption(detail, errors)
+class InvalidRequest(InvalidOption):
+    """A value is wrong or a field is missing, each at its place in the request: a `loc` as FastAPI clients read it."""
+
+    def __init__(self, locs: Sequence[Loc], mistakes: Sequence[Mistake]) -> None:
+        super().__init__(*mistakes)
+        self._locs = locs
+
+    @property
+    def errors(self) -> list[dict[str, object]]:
+        """The `errors` of the response."""
+        return [
+            {"loc": list(loc), "msg": mistake.message, "type": mistake.kind}
+            for loc, mistake in zip(self._locs, self.mistakes, strict=True)
+        ]
+
+
+def invalid(details: Sequence[Mapping[str, Any]]) -> InvalidRequest:
+    """Turn the first few validation errors, as pydantic lists them, into one error."""
+    listed = details[:MAX_ERRORS]
+    mistakes = [Mistake(_named(detail["loc"]), detail["msg"], detail["type"]) for detail in listed]
+    return InvalidRequest([detail["loc"] for detail in listed], mistakes)
 
 
 def _named(loc: Sequence[object]) -> str:
@@ -104,25 +122,31 @@ def _named(loc: Sequence[object]) -> str:
     return ".".join(map(str, loc[1:] or loc))
 
 
+def _in_place(error: InvalidOption, place: Callable[[str], Sequence[str]]) -> InvalidRequest:
+    """Add to each mistake where its option stood."""
+    return InvalidRequest([(*place(mistake.field), mistake.field) for mistake in error.mistakes], error.mistakes)
+
+
 @contextmanager
 def located(*places: tuple[tuple[str, ...], Collection[str]]) -> Iterator[None]:
-    """Let an option that the core refuses be reported where the client wrote it.
+    """Report an option that the core refuses where the client wrote it.
 
     Args:
         places: Where options stood, the strongest first, and the names of those that stood there.
 
     Raises:
-        InvalidOption: The one that was raised within, with its places.
+        InvalidRequest: In place of the core's `InvalidOption`.
     """
+
+    def place(field: str) -> Sequence[str]:
+        return next((place for place, names in places if field in names), ("query",))
+
     try:
         yield
-    except InvalidOption as error:
-        for each in error.errors:
-            loc = each["loc"]
-            assert isinstance(loc, list), "as the core writes them"
-            place = next((place for place, names in places if loc[1] in names), ("query",))
-            each["loc"] = [*place, *loc[1:]]
+    except InvalidRequest:
         raise
+    except InvalidOption as error:
+        raise _in_place(error, place) from error
 
 
 async def _framework(request: Request, error: Exception) -> Response:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from heatlens.errors import InvalidOption
+from heatlens.errors import InvalidOption, Mistake
 from heatlens.evaluate.components import Integers, Runs, components, runs_of
 from heatlens.evaluate.contours import Polygon, outlines
 from heatlens.render.color import HALF, LEVELS, exact_levels
@@ -70,7 +70,7 @@ def find_regions(
         InvalidOption: The threshold is out of range.
     """
     if not 0 < threshold <= 1:
-        raise InvalidOption(f"threshold is {threshold}: it must be over 0 and at most 1", [])
+        raise InvalidOption(Mistake("threshold", "it must be over 0 and at most 1", "out_of_range", str(threshold)))
     left, top, right, bottom = box
     levels = exact_levels(heat, (right - left, bottom - top))
     runs = runs_of(levels >= np.float32(threshold * LEVELS + HALF))

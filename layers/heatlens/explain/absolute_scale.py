@@ -3,7 +3,7 @@
 import numpy as np
 
 from heatlens.card import DEFAULT_METHOD, Calibration, Layer
-from heatlens.errors import InvalidOption
+from heatlens.errors import InvalidOption, Mistake
 from heatlens.explain.cam import positive
 from heatlens.types import Floats
 
@@ -46,5 +46,4 @@ def scaled_heat(signed_map: Floats, full: float | None) -> Floats:
 
 
 def _refused(message: str) -> InvalidOption:
-    detail = f"scale: {message}"
-    return InvalidOption(detail, [{"loc": ["query", "scale"], "msg": message, "type": "no_calibration"}])
+    return InvalidOption(Mistake("scale", message, "no_calibration"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from heatlens.card import Card
-from heatlens.errors import InvalidOption
+from heatlens.errors import InvalidOption, Mistake
 from heatlens.types import Floats
 
 _TOP = re.compile(r"top-([1-9][0-9]{0,5})")
@@ -116,4 +116,4 @@ def _check_ranks(ranks: int, card: Card, *, contrasted: bool) -> None:
 
 
 def _invalid(name: str, message: str) -> InvalidOption:
-    return InvalidOption(f"{name}: {message}", [{"loc": ["query", name], "msg": message, "type": "unknown_class"}])
+    return InvalidOption(Mistake(name, message, "unknown_class"))

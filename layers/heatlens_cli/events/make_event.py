@@ -4,7 +4,7 @@ import base64
 from collections.abc import Callable
 from pathlib import Path
 
-from heatlens.errors import InvalidOption
+from heatlens.errors import InvalidOption, Mistake
 from heatlens_cli.events.http_events import KINDS, Event, heatmap_request
 from heatlens_cli.events.object_events import OBJECT_KINDS, StoredObject
 
@@ -25,7 +25,7 @@ def make_event(image: Path, kind: str, *, query: str, bucket: str) -> Event:
         OSError: The file cannot be read.
     """
     if kind not in EVENT_KINDS:
-        raise InvalidOption(f"unknown kind {kind!r}: one of {', '.join(EVENT_KINDS)}", [])
+        raise InvalidOption(Mistake("kind", f"unknown kind {kind!r}: one of {', '.join(EVENT_KINDS)}", "unknown_kind"))
     return EVENT_KINDS[kind](image.name, image.read_bytes(), query, bucket)
 
 

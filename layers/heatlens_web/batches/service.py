@@ -104,7 +104,7 @@ class BatchService:
         """Open a batch.
 
         Raises:
-            InvalidOption: The backend is not configured.
+            InvalidRequest: The backend is not configured.
             TooManyFiles: More than a batch may have.
         """
         if expected > self.settings.batch_files:
@@ -123,7 +123,7 @@ class BatchService:
             BatchNotFound: There is no such batch, or it belongs to another principal.
             BatchUnfinished: It is not finished.
             NothingToRetry: All its files succeeded.
-            InvalidOption: Its backend is no longer configured.
+            InvalidRequest: Its backend is no longer configured.
         """
         old = self.find(owner, batch_id)
         if not old.state.terminal:

@@ -4,7 +4,7 @@ import pytest
 
 from heatlens.engines.memory_estimate import needed
 from heatlens.engines.resources import Machine
-from heatlens.errors import CardError, EngineError, InvalidOption, ModelUnavailable, SettingsError
+from heatlens.errors import CardError, EngineError, InvalidOption, Mistake, ModelUnavailable, SettingsError
 from heatlens.registry import ModelRegistry, load_models
 from heatlens.settings import DEMO_MODEL, Settings
 from tests.support.colors import write_colours_model
@@ -93,9 +93,7 @@ def test_an_unknown_name_is_answered_with_those_that_are_known(tiny_folder: Path
 
     with pytest.raises(InvalidOption, match="model: no model 'other' here: tiny") as refused:
         models["other"]
-    assert refused.value.errors == [
-        {"loc": ["query", "model"], "msg": "no model 'other' here: tiny", "type": "unknown_model"}
-    ]
+    assert refused.value.mistakes == (Mistake("model", "no model 'other' here: tiny", "unknown_model"),)
 
 
 def test_one_alone_that_is_broken_is_the_model() -> None:

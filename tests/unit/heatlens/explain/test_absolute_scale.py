@@ -57,7 +57,7 @@ def test_full_heat_is_the_99th_percentile_of_the_methods_peaks() -> None:
 def test_what_the_model_cannot_say_is_refused(layer: Layer, method: str, said: str) -> None:
     with pytest.raises(InvalidOption, match=re.escape(said)) as raised:
         full_heat(layer.calibration_of(method), layer, method)
-    assert raised.value.errors[0]["loc"] == ["query", "scale"]
+    assert [mistake.field for mistake in raised.value.mistakes] == ["scale"]
 
 
 @pytest.fixture

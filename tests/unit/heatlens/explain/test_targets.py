@@ -56,7 +56,7 @@ def test_a_target_that_cannot_be_is_refused(targets: list[str], contrast: str | 
 
     assert said in str(refused.value)
     assert len(str(refused.value)) < 200
-    assert refused.value.errors[0]["loc"] == ["query", said.split(":")[0]] or "is no class" in said
+    assert refused.value.mistakes[0].field == said.split(":")[0] or "is no class" in said
 
 
 @pytest.mark.parametrize(
