@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from functions.batch.logs import logger
 from heatlens.errors import ModelError, SettingsError
 from heatlens.model import Model
 from heatlens.registry import ModelRegistry, load_models
