@@ -12,8 +12,9 @@ from heatlens.card import Card
 from heatlens.errors import EngineError
 from heatlens.types import Floats, Precision
 from heatlens_torch.graph import cut as cutting
-from heatlens_torch.graph.differentiate import choose, free_batch
+from heatlens_torch.graph.differentiate import free_batch
 from heatlens_torch.graph.grids import Layout, regrid
+from heatlens_torch.graph.selector import explained_selector
 from heatlens_torch.graph.simplify import simplify
 from heatlens_torch.loading.saved_network import load_network
 from heatlens_torch.proof.method_names import METHODS
@@ -70,7 +71,7 @@ class TorchEngine:
         activation.requires_grad_()
         with torch.enable_grad(), self._autocast():
             logits = self._tail(activation, *others).float()
-        direction = choose(self._tensor(selector), logits.detach())
+        direction = explained_selector(self._tensor(selector), logits.detach())
         (gradient,) = torch.autograd.grad(logits, activation, direction)
         return _array(logits), _array(gradient)
 

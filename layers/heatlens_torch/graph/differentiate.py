@@ -13,27 +13,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 from heatlens.errors import CompileError
 from heatlens_torch.errors import INSTEAD, reason
 from heatlens_torch.graph import derivatives
-
-
-def choose(selector: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    """The direction to differentiate in: the selector, and where its row is all zeros, the predicted class.
-
-    For one logit the predicted class is its sign (+1 from 0 upwards, else -1), otherwise the one-hot argmax.
-
-    Args:
-        selector: `[B,K]`.
-        logits: `[B,K]`.
-
-    Returns:
-        `[B,K]`.
-    """
-    if logits.shape[1] == 1:
-        predicted = torch.where(logits >= 0, 1.0, -1.0)
-    else:
-        classes = torch.arange(logits.shape[1], device=logits.device)
-        predicted = (classes == logits.argmax(dim=1, keepdim=True)).to(logits.dtype)
-    unset = (selector == 0).all(dim=1, keepdim=True)
-    return torch.where(unset, predicted, selector)
+from heatlens_torch.graph.selector import explained_selector
 
 
 def differentiate(tail: fx.GraphModule, crossing: Sequence[torch.Tensor], logits: int, *, layer: str) -> fx.GraphModule:
@@ -47,7 +27,7 @@ def differentiate(tail: fx.GraphModule, crossing: Sequence[torch.Tensor], logits
 
     Returns:
         `(activation, *crossing, selector [B,K]) -> (logits [B,K], gradient [B,C,h,w])`, the gradient of
-        `sum(choose(selector, logits) * logits)` with respect to the activation.
+        `sum(explained_selector(selector, logits) * logits)` with respect to the activation.
 
     Raises:
         CompileError: An operator of the tail has no derivative that can be recorded.
@@ -110,7 +90,7 @@ def _with_gradient(tail: fx.Interpreter) -> Callable[..., tuple[torch.Tensor, to
     def explained(*values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         activation, *others, selector = values
         logits, pull = torch.func.vjp(lambda a: tail.run(a, *others), activation)  # type: ignore[misc]  # three with has_aux
-        (gradient,) = pull(choose(selector, logits))
+        (gradient,) = pull(explained_selector(selector, logits))
         return logits, gradient
 
     return explained

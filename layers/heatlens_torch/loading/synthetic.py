@@ -7,6 +7,8 @@ from torch import nn
 from torchvision.models.convnext import CNBlock
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from heatlens_torch.loading.batchnorm import batchnorms, settle_batchnorm
+
 BLOBS = 6
 NOISE = 24.0  # standard deviation in grey levels
 BRANCH_GAIN = 0.2
@@ -39,16 +41,13 @@ def _image(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
 def settle(network: nn.Module, batches: list[torch.Tensor]) -> None:
     """Give a freshly seeded network activations that vary, and rounding errors that stay small.
 
-    Every BatchNorm sees `batches` `[B,3,H,W]` in training mode with a plain average in place of momentum; all else
-    stays in evaluation mode. Without it a deep seeded network answers every image alike or with nothing, and comparing
-    such maps proves nothing. The residual branches of ResNets and of inverted residuals (MobileNet, EfficientNet) are
-    damped, as training leaves them: at equal weight with their shortcut, fifty random layers magnify float32 rounding
-    to 1e-4 of the map in any engine. What starts at nothing and would explain nothing gets a size: a head of zeros
-    (ViT), residual branches scaled by 1e-6 (ConvNeXt).
+    Every BatchNorm is settled on `batches`, each `[B,3,H,W]`: without it a deep seeded network answers every image
+    alike or with nothing, and comparing such maps proves nothing. The residual branches of ResNets and of inverted
+    residuals (MobileNet, EfficientNet) are damped, as training leaves them: at equal weight with their shortcut, fifty
+    random layers magnify float32 rounding to 1e-4 of the map in any engine. Parameters that start at or near zero get
+    a size: a head of zeros (ViT), residual branches scaled by 1e-6 (ConvNeXt).
     """
     rng = torch.Generator().manual_seed(0)
-    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
     with torch.no_grad():
         for block in network.modules():
             if isinstance(block, BasicBlock | Bottleneck):
@@ -60,12 +59,4 @@ def settle(network: nn.Module, batches: list[torch.Tensor]) -> None:
                 block.layer_scale.fill_(BRANCH_GAIN)
             if isinstance(block, nn.Linear) and not block.weight.any():
                 block.weight.normal_(std=block.in_features**-0.5, generator=rng)
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None
-            norm.train()
-        for batch in batches:
-            network(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-        norm.eval()
+    settle_batchnorm(network, batchnorms(network), batches)

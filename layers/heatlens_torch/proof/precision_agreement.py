@@ -1,10 +1,12 @@
 """How near lower precisions are to float32: explanations of the same images [N,h,w], twice -> `Agreement`."""
 
 import numpy as np
+import torch
 
 from heatlens.card import Agreement
 from heatlens.engines.base import Engine
 from heatlens.types import Floats
+from heatlens_torch.graph.selector import predicted_selector
 from heatlens_torch.proof.parity import Explained, compiled
 
 NEIGHBOURHOOD = 1  # cells between two maxima that point at the same thing
@@ -60,8 +62,5 @@ def _apart(ours: Floats, theirs: Floats) -> int:
 
 
 def _predicted(logits: Floats) -> Floats:
-    """The selector of each row's predicted class: of one logit its sign, else the one-hot argmax."""
-    if logits.shape[1] == 1:
-        return np.where(logits >= 0, np.float32(1), np.float32(-1))
-    chosen: Floats = np.eye(logits.shape[1], dtype=np.float32)[logits.argmax(axis=1)]
-    return chosen
+    selector: Floats = predicted_selector(torch.from_numpy(logits)).numpy()
+    return selector

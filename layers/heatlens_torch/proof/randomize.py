@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from heatlens_torch.loading.batchnorm import batchnorms, settle_batchnorm
+
 Parameters = list[nn.Parameter]
 
 
@@ -56,7 +58,9 @@ def randomised(network: nn.Module, layers: Sequence[Parameters], image: torch.Te
         with torch.no_grad():
             for parameter in (each for layer in layers for each in layer):
                 parameter.copy_(_drawn(parameter, rng))
-            _settle(network, {id(parameter) for layer in layers for parameter in layer}, image)
+        drawn = {id(parameter) for layer in layers for parameter in layer}
+        norms = [norm for norm in batchnorms(network) if norm.weight is None or id(norm.weight) in drawn]
+        settle_batchnorm(network, norms, [image])
         yield
     finally:
         network.load_state_dict(before)
@@ -83,22 +87,3 @@ def _drawn(parameter: nn.Parameter, rng: torch.Generator) -> torch.Tensor:
     if parameter.dim() > 1:
         return torch.randn(parameter.shape, generator=rng) * parameter.square().mean().sqrt()
     return parameter[torch.randperm(len(parameter), generator=rng)] if parameter.dim() else parameter
-
-
-def _settle(network: nn.Module, drawn: set[int], image: torch.Tensor) -> None:
-    norms = [
-        module
-        for module in network.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.weight is None or id(module.weight) in drawn)
-    ]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain average
-        norm.train()
-    try:
-        network(image)
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-            norm.eval()

@@ -18,9 +18,9 @@ from torch import nn
 
 from heatlens.errors import EngineError
 from heatlens.types import Floats
-from heatlens_torch.graph.differentiate import choose
 from heatlens_torch.graph.grids import Layout
 from heatlens_torch.graph.probe import target
+from heatlens_torch.graph.selector import explained_selector, predicted_classes
 from heatlens_torch.proof.method_names import CLASSES, HEAT_ONLY
 
 DISTRIBUTION = "grad-cam"
@@ -116,7 +116,7 @@ def any_map(
         raise EngineError(f"pytorch-grad-cam has no method {method!r}: it has {', '.join(CLASSES)}")
     module = target(network, layer)
     with torch.no_grad():
-        directions = choose(selector, network(images))
+        directions = explained_selector(selector, network(images))
     if method == "finercam" and directions.shape[1] == 1:
         raise EngineError("finercam explains a class against others, and this network has one logit")
     reshape = _reshape([layout] if layout and layout.tokens else [])
@@ -175,11 +175,8 @@ def _gradient_from(network: nn.Module, modules: Sequence[nn.Module]) -> Iterator
 def _targets(network: nn.Module, image: torch.Tensor, classes: list[int] | None) -> list[object]:
     with torch.no_grad():
         logits = network(image)
-    if logits.shape[1] == 1:
-        chosen = (logits[:, 0] >= 0).int().tolist() if classes is None else classes
-        return [BinaryClassifierOutputTarget(index) for index in chosen]
-    chosen = logits.argmax(dim=1).tolist() if classes is None else classes
-    return [ClassifierOutputTarget(index) for index in chosen]
+    target_type = BinaryClassifierOutputTarget if logits.shape[1] == 1 else ClassifierOutputTarget
+    return [target_type(index) for index in (predicted_classes(logits) if classes is None else classes)]
 
 
 def _only(tensors: list[torch.Tensor]) -> Floats:

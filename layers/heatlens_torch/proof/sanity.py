@@ -1,6 +1,5 @@
 """Whether maps depend on what was learnt: network, layer and images -> how alike maps stay when weights are random."""
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import nn
 from heatlens.card import Randomised, Sanity
 from heatlens.types import Floats
 from heatlens_torch.graph.grids import Layout
+from heatlens_torch.graph.selector import predicted_classes
 from heatlens_torch.proof import reference
 from heatlens_torch.proof.randomize import randomised, weight_layers
 
@@ -40,7 +40,8 @@ def check(network: nn.Module, layer: str, images: Floats, layout: Layout) -> San
     layers = weight_layers(network, batch[:2])
     if not layers:
         return None
-    classes = _predicted(network, batch)
+    with torch.no_grad():
+        classes = predicted_classes(network(batch))
 
     def maps(weights: AbstractContextManager[None]) -> Floats:
         with weights:
@@ -87,10 +88,3 @@ def _compared(layers: int, original: Floats, random: Floats) -> Randomised:
         signed=float(np.mean([spearman(one, other) for one, other in pairs])),
         absolute=float(np.mean([spearman(np.abs(one), np.abs(other)) for one, other in pairs])),
     )
-
-
-def _predicted(network: nn.Module, image: torch.Tensor) -> list[int]:
-    with torch.no_grad():
-        logits = network(image)
-    chosen: Sequence[int] = ((logits[:, 0] >= 0).int() if logits.shape[1] == 1 else logits.argmax(dim=1)).tolist()
-    return list(chosen)

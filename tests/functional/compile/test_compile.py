@@ -32,7 +32,6 @@ from heatlens.types import Floats
 from heatlens_torch.compile import compile_model
 from heatlens_torch.errors import INSTEAD
 from heatlens_torch.graph import cut
-from heatlens_torch.graph.differentiate import choose
 from heatlens_torch.loading import synthetic, zoo
 from heatlens_torch.loading.network import network_of, stack
 from heatlens_torch.loading.spec import read_spec
@@ -459,24 +458,6 @@ def test_a_batch_may_mix_the_predicted_class_with_explicit_ones(three_logits: Co
     logits, gradient, _ = explain(three_logits, images, selector)
     np.testing.assert_array_equal(gradient[0], gradient[1 + int(logits[0].argmax())])
     assert not np.array_equal(gradient[1], gradient[2])
-
-
-def slow_choose(selector: Floats, logits: Floats) -> Floats:
-    chosen = selector.copy()
-    for row, logit in zip(chosen, logits, strict=True):
-        if not row.any():
-            row[int(np.argmax(logit))] = 1 if len(row) > 1 or logit[0] >= 0 else -1
-    return chosen
-
-
-@pytest.mark.parametrize("logits", [[[0.0], [-0.5], [2.0], [-3.0]], [[0.0, 0.0], [1.0, 2.0], [-1.0, -2.0], [5.0, 0.0]]])
-@pytest.mark.parametrize("explicit", [0.0, 1.0, -1.0, 0.5])
-def test_a_row_of_zeros_means_the_predicted_class(logits: list[list[float]], explicit: float) -> None:
-    values = np.array(logits, np.float32)
-    selector = np.zeros_like(values)
-    selector[2:, -1] = explicit
-    chosen = choose(torch.from_numpy(selector), torch.from_numpy(values)).numpy()
-    np.testing.assert_array_equal(chosen, slow_choose(selector, values))
 
 
 # ------------------------------------------------------------------------------------------------------ the final map
