@@ -9,7 +9,7 @@ from torch.export import Dim
 
 from heatlens.errors import CompileError
 from heatlens_torch.errors import INSTEAD, reason
-from heatlens_torch.graph import untie_weights
+from heatlens_torch.graph.untie_weights import untie_transposed_weights
 
 BATCH = "batch"
 MOST_BYTES = 2_000_000_000  # a protocol buffer holds 2 GiB; weights in files of their own have no digest in the card
@@ -37,7 +37,7 @@ def to_onnx(
     """
     model = _convert(module, examples, inputs=inputs, outputs=outputs, place=place)
     _name_batch(model, place)
-    untie_weights.part(model)
+    untie_transposed_weights(model)
     _strip(model)
     onnx.checker.check_model(model)
     return model

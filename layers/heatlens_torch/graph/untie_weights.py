@@ -26,7 +26,7 @@ class _Use:
     turned: bool
 
 
-def part(model: onnx.ModelProto) -> None:
+def untie_transposed_weights(model: onnx.ModelProto) -> None:
     """Give every weight that is used straight and turned in one shape a second constant for what is turned.
 
     Args:

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 from torch.nn import functional
 
-from heatlens_torch.graph import untie_weights
+from heatlens_torch.graph.untie_weights import untie_transposed_weights
 from tests.functional.compile.test_compile import worst
 
 node = helper.make_node
@@ -79,12 +79,12 @@ def test_each_way_has_a_weight_of_its_own(name: str) -> None:
     model = model_of(weight, nodes)
     before = difference(model, weight, way)
 
-    untie_weights.part(model)
+    untie_transposed_weights(model)
 
     onnx.checker.check_model(model)
     assert difference(model, weight, way) < 1e-5
     if name not in LUCKY:
-        assert before > 0.1, "OpenVINO keeps the two ways apart by itself now: heatlens_torch/orientation.py can go"
+        assert before > 0.1, "OpenVINO packs each direction by itself now: heatlens_torch/graph/untie_weights.py can go"
     assert [each.name for each in model.graph.initializer] == ["w", "w.turned"]
     assert not [each for each in model.graph.node if each.op_type == "Transpose"]
 
@@ -97,7 +97,7 @@ def test_what_cannot_be_mixed_up_stays_shared(name: str, shape: tuple[int, ...])
     model = model_of(weight, nodes)
     before = model.SerializeToString(deterministic=True)
 
-    untie_weights.part(model)
+    untie_transposed_weights(model)
 
     assert model.SerializeToString(deterministic=True) == before
     assert difference(model, weight, way) < 1e-5
@@ -108,6 +108,6 @@ def test_a_weight_used_one_way_stays_as_it_is() -> None:
     model = model_of(drawn(12, 12), nodes)
     before = model.SerializeToString(deterministic=True)
 
-    untie_weights.part(model)
+    untie_transposed_weights(model)
 
     assert model.SerializeToString(deterministic=True) == before
