@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.stats import rankdata
 
 from heatlens_torch.demo.phantoms import HELD_OUT_SEEDS, RENDERED_SIZE, phantom, to_pil
 
@@ -55,8 +56,7 @@ def auc(scores: Floats, labels: NDArray[np.bool_]) -> float:
         scores: [B].
         labels: [B], of both classes.
     """
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    ranks = rankdata(scores)
     positives, negatives = int(labels.sum()), int((~labels).sum())
     return float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 

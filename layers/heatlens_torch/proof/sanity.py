@@ -3,8 +3,8 @@
 from contextlib import AbstractContextManager
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from scipy import stats
 from torch import nn
 
 from heatlens.card import Randomised, Sanity
@@ -66,19 +66,10 @@ def check(network: nn.Module, layer: str, images: Floats, layout: Layout) -> San
 
 
 def spearman(one: Floats, other: Floats) -> float:
-    """Spearman's rank correlation, equal values sharing their mean rank; 0 where one is flat or not finite."""
-    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+    """Compute Spearman's rank correlation of all cells; 0 where one of the maps is flat or not finite."""
+    if not (np.isfinite(one).all() and np.isfinite(other).all()) or np.ptp(one) == 0 or np.ptp(other) == 0:
         return 0.0
-    ranks = [_ranks(values) for values in (one, other)]
-    left, right = (each - each.mean() for each in ranks)
-    size = float(np.sqrt((left @ left) * (right @ right)))
-    return float(left @ right) / size if size else 0.0
-
-
-def _ranks(values: Floats) -> npt.NDArray[np.float64]:
-    _, inverse, counts = np.unique(values.ravel(), return_inverse=True, return_counts=True)
-    ranks: npt.NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    return ranks
+    return float(stats.spearmanr(one, other, axis=None).statistic)
 
 
 def _compared(layers: int, original: Floats, random: Floats) -> Randomised:
