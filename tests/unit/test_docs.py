@@ -127,7 +127,7 @@ def test_the_generated_tables_are_current() -> None:
             "A client must not forward its `Authorization` header to S3, which refuses a request that is signed twice",
         ),
         (API, "| httpx | `follow_redirects=True` |"),
-        (API, "| browser | nothing, if the bucket's CORS configuration names the page's origin |"),
+        (API, "| browser | nothing to do, if the bucket's CORS configuration names the page's origin |"),
         (FORMATS, "text burnt into the pixels stays there"),
     ],
     ids=["gateway", "authorization", "httpx", "browsers", "burnt in"],
