@@ -4,13 +4,15 @@ from heatlens.errors import ModelError
 from heatlens.model import Model
 from heatlens.plan import method_names
 from heatlens.registry import ModelRegistry
+from heatlens_web.schemas.batches import BatchLimits
 from heatlens_web.schemas.health import Health, ModelHealth
 from heatlens_web.schemas.model_info import LayerCard, ModelCard, ModelCards
 
 
-def cards(models: ModelRegistry) -> ModelCards:
-    """The cards, the default model's first."""
-    return ModelCards(models=[_card(name, found, models.default) for name, found in models.found.items()])
+def cards(models: ModelRegistry, batches: BatchLimits | None) -> ModelCards:
+    """Describe the models, the default one first, beside the limits of staged batches."""
+    described = [_card(name, found, models.default) for name, found in models.found.items()]
+    return ModelCards(models=described, batches=batches)
 
 
 def health_of(models: ModelRegistry) -> Health:

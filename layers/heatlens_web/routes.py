@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from heatlens.render.encode import MEDIA_TYPES
 from heatlens_web import deliver, upload
+from heatlens_web.batches.limits import batch_limits
 from heatlens_web.context import CurrentState
 from heatlens_web.inference import explain, explain_one, infer, score
 from heatlens_web.model_info import cards, health_of
@@ -77,9 +78,9 @@ async def predict_batch(request: Request, state: CurrentState, query: Annotated[
 
 
 @router.get("/models", operation_id="models", responses=problems())
-async def models(state: CurrentState) -> ModelCards:
-    """Show the cards of the models that are here."""
-    return cards(state.models)
+async def models(request: Request, state: CurrentState) -> ModelCards:
+    """Show the cards of the models that are here, and the limits of staged batches."""
+    return cards(state.models, batch_limits(request))
 
 
 @router.get("/health", operation_id="health", responses=problems())

@@ -1,5 +1,6 @@
 """The API of staged batches as the command line calls it: a call -> the server's answer, as the server's own schema."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -10,12 +11,27 @@ from heatlens_aws.errors import StagingUnavailable
 from heatlens_cli.batch.journal import BatchFailed
 from heatlens_cli.retry import call_with_retries, is_retryable
 from heatlens_web.http_errors import BatchClosed, BatchNotFound
-from heatlens_web.schemas.batches import BatchCreated, BatchStatus, FileResult, MissingLinks, ResultsPage, UploadLinks
+from heatlens_web.schemas.batches import (
+    BatchCreated,
+    BatchLimits,
+    BatchStatus,
+    FileResult,
+    MissingLinks,
+    ResultsPage,
+    UploadLinks,
+)
 
 TIMEOUT_S = 60
 PAGE = 200  # results in one call
+UNLIMITED = BatchLimits(batch_files=sys.maxsize, call_files=sys.maxsize, file_bytes=sys.maxsize)
 
 Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class _Models(BaseModel):
+    """What is read of the description of a server's models."""
+
+    batches: BatchLimits | None = None
 
 
 class Refusal(BatchFailed):
@@ -42,6 +58,10 @@ class Server:
 
     def __init__(self, client: httpx2.Client) -> None:
         self._client = client
+
+    def limits(self) -> BatchLimits:
+        """Ask what staged batches take; a server that names no limits refuses by itself what is too much."""
+        return self._ask(_Models, "GET", "/models").batches or UNLIMITED
 
     def create(self, count: int, options: dict[str, Any]) -> str:
         """Open a batch; one whose answer was lost stays without files, and expires."""

@@ -1,18 +1,16 @@
-"""What a source has -> what can be sent, and what is refused here: by its name, by its size."""
+"""Sort the files of a source into those that can be sent and those that cannot, by name and size."""
 
 import unicodedata
 from collections.abc import Iterable
 from pathlib import PurePosixPath, PureWindowsPath
 
 from heatlens.errors import EmptyFile, FileTooLarge
-from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_cli.sources import RESULT_SUFFIX, Image, RejectedFile
 
 RESULTS = "results.jsonl"
 NOTES = ".heatlens-batch.json"  # what this run has declared, so that it can go on
 BAD_NAME = "source.name"
 MAX_NAME_BYTES = 255  # of a file or folder, on the usual file systems
-MAX_BYTES = STAGED_LIMITS.file_bytes
 
 
 def sort_out(found: Iterable[Image | RejectedFile], *, one_case: bool) -> tuple[list[Image], list[RejectedFile]]:
@@ -46,6 +44,19 @@ def sort_out(found: Iterable[Image | RejectedFile], *, one_case: bool) -> tuple[
     return images, refused
 
 
+def split_by_size(images: Iterable[Image], max_bytes: int) -> tuple[list[Image], list[RejectedFile]]:
+    """Split images into those within the server's limit and those over it."""
+    within: list[Image] = []
+    over: list[RejectedFile] = []
+    for image in images:
+        if image.size <= max_bytes:
+            within.append(image)
+        else:
+            reason = f"the file is over the limit of {max_bytes:,} bytes per file"
+            over.append(RejectedFile(image.name, FileTooLarge.code, reason))
+    return within, over
+
+
 def shown(name: str) -> str:
     """A name as it can be printed anywhere."""
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in name)
@@ -67,11 +78,7 @@ def _name_fault(name: str) -> tuple[str, str] | None:
 
 
 def _size_fault(size: int) -> tuple[str, str] | None:
-    if not size:
-        return EmptyFile.code, "the file is empty"
-    if size > MAX_BYTES:
-        return FileTooLarge.code, f"the file is over the limit of {MAX_BYTES:,} bytes per file"
-    return None
+    return None if size else (EmptyFile.code, "the file is empty")
 
 
 def _folded(name: str, *, one_case: bool) -> str:

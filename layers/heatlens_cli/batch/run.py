@@ -9,13 +9,12 @@ import httpx2
 from heatlens_cli.batch.client import TIMEOUT_S, Server
 from heatlens_cli.batch.fetch import FileOutcome, fetch, wait
 from heatlens_cli.batch.journal import BatchFailed, Noted, Part, Run, begin
-from heatlens_cli.batch.names import NOTES, sort_out
+from heatlens_cli.batch.names import NOTES, sort_out, split_by_size
 from heatlens_cli.batch.send import Sender, give_up
 from heatlens_cli.heatmap_files import out
 from heatlens_cli.progress import Bars
 from heatlens_cli.sources import MEDIA_TYPES, Image, source_at
 
-PART_FILES = 10_000  # the server's limit of one batch
 LOST = {"MISSING", "CANCELLED"}  # in a batch that ended before all was uploaded
 
 
@@ -85,9 +84,18 @@ def _send(sender: Sender, images: Sequence[Image]) -> None:
         else:
             sender.upload(part)
     noted = {each.name for part in run.parts for each in part.files}
-    rest = [image for image in images if image.name not in noted]
-    for start in range(0, len(rest), PART_FILES):
-        if made := sender.declare(rest[start : start + PART_FILES]):
+    if rest := [image for image in images if image.name not in noted]:
+        _send_in_batches(sender, rest)
+
+
+def _send_in_batches(sender: Sender, images: Sequence[Image]) -> None:
+    """Send images in as many batches as the server's limits need."""
+    limits = sender.server.limits()
+    images, over = split_by_size(images, limits.file_bytes)
+    sender.failures.update({each.name: each for each in over})
+    for start in range(0, len(images), limits.batch_files):
+        batch_images = images[start : start + limits.batch_files]
+        if made := sender.declare(batch_images, call_files=limits.call_files):
             sender.upload(made)
 
 

@@ -18,7 +18,6 @@ from heatlens_cli.worker_pool import AT_ONCE, Crew, crew
 from heatlens_web.http_errors import BatchFull
 from heatlens_web.schemas.batches import NAME_BYTES, UploadLink
 
-CALL_FILES = 500  # the server's limit of one declaring call
 DECLARE_TRIES = 3
 DECLARE_WAIT_S = 2.0
 TIMEOUT_S = 60  # without a byte
@@ -38,11 +37,15 @@ class Sender:
     bars: Bars
     failures: dict[str, RejectedFile] = field(default_factory=dict)
 
-    def declare(self, images: Sequence[Image]) -> Part | None:
+    def declare(self, images: Sequence[Image], *, call_files: int) -> Part | None:
         """Open a batch for these images and declare all of them, but for those that cannot be read.
 
         Declaring is the one step that cannot be asked for twice, as its answer has the numbers. Whenever one got lost,
         here or in a run that was interrupted, the batch is given up and another is opened: nothing was uploaded to it.
+
+        Args:
+            images: At most as many as one batch may have.
+            call_files: Files that the server takes in one declaring call.
 
         Raises:
             BatchFailed: The server refuses, or answers none of several tries.
@@ -53,7 +56,7 @@ class Sender:
             self.run.parts.append(part)
             self.run.save(self.folder)
             try:
-                part.files = self._declare(part.batch_id, files)
+                part.files = self._declare(part.batch_id, files, call_files)
             except NotAnswered:
                 give_up(self.server, self.run, part)
                 time.sleep(DECLARE_WAIT_S * 2**turn)
@@ -116,10 +119,10 @@ class Sender:
                     files.append((image, digest))
         return files
 
-    def _declare(self, batch: str, files: Sequence[tuple[Image, str]]) -> list[Noted]:
+    def _declare(self, batch: str, files: Sequence[tuple[Image, str]], call_files: int) -> list[Noted]:
         noted: list[Noted] = []
-        for start in range(0, len(files), CALL_FILES):
-            chunk = files[start : start + CALL_FILES]
+        for start in range(0, len(files), call_files):
+            chunk = files[start : start + call_files]
             try:
                 numbers = self.server.declare(batch, [_declaration(*each) for each in chunk])
             except Refusal as error:

@@ -75,6 +75,14 @@ class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class BatchLimits(_Answer):
+    """What staged batches take."""
+
+    batch_files: int = Field(description="Files in one batch.")
+    call_files: int = Field(description="Files in one declaring call.")
+    file_bytes: int = Field(description="Bytes of one file.")
+
+
 class BatchCreated(_Answer):
     """A batch that takes files until it is closed, and works until its deadline."""
 

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from heatlens.card import Calibration, Parity
 from heatlens_web.schemas.answer import Answer
+from heatlens_web.schemas.batches import BatchLimits
 
 
 class LayerCard(Answer):
@@ -39,6 +40,7 @@ class ModelCard(Answer):
 
 
 class ModelCards(Answer):
-    """The models of this door, the default one first."""
+    """The models of this server, the default one first, and what its staged batches take."""
 
     models: list[ModelCard]
+    batches: BatchLimits | None = Field(None, description="Null where staged batches are not set up.")

@@ -344,6 +344,22 @@ def test_links_are_for_what_is_missing_only(staged: TestClient, aws: Account) ->
     assert urlsplit(answer["files"][0]["url"]).path == f"/in/{batch}/00002"
 
 
+def test_the_models_answer_names_the_limits_of_staged_batches(
+    staged: TestClient, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEATLENS_BATCH_FILES", "3")
+    monkeypatch.setenv("HEATLENS_CALL_FILES", "2")
+
+    default, changed = (client.get("/api/inference/models").json()["batches"] for client in (staged, make_client()))
+
+    assert default == {"batch_files": 10_000, "call_files": 500, "file_bytes": STAGED_LIMITS.file_bytes}
+    assert changed == {"batch_files": 3, "call_files": 2, "file_bytes": STAGED_LIMITS.file_bytes}
+
+
+def test_the_models_answer_names_no_limits_without_staging(make_client: MakeClient) -> None:
+    assert make_client().get("/api/inference/models").json()["batches"] is None
+
+
 def test_links_come_in_pages(staged: TestClient, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEATLENS_CALL_FILES", "2")
     few = make_client()

@@ -160,7 +160,7 @@ def test_a_server_without_staging_is_not_asked_again(
     with pytest.raises(BatchFailed, match=r"refused \(503\): staged batches are not set up on this server"):
         Loop(f"http://127.0.0.1:{server_port}", "").run(source, tmp_path / "out")
 
-    assert len(calls) == 1
+    assert calls == ["/api/inference/models", "/api/inference/batches"]
 
 
 def waits(*answers: httpx2.Response | Exception) -> tuple[list[float], httpx2.Response]:

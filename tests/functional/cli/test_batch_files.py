@@ -11,7 +11,8 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 from botocore.stub import Stubber
 
-from heatlens_cli.batch.names import MAX_BYTES, shown, sort_out
+from heatlens_aws.settings import STAGED_LIMITS
+from heatlens_cli.batch.names import shown, sort_out
 from heatlens_cli.sources import CHUNK, Bucket, Folder, Image, NoSource, RejectedFile, Unreadable
 from tests.support.images import encoded, noise
 from tests.support.loop import Loop, asks, heatmaps, meddle, recorded, results, versions
@@ -37,7 +38,7 @@ def test_each_bad_file_fails_alone_and_is_named(
     (source / "broken.png").write_bytes(b"no image")
     (source / "empty.png").write_bytes(b"")
     with (source / "large.png").open("wb") as file:
-        file.truncate(MAX_BYTES + 1)
+        file.truncate(STAGED_LIMITS.file_bytes + 1)
     (source / "lost.png").symlink_to(source / "nowhere.png")
     os.mkfifo(source / "pipe.png")
     long = "x" * 245 + ".png"

@@ -3,10 +3,10 @@
 import shutil
 from pathlib import Path
 
+import httpx2
 import pytest
 from rich.progress import Task
 
-from heatlens_cli.batch import run, send
 from heatlens_cli.batch.journal import BatchFailed
 from heatlens_cli.batch.names import NOTES
 from heatlens_cli.batch.run import parse_headers, run_batch
@@ -15,7 +15,7 @@ from heatlens_cli.sources import NoSource
 from heatlens_cli.verify.run import verify_manifest
 from infra.local_account import BUCKET
 from tests.support.images import encoded, noise
-from tests.support.loop import Loop, asks, heatmaps, recorded, results, versions
+from tests.support.loop import Loop, asks, heatmaps, meddle, recorded, results, versions
 from tests.support.paths import SAMPLES
 
 
@@ -29,6 +29,11 @@ def source(tmp_path: Path) -> Path:
     shutil.copy(SAMPLES / "phantom-03-opacity.jpg", folder / "ward" / "Müller, Jürgen.jpg")
     (folder / "notes.txt").write_text("not an image")
     return folder
+
+
+def limit(monkeypatch: pytest.MonkeyPatch, **limits: int) -> None:
+    """Let the server name these limits of its staged batches."""
+    meddle(monkeypatch, asks("GET", "/models"), lambda _: httpx2.Response(200, json={"models": [], "batches": limits}))
 
 
 def test_every_image_gets_its_heatmap(source: Path, tmp_path: Path, loop: Loop) -> None:
@@ -45,8 +50,7 @@ def test_every_image_gets_its_heatmap(source: Path, tmp_path: Path, loop: Loop) 
 def test_what_one_batch_cannot_have_goes_into_several(
     source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run, "PART_FILES", 4)
-    monkeypatch.setattr(send, "CALL_FILES", 3)
+    limit(monkeypatch, batch_files=4, call_files=3, file_bytes=10_000_000)
     calls = recorded(monkeypatch, asks("POST", "/batches", "/files"))
 
     assert loop.run(source, tmp_path / "out") == 0
@@ -57,6 +61,29 @@ def test_what_one_batch_cannot_have_goes_into_several(
     assert numbered == [*((first, number) for number in range(4)), (second, 0), (second, 1)]
     assert len(heatmaps(tmp_path / "out")) == 6
     assert f"6 heatmaps in {tmp_path / 'out'}, 0 failed (batch: {first}, {second})" in capsys.readouterr().out
+
+
+def test_a_file_over_the_limit_that_the_server_names_is_not_sent(
+    source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limit(monkeypatch, batch_files=10, call_files=10, file_bytes=5000)
+
+    assert loop.run(source, tmp_path / "out") == 1
+
+    assert len(heatmaps(tmp_path / "out")) == 5
+    sentence = "Müller, Jürgen.jpg: FAILED limit.file_bytes (the file is over the limit of 5,000 bytes per file)"
+    assert sentence in capsys.readouterr().out
+
+
+def test_a_server_that_names_no_limits_is_sent_everything_at_once(
+    source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meddle(monkeypatch, asks("GET", "/models"), lambda _: httpx2.Response(200, json={"models": []}))
+    calls = recorded(monkeypatch, asks("POST", "/batches", "/files"))
+
+    assert loop.run(source, tmp_path / "out") == 0
+
+    assert [path.rpartition("/")[2] for path in calls] == ["batches", "files"]
 
 
 def test_running_again_where_the_results_are_leaves_them_out(source: Path, loop: Loop) -> None:
