@@ -8,7 +8,7 @@ from heatlens.errors import HeatlensError
 # Top-level modules that an extra installs and this project imports.
 EXTRA_MODULES = {
     "server": {"fastapi", "mangum", "python_multipart", "starlette", "uvicorn"},
-    "aws": {"boto3", "botocore", "ulid"},
+    "aws": {"aws_lambda_powertools", "boto3", "botocore", "ulid"},
     "torch": {"onnx", "onnxscript", "pytorch_grad_cam", "safetensors", "torch", "torchvision"},
 }
 

@@ -15,14 +15,14 @@ PACKAGES = {"server": "heatlens_web", "aws": "heatlens_aws", "torch": "heatlens_
 CHECKED_WITHIN = {"nncf"}  # the extra int8, which the compiler names itself
 
 
-def name_of(requirement: str) -> str:
-    return requirement.partition(">")[0].lower()
+def normalized(name: str) -> str:
+    return name.lower().replace("_", "-")
 
 
 def modules_of(requirements: list[str]) -> set[str]:
     """The top-level modules that the distributions of these requirements install."""
-    wanted = {name_of(requirement) for requirement in requirements}
-    return {module for module, names in packages_distributions().items() if wanted & {name.lower() for name in names}}
+    wanted = {normalized(requirement.partition(">")[0]) for requirement in requirements}
+    return {module for module, names in packages_distributions().items() if wanted & set(map(normalized, names))}
 
 
 def imported(package: str) -> set[str]:
