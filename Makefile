@@ -1,4 +1,4 @@
-# Every command of this project. `make` prints them; .ci/run calls `lint` and `test`.
+# Every command of this project; `make` lists them. .ci/run calls `lint` and `test`.
 PYTHON ?= python3
 PORT ?= 8000
 SAMPLES := $(sort $(wildcard layers/heatlens_web/static/samples/*.png layers/heatlens_web/static/samples/*.jpg))
@@ -15,7 +15,7 @@ BUILD := docker build --file infra/Dockerfile --build-arg MODEL_DIR=$(MODEL_DIR)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' layers/heatlens/__init__.py)
 DEMO := layers/heatlens_torch/demo
 TEMPLATES := template.yaml $(sort $(wildcard infra/*.yaml))
-TOOL := $(BIN)/python infra/tools.py # sam and checkov, each in an environment of its own
+TOOL := $(BIN)/python infra/tools.py # sam and checkov, each in its own virtual environment
 
 .PHONY: help run run-batch dev bench-engine parity image image-cuda invoke start-api endpoint push-endpoint test test-container chaos fuzz \
   test-staging lint format model lock tables samples clean
@@ -24,13 +24,13 @@ TOOL := $(BIN)/python infra/tools.py # sam and checkov, each in an environment o
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/.runtime ## Set up, make heatmaps of the samples (or IMAGES="a.png b.jpg") in out/, serve on PORT (8000)
+run: $(VENV)/.runtime ## Set up, write heatmaps of the samples (or IMAGES="a.png b.jpg") to out/, serve on PORT (8000)
 	@$(BIN)/heatlens invoke $(IMAGES) --out out || true
 	@$(BIN)/heatlens serve --port $(PORT)
 
-dev: $(VENV)/.dev ## Complete .venv with the development dependencies (torch and the rest)
+dev: $(VENV)/.dev ## Install the development dependencies in .venv (torch and the rest)
 
-run-batch: $(VENV)/.dev ## Run the samples (or DIR=folder) through the whole loop of staged batches, into out/batch
+run-batch: $(VENV)/.dev ## Explain the samples (or DIR=folder) as one batch, with a local account, into out/batch
 	@$(BIN)/python infra/local_batches.py $(or $(DIR),layers/heatlens_web/static/samples) out/batch
 
 test: $(VENV)/.dev ## Run every test
@@ -39,10 +39,10 @@ test: $(VENV)/.dev ## Run every test
 chaos: $(VENV)/.dev ## Run the fault campaign over staged batches (2,000 images; SEED=1, WITHOUT=condition|attempts|versions)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(WITHOUT),--without $(WITHOUT))
 
-fuzz: $(VENV)/.dev ## Requests that nobody would think of, at a running server (2,000 and more; EXAMPLES=40, SEED=1)
+fuzz: $(VENV)/.dev ## Send generated requests to a running server (2,000 and more; EXAMPLES=40, SEED=1)
 	$(BIN)/python -m tests.fuzz $(if $(EXAMPLES),--examples $(EXAMPLES)) $(if $(SEED),--seed $(SEED))
 
-test-staging: $(VENV)/.dev ## Run staging and queue against LocalStack, in an environment of its own
+test-staging: $(VENV)/.dev ## Run the staging tests against LocalStack, installed in .venv-localstack
 	$(BIN)/python infra/localstack.py .venv-localstack $(BIN)/python -m pytest tests/staging
 
 image: ## Build the image (MODEL_DIR=folder of a compiled model; the demo model by default)
@@ -55,17 +55,17 @@ invoke: $(VENV)/.dev ## sam build, then sam local invoke for each of IMAGES; hea
 	@$(TOOL) sam build
 	@$(BIN)/python infra/sam_invoke.py out/invoke $(IMAGES)
 
-start-api: $(VENV)/.dev ## sam build, then the API under sam local start-api on PORT (JSON bodies: SAM breaks binary ones)
+start-api: $(VENV)/.dev ## sam build, then serve the API with sam local start-api on PORT (JSON bodies: SAM breaks binary ones)
 	@$(TOOL) sam build
 	@$(TOOL) sam local start-api --port $(PORT) --warm-containers EAGER --skip-pull-image
 
-endpoint: image ## The SageMaker door of the image on port 8080, as confined as it may run
+endpoint: image ## Run the SageMaker server of the image on port 8080, read-only and without privileges
 	docker run --rm --read-only --tmpfs /tmp --user 993:990 --cap-drop ALL --publish 127.0.0.1:8080:8080 heatlens:cpu serve
 
-push-endpoint: $(VENV)/.dev image-cuda ## Push the cuda image to REPOSITORY (ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME), named TAG
+push-endpoint: $(VENV)/.dev image-cuda ## Push the cuda image to REPOSITORY (ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME), tagged TAG
 	@$(BIN)/python infra/push_endpoint.py heatlens:cuda "$(REPOSITORY)" "$(or $(TAG),$(VERSION))"
 
-test-container: $(VENV)/.dev ## The tests of the image alone, with sizes and times (CUDA=1: the large one too); they need Docker
+test-container: $(VENV)/.dev ## Run the tests of the image, with sizes and times (CUDA=1: the cuda image too); needs Docker
 	$(if $(CUDA),HEATLENS_TEST_CUDA=1) $(BIN)/python -m pytest tests/container
 
 lint: $(VENV)/.dev ## Check style, types and templates: ruff, mypy --strict, import-linter, cfn-lint, SAM, checkov
@@ -77,7 +77,7 @@ lint: $(VENV)/.dev ## Check style, types and templates: ruff, mypy --strict, imp
 	@$(TOOL) sam validate --lint
 	@$(TOOL) checkov --skip-download --quiet --compact --framework cloudformation --file $(TEMPLATES)
 
-format: $(VENV)/.dev ## Let ruff mend what it can
+format: $(VENV)/.dev ## Apply ruff's fixes and its formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -85,7 +85,7 @@ model: $(VENV)/.dev ## Train the demo model from its seed and compile it (minute
 	$(BIN)/python -m heatlens_torch.demo.train -o $(DEMO)
 	$(BIN)/heatlens compile $(DEMO)/model.toml --out layers/heatlens/models/demo --int8
 
-bench-engine: $(VENV)/.dev ## The explanation against its peers from PyPI: ratios and peak memory (half an hour)
+bench-engine: $(VENV)/.dev ## Compare the explanation with its peers from PyPI: time and peak memory (half an hour)
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable .[bench]
 	$(BIN)/python -m tests.benchmarks.engine --out tests/benchmarks/ENGINE.md
 

@@ -88,9 +88,9 @@ def test_every_alarm_says_what_it_means() -> None:
 
 def test_the_filters_look_for_what_the_doors_really_say() -> None:
     sources = {
-        "ApiShutDoors": ROOT / "layers/heatlens/registry.py",
-        "BatchShutDoors": ROOT / "layers/heatlens_aws/lambda_init.py",
-        "SweeperShutDoors": ROOT / "layers/heatlens_aws/lambda_init.py",
+        "ApiModelUnavailable": ROOT / "layers/heatlens/registry.py",
+        "BatchStartRefused": ROOT / "layers/heatlens_aws/lambda_init.py",
+        "SweeperStartRefused": ROOT / "layers/heatlens_aws/lambda_init.py",
     }
     filters = children(STACK)["Observability"].resources("AWS::Logs::MetricFilter")
 
