@@ -63,14 +63,14 @@ def sample_jpeg() -> bytes:
 
 @pytest.fixture(scope="session")
 def server_port() -> Iterator[int]:
-    """`heatlens serve` on a free port, until the session ends."""
+    """Run `heatlens serve` on a free port until the session ends; yield the port."""
     server = subprocess.Popen([HEATLENS, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     line = server.stdout.readline()
     try:
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
-        assert found, f"the server said {line!r}"
-        yield int(found[1])
+        match = re.search(r"http://127\.0\.0\.1:(\d+)", line)
+        assert match, f"the server printed {line!r}"
+        yield int(match[1])
     finally:
         server.terminate()
         server.communicate(timeout=30)
@@ -78,25 +78,25 @@ def server_port() -> Iterator[int]:
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
-    """An empty account in memory."""
+    """Provide an empty AWS account in memory."""
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
-    with account() as made:
-        yield made
+    with account() as empty:
+        yield empty
 
 
 @pytest.fixture
 def heard() -> Iterator[list[str]]:
-    """All that a process without handlers of its own for any library would log, at any level."""
+    """Collect every log record, of any level, that reaches the root logger."""
 
-    class Ear(logging.Handler):
+    class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            words.append(self.format(record))
+            lines.append(self.format(record))
 
-    words: list[str] = []
-    root, ear, level = logging.getLogger(), Ear(), logging.getLogger().level
-    root.addHandler(ear)
+    lines: list[str] = []
+    root, collector, level = logging.getLogger(), Collector(), logging.getLogger().level
+    root.addHandler(collector)
     root.setLevel(logging.DEBUG)
-    yield words
-    root.removeHandler(ear)
+    yield lines
+    root.removeHandler(collector)
     root.setLevel(level)

@@ -1,1 +1,1 @@
-"""The image, built and run on a Docker daemon; skipped with the reason where none answers."""
+"""Tests of the image on a Docker daemon; without one they are skipped with the reason."""

@@ -1,4 +1,4 @@
-"""The image, built once, and the facts that a run prints at its end."""
+"""Build the image once, and print measured facts at the end of the run."""
 
 from collections.abc import Callable
 
@@ -12,8 +12,8 @@ _facts: list[str] = []
 
 @pytest.fixture(scope="session", autouse=True)
 def daemon() -> None:
-    """Every test here needs one."""
-    if reason := docker.trouble():
+    """Skip every test here without a daemon."""
+    if reason := docker.unavailable():
         pytest.skip(reason)
 
 
@@ -25,7 +25,7 @@ def image(daemon: None) -> str:
 
 @pytest.fixture
 def fact() -> Fact:
-    """Takes a line that is printed at the end of the run."""
+    """Collect a line that is printed at the end of the run."""
     return _facts.append
 
 

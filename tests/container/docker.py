@@ -1,4 +1,4 @@
-"""The docker command: images built from this checkout, containers that end with the block that runs them."""
+"""Run the docker command: build images from this checkout, run containers until a block ends."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from tests.support.paths import ROOT
 
 TAG = "heatlens:test"
 MODEL_DIR = "layers/heatlens/models/demo"
-# As Lambda runs an image: nothing but /tmp can be written, nobody is root, no way out.
+# As Lambda runs an image: only /tmp is writable, no root, no capabilities.
 HARDENED = (
     "--read-only",
     "--tmpfs",
@@ -28,7 +28,7 @@ HARDENED = (
     "1.7",
 )
 NO_NETWORK = ("--network", "none")
-_ASK = """
+_INVOKE = """
 import json, sys, urllib.request
 for line in sys.stdin:
     with urllib.request.urlopen(sys.argv[1], line.encode(), timeout=120) as answer:
@@ -38,14 +38,14 @@ _FUNCTION = "http://127.0.0.1:8080/2015-03-31/functions/function/invocations"
 
 
 def docker(*words: str, text: str | None = None) -> str:
-    """Run the command; what it prints, both ways, since containers log to both."""
+    """Run a docker command and return its output; for `logs` also standard error, because containers log to both."""
     done = subprocess.run(["docker", *words], cwd=ROOT, input=text, capture_output=True, check=False, text=True)
     assert done.returncode == 0, f"docker {words[0]}: {(done.stdout + done.stderr)[-2000:]}"
     return done.stdout + (done.stderr if words[0] == "logs" else "")
 
 
-def trouble() -> str | None:
-    """Why there is no daemon to test with."""
+def unavailable() -> str | None:
+    """Return why there is no daemon to test with, or None."""
     try:
         done = subprocess.run(["docker", "info"], capture_output=True, check=False, text=True)
     except FileNotFoundError:
@@ -61,15 +61,15 @@ def build(tag: str = TAG, *, target: str = "cpu", model_dir: str = MODEL_DIR, ca
 
 
 def config(image: str) -> dict[str, Any]:
-    """An image's configuration."""
+    """Return an image's configuration."""
     [described] = json.loads(docker("image", "inspect", image))
-    found: dict[str, Any] = described
-    return found
+    configuration: dict[str, Any] = described
+    return configuration
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One that runs, or has run."""
+    """A container that runs or has run."""
 
     id: str
 
@@ -87,23 +87,23 @@ class Container:
 
     @property
     def port(self) -> int:
-        """The port on this machine that its port 8080 is published at."""
+        """The local port at which its port 8080 is published."""
         return int(docker("port", self.id, "8080/tcp").splitlines()[0].rpartition(":")[2])
 
     def python(self, program: str, *words: str, text: str = "") -> str:
-        """Run a program in it."""
+        """Run a Python program in the container."""
         return docker("exec", "-i", self.id, "/opt/venv/bin/python", "-c", program, *words, text=text)
 
     def invoke(self, events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Send events to the emulator in it, one after the other."""
+        """Send events to the emulator in the container, one after the other."""
         lines = "".join(json.dumps(event) + "\n" for event in events)
-        return [json.loads(line) for line in self.python(_ASK, _FUNCTION, text=lines).splitlines()]
+        return [json.loads(line) for line in self.python(_INVOKE, _FUNCTION, text=lines).splitlines()]
 
     def wait(self, text: str, *, seconds: float = 60) -> str:
-        """Its log, once a text is in it.
+        """Wait for a text in the log and return the log.
 
         Raises:
-            AssertionError: That takes too long.
+            AssertionError: The text does not come in time.
         """
         until = time.monotonic() + seconds
         while text not in (log := self.logs):
@@ -114,7 +114,7 @@ class Container:
 
 @contextmanager
 def container(image: str, *options: str, command: Sequence[str] = ()) -> Iterator[Container]:
-    """Run an image until the block ends."""
+    """Run a container until the block ends."""
     made = Container(docker("run", "--detach", *options, image, *command).strip())
     try:
         yield made
@@ -124,7 +124,7 @@ def container(image: str, *options: str, command: Sequence[str] = ()) -> Iterato
 
 @contextmanager
 def function(image: str, handler: str, *options: str) -> Iterator[Container]:
-    """Run a handler under Lambda's emulator, as confined as in the cloud."""
+    """Run a handler under Lambda's emulator, with the limits of Lambda."""
     emulator = ("--volume", f"{EMULATOR}:/rie:ro", "--entrypoint", "/rie", "-e", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=3008")
     words = ("--log-level", "info", "/opt/heatlens/entrypoint.sh", handler)
     with container(image, *HARDENED, *NO_NETWORK, *emulator, *options, command=words) as made:
@@ -134,7 +134,7 @@ def function(image: str, handler: str, *options: str) -> Iterator[Container]:
 
 @contextmanager
 def endpoint(image: str, *options: str) -> Iterator[Container]:
-    """Run the SageMaker door, published on a free port of this machine."""
+    """Run the SageMaker server, published on a free local port."""
     with container(image, *HARDENED, "--publish", "127.0.0.1::8080", *options, command=["serve"]) as made:
         made.wait("Uvicorn running")
         yield made

@@ -1,4 +1,4 @@
-"""The image with PyTorch, on a machine without a GPU; gigabytes and minutes, so only where it is asked for."""
+"""The image with PyTorch, on a CPU. It takes gigabytes and minutes, so a variable must request it."""
 
 import json
 import os
@@ -11,9 +11,9 @@ from tests.container.conftest import Fact
 from tests.container.test_endpoint import ping
 from tests.contract.clients import http_door
 
-ASKED_ENV = "HEATLENS_TEST_CUDA"
+REQUESTED_ENV = "HEATLENS_TEST_CUDA"
 pytestmark = pytest.mark.skipif(
-    not os.environ.get(ASKED_ENV), reason=f"{ASKED_ENV} is not set: make test-container CUDA=1"
+    not os.environ.get(REQUESTED_ENV), reason=f"{REQUESTED_ENV} is not set: make test-container CUDA=1"
 )
 VERSIONS = (
     "import torch, torchvision, onnxruntime as ort; print(torch.__version__, torch.version.cuda, "
@@ -21,7 +21,7 @@ VERSIONS = (
 )
 
 
-def test_it_answers_as_the_small_image_does(image: str, sample_jpeg: bytes, fact: Fact) -> None:
+def test_the_cuda_image_gives_the_same_heatmap_as_the_cpu_image(image: str, sample_jpeg: bytes, fact: Fact) -> None:
     large = docker.build("heatlens:test-cuda", target="cuda")
     request = HttpRequest("/invocations", headers={"content-type": "image/jpeg"}, body=sample_jpeg)
     pictures = []

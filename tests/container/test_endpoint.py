@@ -1,4 +1,4 @@
-"""The SageMaker door of the same image: `image serve`, port 8080."""
+"""The SageMaker server of the image: the argument `serve`, port 8080."""
 
 import http.client
 import json
@@ -14,7 +14,7 @@ from heatlens_cli.events.http_events import HttpRequest
 from heatlens_cli.sources import MEDIA_TYPES
 from tests.container import docker
 from tests.container.docker import Container, endpoint
-from tests.container.test_lambda import told
+from tests.container.test_lambda import comparable
 from tests.contract.clients import Answer, http_door
 from tests.contract.test_conformance import CASES, FOLDER, QUERY
 from tests.support.images import encoded, noise
@@ -37,21 +37,21 @@ def request(path: str, data: bytes, suffix: str, *, query: str = "") -> HttpRequ
     return HttpRequest(path, query, headers={"content-type": MEDIA_TYPES[suffix], ATTRIBUTES: QUERY}, body=data)
 
 
-def test_every_image_comes_out_as_from_the_plain_server(server: Container, server_port: int) -> None:
+def test_every_image_gets_the_same_answer_as_from_the_plain_server(server: Container, server_port: int) -> None:
     assert ping(server).status == 200
     for case in CASES:
         data, suffix = (FOLDER / case["file"]).read_bytes(), Path(case["file"]).suffix
         served = http_door(server_port)(request("/api/inference/heatmap", data, suffix, query=QUERY))
         answer = http_door(server.port)(request("/invocations", data, suffix))
         assert answer.status == served.status == case["status"]
-        assert told(answer.body) == told(served.body), case["file"]
+        assert comparable(answer.body) == comparable(served.body), case["file"]
 
 
-def test_a_healthy_container_says_so(server: Container) -> None:
+def test_the_health_check_passes(server: Container) -> None:
     docker.docker("exec", server.id, "/opt/venv/bin/python", "-m", "functions.endpoint.healthcheck")
 
 
-def test_without_its_model_it_starts_and_says_why(image: str, tmp_path: Path) -> None:
+def test_without_its_model_the_server_starts_and_reports_the_reason(image: str, tmp_path: Path) -> None:
     (tmp_path / "card.json").write_bytes((DEMO_MODEL / "card.json").read_bytes())
     tmp_path.chmod(0o755)
 
@@ -64,12 +64,12 @@ def test_without_its_model_it_starts_and_says_why(image: str, tmp_path: Path) ->
     assert all("trunk.onnx is missing" in json.loads(answer.body)["detail"] for answer in answers)
 
 
-def test_a_request_under_way_when_it_is_told_to_end_is_answered(image: str) -> None:
+def test_a_running_request_is_answered_after_sigterm(image: str) -> None:
     data = encoded(noise((4000, 4000), mode="L"))  # takes a while to decode and to encode
     answers: list[Answer] = []
     with endpoint(image) as made:
-        ask, wish = http_door(made.port), request("/invocations", data, ".png")
-        client = threading.Thread(target=lambda: answers.append(ask(wish)))
+        send, upload = http_door(made.port), request("/invocations", data, ".png")
+        client = threading.Thread(target=lambda: answers.append(send(upload)))
         client.start()
         _wait_until_it_works(made)
         docker.docker("kill", "--signal", "TERM", made.id)
@@ -87,14 +87,14 @@ def test_a_request_under_way_when_it_is_told_to_end_is_answered(image: str) -> N
 
 
 def _wait_until_it_works(made: Container) -> None:
-    """Until the container uses its processor: the upload is in, and the answer is not out."""
+    """Wait until the container uses its processor: then it has the upload and has not answered."""
     program = "import os; print(open('/proc/1/stat').read().rsplit(')', 1)[1].split()[11])"
     before = int(made.python(program))
     while int(made.python(program)) < before + 20:  # hundredths of a second
         time.sleep(0.02)
 
 
-def test_samples_are_answered_with_their_class(server: Container) -> None:
+def test_samples_get_their_class(server: Container) -> None:
     samples = json.loads((SAMPLES / "samples.json").read_text())["samples"]
     for sample in samples:
         path = SAMPLES / sample["file"]

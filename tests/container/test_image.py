@@ -1,4 +1,4 @@
-"""What is in the image, and what is not."""
+"""The contents of the image and its configuration."""
 
 import json
 import re
@@ -29,47 +29,47 @@ Files = dict[str, tuple[str, int, float]]
 
 
 def files(image: str) -> Files:
-    """Digest, mode and time of every file that this project put there."""
+    """Digest, mode and time of every file that this project copied."""
     text = docker.docker("run", "--rm", "--user", "0", "--entrypoint", "/opt/venv/bin/python", image, "-c", FILES)
-    found: Files = json.loads(text)
-    return found
+    by_path: Files = json.loads(text)
+    return by_path
 
 
 @pytest.fixture(scope="module")
-def found(image: str) -> Files:
+def content(image: str) -> Files:
     return files(image)
 
 
-def test_it_is_small(image: str, fact: Fact) -> None:
+def test_the_image_is_at_most_600_mb(image: str, fact: Fact) -> None:
     size = docker.config(image)["Size"]
 
     fact(f"cpu image: {size / 1e6:.0f} MB uncompressed")
     assert size <= LARGEST
 
 
-def test_it_holds_no_pytorch_no_tests_and_no_installer(found: Files) -> None:
-    packages = {path.split("/site-packages/")[1].split("/")[0] for path in found if "/site-packages/" in path}
+def test_the_image_holds_no_pytorch_no_tests_and_no_installer(content: Files) -> None:
+    packages = {path.split("/site-packages/")[1].split("/")[0] for path in content if "/site-packages/" in path}
 
     assert "openvino" in packages
     assert packages & {"torch", "torchvision", "heatlens_torch", "pip", "setuptools", "pytest", "moto"} == set()
-    assert not any("/pydicom/data/test_files/" in path or "/tests/" in path for path in found)
-    assert not any(path.startswith("/opt/heatlens/heatlens_torch") for path in found)
+    assert not any("/pydicom/data/test_files/" in path or "/tests/" in path for path in content)
+    assert not any(path.startswith("/opt/heatlens/heatlens_torch") for path in content)
 
 
-def test_everybody_can_read_it(found: Files) -> None:
-    assert [path for path, (_, mode, _) in found.items() if not mode & 0o004] == []
+def test_every_file_is_world_readable(content: Files) -> None:
+    assert [path for path, (_, mode, _) in content.items() if not mode & 0o004] == []
 
 
-def test_every_module_is_compiled(found: Files) -> None:
-    compiled = {re.sub(r"/__pycache__/(.*)\.cpython-\d+\.pyc$", r"/\1.py", path) for path in found if ".pyc" in path}
-    modules = {path for path in found if path.endswith(".py") and path.startswith(("/opt/heatlens", "/opt/venv/lib"))}
+def test_every_module_is_compiled(content: Files) -> None:
+    compiled = {re.sub(r"/__pycache__/(.*)\.cpython-\d+\.pyc$", r"/\1.py", path) for path in content if ".pyc" in path}
+    modules = {path for path in content if path.endswith(".py") and path.startswith(("/opt/heatlens", "/opt/venv/lib"))}
 
     assert len(modules) > 1000
     assert modules - compiled == set()
 
 
-def test_importing_the_doors_finds_everything_compiled(image: str) -> None:
-    """Python's own modules too, which a base image may bring as sources only."""
+def test_importing_the_handlers_compiles_nothing(image: str) -> None:
+    """This includes Python's own modules, which a base image may contain as sources only."""
     program = (
         "import sys, os\n"
         "import functions.api.handler, functions.endpoint.app\n"
@@ -82,13 +82,13 @@ def test_importing_the_doors_finds_everything_compiled(image: str) -> None:
     assert text.strip().splitlines()[-1] == "[]"
 
 
-def test_the_same_sources_make_the_same_files(found: Files) -> None:
+def test_the_same_sources_make_the_same_files(content: Files) -> None:
     again = docker.build("heatlens:test-again", cached=False)
 
-    assert files(again) == found
+    assert files(again) == content
 
 
-def test_it_says_how_it_is_run(image: str) -> None:
+def test_the_image_has_entrypoint_command_and_health_check(image: str) -> None:
     described = docker.config(image)["Config"]
 
     assert described["Entrypoint"] == ["/opt/heatlens/entrypoint.sh"]
@@ -98,8 +98,8 @@ def test_it_says_how_it_is_run(image: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["serve", "functions.api.handler.handler"])
-def test_root_is_left_at_once(image: str, word: str) -> None:
-    """As SageMaker and SAM's emulator start it."""
+def test_the_process_drops_root(image: str, word: str) -> None:
+    """SageMaker and SAM's emulator start the container as root."""
     with docker.container(image, "-e", "AWS_LAMBDA_RUNTIME_API=127.0.0.1:1", command=[word]) as made:
         status = made.python("import time; time.sleep(0.5); print(open('/proc/1/status').read())")
 
@@ -112,7 +112,7 @@ def test_root_is_left_at_once(image: str, word: str) -> None:
     assert facts["NoNewPrivs"] == "1"
 
 
-def test_its_bill_of_materials_is_what_was_pinned(image: str) -> None:
+def test_the_bill_of_materials_lists_the_pinned_packages(image: str) -> None:
     text = docker.docker("run", "--rm", "--entrypoint", "cat", image, "/opt/venv/sbom.json")
     listed = {(_normal(each["name"]), each["version"]) for each in json.loads(text)["components"]}
 

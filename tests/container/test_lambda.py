@@ -1,4 +1,4 @@
-"""The API's and the worker's handlers under Lambda's emulator, as confined as in the cloud."""
+"""The handlers of the functions under Lambda's emulator, with the limits of Lambda."""
 
 import base64
 import re
@@ -27,13 +27,13 @@ def api(image: str) -> Iterator[Container]:
 
 
 def events(kind: str) -> list[Json]:
-    """An event of each conformance image."""
+    """Build an event for each conformance image."""
     requests = [heatmap_request(case["file"], (FOLDER / case["file"]).read_bytes(), query=QUERY) for case in CASES]
     return [KINDS[kind](request) for request in requests]
 
 
-def told(answer: bytes) -> Json:
-    """All of an explanation; of a problem its code, for its sentence may name a limit, which is the door's own."""
+def comparable(answer: bytes) -> Json:
+    """Return an explanation, or a problem's code: its detail may name a limit of the deployment."""
     body = products(answer)
     if "code" in body:
         return {"code": body["code"]}
@@ -41,17 +41,17 @@ def told(answer: bytes) -> Json:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_image_comes_out_as_from_the_plain_server(api: Container, server_port: int, kind: str) -> None:
+def test_every_image_gets_the_same_answer_as_from_the_plain_server(api: Container, server_port: int, kind: str) -> None:
     answers = api.invoke(events(kind))
 
     for case, answer in zip(CASES, answers, strict=True):
         data = (FOLDER / case["file"]).read_bytes()
         served = http_door(server_port)(heatmap_request(case["file"], data, query=QUERY))
         assert answer["statusCode"] == served.status == case["status"]
-        assert told(answer_body(answer)) == told(served.body), case["file"]
+        assert comparable(answer_body(answer)) == comparable(served.body), case["file"]
 
 
-def test_it_starts_within_lambdas_ten_seconds(api: Container, fact: Fact) -> None:
+def test_the_init_phase_takes_less_than_ten_seconds(api: Container, fact: Fact) -> None:
     api.invoke(events("http-api-v2")[:1])
 
     [milliseconds] = INIT.findall(api.logs)
@@ -59,7 +59,7 @@ def test_it_starts_within_lambdas_ten_seconds(api: Container, fact: Fact) -> Non
     assert float(milliseconds) < 10_000
 
 
-def test_a_model_that_cannot_be_used_is_told_and_ends_nothing(image: str, tmp_path: Path) -> None:
+def test_an_unusable_model_is_reported_and_requests_get_503(image: str, tmp_path: Path) -> None:
     altered = tmp_path / "model"
     altered.mkdir(mode=0o755)
     for path in DEMO_MODEL.iterdir():
@@ -80,30 +80,30 @@ def test_a_model_that_cannot_be_used_is_told_and_ends_nothing(image: str, tmp_pa
                     "path": "/api/inference/health",
                 },
             )
-            told, refused = made.invoke([health, events("http-api-v2")[0]])
+            reported, refused = made.invoke([health, events("http-api-v2")[0]])
 
-        assert answer_json(told)["status"] == "unhealthy"
-        assert words in answer_json(told)["reason"]
+        assert answer_json(reported)["status"] == "unhealthy"
+        assert words in answer_json(reported)["reason"]
         assert refused["statusCode"] == 503
         assert answer_json(refused)["code"] == "model.unavailable"
         assert "retry-after" in refused["headers"]
 
 
 @pytest.mark.parametrize("handler", ["functions.batch.handler.handler", "functions.batch.sweeper.handler"])
-def test_the_staged_side_without_a_bucket_ends_at_init_with_one_line(image: str, handler: str) -> None:
+def test_a_batch_function_without_a_bucket_fails_at_init_with_one_line(image: str, handler: str) -> None:
     with function(image, handler) as made:
         with pytest.raises(AssertionError, match="502"):
             made.invoke([{"Records": []}])
         log = made.logs
 
     # Lambda tries twice to start a function.
-    said = [line for line in log.splitlines() if "the function cannot start" in line]
-    assert 1 <= len(said) <= 2, log
-    assert all("HEATLENS_BUCKET" in line for line in said)
+    lines = [line for line in log.splitlines() if "the function cannot start" in line]
+    assert 1 <= len(lines) <= 2, log
+    assert all("HEATLENS_BUCKET" in line for line in lines)
     assert "Traceback" not in log
 
 
-def test_answers_name_the_image_that_made_them(api: Container, image: str) -> None:
+def test_answers_name_the_digest_of_the_image(api: Container, image: str) -> None:
     digest = docker("run", "--rm", "--entrypoint", "cat", image, "/opt/heatlens/digest").strip()
 
     [answer] = api.invoke(events("http-api-v2")[:1])
@@ -112,7 +112,7 @@ def test_answers_name_the_image_that_made_them(api: Container, image: str) -> No
     assert answer_json(answer)["model"]["image"] == digest
 
 
-def test_an_overlay_comes_as_its_bytes(api: Container, sample_jpeg: bytes) -> None:
+def test_an_overlay_is_returned_as_png_bytes(api: Container, sample_jpeg: bytes) -> None:
     request = heatmap_request("scan.jpg", sample_jpeg)
     request.headers["accept"] = "image/png"
 

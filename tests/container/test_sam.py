@@ -1,4 +1,4 @@
-"""The application as the template has it, under SAM's emulator of Lambda and of the gateway."""
+"""The application of the template under SAM's emulators of Lambda and of the gateway."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import pytest
 from heatlens_cli.events.http_events import HttpRequest, answer_body, heatmap_request
 from heatlens_cli.events.make_event import make_event
 from infra.tools import DEFAULTS, QUIET, ready
-from tests.container.test_lambda import told
+from tests.container.test_lambda import comparable
 from tests.contract.clients import http_door
 from tests.contract.test_conformance import CASES, FOLDER, QUERY
 from tests.functional.test_readme import block, shell
@@ -24,13 +24,13 @@ from tests.support.emulator import free_port
 from tests.support.paths import ROOT, SAMPLES
 
 JPEG = SAMPLES / "phantom-03-opacity.jpg"
-# Keys would make SAM ask who they belong to, far away.
+# With AWS keys, SAM would call STS.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE", "MFLAGS"))}
 
 
 @dataclass(frozen=True)
 class Sam:
-    """SAM's command and what it has built."""
+    """SAM's command and the template that it has built."""
 
     command: str
     template: Path
@@ -69,10 +69,10 @@ def invoke(sam: Sam, function: str, event: object) -> subprocess.CompletedProces
     )
 
 
-def test_invoke_answers_what_the_plain_server_answers(sam: Sam, server_port: int) -> None:
+def test_sam_local_invoke_answers_as_the_plain_server_does(sam: Sam, server_port: int) -> None:
     images = [JPEG, *(FOLDER / case["file"] for case in CASES)]
     events = [make_event(image, "http-api-v2", query=QUERY, bucket="") for image in images]
-    first = invoke(sam, "ApiFunction", events[0])  # alone, because SAM builds an image of its own over ours
+    first = invoke(sam, "ApiFunction", events[0])  # alone, because SAM builds its own image on this one
     with ThreadPoolExecutor(2) as pool:
         done = [first, *pool.map(lambda event: invoke(sam, "ApiFunction", event), events[1:])]
 
@@ -80,11 +80,11 @@ def test_invoke_answers_what_the_plain_server_answers(sam: Sam, server_port: int
         answer = json.loads(each.stdout.strip().splitlines()[-1])
         served = http_door(server_port)(heatmap_request(image.name, image.read_bytes(), query=QUERY))
         assert answer["statusCode"] == served.status
-        assert told(answer_body(answer)) == told(served.body), image.name
+        assert comparable(answer_body(answer)) == comparable(served.body), image.name
 
 
-def test_the_emulators_bucket_is_none(sam: Sam) -> None:
-    """`!Ref Bucket` is the word Bucket there, which is a bucket of somebody's."""
+def test_placeholder_bucket_of_sam_local_is_refused(sam: Sam) -> None:
+    """There `!Ref Bucket` is the word Bucket, which may be somebody's real bucket."""
     done = invoke(sam, "BatchFunction", make_event(JPEG, "sqs", query="", bucket="Bucket"))
 
     assert "HEATLENS_ENDPOINT_URL" in done.stderr
@@ -93,7 +93,7 @@ def test_the_emulators_bucket_is_none(sam: Sam) -> None:
 
 @pytest.fixture(scope="module")
 def api(sam: Sam, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Port of the emulated gateway."""
+    """Run the emulated gateway; yield its port."""
     port, log = free_port(), tmp_path_factory.mktemp("api") / "log.txt"
     words = sam.words("local", "start-api", "--port", str(port), "--warm-containers", "EAGER")
     with log.open("wb") as sink:
@@ -137,11 +137,11 @@ def test_start_api_answers_json_as_the_plain_server_does(api: int, server_port: 
         )
         answer, served = http_door(api)(request), http_door(server_port)(request)
         assert answer.status == served.status, answer.body
-        assert told(answer.body) == told(served.body), case["file"]
+        assert comparable(answer.body) == comparable(served.body), case["file"]
 
 
 @pytest.mark.parametrize("path", ["/", "/static/page.js", "/openapi.json", "/api/inference/health"])
-def test_start_api_serves_the_page_and_what_it_needs(api: int, path: str) -> None:
+def test_start_api_serves_the_page_and_its_files(api: int, path: str) -> None:
     assert http_door(api)(HttpRequest(path, method="GET")).status == 200
 
 

@@ -1,4 +1,4 @@
-"""Writes the events beside itself: one multipart request with a JPEG, as each gateway hands it to a function."""
+"""Write the events beside this file: one multipart request with a JPEG, as each gateway passes it to a function."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ QUERY = "colormap=viridis&alpha=0.5&include=overlay%2Coriginal%2Cmap"
 
 
 def request() -> HttpRequest:
-    """The request that all events carry."""
+    """Build the request that all events carry."""
     content_type, body = multipart("file", [(IMAGE.name, IMAGE.read_bytes())], boundary="heatlens")
     return HttpRequest("/api/inference/heatmap", QUERY, headers={"content-type": content_type}, body=body)
 

@@ -1,7 +1,7 @@
-"""A state machine in JSONata and its input -> what it does to tasks that a test provides; no time passes.
+"""Run a state machine in JSONata with tasks that a test provides, without waiting.
 
-Only what `infra/backfill.asl.json` is written in. Of a distributed map the test reads the items itself, as the item
-reader would, and runs the child executions.
+It implements what `infra/backfill.asl.json` uses. For a distributed map, the test lists the items as the item reader
+would and runs the child executions.
 """
 
 import json
@@ -16,7 +16,7 @@ Task = Callable[[Json], Any]
 
 
 class TaskFailed(Exception):
-    """A task's error, by the name that Step Functions gives it."""
+    """A task failed; the name is the error name of Step Functions."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -24,12 +24,12 @@ class TaskFailed(Exception):
 
 
 class Failed(Exception):
-    """The execution ended in a state `Fail`; the text is its error."""
+    """The execution ended in a `Fail` state; the text is its error."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """States, and the tasks by their resource."""
+    """States, the first of them, and the tasks by their resource."""
 
     states: Json
     start: str
@@ -42,7 +42,7 @@ class Machine:
             The last state's output.
 
         Raises:
-            Failed: It ended in failure.
+            Failed: The execution ended in a `Fail` state.
         """
         name, value = self.start, given
         while True:
@@ -53,7 +53,11 @@ class Machine:
             name = following
 
     def chosen(self, given: Json) -> str:
-        """Where a choice that comes first leads; a failure is raised as `run` does."""
+        """Return the state that the first choice selects.
+
+        Raises:
+            Failed: It is a `Fail` state.
+        """
         _, following = self._step(self.states[self.start], given)
         assert following is not None
         if self.states[following]["Type"] == "Fail":
@@ -61,7 +65,7 @@ class Machine:
         return following
 
     def children(self, distributed: str, listed: Iterable[Json]) -> Iterator[tuple["Machine", Json]]:
-        """The child executions of a distributed map over what its reader listed, and the input of each."""
+        """Yield the child executions of a distributed map over the listed items, with the input of each."""
         state = self.states[distributed]
         assert state["ItemProcessor"]["ProcessorConfig"]["Mode"] == "DISTRIBUTED"
         size = state["ItemBatcher"]["MaxItemsPerBatch"]
@@ -103,7 +107,7 @@ class Machine:
 
 
 def evaluate(node: Any, given: Any, context: Json | None = None, *, result: Any = None) -> Any:  # noqa: ANN401 - JSON
-    """A part of a state with its expressions evaluated; one without a value is an error, as Step Functions has it."""
+    """Evaluate the expressions in a part of a state; one without a value is an error, as in Step Functions."""
     if isinstance(node, dict):
         return {name: evaluate(each, given, context, result=result) for name, each in node.items()}
     if isinstance(node, list):
@@ -114,12 +118,12 @@ def evaluate(node: Any, given: Any, context: Json | None = None, *, result: Any 
     expression.assign("states", {"input": given, "result": result, "context": context or {}})
     value = expression.evaluate(None)
     assert value is not None, node
-    # Its lists and mappings are kinds of their own.
+    # JSONata has its own list and mapping types.
     return json.loads(json.dumps(value))
 
 
 def read(text: str, substitutions: Mapping[str, str], tasks: Mapping[str, Task]) -> Machine:
-    """A definition as SAM deploys it."""
+    """Read a definition as SAM deploys it, with its substitutions."""
     for name, value in substitutions.items():
         text = text.replace(f"${{{name}}}", value)
     assert "${" not in text

@@ -1,4 +1,4 @@
-"""DICOM files made on the spot, and those that pydicom carries."""
+"""Write DICOM files for tests; pydicom's own test files lie in `CARRIED`."""
 
 import io
 import struct
@@ -20,7 +20,7 @@ Array = np.ndarray[Any, Any]
 def dicom(
     pixels: Array, syntax: UID = ExplicitVRLittleEndian, *, monochrome: int = 2, bits: int = 0, **tags: object
 ) -> bytes:
-    """A file of `[rows, columns]` greys or `[rows, columns, 3]` colours, with any other tags by keyword."""
+    """Write a file of `[rows, columns]` gray or `[rows, columns, 3]` color pixels, with further tags by keyword."""
     return written(dataset(pixels, syntax, monochrome=monochrome, bits=bits, **tags))
 
 
@@ -48,14 +48,14 @@ def dataset(
 
 
 def written(made: Dataset) -> bytes:
-    """The data set as a file."""
+    """Encode a data set as a file."""
     buffer = io.BytesIO()
     pydicom.dcmwrite(buffer, made, enforce_file_format=True)
     return buffer.getvalue()
 
 
 def with_text(data: bytes, **texts: str) -> bytes:
-    """A file whose elements, of whatever VR, have these texts instead of their values."""
+    """Replace the values of elements by these texts, whatever their VR allows."""
     made = pydicom.dcmread(io.BytesIO(data))
     for keyword, text in texts.items():
         made.add_new(keyword, "LT", text)
@@ -68,16 +68,16 @@ def with_text(data: bytes, **texts: str) -> bytes:
 
 
 def lookup_table(entries: Array, *, first: int, bits: int) -> Sequence:
-    """A modality or VOI table: its one item."""
+    """Build a modality or VOI lookup table."""
     item = Dataset()
-    count = len(entries) % 2**16  # of 65,536 entries the standard writes 0
+    count = len(entries) % 2**16  # the standard writes 65,536 entries as 0
     item.add_new("LUTDescriptor", "US" if first >= 0 else "SS", [count, first, bits])
     item.add_new("LUTData", "OW", entries.astype("<u2").tobytes())
     return Sequence([item])
 
 
 def sequence(**tags: object) -> Sequence:
-    """A sequence of one item."""
+    """Build a sequence of one item."""
     item = Dataset()
     for keyword, value in tags.items():
         setattr(item, keyword, value)

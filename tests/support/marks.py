@@ -1,4 +1,4 @@
-"""Marks of the tests, read from their sources: nothing is imported, so that reading them costs nothing."""
+"""Read the marks of tests from their sources, without importing them."""
 
 import ast
 from collections import defaultdict
@@ -11,7 +11,7 @@ TESTS = Path(__file__).parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """A test that carries a mark, and its source."""
+    """A test with a mark, and its source."""
 
     path: str
     name: str
@@ -23,8 +23,8 @@ class Marked:
 
 
 def marked(mark: str) -> dict[str, list[Marked]]:
-    """Every argument of `pytest.mark.MARK` -> the tests that carry it, in the order of their files."""
-    found: dict[str, list[Marked]] = defaultdict(list)
+    """Map every argument of `pytest.mark.MARK` to the tests that carry it, in the order of their files."""
+    by_argument: dict[str, list[Marked]] = defaultdict(list)
     for path in sorted(TESTS.rglob("test_*.py")):
         text = path.read_text()
         if f"pytest.mark.{mark}(" not in text:
@@ -33,13 +33,13 @@ def marked(mark: str) -> dict[str, list[Marked]]:
             if isinstance(test, ast.FunctionDef):
                 for argument in _arguments(test, mark):
                     source = "\n".join(text.splitlines()[test.decorator_list[0].lineno - 1 : test.end_lineno])
-                    found[argument].append(Marked(f"tests/{path.relative_to(TESTS)}", test.name, source))
-    return dict(found)
+                    by_argument[argument].append(Marked(f"tests/{path.relative_to(TESTS)}", test.name, source))
+    return dict(by_argument)
 
 
 def _arguments(test: ast.FunctionDef, mark: str) -> Iterator[str]:
     for decorator in test.decorator_list:
         if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == f"pytest.mark.{mark}":
             for argument in decorator.args:
-                assert isinstance(argument, ast.Constant), f"{test.name}: marks are literal, so that they can be read"
+                assert isinstance(argument, ast.Constant), f"{test.name}: marks must have literal arguments"
                 yield str(argument.value)

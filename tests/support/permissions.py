@@ -1,4 +1,4 @@
-"""A call of the product, as boto3 makes it -> what AWS asks the caller's policies for."""
+"""Translate calls of boto3 to the actions and resources that AWS checks the caller's policies for."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ LINK = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.3", "s3:signatureAge"
 
 
 class Recorder(Hook):
-    """Notes what is asked for; links that are signed are asked for by whoever holds them, in the signer's name."""
+    """Record the required permissions; a presigned URL needs its signer's."""
 
     def __init__(self) -> None:
         self.asked_for: list[Request] = []
@@ -23,15 +23,15 @@ class Recorder(Hook):
         call.notes["tells missing"] = list(tells_missing(call))
 
     def before(self, call: Call) -> None:
-        """Only what is really called meets the difference between missing and forbidden."""
+        """Record the rights to list; only a real call, not a signed link, needs S3 to answer 404 instead of 403."""
         self.asked_for += call.notes["tells missing"]
 
 
 def requests(call: Call) -> list[Request]:
-    """Actions and resources of one call.
+    """Return the actions and resources of one call.
 
     Raises:
-        KeyError: Nobody has said what such a call needs.
+        KeyError: The permissions of such a call are unknown here.
     """
     params = call.params
     if call.service == "s3":
@@ -44,7 +44,7 @@ def requests(call: Call) -> list[Request]:
 
 
 def tells_missing(call: Call) -> Iterator[Request]:
-    """What a read needs besides, so that S3 answers 404 of what is not there, and not 403."""
+    """Yield the rights with which S3 answers 404 for a missing object instead of 403."""
     params = call.params
     read = {"GetObject": params, "HeadObject": params, "CopyObject": params.get("CopySource")}.get(call.name)
     if call.service == "s3" and read:
@@ -63,7 +63,7 @@ def _s3(name: str, params: Json) -> Iterator[Request]:
         source = params["CopySource"]
         version = f"?versionId={source['VersionId']}" if "VersionId" in source else ""
         yield Request(f"s3:GetObject{_version(source)}", _object(source), LINK)
-        # Whether a copy shows its If-None-Match to policies is not documented: it must be allowed without.
+        # Whether policies see the If-None-Match of a copy is undocumented: it must be allowed without.
         copied = {"s3:x-amz-copy-source": f"{source['Bucket']}/{source['Key']}{version}"}
         yield Request("s3:PutObject", _object(params), LINK | copied)
     elif name == "ListObjectVersions":

@@ -1,7 +1,7 @@
-"""Policies and a request -> whether AWS would allow it, as far as our templates use its language.
+"""Decide whether AWS would allow a request, for the part of the policy language that the templates use.
 
-Within one account: a request is allowed where a statement of the role or of the resource allows it and none denies it.
-What is not understood is an error, never a yes.
+Within one account, a request is allowed if a statement of the role or of the resource allows it and none denies it.
+An unknown element or operator is an error.
 """
 
 import re
@@ -14,7 +14,7 @@ Statement = dict[str, Any]
 
 @dataclass(frozen=True)
 class Request:
-    """One action on one resource; `context` has the condition keys that AWS would set."""
+    """One action on one resource; `context` holds the condition keys that AWS would set."""
 
     action: str
     resource: str
@@ -27,7 +27,7 @@ class Request:
 def allowed(
     request: Request, role: Iterable[Statement], resource: Iterable[Statement] = (), *, service: str = ""
 ) -> bool:
-    """Whether a role's request is allowed; or, without a role, that of an AWS service."""
+    """Return whether the request of a role, or of an AWS service without a role, is allowed."""
     role, resource = list(role), [each for each in resource if _concerns(each, service)]
     matching = [each for each in role + resource if matches(each, request)]
     effects = {each["Effect"] for each in matching}
@@ -36,27 +36,27 @@ def allowed(
 
 
 def matches(statement: Statement, request: Request) -> bool:
-    """Whether a statement speaks of a request."""
+    """Return whether a statement applies to a request."""
     assert not {"NotAction", "NotResource", "NotPrincipal"} & set(statement)
     return (
         any(like(each, request.action, ignore_case=True) for each in listed(statement["Action"]))
         and any(like(each, request.resource) for each in listed(statement["Resource"]))
         and all(
-            _holds(operator, key, [str(each) for each in listed(wanted)], request.context)
+            _holds(operator, key, [str(each) for each in listed(values)], request.context)
             for operator, tests in statement.get("Condition", {}).items()
-            for key, wanted in tests.items()
+            for key, values in tests.items()
         )
     )
 
 
 def like(pattern: str, text: str, *, ignore_case: bool = False) -> bool:
-    """IAM's wildcards: `*` for any letters, `?` for one."""
+    """Match IAM's wildcards: `*` for any characters, `?` for one."""
     expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
     return re.fullmatch(expression, text, re.DOTALL | (re.IGNORECASE if ignore_case else 0)) is not None
 
 
-def listed(value: Any) -> Sequence[Any]:  # noqa: ANN401 - one or several, as policies have it
-    """A policy's value, which stands alone where it is one."""
+def listed(value: Any) -> Sequence[Any]:  # noqa: ANN401 - one or several, as in policies
+    """Return a policy's value as a list."""
     return value if isinstance(value, list) else [value]
 
 
@@ -68,23 +68,23 @@ def _concerns(statement: Statement, service: str) -> bool:
 
 
 OPERATORS: dict[str, Callable[[str, str], bool]] = {
-    "StringEquals": lambda wanted, given: wanted == given,
+    "StringEquals": lambda value, actual: value == actual,
     "StringLike": like,
     "ArnLike": like,
-    "ArnEquals": lambda wanted, given: wanted == given,
-    "Bool": lambda wanted, given: wanted.lower() == given.lower(),
-    "NumericLessThan": lambda wanted, given: float(given) < float(wanted),
-    "NumericGreaterThan": lambda wanted, given: float(given) > float(wanted),
+    "ArnEquals": lambda value, actual: value == actual,
+    "Bool": lambda value, actual: value.lower() == actual.lower(),
+    "NumericLessThan": lambda value, actual: float(actual) < float(value),
+    "NumericGreaterThan": lambda value, actual: float(actual) > float(value),
 }
 
 
-def _holds(operator: str, key: str, wanted: Sequence[str], context: Mapping[str, str]) -> bool:
-    given = context.get(key)
+def _holds(operator: str, key: str, values: Sequence[str], context: Mapping[str, str]) -> bool:
+    actual = context.get(key)
     if operator == "Null":
-        return (given is None) == (wanted == ["true"])
-    if operator == "StringNotLike":  # a negation holds also of what is not there
-        return given is None or not any(like(each, given) for each in wanted)
+        return (actual is None) == (values == ["true"])
+    if operator == "StringNotLike":  # a negated operator also holds for a missing key
+        return actual is None or not any(like(each, actual) for each in values)
     test = OPERATORS[operator.removesuffix("IfExists")]
-    if given is None:
+    if actual is None:
         return operator.endswith("IfExists")
-    return any(test(each, given) for each in wanted)
+    return any(test(each, actual) for each in values)

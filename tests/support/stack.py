@@ -1,4 +1,4 @@
-"""A template and its parameters -> its resources as CloudFormation would make them, with names that are made up."""
+"""Resolve a template with parameters to the resources that CloudFormation would create, with invented names."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -49,13 +49,13 @@ FUNCTIONS = ("ApiFunction", "BatchFunction", "SweeperFunction")
 
 @cache
 def read(path: Path) -> Json:
-    """A template as it is written, its intrinsics in their long form."""
+    """Read a template, with its intrinsic functions in their long form."""
     template: Json = cfn_yaml.load(str(path))
     return template
 
 
 class Stack:
-    """A stack of one template; `names` are the physical names of resources that a test knows otherwise."""
+    """A stack of one template; `names` sets the physical names of some resources."""
 
     def __init__(self, path: Path, parameters: Json | None = None, names: Mapping[str, str] | None = None) -> None:
         self.template = read(path)
@@ -65,7 +65,7 @@ class Stack:
         self._names = names or {}
 
     def resources(self, *kinds: str) -> dict[str, Json]:
-        """The resources that there are, of some types or of all."""
+        """Return the resources whose condition holds, of some types or of all."""
         return {
             name: self.value(each)
             for name, each in self.template["Resources"].items()
@@ -73,22 +73,22 @@ class Stack:
         }
 
     def properties(self, name: str) -> Json:
-        """A resource's properties.
+        """Return a resource's properties.
 
         Raises:
-            KeyError: Its condition does not hold, or there is none.
+            KeyError: There is no such resource, or its condition does not hold.
         """
-        found: Json = self.resources()[name]["Properties"]
-        return found
+        properties: Json = self.resources()[name]["Properties"]
+        return properties
 
     def outputs(self) -> Json:
-        """The values of the outputs that there are."""
+        """Return the values of the outputs whose condition holds."""
         return {
             name: self.value(each["Value"]) for name, each in self.template["Outputs"].items() if self._exists(each)
         }
 
     def refusals(self) -> list[str]:
-        """What the rules say against the parameters."""
+        """Return the descriptions of the rule assertions that the parameters violate."""
         return [
             assertion["AssertDescription"]
             for rule in self.template.get("Rules", {}).values()
@@ -98,7 +98,7 @@ class Stack:
         ]
 
     def statements(self, role: str) -> list[Json]:
-        """What a role may do, by its own policies and those attached to it."""
+        """Return the policy statements of a role, its own and those attached to it."""
         own = [each["PolicyDocument"] for each in self.properties(role).get("Policies", [])]
         attached = [
             each["Properties"]["PolicyDocument"]
@@ -108,17 +108,17 @@ class Stack:
         return [statement for document in own + attached for statement in document["Statement"]]
 
     def holds(self, condition: str) -> bool:
-        """Whether a condition of the template holds."""
+        """Return whether a condition of the template holds."""
         return bool(self.value(self.template["Conditions"][condition]))
 
     def name(self, resource: str) -> str:
-        """What `Ref` says of a resource."""
+        """Return the value of `Ref` for a resource."""
         kind = self.template["Resources"][resource]["Type"]
         physical = self._names.get(resource, resource.lower())
         return f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{physical}" if kind == "AWS::SQS::Queue" else physical
 
     def value(self, node: Any) -> Any:  # noqa: ANN401 - JSON
-        """A part of the template without its intrinsics."""
+        """Resolve the intrinsic functions in a part of the template."""
         if isinstance(node, list):
             return [each for each in map(self.value, node) if each is not NO_VALUE]
         if not isinstance(node, dict):
@@ -195,15 +195,15 @@ INTRINSICS: dict[str, Callable[[Stack, Any], Any]] = {
 
 
 def children(stack: Stack) -> dict[str, Stack]:
-    """The stacks within a stack."""
-    found = stack.resources("AWS::CloudFormation::Stack")
+    """Return the nested stacks of a stack."""
+    resources = stack.resources("AWS::CloudFormation::Stack")
     return {
         name: Stack(ROOT / each["Properties"]["TemplateURL"], each["Properties"]["Parameters"])
-        for name, each in found.items()
+        for name, each in resources.items()
     }
 
 
 def variables(stack: Stack) -> dict[str, dict[str, str]]:
-    """The environment of each function."""
+    """Return the environment variables of each function."""
     shared = stack.value(stack.template["Globals"])["Function"]["Environment"]["Variables"]
     return {name: shared | stack.properties(name).get("Environment", {}).get("Variables", {}) for name in FUNCTIONS}

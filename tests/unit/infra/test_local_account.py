@@ -1,4 +1,4 @@
-"""The table that stands in for DynamoDB does one call after the other, as tests with threads need it."""
+"""The local table executes one call at a time, as tests with threads need."""
 
 import sys
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ WRITES = 150
 
 
 @pytest.fixture
-def restless() -> Iterator[None]:
-    """Threads that take turns a thousand times as often as usual."""
+def frequent_thread_switches() -> Iterator[None]:
+    """Switch threads a thousand times as often as usual."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(before / 1000)
     yield
     sys.setswitchinterval(before)
 
 
-def test_a_refused_transaction_takes_back_nothing_that_others_wrote(aws: Account, restless: None) -> None:
+def test_a_refused_transaction_does_not_undo_other_writes(aws: Account, frequent_thread_switches: None) -> None:
     dynamodb, table = aws.clients.dynamodb, aws.settings.table
 
     def item(number: int) -> dict[str, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Tools of their own environments: pinned, installed once, and unknown ones refused."""
+"""Tools are pinned, installed once in their own environment, and refused if unknown."""
 
 import re
 import sys
@@ -23,7 +23,7 @@ def test_an_unknown_tool_is_refused_by_name() -> None:
         tools.main(["make"])
 
 
-def test_an_environment_is_made_once_for_its_pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_is_installed_once_for_its_pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed: list[list[str]] = []
 
     def run(command: list[str], **_: object) -> None:
@@ -40,7 +40,7 @@ def test_an_environment_is_made_once_for_its_pins(tmp_path: Path, monkeypatch: p
     assert [command[-3:] for command in installed] == [["-c", str(pins), "a"]] * 2
 
 
-def test_an_installation_that_failed_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_installation_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infra.environments.venv.create", lambda folder, **_: folder.mkdir(exist_ok=True))
 
     def fail(*_: object, **__: object) -> None:

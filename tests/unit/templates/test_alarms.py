@@ -1,4 +1,4 @@
-"""Alarms and dashboard: they watch what there is, and what the code really says."""
+"""Alarms and dashboard watch resources that exist and messages and metrics that the code writes."""
 
 import json
 
@@ -15,23 +15,23 @@ FULL = Stack(TEMPLATE, EVERYTHING)
 
 
 def alarms(stack: Stack) -> dict[str, Json]:
-    found = {
-        f"{child}.{name}": each["Properties"]
-        for child, made in children(stack).items()
-        for name, each in made.resources("AWS::CloudWatch::Alarm").items()
+    by_name = {
+        f"{name}.{alarm}": resource["Properties"]
+        for name, child in children(stack).items()
+        for alarm, resource in child.resources("AWS::CloudWatch::Alarm").items()
     }
-    assert found
-    return found
+    assert by_name
+    return by_name
 
 
 def metrics(alarm: Json) -> list[Json]:
-    """The metrics that an alarm watches, whether one or several."""
+    """The one or several metrics that an alarm watches."""
     if "MetricName" in alarm:
         return [alarm]
     return [each["MetricStat"]["Metric"] for each in alarm["Metrics"] if "MetricStat" in each]
 
 
-def test_the_alarms_are_those_that_were_decided() -> None:
+def test_the_alarms_watch_every_decided_metric() -> None:
     watched = {(each["Namespace"], each["MetricName"]) for alarm in alarms(FULL).values() for each in metrics(alarm)}
 
     assert watched >= {
@@ -48,7 +48,7 @@ def test_the_alarms_are_those_that_were_decided() -> None:
     }
 
 
-def test_alarms_watch_what_there_is() -> None:
+def test_the_dimensions_of_alarms_name_existing_resources() -> None:
     physical = {
         "ApiId": {FULL.name("HttpApi")},
         "Stage": {"$default"},
@@ -72,7 +72,7 @@ def test_alarms_watch_what_there_is() -> None:
         ({}, None),
     ],
 )
-def test_alarms_are_sent_to_whom_was_named(given: Json, action: str | None) -> None:
+def test_alarms_are_sent_to_the_given_address_or_topic(given: Json, action: str | None) -> None:
     stack = Stack(TEMPLATE, given)
     child = children(stack)["Observability"]
 
@@ -82,11 +82,11 @@ def test_alarms_are_sent_to_whom_was_named(given: Json, action: str | None) -> N
     assert bool(child.resources("AWS::SNS::Subscription")) is (action == "topic")
 
 
-def test_every_alarm_says_what_it_means() -> None:
+def test_every_alarm_has_a_description() -> None:
     assert [name for name, alarm in alarms(FULL).items() if len(alarm["AlarmDescription"]) < 40] == []
 
 
-def test_the_filters_look_for_what_the_doors_really_say() -> None:
+def test_the_log_filters_match_the_messages_that_the_functions_log() -> None:
     sources = {
         "ApiModelUnavailable": ROOT / "layers/heatlens/registry.py",
         "BatchStartRefused": ROOT / "layers/heatlens_aws/lambda_init.py",
@@ -100,7 +100,7 @@ def test_the_filters_look_for_what_the_doors_really_say() -> None:
         assert f'logger.error("{phrase}' in source.read_text()
 
 
-def test_what_the_filters_count_is_what_the_alarm_watches() -> None:
+def test_the_log_filters_write_the_metric_of_the_alarm() -> None:
     child = children(STACK)["Observability"]
     counted = {
         (each["MetricNamespace"], each["MetricName"])
@@ -113,11 +113,11 @@ def test_what_the_filters_count_is_what_the_alarm_watches() -> None:
 
 def widgets(stack: Stack) -> list[Json]:
     body: Json = json.loads(children(stack)["Observability"].properties("Board")["DashboardBody"])
-    found: list[Json] = body["widgets"]
-    return found
+    listed: list[Json] = body["widgets"]
+    return listed
 
 
-def test_the_dashboard_shows_metrics_that_are_written() -> None:
+def test_the_dashboard_shows_the_metrics_that_the_worker_writes() -> None:
     shown = [metric for widget in widgets(FULL) for metric in widget["properties"]["metrics"]]
     ours = [metric for metric in shown if metric[0] == NAMESPACE]
     ends = [each.state for each in vars(tasks).values() if isinstance(each, tasks.ItemEnd)]
@@ -129,6 +129,6 @@ def test_the_dashboard_shows_metrics_that_are_written() -> None:
     assert {tuple(metric[2:6]) for metric in ours} == {("service", SERVICE, "door", DIMENSIONS["door"])}
 
 
-def test_the_dashboard_shows_the_endpoint_only_where_there_is_one() -> None:
+def test_the_dashboard_shows_the_endpoint_only_if_there_is_one() -> None:
     assert len(widgets(FULL)) == len(widgets(STACK)) + 1
     assert "AWS/SageMaker" not in json.dumps(widgets(STACK))

@@ -1,4 +1,4 @@
-"""Existing objects -> messages of the state machine -> what the worker reads of them; its rights, and how it fails."""
+"""The backfill: its messages as the worker reads them, its failures, and the permissions of its role."""
 
 import json
 import re
@@ -43,11 +43,11 @@ Json = dict[str, Any]
 
 
 class Service:
-    """S3's and SQS's answers to the state machine, from the account in memory."""
+    """Answer the state machine's calls to S3 and SQS from the account in memory."""
 
     def __init__(self, aws: Account) -> None:
         self.aws = aws
-        self.refuses = 0  # messages of the next calls
+        self.refuses = 0  # number of messages to refuse in the next calls
         self.calls: list[int] = []
 
     def head(self, arguments: Json) -> Json:
@@ -82,21 +82,21 @@ def machine(aws: Account, service: Service) -> Machine:
 
 
 def stored(aws: Account, *keys: str) -> list[Stored]:
-    found = []
+    objects = []
     for key in keys:
         answer = aws.clients.s3.put_object(Bucket=aws.settings.bucket, Key=key, Body=key.encode())
-        found.append(Stored(key, answer["VersionId"], answer["ETag"]))
-    return found
+        objects.append(Stored(key, answer["VersionId"], answer["ETag"]))
+    return objects
 
 
 def listing(aws: Account, prefix: str = DROP) -> list[Json]:
-    """As the item reader lists."""
+    """List objects as the item reader does."""
     answer = aws.clients.s3.list_objects_v2(Bucket=aws.settings.bucket, Prefix=prefix)
     return [{"Key": each["Key"], "Etag": each["ETag"], "Size": each["Size"]} for each in answer["Contents"]]
 
 
 def inventory(*keys: str, encode: Any = quote_plus) -> list[Json]:  # noqa: ANN401 - one of two functions
-    """As a report has it: every field a text, keys encoded as in an URL."""
+    """Build rows of an inventory report: every field is text, keys are URL-encoded."""
     return [{"Bucket": "b", "Key": encode(key), "Size": "3"} for key in keys]
 
 
@@ -105,34 +105,32 @@ def run(machine: Machine, distributed: str, listed: Iterable[Json]) -> None:
         child.run(given)
 
 
-def spoken_of(aws: Account) -> list[Created]:
-    """What the worker makes of all that waits in the queue, read as the event source hands it over."""
-    found = []
+def queued(aws: Account) -> list[Created]:
+    """Receive all messages of the queue and parse them as the worker does."""
+    created = []
     queue = {"QueueUrl": aws.settings.queue_url, "MaxNumberOfMessages": 10, "AttributeNames": ["All"]}
     while received := aws.clients.sqs.receive_message(**queue).get("Messages"):
         taken = parse_messages(sqs_event(received))
         assert all(message.objects for message in taken)
-        found += [item.created for item in distinct_items(taken)]
-    return sorted(found, key=lambda created: created.stored.key)
+        created += [item.created for item in distinct_items(taken)]
+    return sorted(created, key=lambda each: each.stored.key)
 
 
-def test_what_is_listed_comes_to_the_worker_as_its_own_event_would(
-    aws: Account, machine: Machine, service: Service
-) -> None:
+def test_listed_objects_reach_the_worker_like_their_s3_events(aws: Account, machine: Machine, service: Service) -> None:
     expected = stored(aws, *KEYS)
     stored(aws, *MARKERS, "in/x/00000")
 
     run(machine, "Listed", listing(aws))
 
-    found = spoken_of(aws)
-    assert [created.stored for created in found] == sorted(expected, key=lambda each: each.key)
-    assert {created.bucket for created in found} == {aws.settings.bucket}
-    assert [created.size for created in found] == [len(created.stored.key.encode()) for created in found]
+    received = queued(aws)
+    assert [created.stored for created in received] == sorted(expected, key=lambda each: each.key)
+    assert {created.bucket for created in received} == {aws.settings.bucket}
+    assert [created.size for created in received] == [len(created.stored.key.encode()) for created in received]
     assert (sum(service.calls), len(service.calls)) == (len(KEYS), 2)
 
 
-def test_an_object_is_the_same_whichever_way_its_message_came(aws: Account, machine: Machine) -> None:
-    """So it is explained once, however often a backfill is repeated."""
+def test_an_object_has_the_same_identity_from_backfill_and_from_its_event(aws: Account, machine: Machine) -> None:
+    """Then a repeated backfill does not explain it again."""
     [one] = stored(aws, "drop/a b+c.png")
     record = {
         "eventName": "ObjectCreated:Copy",
@@ -156,40 +154,36 @@ def test_keys_of_an_inventory_are_decoded(aws: Account, machine: Machine, encode
 
     run(machine, "Inventoried", inventory(*KEYS, *MARKERS, "in/x/00000", "out/y", encode=encode))
 
-    assert [created.stored for created in spoken_of(aws)] == sorted(expected, key=lambda each: each.key)
+    assert [created.stored for created in queued(aws)] == sorted(expected, key=lambda each: each.key)
 
 
-def test_what_was_erased_since_is_left_out(aws: Account, machine: Machine) -> None:
+def test_an_object_deleted_after_the_listing_is_left_out(aws: Account, machine: Machine) -> None:
     stored(aws, "drop/a.png", "drop/b.png")
     listed = listing(aws)
     aws.clients.s3.delete_object(Bucket=aws.settings.bucket, Key="drop/a.png")
 
     run(machine, "Listed", listed)
 
-    assert [created.stored.key for created in spoken_of(aws)] == ["drop/b.png"]
+    assert [created.stored.key for created in queued(aws)] == ["drop/b.png"]
 
 
-def test_nothing_is_sent_of_nothing(aws: Account, machine: Machine, service: Service) -> None:
+def test_without_objects_no_message_is_sent(aws: Account, machine: Machine, service: Service) -> None:
     run(machine, "Inventoried", inventory(*MARKERS, "in/x/00000", "drop/gone.png"))
 
     assert service.calls == []
 
 
-def test_what_the_queue_refused_is_sent_again_and_the_rest_is_not(
-    aws: Account, machine: Machine, service: Service
-) -> None:
+def test_only_refused_messages_are_sent_again(aws: Account, machine: Machine, service: Service) -> None:
     stored(aws, "drop/a.png", "drop/b.png", "drop/c.png")
     service.refuses = 2
 
     run(machine, "Listed", listing(aws))
 
     assert service.calls == [3, 2]
-    assert [created.stored.key for created in spoken_of(aws)] == ["drop/a.png", "drop/b.png", "drop/c.png"]
+    assert [created.stored.key for created in queued(aws)] == ["drop/a.png", "drop/b.png", "drop/c.png"]
 
 
-def test_a_queue_that_goes_on_refusing_fails_the_run_which_can_be_redriven(
-    aws: Account, machine: Machine, service: Service
-) -> None:
+def test_messages_refused_repeatedly_fail_the_run(aws: Account, machine: Machine, service: Service) -> None:
     stored(aws, "drop/a.png")
     service.refuses = 1000
 
@@ -206,19 +200,19 @@ def test_a_queue_that_goes_on_refusing_fails_the_run_which_can_be_redriven(
         ({"manifest": {"bucket": "b", "key": "k/manifest.json"}}, "Inventoried"),
     ],
 )
-def test_the_input_says_where_the_objects_are(machine: Machine, given: Json, state: str) -> None:
+def test_the_input_selects_listing_or_inventory(machine: Machine, given: Json, state: str) -> None:
     assert machine.chosen(given) == state
 
 
 @pytest.mark.parametrize(
     "given", [{}, {"prefix": ""}, {"prefix": "in/"}, {"prefix": "dropped/"}, {"manifest": {"key": "k"}}]
 )
-def test_elsewhere_there_is_nothing_that_the_worker_would_explain(machine: Machine, given: Json) -> None:
+def test_an_input_outside_of_drop_is_refused(machine: Machine, given: Json) -> None:
     with pytest.raises(Failed, match=r"Heatlens\.NothingToDo"):
         machine.chosen(given)
 
 
-def test_both_ways_do_the_same_with_what_they_read() -> None:
+def test_listing_and_inventory_are_processed_alike() -> None:
     listed, inventoried = (DEFINITION["States"][name] for name in ("Listed", "Inventoried"))
     apart = {"Label", "ItemReader", "ItemSelector"}
 
@@ -227,28 +221,28 @@ def test_both_ways_do_the_same_with_what_they_read() -> None:
     }
 
 
-def test_the_readers_ask_for_what_they_are_told() -> None:
+def test_the_readers_pass_on_prefix_and_manifest() -> None:
     listed, inventoried = (DEFINITION["States"][name]["ItemReader"] for name in ("Listed", "Inventoried"))
 
     assert evaluate(listed["Arguments"], {"prefix": "drop/x"})["Prefix"] == "drop/x"
     assert evaluate(inventoried["Arguments"], {"manifest": {"bucket": "b", "key": "k"}}) == {"Bucket": "b", "Key": "k"}
 
 
-def test_the_definition_is_one_that_step_functions_takes() -> None:
+def test_the_definition_passes_the_linter() -> None:
     given = STACK.properties("BackfillStateMachine")["DefinitionSubstitutions"]
     definition = re.sub(r"\$\{(\w+)\}", lambda match: str(given[match[1]]), TEXT)
     properties = {"RoleArn": "arn:aws:iam::123456789012:role/x", "DefinitionString": definition}
     resources = {"Machine": {"Type": "AWS::StepFunctions::StateMachine", "Properties": properties}}
     broken = json.loads(json.dumps(resources).replace('Next\\": \\"AllTaken', 'Follows\\": \\"AllTaken'))
 
-    def found(resources: Json) -> list[str]:
+    def rules(resources: Json) -> list[str]:
         return [match.rule.id for match in lint(json.dumps({"Resources": resources}))]
 
-    assert found(resources) == []
-    assert "E3601" in found(broken)
+    assert rules(resources) == []
+    assert "E3601" in rules(broken)
 
 
-def test_it_is_given_every_name_that_it_uses() -> None:
+def test_the_definition_uses_every_substitution() -> None:
     given = STACK.properties("BackfillStateMachine")["DefinitionSubstitutions"]
 
     assert {name for name in ("Partition", "Bucket", "QueueUrl") if f"${{{name}}}" in TEXT} == set(given)
@@ -276,7 +270,7 @@ MAY_NOT = [
     on("s3:DeleteObject", f"{BUCKET}/drop/a.png"),
     on("s3:GetObject", "arn:aws:s3:::reports/manifest.json"),
     on("sqs:ReceiveMessage", QUEUE),
-    on("lambda:InvokeFunction", STACK.attribute("BatchFunction.Arn")),  # never around the queue
+    on("lambda:InvokeFunction", STACK.attribute("BatchFunction.Arn")),  # only the queue does that
     on("states:StartExecution", "another"),
 ]
 
@@ -291,7 +285,7 @@ def test_a_backfill_may_not(request_: Request) -> None:
     assert not allowed(request_, STACK.statements("BackfillRole"))
 
 
-def test_reports_are_read_where_a_bucket_of_them_is_named() -> None:
+def test_a_backfill_may_read_reports_of_the_inventory_bucket() -> None:
     stack = Stack(ROOT / "template.yaml", {"Backfill": "true", "InventoryBucket": "reports"})
 
     assert allowed(on("s3:GetObject", "arn:aws:s3:::reports/x/manifest.json"), stack.statements("BackfillRole"))

@@ -1,4 +1,4 @@
-"""Stacks within the stack: what each is given, and the endpoint and the registry."""
+"""Nested stacks and their parameters, the endpoint, and the registry."""
 
 import json
 
@@ -13,7 +13,7 @@ STACK = Stack(TEMPLATE)
 FULL = Stack(TEMPLATE, EVERYTHING)
 
 
-def test_what_is_not_chosen_is_not_made() -> None:
+def test_optional_stacks_exist_only_if_chosen() -> None:
     assert set(children(STACK)) == {"Observability"}
     assert set(children(FULL)) == {"Observability", "Endpoint", "Trail"}
     assert set(children(Stack(TEMPLATE, {"Alarms": "false", "Dashboard": "false"}))) == set()
@@ -21,27 +21,27 @@ def test_what_is_not_chosen_is_not_made() -> None:
 
 
 @pytest.mark.parametrize("name", ["Observability", "Endpoint", "Trail"])
-def test_a_child_is_given_all_that_it_asks_for(name: str) -> None:
-    given = FULL.properties(name)["Parameters"]
-    asked = children(FULL)[name].template["Parameters"]
+def test_a_nested_stack_gets_every_required_parameter(name: str) -> None:
+    arguments = FULL.properties(name)["Parameters"]
+    parameters = children(FULL)[name].template["Parameters"]
 
-    assert set(given) <= set(asked)
-    assert {each for each in asked if "Default" not in asked[each]} <= set(given)
-    assert all(value is not None for value in given.values())
+    assert set(arguments) <= set(parameters)
+    assert {each for each in parameters if "Default" not in parameters[each]} <= set(arguments)
+    assert all(value is not None for value in arguments.values())
 
 
-def test_the_endpoints_name_is_one_wherever_it_is_used() -> None:
+def test_the_endpoint_has_the_same_name_everywhere() -> None:
     shared = FULL.value(read(TEMPLATE)["Globals"])["Function"]["Environment"]["Variables"]
-    [ask] = [each for each in FULL.statements("BatchRole") if each["Sid"] == "Ask"]
+    [invoke] = [each for each in FULL.statements("BatchRole") if each["Sid"] == "Ask"]
     name = children(FULL)["Endpoint"].properties("Endpoint")["EndpointName"]
 
     assert shared["HEATLENS_ASYNC_ENDPOINT"] == name
     assert FULL.outputs()["EndpointName"] == name
-    assert ask["Resource"].endswith(f":endpoint/{name}")
+    assert invoke["Resource"].endswith(f":endpoint/{name}")
     assert FULL.properties("Observability")["Parameters"]["Endpoint"] == name
 
 
-def test_the_endpoint_answers_where_answers_are_looked_for_and_sleeps() -> None:
+def test_the_endpoint_writes_below_async_and_scales_to_zero() -> None:
     child = children(FULL)["Endpoint"]
     config = child.properties("EndpointConfig")
     output = config["AsyncInferenceConfig"]["OutputConfig"]
@@ -59,7 +59,7 @@ def test_the_endpoint_answers_where_answers_are_looked_for_and_sleeps() -> None:
     assert child.properties("Waiting")["AlarmActions"] == [child.name("Wake")]
 
 
-def test_the_endpoint_is_sent_what_its_container_works_at_and_no_more_than_it_holds() -> None:
+def test_the_endpoint_is_sent_two_engine_batches_and_no_more_than_it_admits() -> None:
     config = children(FULL)["Endpoint"].properties("EndpointConfig")["AsyncInferenceConfig"]["ClientConfig"]
     settings = ServerSettings()
 
@@ -67,24 +67,24 @@ def test_the_endpoint_is_sent_what_its_container_works_at_and_no_more_than_it_ho
     assert config["MaxConcurrentInvocationsPerInstance"] <= settings.in_flight
 
 
-def test_what_a_gpu_costs_is_said_before_and_after() -> None:
+def test_the_costs_of_a_gpu_are_in_parameter_and_output() -> None:
     assert "billed from the deployment" in read(TEMPLATE)["Parameters"]["EndpointImageUri"]["Description"]
     assert "bills a GPU from now" in read(TEMPLATE)["Outputs"]["EndpointName"]["Description"]
 
 
-def test_images_are_scanned_and_cannot_be_replaced() -> None:
+def test_images_are_scanned_and_immutable() -> None:
     repository = Stack(ROOT / "infra" / "repository.yaml").properties("Repository")
     rules = json.loads(repository["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
 
     assert repository["ImageTagMutability"] == "IMMUTABLE"
     assert repository["ImageScanningConfiguration"] == {"ScanOnPush": True}
-    # SAM's tags end in the template's DockerTag; the endpoint's image is pulled at every scale-out and must not go.
+    # SAM's tags end in the template's DockerTag. The endpoint's image is pulled at every scale-out: it must be kept.
     patterns = [
         rule["selection"].get("tagPatternList") for rule in rules if rule["selection"]["tagStatus"] != "untagged"
     ]
     assert patterns == [[f"*-{read(TEMPLATE)['Resources']['ApiFunction']['Metadata']['DockerTag']}"]]
 
 
-def test_no_text_of_a_template_is_left_unresolved() -> None:
+def test_every_intrinsic_function_is_resolved() -> None:
     for stack in (STACK, FULL, *children(FULL).values()):
         assert "Fn::" not in json.dumps(stack.resources())

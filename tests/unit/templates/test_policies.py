@@ -1,4 +1,4 @@
-"""Roles and policies of the stack, against every call that a whole life of batches makes, and calls nobody may make."""
+"""Roles and policies allow every call that the life of a batch makes, and refuse calls that no function may make."""
 
 import os
 from collections.abc import Iterator
@@ -22,13 +22,13 @@ NAMES = {"Bucket": SETTINGS.bucket, "Table": SETTINGS.table, "Queue": "heatlens"
 STACK = Stack(TEMPLATE, names=NAMES)
 WITH_ENDPOINT = Stack(TEMPLATE, {"EndpointImageUri": IMAGE}, names=NAMES)
 ROLES = ("ApiRole", "BatchRole", "SweeperRole")
-# Granted to the platform on a function's behalf, or asked for by S3 itself: no call of ours shows them.
+# Used by the platform on a function's behalf, or by S3 itself: no recorded call shows them.
 UNSEEN = {"Logs", "Receive", "TellMissing", "TellMissingAnswers"}
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What each role's function asked for."""
+    """The requests that each role's function made."""
 
     asked_for: dict[str, list[Request]]
 
@@ -38,16 +38,16 @@ def recorded(tiny_model: Model, tiny_folder: Path) -> Iterator[Recorded]:
     with patch.dict(os.environ, CREDENTIALS), account() as aws:
         life = Life(aws, tiny_model, tiny_folder)
         live(life)
-        # The stack names its endpoint itself.
+        # The stack has its own name for the endpoint.
         endpoint = ENDPOINT + "Heatlens-async"
-        asked = [Request("sagemaker:InvokeEndpointAsync", endpoint) for each in life.runtime.asked]
+        invoked = [Request("sagemaker:InvokeEndpointAsync", endpoint) for each in life.runtime.asked]
         assert {each["EndpointName"] for each in life.runtime.asked} == {NAME}
-        found = {
+        requests = {
             "ApiRole": life.api.recorder.asked_for,
-            "BatchRole": life.batch.recorder.asked_for + asked,
+            "BatchRole": life.batch.recorder.asked_for + invoked,
             "SweeperRole": life.sweeper.recorder.asked_for,
         }
-        yield Recorded(found)
+        yield Recorded(requests)
 
 
 def bucket_policy(stack: Stack) -> list[Statement]:
@@ -61,7 +61,7 @@ def may(role: str, request: Request, stack: Stack = STACK) -> bool:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_function_may_do_all_that_it_does(role: str, recorded: Recorded) -> None:
+def test_a_role_allows_every_call_of_its_function(role: str, recorded: Recorded) -> None:
     asked_for = recorded.asked_for[role]
 
     assert len(asked_for) > 20
@@ -69,7 +69,7 @@ def test_a_function_may_do_all_that_it_does(role: str, recorded: Recorded) -> No
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_function_may_do_nothing_that_it_does_not(role: str, recorded: Recorded) -> None:
+def test_every_permission_of_a_role_is_used(role: str, recorded: Recorded) -> None:
     asked_for = recorded.asked_for[role]
 
     unused = [
@@ -83,7 +83,7 @@ def test_a_function_may_do_nothing_that_it_does_not(role: str, recorded: Recorde
     assert unused == []
 
 
-def test_what_is_granted_for_listings_is_a_prefix_that_something_lists(recorded: Recorded) -> None:
+def test_every_granted_prefix_is_listed_by_its_function(recorded: Recorded) -> None:
     for role in ROLES:
         for statement in WITH_ENDPOINT.statements(role):
             prefixes = statement.get("Condition", {}).get("StringLike", {}).get("s3:prefix", [])
@@ -113,7 +113,7 @@ FORBIDDEN = [
     ("ApiRole", put("in/x/00000", copied_from=f"{SETTINGS.bucket}/drop/a.png")),
     ("ApiRole", put("in/x/00000", copied_from="elsewhere/in/y/00000")),
     ("ApiRole", on("DeleteObjectVersion", "drop/a.png")),
-    ("ApiRole", on("DeleteObject", "in/x/00000")),  # would only hide it
+    ("ApiRole", on("DeleteObject", "in/x/00000")),  # would only add a delete marker
     ("ApiRole", listing("drop/", "ListBucketVersions")),
     ("ApiRole", listing("", "ListBucketVersions")),
     ("ApiRole", listing(None, "ListBucketVersions")),
@@ -130,7 +130,7 @@ FORBIDDEN = [
     ("BatchRole", on("DeleteObject", "in/x/00000")),
     ("BatchRole", on("DeleteObjectVersion", "in/x/00000")),
     ("BatchRole", on("DeleteObjectVersion", "drop/a.png")),
-    ("BatchRole", on("GetObject", "out/x/manifest.json")),  # it has the clients' file names
+    ("BatchRole", on("GetObject", "out/x/manifest.json")),  # it contains the clients' file names
     ("ApiRole", on("DeleteObjectVersion", "reply/x")),
     ("BatchRole", on("GetObject", "reply/x")),
     ("BatchRole", put("reply/x")),
@@ -158,7 +158,7 @@ def test_a_function_may_not(role: str, request_: Request) -> None:
 
 
 @pytest.mark.parametrize("role", ["BatchRole", "SweeperRole"])
-def test_without_an_endpoint_there_are_no_rights_to_one(role: str) -> None:
+def test_without_an_endpoint_no_role_may_use_one(role: str) -> None:
     assert may(role, on("GetObject", "async/x"), WITH_ENDPOINT)
     assert not may(role, on("GetObject", "async/x"), STACK)
     assert not any("sagemaker" in str(each["Action"]) for each in STACK.statements(role))
@@ -168,24 +168,24 @@ UPLOAD = put("in/x/00000", if_none_match="*")
 BAD_LINKS = {
     "old": {"s3:signatureAge": "3600001"},
     "not encrypted": {"aws:SecureTransport": "false"},
-    "hardly encrypted": {"s3:TlsVersion": "1.1"},
+    "weakly encrypted": {"s3:TlsVersion": "1.1"},
 }
 
 
 @pytest.mark.parametrize("request_", [UPLOAD, on("GetObject", "out/x/00000/a/map.npy")], ids=str)
 @pytest.mark.parametrize("wrong", BAD_LINKS)
-def test_a_link_is_refused_that_is(wrong: str, request_: Request) -> None:
+def test_a_link_is_refused_if_it_is(wrong: str, request_: Request) -> None:
     assert may("ApiRole", request_)
     assert not may("ApiRole", replace(request_, context={**request_.context, **BAD_LINKS[wrong]}))
 
 
-def test_a_link_may_be_as_old_as_the_oldest_that_are_made() -> None:
+def test_a_link_is_accepted_until_its_longest_lifetime() -> None:
     longest = max(SETTINGS.upload_link_s, SETTINGS.result_link_s) * 1000
 
     assert may("ApiRole", replace(UPLOAD, context={**UPLOAD.context, "s3:signatureAge": str(longest)}))
 
 
-def test_a_retry_copies_uploads_whether_or_not_a_copy_shows_its_condition() -> None:
+def test_a_retry_may_copy_uploads_with_or_without_the_condition() -> None:
     source = f"{SETTINGS.bucket}/in/y/00001?versionId=v"
 
     assert may("ApiRole", put("in/x/00000", copied_from=source))
@@ -213,13 +213,13 @@ def topic(name: str) -> str:
         ("events.amazonaws.com", send(BUCKET), False),
     ],
 )
-def test_the_queue_takes_messages_of(service: str, request_: Request, *, expected: bool) -> None:
+def test_the_queue_policy_decides_on_messages_of(service: str, request_: Request, *, expected: bool) -> None:
     policy = WITH_ENDPOINT.properties("QueuePolicy")["PolicyDocument"]["Statement"]
 
     assert allowed(request_, [], policy, service=service) is expected
 
 
-def test_topics_of_the_endpoint_are_those_that_the_queue_admits() -> None:
+def test_the_queue_policy_admits_the_topics_of_the_endpoint() -> None:
     child = children(WITH_ENDPOINT)["Endpoint"]
     names = {each["Properties"]["TopicName"] for each in child.resources("AWS::SNS::Topic").values()}
     [statement] = [
@@ -250,7 +250,7 @@ def test_the_endpoint_may_read_images_write_answers_and_pull_its_own_image() -> 
 
 
 @pytest.mark.parametrize("digest", ["@sha256:" + "0" * 64, ":1.0-cuda"])
-def test_the_registry_is_read_off_the_image(digest: str) -> None:
+def test_the_endpoint_may_pull_only_from_the_repository_of_its_image(digest: str) -> None:
     child = Stack(
         TEMPLATE.parent / "infra" / "sagemaker.yaml",
         {"Name": "n", "ImageUri": IMAGE.partition(":")[0] + digest, "BucketName": "b", "QueueArn": "q"},
@@ -260,7 +260,7 @@ def test_the_registry_is_read_off_the_image(digest: str) -> None:
     assert pull["Resource"] == f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/team/heatlens"
 
 
-def test_with_a_key_every_role_may_use_it_and_nobody_elses() -> None:
+def test_every_role_may_use_the_customer_key_and_no_other() -> None:
     stack = Stack(TEMPLATE, {"CustomerKey": "true", "Backfill": "true", "EndpointImageUri": IMAGE}, names=NAMES)
     key = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/key"
 
@@ -279,7 +279,7 @@ def test_with_a_key_every_role_may_use_it_and_nobody_elses() -> None:
     }
 
 
-# Where AWS knows no narrower resource. In a key's or a topic's own policy it means that very thing.
+# AWS has no narrower resource for these. In the policy of a key or a topic, "*" is that key or topic.
 WIDE = {
     "xray:PutTraceSegments",
     "xray:PutTelemetryRecords",
@@ -289,9 +289,10 @@ WIDE = {
 
 
 def wide_statements(path: Path) -> Iterator[Statement]:
-    asked = read(path)["Parameters"]
-    every: Json = {name: "x" for name, each in asked.items() if "Default" not in each}
-    every |= {name: each for name, each in (EVERYTHING | {"ImageUri": IMAGE, "KeyArn": "k"}).items() if name in asked}
+    parameters = read(path)["Parameters"]
+    every: Json = {name: "x" for name, each in parameters.items() if "Default" not in each}
+    chosen = EVERYTHING | {"ImageUri": IMAGE, "KeyArn": "k"}
+    every |= {name: value for name, value in chosen.items() if name in parameters}
     stack = Stack(path, every)
     for resource in stack.resources().values():
         documents = [each["PolicyDocument"] for each in resource["Properties"].get("Policies", [])]
@@ -303,22 +304,22 @@ def wide_statements(path: Path) -> Iterator[Statement]:
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
-def test_only_what_aws_knows_no_narrower_has_every_resource(path: Path) -> None:
+def test_only_actions_without_narrower_resources_allow_every_resource(path: Path) -> None:
     actions = {action for statement in wide_statements(path) for action in listed(statement["Action"])}
 
     assert actions <= WIDE
     assert all(statement["Effect"] == "Allow" for statement in wide_statements(path))
 
 
-def test_the_check_for_every_resource_finds_some() -> None:
-    found = {action for path in TEMPLATES for each in wide_statements(path) for action in listed(each["Action"])}
+def test_the_documented_wide_actions_are_those_of_the_templates() -> None:
+    wide = {action for path in TEMPLATES for each in wide_statements(path) for action in listed(each["Action"])}
 
-    assert found == WIDE
+    assert wide == WIDE
     page = (TEMPLATE.parent / "infra" / "permissions.md").read_text()
     assert [action for action in WIDE if f"`{action}`" not in page] == []
 
 
-def test_an_operator_that_is_not_understood_is_an_error() -> None:
+def test_an_unknown_condition_operator_is_an_error() -> None:
     statement = {"Effect": "Allow", "Action": "s3:*", "Resource": "*", "Condition": {"DateLessThan": {"a": "b"}}}
 
     with pytest.raises(KeyError):

@@ -1,4 +1,4 @@
-"""Bucket, table, queues and key, against the code that uses them and against each other."""
+"""Bucket, table, queues and key agree with the code that uses them and with each other."""
 
 import json
 
@@ -15,23 +15,23 @@ STACK = Stack(TEMPLATE)
 FULL = Stack(TEMPLATE, EVERYTHING)
 
 
-def test_nothing_is_named_after_the_stack_that_must_be_lower_case_or_unique() -> None:
+def test_no_resource_has_a_fixed_name() -> None:
     named = {"BucketName", "TableName", "QueueName", "FunctionName", "LogGroupName", "RoleName"}
-    found = {name: named & set(each["Properties"]) for name, each in read(TEMPLATE)["Resources"].items()}
+    used = {name: named & set(each["Properties"]) for name, each in read(TEMPLATE)["Resources"].items()}
 
-    assert {name: each for name, each in found.items() if each} == {
+    assert {name: each for name, each in used.items() if each} == {
         name: {"FunctionName"} for name in ("GatewayMayInvoke", "GatewayMayInvokeWarm")
     }
 
 
 @pytest.mark.parametrize("name", ["Bucket", "Table", "Key"])
-def test_what_holds_data_outlives_the_stack(name: str) -> None:
+def test_resources_with_data_outlive_the_stack(name: str) -> None:
     resource = read(TEMPLATE)["Resources"][name]
 
     assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
 
 
-def test_the_bucket_is_closed_versioned_and_its_own_owner() -> None:
+def test_the_bucket_is_private_versioned_and_owns_its_objects() -> None:
     bucket = STACK.properties("Bucket")
 
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
@@ -40,7 +40,7 @@ def test_the_bucket_is_closed_versioned_and_its_own_owner() -> None:
     assert bucket["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
 
 
-def test_objects_expire_as_decided_and_drops_belong_to_whoever_dropped_them() -> None:
+def test_objects_expire_as_decided_but_drops_never() -> None:
     rules = STACK.properties("Bucket")["LifecycleConfiguration"]["Rules"]
     days = {rule["Prefix"]: rule["ExpirationInDays"] for rule in rules if "Prefix" in rule}
     [everything] = [rule for rule in rules if "Prefix" not in rule]
@@ -49,12 +49,12 @@ def test_objects_expire_as_decided_and_drops_belong_to_whoever_dropped_them() ->
     assert everything["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
     assert everything["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
     assert {rule["Status"] for rule in rules} == {"Enabled"}
-    # A row must not go before what it names, nor an upload while its batch may still want it.
+    # A row outlives the results that it names, and an upload the deadline of its batch.
     assert AwsSettings.model_fields["row_life_s"].default >= days[object_keys.OUT] * DAY
     assert AwsSettings.model_fields["batch_deadline_s"].default < days[object_keys.IN] * DAY
 
 
-def test_only_what_is_explained_is_announced() -> None:
+def test_only_uploads_are_announced_to_the_queue() -> None:
     announced = STACK.properties("Bucket")["NotificationConfiguration"]["QueueConfigurations"]
     prefixes = [rule["Value"] for each in announced for rule in each["Filter"]["S3Key"]["Rules"]]
 
@@ -62,11 +62,11 @@ def test_only_what_is_explained_is_announced() -> None:
     assert {(each["Event"], each["Queue"]) for each in announced} == {
         ("s3:ObjectCreated:*", STACK.attribute("Queue.Arn"))
     }
-    # Results under one of these would be explained in turn.
+    # Results under one of these prefixes would be explained in turn.
     assert not any(prefix.startswith(object_keys.OUT) or object_keys.OUT.startswith(prefix) for prefix in prefixes)
 
 
-def test_the_bucket_waits_for_the_queues_policy_which_does_not_name_it() -> None:
+def test_the_bucket_depends_on_the_queue_policy_without_a_cycle() -> None:
     resources = read(TEMPLATE)["Resources"]
 
     assert resources["Bucket"]["DependsOn"] == "QueuePolicy"
@@ -74,7 +74,7 @@ def test_the_bucket_waits_for_the_queues_policy_which_does_not_name_it() -> None
     assert "Bucket." not in json.dumps(resources["QueuePolicy"])
 
 
-def test_browsers_may_use_links_from_the_page_and_from_sites_that_may_call() -> None:
+def test_browsers_may_use_links_from_the_page_and_from_cors_origins() -> None:
     page = f"https://httpapi.execute-api.{REGION}.amazonaws.com"
     [rule] = STACK.properties("Bucket")["CorsConfiguration"]["CorsRules"]
     [full] = FULL.properties("Bucket")["CorsConfiguration"]["CorsRules"]
@@ -84,17 +84,17 @@ def test_browsers_may_use_links_from_the_page_and_from_sites_that_may_call() -> 
     assert rule["AllowedMethods"] == ["GET", "PUT"]
 
 
-def test_a_browser_may_send_every_header_that_a_link_demands(aws: Account) -> None:
+def test_cors_allows_every_header_that_a_link_requires(aws: Account) -> None:
     file = File(
         batch="0" * 26, number=0, state=FileState.PENDING, name="a", size=1, sha256="0" * 64, media_type="image/png"
     )
     _, headers = aws.staging.upload_link(file, lifetime_s=60)
     [rule] = STACK.properties("Bucket")["CorsConfiguration"]["CorsRules"]
 
-    assert set(headers) - {"content-length"} <= set(rule["AllowedHeaders"])  # that one a browser sets itself
+    assert set(headers) - {"content-length"} <= set(rule["AllowedHeaders"])  # a browser sets content-length itself
 
 
-def test_the_queue_gives_up_where_the_worker_does() -> None:
+def test_the_queue_and_the_worker_have_the_same_number_of_receives() -> None:
     queue = STACK.properties("Queue")
 
     assert queue["RedrivePolicy"] == {"deadLetterTargetArn": STACK.attribute("DeadLetters.Arn"), "maxReceiveCount": 5}
@@ -105,7 +105,7 @@ def test_the_queue_gives_up_where_the_worker_does() -> None:
 
 
 @pytest.mark.parametrize("name", ["Queue", "DeadLetters"])
-def test_queues_are_encrypted_and_refuse_what_is_not(name: str) -> None:
+def test_queues_are_encrypted_and_refuse_unencrypted_transport(name: str) -> None:
     plain, keyed = STACK.properties(name), FULL.properties(name)
 
     assert (plain["SqsManagedSseEnabled"], "KmsMasterKeyId" in plain) == (True, False)
@@ -117,7 +117,7 @@ def test_queues_are_encrypted_and_refuse_what_is_not(name: str) -> None:
     assert refusal["Resource"] == STACK.attribute(f"{name}.Arn")
 
 
-def test_the_event_source_throttles_and_is_told_of_each_failure() -> None:
+def test_the_event_source_limits_concurrency_and_reports_each_failure() -> None:
     source = STACK.properties("BatchFunction")["Events"]["Uploads"]["Properties"]
 
     assert source["Queue"] == STACK.attribute("Queue.Arn")
@@ -126,15 +126,15 @@ def test_the_event_source_throttles_and_is_told_of_each_failure() -> None:
     assert (source["BatchSize"], source["MaximumBatchingWindowInSeconds"]) == (BATCH_SIZE, WINDOW_S) == (10, 1)
 
 
-def test_the_sweeper_sweeps_each_minute_and_leaves_the_rest_to_the_next() -> None:
+def test_the_sweeper_runs_every_minute_without_retries() -> None:
     properties = STACK.properties("SweeperFunction")
 
     assert properties["Events"]["EachMinute"]["Properties"]["Schedule"] == "rate(1 minute)"
     assert properties["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
 
 
-def test_the_table_is_the_one_that_the_tests_use(aws: Account) -> None:
-    """Both are described here and in `infra/local_account.py`; what DynamoDB made of that one counts."""
+def test_the_table_equals_the_one_of_the_local_account(aws: Account) -> None:
+    """The template and `infra/local_account.py` both define it; the local one is read back from DynamoDB."""
     table = aws.clients.dynamodb.describe_table(TableName=SETTINGS.table)["Table"]
     template = STACK.properties("Table")
 
@@ -143,20 +143,20 @@ def test_the_table_is_the_one_that_the_tests_use(aws: Account) -> None:
 
     assert by_name(template["AttributeDefinitions"]) == by_name(table["AttributeDefinitions"])
     assert template["KeySchema"] == table["KeySchema"]
-    [ours], [theirs] = template["GlobalSecondaryIndexes"], table["GlobalSecondaryIndexes"]
-    assert all(ours[name] == theirs[name] for name in ("IndexName", "KeySchema", "Projection"))
-    assert ours["IndexName"] == OPEN_INDEX
+    [index], [local] = template["GlobalSecondaryIndexes"], table["GlobalSecondaryIndexes"]
+    assert all(index[name] == local[name] for name in ("IndexName", "KeySchema", "Projection"))
+    assert index["IndexName"] == OPEN_INDEX
     assert template["BillingMode"] == "PAY_PER_REQUEST"
 
 
-def test_rows_expire_and_can_be_restored() -> None:
+def test_the_table_has_expiry_and_point_in_time_recovery() -> None:
     table = STACK.properties("Table")
 
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
     assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
 
 
-def test_the_key_encrypts_everything_or_there_is_none() -> None:
+def test_the_customer_key_encrypts_everything_if_chosen() -> None:
     key = FULL.attribute("Key.Arn")
 
     assert "Key" not in STACK.resources()

@@ -1,4 +1,4 @@
-"""Parameters, functions and skipped checks of the templates: what linters do not see of them."""
+"""Parameters, functions and skipped checks of the templates, as far as linters do not check them."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ STACK = Stack(TEMPLATE)
 FULL = Stack(TEMPLATE, EVERYTHING)
 
 
-def test_parameters_have_the_defaults_that_were_decided() -> None:
+def test_parameters_have_the_decided_defaults() -> None:
     expected = {
         "AuthMode": "AWS_IAM",
         "RateLimit": 10,
@@ -42,18 +42,18 @@ def test_every_parameter_is_described(path: Path) -> None:
     assert [name for name, text in described.items() if len(text) < 15] == []
 
 
-def test_every_parameter_stands_in_one_group_of_the_form() -> None:
+def test_every_parameter_is_in_one_group_of_the_form() -> None:
     groups = read(TEMPLATE)["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
     grouped = [name for group in groups for name in group["Parameters"]]
 
     assert grouped == list(read(TEMPLATE)["Parameters"])
 
 
-def test_every_parameter_has_a_default_so_that_nothing_need_be_given() -> None:
+def test_every_parameter_has_a_default() -> None:
     assert [name for name, each in read(TEMPLATE)["Parameters"].items() if "Default" not in each] == []
 
 
-def test_the_functions_share_one_image_so_that_it_is_built_once() -> None:
+def test_the_functions_share_one_image() -> None:
     metadata = [dict(read(TEMPLATE)["Resources"][name]["Metadata"]) for name in FUNCTIONS]
     for each in metadata:
         each.pop("checkov")
@@ -89,7 +89,7 @@ def test_every_variable_is_a_setting() -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_the_variables_set_staging_up(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variables_configure_staging(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable, value in variables(STACK)[name].items():
         monkeypatch.setenv(variable, str(value))
     settings = AwsSettings()
@@ -99,7 +99,7 @@ def test_the_variables_set_staging_up(name: str, monkeypatch: pytest.MonkeyPatch
     assert bool(settings.queue_url) is (name != "ApiFunction")
 
 
-def test_under_sams_emulator_the_names_that_it_makes_up_mean_no_staging(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_placeholder_names_of_sam_local_do_not_configure_staging(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEATLENS_BUCKET", "Bucket")
     monkeypatch.setenv("HEATLENS_TABLE", "Table")
     monkeypatch.setenv("AWS_SAM_LOCAL", "true")
@@ -108,7 +108,7 @@ def test_under_sams_emulator_the_names_that_it_makes_up_mean_no_staging(monkeypa
 
 
 @pytest.mark.parametrize(("name", "role"), [(name, name.replace("Function", "Role")) for name in FUNCTIONS])
-def test_each_function_has_a_role_and_a_log_of_its_own(name: str, role: str) -> None:
+def test_each_function_has_its_own_role_and_log_group(name: str, role: str) -> None:
     properties = STACK.properties(name)
     log = name.replace("Function", "Logs")
 
@@ -119,19 +119,19 @@ def test_each_function_has_a_role_and_a_log_of_its_own(name: str, role: str) -> 
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
-def test_every_log_group_forgets(path: Path) -> None:
+def test_every_log_group_has_a_retention(path: Path) -> None:
     for name, each in read(path)["Resources"].items():
         if each["Type"] == "AWS::Logs::LogGroup":
             assert each["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}, name
 
 
-def test_the_functions_end_before_those_who_wait_for_them() -> None:
+def test_the_timeouts_of_functions_are_shorter_than_their_callers() -> None:
     assert STACK.properties("ApiFunction")["Timeout"] == 29
     assert STACK.properties("Integration")["TimeoutInMillis"] == 30_000
     assert STACK.properties("Queue")["VisibilityTimeout"] >= 6 * STACK.properties("BatchFunction")["Timeout"]
 
 
-def test_a_new_account_can_make_it() -> None:
+def test_the_defaults_reserve_no_concurrency() -> None:
     for name in FUNCTIONS:
         assert "ReservedConcurrentExecutions" not in STACK.properties(name)
         assert "ProvisionedConcurrencyConfig" not in STACK.properties(name)
@@ -139,8 +139,8 @@ def test_a_new_account_can_make_it() -> None:
     assert FULL.properties("ApiFunction")["ProvisionedConcurrencyConfig"] == {"ProvisionedConcurrentExecutions": 2}
 
 
-def test_what_is_called_is_the_alias_only_where_it_is_kept_warm() -> None:
-    """Versions come with images: behind an alias a parameter's new value would wait for the next."""
+def test_the_gateway_calls_the_alias_only_with_provisioned_concurrency() -> None:
+    """A version is published for a new image only: behind the alias a new parameter value would not take effect."""
     alias = STACK.properties("ApiFunction")["AutoPublishAlias"]
     permissions = read(TEMPLATE)["Resources"]
 
@@ -151,7 +151,7 @@ def test_what_is_called_is_the_alias_only_where_it_is_kept_warm() -> None:
     assert "GatewayMayInvokeWarm" in FULL.resources()
 
 
-def test_a_switch_reaches_all_functions() -> None:
+def test_architecture_and_tracing_apply_to_all_functions() -> None:
     shared = read(TEMPLATE)["Globals"]["Function"]
 
     assert shared["Architectures"] == [{"Ref": "Architecture"}]
@@ -160,15 +160,15 @@ def test_a_switch_reaches_all_functions() -> None:
 
 
 def skips() -> set[tuple[str, str, str, str]]:
-    found = set()
+    skipped = set()
     for path in TEMPLATES:
         for name, resource in read(path)["Resources"].items():
             for each in resource.get("Metadata", {}).get("checkov", {}).get("skip", []):
-                found.add((path.name, name, each["id"], each["comment"]))
-    return found
+                skipped.add((path.name, name, each["id"], each["comment"]))
+    return skipped
 
 
-def test_every_skipped_check_is_in_the_table_with_its_reason() -> None:
+def test_every_skipped_check_is_documented_with_its_reason() -> None:
     rows = re.findall(
         r"^\| `(CKV\w+)` \| `([\w.]+)`: ((?:`\w+`(?:, )?)+) \| (.+?) \|$",
         (ROOT / "infra" / "permissions.md").read_text(),
