@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from heatlens.settings import LIMITS, MIB, MP, Limits, Settings, read_table
+from heatlens_web.port import DEFAULT_PORT
 
 Deployment = Literal["lambda", "server"]
 
@@ -54,7 +55,7 @@ class ServerSettings(Settings):
     answer_binary_bytes: int | None = Field(None, gt=0, description="Largest image answer, in bytes.")
 
     # Of the SageMaker endpoint.
-    port: int = Field(8080, gt=0, lt=65536, description="Port to listen on; SageMaker uses 8080.")
+    port: int = Field(DEFAULT_PORT, gt=0, lt=65536, description="Port to listen on; SageMaker uses 8080.")
     in_flight: int = Field(32, gt=0, description="Requests held at once; more are refused, not queued.")
     gather_ms: float = Field(5, ge=0, allow_inf_nan=False, description="Milliseconds an image waits for others.")
     # SageMaker kills the container 30 s after SIGTERM; the last bytes need a moment.

@@ -19,6 +19,7 @@ WEB = {"fastapi", "mangum", "starlette", "uvicorn"}
 ABSENT = {
     "functions.api.handler": TRAINING | ON_DEMAND | AWS,
     "functions.endpoint.serve": TRAINING | ON_DEMAND | AWS,
+    "functions.endpoint.healthcheck": TRAINING | ON_DEMAND | AWS | WEB | {"numpy", "openvino", "pydantic"},
     "functions.batch.handler": TRAINING | ON_DEMAND | WEB,
     "functions.batch.sweeper": TRAINING | ON_DEMAND | WEB | {"openvino"},
     "heatlens": TRAINING | ON_DEMAND | AWS | WEB | {"openvino", "typer"},
