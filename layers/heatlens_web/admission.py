@@ -28,7 +28,7 @@ class Admission:
             Stopping: The server is shutting down.
         """
         if self.closed:
-            raise Stopping("this server is shutting down and takes nothing new: ask again, another one will answer")
+            raise Stopping("this server is shutting down and accepts no new requests: retry, another one will answer")
 
     @contextmanager
     def admit(self, size: int) -> Iterator[None]:
@@ -43,7 +43,7 @@ class Admission:
         """
         self.check()
         if self.in_flight >= self._most or self._bytes + size > self._most_bytes:
-            raise Busy("as many requests are being answered as this server may hold: ask again in a moment")
+            raise Busy("this server is at its limit of requests in flight: retry in a moment")
         self.in_flight += 1
         self._bytes += size
         try:

@@ -208,22 +208,22 @@ def _batch_facts(
 
 
 def carry(response: Response, limits: ServerLimits, keep: Callable[[Response], str] | None) -> Response:
-    """Send an answer, or where the door cannot carry it the way to it.
+    """Return the response, or a redirect to it where it is too large to send.
 
     Args:
-        response: The answer.
-        limits: The door's.
-        keep: Stores an answer and tells its address; `None` where there is nowhere to.
+        response: The response.
+        limits: The server's.
+        keep: Stores a response and returns its address; `None` where there is no storage.
 
     Raises:
-        AnswerTooLarge: There is nowhere to.
+        AnswerTooLarge: The response is too large, and there is no storage.
     """
     size = carried_bytes(response)
     limit = limits.answer_json_bytes if response.media_type == JSON else limits.answer_binary_bytes
     if limit is None or size <= limit:
         return response
     if keep is None:
-        raise AnswerTooLarge(f"the answer has {size:,} bytes, this door carries {limit:,}: {_WAYS_OUT}")
+        raise AnswerTooLarge(f"the response has {size:,} bytes, this server can send {limit:,}: {_WAYS_OUT}")
     facts = {name: value for name, value in response.headers.items() if name.startswith("x-heatlens-")}
     return Response(
         status_code=HTTPStatus.SEE_OTHER, headers={"location": keep(response), "cache-control": "no-store"} | facts
@@ -231,7 +231,7 @@ def carry(response: Response, limits: ServerLimits, keep: Callable[[Response], s
 
 
 def carried_bytes(response: Response) -> int:
-    """Bytes of an answer on its way: JSON goes as a text within JSON, where quotes and backslashes are escaped."""
+    """Count the bytes sent: Lambda sends a JSON body as a string in JSON, where quotes and backslashes are escaped."""
     body = bytes(response.body)
     return len(body) + (body.count(b'"') + body.count(b"\\") if response.media_type == JSON else 0)
 
@@ -252,7 +252,7 @@ def _scored_item(filename: str, outcome: Scores | HeatlensError) -> BatchPredict
 
 
 def scored(scores: Scores) -> dict[str, Any]:
-    """What a classified image has in every answer."""
+    """Return the fields that a classified image has in every response."""
     return {
         "width": scores.width,
         "height": scores.height,

@@ -1,4 +1,4 @@
-"""Exceptions -> RFC 9457 problem answers: one mapper, one shape, never a traceback, a path or a library's words."""
+"""Answer every exception with an RFC 9457 problem, and never with a traceback, a path or a library's message."""
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 Loc = Sequence[str | int]
 MEDIA_TYPE = "application/problem+json"
-MAX_ERRORS = 10  # listed in one answer
+MAX_ERRORS = 10  # listed in one response
 # Status and title of an error's class; a class that is not listed has those of the nearest class above it.
 STATUSES: Mapping[type[HeatlensError], tuple[int, str]] = {
     HeatlensError: (500, "Internal error"),
@@ -73,7 +73,7 @@ def _status_and_title(error: type[HeatlensError]) -> tuple[int, str]:
 
 
 def install(app: FastAPI, settings: ServerSettings) -> None:
-    """Make every way a request can fail end in the one shape."""
+    """Install the handlers that answer every failure of a request with a problem."""
 
     async def ours(request: Request, error: Exception) -> Response:
         if isinstance(error, RequestValidationError):
@@ -118,7 +118,7 @@ def invalid(details: Sequence[Mapping[str, Any]]) -> InvalidRequest:
 
 
 def _named(loc: Sequence[object]) -> str:
-    """A location in words; its first part is where it was, query or body, and told where there is no other."""
+    """Join a location by dots, without its first part (query or body) where there are others."""
     return ".".join(map(str, loc[1:] or loc))
 
 
@@ -160,19 +160,22 @@ async def _framework(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> list[str]:
-    """Methods of an address; the framework names only those of the first route that has it."""
+    """Return the methods of an address; the framework names only those of the first route that has it."""
 
     def answered(method: str) -> bool:
         scope = {**request.scope, "method": method}
         return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
 
-    return [method for method in METHODS if answered(method)] or ["GET", "HEAD"]  # of files, which no route names
+    return [method for method in METHODS if answered(method)] or [
+        "GET",
+        "HEAD",
+    ]  # static files are no routes
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     logger.error("request %s failed unexpectedly", request_id(request), exc_info=error)
     detail = f"an unexpected error, logged under request {request_id(request)}"
-    # The framework answers what nobody foresaw from outside every middleware, so the id is set here.
+    # The framework answers unexpected errors outside of every middleware, so the id is set here.
     headers = {"x-request-id": request_id(request)}
     status, title = _status_and_title(HeatlensError)
     return _problem(request, status, title, detail, HeatlensError.code, headers=headers)

@@ -1,4 +1,4 @@
-"""A Lambda event -> whether it is a request; what the adapter cannot know is refused before it, in one sentence."""
+"""Check that a Lambda event is an HTTP request of a known kind, before the adapter reads it."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ Json = dict[str, Any]
 
 
 class UnknownEvent(ValueError):
-    """Lambda was invoked with something that is no request."""
+    """Lambda was invoked with an event that is not a request."""
 
 
 def _http_api_or_url(event: Json, context: Json) -> bool:
@@ -30,10 +30,10 @@ KINDS: Mapping[str, Callable[[Json, Json], bool]] = {
 
 
 def check_event(event: object) -> None:
-    """Say whether an event is a request of a kind that is answered.
+    """Check that an event is a request of a supported kind.
 
     Raises:
-        UnknownEvent: It is not. The sentence names the kinds, and nothing of what was sent.
+        UnknownEvent: It is not. The message names the kinds, and nothing of the event.
     """
     context = event.get("requestContext") if isinstance(event, dict) else None
     if isinstance(event, dict) and isinstance(context, dict) and any(fits(event, context) for fits in KINDS.values()):

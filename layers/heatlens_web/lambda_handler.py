@@ -1,4 +1,4 @@
-"""API Gateway, ALB or function URL event -> its answer; the model is loaded at import, in Lambda's init phase."""
+"""Answer API Gateway, ALB and function URL events; the model is loaded at import, in Lambda's init phase."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from heatlens_web.event_kinds import check_event
 from heatlens_web.settings import read_server_settings
 
 app = start(lambda: create_app(read_server_settings(), deployment="lambda"))
-# A REST API without binary types would hand an encoded problem to the client as it is.
+# A REST API without binary types would pass a base64 problem to the client undecoded.
 adapter = Mangum(app, lifespan="off", text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, errors.MEDIA_TYPE])
 
 
@@ -21,7 +21,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer a request.
 
     Raises:
-        UnknownEvent: The event is none.
+        UnknownEvent: The event is not a request.
     """
     check_event(event)
     return adapter(event, context)

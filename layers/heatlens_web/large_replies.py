@@ -1,4 +1,4 @@
-"""An answer that the door cannot carry -> an object in the bucket, and an address to read it from."""
+"""Store a response that is too large to send, and link to it."""
 
 import logging
 from dataclasses import dataclass
@@ -18,35 +18,35 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Replies:
-    """The place for them. Safe to share between threads."""
+    """The storage for such responses. Safe to share between threads."""
 
     staging: "Staging"
     lifetime_s: int
     failures: tuple[type[Exception], ...]
 
     def keep(self, request_id: str, answer: Response) -> str:
-        """Store an answer, byte for byte.
+        """Store a response, byte for byte.
 
         Returns:
-            An address that whoever has it may read it from, for a while.
+            A presigned address: whoever has it can read the response until it expires.
 
         Raises:
-            StagingUnavailable: It cannot be stored now.
+            StagingUnavailable: The storage does not respond.
         """
         key = reply_key(request_id)
         try:
             self.staging.write(key, bytes(answer.body), str(answer.media_type))
             return self.staging.download_link(key, lifetime_s=self.lifetime_s)
         except self.failures as error:
-            logger.exception("an answer could not be stored")
+            logger.exception("a response could not be stored")
             raise StagingUnavailable(
-                "the answer is more than this door carries, and the storage for such does not answer: try again",
+                "the response is too large to send, and the storage for such responses does not respond: retry",
                 retryable=True,
             ) from error
 
 
 def open_replies(settings: AwsSettings) -> Replies | None:
-    """The place for answers where a bucket is named; only then is boto3 loaded."""
+    """Return the storage where a bucket is configured; only then is boto3 loaded."""
     if not settings.has_bucket:
         return None
     from heatlens_aws.clients import FAILURES, connect

@@ -1,4 +1,4 @@
-"""The models of a door -> their cards, and how the door is, as a client reads them."""
+"""Describe the models and the server's health to a client."""
 
 from heatlens.errors import ModelError
 from heatlens.model import Model
@@ -10,13 +10,13 @@ from heatlens_web.schemas.model_info import LayerCard, ModelCard, ModelCards
 
 
 def cards(models: ModelRegistry, batches: BatchLimits | None) -> ModelCards:
-    """Describe the models, the default one first, beside the limits of staged batches."""
+    """Return the cards of all models, the default model's first, and the limits of staged batches."""
     described = [_card(name, found, models.default) for name, found in models.found.items()]
     return ModelCards(models=described, batches=batches)
 
 
 def health_of(models: ModelRegistry) -> Health:
-    """How the door is."""
+    """Return the health of the server and of each model."""
     default = models.found[models.default]
     broken = models.failures
     states = [_health(name, found) for name, found in models.found.items()]

@@ -1,7 +1,7 @@
-"""multipart/form-data, streamed -> the parts of one field, each limit enforced while reading and nothing on disk.
+"""Read the parts of one multipart/form-data field from a stream, with every limit enforced while reading.
 
 Starlette's own parser spools files to disk, has no limit on a file's size, and takes a part without a filename for
-text; here a part of the wanted field is a file whatever it is called.
+text; here every part of the field is a file, and stays in memory.
 """
 
 from collections.abc import AsyncIterable
@@ -16,12 +16,12 @@ from heatlens_web.http_errors import MalformedBody, TooManyFiles
 if TYPE_CHECKING:  # the library defines it for type checkers only
     from python_multipart.multipart import MultipartCallbacks
 
-MAX_OTHER_PARTS = 100  # parts of other names are dropped unread; more of them is no form
+MAX_OTHER_PARTS = 100  # parts of other names are skipped; a body with more of them is refused
 
 
 @dataclass(slots=True)
 class Part:
-    """One file as sent; `oversize` means that `data` was dropped because it passed the limit."""
+    """One file as sent; `oversize` means that `data` was dropped because it is over the limit."""
 
     filename: str | None
     data: bytearray = field(default_factory=bytearray)
@@ -53,7 +53,7 @@ async def read_parts(
 
 
 class _Collector:
-    """Callbacks of the streaming parser, and what they have gathered."""
+    """Callbacks of the streaming parser, and the parts that they have collected."""
 
     def __init__(self, name: str, *, max_parts: int, max_part_bytes: int) -> None:
         self.parts: list[Part] = []

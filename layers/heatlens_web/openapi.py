@@ -1,4 +1,4 @@
-"""What the framework cannot know of bodies that are parsed here, of errors and redirects: said for the description."""
+"""Describe in OpenAPI what the framework cannot know: bodies that are parsed here, errors and redirects."""
 
 import base64
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from heatlens_web.schemas.problem import Problem
 Json = dict[str, Any]
 BINARY: Json = {"type": "string", "format": "binary"}
 PROBLEM = "application/problem+json"
-# An image that every example sends; small enough to be read past.
+# The image of every example, small enough to be skipped by a reader.
 IMAGE_BASE64 = base64.b64encode(png(Image.linear_gradient("L").resize((8, 8)))).decode("ascii")
 
 ABOUT = (
@@ -25,26 +25,26 @@ ABOUT = (
 )
 _WHEN: dict[int, str] = {
     400: "The body or an image in it cannot be used.",
-    403: "The gateway names nobody whom a batch could belong to.",
-    404: "There is none of this name.",
+    403: "The gateway names no principal that a batch could belong to.",
+    404: "There is nothing of this name.",
     409: "The batch's state forbids it.",
     413: "Something is over a limit.",
-    415: "The content type is none that is read.",
+    415: "The content type is not supported.",
     422: "A value is wrong or a field is missing; `errors` lists each.",
-    500: "It failed here; the cause is in the log.",
-    503: "Not now; `Retry-After` says when to ask again, where that may help.",
-    504: "The time for it was over.",
+    500: "The server failed; the cause is in the log.",
+    503: "Temporarily unavailable; `Retry-After` says when to retry, where that may help.",
+    504: "The request ran out of time.",
 }
 REDIRECT: dict[int | str, Json] = {
     303: {
-        "description": "The answer is more than this door carries: its very bytes are at `Location`, for 15 minutes.",
+        "description": "The response is too large to send: the same bytes are at `Location`, for 15 minutes.",
         "headers": {"Location": {"schema": {"type": "string", "format": "uri"}, "required": True}},
     }
 }
 
 
 def problems(*statuses: int) -> dict[int | str, Json]:
-    """Errors of these statuses, and those that every operation may end in."""
+    """Describe errors of these statuses, and those of every operation."""
     return {status: {"description": _WHEN[status], "content": {PROBLEM: {}}} for status in sorted({*statuses, 500})}
 
 
@@ -52,7 +52,7 @@ OF_IMAGES = problems(400, 413, 415, 422, 503, 504) | REDIRECT
 
 
 def body_of(field: str, multipart: Json, json: type[BaseModel], example: Json) -> Json:
-    """The forms of a body with images: a form's field, JSON, or one image alone."""
+    """Describe a body with images: a form's field, JSON, or one image alone."""
     form = {"type": "object", "required": [field], "properties": {field: multipart}}
     content = {
         "multipart/form-data": {"schema": form},
@@ -64,13 +64,13 @@ def body_of(field: str, multipart: Json, json: type[BaseModel], example: Json) -
 
 
 def json_body(json: type[BaseModel], example: Json) -> Json:
-    """A body that is JSON and nothing else."""
+    """Describe a body that must be JSON."""
     content = {"application/json": {"schema": inlined(json.model_json_schema()), "example": example}}
     return {"requestBody": {"required": True, "content": content}}
 
 
 def inlined(schema: Json) -> Json:
-    """A body the framework does not parse is described by hand, where `$defs` of its own would not resolve."""
+    """Replace references by what they refer to: `$defs` of a hand-written body would not resolve in the description."""
     definitions = schema.pop("$defs", {})
 
     def resolve(node: Any) -> Any:  # noqa: ANN401 - JSON
@@ -82,13 +82,13 @@ def inlined(schema: Json) -> Json:
             return resolve(definitions[node["$ref"].rsplit("/", 1)[1]])
         return {key: resolve(value) for key, value in node.items()}
 
-    found = resolve(schema)
-    assert isinstance(found, dict)
-    return found
+    resolved = resolve(schema)
+    assert isinstance(resolved, dict)
+    return resolved
 
 
 def describe(app: FastAPI) -> None:
-    """Let the application describe itself as it answers: one shape of errors, and no other."""
+    """Make the application's OpenAPI description match its responses: every error is a problem."""
 
     def openapi() -> Json:
         if app.openapi_schema is None:
@@ -99,19 +99,19 @@ def describe(app: FastAPI) -> None:
 
 
 def _described(app: FastAPI) -> Json:
-    found: Json = get_openapi(title=app.title, version=app.version, description=ABOUT, routes=app.routes)
-    schemas = found.setdefault("components", {}).setdefault("schemas", {})
+    description: Json = get_openapi(title=app.title, version=app.version, description=ABOUT, routes=app.routes)
+    schemas = description.setdefault("components", {}).setdefault("schemas", {})
     schemas[Problem.__name__] = Problem.model_json_schema()
-    for name in ("HTTPValidationError", "ValidationError"):  # the framework's own, which nobody is answered
+    for name in ("HTTPValidationError", "ValidationError"):  # the framework's own, which are never sent
         schemas.pop(name, None)
-    for operation in _operations(found):
-        # What a path or a query cannot be is a problem too, where the framework has put its own shape.
+    for operation in _operations(description):
+        # For an invalid path or query the framework describes its own shape; a problem is sent.
         if "application/json" in operation["responses"].get("422", {}).get("content", {}):
             operation["responses"]["422"] = problems(422)[422]
         for status, response in operation["responses"].items():
             if int(status) >= HTTPStatus.BAD_REQUEST:
                 response["content"] = {PROBLEM: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
-    return found
+    return description
 
 
 def _operations(description: Json) -> Iterator[Json]:

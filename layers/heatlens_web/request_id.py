@@ -1,4 +1,4 @@
-"""The id of a request: Lambda's own where there is one, else a new one; on every answer as `x-request-id`."""
+"""Give each request an id, Lambda's own where there is one, and send it as `x-request-id`."""
 
 import uuid
 
@@ -10,13 +10,13 @@ _KEY = "heatlens.request_id"
 
 
 class RequestId:
-    """ASGI middleware that names the request before anything else sees it."""
+    """ASGI middleware that gives the request its id before anything else runs."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Set the id in the scope and on the answer."""
+        """Set the id in the scope and on the response."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -32,5 +32,5 @@ class RequestId:
 
 
 def request_id(request: Request) -> str:
-    """The id that the middleware gave this request."""
+    """Return the id that the middleware gave this request."""
     return str(request.scope[_KEY])

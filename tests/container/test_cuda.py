@@ -9,7 +9,7 @@ from heatlens_cli.events.http_events import HttpRequest
 from tests.container import docker
 from tests.container.conftest import Fact
 from tests.container.test_endpoint import ping
-from tests.contract.clients import http_door
+from tests.contract.clients import http_client
 
 REQUESTED_ENV = "HEATLENS_TEST_CUDA"
 pytestmark = pytest.mark.skipif(
@@ -28,7 +28,7 @@ def test_the_cuda_image_gives_the_same_heatmap_as_the_cpu_image(image: str, samp
     for tag in (large, image):
         with docker.endpoint(tag) as made:
             assert ping(made).status == 200
-            answer = http_door(made.port)(request)
+            answer = http_client(made.port)(request)
             assert answer.status == 200
             pictures.append(json.loads(answer.body)["heatmap_base64"])
             if tag == large:

@@ -15,7 +15,7 @@ from heatlens_cli.sources import MEDIA_TYPES
 from tests.container import docker
 from tests.container.docker import Container, endpoint
 from tests.container.test_lambda import comparable
-from tests.contract.clients import Answer, http_door
+from tests.contract.clients import Answer, http_client
 from tests.contract.test_conformance import CASES, FOLDER, QUERY
 from tests.support.images import encoded, noise
 from tests.support.paths import SAMPLES
@@ -30,7 +30,7 @@ def server(image: str) -> Iterator[Container]:
 
 
 def ping(made: Container) -> Answer:
-    return http_door(made.port)(HttpRequest("/ping", method="GET"))
+    return http_client(made.port)(HttpRequest("/ping", method="GET"))
 
 
 def request(path: str, data: bytes, suffix: str, *, query: str = "") -> HttpRequest:
@@ -41,8 +41,8 @@ def test_every_image_gets_the_same_answer_as_from_the_plain_server(server: Conta
     assert ping(server).status == 200
     for case in CASES:
         data, suffix = (FOLDER / case["file"]).read_bytes(), Path(case["file"]).suffix
-        served = http_door(server_port)(request("/api/inference/heatmap", data, suffix, query=QUERY))
-        answer = http_door(server.port)(request("/invocations", data, suffix))
+        served = http_client(server_port)(request("/api/inference/heatmap", data, suffix, query=QUERY))
+        answer = http_client(server.port)(request("/invocations", data, suffix))
         assert answer.status == served.status == case["status"]
         assert comparable(answer.body) == comparable(served.body), case["file"]
 
@@ -56,7 +56,7 @@ def test_without_its_model_the_server_starts_and_reports_the_reason(image: str, 
     tmp_path.chmod(0o755)
 
     with endpoint(image, "--volume", f"{tmp_path}:/opt/model:ro") as made:
-        answers = [ping(made), http_door(made.port)(request("/invocations", b"image", ".png"))]
+        answers = [ping(made), http_client(made.port)(request("/invocations", b"image", ".png"))]
         with pytest.raises(AssertionError, match="HTTP Error 503"):
             made.python("import sys; from functions.endpoint.healthcheck import main; sys.exit(main())")
 
@@ -68,7 +68,7 @@ def test_a_running_request_is_answered_after_sigterm(image: str) -> None:
     data = encoded(noise((4000, 4000), mode="L"))  # takes a while to decode and to encode
     answers: list[Answer] = []
     with endpoint(image) as made:
-        send, upload = http_door(made.port), request("/invocations", data, ".png")
+        send, upload = http_client(made.port), request("/invocations", data, ".png")
         client = threading.Thread(target=lambda: answers.append(send(upload)))
         client.start()
         _wait_until_it_works(made)

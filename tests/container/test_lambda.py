@@ -12,7 +12,7 @@ from heatlens.settings import DEMO_MODEL
 from heatlens_cli.events.http_events import KINDS, answer_body, answer_json, heatmap_request
 from tests.container.conftest import Fact
 from tests.container.docker import Container, docker, function
-from tests.contract.clients import http_door
+from tests.contract.clients import http_client
 from tests.contract.test_conformance import CASES, FOLDER, QUERY, products
 
 API = "functions.api.handler.handler"
@@ -46,7 +46,7 @@ def test_every_image_gets_the_same_answer_as_from_the_plain_server(api: Containe
 
     for case, answer in zip(CASES, answers, strict=True):
         data = (FOLDER / case["file"]).read_bytes()
-        served = http_door(server_port)(heatmap_request(case["file"], data, query=QUERY))
+        served = http_client(server_port)(heatmap_request(case["file"], data, query=QUERY))
         assert answer["statusCode"] == served.status == case["status"]
         assert comparable(answer_body(answer)) == comparable(served.body), case["file"]
 

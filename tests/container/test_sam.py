@@ -17,7 +17,7 @@ from heatlens_cli.events.http_events import HttpRequest, answer_body, heatmap_re
 from heatlens_cli.events.make_event import make_event
 from infra.tools import DEFAULTS, QUIET, ready
 from tests.container.test_lambda import comparable
-from tests.contract.clients import http_door
+from tests.contract.clients import http_client
 from tests.contract.test_conformance import CASES, FOLDER, QUERY
 from tests.functional.test_readme import block, shell
 from tests.support.emulator import free_port
@@ -78,7 +78,7 @@ def test_sam_local_invoke_answers_as_the_plain_server_does(sam: Sam, server_port
 
     for image, each in zip(images, done, strict=True):
         answer = json.loads(each.stdout.strip().splitlines()[-1])
-        served = http_door(server_port)(heatmap_request(image.name, image.read_bytes(), query=QUERY))
+        served = http_client(server_port)(heatmap_request(image.name, image.read_bytes(), query=QUERY))
         assert answer["statusCode"] == served.status
         assert comparable(answer_body(answer)) == comparable(served.body), image.name
 
@@ -120,7 +120,7 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         assert process.poll() is None, log.read_text()[-4000:]
         assert time.monotonic() < until, log.read_text()[-4000:]
         try:
-            if http_door(port)(HttpRequest("/api/inference/ready", method="GET")).status == 200:
+            if http_client(port)(HttpRequest("/api/inference/ready", method="GET")).status == 200:
                 return
         except OSError:
             time.sleep(0.5)
@@ -135,14 +135,14 @@ def test_start_api_answers_json_as_the_plain_server_does(api: int, server_port: 
             headers={"content-type": "application/json"},
             body=json.dumps(body).encode(),
         )
-        answer, served = http_door(api)(request), http_door(server_port)(request)
+        answer, served = http_client(api)(request), http_client(server_port)(request)
         assert answer.status == served.status, answer.body
         assert comparable(answer.body) == comparable(served.body), case["file"]
 
 
 @pytest.mark.parametrize("path", ["/", "/static/page.js", "/openapi.json", "/api/inference/health"])
 def test_start_api_serves_the_page_and_its_files(api: int, path: str) -> None:
-    assert http_door(api)(HttpRequest(path, method="GET")).status == 200
+    assert http_client(api)(HttpRequest(path, method="GET")).status == 200
 
 
 def test_make_invoke_of_the_readme() -> None:

@@ -1,4 +1,4 @@
-"""One request, any door: the Lambda handler behind four kinds of event, or a server at an address."""
+"""Send one request to any entry point: the Lambda handler behind four kinds of event, or a server at an address."""
 
 import http.client
 from collections.abc import Callable
@@ -17,26 +17,26 @@ class Answer:
     body: bytes
 
 
-Door = Callable[[HttpRequest], Answer]
+Client = Callable[[HttpRequest], Answer]
 
 
-def lambda_door(handler: Handler, wrap: Callable[[HttpRequest], Event]) -> Door:
-    """The handler, called with the event that the gateway would make of the request."""
+def lambda_client(handler: Handler, wrap: Callable[[HttpRequest], Event]) -> Client:
+    """Call the handler with the event that the gateway makes of the request."""
 
-    def ask(request: HttpRequest) -> Answer:
+    def send(request: HttpRequest) -> Answer:
         event = handler(wrap(request), LambdaContext())
         headers = event.get("headers") or {
             name: values[0] for name, values in (event.get("multiValueHeaders") or {}).items()
         }
         return Answer(event["statusCode"], {name.lower(): value for name, value in headers.items()}, answer_body(event))
 
-    return ask
+    return send
 
 
-def http_door(port: int) -> Door:
-    """A server on this machine."""
+def http_client(port: int) -> Client:
+    """Send requests to a server on this machine."""
 
-    def ask(request: HttpRequest) -> Answer:
+    def send(request: HttpRequest) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         target = request.path + (f"?{request.query}" if request.query else "")
         connection.request(request.method, target, request.body, request.headers)
@@ -45,4 +45,4 @@ def http_door(port: int) -> Door:
         connection.close()
         return answer
 
-    return ask
+    return send

@@ -1,4 +1,4 @@
-"""What the doors promise, a row for each promise, and the tests that carry its mark."""
+"""The contract, a row for each promise, and the tests that carry its mark."""
 
 from collections.abc import Iterator
 
@@ -21,12 +21,12 @@ ROWS: dict[str, dict[str, str]] = {
     "Errors": {
         "400 image": "not an image, unsupported, unreadable, truncated, empty, bad base64",
         "400 files": "too many files",
-        "413": "a body, file or pixel limit: of a request the request, of a file of a batch its item",
-        "422": "a wrong or unknown value, no file field; `errors[]` with `loc`, `msg`, `type`",
+        "413": "a body, file or pixel limit; in a batch, a limit of one file fails its item",
+        "422": "an invalid or unknown value, no file field; `errors[]` with `loc`, `msg`, `type`",
         "415": "neither multipart, JSON nor an image",
-        "503": "no model: the door starts, health is `unhealthy` and says why; `Retry-After`",
+        "503": "no model: the server starts, health is `unhealthy` with the reason; `Retry-After`",
         "500": "a safe sentence, the cause only in the log",
-        "problem": "RFC 9457 with `code` and `request_id`; never a traceback, a path or a library's words",
+        "problem": "RFC 9457 with `code` and `request_id`; never a traceback, a path or a library's message",
         "every error": "every error is documented and provoked",
         "gateway": '401, 403, 429, 503, 504 and too large bodies may be the gateway\'s `{"message"}`: documented',
     },
@@ -36,27 +36,27 @@ ROWS: dict[str, dict[str, str]] = {
         "one logit": "a one-logit model's negative class is explained by the negated logit",
         "empty": "a map without positive evidence is returned as such",
         "one pixel": "a 1x1 image is an image",
-        "geometry": "heat is drawn only where the model looked, and the box is told",
+        "geometry": "heat is drawn only where the model looked; the response has the box",
         "image scale": "`relu(s) / max`, nothing subtracted",
         "quality": "`ok`, `weak`, `empty` by share and peak",
         "map": "`shape`, `dtype`, `order`, `data_base64`, `box`",
     },
     "Options": {
         "target": "label, index or `top-k`, repeated; one pass of the trunk",
-        "contrast": "a class whose logit is taken from the target's",
+        "contrast": "a class whose logit is subtracted from the target's",
         "method": "every method by its name, `++` escaped or not",
         "layer": "every layer of the card",
         "smoothing": "`eigen_smooth`, `aug_smooth`",
         "options in bodies": "top-level keys of JSON named as the query's; the query wins",
-        "include": "`overlay`, `original`, `heatmap` (the coloured map alone), `map`",
-        "format": "`png`, `jpeg`, `webp` of derived pictures",
+        "include": "`overlay`, `original`, `heatmap` (the colored map alone), `map`",
+        "format": "`png`, `jpeg`, `webp` for derived images",
         "colormaps": "jet, hot, viridis, turbo, inferno, magma, cividis, gray; coolwarm and seismic for signed maps",
         "original option": "`auto`, or `png` always",
-        "strip_original": "metadata off a passed-through original",
-        "window": "`centre,width` in place of an image's own",
+        "strip_original": "removes metadata from a passed-through original",
+        "window": "`center,width` in place of an image's own",
         "regions": "boxes and contours at a threshold, of the heat as drawn",
         "faithfulness": "deletion, insertion and ROAD within a time budget",
-        "absolute scale": "colours mean the same in two images",
+        "absolute scale": "colors mean the same in two images",
         "model option": "several models side by side, chosen by name",
         "JSON": "`image_base64`, and `images` of a batch",
         "body": "an image may be the body",
@@ -65,7 +65,7 @@ ROWS: dict[str, dict[str, str]] = {
     },
     "Answers": {
         "prediction": "label, index, probability, logit, margin",
-        "explained": "which class a picture explains, and what it was contrasted with",
+        "explained": "the class that a heatmap explains, and the one it is contrasted with",
         "explanations": "one for each of several targets",
         "model": "name, version, digest, layer, method, engine, precision",
         "facts": "`media_type`, `original_media_type`, `width`, `height`, `timings_ms`, `request_id`",
@@ -76,33 +76,33 @@ ROWS: dict[str, dict[str, str]] = {
         "predict": "`POST /api/inference/predict` and `predict-batch`: scores only",
         "ready": "`GET /api/inference/ready`",
         "openapi": "`/openapi.json` with examples that are executed and one shape of errors",
-        "docs": "`/docs` loads nothing from elsewhere",
+        "docs": "`/docs` loads nothing from other origins",
         "page": "a page at `/`",
         "fuzz": "generated requests: no 5xx, every answer as described",
     },
     "Inputs": {
         "PNG": "1, 2, 4, 8, 16 bit, palette, alpha",
-        "JPEG": "grey, RGB, CMYK, EXIF orientation",
+        "JPEG": "gray, RGB, CMYK, EXIF orientation",
         "other types": "WebP, BMP, TIFF (first frame)",
         "DICOM": "rescale, VOI, MONOCHROME1, 16 bit, compressed transfer syntaxes",
         "bytes win": "the type is decided from the bytes",
-        "16 bit": "greys linear from their own minimum to their maximum; a constant becomes 0",
+        "16 bit": "grayscale is mapped linearly from its minimum to its maximum; a constant image becomes 0",
         "alpha on black": "alpha is composed on black",
         "metadata": "derived outputs carry none of the input's",
     },
     "Limits": {
-        "limits": "each at exactly its number, with its status and sentence",
-        "limit numbers": "the numbers of each door",
+        "limits": "each at exactly its number, with its status and message",
+        "limit numbers": "the numbers of each deployment",
         "while reading": "enforced while reading",
-        "303": "an answer over the door's limit: 303 to the same bytes for 15 minutes",
-        "redirected clients": "what they must do is documented: `Authorization`, `follow_redirects=True`, CORS",
+        "303": "a response over the limit: 303 to the same bytes for 15 minutes",
+        "redirected clients": "their requirements are documented: `Authorization`, `follow_redirects=True`, CORS",
         "413 ways out": "without a bucket 413, naming the ways out",
-        "deadline": "a batch out of time: what is done is answered, the rest says `deadline`",
+        "deadline": "a batch out of time: finished items are returned, the others have the code `deadline`",
     },
-    "Doors": {
-        "same bytes": "one image, the same bytes out of every door of one machine",
+    "Entry points": {
+        "same bytes": "one image, the same bytes from every entry point on one machine",
         "elsewhere": "on another engine, as on another processor: the same class, the overlay within 1 of 255 (2 "
-        "in one of 10,000 values: a level of heat was rounded the other way, and the next has another colour)",
+        "in one of 10,000 values, where a level of heat is rounded the other way and has another color)",
         "HTTP API": "API Gateway HTTP API v2",
         "REST API": "API Gateway REST v1",
         "ALB": "Application Load Balancer",
@@ -118,12 +118,12 @@ ROWS: dict[str, dict[str, str]] = {
     "Staged batches": {
         "POST batches": "declares a batch: 201 with `batch_id`",
         "POST files": "declares files; a PUT is signed for each, with size, type, checksum and if-none-match",
-        "POST links": "signs again what is missing",
+        "POST links": "signs new links for missing files",
         "POST close": "undelivered ones become `MISSING`",
         "GET batch": "state, counts, rate, time left; `Retry-After`",
         "GET results": "pages of 100, 200 at most; label, probability, quality, code, links of 15 minutes",
         "DELETE batch": "stops what has not started; `?purge=true` erases objects of all versions and rows",
-        "retry_of": "repeats what failed in a finished batch",
+        "retry_of": "repeats the failed files of a finished batch",
         "drop": "objects under `drop/` are processed with default options",
         "upload links": "live 60 minutes",
         "owner": "a batch belongs to the principal that declared it; everyone else gets 404",
@@ -145,19 +145,19 @@ ROWS: dict[str, dict[str, str]] = {
 }
 HEAD = """# Conformance
 
-Each promise of the doors, and the tests that prove it. `make tables` writes this file from `tests/contract/rows.py` and
-the marks of the tests; a test says when it is not current, and when a promise has no test.
+Each promise of the contract, and the tests that prove it. `make tables` writes this file from
+`tests/contract/rows.py` and the marks of the tests; a test fails if it is not current, or a promise has no test.
 """
 
 
 def names() -> Iterator[str]:
-    """Every row's."""
+    """Return the name of every row."""
     for rows in ROWS.values():
         yield from rows
 
 
 def written() -> str:
-    """The table."""
+    """Return the page as it should be."""
     found = marked("contract")
     parts = [HEAD]
     for title, rows in ROWS.items():

@@ -74,7 +74,7 @@ def test_health(client: TestClient) -> None:
 
 
 @pytest.mark.contract("schema names")
-def test_openapi_names_and_describes_what_the_seed_names(client: TestClient) -> None:
+def test_openapi_describes_the_schemas_of_the_base_contract(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
 
     schemas = document["components"]["schemas"]

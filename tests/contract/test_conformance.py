@@ -1,4 +1,4 @@
-"""One image, the same answer out of every door: the conformance images, asked of each."""
+"""One image, the same response from every entry point: the conformance images, sent to each."""
 
 import base64
 import io
@@ -17,7 +17,7 @@ from heatlens.settings import DEMO_MODEL
 from heatlens_cli.events.http_events import KINDS, LambdaContext, answer_json, heatmap_request, http_api_v2
 from heatlens_web.app import create_app
 from heatlens_web.settings import ServerSettings
-from tests.contract.clients import Door, http_door, lambda_door
+from tests.contract.clients import Client, http_client, lambda_client
 from tests.contract.conformance import images
 from tests.events import record
 from tests.support.paths import SAMPLES
@@ -25,16 +25,16 @@ from tests.support.paths import SAMPLES
 FOLDER = Path(__file__).parent / "conformance"
 CASES: list[dict[str, Any]] = json.loads((FOLDER / "cases.json").read_text())
 QUERY = "include=overlay,original,map"
-DOORS = [*KINDS, "server"]
+ENTRY_POINTS = [*KINDS, "server"]
 PICTURES = sorted(path for path in SAMPLES.iterdir() if path.suffix != ".json")
 
 
 @pytest.fixture(scope="module")
-def doors(server_port: int) -> dict[str, Door]:
+def clients(server_port: int) -> dict[str, Client]:
     from functions.api.handler import handler
 
-    behind_lambda = {kind: lambda_door(handler, wrap) for kind, wrap in KINDS.items()}
-    return behind_lambda | {"server": http_door(server_port)}
+    behind_lambda = {kind: lambda_client(handler, wrap) for kind, wrap in KINDS.items()}
+    return behind_lambda | {"server": http_client(server_port)}
 
 
 def products(answer: bytes) -> dict[str, Any]:
@@ -55,12 +55,12 @@ def test_every_image_has_a_case_and_is_what_its_script_makes() -> None:
 
 
 @pytest.mark.contract("original", "PNG")
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["file"])
-def test_the_expected_answer(doors: dict[str, Door], door: str, case: dict[str, Any]) -> None:
+def test_the_expected_response(clients: dict[str, Client], entry_point: str, case: dict[str, Any]) -> None:
     data = (FOLDER / case["file"]).read_bytes()
 
-    answer = doors[door](heatmap_request(case["file"], data, query=QUERY))
+    answer = clients[entry_point](heatmap_request(case["file"], data, query=QUERY))
 
     body = json.loads(answer.body)
     assert answer.status == case["status"], body
@@ -80,10 +80,10 @@ ANSWERED = [case for case in CASES if case["status"] == 200]
 
 @pytest.mark.contract("same bytes", "uvicorn")
 @pytest.mark.parametrize("case", ANSWERED, ids=lambda case: case["file"])
-def test_the_same_bytes_out_of_every_door(doors: dict[str, Door], case: dict[str, Any]) -> None:
+def test_every_entry_point_returns_the_same_bytes(clients: dict[str, Client], case: dict[str, Any]) -> None:
     request = heatmap_request(case["file"], (FOLDER / case["file"]).read_bytes(), query=QUERY)
 
-    answers = [products(doors[door](request).body) for door in DOORS]
+    answers = [products(clients[entry_point](request).body) for entry_point in ENTRY_POINTS]
 
     assert all(answer == answers[0] for answer in answers)
 
@@ -101,7 +101,7 @@ def overlay(body: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 @pytest.mark.contract("elsewhere")
 @pytest.mark.parametrize("file", [*(FOLDER / case["file"] for case in ANSWERED), *PICTURES], ids=lambda file: file.name)
-def test_last_bits_move_no_level_by_more_than_one(engines: list[TestClient], file: Path) -> None:
+def test_engines_differ_by_at_most_one_level(engines: list[TestClient], file: Path) -> None:
     """Greys of neighbouring levels of heat lie one or two apart, jet's colours up to five; 0.4 of them is blended."""
     kind = {"content-type": "image/any"}
     for colormap, apart in {"gray": 1, "jet": 2}.items():
@@ -117,20 +117,20 @@ def test_last_bits_move_no_level_by_more_than_one(engines: list[TestClient], fil
 
 @pytest.mark.contract("HTTP API", "REST API", "ALB", "function URL")
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_recorded_events_answer_what_the_server_answers(doors: dict[str, Door], kind: str) -> None:
+def test_recorded_events_get_the_servers_response(clients: dict[str, Client], kind: str) -> None:
     from functions.api.handler import handler
 
     event = json.loads((Path(record.__file__).parent / f"{kind}.json").read_text())
-    recorded = lambda_door(handler, lambda _: event)(record.request())
+    recorded = lambda_client(handler, lambda _: event)(record.request())
 
-    served = doors["server"](record.request())
+    served = clients["server"](record.request())
 
     assert recorded.status == 200
     assert products(recorded.body) == products(served.body)
     assert products(recorded.body)["map"]["shape"] == list(read_card(DEMO_MODEL)[0].layers[0].shape[1:])
 
 
-def test_lambdas_request_id_is_the_answers() -> None:
+def test_the_response_has_lambdas_request_id() -> None:
     from functions.api.handler import handler
 
     context = LambdaContext(aws_request_id="the-id")
@@ -151,14 +151,14 @@ def test_a_problem_is_text_for_a_gateway_without_binary_types() -> None:
 
 
 @pytest.mark.contract("accept")
-@pytest.mark.parametrize("door", DOORS)
-def test_a_png_comes_out_of_every_door(doors: dict[str, Door], door: str) -> None:
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_every_entry_point_returns_a_png(clients: dict[str, Client], entry_point: str) -> None:
     request = record.request()
     request.headers["accept"] = "image/png"
 
-    answer = doors[door](request)
+    answer = clients[entry_point](request)
 
-    plain = products(doors["server"](record.request()).body)
+    plain = products(clients["server"](record.request()).body)
     assert answer.headers["content-type"] == "image/png"
     assert answer.body == base64.b64decode(plain["heatmap_base64"])
 
@@ -168,11 +168,11 @@ SAMPLE_LIST: list[dict[str, Any]] = json.loads((SAMPLES / "samples.json").read_t
 
 @pytest.mark.parametrize("sample", SAMPLE_LIST, ids=lambda sample: sample["file"])
 def test_samples_are_classified_and_the_heat_lies_on_the_opacity(
-    doors: dict[str, Door], sample: dict[str, Any]
+    clients: dict[str, Client], sample: dict[str, Any]
 ) -> None:
     data = (SAMPLES / sample["file"]).read_bytes()
 
-    body = json.loads(doors["server"](heatmap_request(sample["file"], data, query="include=map")).body)
+    body = json.loads(clients["server"](heatmap_request(sample["file"], data, query="include=map")).body)
 
     assert body["prediction"]["label"] == sample["label"]
     if sample["box"] is None:

@@ -1,4 +1,4 @@
-"""Every error is provoked by a test that is named for it: at a door, or where a model is loaded or made."""
+"""Every error is provoked by a test that is marked with its code: by a request, or by loading or making a model."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def test_every_mark_is_of_an_error() -> None:
 
 @pytest.mark.contract("every error")
 @pytest.mark.parametrize("code", ANSWERED)
-def test_a_door_is_made_to_answer_it(code: str) -> None:
+def test_every_error_is_answered_in_a_functional_test(code: str) -> None:
     tests = PROVOKED.get(code, [])
 
     assert [test.id for test in tests if test.path.startswith("tests/functional/")]
@@ -44,7 +44,7 @@ def test_a_door_is_made_to_answer_it(code: str) -> None:
 
 @pytest.mark.contract("every error")
 @pytest.mark.parametrize("code", NEVER_ANSWERED)
-def test_loading_or_making_a_model_is_made_to_raise_it(code: str) -> None:
+def test_every_model_error_is_raised_in_a_test(code: str) -> None:
     tests = PROVOKED.get(code, [])
 
     assert tests

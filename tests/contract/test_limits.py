@@ -97,7 +97,7 @@ def client_of(folder: Path, deployment: Deployment, **settings: int) -> TestClie
 @pytest.mark.contract("413", "JSON", "limits")
 @pytest.mark.parametrize("deployment", ["lambda", "server"])
 @pytest.mark.parametrize("what", CASES)
-def test_it_stands_at_exactly_its_number(colours_folder: Path, what: str, deployment: Deployment) -> None:
+def test_every_limit_is_exact(colours_folder: Path, what: str, deployment: Deployment) -> None:
     setting, number, others, ask, status, code, sentence = CASES[what]
     client = client_of(colours_folder, deployment, **{setting: number}, **others)
 
@@ -127,7 +127,9 @@ def test_passes_of_the_network(colours_folder: Path, deployment: Deployment) -> 
 @pytest.mark.parametrize(
     ("setting", "accept"), [("answer_json_bytes", "application/json"), ("answer_binary_bytes", "image/png")]
 )
-def test_an_answer(colours_folder: Path, setting: str, accept: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_response_limit_is_exact(
+    colours_folder: Path, setting: str, accept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("heatlens_web.context.request_id", lambda _: "r" * 32)
     headers = RAW | {"accept": accept}
 
@@ -139,7 +141,7 @@ def test_an_answer(colours_folder: Path, setting: str, accept: str, monkeypatch:
     size, slack = len(answered(10**6).content), 0 if accept == "image/png" else 400
     assert answered(size + slack).status_code == 200
     found = problem(answered(size - slack - 1), 413, "limit.answer_bytes")
-    assert f", this door carries {size - slack - 1:,}: " in found["detail"]
+    assert f", this server can send {size - slack - 1:,}: " in found["detail"]
 
 
 ITEM_CASES = {name: CASES[name] for name in ("a file", "an image")}
@@ -147,7 +149,7 @@ ITEM_CASES = {name: CASES[name] for name in ("a file", "an image")}
 
 @pytest.mark.contract("413")
 @pytest.mark.parametrize("what", ITEM_CASES)
-def test_in_a_batch_a_limit_of_one_file_fails_its_item_alone(colours_folder: Path, what: str) -> None:
+def test_in_a_batch_a_limit_of_one_file_fails_only_its_item(colours_folder: Path, what: str) -> None:
     setting, number, _, _, _, code, sentence = CASES[what]
     client = client_of(colours_folder, "lambda", **{setting: number})
     too_much = of_size(number + 1) if what == "a file" else wide(number + 1)
@@ -192,7 +194,7 @@ def test_staged_batches(aws: Account, colours_folder: Path, monkeypatch: pytest.
 
 
 @pytest.mark.contract("limits")
-def test_every_limit_of_the_table_is_tried() -> None:
+def test_every_limit_is_tested() -> None:
     tried = {setting for setting, *_ in CASES.values()} | {"passes", "answer_json_bytes", "answer_binary_bytes"}
 
     assert set(ServerLimits.model_fields) - tried == {"faithfulness_s"}  # a budget, which refuses nothing

@@ -55,7 +55,7 @@ def check(answer: Any, operation: Json, description: Json) -> Any:  # noqa: ANN4
     return body
 
 
-def test_it_is_a_valid_description_of_the_newest_kind(description: Json) -> None:
+def test_the_description_is_valid_openapi_3_1(description: Json) -> None:
     assert description["openapi"].startswith("3.1")
     jsonschema.Draft202012Validator.check_schema({"components": description["components"]})
     text = json.dumps(description)
@@ -66,7 +66,7 @@ def test_it_is_a_valid_description_of_the_newest_kind(description: Json) -> None
 
 
 @pytest.mark.contract("openapi")
-def test_every_operation_has_an_id_of_its_own_a_sentence_and_a_described_answer(description: Json) -> None:
+def test_every_operation_has_a_unique_id_a_sentence_and_a_described_response(description: Json) -> None:
     found = operations(description)
 
     assert len(found) == sum(len(methods) for methods in description["paths"].values())
@@ -79,7 +79,7 @@ def test_every_operation_has_an_id_of_its_own_a_sentence_and_a_described_answer(
 
 
 @pytest.mark.contract("problem", "openapi")
-def test_every_error_has_the_one_shape(description: Json) -> None:
+def test_every_error_is_described_as_a_problem(description: Json) -> None:
     for name, (_, _, operation) in operations(description).items():
         assert "500" in operation["responses"], name
         for status, response in operation["responses"].items():
@@ -97,7 +97,7 @@ def test_every_status_of_an_error_is_described_somewhere(description: Json) -> N
     assert status_of(HeatlensError) in described
 
 
-def test_every_parameter_and_option_says_what_it_is(description: Json) -> None:
+def test_every_parameter_and_option_has_a_description(description: Json) -> None:
     for name, (_, _, operation) in operations(description).items():
         for each in operation.get("parameters", []):
             assert each["in"] == "path" or each.get("description"), (name, each["name"])
@@ -105,7 +105,7 @@ def test_every_parameter_and_option_says_what_it_is(description: Json) -> None:
 
 @pytest.mark.contract("openapi")
 @pytest.mark.parametrize("name", ["heatmap", "heatmap_batch", "predict", "predict_batch"])
-def test_an_example_is_answered_as_it_is_described(client: TestClient, description: Json, name: str) -> None:
+def test_examples_get_the_described_response(client: TestClient, description: Json, name: str) -> None:
     _, path, operation = operations(description)[name]
     content = operation["requestBody"]["content"]
     example = content["application/json"]["example"]
@@ -121,7 +121,7 @@ def test_an_example_is_answered_as_it_is_described(client: TestClient, descripti
 
 
 @pytest.mark.parametrize("name", ["kserve_predict", "kserve_explain"])
-def test_an_example_of_kserves_too(client: TestClient, description: Json, name: str) -> None:
+def test_kserve_examples_get_the_described_response(client: TestClient, description: Json, name: str) -> None:
     _, path, operation = operations(description)[name]
     content = operation["requestBody"]["content"]["application/json"]
     jsonschema.validate(content["example"], content["schema"])
@@ -133,7 +133,7 @@ def test_an_example_of_kserves_too(client: TestClient, description: Json, name: 
 
 
 @pytest.mark.parametrize("name", ["models", "health", "ready", "kserve_list", "kserve_ready"])
-def test_what_needs_no_body_is_answered_as_it_is_described(client: TestClient, description: Json, name: str) -> None:
+def test_routes_without_a_body_send_the_described_response(client: TestClient, description: Json, name: str) -> None:
     _, path, operation = operations(description)[name]
 
     answer = client.get(path.format(name=DEMO_MODEL.name))
@@ -153,7 +153,7 @@ def test_what_needs_no_body_is_answered_as_it_is_described(client: TestClient, d
         ("predict", "", 400),
     ],
 )
-def test_errors_are_answered_as_they_are_described(
+def test_errors_match_their_description(
     client: TestClient, description: Json, name: str, query: str, status: int
 ) -> None:
     _, path, operation = operations(description)[name]
@@ -166,7 +166,7 @@ def test_errors_are_answered_as_they_are_described(
 
 
 @pytest.mark.contract("openapi")
-def test_the_examples_of_a_staged_batch_are_its_story(
+def test_the_examples_of_staged_batches_work_in_sequence(
     aws: Account, description: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEATLENS_BUCKET", aws.settings.bucket)
@@ -206,7 +206,7 @@ class Links(HTMLParser):
 
 @pytest.mark.contract("docs")
 @pytest.mark.parametrize("page", ["/docs", "/"])
-def test_a_page_loads_nothing_from_elsewhere(client: TestClient, page: str) -> None:
+def test_a_page_loads_nothing_from_other_origins(client: TestClient, page: str) -> None:
     answer = client.get(page)
 
     named = Links(answer.text).found
@@ -220,7 +220,7 @@ def test_a_page_loads_nothing_from_elsewhere(client: TestClient, page: str) -> N
 
 
 @pytest.mark.contract("docs")
-def test_a_browser_is_held_to_it(client: TestClient) -> None:
+def test_the_docs_page_forbids_other_origins(client: TestClient) -> None:
     policy = client.get("/docs").headers["content-security-policy"]
 
     assert policy == "default-src 'self'; img-src data:"
@@ -228,7 +228,7 @@ def test_a_browser_is_held_to_it(client: TestClient) -> None:
     assert not re.search(r"<script>|<style|\sstyle=|\son[a-z]+=", (STATIC / "docs.html").read_text())
 
 
-def test_the_page_reads_the_description_that_is_here(client: TestClient) -> None:
+def test_the_docs_page_reads_this_servers_description(client: TestClient) -> None:
     script = (STATIC / "docs.js").read_text()
 
     assert re.findall(r'fetch\("([^"]+)"\)', script) == ["/openapi.json"]

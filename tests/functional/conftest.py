@@ -1,4 +1,4 @@
-"""The API on the tiny model, asked as a client would."""
+"""Clients of the API on the tiny model."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ MakeClient = Callable[..., TestClient]
 
 @pytest.fixture
 def make_client(tiny_folder: Path) -> MakeClient:
-    """A client of the Lambda door's app; keywords are settings."""
+    """A client of the Lambda function's application; keywords are settings."""
 
     def make(**settings: object) -> TestClient:
         values = {"model_dir": tiny_folder} | settings
@@ -47,6 +47,6 @@ def loop() -> Iterator[Loop]:
 
 @pytest.fixture(autouse=True)
 def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is tried again is tried at once."""
+    """Retry without waiting."""
     monkeypatch.setattr("heatlens_cli.retry.FIRST_WAIT_S", 0.001)
     monkeypatch.setattr("heatlens_cli.batch.send.DECLARE_WAIT_S", 0.001)

@@ -17,7 +17,7 @@ from tests.support.colors import CLASSES, GRIDS
 from tests.support.paths import SAMPLES
 
 CONFORMANCE = Path(__file__).parents[1] / "contract" / "conformance"
-# All that a door must read or refuse by name; the samples are radiographs of 8 and 16 bits.
+# Every image that a server must read or refuse by name; the samples are radiographs of 8 and 16 bits.
 FILES = [path for path in sorted([*CONFORMANCE.iterdir(), *SAMPLES.iterdir()]) if path.suffix not in (".py", ".json")]
 IMAGES = [path.read_bytes() for path in FILES if path.is_file()]
 NAMES: dict[str, list[str]] = {

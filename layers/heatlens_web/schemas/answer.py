@@ -10,7 +10,7 @@ class Answer(BaseModel):
 
 
 class ModelAnswer(Answer):
-    """Which model and computation made the answer."""
+    """The model and the computation that made the response."""
 
     name: str
     version: str
@@ -20,4 +20,4 @@ class ModelAnswer(Answer):
     engine: str
     precision: str
     notice: str
-    image: str = Field("", description="Digest of the image that computed; empty where it was none.")
+    image: str = Field("", description="Digest of the container image; empty outside a container.")

@@ -1,4 +1,4 @@
-"""The wire of staged batches: what a client may declare and what it reads back."""
+"""Bodies and responses of staged batches."""
 
 from datetime import datetime
 from typing import Annotated, Literal, Self
@@ -24,7 +24,7 @@ def _short(name: str) -> str:
 
 Name = Annotated[str, Field(min_length=1, max_length=NAME_BYTES), AfterValidator(_short)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
-# It is signed as a header: printable ASCII in single spaces, which no proxy rewrites.
+# Signed as a header: printable ASCII with single spaces, which no proxy rewrites.
 MediaType = Annotated[
     str, StringConstraints(max_length=100, pattern=r"^(image/[!-~]+|application/dicom[!-~]*)( [!-~]+)*$")
 ]

@@ -19,21 +19,21 @@ class ImagesBody(ModelOptions):
     """A JSON body: images, and options beside them."""
 
     def listed(self) -> Sequence[ImageBody]:
-        """The images."""
+        """Return the images."""
         raise NotImplementedError
 
 
 class OneImage(ImagesBody, ImageBody):
-    """A body with one image in it."""
+    """A JSON body with one image."""
 
     def listed(self) -> Sequence[ImageBody]:
         return [self]
 
 
 class SeveralImages(ImagesBody):
-    """A body with any number of images in it."""
+    """A JSON body with any number of images."""
 
-    # Stopping at the first wrong one keeps the answer to a million wrong ones small.
+    # Stopping at the first wrong image keeps the response to a million wrong ones small.
     images: Annotated[list[ImageBody], FailFast(), Field(min_length=1)]
 
     def listed(self) -> Sequence[ImageBody]:
@@ -41,16 +41,16 @@ class SeveralImages(ImagesBody):
 
 
 class HeatmapBody(HeatmapOptions, OneImage):
-    """JSON form of the single endpoint's body."""
+    """JSON body of the heatmap route."""
 
 
 class BatchHeatmapBody(HeatmapOptions, SeveralImages):
-    """JSON form of the batch endpoint's body."""
+    """JSON body of the heatmap-batch route."""
 
 
 class PredictBody(OneImage):
-    """JSON form of a body whose image is to be classified."""
+    """JSON body of the predict route."""
 
 
 class BatchPredictBody(SeveralImages):
-    """JSON form of a body whose images are to be classified."""
+    """JSON body of the predict-batch route."""

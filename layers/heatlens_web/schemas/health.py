@@ -17,7 +17,7 @@ class ModelHealth(Answer):
 
 
 class Health(Answer):
-    """State of the door: unhealthy without its default model, degraded without another; `reason` says why."""
+    """Health of the server: unhealthy without its default model, degraded without another; `reason` says why."""
 
     status: Literal["healthy", "degraded", "unhealthy"]
     model_loaded: bool = Field(description="Whether the default model is.")
@@ -28,7 +28,7 @@ class Health(Answer):
 
 
 class Ready(Answer):
-    """Whether requests that name no model would be answered, and which of the models would."""
+    """Whether requests that name no model would be answered, and which models would answer."""
 
     ready: bool
     models: dict[str, bool]

@@ -11,7 +11,7 @@ from heatlens_web.schemas.answer import Answer, ModelAnswer
 
 
 class ExplainedAnswer(Answer):
-    """The class that a picture explains; `contrast` is the label of the one it is contrasted with."""
+    """The class that a heatmap explains; `contrast` is the label of the class it is contrasted with."""
 
     label: str
     index: int
@@ -31,7 +31,7 @@ class MapAnswer(Answer):
 
 
 class TargetAnswer(ExplainedAnswer):
-    """One of several classes that were asked for; null is what `include` left out."""
+    """One of several requested targets; null is what `include` left out."""
 
     heatmap_base64: str | None = None
     map_image_base64: str | None = None
@@ -42,28 +42,28 @@ class TargetAnswer(ExplainedAnswer):
 
 
 class Drawn(Answer):
-    """What one explained image has, wherever it appears."""
+    """Fields of one explained image in every response."""
 
-    map_image_base64: str | None = Field(None, description="The coloured map alone, at the original's size.")
-    media_type: str | None = Field(None, description="Of overlay and coloured map.")
+    map_image_base64: str | None = Field(None, description="The colored map alone, at the original's size.")
+    media_type: str | None = Field(None, description="Media type of overlay and colored map.")
     original_media_type: str | None = None
     width: int | None = None
     height: int | None = None
     box: Box | None = Field(None, description="Part of the original the model saw: left, top, right, bottom in pixels.")
     prediction: Prediction | None = None
-    explained: ExplainedAnswer | None = Field(None, description="Whose heatmap, quality and map stand beside it.")
+    explained: ExplainedAnswer | None = Field(None, description="The class of the heatmap, quality and map beside it.")
     quality: Quality | None = None
     map: MapAnswer | None = None
     regions: Regions | None = None
     faithfulness: Faithfulness | None = None
     explanations: list[TargetAnswer] | None = Field(
-        None, description="Where several targets were asked for: each, the first being the one that stands beside it."
+        None, description="Every target, if several were requested; the first is the one beside it."
     )
     timings_ms: dict[str, float] | None = None
 
 
 class HeatmapResponse(Drawn):
-    """Answer of the single endpoint; null images are those `include` left out."""
+    """Response of the heatmap route; null images are those `include` left out."""
 
     success: Literal[True] = True
     filename: str
@@ -75,7 +75,7 @@ class HeatmapResponse(Drawn):
 
 
 class BatchHeatmapItem(Drawn):
-    """One file of a batch; a failed one says why in `error` and in the stable `code`."""
+    """One file of a batch; if it failed, `error` and the stable `code` say why."""
 
     filename: str
     success: bool
@@ -87,7 +87,7 @@ class BatchHeatmapItem(Drawn):
 
 
 class BatchHeatmapResponse(Answer):
-    """Answer of the batch endpoint, results in the order of the files; `success` means that it was processed."""
+    """Response of the heatmap-batch route, results in the order of the files; `success`: the batch was processed."""
 
     success: Literal[True] = True
     results: list[BatchHeatmapItem]

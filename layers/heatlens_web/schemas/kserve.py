@@ -26,7 +26,7 @@ class Instance(BaseModel):
 
 
 class PredictInstances(ImagesBody):
-    """Images to be classified."""
+    """Images to classify."""
 
     instances: Annotated[list[Instance], FailFast(), Field(min_length=1)] = Field(
         validation_alias=AliasChoices("instances", "inputs")
@@ -37,15 +37,15 @@ class PredictInstances(ImagesBody):
 
 
 class ExplainInstances(HeatmapOptions, PredictInstances):
-    """Images to be explained, and how."""
+    """Images to explain, and options."""
 
 
 class InstancePrediction(Scored):
-    """What a model says of one instance."""
+    """The scores of one instance."""
 
 
 class InstancePredictions(Answer):
-    """What a model says of each instance, in their order."""
+    """The scores of each instance, in their order."""
 
     predictions: list[InstancePrediction]
     model: ModelAnswer
@@ -53,7 +53,7 @@ class InstancePredictions(Answer):
 
 
 class InstanceExplanation(Drawn):
-    """One instance, explained; null images are those `include` left out."""
+    """The explanation of one instance; null images are those `include` left out."""
 
     heatmap_base64: str | None
     original_image_base64: str | None
@@ -69,13 +69,13 @@ class InstanceExplanations(Answer):
 
 
 class ModelReady(Answer):
-    """A model that would answer."""
+    """A model that is ready."""
 
     name: str
     ready: Literal[True]
 
 
 class ModelsList(Answer):
-    """Names of the models that are here."""
+    """Names of the models of this server."""
 
     models: list[str]

@@ -10,7 +10,7 @@ from heatlens_web.schemas.batches import BatchLimits
 
 
 class LayerCard(Answer):
-    """A layer that can be explained at, the proof of its maps, and how its peaks are distributed if that is known."""
+    """A layer for maps: its shape, its proof, and the distribution of its peaks if it is known."""
 
     name: str
     shape: tuple[int, int, int] = Field(description="Channels, height and width of its activation.")
@@ -19,7 +19,7 @@ class LayerCard(Answer):
 
 
 class ModelCard(Answer):
-    """What a model is; all but its name is null where it is not loaded, and `reason` says why."""
+    """A model's card. If it is not loaded, all but its name is null, and `reason` says why."""
 
     name: str = Field(description="What `model` calls it here.")
     default: bool
@@ -40,7 +40,7 @@ class ModelCard(Answer):
 
 
 class ModelCards(Answer):
-    """The models of this server, the default one first, and what its staged batches take."""
+    """The models of this server, the default one first, and the limits of staged batches."""
 
     models: list[ModelCard]
     batches: BatchLimits | None = Field(None, description="Null where staged batches are not set up.")

@@ -31,12 +31,12 @@ def _split(values: Any) -> Any:  # noqa: ANN401 - a validator sees whatever the 
 
 
 def _listed(values: Any) -> Any:  # noqa: ANN401 - a validator sees whatever the client sent
-    """In JSON one of something may stand without its list."""
+    """In JSON a single value may stand without its list."""
     return [values] if isinstance(values, str | int) else values
 
 
 def _or(*others: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
-    """Say of a list what may stand in its place."""
+    """Describe the alternatives to a list in the JSON schema."""
 
     def extend(schema: dict[str, Any]) -> None:
         listed = {name: schema.pop(name) for name in ("type", "items", "minItems") if name in schema}
@@ -50,13 +50,13 @@ _SEVERAL_INCLUDES = {"type": "string", "pattern": rf"^ *({_INCLUDES}) *(, *({_IN
 
 
 def _with_plus(value: Any) -> Any:  # noqa: ANN401 - a validator sees whatever the client sent
-    """In a query a plus that was not escaped is a space, and no method has one in its name."""
+    """Restore an unescaped plus, which a query reads as a space; no method has a space in its name."""
     return value.replace(" ", "+") if isinstance(value, str) else value
 
 
 # A number in JSON is an index, never a label.
 Class = str | Annotated[int, Field(strict=True, ge=0)]
-# Every engine has these; one may have more.
+# Every engine has these; some have more.
 _METHODS = [{"type": "string", "enum": list(METHOD_NAMES)}, {"type": "string"}]
 Method = Annotated[str, BeforeValidator(_with_plus), Field(json_schema_extra={"anyOf": _METHODS})]
 
@@ -72,15 +72,15 @@ WindowText = Annotated[
 
 
 class ModelOptions(BaseModel):
-    """Options of every endpoint that asks a model, in the query or as top-level keys of a JSON body."""
+    """Options of every inference route, in the query or as top-level keys of a JSON body."""
 
-    model: str | None = Field(None, description="One of the models that are here, by its name; by default the first.")
+    model: str | None = Field(None, description="Name of a model of this server; by default the first.")
     window: WindowText | None = Field(
-        None, description="centre,width for DICOM and for greys of more than 8 bits, in place of their own."
+        None, description="center,width for DICOM and high-bit-depth grayscale, in place of their own."
     )
 
     def over(self, weaker: "ModelOptions | None") -> Options:
-        """These options where they were given, else those of `weaker` where given there, else the defaults."""
+        """Return these options where they were given, else those of `weaker`, else the defaults."""
         known = {option.name for option in fields(Options)}
         given = weaker.model_dump(include=weaker.model_fields_set & known) if weaker else {}
         given |= self.model_dump(include=self.model_fields_set & known)
@@ -96,11 +96,11 @@ class ModelOptions(BaseModel):
 class HeatmapOptions(ModelOptions):
     """Options of the heatmap endpoints."""
 
-    colormap: Colormap = Field("jet", description="Colour scheme of the heatmap.")
+    colormap: Colormap = Field("jet", description="Color scheme of the heatmap.")
     alpha: Alpha = Field(0.4, description="Weight of the heat in the overlay.")
     include: Annotated[list[Include], FailFast(), BeforeValidator(_split), Field(min_length=1)] = Field(
         ["overlay", "original"],
-        description="What the answer holds, repeated or separated by commas; `heatmap` is the coloured map alone.",
+        description="What the response contains, repeated or separated by commas; `heatmap` is the colored map alone.",
         json_schema_extra=_or(_SEVERAL_INCLUDES),
     )
     target: Annotated[list[Class], FailFast(), BeforeValidator(_listed)] = Field(
@@ -108,18 +108,20 @@ class HeatmapOptions(ModelOptions):
         description="Classes to explain: labels, indices, or the best as top-1, top-2, …; by default the predicted.",
         json_schema_extra=_or({"type": "string"}, {"type": "integer", "minimum": 0}),
     )
-    contrast: Class | None = Field(None, description="A class whose logit is taken from each target's: why not this.")
-    method: Method = Field("gradcam", description="CAM method; the models' cards list what their engines have.")
-    layer: str | None = Field(None, description="A layer that the model was compiled for; by default its first.")
-    scale: Scale = Field("image", description="Each map to its own maximum, or to the calibration set's.")
-    threshold: Threshold = Field(0.5, description="Heat as it is drawn, from which on a region is one.")
+    contrast: Class | None = Field(None, description="A class whose logit is subtracted from each target's.")
+    method: Method = Field("gradcam", description="CAM method; the models' cards list those available.")
+    layer: str | None = Field(None, description="A layer in the model's card; by default the first.")
+    scale: Scale = Field("image", description="Scale each map to its own maximum, or to the calibration set's.")
+    threshold: Threshold = Field(0.5, description="Heat, as drawn, from which a region begins.")
     eigen_smooth: bool = Field(default=False, description="Project on the first principal component.")
     aug_smooth: bool = Field(default=False, description="Average over the image brighter, darker and mirrored.")
-    format: Format = Field("png", description="Of overlay and coloured map; `png` alone is lossless.")
+    format: Format = Field("png", description="Format of overlay and colored map; only `png` is lossless.")
     original: OriginalForm = Field(
         "auto", description="`auto`: the upload itself where it is an upright 8-bit PNG or JPEG, else a PNG."
     )
-    strip_original: bool = Field(default=False, description="Take metadata off an original that is the upload itself.")
+    strip_original: bool = Field(
+        default=False, description="Remove metadata from an original that is the upload itself."
+    )
 
 
 LISTS = {"include", "target"}  # options that a query may repeat

@@ -9,7 +9,7 @@ from heatlens_web.schemas.answer import Answer, ModelAnswer
 
 
 class Scored(Answer):
-    """What one classified image has, wherever it appears."""
+    """Fields of one classified image in every response."""
 
     width: int | None = None
     height: int | None = None
@@ -19,7 +19,7 @@ class Scored(Answer):
 
 
 class PredictResponse(Scored):
-    """What the model says of one image; nothing is explained."""
+    """Response of the predict route: the scores of one image, without an explanation."""
 
     success: Literal[True] = True
     filename: str
@@ -29,7 +29,7 @@ class PredictResponse(Scored):
 
 
 class BatchPredictItem(Scored):
-    """One file of several; a failed one says why in `error` and in the stable `code`."""
+    """One file of a batch; if it failed, `error` and the stable `code` say why."""
 
     filename: str
     success: bool
@@ -39,7 +39,7 @@ class BatchPredictItem(Scored):
 
 
 class BatchPredictResponse(Answer):
-    """What the model says of several images, in the order of the files."""
+    """Response of the predict-batch route, results in the order of the files."""
 
     success: Literal[True] = True
     results: list[BatchPredictItem]

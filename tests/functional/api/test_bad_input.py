@@ -79,19 +79,19 @@ def problem(response: Any, status: int, code: str) -> dict[str, Any]:  # noqa: A
         ("truncated.png", "input.unreadable"),
     ],
 )
-def test_a_file_that_is_no_whole_image(client: TestClient, name: str, code: str) -> None:
+def test_rejects_a_file_that_is_not_a_whole_image(client: TestClient, name: str, code: str) -> None:
     problem(send(client, (CONFORMANCE / name).read_bytes(), name=name), 400, code)
 
 
 @pytest.mark.contract("while reading")
 @pytest.mark.provokes("limit.image_pixels")
-def test_a_bomb_is_refused_before_it_is_decoded(client: TestClient) -> None:
+def test_rejects_a_decompression_bomb_before_decoding(client: TestClient) -> None:
     body = problem(send(client, (CONFORMANCE / "bomb.png").read_bytes()), 413, "limit.image_pixels")
 
     assert body["detail"] == "the image is over the limit of 25 megapixels per image"
 
 
-def test_memory_stays_flat_under_a_bomb(tiny_folder: Path) -> None:
+def test_a_decompression_bomb_takes_no_memory(tiny_folder: Path) -> None:
     program = f"""
 import resource
 from starlette.testclient import TestClient
@@ -112,7 +112,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 @pytest.mark.provokes("limit.file_bytes")
 @pytest.mark.parametrize("more", [-1, 0, 1])
-def test_the_byte_limit_stands_at_exactly_its_number(make_client: MakeClient, more: int) -> None:
+def test_the_file_limit_is_exact(make_client: MakeClient, more: int) -> None:
     limit = len(GOOD) + 1
     response = send(make_client(file_bytes=limit), GOOD + bytes(1 + more))
 
@@ -124,7 +124,7 @@ def test_the_byte_limit_stands_at_exactly_its_number(make_client: MakeClient, mo
 
 
 @pytest.mark.provokes("limit.body_bytes")
-def test_the_body_limit_holds_with_and_without_a_declared_length(make_client: MakeClient) -> None:
+def test_the_body_limit_applies_with_and_without_a_declared_length(make_client: MakeClient) -> None:
     client = make_client(body_bytes=1000)
     headers = {"content-type": "image/png"}
 
@@ -140,7 +140,7 @@ def test_the_body_limit_holds_with_and_without_a_declared_length(make_client: Ma
 @pytest.mark.contract("422")
 @pytest.mark.provokes("request.invalid")
 @pytest.mark.parametrize("query", ["alpha=0.05", "alpha=0.95", "alpha=NaN", "alpha=inf", "alpha=x", "alpha="])
-def test_alpha_out_of_range(client: TestClient, query: str) -> None:
+def test_rejects_alpha_out_of_range(client: TestClient, query: str) -> None:
     body = problem(send(client, GOOD, f"?{query}"), 422, "request.invalid")
 
     assert [error["loc"] for error in body["errors"]] == [["query", "alpha"]]
@@ -148,7 +148,7 @@ def test_alpha_out_of_range(client: TestClient, query: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["0.1", "0.9"])
-def test_alpha_at_the_ends_of_its_range(client: TestClient, value: str) -> None:
+def test_accepts_alpha_at_the_ends_of_its_range(client: TestClient, value: str) -> None:
     assert send(client, GOOD, f"?alpha={value}").status_code == 200
 
 
@@ -171,7 +171,9 @@ def test_alpha_at_the_ends_of_its_range(client: TestClient, value: str) -> None:
         ("window", "", WINDOW),
     ],
 )
-def test_an_unknown_value_is_answered_with_what_is_known(client: TestClient, name: str, value: str, known: str) -> None:
+def test_the_error_of_an_unknown_value_lists_the_known_ones(
+    client: TestClient, name: str, value: str, known: str
+) -> None:
     body = problem(send(client, GOOD, f"?{name}={value}"), 422, "request.invalid")
 
     assert body["errors"][0]["loc"][:2] == ["query", name]
@@ -180,13 +182,13 @@ def test_an_unknown_value_is_answered_with_what_is_known(client: TestClient, nam
 
 @pytest.mark.contract("422")
 @pytest.mark.parametrize(("url", "field"), [(URL, "file"), (BATCH, "files")])
-def test_no_file(client: TestClient, url: str, field: str) -> None:
+def test_rejects_a_request_without_a_file(client: TestClient, url: str, field: str) -> None:
     for response in (client.post(url), client.post(url, files={"other": ("a.png", GOOD)})):
         body = problem(response, 422, "request.invalid")
         assert body["errors"] == [{"loc": ["body", field], "msg": "Field required", "type": "missing"}]
 
 
-def test_two_files_for_the_single_endpoint(client: TestClient) -> None:
+def test_rejects_two_files_on_the_single_image_route(client: TestClient) -> None:
     response = client.post(URL, files=[("file", ("a.png", GOOD)), ("file", ("b.png", GOOD))])
 
     problem(response, 400, "request.too_many_files")
@@ -195,7 +197,7 @@ def test_two_files_for_the_single_endpoint(client: TestClient) -> None:
 @pytest.mark.contract("batch", "400 files")
 @pytest.mark.provokes("request.too_many_files")
 @pytest.mark.parametrize("count", [50, 51])
-def test_fifty_files_are_the_limit(client: TestClient, count: int) -> None:
+def test_accepts_50_files_and_rejects_51(client: TestClient, count: int) -> None:
     tiny = encoded(Image.new("L", (1, 1)))
     as_form = client.post(BATCH, files=[("files", (f"{index}.png", tiny)) for index in range(count)])
     as_json = client.post(BATCH, json={"images": [{"image_base64": base64.b64encode(tiny).decode()}] * count})
@@ -210,7 +212,7 @@ def test_fifty_files_are_the_limit(client: TestClient, count: int) -> None:
 
 
 @pytest.mark.contract("filename")
-def test_a_missing_filename_is_unknown(client: TestClient) -> None:
+def test_a_missing_filename_is_reported_as_unknown(client: TestClient) -> None:
     body = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + GOOD + b"\r\n--x--\r\n"
 
     response = client.post(URL, content=body, headers={"content-type": "multipart/form-data; boundary=x"})
@@ -254,7 +256,7 @@ def test_a_filename_is_in_no_log(
 
 @pytest.mark.contract("bytes win")
 @pytest.mark.parametrize("declared", ["text/plain", "image/jpeg", "application/dicom"])
-def test_bytes_decide_not_the_declared_type(client: TestClient, declared: str) -> None:
+def test_the_type_is_decided_from_the_bytes(client: TestClient, declared: str) -> None:
     response = client.post(URL, files={"file": ("notes.txt", GOOD, declared)})
 
     assert response.json()["heatmap_base64"] == send(client, GOOD).json()["heatmap_base64"]
@@ -263,7 +265,7 @@ def test_bytes_decide_not_the_declared_type(client: TestClient, declared: str) -
 @pytest.mark.contract("415")
 @pytest.mark.provokes("request.unsupported_content_type")
 @pytest.mark.parametrize("content_type", ["text/plain", "application/octet-stream", "application/xml"])
-def test_an_unsupported_content_type(client: TestClient, content_type: str) -> None:
+def test_rejects_an_unsupported_content_type(client: TestClient, content_type: str) -> None:
     response = client.post(URL, content=GOOD, headers={"content-type": content_type})
 
     problem(response, 415, "request.unsupported_content_type")
@@ -282,11 +284,13 @@ def test_an_unsupported_content_type(client: TestClient, content_type: str) -> N
         (b"[" * 100_000, "application/json"),
     ],
 )
-def test_a_body_that_is_not_what_it_says(client: TestClient, content: bytes, content_type: str) -> None:
+def test_rejects_a_body_that_does_not_match_its_content_type(
+    client: TestClient, content: bytes, content_type: str
+) -> None:
     problem(client.post(URL, content=content, headers={"content-type": content_type}), 400, "request.malformed")
 
 
-def test_parts_of_other_names_are_bounded(client: TestClient) -> None:
+def test_parts_of_other_names_are_limited(client: TestClient) -> None:
     response = client.post(URL, files=[("other", ("a.png", b"x"))] * 101)
 
     problem(response, 400, "request.malformed")
@@ -300,14 +304,14 @@ def test_parts_of_other_names_are_bounded(client: TestClient) -> None:
         (URL, b'{"image_base64":"","include":[' + b",".join([b'"all"'] * 200_000) + b"]}"),
     ],
 )
-def test_a_million_mistakes_get_a_short_answer(client: TestClient, url: str, body: bytes) -> None:
+def test_a_million_errors_get_a_short_response(client: TestClient, url: str, body: bytes) -> None:
     response = client.post(url, content=body, headers={"content-type": "application/json"})
 
     assert len(problem(response, 422, "request.invalid")["errors"]) == 1
     assert len(response.content) < 2000
 
 
-def test_a_mistake_is_named_by_the_option_it_is_in(client: TestClient) -> None:
+def test_an_error_names_its_option(client: TestClient) -> None:
     body = problem(send(client, GOOD, "?include=overlay,everything"), 422, "request.invalid")
 
     assert body["detail"].startswith("include.1: Input should be")
@@ -316,7 +320,7 @@ def test_a_mistake_is_named_by_the_option_it_is_in(client: TestClient) -> None:
 @pytest.mark.contract("400 image")
 @pytest.mark.provokes("input.bad_base64")
 @pytest.mark.parametrize("text", ["@@@", "data:image/png;base64,AAAA", "AAA", "Ä"])
-def test_bad_base64(client: TestClient, text: str) -> None:
+def test_rejects_invalid_base64(client: TestClient, text: str) -> None:
     problem(client.post(URL, json={"image_base64": text}), 400, "input.bad_base64")
     images = [{"image_base64": each} for each in (text, base64.b64encode(GOOD).decode())]
     results = client.post(BATCH, json={"images": images}).json()["results"]
@@ -326,16 +330,16 @@ def test_bad_base64(client: TestClient, text: str) -> None:
 @pytest.mark.parametrize(
     "body", [{}, {"image_base64": 7}, {"image_base64": None}, [], "text", {"image_base64": "", "alpha": 2}]
 )
-def test_json_of_the_wrong_shape(client: TestClient, body: Any) -> None:  # noqa: ANN401 - JSON
+def test_rejects_json_of_the_wrong_shape(client: TestClient, body: Any) -> None:  # noqa: ANN401 - JSON
     assert problem(client.post(URL, json=body), 422, "request.invalid")["errors"]
 
 
-def test_a_mistake_in_no_field_is_said_of_the_body(client: TestClient) -> None:
+def test_an_error_outside_of_any_field_is_located_in_the_body(client: TestClient) -> None:
     assert problem(client.post(URL, json=[]), 422, "request.invalid")["detail"] == "body: Input should be an object"
 
 
 @pytest.mark.contract("batch", "one bad file", "counts")
-def test_one_bad_file_fails_alone(client: TestClient) -> None:
+def test_a_bad_file_does_not_affect_the_others(client: TestClient) -> None:
     bad = ["empty.png", "text.png", "truncated.jpg", "bomb.png"]
     files = [("files", (name, (CONFORMANCE / name).read_bytes())) for name in bad]
     files.insert(2, ("files", ("good.png", GOOD)))
@@ -361,7 +365,7 @@ def test_one_bad_file_fails_alone(client: TestClient) -> None:
         assert item["original_image_base64"] is None
 
 
-def test_a_file_over_its_limit_fails_alone(make_client: MakeClient) -> None:
+def test_a_file_over_its_limit_does_not_affect_the_others(make_client: MakeClient) -> None:
     files = [("files", ("big.png", GOOD + b"\0")), ("files", ("good.png", GOOD))]
 
     answer = make_client(file_bytes=len(GOOD)).post(BATCH, files=files).json()
@@ -370,14 +374,14 @@ def test_a_file_over_its_limit_fails_alone(make_client: MakeClient) -> None:
 
 
 @pytest.mark.provokes("limit.request_pixels")
-def test_pixels_of_a_request_are_counted_together(make_client: MakeClient) -> None:
+def test_the_pixel_limit_of_a_request_counts_all_images(make_client: MakeClient) -> None:
     two = [("files", ("a.png", GOOD))] * 2
 
     assert make_client(request_pixels=2 * 24 * 24).post(BATCH, files=two).status_code == 200
     problem(make_client(request_pixels=2 * 24 * 24 - 1).post(BATCH, files=two), 413, "limit.request_pixels")
 
 
-def test_the_byte_limit_holds_for_every_way_to_send_a_file(make_client: MakeClient) -> None:
+def test_the_file_limit_applies_to_every_way_to_send_a_file(make_client: MakeClient) -> None:
     as_json = {"image_base64": base64.b64encode(GOOD).decode()}
     headers = {"content-type": "image/png"}
 
@@ -389,7 +393,7 @@ def test_the_byte_limit_holds_for_every_way_to_send_a_file(make_client: MakeClie
 
 
 @pytest.mark.contract("while reading")
-def test_an_image_over_its_limit_is_read_to_its_end_and_not_kept(make_client: MakeClient) -> None:
+def test_an_oversize_image_is_read_to_its_end_and_not_kept(make_client: MakeClient) -> None:
     client = make_client(file_bytes=1000, body_bytes=10_000_000)
     held: list[int] = []
 
@@ -419,7 +423,7 @@ def test_an_image_over_its_limit_is_read_to_its_end_and_not_kept(make_client: Ma
     assert max(held) - held[0] < 1_000_000  # of the 5,000,000 that were sent
 
 
-def test_the_answer_limit_stands_at_exactly_its_number(make_client: MakeClient) -> None:
+def test_the_response_limit_is_exact(make_client: MakeClient) -> None:
     headers = {"accept": "image/png"}
     size = len(make_client().post(URL, files={"file": GOOD}, headers=headers).content)
 
@@ -429,7 +433,7 @@ def test_the_answer_limit_stands_at_exactly_its_number(make_client: MakeClient) 
 
 
 @pytest.mark.contract("while reading")
-def test_a_declared_length_over_the_limit_is_refused_unread(make_client: MakeClient) -> None:
+def test_rejects_a_declared_length_over_the_limit_without_reading(make_client: MakeClient) -> None:
     def body() -> Iterator[bytes]:
         pytest.fail("the body was read")
         yield b""  # type: ignore[unreachable]  # makes this a generator
@@ -440,7 +444,7 @@ def test_a_declared_length_over_the_limit_is_refused_unread(make_client: MakeCli
         problem(client.post(URL, content=body(), headers=headers), 413, "limit.body_bytes")
 
 
-def test_an_answer_the_door_cannot_carry(make_client: MakeClient) -> None:
+def test_rejects_a_response_that_is_too_large_to_send(make_client: MakeClient) -> None:
     body = problem(send(make_client(answer_json_bytes=2000), GOOD), 413, "limit.answer_bytes")
 
     assert "include=map" in body["detail"]
@@ -452,7 +456,7 @@ def test_an_answer_the_door_cannot_carry(make_client: MakeClient) -> None:
 
 @pytest.mark.contract("503")
 @pytest.mark.provokes("model.unavailable")
-def test_without_a_model_the_door_stands_and_says_why(make_client: MakeClient, tmp_path: Path) -> None:
+def test_the_server_starts_without_a_model_and_reports_the_reason(make_client: MakeClient, tmp_path: Path) -> None:
     client = make_client(model_dir=tmp_path / "gone", retry_after_s=17)
 
     response = send(client, GOOD)
@@ -488,7 +492,7 @@ def test_without_a_model_the_door_stands_and_says_why(make_client: MakeClient, t
         {"preprocess": Preprocess(resize=(30, 30), mean=(0, 0, 0), std=(1, 1, 1))},
     ],
 )
-def test_a_card_that_does_not_fit_its_graphs_is_no_model(
+def test_a_card_that_does_not_match_its_graphs_is_not_loaded(
     make_client: MakeClient, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     client = make_client(model_dir=write_tiny_model(tmp_path / "odd", **changes))
@@ -500,7 +504,7 @@ def test_a_card_that_does_not_fit_its_graphs_is_no_model(
     problem(send(client, GOOD), 503, "model.unavailable")
 
 
-def test_health_answers_while_every_worker_is_busy(make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_responds_while_every_worker_is_busy(make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
     busy, done = threading.Semaphore(0), threading.Event()
 
     def slow(*_: object, **__: object) -> list[Any]:
@@ -523,7 +527,7 @@ def test_health_answers_while_every_worker_is_busy(make_client: MakeClient, monk
 
 @pytest.mark.contract("500")
 @pytest.mark.provokes("generation.failed")
-def test_a_failure_inside_is_a_safe_sentence_and_a_logged_cause(
+def test_an_internal_failure_sends_a_safe_message_and_logs_the_cause(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> None:
@@ -542,7 +546,7 @@ def test_a_failure_inside_is_a_safe_sentence_and_a_logged_cause(
 
 
 @pytest.mark.parametrize("poison", [(np.nan, 1), (1, np.nan), (1, np.inf)])
-def test_a_model_that_answers_nan_is_a_failure_not_a_picture(
+def test_a_model_that_returns_nan_is_a_failure(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, poison: tuple[float, float]
 ) -> None:
     tail = OpenVinoEngine.tail
@@ -560,7 +564,7 @@ def test_a_model_that_answers_nan_is_a_failure_not_a_picture(
 
 @pytest.mark.contract("problem")
 @pytest.mark.provokes("internal")
-def test_an_unforeseen_failure_has_the_same_shape(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_failure_is_a_problem_too(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("secret")
 
@@ -574,14 +578,14 @@ def test_an_unforeseen_failure_has_the_same_shape(client: TestClient, monkeypatc
 
 
 @pytest.mark.contract("problem")
-def test_unknown_paths_and_methods_have_the_same_shape(client: TestClient) -> None:
+def test_unknown_paths_and_methods_are_problems_too(client: TestClient) -> None:
     problem(client.get("/api/inference/nothing"), 404, "http.not_found")
     problem(client.get(URL), 405, "http.method_not_allowed")
 
 
 @pytest.mark.contract("problem")
 @pytest.mark.parametrize("path", [f"{URL}/", "/api/inference/health/", "/docs/"])
-def test_nobody_is_redirected_to_what_the_server_takes_for_its_address(client: TestClient, path: str) -> None:
+def test_a_trailing_slash_is_not_redirected(client: TestClient, path: str) -> None:
     problem(client.post(path, headers={"host": "elsewhere"}, follow_redirects=False), 404, "http.not_found")
 
 
@@ -595,7 +599,7 @@ def test_nobody_is_redirected_to_what_the_server_takes_for_its_address(client: T
         ("POST", "/static/page.js", "GET, HEAD"),
     ],
 )
-def test_every_method_of_an_address_is_named(client: TestClient, method: str, path: str, allowed: str) -> None:
+def test_allow_lists_every_method_of_an_address(client: TestClient, method: str, path: str, allowed: str) -> None:
     response = client.request(method, path)
 
     problem(response, 405, "http.method_not_allowed")
@@ -614,7 +618,7 @@ def test_the_page_and_its_samples_are_served(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("name", list(marked()))
-def test_no_value_of_a_dicom_file_is_answered_or_logged(client: TestClient, name: str, heard: list[str]) -> None:
+def test_no_value_of_a_dicom_file_is_sent_or_logged(client: TestClient, name: str, heard: list[str]) -> None:
     data = marked()[name]
 
     response = send(client, data, "?include=overlay,original,heatmap,map", name="scan.dcm")

@@ -45,7 +45,7 @@ Answer = Any
 
 @pytest.fixture
 def staged(aws: Account, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> TestClient:
-    """A client of a door with staging, where counts are always new."""
+    """A client of a server with staging, whose counts are never cached."""
     monkeypatch.setenv("HEATLENS_BUCKET", aws.settings.bucket)
     monkeypatch.setenv("HEATLENS_TABLE", aws.settings.table)
     monkeypatch.setattr(service, "COUNTS_LIVE_S", 0.0)
@@ -129,7 +129,7 @@ def instant(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def test_the_wire_names_every_state_there_is() -> None:
+def test_the_schema_names_every_state() -> None:
     assert set(get_args(batches.FileState)) == {state.value for state in FileState}
     assert set(get_args(batches.BatchState)) == {state.value for state in BatchState}
 
@@ -198,11 +198,11 @@ def test_a_new_batch(staged: TestClient, aws: Account, tiny_model: Model) -> Non
         [],
     ],
 )
-def test_a_wrong_wish(staged: TestClient, body: Any) -> None:  # noqa: ANN401 - JSON
+def test_rejects_an_invalid_batch(staged: TestClient, body: Any) -> None:  # noqa: ANN401 - JSON
     assert problem(staged.post(URL, json=body), 422, "request.invalid")["errors"]
 
 
-def test_ten_thousand_files_and_no_more(staged: TestClient) -> None:
+def test_accepts_10_000_files_and_no_more(staged: TestClient) -> None:
     assert staged.post(URL, json={"expected_files": 10_000}).status_code == 201
     problem(staged.post(URL, json={"expected_files": 10_001}), 400, "request.too_many_files")
 
@@ -219,14 +219,14 @@ def test_ten_thousand_files_and_no_more(staged: TestClient) -> None:
         (b"", "application/json", 422, "request.invalid"),
     ],
 )
-def test_a_body_that_cannot_be_used(
+def test_rejects_an_unusable_body(
     staged: TestClient, path: str, content: bytes, content_type: str, status: int, code: str
 ) -> None:
     problem(staged.post(URL + path, content=content, headers={"content-type": content_type}), status, code)
 
 
 @pytest.mark.contract("POST files", "upload links")
-def test_files_get_numbers_and_links_that_hold_for_nothing_else(staged: TestClient, aws: Account) -> None:
+def test_files_get_numbers_and_links_that_accept_only_their_upload(staged: TestClient, aws: Account) -> None:
     batch = opened(staged, 3)
 
     first = declare(staged, batch, [declaration(0), declaration(1, media_type="application/dicom")]).json()
@@ -286,7 +286,7 @@ def test_files_get_numbers_and_links_that_hold_for_nothing_else(staged: TestClie
     ],
     ids=str,
 )
-def test_a_wrong_declaration_declares_nothing(staged: TestClient, aws: Account, change: dict[str, Any]) -> None:
+def test_an_invalid_declaration_declares_nothing(staged: TestClient, aws: Account, change: dict[str, Any]) -> None:
     batch = opened(staged)
 
     body = problem(declare(staged, batch, [declaration(), declaration() | change]), 422, "request.invalid")
@@ -306,7 +306,7 @@ def test_a_wrong_declaration_declares_nothing(staged: TestClient, aws: Account, 
     ],
     ids=str,
 )
-def test_declarations_at_the_limits(staged: TestClient, change: dict[str, Any]) -> None:
+def test_accepts_declarations_at_the_limits(staged: TestClient, change: dict[str, Any]) -> None:
     assert declare(staged, opened(staged), [declaration() | change]).status_code == 200
 
 
@@ -331,7 +331,7 @@ def test_no_more_files_than_expected(staged: TestClient, aws: Account) -> None:
 
 
 @pytest.mark.contract("POST links")
-def test_links_are_for_what_is_missing_only(staged: TestClient, aws: Account) -> None:
+def test_links_are_for_missing_files_only(staged: TestClient, aws: Account) -> None:
     batch = declared(staged, 4)
     upload(aws, batch, 0)
     aws.jobs.settle(batch, 1, FileState.FAILED, {"code": "input.empty"})
@@ -378,7 +378,7 @@ def test_links_come_in_pages(staged: TestClient, make_client: MakeClient, monkey
 
 
 @pytest.mark.contract("POST close")
-def test_closing_ends_what_was_not_uploaded_and_again_changes_nothing(staged: TestClient, aws: Account) -> None:
+def test_closing_makes_missing_files_terminal_and_is_idempotent(staged: TestClient, aws: Account) -> None:
     batch = declared(staged, 3)
     upload(aws, batch, 1)
 
@@ -396,7 +396,7 @@ def test_closing_ends_what_was_not_uploaded_and_again_changes_nothing(staged: Te
 
 
 @pytest.mark.provokes("batch.closed")
-def test_a_closed_batch_takes_nothing(staged: TestClient, aws: Account) -> None:
+def test_a_closed_batch_accepts_no_files(staged: TestClient, aws: Account) -> None:
     batch = opened(staged, 2)
     declare(staged, batch, [declaration()])
     upload(aws, batch, 0)
@@ -408,7 +408,7 @@ def test_a_closed_batch_takes_nothing(staged: TestClient, aws: Account) -> None:
 
 
 @pytest.mark.contract("GET batch")
-def test_status_of_a_batch_at_work(staged: TestClient, aws: Account) -> None:
+def test_status_of_a_running_batch(staged: TestClient, aws: Account) -> None:
     batch = opened(staged, 6)
     declare(staged, batch, [declaration()] * 4)
     aws.jobs.settle(batch, 0, FileState.OK, DONE)
@@ -438,7 +438,7 @@ def test_status_of_a_batch_at_work(staged: TestClient, aws: Account) -> None:
     }
 
 
-def test_a_reading_finishes_a_batch_that_is_done(staged: TestClient, aws: Account) -> None:
+def test_reading_the_status_finishes_a_batch_that_is_done(staged: TestClient, aws: Account) -> None:
     batch = declared(staged, 1)
     upload(aws, batch, 0)
     assert staged.post(f"{URL}/{batch}/close").json()["state"] == "running"
@@ -456,7 +456,7 @@ def test_a_reading_finishes_a_batch_that_is_done(staged: TestClient, aws: Accoun
     }
 
 
-def test_counts_are_remembered_for_a_moment(staged: TestClient, aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_are_cached_briefly(staged: TestClient, aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = declared(staged, 2)
     monkeypatch.setattr(service, "COUNTS_LIVE_S", 3600.0)
     staged.get(f"{URL}/{batch}")
@@ -469,7 +469,7 @@ def test_counts_are_remembered_for_a_moment(staged: TestClient, aws: Account, mo
     assert staged.get(f"{URL}/{batch}").json()["counts"] == counts(OK=1, MISSING=1)
 
 
-def test_only_so_many_counts_are_remembered(staged: TestClient, aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_of_counts_is_limited(staged: TestClient, aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "COUNTS_KEPT", 2)
     recent = service.RecentCounts()
     batch = row(aws, declared(staged, 1))
@@ -517,7 +517,7 @@ def test_results_of_each_kind(staged: TestClient, aws: Account) -> None:
         assert parse_qs(urlsplit(url).query)["X-Amz-Expires"] == ["900"]
 
 
-def test_no_link_to_an_overlay_that_was_not_asked_for(staged: TestClient, aws: Account) -> None:
+def test_no_link_to_an_overlay_that_was_not_requested(staged: TestClient, aws: Account) -> None:
     batch = opened(staged, 1, include="map")
     declare(staged, batch, [declaration()])
     aws.jobs.settle(batch, 0, FileState.OK, DONE)
@@ -528,7 +528,7 @@ def test_no_link_to_an_overlay_that_was_not_asked_for(staged: TestClient, aws: A
     assert links["map"]
 
 
-def test_links_lead_to_the_pictures_and_the_format_that_were_asked_for(staged: TestClient, aws: Account) -> None:
+def test_links_lead_to_the_requested_images_and_format(staged: TestClient, aws: Account) -> None:
     batch = opened(staged, 1, include="heatmap,overlay", format="webp", window="40,400", original="png")
     declare(staged, batch, [declaration()])
     aws.jobs.settle(batch, 0, FileState.OK, DONE)
@@ -542,7 +542,7 @@ def test_links_lead_to_the_pictures_and_the_format_that_were_asked_for(staged: T
     assert urlsplit(links["map_image"]).path.endswith("/01J0ATTEMPT/map.webp")
 
 
-def test_pages_go_on_over_the_edge_of_a_partition(staged: TestClient, aws: Account) -> None:
+def test_pages_continue_across_a_partition(staged: TestClient, aws: Account) -> None:
     batch = opened(staged, 1010)
     fill(aws, row(aws, batch), range(990, 1010))
 
@@ -606,9 +606,7 @@ def test_cancelling_a_finished_batch_changes_nothing(staged: TestClient, aws: Ac
 
 @pytest.mark.contract("DELETE batch")
 @pytest.mark.parametrize("finished", [True, False])
-def test_a_purge_leaves_nothing_of_this_batch_and_all_of_others(
-    staged: TestClient, aws: Account, *, finished: bool
-) -> None:
+def test_a_purge_erases_this_batch_and_nothing_else(staged: TestClient, aws: Account, *, finished: bool) -> None:
     other = half_done(staged, aws)
     rows, objects = everything(aws)
     batch = half_done(staged, aws) if finished else declared(staged, 30)
@@ -634,7 +632,7 @@ def everything(aws: Account) -> tuple[list[Any], list[Any]]:
     return aws.clients.dynamodb.scan(TableName=aws.settings.table)["Items"], objects
 
 
-def test_a_purge_stops_the_batch_first_and_says_when_an_object_stayed(
+def test_a_purge_stops_the_batch_first_and_reports_an_object_that_remains(
     staged: TestClient, aws: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = declared(staged, 1)
@@ -652,7 +650,7 @@ def test_a_purge_stops_the_batch_first_and_says_when_an_object_stayed(
 
 
 @pytest.mark.contract("retry_of")
-def test_a_retry_repeats_what_failed_and_uploads_it_itself(staged: TestClient, aws: Account) -> None:
+def test_a_retry_copies_the_uploads_of_failed_files(staged: TestClient, aws: Account) -> None:
     old = half_done(staged, aws)
 
     answer = staged.post(URL, json={"retry_of": old})
@@ -673,7 +671,7 @@ def test_a_retry_repeats_what_failed_and_uploads_it_itself(staged: TestClient, a
     assert states(aws, old) == ["OK", "FAILED", "MISSING"]
 
 
-def test_what_a_retry_had_no_time_to_copy_is_copied_by_asking_for_links(
+def test_requesting_links_copies_what_a_retry_had_no_time_for(
     staged: TestClient, aws: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = half_done(staged, aws)
@@ -699,7 +697,7 @@ def test_an_upload_that_was_not_what_was_declared_is_not_copied(staged: TestClie
     assert [file["number"] for file in staged.post(f"{URL}/{new}/files/links").json()["files"]] == [0]
 
 
-def test_a_retry_whose_source_is_purged_asks_for_everything(
+def test_a_retry_of_a_purged_batch_needs_every_upload(
     staged: TestClient, monkeypatch: pytest.MonkeyPatch, aws: Account
 ) -> None:
     old = half_done(staged, aws)
@@ -712,7 +710,7 @@ def test_a_retry_whose_source_is_purged_asks_for_everything(
     assert [file["number"] for file in files] == [0, 1]
 
 
-def test_a_copy_is_of_one_version_and_what_is_gone_is_not_copied(aws: Account) -> None:
+def test_a_copy_is_of_one_version_and_a_deleted_one_is_not_copied(aws: Account) -> None:
     aws.staging.write("in/a", DATA, "image/png")
     (first,) = aws.staging.uploaded("in/")
     aws.staging.write("in/a", b"later", "image/png")
@@ -732,11 +730,11 @@ class TakenKey:
         raise ClientError({"Error": {"Code": "PreconditionFailed"}}, "CopyObject")
 
 
-def test_a_copy_that_is_there_already_is_as_good() -> None:
+def test_an_existing_copy_counts_as_copied() -> None:
     assert Staging(TakenKey(), "bucket").copy(Stored("in/a"), "in/b")
 
 
-def test_a_number_that_nobody_was_told_of_is_not_repeated(staged: TestClient, aws: Account) -> None:
+def test_a_number_that_was_reserved_but_never_written_is_not_repeated(staged: TestClient, aws: Account) -> None:
     batch = half_done(staged, aws)
     aws.clients.dynamodb.delete_item(TableName=aws.settings.table, Key=file_key(batch, 2))
     aws.jobs.fill_gap(row(aws, batch), 2)
@@ -745,7 +743,7 @@ def test_a_number_that_nobody_was_told_of_is_not_repeated(staged: TestClient, aw
 
 
 @pytest.mark.provokes("batch.unfinished", "batch.nothing_to_retry")
-def test_what_cannot_be_repeated(staged: TestClient, aws: Account) -> None:
+def test_rejects_retries_of_unfinished_and_successful_batches(staged: TestClient, aws: Account) -> None:
     batch = declared(staged, 1)
 
     problem(staged.post(URL, json={"retry_of": batch}), 409, "batch.unfinished")
@@ -768,7 +766,7 @@ def every_route(client: TestClient, batch: str) -> Iterator[Answer]:
 @pytest.mark.contract("owner")
 @pytest.mark.provokes("batch.not_found")
 @pytest.mark.parametrize("batch", [NOBODYS, "1", "01j00000000000000000000000", NOBODYS + "%0A", "META", "%2E%2E"])
-def test_somebody_elses_batch_does_not_exist(staged: TestClient, aws: Account, batch: str) -> None:
+def test_another_principals_batch_is_not_found(staged: TestClient, aws: Account, batch: str) -> None:
     mine, theirs = caller(staged.app, "me"), caller(staged.app, "they")
     their_batch = half_done(theirs, aws)
     before = everything(aws)
@@ -809,7 +807,7 @@ USER = "arn:aws:iam::123456789012:user/staff/anna"
         (authorised(rest_api_v1(CREATE), authorizer=None, identity={"userArn": None}), "anonymous"),
     ],
 )
-def test_who_asks_is_what_the_gateway_says(
+def test_the_principal_is_what_the_gateway_verified(
     staged: TestClient, aws: Account, lines: Callable[[], list[dict[str, Any]]], event: Event, who: str
 ) -> None:
     context = LambdaContext()
@@ -833,7 +831,7 @@ def test_who_asks_is_what_the_gateway_says(
 @pytest.mark.parametrize(
     "authorizer", [{"lambda": {"user": "x"}}, {"jwt": {"claims": {"iss": "https://idp.example"}}}, {"principalId": "x"}]
 )
-def test_an_authoriser_that_names_nobody_is_not_anonymous(
+def test_an_authorizer_without_a_principal_is_not_anonymous(
     staged: TestClient, lines: Callable[[], list[dict[str, Any]]], authorizer: dict[str, Any]
 ) -> None:
     event = authorised(http_api_v2(CREATE), authorizer=authorizer)
@@ -881,7 +879,7 @@ def test_one_audit_line_for_each_access_and_no_file_name(
     assert [line for line in ours if "thorax" in line or "X-Amz-Signature" in line] == []
 
 
-def test_an_audit_line_of_something_unforeseen(
+def test_an_audit_line_of_an_unexpected_error(
     staged: TestClient, lines: Callable[[], list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
@@ -901,21 +899,21 @@ def assert_passing(answer: Answer, caplog: pytest.LogCaptureFixture, cause: str)
     assert cause not in answer.text
 
 
-def test_a_table_that_is_gone(staged: TestClient, aws: Account, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_table_is_a_503(staged: TestClient, aws: Account, caplog: pytest.LogCaptureFixture) -> None:
     aws.clients.dynamodb.delete_table(TableName=aws.settings.table)
 
     for answer in [staged.post(URL, json={"expected_files": 1}), *every_route(staged, NOBODYS)]:
         assert_passing(answer, caplog, "ResourceNotFoundException")
 
 
-def test_a_bucket_that_is_gone(staged: TestClient, aws: Account, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_bucket_is_a_503(staged: TestClient, aws: Account, caplog: pytest.LogCaptureFixture) -> None:
     batch = declared(staged)
     aws.clients.s3.delete_bucket(Bucket=aws.settings.bucket)
 
     assert_passing(staged.post(f"{URL}/{batch}/files/links"), caplog, "NoSuchBucket")
 
 
-def test_an_address_where_nobody_answers(
+def test_an_unreachable_endpoint_is_a_503(
     staged: TestClient, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("HEATLENS_ENDPOINT_URL", "http://127.0.0.1:9")
@@ -933,7 +931,7 @@ def assert_not_set_up(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("missing", ["HEATLENS_BUCKET", "HEATLENS_TABLE"])
-def test_without_a_bucket_and_a_table(
+def test_without_a_bucket_and_a_table_there_is_no_staging(
     staged: TestClient, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     monkeypatch.delenv(missing)
@@ -941,7 +939,7 @@ def test_without_a_bucket_and_a_table(
     assert_not_set_up(make_client())
 
 
-def test_under_sams_emulator_without_an_address(
+def test_under_sam_local_without_an_endpoint_there_is_no_staging(
     staged: TestClient, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SAM_LOCAL", "true")
@@ -969,7 +967,9 @@ print(code, "boto3" in sys.modules)
 
 
 @pytest.mark.parametrize(("bucket", "expected"), [("", "staging.unavailable False"), ("b", "batch.not_found True")])
-def test_only_a_door_with_staging_loads_boto3_and_audits_without_a_logging_setup(bucket: str, expected: str) -> None:
+def test_only_a_server_with_staging_loads_boto3_and_audit_lines_need_no_logging_setup(
+    bucket: str, expected: str
+) -> None:
     environment = os.environ | {"HEATLENS_BUCKET": bucket, "HEATLENS_TABLE": "t"}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
@@ -979,7 +979,7 @@ def test_only_a_door_with_staging_loads_boto3_and_audits_without_a_logging_setup
     assert ("batch.status" in done.stderr) == bool(bucket)
 
 
-def test_a_look_that_meets_another_finisher_is_answered(
+def test_status_responds_while_another_process_finishes_the_batch(
     staged: TestClient, aws: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = declared(staged, 1)

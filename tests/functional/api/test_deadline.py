@@ -37,7 +37,7 @@ class Context:
 
 
 def ask(folder: Path, path: str, left: list[float], files: int = 5, **settings: Any) -> tuple[int, Any]:  # noqa: ANN401
-    """What the Lambda door answers to a batch, two images of which are run together."""
+    """The Lambda function's response to a batch, two images of which are run together."""
     app = create_app(ServerSettings(model_dir=folder, batch_images=2, **settings), deployment="lambda")
     content_type, body = multipart("files", [(f"{index}.png", DATA) for index in range(files)])
     event = http_api_v2(HttpRequest(f"/api/inference/{path}", headers={"content-type": content_type}, body=body))
@@ -48,7 +48,7 @@ def ask(folder: Path, path: str, left: list[float], files: int = 5, **settings: 
 @pytest.mark.contract("deadline")
 @pytest.mark.provokes("deadline")
 @pytest.mark.parametrize("path", ["heatmap-batch", "predict-batch"])
-def test_finished_items_are_answered_and_the_rest_carries_the_code(tiny_folder: Path, path: str) -> None:
+def test_finished_items_are_returned_and_the_others_have_the_deadline_code(tiny_folder: Path, path: str) -> None:
     status, body = ask(tiny_folder, path, [29_000, 28_000, 2_999])
 
     assert status == 200
@@ -60,7 +60,7 @@ def test_finished_items_are_answered_and_the_rest_carries_the_code(tiny_folder: 
 
 
 @pytest.mark.parametrize("path", ["heatmap-batch", "predict-batch"])
-def test_when_no_time_was_left_none_is_done(tiny_folder: Path, path: str) -> None:
+def test_without_time_left_no_item_is_processed(tiny_folder: Path, path: str) -> None:
     status, body = ask(tiny_folder, path, [1_000] * 3)
 
     assert (status, body["succeeded"]) == (200, 0)
@@ -86,9 +86,7 @@ def uploads(count: int) -> list[Any]:
     return [Upload(f"{index}.png", DATA) for index in range(count)]
 
 
-def test_nothing_is_begun_that_would_take_longer_than_there_is(
-    tiny_model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_starts_no_group_that_would_exceed_the_time_left(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 4.0])  # the first batch takes four seconds
     monkeypatch.setattr("heatlens.batching.time", type("Clock", (), {"perf_counter": lambda: next(clock, 4.0)}))
     monkeypatch.setattr("heatlens.batching._timed", lambda *_: __import__("contextlib").nullcontext())
@@ -100,7 +98,7 @@ def test_nothing_is_begun_that_would_take_longer_than_there_is(
     assert isinstance(outcomes[1], OutOfTime)
 
 
-def test_a_file_that_was_refused_anyway_says_its_own_reason(tiny_model: Model) -> None:
+def test_a_rejected_file_keeps_its_own_error_when_time_is_over(tiny_model: Model) -> None:
     refused = EmptyFile("the file is empty")
 
     outcomes = explain(
@@ -111,7 +109,7 @@ def test_a_file_that_was_refused_anyway_says_its_own_reason(tiny_model: Model) -
     assert isinstance(outcomes[1], OutOfTime)
 
 
-def test_without_an_end_everything_is_done(tiny_model: Model) -> None:
+def test_without_a_deadline_every_image_is_processed(tiny_model: Model) -> None:
     explained = explain(tiny_model, uploads(3), Options(), limits=LIMITS, batch_images=1)
     scored = score_all(tiny_model, uploads(3), Options(), limits=LIMITS, batch_images=1)
 
@@ -119,7 +117,7 @@ def test_without_an_end_everything_is_done(tiny_model: Model) -> None:
     assert all(isinstance(each, Scores) for each in scored)
 
 
-def test_a_server_has_no_end(tiny_folder: Path) -> None:
+def test_the_plain_server_has_no_deadline(tiny_folder: Path) -> None:
     from starlette.testclient import TestClient
 
     client = TestClient(create_app(ServerSettings(model_dir=tiny_folder, margin_s=10_000), deployment="server"))

@@ -37,7 +37,7 @@ def test_a_jpeg_goes_in_and_a_heatmap_comes_out(function: Emulator, sample_jpeg:
     assert base64.b64decode(body["original_image_base64"]) == sample_jpeg
 
 
-def test_the_png_itself_comes_back_as_binary(function: Emulator, sample_jpeg: bytes) -> None:
+def test_the_png_itself_is_returned_as_binary(function: Emulator, sample_jpeg: bytes) -> None:
     request = heatmap_request("scan.jpg", sample_jpeg)
     request.headers["accept"] = "image/png"
 
@@ -56,7 +56,7 @@ def test_bad_input_does_not_end_the_function(function: Emulator, sample_jpeg: by
     assert invoke(function, heatmap_request("scan.jpg", sample_jpeg))["statusCode"] == 200
 
 
-def test_what_is_no_request_fails_with_one_sentence_and_nothing_of_it_in_the_log(function: Emulator) -> None:
+def test_an_event_that_is_not_a_request_fails_with_one_message_and_is_not_logged(function: Emulator) -> None:
     event = {"Records": [{"eventSource": "aws:s3", "s3": {"object": {"key": "Doe^Jane.png"}}}]}
 
     answer = json.loads(function.invoke(json.dumps(event).encode()))

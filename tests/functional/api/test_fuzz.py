@@ -11,7 +11,7 @@ from tests.support.paths import ROOT
 
 
 @pytest.mark.contract("fuzz")
-def test_no_generated_request_is_answered_otherwise_than_described() -> None:
+def test_every_generated_request_is_answered_as_described() -> None:
     words = [sys.executable, "-m", "tests.fuzz", "--examples", "10", "--phases", "examples,fuzzing,stateful"]
 
     ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -21,7 +21,7 @@ def test_no_generated_request_is_answered_otherwise_than_described() -> None:
     assert int(generated) > 100
 
 
-def test_its_images_are_of_every_kind() -> None:
+def test_the_generated_images_are_of_every_kind() -> None:
     kinds = {b"\x89PNG": "PNG", b"\xff\xd8": "JPEG", b"RIFF": "WebP", b"BM": "BMP", b"II*": "TIFF", b"": "empty"}
 
     found = {kind for data in IMAGES for head, kind in kinds.items() if (data.startswith(head) if head else not data)}

@@ -41,7 +41,7 @@ def signed_map(answer: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 @pytest.mark.contract("heatmap", "heatmap answer")
-def test_the_base_answer(client: TestClient) -> None:
+def test_the_base_response(client: TestClient) -> None:
     data = encoded(noise((64, 48)))
 
     answer = post(client, data)
@@ -54,7 +54,7 @@ def test_the_base_answer(client: TestClient) -> None:
 
 
 @pytest.mark.contract("prediction", "model", "facts")
-def test_what_the_extensions_add(client: TestClient) -> None:
+def test_the_fields_of_the_extensions(client: TestClient) -> None:
     answer = post(client, encoded(noise((64, 48))))
 
     assert (answer["width"], answer["height"], answer["box"]) == (64, 48, [0, 0, 64, 48])
@@ -105,7 +105,7 @@ def test_a_negative_prediction_is_explained_by_the_negated_logit(client: TestCli
 @pytest.mark.contract("heatmap", "alpha", "colormaps")
 @pytest.mark.parametrize("colormap", get_args(Colormap))
 @pytest.mark.parametrize("alpha", [0.1, 0.4, 0.9])
-def test_colormap_and_alpha_reach_the_picture(client: TestClient, colormap: Any, alpha: float) -> None:  # noqa: ANN401
+def test_colormap_and_alpha_change_the_overlay(client: TestClient, colormap: Any, alpha: float) -> None:  # noqa: ANN401
     image = noise((40, 30))
 
     answer = post(client, encoded(image), f"?colormap={colormap}&alpha={alpha}&include=overlay,map")
@@ -116,7 +116,7 @@ def test_colormap_and_alpha_reach_the_picture(client: TestClient, colormap: Any,
 
 
 @pytest.mark.contract("colormaps")
-def test_a_signed_colormap_shows_what_speaks_against_a_class_too(client: TestClient) -> None:
+def test_a_signed_colormap_shows_negative_evidence_too(client: TestClient) -> None:
     dark = encoded(Image.new("L", (32, 32), 1))
 
     answer = post(client, dark, "?colormap=seismic&include=heatmap")
@@ -126,7 +126,7 @@ def test_a_signed_colormap_shows_what_speaks_against_a_class_too(client: TestCli
 
 @pytest.mark.contract("format")
 @pytest.mark.parametrize(("form", "kind"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])
-def test_the_format_is_that_of_derived_pictures(client: TestClient, form: str, kind: str) -> None:
+def test_format_applies_to_derived_images(client: TestClient, form: str, kind: str) -> None:
     data = encoded(noise((40, 30)))
 
     answer = post(client, data, f"?format={form}&include=overlay,heatmap,original")
@@ -138,7 +138,7 @@ def test_the_format_is_that_of_derived_pictures(client: TestClient, form: str, k
 
 
 @pytest.mark.contract("include")
-def test_the_coloured_map_alone_is_what_the_overlay_blends(client: TestClient) -> None:
+def test_the_colored_map_alone_is_what_the_overlay_blends(client: TestClient) -> None:
     image = noise((40, 30))
 
     answer = post(client, encoded(image), "?include=overlay,heatmap")
@@ -154,7 +154,7 @@ def test_the_coloured_map_alone_is_what_the_overlay_blends(client: TestClient) -
 
 
 @pytest.mark.contract("original option", "strip_original")
-def test_an_original_may_be_a_png_or_without_its_metadata(client: TestClient) -> None:
+def test_the_original_can_be_a_png_or_stripped_of_metadata(client: TestClient) -> None:
     data = encoded(noise((40, 30)), "JPEG", comment=b"Lovelace", quality=95)
 
     answers = {query: post(client, data, query) for query in ("", "?original=png", "?strip_original=true")}
@@ -169,7 +169,7 @@ def test_an_original_may_be_a_png_or_without_its_metadata(client: TestClient) ->
 
 
 @pytest.mark.contract("window")
-def test_a_window_is_looked_through(client: TestClient) -> None:
+def test_a_window_selects_the_gray_levels(client: TestClient) -> None:
     deep = encoded(Image.fromarray(np.array([[1000, 2000], [3000, 4000]], np.uint16)))
 
     answer = post(client, deep, "?window=2500.5,2001")
@@ -179,7 +179,7 @@ def test_a_window_is_looked_through(client: TestClient) -> None:
     assert client.post(URL, json=as_json).json()["original_image_base64"] == answer["original_image_base64"]
 
 
-def test_every_option_holds_in_a_batch_too(client: TestClient) -> None:
+def test_every_option_applies_to_a_batch(client: TestClient) -> None:
     data, query = encoded(noise((40, 30)), "JPEG"), "?format=webp&include=heatmap,original&original=png&colormap=gray"
 
     answer = client.post(f"{URL}-batch{query}", files=[("files", ("a", data)), ("files", ("b", data))]).json()
@@ -190,7 +190,7 @@ def test_every_option_holds_in_a_batch_too(client: TestClient) -> None:
             assert item[field] == one[field]
 
 
-def test_the_bytes_win_over_the_name_and_the_declared_type(client: TestClient) -> None:
+def test_the_type_is_decided_from_the_bytes_not_from_name_or_declared_type(client: TestClient) -> None:
     data = (CONFORMANCE / "window.dcm").read_bytes()
 
     honest = client.post(URL, content=data, headers={"content-type": "application/dicom"}).json()
@@ -263,7 +263,7 @@ def test_an_image_may_be_the_body(client: TestClient) -> None:
         ("image/gif", "application/json"),
     ],
 )
-def test_accept_decides_the_answer(client: TestClient, accept: str, media_type: str) -> None:
+def test_accept_decides_the_media_type_of_the_response(client: TestClient, accept: str, media_type: str) -> None:
     files = {"file": ("a.png", encoded(noise((8, 8))))}
 
     response = client.post(URL, files=files, headers={"accept": accept})
@@ -282,7 +282,7 @@ def test_accept_decides_the_answer(client: TestClient, accept: str, media_type: 
         ("image/*", "", "png"),
     ],
 )
-def test_the_overlay_itself_comes_in_every_format(client: TestClient, accept: str, query: str, form: str) -> None:
+def test_the_overlay_itself_is_served_in_every_format(client: TestClient, accept: str, query: str, form: str) -> None:
     data = encoded(noise((20, 20)))
 
     answer = client.post(f"{URL}?{query}", files={"file": ("a.png", data)}, headers={"accept": accept})
@@ -292,7 +292,7 @@ def test_the_overlay_itself_comes_in_every_format(client: TestClient, accept: st
 
 
 @pytest.mark.contract("accept")
-def test_the_png_answer_is_the_overlay_with_its_facts_beside_it(client: TestClient) -> None:
+def test_the_png_response_is_the_overlay_with_facts_in_headers(client: TestClient) -> None:
     data = encoded(noise((20, 20)))
 
     response = client.post(URL, files={"file": ("a.png", data)}, headers={"accept": "image/png"})
@@ -307,7 +307,7 @@ def test_the_png_answer_is_the_overlay_with_its_facts_beside_it(client: TestClie
 
 
 @pytest.mark.contract("original")
-def test_an_original_that_cannot_go_back_as_it_came_is_a_png_of_what_the_model_saw(client: TestClient) -> None:
+def test_an_original_that_cannot_be_passed_through_is_a_png_of_the_decoded_image(client: TestClient) -> None:
     deep = np.array([[1000, 2000], [3000, 4000]], np.uint16)
 
     answer = post(client, encoded(Image.fromarray(deep)))
@@ -349,7 +349,7 @@ def test_the_heat_of_a_three_to_one_image_lies_on_its_blob(client: TestClient, p
 
 
 @pytest.mark.contract("geometry")
-def test_heat_is_drawn_only_where_a_cropping_model_looked(make_client: MakeClient, tmp_path: Any) -> None:  # noqa: ANN401
+def test_heat_is_drawn_only_inside_the_crop_of_the_model(make_client: MakeClient, tmp_path: Any) -> None:  # noqa: ANN401
     cropping = Preprocess(resize=SIDE, crop=(SIDE, SIDE), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     folder = write_tiny_model(tmp_path / "cropping", preprocess=cropping)
     image = blob(384, 128, 0.6, 0.5)

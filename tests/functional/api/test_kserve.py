@@ -37,7 +37,7 @@ def post(client: TestClient, verb: str, body: Any, query: str = "", name: str = 
 
 @pytest.mark.contract("KServe")
 @pytest.mark.provokes("model.not_found")
-def test_models_are_listed_and_say_whether_they_are_ready(client: TestClient) -> None:
+def test_lists_models_and_their_readiness(client: TestClient) -> None:
     assert client.get(URL).json() == {"models": ["colours", "damaged"]}
     assert client.get(f"{URL}/colours").json() == {"name": "colours", "ready": True}
     problem(client.get(f"{URL}/damaged"), 503, "model.unavailable")
@@ -79,19 +79,19 @@ def test_explanations_are_those_of_the_api(client: TestClient, place: str) -> No
     assert body["model"] == asked["model"]
 
 
-def test_inputs_are_instances_too_and_what_stands_beside_is_passed_over(client: TestClient) -> None:
+def test_inputs_are_read_as_instances_and_other_keys_ignored(client: TestClient) -> None:
     body = {"inputs": [INSTANCE | {"key": "1"}], "signature_name": "serving_default"}
 
     assert len(post(client, "predict", body).json()["predictions"]) == 1
 
 
 @pytest.mark.parametrize("verb", ["predict", "explain"])
-def test_the_address_says_the_model_whatever_the_body_says(client: TestClient, verb: str) -> None:
+def test_the_model_is_that_of_the_address_whatever_the_body_names(client: TestClient, verb: str) -> None:
     assert post(client, verb, {"instances": [INSTANCE], "model": "damaged"}).json()["model"]["name"] == "colours"
 
 
 @pytest.mark.parametrize("verb", ["predict", "explain"])
-def test_what_cannot_be_answered(client: TestClient, verb: str) -> None:
+def test_errors_of_bad_requests(client: TestClient, verb: str) -> None:
     problem(post(client, verb, {"instances": [INSTANCE]}, name="other"), 404, "model.not_found")
     problem(post(client, verb, {"instances": [INSTANCE]}, name="damaged"), 503, "model.unavailable")
     bodies: list[Any] = [{}, {"instances": []}, {"instances": [{}]}, {"instances": [{"image_bytes": "AA=="}]}, []]
@@ -109,7 +109,7 @@ def test_what_cannot_be_answered(client: TestClient, verb: str) -> None:
 
 
 @pytest.mark.parametrize("verb", ["predict", "explain"])
-def test_the_first_instance_that_fails_is_named(client: TestClient, verb: str) -> None:
+def test_the_error_names_the_first_instance_that_fails(client: TestClient, verb: str) -> None:
     found = problem(post(client, verb, {"instances": [INSTANCE, BAD, BAD]}), 400, "input.unsupported")
 
     assert found["detail"].startswith("instance 1: the bytes are not an image")
@@ -119,14 +119,14 @@ def test_the_first_instance_that_fails_is_named(client: TestClient, verb: str) -
     assert found["detail"].startswith("instance 0: the image is not base64")  # in whatever field it was
 
 
-def test_an_option_that_cannot_be_is_refused_where_it_stands(client: TestClient) -> None:
+def test_the_error_of_an_invalid_option_has_its_location(client: TestClient) -> None:
     by_body = problem(post(client, "explain", {"instances": [INSTANCE], "layer": "no"}), 422, "request.invalid")
     by_query = problem(post(client, "explain", {"instances": [INSTANCE]}, "layer=no"), 422, "request.invalid")
 
     assert (by_body["errors"][0]["loc"], by_query["errors"][0]["loc"]) == (["body", "layer"], ["query", "layer"])
 
 
-def test_lambda_has_no_such_addresses(colours_folder: Path) -> None:
+def test_lambda_does_not_serve_kserve_routes(colours_folder: Path) -> None:
     client = TestClient(create_app(ServerSettings(model_dir=colours_folder), deployment="lambda"))
 
     assert client.get(URL).status_code == 404

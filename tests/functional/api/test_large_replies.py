@@ -1,4 +1,4 @@
-"""An answer that the door cannot carry: 303 to the very same bytes in the bucket, or 413 where there is none.
+"""A response that is too large to send: 303 to the same bytes in the bucket, or 413 without a bucket.
 
 The account is moto's server, the API a server of its own, and the client follows redirects as any client does.
 """
@@ -90,7 +90,7 @@ def test_a_client_that_follows_redirects_reads_the_base_schema(address: str, tin
 
 
 @pytest.mark.contract("303")
-def test_a_batch_too(address: str) -> None:
+def test_a_client_that_follows_redirects_reads_a_batch_too(address: str) -> None:
     files = [("files", (NAME, DATA)), ("files", ("b.png", b"none"))]
     with httpx2.Client(follow_redirects=True) as client:
         answer = client.post(f"{address}{URL}-batch", files=files)
@@ -103,7 +103,7 @@ def test_a_batch_too(address: str) -> None:
 
 
 @pytest.mark.contract("303")
-def test_the_overlay_itself_too(address: str, tiny_folder: Path) -> None:
+def test_a_client_that_follows_redirects_reads_the_overlay_itself_too(address: str, tiny_folder: Path) -> None:
     with httpx2.Client(follow_redirects=True) as client:
         answer = client.post(address + URL, files={"file": DATA}, headers={"accept": "image/png"})
 
@@ -114,7 +114,7 @@ def test_the_overlay_itself_too(address: str, tiny_folder: Path) -> None:
 
 
 @pytest.mark.contract("reply keys")
-def test_the_redirect_says_nothing_but_where(address: str, account: LocalAccount) -> None:
+def test_the_redirect_holds_nothing_but_the_address(address: str, account: LocalAccount) -> None:
     with httpx2.Client() as client:
         redirect = client.post(address + URL, files={"file": (NAME, DATA)})
 
@@ -134,7 +134,7 @@ def test_the_redirect_says_nothing_but_where(address: str, account: LocalAccount
 
 @pytest.mark.contract("303")
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_gateway_hands_the_redirect_on(account: LocalAccount, tiny_folder: Path, kind: str) -> None:
+def test_every_gateway_passes_the_redirect_on(account: LocalAccount, tiny_folder: Path, kind: str) -> None:
     app = create_app(ServerSettings(model_dir=tiny_folder, answer_json_bytes=3000), deployment="lambda")
     context = LambdaContext(aws_request_id=f"the-id-{kind}")
 
@@ -145,7 +145,7 @@ def test_every_gateway_hands_the_redirect_on(account: LocalAccount, tiny_folder:
     assert f"/reply/the-id-{kind}?" in headers["location"]
 
 
-def test_an_answer_that_fits_is_not_stored(account: LocalAccount, address: str) -> None:
+def test_a_response_that_fits_is_not_stored(account: LocalAccount, address: str) -> None:
     before = len(account.clients.s3.list_objects_v2(Bucket=BUCKET, Prefix="reply/").get("Contents", []))
     with httpx2.Client() as client:
         answer = client.post(f"{address}{URL}?include=map", files={"file": DATA})
@@ -156,18 +156,20 @@ def test_an_answer_that_fits_is_not_stored(account: LocalAccount, address: str) 
 
 @pytest.mark.contract("413 ways out")
 @pytest.mark.provokes("limit.answer_bytes")
-def test_without_a_bucket_the_ways_out_are_named(make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_bucket_the_error_names_the_ways_out(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("HEATLENS_BUCKET", raising=False)
     response = make_client(answer_json_bytes=3000).post(URL, files={"file": DATA})
 
     body = problem(response, 413, "limit.answer_bytes")
-    assert "this door carries 3,000: " in body["detail"]
+    assert "this server can send 3,000: " in body["detail"]
     for way in ("include=overlay", "include=map", "fewer or smaller files", "staged batch"):
         assert way in body["detail"]
 
 
 @pytest.mark.provokes("staging.unavailable")
-def test_storage_that_does_not_answer_is_a_503_and_says_nothing_of_itself(
+def test_storage_that_fails_is_a_503_without_details(
     account: LocalAccount, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEATLENS_BUCKET", "no-such-bucket")
@@ -186,7 +188,9 @@ def test_the_limit_stands_at_exactly_its_number(media_type: str, limit: int, mor
     response = Response(b"x" * (limit + more), media_type=media_type)
 
     if more > 0:
-        with pytest.raises(AnswerTooLarge, match=f"the answer has {limit + 1:,} bytes, this door carries {limit:,}: "):
+        with pytest.raises(
+            AnswerTooLarge, match=f"the response has {limit + 1:,} bytes, this server can send {limit:,}: "
+        ):
             carry(response, DEPLOYMENT_LIMITS["lambda"], None)
     else:
         assert carry(response, DEPLOYMENT_LIMITS["lambda"], None) is response

@@ -1,4 +1,4 @@
-"""Several models side by side: chosen by name at every door, told apart in every answer."""
+"""Several models side by side: chosen by name at every entry point, and named in every response."""
 
 import base64
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ def client(settings: ServerSettings) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="module")
 def unhealthy(folder: Path) -> TestClient:
-    """A door whose default model is damaged, and others are not."""
+    """A server whose default model is damaged, and others are not."""
     app = create_app(ServerSettings(models_dir=folder, model_dir=folder / "damaged"), deployment="server")
     return TestClient(app, raise_server_exceptions=False)
 
@@ -66,7 +66,7 @@ def post(client: TestClient, path: str, query: str = "") -> Any:  # noqa: ANN401
 
 @pytest.mark.contract("model option")
 @pytest.mark.parametrize("path", PATHS)
-def test_a_request_chooses_its_model(client: TestClient, folder: Path, path: str) -> None:
+def test_a_request_selects_its_model(client: TestClient, folder: Path, path: str) -> None:
     answers = {query: post(client, path, query).json() for query in ("", "model=grey", "model=colours")}
 
     assert [answer["model"]["name"] for answer in answers.values()] == ["tiny", "tiny", "colours"]
@@ -76,7 +76,7 @@ def test_a_request_chooses_its_model(client: TestClient, folder: Path, path: str
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_json_body_chooses_too_and_the_query_wins(client: TestClient, path: str) -> None:
+def test_a_json_body_selects_the_model_and_the_query_wins(client: TestClient, path: str) -> None:
     image = {"image_base64": base64.b64encode(DATA).decode()}
     body = ({"images": [image]} if path.endswith("batch") else image) | {"model": "colours"}
 
@@ -85,7 +85,7 @@ def test_a_json_body_chooses_too_and_the_query_wins(client: TestClient, path: st
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_model_that_is_not_here_is_a_wrong_value_and_one_that_is_broken_a_503(client: TestClient, path: str) -> None:
+def test_an_unknown_model_is_a_422_and_a_broken_one_a_503(client: TestClient, path: str) -> None:
     image = {"image_base64": base64.b64encode(DATA).decode()}
     body = ({"images": [image]} if path.endswith("batch") else image) | {"model": "other"}
 
@@ -105,7 +105,7 @@ def test_options_are_checked_by_the_chosen_model(client: TestClient) -> None:
 
 
 @pytest.mark.contract("health", "ready")
-def test_health_and_readiness_tell_each(client: TestClient) -> None:
+def test_health_and_readiness_report_each_model(client: TestClient) -> None:
     health, ready = client.get(f"{API}/health").json(), client.get(f"{API}/ready")
 
     assert (health["status"], health["model_loaded"], health["model_version"]) == ("degraded", True, "7")
@@ -121,7 +121,7 @@ def test_health_and_readiness_tell_each(client: TestClient) -> None:
     )
 
 
-def test_without_its_default_model_a_door_is_unhealthy_and_answers_for_the_others(unhealthy: TestClient) -> None:
+def test_without_its_default_model_a_server_is_unhealthy_and_serves_the_others(unhealthy: TestClient) -> None:
     health = unhealthy.get(f"{API}/health").json()
 
     assert (health["status"], health["model_loaded"], health["model_version"]) == ("unhealthy", False, None)
@@ -156,7 +156,7 @@ def test_cards(client: TestClient, folder: Path) -> None:
 
 
 @pytest.mark.contract("model option")
-def test_sagemakers_door_chooses_by_its_header(settings: ServerSettings) -> None:
+def test_the_sagemaker_endpoint_selects_the_model_by_its_header(settings: ServerSettings) -> None:
     client = TestClient(create_endpoint(settings), raise_server_exceptions=False)
 
     def invoke(attributes: str) -> Any:  # noqa: ANN401 - a response
@@ -179,7 +179,7 @@ def with_models(staged: Staged, models: ModelRegistry) -> Staged:
 
 
 @pytest.mark.contract("model option")
-def test_a_staged_batch_chooses_its_model(
+def test_a_staged_batch_selects_its_model(
     aws: Account, settings: ServerSettings, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     monkeypatch.setenv("HEATLENS_BUCKET", aws.settings.bucket)
@@ -198,7 +198,7 @@ def test_a_staged_batch_chooses_its_model(
     problem(broken, 503, "model.unavailable")
 
 
-def test_a_retry_is_explained_by_the_model_of_the_first(
+def test_a_retry_uses_the_model_of_the_first_batch(
     aws: Account, settings: ServerSettings, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     monkeypatch.setenv("HEATLENS_BUCKET", aws.settings.bucket)
@@ -216,7 +216,7 @@ def test_a_retry_is_explained_by_the_model_of_the_first(
     assert (batch.options["model"], batch.model) == ("colours", read_card(folder / "colours")[1])
 
 
-def test_a_worker_explains_by_the_model_that_a_batch_names(aws: Account, settings: ServerSettings) -> None:
+def test_a_worker_uses_the_model_that_a_batch_names(aws: Account, settings: ServerSettings) -> None:
     models = load_models(settings)
     staged = with_models(desk(aws, models["grey"]), models)
     names: dict[str, str | None] = {"01J0000000000000000000000A": "colours", "01J0000000000000000000000B": None}
@@ -229,7 +229,7 @@ def test_a_worker_explains_by_the_model_that_a_batch_names(aws: Account, setting
     assert [staged.file(0, batch).outcome["label"] for batch in names] == [CLASSES[1], "BRIGHT"]
 
 
-def test_a_worker_without_the_model_ends_the_file_and_with_a_broken_one_waits_for_another_worker(
+def test_an_unknown_model_fails_the_file_and_a_broken_one_leaves_it_to_another_worker(
     aws: Account, settings: ServerSettings
 ) -> None:
     models = load_models(settings)

@@ -1,4 +1,4 @@
-"""Targets, contrast, methods, layers and smoothing, through every door, on a model whose maps are known."""
+"""Targets, contrast, methods, layers and smoothing at every entry point, on a model whose maps are known."""
 
 import base64
 from collections.abc import Callable, Iterator
@@ -70,7 +70,7 @@ def answered(client: TestClient, query: str = "") -> dict[str, Any]:
 
 
 @pytest.mark.contract("predicted", "explained")
-def test_without_a_target_the_predicted_class_is_explained_and_said(client: TestClient) -> None:
+def test_without_a_target_the_predicted_class_is_explained_and_named(client: TestClient) -> None:
     body = answered(client)
 
     assert body["prediction"]["label"] == "GREEN, light"
@@ -104,7 +104,7 @@ def test_a_target_is_a_label_an_index_or_a_rank(client: TestClient, written: str
 
 @pytest.mark.contract("target")
 @pytest.mark.parametrize(("target", "index"), [("0", 2), (0, 0), ([0], 0), ([2], 2), ("1", 1), (["0"], 2)])
-def test_a_number_in_json_is_an_index_and_a_text_a_label_first(client: TestClient, target: Any, index: int) -> None:  # noqa: ANN401
+def test_in_json_a_number_is_an_index_and_text_is_a_label_first(client: TestClient, target: Any, index: int) -> None:  # noqa: ANN401
     image = base64.b64encode(DATA).decode()
 
     body = client.post(URL, json={"image_base64": image, "include": "map", "target": target}).json()
@@ -146,7 +146,7 @@ def test_several_targets_are_explained_by_one_pass_of_the_trunk(
     assert body["explained"]["index"] == indices[0]
 
 
-def test_several_that_turn_out_to_be_one_are_a_list_all_the_same(client: TestClient) -> None:
+def test_several_targets_that_are_the_same_class_are_still_a_list(client: TestClient) -> None:
     body = answered(client, f"target={quote('GREEN, light')}&target=top-1")
 
     assert [each["index"] for each in body["explanations"]] == [1]
@@ -176,7 +176,7 @@ def test_a_contrast_is_the_difference(client: TestClient, contrast: str) -> None
 @pytest.mark.contract("method")
 @pytest.mark.parametrize("method", METHOD_NAMES)
 @pytest.mark.parametrize("written", [quote, str], ids=["escaped", "as it is"])
-def test_every_method_is_there_by_its_name(
+def test_every_method_is_available_by_its_name(
     client: TestClient, colours_model: Model, method: str, written: Callable[[str], str]
 ) -> None:
     body = answered(client, f"method={written(method)}")
@@ -191,7 +191,7 @@ def test_every_method_is_there_by_its_name(
 
 @pytest.mark.contract("layer")
 @pytest.mark.parametrize("layer", GRIDS)
-def test_every_layer_of_the_card_can_be_asked_for(client: TestClient, layer: str) -> None:
+def test_every_layer_of_the_card_can_be_requested(client: TestClient, layer: str) -> None:
     body = answered(client, f"layer={layer}")
 
     assert body["model"]["layer"] == layer
@@ -231,7 +231,7 @@ def products(response: Any) -> dict[str, Any]:  # noqa: ANN401 - a response
 
 
 @pytest.mark.contract("options in bodies")
-def test_options_mean_the_same_wherever_they_stand(client: TestClient, endpoint: TestClient) -> None:
+def test_options_mean_the_same_in_query_body_and_header(client: TestClient, endpoint: TestClient) -> None:
     image = base64.b64encode(DATA).decode()
     raw = {"content-type": "image/png"}
     query = query_of(ALL_OPTIONS)
@@ -297,7 +297,7 @@ UNKNOWN = [
 
 @pytest.mark.contract("422")
 @pytest.mark.parametrize(("name", "value", "said"), UNKNOWN)
-def test_what_the_model_does_not_have_is_refused_where_it_was_written(
+def test_the_error_of_an_unavailable_value_is_located_where_it_was_written(
     client: TestClient, endpoint: TestClient, name: str, value: str, said: str
 ) -> None:
     image = base64.b64encode(DATA).decode()
@@ -323,7 +323,7 @@ def test_what_the_model_does_not_have_is_refused_where_it_was_written(
             assert set(error) == {"loc", "msg", "type"}
 
 
-def test_a_mistake_is_in_the_body_where_the_query_says_something_else(client: TestClient) -> None:
+def test_an_error_in_the_body_is_located_there_beside_other_query_options(client: TestClient) -> None:
     body = {"image_base64": base64.b64encode(DATA).decode(), "layer": "conv9", "method": "magic"}
     by_query = client.post(f"{URL}?method=other&layer=cells", json=body)
 
@@ -335,7 +335,7 @@ def test_a_mistake_is_in_the_body_where_the_query_says_something_else(client: Te
 
 
 @pytest.mark.parametrize("value", [True, 1.5, -1, None, [[]], {"a": 1}, [None]])
-def test_a_target_that_is_neither_text_nor_index(client: TestClient, value: object) -> None:
+def test_rejects_a_target_that_is_neither_text_nor_index(client: TestClient, value: object) -> None:
     body = {"image_base64": base64.b64encode(DATA).decode(), "target": value}
 
     found = problem(client.post(URL, json=body), 422, "request.invalid")
@@ -359,7 +359,7 @@ def test_json_has_numbers_and_booleans_and_a_query_has_text(client: TestClient, 
 
 @pytest.mark.provokes("limit.targets")
 @pytest.mark.parametrize("more", [0, 1])
-def test_as_many_targets_as_the_limit_says(colours_folder: Path, more: int) -> None:
+def test_the_limit_of_targets_is_exact(colours_folder: Path, more: int) -> None:
     client = TestClient(create_app(ServerSettings(model_dir=colours_folder, targets=2), deployment="server"))
 
     response = ask(client, f"target=top-{2 + more}")
@@ -372,7 +372,7 @@ def test_as_many_targets_as_the_limit_says(colours_folder: Path, more: int) -> N
 
 @pytest.mark.provokes("limit.passes")
 @pytest.mark.parametrize("more", [0, 1])
-def test_as_many_passes_as_the_limit_says(colours_folder: Path, more: int) -> None:
+def test_the_limit_of_passes_is_exact(colours_folder: Path, more: int) -> None:
     # Three channels and the image itself, for each of two images.
     client = TestClient(create_app(ServerSettings(model_dir=colours_folder, passes=8 - more), deployment="server"))
     files = [("files", ("a.png", DATA))] * 2

@@ -1,4 +1,4 @@
-"""Scale, regions and faithfulness, asked for through every door and equal to what the core says."""
+"""Scale, regions and faithfulness at every entry point, equal to the core's."""
 
 import base64
 import io
@@ -75,7 +75,7 @@ def test_the_absolute_scale_means_the_same_in_two_images(client: TestClient) -> 
 
 
 @pytest.mark.parametrize("query", ["layer=patches", "method=layercam", "contrast=RED", "aug_smooth=true"])
-def test_what_was_not_calibrated_has_no_absolute_scale(client: TestClient, query: str) -> None:
+def test_rejects_the_absolute_scale_without_calibration(client: TestClient, query: str) -> None:
     found = problem(ask(client, f"scale=absolute&{query}"), 422, "request.invalid")
 
     assert found["errors"][0]["loc"] == ["query", "scale"]
@@ -104,7 +104,7 @@ def test_regions_of_the_absolute_scale_are_of_that_heat(client: TestClient) -> N
 
 
 @pytest.mark.contract("faithfulness")
-def test_faithfulness_is_complete_where_the_time_suffices(client: TestClient) -> None:
+def test_faithfulness_is_complete_given_enough_time(client: TestClient) -> None:
     found = ask(client, "include=faithfulness").json()["faithfulness"]
 
     assert (found["complete"], found["steps"], len(found["percentiles"])) == (True, 32, 9)
@@ -113,7 +113,7 @@ def test_faithfulness_is_complete_where_the_time_suffices(client: TestClient) ->
 
 
 @pytest.mark.contract("faithfulness")
-def test_its_time_is_shared_by_images_and_targets(folder: Path) -> None:
+def test_the_time_for_faithfulness_is_shared_by_images_and_targets(folder: Path) -> None:
     model, budgets = load_model(folder), list[float]()
     limits = LIMITS.model_copy(update={"faithfulness_s": 12.0})
     uploads = [Upload("a", DATA), Upload("b", encoded(noise((16, 16))))]
@@ -128,13 +128,13 @@ def test_its_time_is_shared_by_images_and_targets(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("query", ["threshold=0", "threshold=1.01", "threshold=NaN", "scale=log", "include=region"])
-def test_values_that_cannot_be(client: TestClient, query: str) -> None:
+def test_rejects_invalid_values(client: TestClient, query: str) -> None:
     found = problem(ask(client, query), 422, "request.invalid")
 
     assert found["errors"][0]["loc"][:2] == ["query", query.partition("=")[0]]
 
 
-def test_every_target_has_its_own(client: TestClient) -> None:
+def test_every_target_has_its_own_regions_and_faithfulness(client: TestClient) -> None:
     body = ask(client, f"{ALL}&target=RED&target=top-1").json()
 
     for each, index in zip(body["explanations"], (0, 1), strict=True):
@@ -146,13 +146,15 @@ def test_every_target_has_its_own(client: TestClient) -> None:
     assert body["faithfulness"] == body["explanations"][0]["faithfulness"]
 
 
-def test_what_is_not_asked_for_is_null(client: TestClient) -> None:
+def test_what_is_not_requested_is_null(client: TestClient) -> None:
     body = ask(client, "include=map").json()
 
     assert (body["regions"], body["faithfulness"]) == (None, None)
 
 
-def test_sagemakers_door_and_batches_have_them_too(client: TestClient, folder: Path, aws: Account) -> None:
+def test_the_sagemaker_endpoint_and_batches_have_quality_options_too(
+    client: TestClient, folder: Path, aws: Account
+) -> None:
     endpoint = TestClient(create_endpoint(ServerSettings(model_dir=folder)))
     query = f"{ALL}&scale=absolute&threshold=0.4"
 

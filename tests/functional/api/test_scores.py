@@ -54,7 +54,7 @@ def test_every_class_has_its_score(client: TestClient) -> None:
     }  # fmt: skip
 
 
-def test_it_says_what_the_heatmap_says(client: TestClient) -> None:
+def test_the_prediction_is_that_of_the_heatmap_route(client: TestClient) -> None:
     scored = client.post(URL, files={"file": DATA}).json()
     explained = client.post("/api/inference/heatmap?target=top-3&include=map", files={"file": DATA}).json()
 
@@ -65,7 +65,7 @@ def test_it_says_what_the_heatmap_says(client: TestClient) -> None:
 
 
 @pytest.mark.contract("predict")
-def test_nothing_is_drawn(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predict_draws_nothing(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     for drawing in ("coloured", "blend", "encode", "png"):
         monkeypatch.delattr(draw, drawing)
 
@@ -73,7 +73,7 @@ def test_nothing_is_drawn(client: TestClient, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.contract("predict")
-def test_a_file_that_fails_fails_alone(client: TestClient) -> None:
+def test_a_file_that_fails_does_not_affect_the_others(client: TestClient) -> None:
     files = [("files", ("a.png", DATA)), ("files", ("b.png", b"")), ("files", ("c.png", DATA))]
 
     body = client.post(BATCH, files=files).json()
@@ -99,7 +99,9 @@ def test_images_share_one_pass(client: TestClient, monkeypatch: pytest.MonkeyPat
     assert sizes == [8, 2]
 
 
-def test_an_image_that_the_engine_cannot_do_fails_alone(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_the_engine_fails_at_does_not_affect_the_others(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     poison = encoded(Image.new("L", (8, 8), 77))
     trunk = OpenVinoEngine.trunk
 
@@ -116,7 +118,7 @@ def test_an_image_that_the_engine_cannot_do_fails_alone(client: TestClient, monk
 
 
 @pytest.mark.parametrize("url", [URL, BATCH])
-def test_bad_requests_get_the_errors_of_the_heatmap_endpoints(client: TestClient, url: str) -> None:
+def test_bad_requests_get_the_errors_of_the_heatmap_routes(client: TestClient, url: str) -> None:
     problem(client.post(url), 422, "request.invalid")
     problem(
         client.post(url, content=DATA, headers={"content-type": "text/plain"}), 415, "request.unsupported_content_type"
@@ -125,7 +127,7 @@ def test_bad_requests_get_the_errors_of_the_heatmap_endpoints(client: TestClient
     problem(client.post(f"{url}?model=none", files={"file": DATA, "files": DATA}), 422, "request.invalid")
 
 
-def test_a_bad_image_and_json(client: TestClient) -> None:
+def test_a_bad_image_is_a_400_and_json_bodies_are_accepted(client: TestClient) -> None:
     problem(client.post(URL, files={"file": b"text"}), 400, "input.unsupported")
     image = {"image_base64": base64.b64encode(DATA).decode(), "filename": "a.png"}
     assert client.post(URL, json=image).json()["filename"] == "a.png"
@@ -143,7 +145,7 @@ def test_a_sigmoid_model_has_two_classes(tiny_folder: Path) -> None:
     assert dark["probability"] + bright["probability"] == pytest.approx(1)
 
 
-def test_values_that_are_not_finite_are_a_failure_without_its_cause(
+def test_values_that_are_not_finite_are_a_failure_without_details(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline, "logits_of", lambda *_: np.full((1, 3), np.nan, np.float32))
@@ -160,7 +162,7 @@ def test_values_that_are_not_finite_are_a_failure_without_its_cause(
 
 
 @pytest.mark.parametrize("output", ["softmax", "multilabel"])
-def test_all_scores_are_what_each_is(output: Any) -> None:  # noqa: ANN401 - a literal
+def test_batch_scores_equal_single_scores(output: Any) -> None:  # noqa: ANN401 - a literal
     card = bare_card(("a", "b", "c"), output)
     logits = np.array([-3.5, 80.0, 0.25], np.float32)
 

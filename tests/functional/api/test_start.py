@@ -1,4 +1,4 @@
-"""What a door says that cannot work: an HTTP door stays and tells, a function's process ends at once, in one line."""
+"""Startup errors: an HTTP server starts and reports them, a function's process ends at once with one line."""
 
 import hashlib
 import json
@@ -78,7 +78,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("settings", "reason"), UNPROVEN)
-def test_an_engine_or_a_precision_that_the_model_was_not_compiled_for_is_told(
+def test_reports_an_engine_or_precision_that_the_model_was_not_compiled_for(
     folder: Path, settings: dict[str, Any], reason: str
 ) -> None:
     write_tiny_model(folder)
@@ -90,7 +90,7 @@ def test_an_engine_or_a_precision_that_the_model_was_not_compiled_for_is_told(
     assert api.post("/api/inference/heatmap", **IMAGE).status_code == 503
 
 
-def test_a_gpu_is_available_where_the_engine_runs_on_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_available_is_true_if_the_engine_runs_on_a_gpu(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_tiny_model(folder)
     on = []
     for device in ("CPU", "CUDA"):
@@ -102,7 +102,7 @@ def test_a_gpu_is_available_where_the_engine_runs_on_it(folder: Path, monkeypatc
 
 
 @pytest.mark.parametrize(("damage", "reason"), DAMAGES)
-def test_the_api_stays_and_tells(folder: Path, damage: Damage, reason: str) -> None:
+def test_the_api_starts_and_reports_a_damaged_model(folder: Path, damage: Damage, reason: str) -> None:
     damage(folder)
     api = TestClient(create_api(ServerSettings(model_dir=folder), deployment="lambda"), raise_server_exceptions=False)
 
@@ -118,7 +118,7 @@ def test_the_api_stays_and_tells(folder: Path, damage: Damage, reason: str) -> N
 
 
 @pytest.mark.parametrize(("damage", "reason"), DAMAGES)
-def test_the_endpoint_stays_and_tells(folder: Path, damage: Damage, reason: str) -> None:
+def test_the_endpoint_starts_and_reports_a_damaged_model(folder: Path, damage: Damage, reason: str) -> None:
     damage(folder)
     endpoint = TestClient(create_endpoint(ServerSettings(model_dir=folder)), raise_server_exceptions=False)
 
@@ -127,7 +127,7 @@ def test_the_endpoint_stays_and_tells(folder: Path, damage: Damage, reason: str)
         assert answer.json()["detail"] == f"the model is not loaded: {reason}"
 
 
-def test_a_model_too_large_for_the_memory_is_refused_before_it_is_loaded(
+def test_rejects_a_model_too_large_for_the_memory_before_loading(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(MEMORY_ENV, "128")
@@ -195,7 +195,7 @@ def test_a_function_without_its_account_ends_with_one_line(
         ({"HEATLENS_MODELS_DIR": "/nowhere"}, "HEATLENS_MODELS_DIR: no folder 'nowhere' that can be read"),
     ],
 )
-def test_the_api_with_settings_that_cannot_be_ends_with_one_line(
+def test_the_api_with_invalid_settings_ends_with_one_line(
     environment: dict[str, str], reason: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name, value in environment.items():

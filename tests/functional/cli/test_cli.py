@@ -16,7 +16,7 @@ from heatlens.card import Parity, read_card
 from heatlens.settings import DEMO_MODEL
 from heatlens_cli.events.http_events import HttpRequest
 from heatlens_cli.main import compile_
-from tests.contract.clients import http_door
+from tests.contract.clients import http_client
 from tests.support.paths import HEATLENS, ROOT, SAMPLES
 
 ANYWHERE = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "layers"), str(ROOT)])}
@@ -214,7 +214,7 @@ def test_serve_answers_and_ends_when_interrupted() -> None:
     assert server.stdout is not None
     port = int(server.stdout.readline().split()[2].rpartition(":")[2])
 
-    answer = http_door(port)(HttpRequest("/api/inference/health", method="GET"))
+    answer = http_client(port)(HttpRequest("/api/inference/health", method="GET"))
     server.send_signal(signal.SIGINT)
     _, errors = server.communicate(timeout=30)
 

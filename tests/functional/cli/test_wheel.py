@@ -14,7 +14,7 @@ import pytest
 import uv
 
 from heatlens_cli.events.http_events import HttpRequest, heatmap_request
-from tests.contract.clients import http_door
+from tests.contract.clients import http_client
 from tests.support.paths import ROOT, SAMPLES
 
 PACKAGES = {"heatlens", "heatlens_aws", "heatlens_cli", "heatlens_torch", "heatlens_web"}
@@ -188,7 +188,7 @@ def test_the_extra_server_serves_a_request_beside_a_users_own_package_functions(
     try:
         assert process.stdout is not None
         port = int(process.stdout.readline().split()[2].rpartition(":")[2])
-        send = http_door(port)
+        send = http_client(port)
         explained = send(heatmap_request(JPEG.name, JPEG.read_bytes()))
         page = send(HttpRequest("/", method="GET"))
     finally:

@@ -1,4 +1,4 @@
-"""The SageMaker door: a container's two routes, answering what the API answers."""
+"""The SageMaker endpoint: its two routes, with the API's responses."""
 
 import base64
 import json
@@ -37,7 +37,7 @@ def api(tiny_folder: Path) -> Iterator[TestClient]:
 
 @pytest.fixture
 def empty(tmp_path: Path) -> TestClient:
-    """A door without a model."""
+    """An endpoint without a model."""
     return TestClient(create_app(ServerSettings(model_dir=tmp_path / "secret")), raise_server_exceptions=False)
 
 
@@ -55,13 +55,13 @@ def products(answer: Any) -> dict[str, Any]:  # noqa: ANN401 - httpx
 
 
 @pytest.mark.contract("SageMaker")
-def test_a_door_with_a_model_answers_a_ping(endpoint: TestClient) -> None:
+def test_an_endpoint_with_a_model_answers_a_ping(endpoint: TestClient) -> None:
     answer = endpoint.get("/ping")
 
     assert (answer.status_code, answer.json()) == (200, {})
 
 
-def test_a_door_without_a_model_says_so_to_a_ping_and_to_a_request(empty: TestClient) -> None:
+def test_an_endpoint_without_a_model_reports_it_to_a_ping_and_to_a_request(empty: TestClient) -> None:
     for answer in (empty.get("/ping"), invoke(empty, IMAGE)):
         assert (answer.status_code, answer.json()["code"]) == (503, "model.unavailable")
         assert answer.headers["retry-after"] == "30"
@@ -72,7 +72,7 @@ def test_a_door_without_a_model_says_so_to_a_ping_and_to_a_request(empty: TestCl
 @pytest.mark.contract("same bytes", "SageMaker")
 @pytest.mark.parametrize("name", IMAGES)
 @pytest.mark.parametrize("kind", ["image/png", "image/anything; q=1", "application/octet-stream", "application/dicom"])
-def test_an_image_as_the_body_is_answered_as_the_api_answers_it(
+def test_an_image_as_the_body_gets_the_apis_response(
     endpoint: TestClient, api: TestClient, name: str, kind: str
 ) -> None:
     data = (CONFORMANCE / name).read_bytes()
@@ -109,7 +109,7 @@ def test_without_attributes_the_options_are_the_apis(endpoint: TestClient, api: 
 
 
 @pytest.mark.parametrize("written", ["include=map,overlay", "include=map&include=overlay", "include=map%2Coverlay"])
-def test_include_is_a_list_however_it_is_written(endpoint: TestClient, written: str) -> None:
+def test_include_accepts_every_way_to_write_a_list(endpoint: TestClient, written: str) -> None:
     answer = products(invoke(endpoint, IMAGE, written))
 
     assert answer["map"]
@@ -142,7 +142,7 @@ def test_accept_asks_for_the_overlay_itself(endpoint: TestClient) -> None:
         ("colormap=hot&&", ""),
     ],
 )
-def test_wrong_attributes_are_named(endpoint: TestClient, attributes: str, place: str) -> None:
+def test_errors_name_invalid_attributes(endpoint: TestClient, attributes: str, place: str) -> None:
     answer = invoke(endpoint, IMAGE, attributes)
 
     problem = answer.json()
@@ -177,9 +177,9 @@ def test_bad_input_is_a_problem_and_the_next_image_is_answered(
     assert invoke(endpoint, IMAGE).status_code == 200
 
 
-def test_the_servers_limits_are_this_doors(tiny_folder: Path) -> None:
-    door = create_app(ServerSettings(model_dir=tiny_folder)).state.heatlens
-    assert door.limits.file_bytes == 50 * 1024 * 1024
+def test_the_limits_are_those_of_the_plain_server(tiny_folder: Path) -> None:
+    state = create_app(ServerSettings(model_dir=tiny_folder)).state.heatlens
+    assert state.limits.file_bytes == 50 * 1024 * 1024
 
     small = TestClient(create_app(ServerSettings(model_dir=tiny_folder, file_bytes=len(IMAGE) - 1)))
     assert invoke(small, IMAGE).json()["code"] == "limit.file_bytes"
@@ -188,7 +188,7 @@ def test_the_servers_limits_are_this_doors(tiny_folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("GET", "/openapi.json"), ("GET", "/invocations")])
-def test_nothing_else_is_answered(endpoint: TestClient, method: str, path: str) -> None:
+def test_other_addresses_are_not_served(endpoint: TestClient, method: str, path: str) -> None:
     answer = endpoint.request(method, path)
 
     assert answer.status_code in (404, 405)
@@ -217,14 +217,14 @@ def test_a_ping_is_answered_while_images_are_explained(tiny_folder: Path, monkey
             asking.join()
 
 
-def test_it_is_served_on_every_address_at_the_port_that_sagemaker_asks(tiny_folder: Path) -> None:
+def test_listens_on_all_addresses_at_sagemakers_port(tiny_folder: Path) -> None:
     config = serve.Server(ServerSettings(model_dir=tiny_folder)).config
 
     assert (config.host, config.port) == ("0.0.0.0", 8080)
     assert config.workers == 1
 
 
-def test_a_setting_that_cannot_be_ends_it_with_its_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_setting_ends_the_process_with_its_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEATLENS_CONCURRENCY", "0")
 
     with pytest.raises(SystemExit, match="HEATLENS_CONCURRENCY"):

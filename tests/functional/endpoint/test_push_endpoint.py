@@ -49,7 +49,7 @@ def test_it_logs_in_pushes_and_names_the_digest(said: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(("fails", "last"), [("login", "login"), ("push", "push")])
-def test_nothing_goes_on_after_a_refusal(
+def test_push_stops_after_a_refusal(
     said: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails: str, last: str
 ) -> None:
     monkeypatch.setenv("FAKE_FAILS", fails)
@@ -60,7 +60,7 @@ def test_nothing_goes_on_after_a_refusal(
     assert f"docker {fails} ended with 1" in capsys.readouterr().err
 
 
-def test_an_address_that_is_no_registry_is_refused(said: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rejects_an_address_that_is_not_a_registry(said: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert push_endpoint.main(["heatlens:cuda", "heatlens", "0.1.0"]) == 1
 
     assert "'heatlens' is not ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME" in capsys.readouterr().err

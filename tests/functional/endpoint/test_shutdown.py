@@ -1,4 +1,4 @@
-"""The SageMaker door as a process: told to end, it finishes what it has, refuses the rest, and ends well."""
+"""The SageMaker endpoint as a process: on SIGTERM it finishes its requests, refuses new ones, and exits with 0."""
 
 import json
 import os
@@ -87,7 +87,7 @@ def serve(tiny_folder: Path) -> Iterator[Callable[..., Served]]:
 
 
 @pytest.mark.provokes("server.stopping")
-def test_a_request_under_way_gets_its_whole_answer_and_all_others_are_refused(
+def test_on_sigterm_a_running_request_is_finished_and_new_ones_are_refused(
     serve: Callable[..., Served], tiny_folder: Path
 ) -> None:
     served = serve()
@@ -110,7 +110,7 @@ def test_a_request_under_way_gets_its_whole_answer_and_all_others_are_refused(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_with_nothing_under_way_it_ends_at_once_and_well(serve: Callable[..., Served], number: int) -> None:
+def test_without_a_running_request_it_exits_at_once_with_0(serve: Callable[..., Served], number: int) -> None:
     served = serve()
     served.get()
 
@@ -119,7 +119,7 @@ def test_with_nothing_under_way_it_ends_at_once_and_well(serve: Callable[..., Se
     assert served.process.wait(30) == 0
 
 
-def test_what_is_not_finished_in_time_is_given_up_and_the_exit_code_says_so(serve: Callable[..., Served]) -> None:
+def test_requests_not_finished_in_time_are_abandoned_with_exit_code_1(serve: Callable[..., Served]) -> None:
     served = serve(HEATLENS_STOP_S="0.2")
     under_way = served.begin()
 
@@ -129,7 +129,7 @@ def test_what_is_not_finished_in_time_is_given_up_and_the_exit_code_says_so(serv
     under_way.close()
 
 
-def test_told_twice_it_does_not_wait(serve: Callable[..., Served]) -> None:
+def test_a_second_signal_ends_it_at_once(serve: Callable[..., Served]) -> None:
     served = serve(HEATLENS_STOP_S="3600")
     under_way = served.begin()
     served.tell()
@@ -140,7 +140,7 @@ def test_told_twice_it_does_not_wait(serve: Callable[..., Served]) -> None:
     under_way.close()
 
 
-def test_it_can_be_ended_while_it_loads(tmp_path: Path) -> None:
+def test_sigterm_ends_it_while_loading(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "card.json")
     environment = os.environ | {"HEATLENS_MODEL_DIR": str(tmp_path)}
     process = subprocess.Popen(COMMAND, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)

@@ -4,7 +4,7 @@ from heatlens_aws.errors import Busy, Stopping
 from heatlens_web.admission import Admission
 
 
-def test_one_more_than_may_is_refused_and_let_in_once_another_has_left() -> None:
+def test_rejects_one_request_over_the_limit_until_another_has_ended() -> None:
     admission = Admission(most=2, most_bytes=100)
     with admission.admit(1):
         with admission.admit(1):
@@ -17,7 +17,7 @@ def test_one_more_than_may_is_refused_and_let_in_once_another_has_left() -> None
     assert admission.in_flight == 0
 
 
-def test_bodies_have_no_more_bytes_together_than_they_may() -> None:
+def test_the_bytes_of_all_bodies_together_are_limited() -> None:
     admission = Admission(most=9, most_bytes=100)
     with admission.admit(60), admission.admit(40), pytest.raises(Busy), admission.admit(1):
         raise AssertionError("let in")
@@ -25,7 +25,7 @@ def test_bodies_have_no_more_bytes_together_than_they_may() -> None:
         pass
 
 
-def test_who_fails_inside_leaves_too() -> None:
+def test_a_request_that_fails_is_no_longer_in_flight() -> None:
     admission = Admission(most=1, most_bytes=1)
     with pytest.raises(ValueError, match="inside"), admission.admit(1):
         raise ValueError("inside")
@@ -33,7 +33,7 @@ def test_who_fails_inside_leaves_too() -> None:
         assert admission.in_flight == 1
 
 
-def test_once_closed_nobody_is_let_in_and_who_is_inside_stays() -> None:
+def test_once_closed_new_requests_are_rejected_and_running_ones_stay() -> None:
     admission = Admission(most=9, most_bytes=9)
     with admission.admit(1):
         admission.closed = True

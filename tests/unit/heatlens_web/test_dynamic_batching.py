@@ -1,4 +1,4 @@
-"""Concurrent images -> batches: which, how large, and who hears what."""
+"""Which images of concurrent requests are explained together, and which request gets which result."""
 
 import asyncio
 import threading
@@ -14,13 +14,13 @@ from heatlens_web.dynamic_batching import Bounds, DynamicBatcher, Explain
 from tests.support.coroutines import awaited
 from tests.support.staged import grey
 
-LONG = 3600.0  # seconds that no test waits: who waits for the window never answers
+LONG = 3600.0  # seconds that no test waits: a request that waits for the window never finishes
 PLAIN, HOT = Options(), Options(colormap="hot")
 Run = Callable[[DynamicBatcher], Awaitable[object]]
 
 
 class Stub:
-    """An explainer whose outcome is the image's own bytes, and that notes its batches."""
+    """An explainer whose outcome is the image's own bytes, and that records its batches."""
 
     def __init__(self) -> None:
         self.batches: list[list[bytes]] = []
@@ -49,8 +49,8 @@ def workers() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-class Door:
-    """Requests that come and go; `crowd` are inside and send no image yet."""
+class Server:
+    """A batcher and its requests; `crowd` counts requests in flight that have sent no image yet."""
 
     def __init__(
         self,
@@ -81,93 +81,97 @@ class Door:
             await asyncio.sleep(0.001)
 
 
-async def behind_one(door: Door, stub: Stub, *images: tuple[bytes, Options]) -> list[str]:
-    """Ask for these while the only worker is at another, then let it go on."""
+async def batch_behind_one(server: Server, stub: Stub, *images: tuple[bytes, Options]) -> list[str]:
+    """Send these images while the only worker is busy with another, then let it continue."""
     stub.go_on.clear()
-    first = door.asked(b"first")
+    first = server.asked(b"first")
     await asyncio.to_thread(stub.began.wait, 20)
     tasks = []
     for count, (data, options) in enumerate(images, start=1):
-        tasks.append(door.asked(data, options))
-        await door.waiting(count)
+        tasks.append(server.asked(data, options))
+        await server.waiting(count)
     stub.go_on.set()
     return [await first, *[await task for task in tasks]]
 
 
-def test_one_alone_waits_for_nobody(stub: Stub, workers: ThreadPoolExecutor) -> None:
-    assert awaited(Door(stub, workers).ask(b"a")) == "ajet"
+def test_a_single_request_is_not_delayed(stub: Stub, workers: ThreadPoolExecutor) -> None:
+    assert awaited(Server(stub, workers).ask(b"a")) == "ajet"
     assert stub.batches == [[b"a"]]
 
 
-def test_all_who_are_inside_are_one_batch_and_each_hears_of_its_own(stub: Stub, workers: ThreadPoolExecutor) -> None:
+def test_all_requests_in_flight_are_one_batch_and_each_gets_its_own_result(
+    stub: Stub, workers: ThreadPoolExecutor
+) -> None:
     async def run() -> list[str]:
-        door = Door(stub, workers)
-        return await asyncio.gather(*[door.ask(bytes([65 + n])) for n in range(8)])
+        server = Server(stub, workers)
+        return await asyncio.gather(*[server.ask(bytes([65 + n])) for n in range(8)])
 
     assert awaited(run()) == [f"{chr(65 + n)}jet" for n in range(8)]
     assert [sorted(batch) for batch in stub.batches] == [[bytes([65 + n]) for n in range(8)]]
 
 
-def test_who_is_inside_without_an_image_is_waited_for_no_longer_than_the_window(
+def test_waits_no_longer_than_the_window_for_a_request_without_an_image(
     stub: Stub, workers: ThreadPoolExecutor
 ) -> None:
-    door = Door(stub, workers, window_s=0.001)
-    door.crowd = 1
+    server = Server(stub, workers, window_s=0.001)
+    server.crowd = 1
 
-    assert awaited(door.ask(b"a")) == "ajet"
+    assert awaited(server.ask(b"a")) == "ajet"
 
 
-def test_while_others_are_inside_an_image_waits(stub: Stub, workers: ThreadPoolExecutor) -> None:
+def test_an_image_waits_while_other_requests_are_in_flight(stub: Stub, workers: ThreadPoolExecutor) -> None:
     async def run() -> None:
-        door = Door(stub, workers)
-        door.crowd = 1
-        first = door.asked(b"a")
-        await door.waiting(1)
+        server = Server(stub, workers)
+        server.crowd = 1
+        first = server.asked(b"a")
+        await server.waiting(1)
         assert stub.batches == []
-        door.crowd = 0
-        await asyncio.gather(first, door.asked(b"b"))
+        server.crowd = 0
+        await asyncio.gather(first, server.asked(b"b"))
 
     awaited(run())
 
     assert [sorted(batch) for batch in stub.batches] == [[b"a", b"b"]]
 
 
-def test_what_comes_while_the_workers_are_busy_is_one_batch(stub: Stub, workers: ThreadPoolExecutor) -> None:
-    door = Door(stub, workers, window_s=0)
+def test_images_that_arrive_while_the_workers_are_busy_are_one_batch(stub: Stub, workers: ThreadPoolExecutor) -> None:
+    server = Server(stub, workers, window_s=0)
 
-    answers = awaited(behind_one(door, stub, (b"a", PLAIN), (b"b", PLAIN), (b"c", PLAIN)))
+    answers = awaited(batch_behind_one(server, stub, (b"a", PLAIN), (b"b", PLAIN), (b"c", PLAIN)))
 
     assert answers == ["firstjet", "ajet", "bjet", "cjet"]
     assert stub.batches == [[b"first"], [b"a", b"b", b"c"]]
 
 
-def test_a_batch_has_no_more_images_than_it_may(stub: Stub, workers: ThreadPoolExecutor) -> None:
-    door = Door(stub, workers, images=2, window_s=0)
+def test_a_batch_is_limited_in_images(stub: Stub, workers: ThreadPoolExecutor) -> None:
+    server = Server(stub, workers, images=2, window_s=0)
 
-    awaited(behind_one(door, stub, *[(bytes([65 + n]), PLAIN) for n in range(5)]))
+    awaited(batch_behind_one(server, stub, *[(bytes([65 + n]), PLAIN) for n in range(5)]))
 
     assert stub.batches == [[b"first"], [b"A", b"B"], [b"C", b"D"], [b"E"]]
 
 
-def test_a_batch_has_no_more_pixels_than_it_may(stub: Stub, workers: ThreadPoolExecutor) -> None:
-    door = Door(stub, workers, pixels=200, window_s=0)  # an image below has 100; the last has 400 and will be refused
+def test_a_batch_is_limited_in_pixels(stub: Stub, workers: ThreadPoolExecutor) -> None:
+    server = Server(
+        stub, workers, pixels=200, window_s=0
+    )  # an image below has 100; the last has 400 and will be refused
     images = [grey(1, 10), grey(2, 10), grey(3, 10), grey(4, 20)]
 
-    awaited(behind_one(door, stub, *[(image, PLAIN) for image in images]))
+    awaited(batch_behind_one(server, stub, *[(image, PLAIN) for image in images]))
 
     assert stub.batches[1:] == [[images[0], images[1], images[3]], [images[2]]]
 
 
-def test_images_of_other_options_are_other_batches(stub: Stub, workers: ThreadPoolExecutor) -> None:
-    door = Door(stub, workers, window_s=0)
+def test_images_with_different_options_are_different_batches(stub: Stub, workers: ThreadPoolExecutor) -> None:
+    server = Server(stub, workers, window_s=0)
 
-    answers = awaited(behind_one(door, stub, (b"a", PLAIN), (b"b", HOT), (b"c", PLAIN), (b"d", HOT)))
+    answers = awaited(batch_behind_one(server, stub, (b"a", PLAIN), (b"b", HOT), (b"c", PLAIN), (b"d", HOT)))
 
     assert answers[1:] == ["ajet", "bhot", "cjet", "dhot"]
     assert stub.batches[1:] == [[b"a", b"c"], [b"b", b"d"]]
 
 
-def test_no_more_batches_run_at_once_than_may(workers: ThreadPoolExecutor) -> None:
+def test_batches_at_once_are_limited(workers: ThreadPoolExecutor) -> None:
     running, most, lock = 0, 0, threading.Lock()
 
     def explain(uploads: Sequence[Upload], _: Options) -> list[Outcome]:
@@ -181,8 +185,8 @@ def test_no_more_batches_run_at_once_than_may(workers: ThreadPoolExecutor) -> No
         return [said(upload.data) for upload in uploads]
 
     async def run() -> None:
-        door = Door(explain, workers, images=1, batches=2)
-        await asyncio.gather(*[door.ask(b"a") for _ in range(12)])
+        server = Server(explain, workers, images=1, batches=2)
+        await asyncio.gather(*[server.ask(b"a") for _ in range(12)])
 
     awaited(run())
 
@@ -193,7 +197,7 @@ def test_no_more_batches_run_at_once_than_may(workers: ThreadPoolExecutor) -> No
     "trouble",
     [RequestImagesTooLarge("all of them"), TooManyPasses("all of them"), MemoryError(), RuntimeError()],
 )
-def test_a_failure_of_a_batch_is_found_out_one_by_one(trouble: Exception, workers: ThreadPoolExecutor) -> None:
+def test_a_batch_that_fails_is_explained_one_image_at_a_time(trouble: Exception, workers: ThreadPoolExecutor) -> None:
     batches = []
 
     def explain(uploads: Sequence[Upload], _: Options) -> list[Outcome]:
@@ -205,8 +209,8 @@ def test_a_failure_of_a_batch_is_found_out_one_by_one(trouble: Exception, worker
         return [said(upload.data) for upload in uploads]
 
     async def run() -> list[str | BaseException]:
-        door = Door(explain, workers)
-        return await asyncio.gather(*[door.ask(each) for each in (b"a", b"poison", b"b")], return_exceptions=True)
+        server = Server(explain, workers)
+        return await asyncio.gather(*[server.ask(each) for each in (b"a", b"poison", b"b")], return_exceptions=True)
 
     first, poisoned, last = awaited(run())
 
@@ -215,39 +219,39 @@ def test_a_failure_of_a_batch_is_found_out_one_by_one(trouble: Exception, worker
     assert batches == [3, 1, 1, 1]
 
 
-def test_an_image_that_lacked_memory_among_others_is_tried_alone(workers: ThreadPoolExecutor) -> None:
+def test_an_image_that_ran_out_of_memory_in_a_batch_is_retried_alone(workers: ThreadPoolExecutor) -> None:
     def explain(uploads: Sequence[Upload], _: Options) -> list[Outcome]:
         lacking = UnreadableImage("truncated")
         lacking.__cause__ = MemoryError()
         return [said(b"whole")] if len(uploads) == 1 else [lacking] * len(uploads)
 
     async def run() -> list[str]:
-        door = Door(explain, workers)
-        return list(await asyncio.gather(door.ask(b"a"), door.ask(b"b")))
+        server = Server(explain, workers)
+        return list(await asyncio.gather(server.ask(b"a"), server.ask(b"b")))
 
     assert awaited(run()) == ["whole", "whole"]
 
 
-def test_an_images_own_error_is_not_looked_into_again(stub: Stub, workers: ThreadPoolExecutor) -> None:
+def test_an_error_of_the_image_itself_is_not_retried(stub: Stub, workers: ThreadPoolExecutor) -> None:
     async def run() -> None:
-        door = Door(stub, workers)
-        await asyncio.gather(door.ask(b"a"), door.ask(b"b"))
+        server = Server(stub, workers)
+        await asyncio.gather(server.ask(b"a"), server.ask(b"b"))
 
     awaited(run())
 
     assert len(stub.batches) == 1
 
 
-def test_who_has_gone_spoils_nothing_for_the_others(stub: Stub, workers: ThreadPoolExecutor) -> None:
+def test_a_disconnected_client_does_not_affect_the_others(stub: Stub, workers: ThreadPoolExecutor) -> None:
     async def run() -> str:
-        door = Door(stub, workers, window_s=0)
+        server = Server(stub, workers, window_s=0)
         stub.go_on.clear()
-        first = door.asked(b"first")
+        first = server.asked(b"first")
         await asyncio.to_thread(stub.began.wait, 20)
-        gone = door.asked(b"gone")
-        await door.waiting(1)
-        last = door.asked(b"last")
-        await door.waiting(2)
+        gone = server.asked(b"gone")
+        await server.waiting(1)
+        last = server.asked(b"last")
+        await server.waiting(2)
         gone.cancel()
         await asyncio.sleep(0)
         stub.go_on.set()

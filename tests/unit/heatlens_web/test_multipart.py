@@ -17,7 +17,7 @@ def read(body: bytes, content_type: str, *, step: int, max_parts: int = 10, max_
 
 
 @pytest.mark.parametrize("step", [1, 7, 64, 10_000])
-def test_parts_do_not_depend_on_how_the_body_is_cut(step: int) -> None:
+def test_parts_are_the_same_for_every_chunk_size(step: int) -> None:
     content_type, body = multipart("files", [("a.png", bytes(range(256))), ('b "x".png', b"\r\n--"), ("", b"")])
 
     parts = read(body, content_type, step=step)
@@ -30,7 +30,7 @@ def test_parts_do_not_depend_on_how_the_body_is_cut(step: int) -> None:
 
 
 @pytest.mark.parametrize("step", [3, 10_000])
-def test_a_part_over_its_limit_is_dropped_while_it_is_read(step: int) -> None:
+def test_drops_a_part_over_its_limit_while_reading(step: int) -> None:
     content_type, body = multipart("files", [("big", bytes(101)), ("fits", bytes(100))])
 
     big, fits = read(body, content_type, step=step, max_part_bytes=100)
@@ -39,14 +39,14 @@ def test_a_part_over_its_limit_is_dropped_while_it_is_read(step: int) -> None:
     assert (fits.oversize, len(fits.data)) == (False, 100)
 
 
-def test_one_part_too_many_is_refused_before_it_is_read() -> None:
+def test_rejects_one_part_too_many_before_reading_it() -> None:
     content_type, body = multipart("files", [("a", b"1"), ("b", b"2"), ("c", b"3")])
 
     with pytest.raises(TooManyFiles, match="more than 2 in the field 'files'"):
         read(body, content_type, step=10, max_parts=2)
 
 
-def test_parts_of_other_names_are_dropped() -> None:
+def test_skips_parts_of_other_names() -> None:
     content_type, body = multipart("other", [("a", b"1")])
 
     assert read(body, content_type, step=10) == []
