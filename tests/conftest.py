@@ -14,7 +14,7 @@ from heatlens.model import Model, load_model
 from heatlens.settings import DEMO_MODEL
 from infra.local_account import CREDENTIALS
 from tests.support.aws import Account, account
-from tests.support.colors import write_colours_model
+from tests.support.colors import write_colors_model
 from tests.support.paths import HEATLENS, SAMPLES
 from tests.support.tiny import write_tiny_model
 
@@ -43,7 +43,7 @@ def tiny_model(tiny_folder: Path) -> Model:
 
 @pytest.fixture(scope="session")
 def colours_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_colours_model(tmp_path_factory.mktemp("models") / "colours")
+    return write_colors_model(tmp_path_factory.mktemp("models") / "colours")
 
 
 @pytest.fixture(scope="session")

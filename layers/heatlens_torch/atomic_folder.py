@@ -10,7 +10,7 @@ from heatlens.errors import ModelFileError
 
 
 @contextmanager
-def whole(out: Path) -> Iterator[Path]:
+def replace_folder(out: Path) -> Iterator[Path]:
     """Give a fresh folder beside `out` that takes its place when the block ends without an error.
 
     Raises:

@@ -13,15 +13,15 @@ from heatlens.engines.openvino import OpenVinoEngine
 from heatlens.errors import CompileError, ModelFileError
 from heatlens.explain.attribution import METHOD_NAMES
 from heatlens.types import Floats
-from heatlens_torch.atomic_folder import whole
+from heatlens_torch.atomic_folder import replace_folder
 from heatlens_torch.graph.export import export
 from heatlens_torch.graph.graph_file import write_graph
 from heatlens_torch.graph.grids import Layout
 from heatlens_torch.graph.layers import default_layer
 from heatlens_torch.graph.probe import Probe, probe
-from heatlens_torch.graph.quantize import check_quantisable
+from heatlens_torch.graph.quantize import check_quantizable
 from heatlens_torch.loading import user_functions
-from heatlens_torch.loading.network import images_of, material_of, proof_images
+from heatlens_torch.loading.network import build_network, images_of, proof_images
 from heatlens_torch.loading.saved_network import check_storable, store_network
 from heatlens_torch.loading.spec import ModelSpec, located, read_spec, read_training
 from heatlens_torch.proof import calibration, parity, precisions, sanity
@@ -68,7 +68,7 @@ def compile_model(
             `ParityError` for a failed proof, `EngineError` where OpenVINO cannot execute the graphs.
     """
     spec = read_spec(spec_path)
-    with user_functions.importable(spec_path.parent), whole(out) as folder, located(spec_path):
+    with user_functions.importable(spec_path.parent), replace_folder(out) as folder, located(spec_path):
         card = _compile(spec, spec_path.parent, folder, progress, with_torch=with_torch, int8=int8)
         write_card(card, folder)
     return card
@@ -81,18 +81,18 @@ def _compile(
     if with_torch:
         check_storable(spec)
     if int8:
-        check_quantisable()
+        check_quantizable()
     progress("building the network")
-    material = material_of(spec, home)
+    built = build_network(spec, home)
     images = images_of(spec)
     sample = torch.from_numpy(images[:2])
-    probed = _probe_targets(material.network, spec, sample)
-    stored = store_network(spec, material, sample, folder) if with_torch else None
+    probed = _probe_targets(built.network, spec, sample)
+    stored = store_network(spec, built, sample, folder) if with_torch else None
     training = read_training(home / spec.training) if spec.training else None
     progress(f"exporting, cut at {', '.join(probed)}")
-    cuts = _write_graphs(material.network, probed, spec, folder)
+    cuts = _write_graphs(built.network, probed, spec, folder)
     engines = {name: OpenVinoEngine(folder, cut.trunk, cut.tail) for name, cut in cuts.items()}
-    layers, combined = _prove(spec, material.network, cuts, engines, images, progress)
+    layers, combined = _prove(spec, built.network, cuts, engines, images, progress)
     card = Card(
         name=spec.name,
         version=spec.version,
@@ -105,12 +105,12 @@ def _compile(
         torch=stored,
         combined=combined,
         training=training,
-        evaluation=calibration.evaluation(engines[layers[0].name], spec),
-        source=material.source,
+        evaluation=calibration.evaluate(engines[layers[0].name], spec),
+        source=built.source,
         made_with=calibration.made_with(),
     )
     progress("measuring lower precisions")
-    return precisions.measured(folder, card, images, spec, int8=int8)
+    return precisions.measure(folder, card, images, spec, int8=int8)
 
 
 def _probe_targets(network: nn.Module, spec: ModelSpec, sample: torch.Tensor) -> dict[str, Probe]:
@@ -164,7 +164,7 @@ def _prove(
     progress("comparing with random weights")
     sanities = {name: sanity.check(network, name, images, layout) for name, layout in layouts.items()}
     progress("calibrating and evaluating")
-    calibrations = {name: calibration.calibrations(engine, spec, images) for name, engine in engines.items()}
+    calibrations = {name: calibration.calibrate(engine, spec, images) for name, engine in engines.items()}
     layers = tuple(_layer(name, cut, parities[name], sanities[name], calibrations[name]) for name, cut in cuts.items())
     return layers, combined
 

@@ -12,7 +12,7 @@ from heatlens.card import Card
 from heatlens.errors import EngineError
 from heatlens.types import Floats, Precision
 from heatlens_torch.graph import cut as cutting
-from heatlens_torch.graph.differentiate import free_batch
+from heatlens_torch.graph.differentiate import unique_batch_size
 from heatlens_torch.graph.grids import Layout, regrid
 from heatlens_torch.graph.selector import explained_selector
 from heatlens_torch.graph.simplify import simplify
@@ -121,14 +121,14 @@ def open_layers(folder: Path, card: Card, *, precision: Precision, threads: int)
     """
     if threads:
         torch.set_num_threads(threads)
-    _mean_what_is_said()
+    _use_exact_float32()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = load_network(folder, card).requires_grad_(requires_grad=False).to(device)
     if device == "cuda":
         network = network.to(memory_format=torch.channels_last)
     sizes = [size for layer in card.layers for size in (*layer.shape, card.logits)]
     shape = (3, *card.preprocess.shape)
-    captured = cutting.capture(network, torch.zeros(free_batch((*shape, *sizes)), *shape, device=device))
+    captured = cutting.capture(network, torch.zeros(unique_batch_size((*shape, *sizes)), *shape, device=device))
     simplify(captured)
     return {
         layer.name: TorchEngine(
@@ -138,7 +138,7 @@ def open_layers(folder: Path, card: Card, *, precision: Precision, threads: int)
     }
 
 
-def _mean_what_is_said() -> None:
+def _use_exact_float32() -> None:
     """Let float32 on CUDA be float32, and equal calls give equal bits; torch's own choice is neither."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False

@@ -10,7 +10,7 @@ from torch import nn
 from heatlens_torch.graph.layers import Candidate, layers_of
 from heatlens_torch.graph.probe import probe, target
 from heatlens_torch.loading import user_functions
-from heatlens_torch.loading.network import material_of
+from heatlens_torch.loading.network import build_network
 from heatlens_torch.loading.spec import ModelSpec, located, read_spec
 
 
@@ -31,10 +31,10 @@ def inspect_model(path: Path) -> Inspection:
     """
     spec = read_spec(path)
     with user_functions.importable(path.parent), located(path):
-        material = material_of(spec, path.parent)
-        given = {candidate.name: candidate for candidate in _given(spec, material.network)}
-        found = [given.pop(each.name, each) for each in layers_of(material.network, spec.preprocess.shape)]
-        return Inspection(spec, material.source, [*found, *given.values()])
+        built = build_network(spec, path.parent)
+        given = {candidate.name: candidate for candidate in _given(spec, built.network)}
+        found = [given.pop(each.name, each) for each in layers_of(built.network, spec.preprocess.shape)]
+        return Inspection(spec, built.source, [*found, *given.values()])
 
 
 def _given(spec: ModelSpec, network: nn.Module) -> Iterator[Candidate]:

@@ -10,7 +10,7 @@ from heatlens.errors import ModelFileError
 from heatlens_torch.graph.layers import default_layer
 from heatlens_torch.graph.probe import probe
 from heatlens_torch.loading import user_functions
-from heatlens_torch.loading.network import material_of, stack
+from heatlens_torch.loading.network import build_network, stack
 from heatlens_torch.loading.spec import located, read_spec
 from heatlens_torch.proof import reference
 from heatlens_torch.proof.reference import Reference
@@ -41,7 +41,7 @@ def explain(
         raise ModelFileError("images: there is no picture to explain: give at least one")
     with user_functions.importable(path.parent):
         with located(path):
-            network = material_of(spec, path.parent).network
+            network = build_network(spec, path.parent).network
         name = layer or next(iter(spec.layers), None) or default_layer(network, spec.preprocess.shape)
         batch = torch.from_numpy(stack(list(images), spec.preprocess))
         # Of two, because one would hide which dimension is the batch.

@@ -113,12 +113,12 @@ PEERS: dict[str, Callable[[Subject], Explain]] = {
 
 
 def _network(subject: Subject) -> Any:  # noqa: ANN401 - a torch module, and torch is not imported for the others
-    from heatlens_torch.loading.network import material_of
+    from heatlens_torch.loading.network import build_network
     from heatlens_torch.loading.spec import read_spec
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return material_of(read_spec(subject.description), subject.description.parent).network
+        return build_network(read_spec(subject.description), subject.description.parent).network
 
 
 def _torch() -> Any:  # noqa: ANN401

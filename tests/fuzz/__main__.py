@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from infra.local_account import local_account
-from tests.support.colors import write_colours_model
+from tests.support.colors import write_colors_model
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]
@@ -23,9 +23,7 @@ MODEL = "colours"  # what the configuration calls it
 def serving(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """A server with staging, its log in `folder`; gives its address and the environment it runs in."""
     with local_account() as account, (folder / "server.log").open("w") as log:
-        environment = (
-            os.environ | account.environment | {"HEATLENS_MODEL_DIR": str(write_colours_model(folder / MODEL))}
-        )
+        environment = os.environ | account.environment | {"HEATLENS_MODEL_DIR": str(write_colors_model(folder / MODEL))}
         command = [str(BIN / "heatlens"), "serve", "--port", "0"]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True) as server:
             assert server.stdout is not None

@@ -108,14 +108,14 @@ def numpy_scalars(state: State) -> object:
 
 def callbacks(state: State) -> object:
     network = tiny()
-    optimiser = torch.optim.AdamW(network.parameters())
+    optimizer = torch.optim.AdamW(network.parameters())
     network(torch.zeros(1, 3, 16, 16)).sum().backward()
-    optimiser.step()
+    optimizer.step()
     kept = {"best_model_path": pathlib.PurePosixPath("/runs/1"), "best_k_models": defaultdict(list, {"a": [1.0]})}
     return LIGHTNING | {
         "state_dict": renamed(state, "model."),
         "callbacks": {"ModelCheckpoint{'monitor': 'loss'}": kept},
-        "optimizer_states": [optimiser.state_dict()],
+        "optimizer_states": [optimizer.state_dict()],
     }
 
 

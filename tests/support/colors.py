@@ -1,7 +1,7 @@
-"""A model of three classes and two layers whose maps are known: a class's evidence is how much of its colour there is.
+"""A model of three classes and two layers whose maps are known: a class's evidence is how much of its color there is.
 
-The activation is the mean red, green and blue of each cell, a logit 8 times the mean of its colour. So the map of a
-class is the cells' own colour times 8 over the number of cells, and a contrast is the difference of two such maps.
+The activation is the mean red, green and blue of each cell, a logit 8 times the mean of its color. So the map of a
+class is the cells' own color times 8 over the number of cells, and a contrast is the difference of two such maps.
 """
 
 from pathlib import Path
@@ -14,11 +14,11 @@ from tests.support.tiny import SIDE, WEIGHT, save
 
 CLASSES = ("RED", "GREEN, light", "0")  # a label with a comma, and one that looks like an index
 GRIDS = {"cells": 8, "patches": 4}
-COLOURS = 3
+COLORS = 3
 FLOAT = TensorProto.FLOAT
 
 
-def write_colours_model(folder: Path, calibration: Calibration | None = None, **changes: object) -> Path:
+def write_colors_model(folder: Path, calibration: Calibration | None = None, **changes: object) -> Path:
     """Write it; `calibration` is of the first layer's maps, `changes` replace fields of its card."""
     folder.mkdir(parents=True, exist_ok=True)
     proof = Parity(
@@ -34,7 +34,7 @@ def write_colours_model(folder: Path, calibration: Calibration | None = None, **
         layers=tuple(
             Layer(
                 name=name,
-                shape=(COLOURS, grid, grid),
+                shape=(COLORS, grid, grid),
                 trunk=save(_trunk(grid), folder / f"trunk-{name}.onnx"),
                 tail=save(_tail(grid), folder / f"tail-{name}.onnx"),
                 parity=proof,
@@ -53,7 +53,7 @@ def _trunk(grid: int) -> GraphProto:
         helper.make_node("AveragePool", ["image"], ["activation"], kernel_shape=[step, step], strides=[step, step])
     ]
     image = helper.make_tensor_value_info("image", FLOAT, ["B", 3, SIDE, SIDE])
-    activation = helper.make_tensor_value_info("activation", FLOAT, ["B", COLOURS, grid, grid])
+    activation = helper.make_tensor_value_info("activation", FLOAT, ["B", COLORS, grid, grid])
     return helper.make_graph(nodes, "trunk", [image], [activation])
 
 
@@ -74,15 +74,15 @@ def _tail(grid: int) -> GraphProto:
         helper.make_node("Expand", ["cell", "shape"], ["gradient"]),
     ]
     floats = {"weight": [WEIGHT], "slope": [WEIGHT / grid**2], "zero": [0.0], "off_on": [0.0, 1.0]}
-    numbers = {"over_cells": [2, 3], "over_classes": [1], "depth": [COLOURS]}
+    numbers = {"over_cells": [2, 3], "over_classes": [1], "depth": [COLORS]}
     constants = [numpy_helper.from_array(np.array(value, np.float32), name) for name, value in floats.items()]
     constants += [numpy_helper.from_array(np.array(value, np.int64), name) for name, value in numbers.items()]
     inputs = [
-        helper.make_tensor_value_info("activation", FLOAT, ["B", COLOURS, grid, grid]),
-        helper.make_tensor_value_info("selector", FLOAT, ["B", COLOURS]),
+        helper.make_tensor_value_info("activation", FLOAT, ["B", COLORS, grid, grid]),
+        helper.make_tensor_value_info("selector", FLOAT, ["B", COLORS]),
     ]
     outputs = [
-        helper.make_tensor_value_info("logits", FLOAT, ["B", COLOURS]),
-        helper.make_tensor_value_info("gradient", FLOAT, ["B", COLOURS, grid, grid]),
+        helper.make_tensor_value_info("logits", FLOAT, ["B", COLORS]),
+        helper.make_tensor_value_info("gradient", FLOAT, ["B", COLORS, grid, grid]),
     ]
     return helper.make_graph(nodes, "tail", inputs, outputs, constants)

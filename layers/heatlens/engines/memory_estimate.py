@@ -24,7 +24,7 @@ _COSTS = {
 }
 
 
-def needed(file_bytes: int, engine: EngineName = "auto") -> int:
+def estimate_bytes(file_bytes: int, engine: EngineName = "auto") -> int:
     """Bytes of memory that a door with this model takes once the model has run on one image.
 
     Measured as resident memory, which was the peak too, of a process with the API's modules imported (62 to 80 MiB);
@@ -68,7 +68,7 @@ def check_memory(
         EngineError: There is less than is needed.
     """
     size = beside + sum(file.stat().st_size for file in files)
-    if memory_bytes is None or (needs := needed(size, engine)) <= memory_bytes:
+    if memory_bytes is None or (needs := estimate_bytes(size, engine)) <= memory_bytes:
         return
     who = "the model and those loaded before it need" if beside else "the model needs"
     raise EngineError(

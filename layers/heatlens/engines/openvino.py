@@ -37,7 +37,7 @@ class OpenVinoEngine:
             EngineError: A graph cannot be read, has other tensors than its record says, or would not run at the
                 precision.
         """
-        self.precision: str = _possible(precision)
+        self.precision: str = _supported_precision(precision)
         hint = "bf16" if self.precision == "bf16" else "f32"
         core = ov.Core()
         self._trunk = _Executable(core, folder, trunk, hint=hint, threads=threads)
@@ -58,7 +58,7 @@ def open_layers(folder: Path, card: Card, *, precision: Precision, threads: int)
         CardError: A layer has no trunk of this precision.
         EngineError: As `OpenVinoEngine`.
     """
-    if precision != _possible(precision):
+    if precision != _supported_precision(precision):
         logger.warning("this processor has no %s: f32 instead, which is slower and no less exact", precision)
     return {
         layer.name: OpenVinoEngine(folder, *layer.graphs_at(precision), threads=threads, precision=precision)
@@ -71,7 +71,7 @@ def has_bf16() -> bool:
     return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def _possible(precision: Precision) -> Precision:
+def _supported_precision(precision: Precision) -> Precision:
     return "f32" if precision == "bf16" and not has_bf16() else precision
 
 

@@ -30,7 +30,7 @@ class Patient:
     ribs: float
 
     def see(self, size: int) -> tuple[Field, Field]:
-        """Gives the patient's own coordinates of every pixel centre, x and y, each [size, size]."""
+        """Gives the patient's own coordinates of every pixel center, x and y, each [size, size]."""
         axis = ((np.arange(size, dtype=np.float32) + 0.5) * (2 / size) - 1).astype(np.float32)
         cos, sin = np.cos(self.angle) / self.scale, np.sin(self.angle) / self.scale
         column, row = axis[None, :] - np.float32(self.shift[0]), axis[:, None] - np.float32(self.shift[1])
@@ -128,8 +128,8 @@ def _hila(side: Field, y: Field) -> Field:
 def _mediastinum(patient: Patient, density: Field, x: Field, side: Field, y: Field) -> Field:
     """Lays the great vessels, the heart and the spine over the chest, with the airway as a dark stripe."""
     vessels = _step(0.14 + 0.05 * _step(y, 1.0) - side, 0.06) * _step(0.95 + y, 0.3)
-    centre_x, centre_y, swell = patient.heart
-    u, v = x - np.float32(centre_x), y - np.float32(centre_y)
+    center_x, center_y, swell = patient.heart
+    u, v = x - np.float32(center_x), y - np.float32(center_y)
     long, short = (u + 0.45 * v) * np.float32(1 / (0.33 * swell)), (v - 0.35 * u) * np.float32(1 / (0.27 * swell))
     heart = _step(1 - long * long - short * short, 0.5) * _step(patient.dome + 0.12 - y, 0.1)
     soft = np.maximum(vessels, heart)

@@ -41,9 +41,9 @@ class Plate:
         """Fills a polygon."""
         self._pen.polygon([(x * self._drawn, y * self._drawn) for x, y in points], fill=strength)
 
-    def disc(self, centre: Point, radius: float, strength: int) -> None:
+    def disc(self, center: Point, radius: float, strength: int) -> None:
         """Fills a disc."""
-        (x, y), drawn = centre, self._drawn
+        (x, y), drawn = center, self._drawn
         box = ((x - radius) * drawn, (y - radius) * drawn, (x + radius) * drawn, (y + radius) * drawn)
         self._pen.ellipse(box, fill=strength)
 

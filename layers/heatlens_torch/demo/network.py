@@ -63,7 +63,7 @@ class DemoNet(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Scores normalised images [B, 3, S, S]; above 0 is an opacity. Returns logits [B, 1]."""
+        """Scores normalized images [B, 3, S, S]; above 0 is an opacity. Returns logits [B, 1]."""
         logits: Tensor = self.classifier(self.features(images))
         return logits
 

@@ -19,7 +19,7 @@ _HARMONICS = (2, 3, 5)
 class Opacity:
     """One opacity in the image's coordinates (-1 to 1), the same at every resolution."""
 
-    centre: tuple[float, float]
+    center: tuple[float, float]
     radius: float
     stretch: float
     angle: float
@@ -31,7 +31,7 @@ class Opacity:
     def profile(self, lungs: Field) -> Field:
         """Draws the opacity, ended by the edge of the lung.
 
-        The profile is 1 / (1 + rho^p): rho is the distance from the centre over the outline's radius in that
+        The profile is 1 / (1 + rho^p): rho is the distance from the center over the outline's radius in that
         direction, p the sharpness; one half lies on the outline.
 
         Args:
@@ -42,21 +42,21 @@ class Opacity:
         """
         size = lungs.shape[0]
         profile = np.zeros_like(lungs)
-        rows, columns = self._window(self.centre[1], size), self._window(self.centre[0], size)
+        rows, columns = self._window(self.center[1], size), self._window(self.center[0], size)
         rho = self._rho(_axis(columns, size)[None, :], _axis(rows, size)[:, None])
         profile[rows, columns] = lungs[rows, columns] / (1 + rho**self.sharpness)
         return profile
 
-    def _window(self, centre: float, size: int) -> slice:
+    def _window(self, center: float, size: int) -> slice:
         # Beyond three radii the profile is below 0.002; drawing only there is what keeps large images fast.
         reach = 3 * self.radius * self.stretch
-        first, last = (int((centre + side * reach + 1) / 2 * size) for side in (-1, 1))
+        first, last = (int((center + side * reach + 1) / 2 * size) for side in (-1, 1))
         return slice(max(first, 0), min(last + 1, size))
 
     def _rho(self, x: Field, y: Field) -> Field:
-        """Divides the distance from the centre by the outline's radius in that direction."""
+        """Divides the distance from the center by the outline's radius in that direction."""
         cos, sin = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
-        dx, dy = x - np.float32(self.centre[0]), y - np.float32(self.centre[1])
+        dx, dy = x - np.float32(self.center[0]), y - np.float32(self.center[1])
         u, v = (cos * dx + sin * dy) * np.float32(1 / self.stretch), (cos * dy - sin * dx) * np.float32(self.stretch)
         direction = np.arctan2(v, u)
         outline = np.ones_like(direction)
@@ -66,11 +66,11 @@ class Opacity:
 
 
 def draw_opacity(rng: np.random.Generator, patient: Patient) -> Opacity:
-    """Draws an opacity with its centre well inside one of the patient's lungs."""
+    """Draws an opacity with its center well inside one of the patient's lungs."""
     side = rng.choice((-1.0, 1.0))
-    centre = patient.place(side * rng.uniform(0.36, 0.55), rng.uniform(-0.45, 0.3))
+    center = patient.place(side * rng.uniform(0.36, 0.55), rng.uniform(-0.45, 0.3))
     return Opacity(
-        centre=centre,
+        center=center,
         radius=rng.uniform(*_RADII),
         stretch=rng.uniform(1.0, 1.25),
         angle=rng.uniform(0, np.pi),

@@ -1,4 +1,4 @@
-"""The pixel path of a user's upload, for training: 8-bit images in, normalised tensor [B, 3, S, S] out."""
+"""The pixel path of a user's upload, for training: 8-bit images in, normalized tensor [B, 3, S, S] out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def resized(image: Image.Image) -> NDArray[np.uint8]:
     return np.array(rgb.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
 
 
-def normalised(pixels: NDArray[np.uint8]) -> Tensor:
+def normalized(pixels: NDArray[np.uint8]) -> Tensor:
     """Normalises pixels [B, S, S, 3] with model.toml's mean and standard deviation. Returns [B, 3, S, S]."""
     mean, std = (torch.tensor(_PREPROCESS[name], dtype=torch.float32) for name in ("mean", "std"))
     scaled = torch.from_numpy(pixels).to(torch.float32) / 255

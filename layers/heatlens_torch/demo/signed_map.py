@@ -16,7 +16,7 @@ def signed_map(network: DemoNet, images: Tensor, *, differentiable: bool) -> tup
 
     Args:
         network: the network.
-        images: normalised images, [B, 3, S, S].
+        images: normalized images, [B, 3, S, S].
         differentiable: keep the graph of the gradient, so that a loss on the map trains the network.
 
     Returns:

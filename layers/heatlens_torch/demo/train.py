@@ -20,7 +20,7 @@ from torch import Tensor
 from heatlens_torch.demo.evaluate import Scorer
 from heatlens_torch.demo.losses import MAP_WEIGHT, class_loss, map_loss
 from heatlens_torch.demo.network import DemoNet
-from heatlens_torch.demo.pixels import normalised, resized
+from heatlens_torch.demo.pixels import normalized, resized
 from heatlens_torch.demo.pool import Pool, draw_pool
 from heatlens_torch.demo.signed_map import signed_map
 
@@ -38,7 +38,7 @@ def train(
 
     Args:
         seed: fixes phantoms, initial weights, order and dropout.
-        steps: optimiser steps.
+        steps: optimizer steps.
         batch: images per step.
         threads: processor threads of PyTorch; sums are rounded differently with another number.
 
@@ -76,7 +76,7 @@ def torch_scorer(network: DemoNet) -> Scorer:
     """Scores images with the network itself: what `evaluate` needs before a compiled model exists."""
 
     def score(images: list[Image.Image]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        pixels = normalised(np.stack([resized(image) for image in images]))
+        pixels = normalized(np.stack([resized(image) for image in images]))
         logits, maps = signed_map(network.eval(), pixels, differentiable=False)
         return logits.detach().numpy(), maps.detach().numpy()
 
@@ -100,14 +100,14 @@ def _reproducible(seed: int, threads: int) -> Iterator[None]:
 
 def _fit(network: DemoNet, pool: Pool, *, steps: int, batch: int, seed: int) -> dict[str, list[float]]:
     network.train().to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=_PEAK_RATE, weight_decay=_WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _PEAK_RATE, total_steps=steps, pct_start=0.2)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=_PEAK_RATE, weight_decay=_WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _PEAK_RATE, total_steps=steps, pct_start=0.2)
     history: dict[str, list[float]] = {"class": [], "map": []}
     for picked in _batches(len(pool.labels), steps=steps, batch=batch, seed=seed):
         losses = _losses(network, pool, picked)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         torch.autograd.backward(losses["class"] + MAP_WEIGHT * losses["map"])
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         for name, loss in losses.items():
             history[name].append(round(loss.item(), 6))
@@ -115,7 +115,7 @@ def _fit(network: DemoNet, pool: Pool, *, steps: int, batch: int, seed: int) -> 
 
 
 def _losses(network: DemoNet, pool: Pool, picked: NDArray[np.int64]) -> dict[str, Tensor]:
-    images = normalised(pool.pixels[picked]).contiguous(memory_format=torch.channels_last)
+    images = normalized(pool.pixels[picked]).contiguous(memory_format=torch.channels_last)
     logits, maps = signed_map(network, images, differentiable=True)
     return {
         "class": class_loss(logits, torch.from_numpy(pool.labels[picked])),

@@ -21,7 +21,7 @@ def differentiate(tail: fx.GraphModule, crossing: Sequence[torch.Tensor], logits
 
     Args:
         tail: `(activation, *crossing) -> logits`.
-        crossing: Example values in that order, the activation first; batch as `free_batch` advises.
+        crossing: Example values in that order, the activation first; batch as `unique_batch_size` advises.
         logits: K.
         layer: The target, for messages.
 
@@ -80,7 +80,7 @@ def _of_any_batch(values: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     ]
 
 
-def free_batch(*shapes: Sequence[int]) -> int:
+def unique_batch_size(*shapes: Sequence[int]) -> int:
     """A batch size that no other dimension has: tracing gives equal sizes one symbol, and would confuse them."""
     taken = {size for shape in shapes for size in shape}
     return next(size for size in count(3) if size not in taken)

@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from heatlens.errors import CompileError
 from heatlens_torch.graph import cut as cutting
-from heatlens_torch.graph.differentiate import differentiate, free_batch
+from heatlens_torch.graph.differentiate import differentiate, unique_batch_size
 from heatlens_torch.graph.grids import regrid
 from heatlens_torch.graph.onnx_graph import to_onnx
 from heatlens_torch.graph.probe import Probe
@@ -43,7 +43,7 @@ def export(network: nn.Module, probed: Mapping[str, Probe], shape: tuple[int, in
         CompileError: A stage refuses; the sentence names the operator and the layer where that is the reason.
     """
     sizes = [size for seen in probed.values() for size in (*seen.shape, seen.logits)]
-    image = torch.zeros(free_batch((3, *shape, *sizes)), 3, *shape)
+    image = torch.zeros(unique_batch_size((3, *shape, *sizes)), 3, *shape)
     captured = cutting.capture(network, image)
     simplify(captured)
     for layer, seen in probed.items():

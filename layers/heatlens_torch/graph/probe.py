@@ -11,7 +11,7 @@ from heatlens_torch.graph.grids import Layout, layout_of, layouts
 
 PLACES = 9  # of the grid, at which the image is disturbed to see whether the same cell answers
 AGREEING_SHARE = 0.5
-NOISE = 2.0  # in units of the normalised image
+NOISE = 2.0  # in units of the normalized image
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from heatlens_torch.graph.graph_file import write_graph
 LEAST_IMAGES = 16
 
 
-def check_quantisable() -> None:
+def check_quantizable() -> None:
     """Tell before the minutes of exporting that the tool is missing.
 
     Raises:
@@ -26,10 +26,10 @@ def check_quantisable() -> None:
         raise CompileError("a trunk of 8 bits needs NNCF and ONNX Runtime: pip install 'heatlens[int8]'")
 
 
-def quantise(layer: Layer, images: Floats, folder: Path, *, plain: bool = False) -> Graph:
+def quantize(layer: Layer, images: Floats, folder: Path, *, plain: bool = False) -> Graph:
     """Write the layer's trunk with 8-bit weights and activations, their ranges as these images have them.
 
-    Post-training quantisation of NNCF: activations per tensor, biases corrected for the error of both. The graph says
+    Post-training quantization of NNCF: activations per tensor, biases corrected for the error of both. The graph says
     where it rounds (QuantizeLinear, DequantizeLinear), so that every engine that reads ONNX does the same. The tail
     stays in float32: it is small, and its gradient is what is explained.
 
@@ -41,7 +41,7 @@ def quantise(layer: Layer, images: Floats, folder: Path, *, plain: bool = False)
             only: coarser, and what every engine understands.
 
     Raises:
-        CompileError: NNCF cannot quantise it.
+        CompileError: NNCF cannot quantize it.
     """
     os.environ.setdefault("NNCF_CI", "1")  # read on import: nothing is reported to anybody
     [image] = layer.trunk.inputs
@@ -51,7 +51,7 @@ def quantise(layer: Layer, images: Floats, folder: Path, *, plain: bool = False)
             from nncf.quantization.advanced_parameters import QuantizationParameters
 
             nncf.set_log_level(40)
-            quantised: onnx.ModelProto = nncf.quantize(
+            quantized: onnx.ModelProto = nncf.quantize(
                 onnx.load(folder / layer.trunk.file),
                 nncf.Dataset([images[index : index + 1] for index in range(len(images))], lambda one: {image: one}),
                 subset_size=len(images),
@@ -62,6 +62,6 @@ def quantise(layer: Layer, images: Floats, folder: Path, *, plain: bool = False)
                 ),
             )
     except Exception as error:  # its backends raise what they like
-        raise CompileError(f"the trunk up to {layer.name!r} cannot be quantised: {type(error).__name__}") from error
+        raise CompileError(f"the trunk up to {layer.name!r} cannot be quantized: {type(error).__name__}") from error
     stem = Path(layer.trunk.file).stem
-    return write_graph(quantised, folder / f"{stem}.int8.onnx")
+    return write_graph(quantized, folder / f"{stem}.int8.onnx")

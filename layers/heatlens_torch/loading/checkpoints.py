@@ -123,7 +123,7 @@ def _read_pickled(path: Path, sha256: str, entry: str | None) -> Checkpoint:
         sha256=sha256,
         entry=found,
         hyper_parameters=_plain_items(entries.get(HYPER_PARAMETERS)),
-        dropped=stubs.met(content),
+        dropped=stubs.unknown_globals(content),
     )
 
 

@@ -19,7 +19,7 @@ from heatlens.types import Floats
 from heatlens_torch.errors import running
 from heatlens_torch.loading import exported_program, synthetic, torchvision_weights, user_functions, zoo
 from heatlens_torch.loading.checkpoints import Checkpoint, digest_of, load_weights, read_checkpoint
-from heatlens_torch.loading.outputs import settle_output
+from heatlens_torch.loading.outputs import select_output
 from heatlens_torch.loading.spec import PROOF_INPUTS, ModelSpec
 
 CALIBRATION_IMAGES = 64
@@ -29,7 +29,7 @@ _CHANGED_WITH_WEIGHTS = ("transform_input", "aux_logits")  # of GoogLeNet and In
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class BuiltNetwork:
     """The network in evaluation mode, the arguments that it was built with, and where all of it came from."""
 
     network: nn.Module
@@ -37,7 +37,7 @@ class Material:
     source: dict[str, str]
 
 
-def material_of(spec: ModelSpec, folder: Path) -> Material:
+def build_network(spec: ModelSpec, folder: Path) -> BuiltNetwork:
     """Build the network, with its weights, so that it answers its logits alone.
 
     Args:
@@ -52,16 +52,10 @@ def material_of(spec: ModelSpec, folder: Path) -> Material:
         ModelFileError: The architecture or the weights cannot be used.
         CompileError: The network does not run on such images.
     """
-    made = _made(spec, folder)
+    built = _build(spec, folder)
     height, width = spec.preprocess.shape
-    settle_output(made.network, spec.output_entry, torch.zeros(2, 3, height, width))
-    return made
-
-
-def network_of(spec: ModelSpec, folder: Path) -> tuple[nn.Module, dict[str, str]]:
-    """The network and its source, as `material_of` makes them."""
-    made = material_of(spec, folder)
-    return made.network, made.source
+    select_output(built.network, spec.output_entry, torch.zeros(2, 3, height, width))
+    return built
 
 
 def images_of(spec: ModelSpec) -> Floats:
@@ -102,25 +96,25 @@ def stack(images: list[Image.Image], recipe: Preprocess) -> Floats:
 # ------------------------------------------------------------------------------------------------------------- sources
 
 
-def _made(spec: ModelSpec, folder: Path) -> Material:
+def _build(spec: ModelSpec, folder: Path) -> BuiltNetwork:
     if spec.program is not None:
         return _from_program(spec, folder / spec.program)
     if spec.seed is not None:
         arguments = _arguments(spec, None)
-        return Material(_seeded(spec, spec.seed, arguments), arguments, _source(spec, f"seed:{spec.seed}"))
+        return BuiltNetwork(_seeded(spec, spec.seed, arguments), arguments, _source(spec, f"seed:{spec.seed}"))
     if spec.torchvision_weights is not None:
         return _from_torchvision(spec, *spec.torchvision_weights)
     return _from_checkpoint(spec, folder / str(spec.weights))
 
 
-def _from_program(spec: ModelSpec, path: Path) -> Material:
+def _from_program(spec: ModelSpec, path: Path) -> BuiltNetwork:
     network = exported_program.load_program(path)
     digest = digest_of(path)
     _check_digest(spec, path.name, digest)
-    return Material(network, {}, _source(spec, path.name) | {"weights_sha256": digest})
+    return BuiltNetwork(network, {}, _source(spec, path.name) | {"weights_sha256": digest})
 
 
-def _from_torchvision(spec: ModelSpec, name: str, weights: str) -> Material:
+def _from_torchvision(spec: ModelSpec, name: str, weights: str) -> BuiltNetwork:
     """Let torchvision build it: with its own weights it changes more than weights (Inception's input, say)."""
     member, path = torchvision_weights.fetch(name, weights)
     digest = digest_of(path)
@@ -129,10 +123,10 @@ def _from_torchvision(spec: ModelSpec, name: str, weights: str) -> Material:
     with exported_program.tensors_only():
         network = zoo.build(spec.architecture, arguments | {"weights": member})
     own = {key: getattr(network, key) for key in _CHANGED_WITH_WEIGHTS if hasattr(network, key)}
-    return Material(network, arguments | own, _source(spec, member.name) | {"weights_sha256": digest})
+    return BuiltNetwork(network, arguments | own, _source(spec, member.name) | {"weights_sha256": digest})
 
 
-def _from_checkpoint(spec: ModelSpec, path: Path) -> Material:
+def _from_checkpoint(spec: ModelSpec, path: Path) -> BuiltNetwork:
     checkpoint = read_checkpoint(path, entry=spec.weights_entry, sha256=spec.sha256)
     arguments = _arguments(spec, checkpoint)
     with _hint_at_hyper_parameters(spec, checkpoint):
@@ -144,7 +138,7 @@ def _from_checkpoint(spec: ModelSpec, path: Path) -> Material:
         "weights_prefix": prefix,
         "dropped": ", ".join(checkpoint.dropped),
     }
-    return Material(
+    return BuiltNetwork(
         network, arguments, _source(spec, path.name) | {key: value for key, value in found.items() if value}
     )
 

@@ -10,7 +10,7 @@ from heatlens.errors import ModelFileError
 from heatlens_torch.errors import running
 
 
-def settle_output(network: nn.Module, entry: int | str | None, image: torch.Tensor) -> None:
+def select_output(network: nn.Module, entry: int | str | None, image: torch.Tensor) -> None:
     """Let the network answer its logits alone.
 
     A hook on the network itself replaces its answer, so that module paths and weight names stay the user's, for

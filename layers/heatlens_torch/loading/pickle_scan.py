@@ -74,7 +74,7 @@ class Stubs:
         """The unknown globals in a value: what it holds of their making, and they themselves."""
         return {name for value in walk(content) if (name := self.origin(value))}
 
-    def met(self, content: object) -> tuple[str, ...]:
+    def unknown_globals(self, content: object) -> tuple[str, ...]:
         """Every unknown global of what was read: called, or referred to."""
         return tuple(sorted(self._called | self.origins(content)))
 

@@ -11,10 +11,10 @@ from heatlens.card import Card, TorchWeights
 from heatlens.errors import CompileError, ModelFileError
 from heatlens_torch.loading import zoo
 from heatlens_torch.loading.checkpoints import digest_of
-from heatlens_torch.loading.outputs import settle_output
+from heatlens_torch.loading.outputs import select_output
 
 if TYPE_CHECKING:  # where a network is only loaded, the tools of compiling are not installed
-    from heatlens_torch.loading.network import Material
+    from heatlens_torch.loading.network import BuiltNetwork
     from heatlens_torch.loading.spec import ModelSpec
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -33,12 +33,12 @@ def check_storable(spec: "ModelSpec") -> None:
         )
 
 
-def store_network(spec: "ModelSpec", material: "Material", images: torch.Tensor, folder: Path) -> TorchWeights:
+def store_network(spec: "ModelSpec", built: "BuiltNetwork", images: torch.Tensor, folder: Path) -> TorchWeights:
     """Write `weights.safetensors`, and see that the network made from it answers the same.
 
     Args:
         spec: The model description.
-        material: The network and the arguments it was built with.
+        built: The network and the arguments it was built with.
         images: `[B,3,H,W]` to compare on.
         folder: The model folder.
 
@@ -46,18 +46,18 @@ def store_network(spec: "ModelSpec", material: "Material", images: torch.Tensor,
         CompileError: The architecture's name and arguments do not make the network again.
     """
     path = folder / WEIGHTS_FILE
-    state = {key: value.detach().clone().contiguous() for key, value in material.network.state_dict().items()}
+    state = {key: value.detach().clone().contiguous() for key, value in built.network.state_dict().items()}
     path.write_bytes(safetensors.torch.save(state))  # its own writer makes a file that nobody else may read
     stored = TorchWeights(
         file=path.name,
         sha256=digest_of(path),
         architecture=spec.architecture,
-        arguments=material.arguments,
+        arguments=built.arguments,
         output_entry=spec.output_entry,
     )
     again = _network(stored, path, images)
     with torch.no_grad():
-        same = torch.equal(again(images), material.network(images))
+        same = torch.equal(again(images), built.network(images))
     if not same:
         raise CompileError("the network made from its architecture, arguments and weights answers something else")
     return stored
@@ -82,5 +82,5 @@ def _network(stored: TorchWeights, path: Path, images: torch.Tensor) -> nn.Modul
     network = zoo.build(stored.architecture, stored.arguments)
     network.load_state_dict(safetensors.torch.load_file(path))
     if stored.output_entry is not None:
-        settle_output(network, stored.output_entry, images)
+        select_output(network, stored.output_entry, images)
     return network

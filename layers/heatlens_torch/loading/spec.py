@@ -141,9 +141,9 @@ def read_spec(path: Path) -> ModelSpec:
             say; the sentence names file, line and key.
     """
     text = _text(path)
-    description = _described(path.name, text)
+    description = _parse(path.name, text)
     with _located(path.name, text):
-        return _completed(description)
+        return _complete(description)
 
 
 @contextmanager
@@ -179,7 +179,7 @@ def _text(path: Path) -> str:
         raise ModelFileError(f"{path.name}: not UTF-8") from error
 
 
-def _described(name: str, text: str) -> Description:
+def _parse(name: str, text: str) -> Description:
     try:
         fields = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -201,7 +201,7 @@ def _described(name: str, text: str) -> Description:
         raise ModelFileError(f"{_place(name, text, keys)}: {key}: {said}") from error
 
 
-def _completed(description: Description) -> ModelSpec:
+def _complete(description: Description) -> ModelSpec:
     facts: dict[str, Any] = {}
     if description.torchvision_weights:
         from heatlens_torch.loading import torchvision_weights

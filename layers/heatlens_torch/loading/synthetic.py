@@ -15,7 +15,7 @@ BRANCH_GAIN = 0.2
 
 
 def images(count: int, *, size: tuple[int, int], seed: int = 0) -> list[Image.Image]:
-    """Smooth coloured blobs under noise: unlike white noise, they differ from each other after any pooling.
+    """Smooth colored blobs under noise: unlike white noise, they differ from each other after any pooling.
 
     Args:
         count: How many.
@@ -30,9 +30,9 @@ def _image(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     y, x = np.linspace(0, 1, height)[:, None], np.linspace(0, 1, width)
     pixels = np.full((height, width, 3), rng.uniform(40, 215, size=3))
     for _ in range(BLOBS):
-        centre_x, centre_y = rng.uniform(0, 1, size=2)
+        center_x, center_y = rng.uniform(0, 1, size=2)
         radius = rng.uniform(0.05, 0.3)
-        blob = np.exp(-((x - centre_x) ** 2 + (y - centre_y) ** 2) / (2 * radius**2))
+        blob = np.exp(-((x - center_x) ** 2 + (y - center_y) ** 2) / (2 * radius**2))
         pixels += blob[..., None] * rng.uniform(-200, 200, size=3)
     pixels += rng.normal(0, NOISE, size=pixels.shape)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))

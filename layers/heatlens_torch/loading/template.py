@@ -21,7 +21,7 @@ _OPTIONAL = {
 }
 _PREPROCESS = {
     "resize": ("256", "[height, width], or one number for the shorter side"),
-    "crop": ("[224, 224]", "centre crop after it, [height, width]"),
+    "crop": ("[224, 224]", "center crop after it, [height, width]"),
     "interpolation": ('"bilinear"', "nearest, bilinear, bicubic"),
     "mean": ("[0.485, 0.456, 0.406]", "of each channel, on values in 0..1"),
     "std": ("[0.229, 0.224, 0.225]", ""),

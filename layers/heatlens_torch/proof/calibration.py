@@ -17,14 +17,14 @@ from heatlens.types import Floats
 from heatlens_torch.loading import user_functions
 from heatlens_torch.loading.network import stack
 from heatlens_torch.loading.spec import ModelSpec
-from heatlens_torch.proof.parity import compiled
+from heatlens_torch.proof.parity import explain_compiled
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 BATCH = 8
 TOOLS = ("torch", "torchvision", "onnx", "openvino", "grad-cam")
 
 
-def calibrations(engine: Engine, spec: ModelSpec, images: Floats) -> dict[str, Calibration]:
+def calibrate(engine: Engine, spec: ModelSpec, images: Floats) -> dict[str, Calibration]:
     """Take percentiles of the signed maps' peaks, by every method that needs no further run of the network.
 
     Args:
@@ -51,7 +51,7 @@ def _percentiles(peaks: list[float]) -> Calibration:
     )
 
 
-def evaluation(engine: Engine, spec: ModelSpec) -> dict[str, Any] | None:
+def evaluate(engine: Engine, spec: ModelSpec) -> dict[str, Any] | None:
     """Let the description's function judge the compiled model; `None` where the description names none.
 
     The function is given `score(images: list[PIL.Image])`, which answers logits and signed maps `[N,h,w]`, float32.
@@ -67,7 +67,7 @@ def evaluation(engine: Engine, spec: ModelSpec) -> dict[str, Any] | None:
 
     def score(images: list[Image.Image]) -> tuple[Floats, Floats]:
         selector = np.full((len(images), spec.logits), np.float32(single))
-        explained = compiled(engine, stack(images, spec.preprocess), selector)
+        explained = explain_compiled(engine, stack(images, spec.preprocess), selector)
         return explained.logits[:, 0] if single else explained.logits, explained.signed_map
 
     findings = user_functions.call("evaluation", function, score)

@@ -40,7 +40,7 @@ class Explained:
         return type(self)(self.logits[images], self.gradient[images], self.signed_map[images])
 
 
-def compiled(engine: Engine, images: Floats, selector: Floats) -> Explained:
+def explain_compiled(engine: Engine, images: Floats, selector: Floats) -> Explained:
     """Explain images with the compiled graphs, in batches of different sizes.
 
     Args:
@@ -56,7 +56,7 @@ def compiled(engine: Engine, images: Floats, selector: Floats) -> Explained:
     return _joined(parts)
 
 
-def referee(network: nn.Module, layer: str, images: Floats, layout: Layout) -> Explained:
+def explain_reference(network: nn.Module, layer: str, images: Floats, layout: Layout) -> Explained:
     """The same from pytorch-grad-cam, of each image's predicted class."""
     parts = []
     for span in _spans(len(images)):
@@ -89,9 +89,9 @@ def prove(engine: Engine, network: nn.Module, layer: str, images: Floats, layout
     while waiting and len(compared.kept) < PROOF_INPUTS:
         missing = PROOF_INPUTS - len(compared.kept)
         turn, waiting = waiting[:missing], waiting[missing:]
-        theirs = referee(network, layer, images[turn], layout)
-        ours = compiled(engine, images[turn], np.zeros_like(theirs.logits))
-        own = _contradictions(network, layer, layout, images[turn], ours, theirs)
+        theirs = explain_reference(network, layer, images[turn], layout)
+        ours = explain_compiled(engine, images[turn], np.zeros_like(theirs.logits))
+        own = _undecided_moves(network, layer, layout, images[turn], ours, theirs)
         compared.add(turn, ours, theirs, decided=own == 0)
         moves += own[own > 0].tolist()
     if len(compared.kept) < PROOF_INPUTS:
@@ -137,7 +137,7 @@ def prove_combined(
     for span in _spans(len(images)):
         theirs = reference.combined(network, layouts, torch.from_numpy(images[span]))
         selector = np.zeros((len(theirs), logits), np.float32)
-        maps = [compiled(engine, images[span], selector).signed_map for engine in engines.values()]
+        maps = [explain_compiled(engine, images[span], selector).signed_map for engine in engines.values()]
         ours = combined(maps, images.shape[2:])
         difference = max(difference, float(np.abs(ours - theirs).max()))
     if not difference <= THRESHOLD:
@@ -172,7 +172,7 @@ class _Compared:
         self.theirs.append(theirs.of(decided))
 
 
-def _contradictions(
+def _undecided_moves(
     network: nn.Module, layer: str, layout: Layout, images: Floats, ours: Explained, theirs: Explained
 ) -> Doubles:
     """How far the referee differs from itself on each image, 0 where we may be judged by it.
@@ -185,8 +185,8 @@ def _contradictions(
     [asked] = np.nonzero((far > THRESHOLD) & (_logit_distances(ours, theirs) <= THRESHOLD))
     if len(asked):
         said = theirs.of(asked)
-        moves = rounding.contradictions(
-            lambda nudged: distances(referee(network, layer, nudged, layout), said), images[asked]
+        moves = rounding.largest_moves(
+            lambda nudged: distances(explain_reference(network, layer, nudged, layout), said), images[asked]
         )
         own[asked] = np.where((moves > THRESHOLD) & (far[asked] <= rounding.SIDES * moves), moves, 0)
     return own

@@ -7,12 +7,12 @@ from heatlens.card import Agreement
 from heatlens.engines.base import Engine
 from heatlens.types import Floats
 from heatlens_torch.graph.selector import predicted_selector
-from heatlens_torch.proof.parity import Explained, compiled
+from heatlens_torch.proof.parity import Explained, explain_compiled
 
 NEIGHBOURHOOD = 1  # cells between two maxima that point at the same thing
 
 
-def exact(engine: Engine, images: Floats, logits: int) -> Explained:
+def explain_float32(engine: Engine, images: Floats, logits: int) -> Explained:
     """The explanations to compare with: each image's predicted class in float32.
 
     Args:
@@ -20,18 +20,18 @@ def exact(engine: Engine, images: Floats, logits: int) -> Explained:
         images: `[N,3,H,W]`, preprocessed.
         logits: K.
     """
-    return compiled(engine, images, np.zeros((len(images), logits), np.float32))
+    return explain_compiled(engine, images, np.zeros((len(images), logits), np.float32))
 
 
-def agreement(engine: Engine, images: Floats, truth: Explained) -> Agreement:
+def measure_agreement(engine: Engine, images: Floats, truth: Explained) -> Agreement:
     """Explain the same images, each for the class that float32 predicts, and compare.
 
     Args:
         engine: Runs at the precision in question.
         images: `[N,3,H,W]`, preprocessed.
-        truth: Of `exact`.
+        truth: Of `explain_float32`.
     """
-    ours = compiled(engine, images, _predicted(truth.logits))
+    ours = explain_compiled(engine, images, _predicted(truth.logits))
     correlations = [correlation(*maps) for maps in zip(ours.signed_map, truth.signed_map, strict=True)]
     distances = np.array([_apart(*maps) for maps in zip(ours.signed_map, truth.signed_map, strict=True)])
     kept = (_predicted(ours.logits) == _predicted(truth.logits)).all(axis=1)

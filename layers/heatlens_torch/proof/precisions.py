@@ -8,14 +8,14 @@ from heatlens.card import Agreement, Card, Graph, Layer
 from heatlens.engines.openvino import OpenVinoEngine, has_bf16
 from heatlens.errors import EngineError, ModelFileError
 from heatlens.types import Floats, Precision
-from heatlens_torch.graph.quantize import LEAST_IMAGES, quantise
+from heatlens_torch.graph.quantize import LEAST_IMAGES, quantize
 from heatlens_torch.loading.network import other_images
 from heatlens_torch.loading.spec import PROOF_INPUTS, ModelSpec
 from heatlens_torch.proof import calibration
-from heatlens_torch.proof.precision_agreement import agreement, exact
+from heatlens_torch.proof.precision_agreement import explain_float32, measure_agreement
 
 
-def measured(folder: Path, card: Card, images: Floats, spec: ModelSpec, *, int8: bool) -> Card:
+def measure(folder: Path, card: Card, images: Floats, spec: ModelSpec, *, int8: bool) -> Card:
     """Add to every layer its agreements with float32, and its trunk of 8 bits where that is asked for.
 
     bfloat16 is measured where this processor has it. The description's evaluation, where there is one, judges the
@@ -26,17 +26,17 @@ def measured(folder: Path, card: Card, images: Floats, spec: ModelSpec, *, int8:
         card: As compiled and proven.
         images: `[N,3,H,W]`: the proof's, and the further ones are those that ranges of 8 bits are taken from.
         spec: The description.
-        int8: Whether to quantise the trunks.
+        int8: Whether to quantize the trunks.
 
     Raises:
-        CompileError: A trunk cannot be quantised.
+        CompileError: A trunk cannot be quantized.
         EngineError: OpenVINO cannot run what came of it.
-        ModelFileError: There are too few images to quantise with; or the evaluation fails.
+        ModelFileError: There are too few images to quantize with; or the evaluation fails.
     """
     precisions: list[Precision] = ["bf16"] if has_bf16() else []
     if int8:
         further = _further(images, spec)
-        card = _changed(card, lambda layer: {"trunk_int8": _quantised(folder, layer, further)})
+        card = _changed(card, lambda layer: {"trunk_int8": _quantized(folder, layer, further)})
         card = card.model_copy(update={"made_with": card.made_with | {"nncf": version("nncf")}})
         precisions.append("int8")
     shown = images[:PROOF_INPUTS]
@@ -51,28 +51,30 @@ def _changed(card: Card, change: Callable[[Layer], dict[str, object]]) -> Card:
 def _agreements(
     folder: Path, card: Card, layer: Layer, images: Floats, precisions: list[Precision], spec: ModelSpec
 ) -> dict[str, Agreement]:
-    truth = exact(OpenVinoEngine(folder, layer.trunk, layer.tail), images, card.logits) if precisions else None
+    truth = (
+        explain_float32(OpenVinoEngine(folder, layer.trunk, layer.tail), images, card.logits) if precisions else None
+    )
     found: dict[str, Agreement] = {}
     for precision in precisions:
         engine = OpenVinoEngine(folder, *layer.graphs_at(precision), precision=precision)
         assert truth is not None, "there are precisions"
-        found[precision] = agreement(engine, images, truth)
+        found[precision] = measure_agreement(engine, images, truth)
         if layer is card.layers[0]:
-            findings = calibration.evaluation(engine, spec)
+            findings = calibration.evaluate(engine, spec)
             found[precision] = found[precision].model_copy(update={"evaluation": findings})
     return found
 
 
-def _quantised(folder: Path, layer: Layer, images: Floats) -> Graph:
+def _quantized(folder: Path, layer: Layer, images: Floats) -> Graph:
     """The trunk in 8 bits, in its plain form where OpenVINO cannot run the finer one.
 
     That is where tokens and batch are one dimension for a while, as around a transformer's linear layers.
     """
-    graph = quantise(layer, images, folder)
+    graph = quantize(layer, images, folder)
     try:
         OpenVinoEngine(folder, graph, layer.tail, precision="int8")
     except EngineError:
-        graph = quantise(layer, images, folder, plain=True)
+        graph = quantize(layer, images, folder, plain=True)
         OpenVinoEngine(folder, graph, layer.tail, precision="int8")
     return graph
 

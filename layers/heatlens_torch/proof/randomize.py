@@ -39,7 +39,7 @@ def weight_layers(network: nn.Module, image: torch.Tensor) -> list[Parameters]:
 
 
 @contextmanager
-def randomised(network: nn.Module, layers: Sequence[Parameters], image: torch.Tensor, *, seed: int) -> Iterator[None]:
+def randomized(network: nn.Module, layers: Sequence[Parameters], image: torch.Tensor, *, seed: int) -> Iterator[None]:
     """Let the network have random weights in some layers until the block ends.
 
     A weight is drawn from a normal distribution as large as itself (same root mean square), a smaller parameter (bias,

@@ -21,7 +21,7 @@ NUDGE = 2.0**-21
 SIDES = 2  # of a jump: seen from within, it can be twice as high as from a side
 
 
-def contradictions(moved: Callable[[Floats], Doubles], images: Floats) -> Doubles:
+def largest_moves(moved: Callable[[Floats], Doubles], images: Floats) -> Doubles:
     """How far explanations move when their images do by float32's rounding.
 
     Args:

@@ -12,7 +12,7 @@ from heatlens.types import Floats
 from heatlens_torch.graph.grids import Layout
 from heatlens_torch.graph.selector import predicted_classes
 from heatlens_torch.proof import reference
-from heatlens_torch.proof.randomize import randomised, weight_layers
+from heatlens_torch.proof.randomize import randomized, weight_layers
 
 IMAGES = 8
 SEED = 181003292  # the paper's number: smaller ones are what people, and this compiler, seed networks with
@@ -48,15 +48,15 @@ def check(network: nn.Module, layer: str, images: Floats, layout: Layout) -> San
             return reference.explain(network, layer, batch, classes, layout=layout).signed_map
 
     original = reference.explain(network, layer, batch, classes, layout=layout).signed_map
-    told = np.ptp(original, axis=(1, 2)) > 0
-    if not told.any():
+    varied = np.ptp(original, axis=(1, 2)) > 0
+    if not varied.any():
         return None
     stages = [
-        _compared(count, original[told], maps(randomised(network, layers[-count:], batch, seed=SEED))[told])
+        _compared(count, original[varied], maps(randomized(network, layers[-count:], batch, seed=SEED))[varied])
         for count in sorted({1, -(-len(layers) // 2), len(layers)})
     ]
     return Sanity(
-        images=int(told.sum()),
+        images=int(varied.sum()),
         seed=SEED,
         layers=len(layers),
         stages=tuple(stages),

@@ -22,7 +22,7 @@ from heatlens.model import load_model
 from heatlens.types import Floats
 from heatlens_torch.compile import compile_model
 from heatlens_torch.graph.probe import target as module_at
-from heatlens_torch.loading.network import images_of, material_of
+from heatlens_torch.loading.network import build_network, images_of
 from heatlens_torch.loading.spec import read_spec
 from heatlens_torch.proof import calibration, parity
 from heatlens_torch.reports.parity_table import SUBJECTS, Subject, description
@@ -105,7 +105,7 @@ def run(subject: Subject) -> Row:
         path.write_text(description(Subject(subject.architecture, (), PIXELS, subject.arguments)), encoding="utf-8")
         compile_model(path, home / "out")
         spec = read_spec(path)
-        network, model = material_of(spec, home).network, load_model(home / "out")
+        network, model = build_network(spec, home).network, load_model(home / "out")
         images = images_of(spec)[:IMAGES]
     layer = model.card.layers[0].name
     zero = bool((model.engine.trunk(images)[0].min(axis=(1, 2, 3)) == 0).all())

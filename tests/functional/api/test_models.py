@@ -21,7 +21,7 @@ from heatlens_web.settings import ServerSettings
 from tests.functional.api.test_bad_input import problem
 from tests.functional.api.test_options import PIXELS
 from tests.support.aws import Account
-from tests.support.colors import CLASSES, GRIDS, write_colours_model
+from tests.support.colors import CLASSES, GRIDS, write_colors_model
 from tests.support.images import encoded
 from tests.support.staged import Staged, desk
 from tests.support.tiny import write_tiny_model
@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A default model, another, and one that is damaged."""
     models = tmp_path_factory.mktemp("models")
     write_tiny_model(models / "grey")
-    write_colours_model(models / "colours")
+    write_colors_model(models / "colours")
     (write_tiny_model(models / "damaged") / "tail.onnx").write_bytes(b"altered")
     return models
 

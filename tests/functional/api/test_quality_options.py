@@ -30,7 +30,7 @@ from heatlens_web.settings import ServerSettings
 from tests.functional.api.test_bad_input import problem
 from tests.functional.api.test_options import PIXELS, evidence
 from tests.support.aws import Account
-from tests.support.colors import write_colours_model
+from tests.support.colors import write_colors_model
 from tests.support.images import encoded, noise
 from tests.support.sagemaker import enveloped, with_endpoint
 from tests.support.staged import desk
@@ -46,7 +46,7 @@ ALL = "include=overlay,map,regions,faithfulness"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     calibration = Calibration(images=10, peak_percentiles={"5": 0.0, "50": FULL / 2, "99": FULL})
-    return write_colours_model(tmp_path_factory.mktemp("models") / "calibrated", calibration)
+    return write_colors_model(tmp_path_factory.mktemp("models") / "calibrated", calibration)
 
 
 @pytest.fixture(scope="module")

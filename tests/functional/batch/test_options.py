@@ -99,12 +99,12 @@ def test_a_method_that_costs_more_than_a_worker_gives_is_refused(
 def test_what_does_not_fit_an_endpoints_header_is_refused(
     aws: Account, make_client: MakeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.support.colors import write_colours_model
+    from tests.support.colors import write_colors_model
 
     for name, value in {"BUCKET": aws.settings.bucket, "TABLE": aws.settings.table, "ASYNC_ENDPOINT": "a"}.items():
         monkeypatch.setenv(f"HEATLENS_{name}", value)
     long = "Ü" * 180
-    client = make_client(model_dir=write_colours_model(tmp_path / "long", classes=(long, "GREEN", "BLUE")))
+    client = make_client(model_dir=write_colors_model(tmp_path / "long", classes=(long, "GREEN", "BLUE")))
 
     wish = {"expected_files": 1, "target": long}
     assert client.post(URL, json=wish).status_code == 201

@@ -33,7 +33,7 @@ from heatlens_torch.compile import compile_model
 from heatlens_torch.errors import INSTEAD
 from heatlens_torch.graph import cut
 from heatlens_torch.loading import synthetic, zoo
-from heatlens_torch.loading.network import network_of, stack
+from heatlens_torch.loading.network import build_network, stack
 from heatlens_torch.loading.spec import read_spec
 from heatlens_torch.proof import parity, reference
 from tests.support.engines import graphs_of
@@ -52,7 +52,7 @@ class Tiny(nn.Module):
         self.layer3 = stage(8, 12)
         self.layer4 = stage(12, 16)
         self.bypass = nn.Conv2d(8, 16, 1) if bypass else None
-        # Normalised and without a bias, so that the predictions fall on both sides.
+        # Normalized and without a bias, so that the predictions fall on both sides.
         self.head = nn.Sequential(nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, logits, bias=False))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -205,7 +205,7 @@ class Compiled:
 
     @property
     def network(self) -> nn.Module:
-        return network_of(read_spec(self.spec), self.spec.parent)[0]
+        return build_network(read_spec(self.spec), self.spec.parent).network
 
     def images(self, count: int, seed: int = 9) -> Floats:
         """Images that neither the settling nor the proof has seen."""
@@ -375,7 +375,7 @@ def test_the_demo_model_compiles(tmp_path: Path) -> None:
     assert card.calibration.images == 64
 
 
-def test_the_referee_stops_its_backward_pass_at_the_layer_without_changing_it(three_logits: Compiled) -> None:
+def test_stopping_pytorch_grad_cams_backward_pass_at_the_layer_changes_nothing(three_logits: Compiled) -> None:
     network, images = three_logits.network, three_logits.images(4)
     classes = [0, 1, 2, 1]
     short = reference.explain(network, "layer4", torch.from_numpy(images), classes)
@@ -718,7 +718,7 @@ def test_what_a_refusal_offers_explains_the_network(case: str, chosen: list[int]
     else:
         found = heatlens_torch.uncompiled.explain(path, images, classes=chosen)
 
-    network, recipe = network_of(read_spec(path), tmp_path)[0], read_spec(path).preprocess
+    network, recipe = build_network(read_spec(path), tmp_path).network, read_spec(path).preprocess
     batch = stack(images, recipe)
     classes = chosen or predicted(found.logits)
     theirs = plain_gradcam(network, "layer4", batch, classes)

@@ -21,7 +21,7 @@ from heatlens_torch.demo.evaluate import Scorer, auc, distance_to, evaluate
 from heatlens_torch.demo.losses import map_loss
 from heatlens_torch.demo.network import DemoNet, build
 from heatlens_torch.demo.phantoms import SAMPLE_SEEDS
-from heatlens_torch.demo.pixels import SIZE, normalised, resized
+from heatlens_torch.demo.pixels import SIZE, normalized, resized
 from heatlens_torch.demo.pool import GRID, draw_pool
 from heatlens_torch.demo.samples import write_samples
 from heatlens_torch.demo.signed_map import signed_map
@@ -172,7 +172,7 @@ def test_pool_keeps_truth_and_label_together_and_repeats_itself() -> None:
 
 def test_pixel_path() -> None:
     pixels = resized(Image.new("L", (50, 70), 153))
-    tensor = normalised(pixels[None])
+    tensor = normalized(pixels[None])
     assert tensor.shape == (1, 3, SIZE, SIZE)
     torch.testing.assert_close(tensor, torch.full_like(tensor, (0.6 - 0.45) / 0.2))
 
@@ -209,6 +209,6 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _hottest(signed_map: np.ndarray[Any, Any], size: tuple[int, int]) -> tuple[float, float]:
-    """Gives the centre of the hottest cell, column and row in the image's pixels."""
+    """Gives the center of the hottest cell, column and row in the image's pixels."""
     row, column = np.unravel_index(signed_map.argmax(), signed_map.shape)
     return (column + 0.5) / signed_map.shape[1] * size[0], (row + 0.5) / signed_map.shape[0] * size[1]

@@ -28,7 +28,7 @@ from heatlens_torch.graph.layers import layers_of
 from heatlens_torch.graph.probe import probe
 from heatlens_torch.inspection import inspect_model
 from heatlens_torch.loading import zoo
-from heatlens_torch.loading.network import network_of, stack
+from heatlens_torch.loading.network import build_network, stack
 from heatlens_torch.loading.spec import read_spec
 from heatlens_torch.loading.synthetic import images
 from heatlens_torch.proof import parity
@@ -50,7 +50,7 @@ def swin() -> nn.Module:
     return network
 
 
-class Tokenised(nn.Module):
+class Tokenized(nn.Module):
     """Cells as a row of tokens, in an order of choice, with a token before and after them, and a mixing layer."""
 
     def __init__(self, order: list[int] | None = None, *, before: int = 1, after: int = 0, padding: int = 0) -> None:
@@ -88,7 +88,9 @@ def write(folder: Path, factory: str, layers: list[str] | None, **arguments: obj
 def network_and_images(path: Path, count: int) -> tuple[nn.Module, Floats]:
     spec = read_spec(path)
     pixels = spec.preprocess.shape[0]
-    return network_of(spec, path.parent)[0], stack(images(count, size=(pixels, pixels), seed=9), spec.preprocess)
+    return build_network(spec, path.parent).network, stack(
+        images(count, size=(pixels, pixels), seed=9), spec.preprocess
+    )
 
 
 Reshape = Callable[[torch.Tensor], torch.Tensor]
@@ -159,7 +161,7 @@ def test_a_transformer_as_wide_as_real_ones_is_proven(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("before", "after"), [(0, 0), (1, 0), (0, 1), (5, 0)])
 def test_tokens_that_are_no_cells_are_told_apart(before: int, after: int) -> None:
     torch.manual_seed(0)
-    network = Tokenised(before=before, after=after).eval()
+    network = Tokenized(before=before, after=after).eval()
 
     layout = probe(network, "tokens", torch.randn(2, 3, SIDE, SIDE)).layout
 
@@ -168,7 +170,7 @@ def test_tokens_that_are_no_cells_are_told_apart(before: int, after: int) -> Non
 
 def test_tokens_in_another_order_than_the_images_are_refused() -> None:
     torch.manual_seed(0)
-    backwards = Tokenised(list(range(15, -1, -1))).eval()
+    backwards = Tokenized(list(range(15, -1, -1))).eval()
 
     with pytest.raises(CompileError) as caught:
         probe(backwards, "tokens", torch.randn(2, 3, SIDE, SIDE))
@@ -182,7 +184,7 @@ def test_tokens_in_another_order_than_the_images_are_refused() -> None:
 
 
 def test_tokens_that_fill_no_grid_are_refused() -> None:
-    network = Tokenised([0, 1, 2], before=0).eval()
+    network = Tokenized([0, 1, 2], before=0).eval()
 
     with pytest.raises(CompileError) as caught:
         probe(network, "tokens", torch.randn(2, 3, SIDE, SIDE))
@@ -222,7 +224,7 @@ def test_a_grid_that_is_given(
 def striped() -> nn.Module:
     """Three columns of cells, each as high as the image: a grid that nobody would guess."""
     torch.manual_seed(0)
-    network = Tokenised()
+    network = Tokenized()
     network.patches = nn.Conv2d(3, 8, (SIDE, 16), stride=(SIDE, 16))
     return network
 
@@ -252,7 +254,7 @@ def test_a_grid_that_is_given_is_compiled(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_grid_is_refused_with_its_place(said: str, message: str, tmp_path: Path) -> None:
-    path = write(tmp_path, "Tokenised", ["tokens"])
+    path = write(tmp_path, "Tokenized", ["tokens"])
     path.write_text(f"{said}\n{path.read_text()}")
 
     with pytest.raises(ModelFileError) as caught:
@@ -270,7 +272,7 @@ def test_a_grid_needs_its_layers_name(tmp_path: Path) -> None:
 
 
 def test_each_of_several_layers_may_have_a_grid_of_its_own(tmp_path: Path) -> None:
-    path = write(tmp_path, "Tokenised", ["patches", "tokens"])
+    path = write(tmp_path, "Tokenized", ["patches", "tokens"])
     path.write_text("grid = {tokens = [2, 8]}\nclass_tokens = 0\n" + path.read_text())
     spec = read_spec(path)
 
@@ -279,7 +281,7 @@ def test_each_of_several_layers_may_have_a_grid_of_its_own(tmp_path: Path) -> No
 
 def test_an_oblong_image_has_an_oblong_grid() -> None:
     torch.manual_seed(0)
-    layout = probe(Tokenised().eval(), "tokens", torch.randn(2, 3, SIDE, 2 * SIDE)).layout
+    layout = probe(Tokenized().eval(), "tokens", torch.randn(2, 3, SIDE, 2 * SIDE)).layout
 
     assert layout.shape == (8, 4, 8)
 

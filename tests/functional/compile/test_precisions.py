@@ -14,7 +14,7 @@ from heatlens.model import load_model
 from heatlens.types import Floats
 from heatlens_cli.inspect import facts
 from heatlens_torch.compile import compile_model
-from heatlens_torch.graph.quantize import check_quantisable, quantise
+from heatlens_torch.graph.quantize import check_quantizable, quantize
 from heatlens_torch.loading.network import images_of, other_images
 from heatlens_torch.loading.spec import PROOF_INPUTS, ModelSpec, read_spec
 from heatlens_torch.proof import precisions
@@ -140,7 +140,7 @@ def test_without_bfloat16_nothing_is_said_of_it(
 ) -> None:
     monkeypatch.setattr(precisions, "has_bf16", lambda: False)
 
-    again = precisions.measured(folder, card, images_of(spec), spec, int8=False)
+    again = precisions.measure(folder, card, images_of(spec), spec, int8=False)
 
     assert again.layer().agreements == {}
 
@@ -156,10 +156,10 @@ def ranged_on(card: Card, images: Floats, spec: ModelSpec, monkeypatch: pytest.M
         taken.append(images)
         return layer.trunk_int8
 
-    monkeypatch.setattr(precisions, "quantise", noted)
+    monkeypatch.setattr(precisions, "quantize", noted)
     monkeypatch.setattr(precisions, "OpenVinoEngine", lambda *_, **__: None)
     monkeypatch.setattr(precisions, "_agreements", lambda *_: {})
-    precisions.measured(Path(), card, images, spec, int8=True)
+    precisions.measure(Path(), card, images, spec, int8=True)
     return taken[0]
 
 
@@ -196,15 +196,15 @@ def test_without_the_tool_it_is_refused_before_anything_is_built(
     spec_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("heatlens_torch.graph.quantize.find_spec", lambda _: None)
-    monkeypatch.setattr("heatlens_torch.compile.material_of", lambda *_: pytest.fail("the network was built"))
+    monkeypatch.setattr("heatlens_torch.compile.build_network", lambda *_: pytest.fail("the network was built"))
 
     with pytest.raises(CompileError, match=r"needs NNCF and ONNX Runtime: pip install 'heatlens\[int8\]'"):
         compile_model(spec_path, tmp_path / "out", int8=True)
 
 
-def test_a_trunk_that_cannot_be_quantised_is_one_sentence(card: Card, spec: ModelSpec, tmp_path: Path) -> None:
-    check_quantisable()
+def test_a_trunk_that_cannot_be_quantized_is_one_sentence(card: Card, spec: ModelSpec, tmp_path: Path) -> None:
+    check_quantizable()
     (tmp_path / card.layer().trunk.file).write_bytes(b"not a graph")
 
-    with pytest.raises(CompileError, match="the trunk up to 'layer4' cannot be quantised: DecodeError"):
-        quantise(card.layer(), images_of(spec)[:2], tmp_path)
+    with pytest.raises(CompileError, match="the trunk up to 'layer4' cannot be quantized: DecodeError"):
+        quantize(card.layer(), images_of(spec)[:2], tmp_path)

@@ -27,7 +27,7 @@ from heatlens.errors import CardError, ModelError
 from heatlens_torch.compile import compile_model
 from heatlens_torch.inspection import inspect_model
 from heatlens_torch.loading import synthetic, torchvision_weights, zoo
-from heatlens_torch.loading.network import Material, material_of
+from heatlens_torch.loading.network import BuiltNetwork, build_network
 from heatlens_torch.loading.saved_network import WEIGHTS_FILE, load_network
 from heatlens_torch.loading.spec import read_spec
 from tests.support.checkpoints import KINDS, LIGHTNING, Tiny, attacks, renamed, state_of, tiny
@@ -50,8 +50,8 @@ def describe(folder: Path, **fields: Any) -> Path:  # noqa: ANN401 - TOML values
     return path
 
 
-def made(path: Path) -> Material:
-    return material_of(read_spec(path), path.parent)
+def made(path: Path) -> BuiltNetwork:
+    return build_network(read_spec(path), path.parent)
 
 
 def refusal(path: Path, *, with_torch: bool = False) -> str:
@@ -215,7 +215,7 @@ def own_weights(folder: Path, **fields: Any) -> Path:  # noqa: ANN401 - TOML val
 
 def test_torchvisions_weights_are_fetched_and_say_the_rest(tmp_path: Path, published: Published) -> None:
     spec = read_spec(own_weights(tmp_path))
-    found = material_of(spec, tmp_path)
+    found = build_network(spec, tmp_path)
 
     assert (spec.classes, spec.output, spec.preprocess.shape) == (tuple(CATEGORIES), "softmax", (PIXELS, PIXELS))
     assert found.source == {

@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from heatlens.engines.memory_estimate import needed
+from heatlens.engines.memory_estimate import estimate_bytes
 from heatlens.engines.resources import Machine
 from heatlens.errors import CardError, EngineError, InvalidOption, Mistake, ModelUnavailable, SettingsError
 from heatlens.registry import ModelRegistry, load_models
 from heatlens.settings import DEMO_MODEL, Settings
-from tests.support.colors import write_colours_model
+from tests.support.colors import write_colors_model
 from tests.support.tiny import write_tiny_model
 
 
@@ -16,7 +16,7 @@ def folder(tmp_path: Path) -> Path:
     """Two models and what a mount leaves beside them."""
     models = tmp_path / "models"
     write_tiny_model(models / "grey")
-    write_colours_model(models / "colours")
+    write_colors_model(models / "colours")
     (models / "..data").mkdir()
     (models / "README").write_text("none")
     return models
@@ -78,7 +78,7 @@ def test_a_broken_model_takes_no_other_with_it(folder: Path) -> None:
 
 def test_models_must_fit_the_memory_together(folder: Path) -> None:
     each = [load_models(Settings(model_dir=folder / name))[None].file_bytes for name in ("colours", "grey")]
-    enough = needed(sum(each))
+    enough = estimate_bytes(sum(each))
 
     assert load_models(Settings(models_dir=folder), machine=Machine(enough)).failures == {}
     models = load_models(Settings(models_dir=folder), machine=Machine(enough - 1))

@@ -4,7 +4,7 @@ from typing import Any
 import openvino as ov
 import pytest
 
-from heatlens.engines.memory_estimate import check_memory, needed
+from heatlens.engines.memory_estimate import check_memory, estimate_bytes
 from heatlens.engines.resources import Machine
 from heatlens.errors import EngineError
 from heatlens.model import load_model
@@ -28,18 +28,18 @@ MEASURED: dict[str, tuple[EngineName, float, float]] = {
 def test_the_estimate_is_a_little_over_what_was_measured(model: str) -> None:
     engine, files, resident = MEASURED[model]
 
-    assert 0.99 < needed(round(files * MIB), engine) / (resident * MIB) < 1.15
+    assert 0.99 < estimate_bytes(round(files * MIB), engine) / (resident * MIB) < 1.15
 
 
 def test_both_numbers_are_named(tmp_path: Path) -> None:
     graph = tmp_path / "graph"
     graph.write_bytes(b"\0" * MIB)
 
-    check_memory([graph, graph], needed(2 * MIB))
+    check_memory([graph, graph], estimate_bytes(2 * MIB))
     with pytest.raises(EngineError, match="needs about 148 MiB of memory and there are 128: give"):
         check_memory([graph, graph], 128 * MIB)
     with pytest.raises(EngineError):
-        check_memory([graph, graph], needed(2 * MIB) - 1)
+        check_memory([graph, graph], estimate_bytes(2 * MIB) - 1)
 
 
 def test_without_a_limit_nothing_is_checked() -> None:

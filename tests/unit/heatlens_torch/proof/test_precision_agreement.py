@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from heatlens.types import Floats
-from heatlens_torch.proof.precision_agreement import agreement, correlation, exact
+from heatlens_torch.proof.precision_agreement import correlation, explain_float32, measure_agreement
 
 SIDE = 5
 
@@ -45,8 +45,8 @@ def test_every_number_is_what_its_docstring_says() -> None:
         np.array([[2, 1], [1, 2], [1, 2], [3, 1]], np.float32),
     )
 
-    truth = exact(theirs, numbered(4), 2)
-    found = agreement(ours, numbered(4), truth)
+    truth = explain_float32(theirs, numbered(4), 2)
+    found = measure_agreement(ours, numbered(4), truth)
 
     expected = [
         np.corrcoef(one.ravel(), other.ravel())[0, 1] for one, other in zip(ours.maps, theirs.maps, strict=True)
@@ -67,7 +67,9 @@ def test_both_explain_the_class_that_float32_predicts(logits: list[list[float]],
     theirs = Drawn(np.stack([peak(1, 1)] * len(logits)), np.array(logits, np.float32))
     ours = Drawn(theirs.maps, -theirs.logits)
 
-    agreement(ours, numbered(len(logits)), exact(theirs, numbered(len(logits)), theirs.logits.shape[1]))
+    measure_agreement(
+        ours, numbered(len(logits)), explain_float32(theirs, numbered(len(logits)), theirs.logits.shape[1])
+    )
 
     assert np.concatenate(ours.asked).tolist() == selected
     assert not np.concatenate(theirs.asked).any()

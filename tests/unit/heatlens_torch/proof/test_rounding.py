@@ -95,10 +95,10 @@ def prove(network: Kinked, images: Floats, **wrong: float) -> tuple[int, int, li
     return found.inputs, found.undecided, kept
 
 
-def test_an_image_on_which_the_referee_contradicts_itself_is_set_aside_for_the_next(network: Kinked) -> None:
+def test_an_image_on_which_pytorch_grad_cam_contradicts_itself_is_set_aside_for_the_next(network: Kinked) -> None:
     images = pictures(network, at_the_kink=[3, 17, 33])
-    ours = parity.compiled(Jumping(network), images, np.zeros((COUNT, 3), np.float32))
-    theirs = parity.referee(network, "features", images, LAYOUT)
+    ours = parity.explain_compiled(Jumping(network), images, np.zeros((COUNT, 3), np.float32))
+    theirs = parity.explain_reference(network, "features", images, LAYOUT)
     [apart] = np.nonzero(parity.distances(ours, theirs) > parity.THRESHOLD)
     assert apart.tolist() == [3, 17, 33], "the engine was to jump there"
 
@@ -123,7 +123,7 @@ def test_more_than_the_contradiction_is_not_excused(network: Kinked, wrong: dict
 
 
 def test_a_contradiction_below_the_threshold_excuses_nothing(network: Kinked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounding, "contradictions", lambda _moved, images: np.full(len(images), 0.9e-4))
+    monkeypatch.setattr(rounding, "largest_moves", lambda _moved, images: np.full(len(images), 0.9e-4))
     with pytest.raises(ParityError, match="the compiled explanation of 'features' differs"):
         prove(network, pictures(network), gradient=1.00015)
 

@@ -17,7 +17,7 @@ from heatlens.types import Floats
 from heatlens_torch.graph.grids import Layout
 from heatlens_torch.loading import exported_program, synthetic
 from heatlens_torch.proof import reference, sanity
-from heatlens_torch.proof.randomize import randomised, weight_layers
+from heatlens_torch.proof.randomize import randomized, weight_layers
 
 SIDE = 32
 
@@ -42,10 +42,10 @@ class EdgeCounter(nn.Module):
     def __init__(self, logits: int = 3) -> None:
         super().__init__()
         self.edges = Edges()
-        self.colour = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, logits))
+        self.color = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, logits))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.edges(image).mean(dim=(1, 2, 3))[:, None] + self.colour(image.mean(dim=(2, 3)))
+        logits: torch.Tensor = self.edges(image).mean(dim=(1, 2, 3))[:, None] + self.color(image.mean(dim=(2, 3)))
         return logits
 
 
@@ -128,9 +128,9 @@ def test_weights_go_from_the_logits_down(monkeypatch: pytest.MonkeyPatch) -> Non
 
     def noted(network: nn.Module, layers: list[list[nn.Parameter]], image: torch.Tensor, *, seed: int) -> object:
         drawn.append([id(layer[0]) for layer in layers])
-        return randomised(network, layers, image, seed=seed)
+        return randomized(network, layers, image, seed=seed)
 
-    monkeypatch.setattr(sanity, "randomised", noted)
+    monkeypatch.setattr(sanity, "randomized", noted)
     network = convolutions()
     checked(network, "0", 16)
     runs = [id(network.get_parameter(f"{name}.weight")) for name in ("0.0", "0.3", "0.6", "3")]
@@ -225,7 +225,7 @@ def test_an_exported_program_has_layers_and_loses_them(tmp_path: Path) -> None:
     torch.export.save(torch.export.export(network, (batch,), dynamic_shapes=({0: torch.export.Dim.AUTO},)), path)
     program = exported_program.load_program(path)
     assert len(weight_layers(program, batch)) == 4
-    with torch.no_grad(), randomised(program, weight_layers(program, batch), batch, seed=0):
+    with torch.no_grad(), randomized(program, weight_layers(program, batch), batch, seed=0):
         assert not torch.allclose(program(batch), network(batch), atol=0.1)
     with torch.no_grad():
         assert torch.allclose(program(batch), network(batch), atol=1e-5)
@@ -237,7 +237,7 @@ def test_random_weights_are_gone_afterwards_even_after_an_error() -> None:
     momenta = [module.momentum for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
 
     def fail() -> None:
-        with randomised(network, weight_layers(network, batch), batch, seed=0):
+        with randomized(network, weight_layers(network, batch), batch, seed=0):
             assert not torch.equal(network.state_dict()["3.weight"], before["3.weight"])
             assert not any(module.training for module in network.modules())
             raise KeyError
@@ -252,9 +252,9 @@ def test_random_weights_are_gone_afterwards_even_after_an_error() -> None:
 def test_only_the_layers_asked_for_are_random_and_as_large_as_before() -> None:
     network, batch = convolutions(), torch.from_numpy(images())
     before = copy.deepcopy(network.state_dict())
-    with randomised(network, weight_layers(network, batch)[-2:], batch, seed=0):
+    with randomized(network, weight_layers(network, batch)[-2:], batch, seed=0):
         within = copy.deepcopy(network.state_dict())
-    with randomised(network, weight_layers(network, batch)[-2:], batch, seed=0):
+    with randomized(network, weight_layers(network, batch)[-2:], batch, seed=0):
         assert all(torch.equal(value, within[key]) for key, value in network.state_dict().items())
     changed = {key for key, value in within.items() if not torch.equal(value, before[key])}
     assert {"3.weight", "3.bias", "0.6.weight", "0.6.bias", "0.7.running_mean", "0.7.running_var"} <= changed
@@ -273,6 +273,6 @@ def test_a_random_network_of_any_depth_still_answers() -> None:
         nn.Linear(8, 3),
     ).eval()
     batch = torch.from_numpy(images())
-    with torch.no_grad(), randomised(deep, weight_layers(deep, batch), batch, seed=0):
+    with torch.no_grad(), randomized(deep, weight_layers(deep, batch), batch, seed=0):
         spread = deep(batch).std(dim=0)
     assert (spread > 1e-3).all()
