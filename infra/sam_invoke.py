@@ -12,7 +12,7 @@ from pathlib import Path
 
 from heatlens.errors import HeatlensError
 from heatlens_cli.events.make_event import make_event
-from heatlens_cli.heatmap_files import Answer, explain_each
+from heatlens_cli.explain_files import FileExplanation, explain_files
 from heatlens_cli.invoke import read_answer
 from infra.tools import DEFAULTS, QUIET, ready
 
@@ -30,7 +30,7 @@ class SamExplainer:
     def __init__(self) -> None:
         self._command = [str(ready("sam")), "local", "invoke", FUNCTION, "--event", "-", "--skip-pull-image"]
 
-    def __call__(self, image: Path) -> Answer:
+    def __call__(self, image: Path) -> FileExplanation:
         """Send one image.
 
         Raises:
@@ -60,7 +60,7 @@ def main(words: Sequence[str]) -> int:
     images = [Path(name) for name in names]
     explain = SamExplainer()
     by_name = {image.name: image for image in images}
-    return explain_each(images, Path(folder), lambda name, _: explain(by_name[name]))
+    return explain_files(images, Path(folder), lambda name, _: explain(by_name[name]))
 
 
 if __name__ == "__main__":

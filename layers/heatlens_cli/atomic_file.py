@@ -11,7 +11,7 @@ from heatlens_cli.sources import CHUNK
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
+def write_atomically(path: Path) -> Iterator[BinaryIO]:
     """Write a file beside its place, and move it there once all of it is on the disk.
 
     The file beside it has the same name each time, and one that a killed process left is overwritten.

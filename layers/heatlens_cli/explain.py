@@ -8,23 +8,23 @@ from heatlens.options import OptionArguments, read_options
 from heatlens.pipeline import explain
 from heatlens.settings import LIMITS, read_settings
 from heatlens.types import Upload
-from heatlens_cli.heatmap_files import Answer
+from heatlens_cli.explain_files import FileExplanation
 
 
 class CoreExplainer:
     """The model, loaded once, and the options of all files."""
 
-    def __init__(self, model_dir: Path | None, wishes: OptionArguments) -> None:
+    def __init__(self, model_dir: Path | None, options: OptionArguments) -> None:
         """Load the model.
 
         Raises:
             HeatlensError: It cannot be used.
         """
-        self.options = read_options(wishes, frozenset({"overlay"}))
+        self.options = read_options(options, frozenset({"overlay"}))
         self._settings = read_settings()
         self._model = load_by_settings(self._settings, model_dir)
 
-    def __call__(self, name: str, data: bytes) -> Answer:
+    def __call__(self, name: str, data: bytes) -> FileExplanation:
         """Explain one image.
 
         Raises:
@@ -36,4 +36,4 @@ class CoreExplainer:
             raise outcome
         assert outcome.overlay is not None, "included by the options"
         first = outcome.explained[0]
-        return Answer(first.label, first.probability, outcome.overlay.data)
+        return FileExplanation(first.label, first.probability, outcome.overlay.data)

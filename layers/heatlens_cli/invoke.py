@@ -5,8 +5,8 @@ from urllib.parse import urlencode
 
 from heatlens.errors import HeatlensError, InvalidOption, Mistake, ModelError
 from heatlens_cli.events.http_events import KINDS, Event, LambdaContext, answer_json, heatmap_request
+from heatlens_cli.explain_files import FileExplanation
 from heatlens_cli.extras import requires_extra
-from heatlens_cli.heatmap_files import Answer
 
 
 class RequestFailed(HeatlensError):
@@ -34,7 +34,7 @@ class HandlerExplainer:
         self._wrap = KINDS[kind]
         self._query = urlencode({"colormap": colormap, "alpha": alpha, "include": "overlay"})
 
-    def __call__(self, name: str, data: bytes) -> Answer:
+    def __call__(self, name: str, data: bytes) -> FileExplanation:
         """Send one image.
 
         Raises:
@@ -44,7 +44,7 @@ class HandlerExplainer:
         return read_answer(self._handler(event, LambdaContext()))  # type: ignore[arg-type]
 
 
-def read_answer(answer: Event) -> Answer:
+def read_answer(answer: Event) -> FileExplanation:
     """What a handler answered to one image.
 
     Raises:
@@ -54,4 +54,4 @@ def read_answer(answer: Event) -> Answer:
     if answer["statusCode"] != 200:
         raise RequestFailed(body["detail"])
     prediction = body["prediction"]
-    return Answer(prediction["label"], prediction["probability"], base64.b64decode(body["heatmap_base64"]))
+    return FileExplanation(prediction["label"], prediction["probability"], base64.b64decode(body["heatmap_base64"]))

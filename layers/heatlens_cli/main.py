@@ -14,8 +14,9 @@ from rich.markup import escape
 
 from heatlens.errors import HeatlensError
 from heatlens.options import OptionArguments
+from heatlens_cli.console import err, out
+from heatlens_cli.explain_files import explain_files
 from heatlens_cli.extras import requires_extra
-from heatlens_cli.heatmap_files import err, explain_each, out
 
 INTERRUPTED = 130  # exit status, as shells have it: 128 and the signal
 
@@ -52,9 +53,9 @@ def explain(
     from heatlens_cli.explain import CoreExplainer
 
     with _clear_errors():
-        wishes: OptionArguments = {"colormap": colormap, "alpha": alpha, "target": target, "contrast": contrast}
-        explainer = CoreExplainer(model, wishes | {"method": method, "layer": layer, "format": form, "window": window})
-        raise typer.Exit(explain_each(images, folder, explainer, suffix=SUFFIXES[explainer.options.format]))
+        options: OptionArguments = {"colormap": colormap, "alpha": alpha, "target": target, "contrast": contrast}
+        explainer = CoreExplainer(model, options | {"method": method, "layer": layer, "format": form, "window": window})
+        raise typer.Exit(explain_files(images, folder, explainer, suffix=SUFFIXES[explainer.options.format]))
 
 
 @app.command()
@@ -70,7 +71,7 @@ def invoke(
 
     with _clear_errors():
         explainer = HandlerExplainer(kind=kind, colormap=colormap, alpha=alpha)
-        raise typer.Exit(explain_each(images, folder, explainer))
+        raise typer.Exit(explain_files(images, folder, explainer))
 
 
 @app.command()

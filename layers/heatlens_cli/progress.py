@@ -5,7 +5,7 @@ from datetime import timedelta
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from heatlens_cli.heatmap_files import out
+from heatlens_cli.console import out
 
 
 class Pace(ProgressColumn):
@@ -16,9 +16,9 @@ class Pace(ProgressColumn):
         if task.finished:
             return Text()
         rate, left = task.fields.get("rate") or task.speed, task.fields.get("left") or task.time_remaining
-        said = [f"{rate:.1f}/s"] if rate else []
-        said += [f"{timedelta(seconds=round(left))} left"] if left else []
-        return Text(", ".join(said), style="progress.remaining")
+        parts = [f"{rate:.1f}/s"] if rate else []
+        parts += [f"{timedelta(seconds=round(left))} left"] if left else []
+        return Text(", ".join(parts), style="progress.remaining")
 
 
 class Bars:

@@ -12,7 +12,7 @@ from heatlens_aws.events import REQUEUED, NotAnEvent, created_objects, parse_bod
 from heatlens_aws.object_keys import DROP, parse_upload_key
 from heatlens_aws.sagemaker_async import read_notice
 from heatlens_aws.settings import AwsSettings
-from heatlens_cli.heatmap_files import out
+from heatlens_cli.console import out
 
 WAIT_S = 1
 PAGE = 10  # messages of one call

@@ -7,8 +7,8 @@ import socket
 import uvicorn
 
 from heatlens.errors import HeatlensError
+from heatlens_cli.console import out
 from heatlens_cli.extras import requires_extra
-from heatlens_cli.heatmap_files import out
 from heatlens_web.app import create_app
 from heatlens_web.settings import read_server_settings
 

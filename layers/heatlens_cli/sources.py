@@ -93,13 +93,13 @@ class Folder:
         self._results = results.resolve()
 
     def images(self) -> Iterator[Image | RejectedFile]:
-        locked: list[OSError] = []
-        for folder, _, names in os.walk(self._root, onerror=locked.append):
+        errors: list[OSError] = []
+        for folder, _, names in os.walk(self._root, onerror=errors.append):
             for name in names:
                 path = Path(folder, name)
                 if _is_image(name) and not self._is_result(path):
                     yield self._look(path)
-        for error in locked:
+        for error in errors:
             yield RejectedFile(self._name(Path(error.filename)) + "/", Unreadable.code, f"{error.strerror}")
 
     def chunks(self, image: Image) -> Iterator[bytes]:
@@ -113,12 +113,12 @@ class Folder:
     def _look(self, path: Path) -> Image | RejectedFile:
         name = self._name(path)
         try:
-            found = path.stat()
+            status = path.stat()
         except OSError as error:
             return RejectedFile(name, Unreadable.code, f"{error.strerror}")
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             return RejectedFile(name, Unreadable.code, "no regular file")
-        return Image(name, found.st_size, _stamp(found))
+        return Image(name, status.st_size, _stamp(status))
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()
@@ -195,9 +195,9 @@ def aws_code(error: Exception) -> str:
     return str(response.get("Error", {}).get("Code") or type(error).__name__)
 
 
-def _stamp(found: os.stat_result) -> str:
+def _stamp(status: os.stat_result) -> str:
     # The time of change cannot be set back by tools that keep a copy's time of writing.
-    return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}"
+    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
 
 
 def _is_image(name: str) -> bool:

@@ -6,43 +6,43 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-AT_ONCE = 8
+THREADS = 8
 
 
-class Dropped(Exception):
+class Interrupted(Exception):
     """The run was interrupted; nobody waits for this item any more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class WorkerPool:
     """Threads; what takes long in one of them asks now and then whether to go on."""
 
-    pool: Executor
+    executor: Executor
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    def go_on(self) -> None:
-        """Raise Dropped if the run was interrupted."""
+    def check(self) -> None:
+        """Raise Interrupted if the run was interrupted."""
         if self._stop.is_set():
-            raise Dropped
+            raise Interrupted
 
     def wait(self, seconds: float) -> None:
         """Sleep, but not through an interruption."""
         self._stop.wait(seconds)
-        self.go_on()
+        self.check()
 
     def stop(self) -> None:
         """Let nothing begin any more, and what runs end at its next question."""
         self._stop.set()
-        self.pool.shutdown(wait=True, cancel_futures=True)
+        self.executor.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
-def crew() -> Iterator[Crew]:
+def open_worker_pool() -> Iterator[WorkerPool]:
     """A crew for as long as the block lasts; Ctrl-C in it does not wait for what was to be done."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        made = Crew(pool)
+    with ThreadPoolExecutor(THREADS) as executor:
+        pool = WorkerPool(executor)
         try:
-            yield made
+            yield pool
         except BaseException:
-            made.stop()
+            pool.stop()
             raise

@@ -34,7 +34,7 @@ class _Models(BaseModel):
     batches: BatchLimits | None = None
 
 
-class Refusal(BatchFailed):
+class RequestRefused(BatchFailed):
     """The server says no; `reason` is its code, or empty where somebody else answered."""
 
     def __init__(self, response: httpx2.Response) -> None:
@@ -42,42 +42,42 @@ class Refusal(BatchFailed):
             body = response.json()
         except ValueError:
             body = None
-        said = body if isinstance(body, dict) else {}
+        problem = body if isinstance(body, dict) else {}
         self.status_code = response.status_code
-        self.reason = str(said.get("code", ""))
-        sentence = said.get("detail") or said.get("message") or response.reason_phrase
-        super().__init__(f"the server refused ({response.status_code}): {sentence}")
+        self.reason = str(problem.get("code", ""))
+        detail = problem.get("detail") or problem.get("message") or response.reason_phrase
+        super().__init__(f"the server refused ({response.status_code}): {detail}")
 
 
 class NotAnswered(BatchFailed):
     """Nobody knows whether the server has done it."""
 
 
-class Server:
+class BatchClient:
     """A server, asked for one thing at a time or by several threads."""
 
-    def __init__(self, client: httpx2.Client) -> None:
-        self._client = client
+    def __init__(self, http: httpx2.Client) -> None:
+        self._http = http
 
     def limits(self) -> BatchLimits:
         """Ask what staged batches take; a server that names no limits refuses by itself what is too much."""
-        return self._ask(_Models, "GET", "/models").batches or UNLIMITED
+        return self._call(_Models, "GET", "/models").batches or UNLIMITED
 
     def create(self, count: int, options: dict[str, Any]) -> str:
         """Open a batch; one whose answer was lost stays without files, and expires."""
-        wish = {"expected_files": count, "include": "overlay"} | options
-        return self._ask(BatchCreated, "POST", "/batches", json=wish).batch_id
+        request = {"expected_files": count, "include": "overlay"} | options
+        return self._call(BatchCreated, "POST", "/batches", json=request).batch_id
 
     def declare(self, batch: str, files: Sequence[dict[str, Any]]) -> list[int]:
         """Declare files, once, and return their numbers.
 
         Raises:
             NotAnswered: They may be declared or not. Declaring them again could do it twice.
-            Refusal: They are not.
+            RequestRefused: They are not.
         """
         try:
-            answer = self._ask(UploadLinks, "POST", f"/batches/{batch}/files", once=True, json={"files": files})
-        except Refusal as error:
+            answer = self._call(UploadLinks, "POST", f"/batches/{batch}/files", once=True, json={"files": files})
+        except RequestRefused as error:
             if error.status_code >= httpx2.codes.INTERNAL_SERVER_ERROR:
                 raise NotAnswered(str(error)) from error
             raise
@@ -88,8 +88,8 @@ class Server:
         start: int | None = 0
         while start is not None:
             try:
-                page = self._ask(MissingLinks, "POST", f"/batches/{batch}/files/links", params={"start": start})
-            except Refusal as error:
+                page = self._call(MissingLinks, "POST", f"/batches/{batch}/files/links", params={"start": start})
+            except RequestRefused as error:
                 if error.reason == BatchClosed.code:
                     return
                 raise
@@ -98,17 +98,17 @@ class Server:
 
     def close(self, batch: str) -> None:
         """Say that all is there."""
-        self._ask(BatchStatus, "POST", f"/batches/{batch}/close")
+        self._call(BatchStatus, "POST", f"/batches/{batch}/close")
 
     def status(self, batch: str) -> BatchStatus:
         """How far it is."""
-        return self._ask(BatchStatus, "GET", f"/batches/{batch}")
+        return self._call(BatchStatus, "GET", f"/batches/{batch}")
 
     def find(self, batch: str) -> BatchStatus | None:
         """How far it is, or nothing where it is gone."""
         try:
             return self.status(batch)
-        except Refusal as error:
+        except RequestRefused as error:
             if error.reason == BatchNotFound.code:
                 return None
             raise
@@ -127,15 +127,15 @@ class Server:
 
     def forget(self, batch: str) -> None:
         """Erase a batch that nothing was uploaded to; where that is refused, it expires."""
-        call_with_retries(lambda: self._client.delete(f"/batches/{batch}", params={"purge": True}))
+        call_with_retries(lambda: self._http.delete(f"/batches/{batch}", params={"purge": True}))
 
     def _page(self, batch: str, start: int, limit: int) -> ResultsPage:
-        return self._ask(ResultsPage, "GET", f"/batches/{batch}/results", params={"start": start, "limit": limit})
+        return self._call(ResultsPage, "GET", f"/batches/{batch}/results", params={"start": start, "limit": limit})
 
-    def _ask(self, kind: type[Answer], method: str, path: str, *, once: bool = False, **request: Any) -> Answer:  # noqa: ANN401 - passes through
+    def _call(self, kind: type[Answer], method: str, path: str, *, once: bool = False, **request: Any) -> Answer:  # noqa: ANN401 - passes through
         def call() -> httpx2.Response:
             try:
-                return self._client.request(method, path, **request)
+                return self._http.request(method, path, **request)
             except (httpx2.ConnectError, httpx2.ConnectTimeout):
                 raise  # nobody has heard of it
             except httpx2.TransportError as error:
@@ -145,11 +145,11 @@ class Server:
 
         response = call_with_retries(call, retryable=_is_overload if once else _may_pass)
         if not response.is_success:
-            raise Refusal(response)
+            raise RequestRefused(response)
         try:
             return kind.model_validate_json(response.content)
         except ValidationError as error:
-            raise BatchFailed(f"{self._client.base_url} answers as no Heatlens does: is the address right?") from error
+            raise BatchFailed(f"{self._http.base_url} answers as no Heatlens does: is the address right?") from error
 
 
 def _is_overload(response: httpx2.Response) -> bool:
@@ -159,5 +159,5 @@ def _is_overload(response: httpx2.Response) -> bool:
 def _may_pass(response: httpx2.Response) -> bool:
     """Whether another try may succeed: a server without staging says so without `Retry-After`."""
     if response.status_code == httpx2.codes.SERVICE_UNAVAILABLE and "retry-after" not in response.headers:
-        return Refusal(response).reason != StagingUnavailable.code
+        return RequestRefused(response).reason != StagingUnavailable.code
     return is_retryable(response)

@@ -10,17 +10,17 @@ from typing import BinaryIO
 import httpx2
 from pydantic import BaseModel, ValidationError
 
-from heatlens_cli.atomic_file import sha256_of, whole
-from heatlens_cli.batch.client import Server
+from heatlens_cli.atomic_file import sha256_of, write_atomically
+from heatlens_cli.batch.client import BatchClient
 from heatlens_cli.retry import call_with_retries, is_retryable
 from heatlens_cli.sources import CHUNK, RESULT_SUFFIX
-from heatlens_cli.worker_pool import Crew
+from heatlens_cli.worker_pool import WorkerPool
 from heatlens_web.schemas.batches import FileResult, ResultLinks
 
 OVERLAY = "overlay.png"
 
 
-class Trouble(Exception):
+class DownloadError(Exception):
     """Why a heatmap is not here; `lasting` is a trouble of the storage, not of one file."""
 
     def __init__(self, why: str, *, lasting: bool = False) -> None:
@@ -28,7 +28,7 @@ class Trouble(Exception):
         self.lasting = lasting
 
 
-class _Forbidden(Trouble):
+class _Forbidden(DownloadError):
     """A link that is too old, most of the time."""
 
 
@@ -42,12 +42,12 @@ class _Document(BaseModel):
 class Download:
     """What fetching takes. Safe to share between threads."""
 
-    server: Server
+    client: BatchClient
     storage: httpx2.Client
     folder: Path
-    hands: Crew
+    workers: WorkerPool
 
-    def fetch(self, batch: str, result: FileResult, name: str) -> Trouble | None:
+    def fetch(self, batch: str, result: FileResult, name: str) -> DownloadError | None:
         """Bring one heatmap here, unless it is here; what went wrong, or nothing."""
         target = self._target(name)
         try:
@@ -57,11 +57,11 @@ class Download:
             try:
                 self._bring(result.links, target)
             except _Forbidden:
-                self._bring(self.server.result(batch, result.number).links or result.links, target)
-        except Trouble as trouble:
+                self._bring(self.client.result(batch, result.number).links or result.links, target)
+        except DownloadError as trouble:
             return trouble
         except OSError as error:
-            return Trouble(f"it cannot be written: {error.strerror}")
+            return DownloadError(f"it cannot be written: {error.strerror}")
         return None
 
     def remove(self, name: str) -> None:
@@ -78,12 +78,12 @@ class Download:
         try:
             sha256 = _Document.model_validate_json(document.getvalue()).objects[OVERLAY]
         except (ValidationError, KeyError) as error:
-            raise Trouble("its result names none") from error
+            raise DownloadError("its result names none") from error
         if sha256_of(target) == sha256:
             return
-        with whole(target) as file:
+        with write_atomically(target) as file:
             if links.overlay is None or self._read(links.overlay, file) != sha256:
-                raise Trouble("what came is not what was committed")
+                raise DownloadError("what came is not what was committed")
 
     def _read(self, link: str, file: BinaryIO) -> str:
         """Write what a link gives into a file; its digest (hex)."""
@@ -96,18 +96,18 @@ class Download:
             file.truncate()
             with self.storage.stream("GET", link) as response:
                 for chunk in response.iter_bytes(CHUNK) if response.is_success else ():
-                    self.hands.go_on()
+                    self.workers.check()
                     digest.update(chunk)
                     file.write(chunk)
             return response
 
         try:
-            response = call_with_retries(get, wait=self.hands.wait)
+            response = call_with_retries(get, wait=self.workers.wait)
         except httpx2.RequestError as error:
-            raise Trouble(f"the connection broke ({type(error).__name__})", lasting=True) from error
+            raise DownloadError(f"the connection broke ({type(error).__name__})", lasting=True) from error
         if response.status_code == httpx2.codes.FORBIDDEN:
             raise _Forbidden("the storage refused with status 403")
         if not response.is_success:
             sentence = f"the storage refused with status {response.status_code}"
-            raise Trouble(sentence, lasting=is_retryable(response))
+            raise DownloadError(sentence, lasting=is_retryable(response))
         return digest.hexdigest()

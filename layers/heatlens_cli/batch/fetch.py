@@ -11,15 +11,15 @@ from typing import Any
 import httpx2
 from rich.markup import escape
 
-from heatlens_cli.atomic_file import whole
-from heatlens_cli.batch.client import Server
-from heatlens_cli.batch.download import Download, Trouble
+from heatlens_cli.atomic_file import write_atomically
+from heatlens_cli.batch.client import BatchClient
+from heatlens_cli.batch.download import Download, DownloadError
 from heatlens_cli.batch.journal import BatchFailed, Part
 from heatlens_cli.batch.names import RESULTS, shown
-from heatlens_cli.heatmap_files import out
+from heatlens_cli.console import out
 from heatlens_cli.progress import Bars
 from heatlens_cli.sources import RejectedFile
-from heatlens_cli.worker_pool import AT_ONCE, crew
+from heatlens_cli.worker_pool import THREADS, open_worker_pool
 from heatlens_web.schemas.batches import BatchStatus, FileResult
 
 OPEN_STATES = {"open", "running"}
@@ -36,7 +36,7 @@ class FileOutcome:
     unfetched: int = 0
 
 
-def wait(server: Server, parts: list[Part], bars: Bars) -> None:
+def wait(client: BatchClient, parts: list[Part], bars: Bars) -> None:
     """Wait until every batch has its end."""
     total = sum(len(part.files) for part in parts)
     bars.expect("explain", total)
@@ -44,7 +44,7 @@ def wait(server: Server, parts: list[Part], bars: Bars) -> None:
     for turn in itertools.count():
         for part in parts:
             if part.batch_id not in seen or seen[part.batch_id].state in OPEN_STATES:
-                seen[part.batch_id] = server.status(part.batch_id)
+                seen[part.batch_id] = client.status(part.batch_id)
         still = [status for status in seen.values() if status.state in OPEN_STATES]
         rate = sum(status.files_per_s or 0 for status in still)
         left = max((status.time_left_s or 0 for status in still), default=0)
@@ -55,12 +55,12 @@ def wait(server: Server, parts: list[Part], bars: Bars) -> None:
 
 
 def fetch(
-    server: Server, parts: list[Part], folder: Path, bars: Bars, refused: Mapping[str, RejectedFile]
+    client: BatchClient, parts: list[Part], folder: Path, bars: Bars, refused: Mapping[str, RejectedFile]
 ) -> FileOutcome:
     """Bring the heatmaps here that are not here yet, and write `results.jsonl` anew.
 
     Args:
-        server: Where the batches are.
+        client: Calls the server that has the batches.
         parts: Batches that have their end.
         folder: Where the heatmaps go.
         bars: Shows how far it is.
@@ -72,13 +72,17 @@ def fetch(
     bars.expect("fetch", sum(len(part.files) for part in parts))
     outcome, in_a_row = FileOutcome(), 0
     try:
-        with whole(folder / RESULTS) as lines, httpx2.Client(timeout=TIMEOUT_S) as storage, crew() as hands:
-            for line, trouble in _each(parts, Download(server, storage, folder, hands), refused):
+        with (
+            write_atomically(folder / RESULTS) as lines,
+            httpx2.Client(timeout=TIMEOUT_S) as storage,
+            open_worker_pool() as workers,
+        ):
+            for line, trouble in _each(parts, Download(client, storage, folder, workers), refused):
                 lines.write(f"{json.dumps(line)}\n".encode())
                 bars.advance("fetch", line["number"] is not None)
                 _count(outcome, line, trouble, refused.get(line["name"]))
                 in_a_row = in_a_row + 1 if trouble and trouble.lasting else 0
-                if trouble and in_a_row == AT_ONCE:
+                if trouble and in_a_row == THREADS:
                     raise BatchFailed(f"the storage gives nothing ({trouble}): run the same again to go on")
     except OSError as error:
         raise BatchFailed(f"{folder / RESULTS}: {error.strerror}") from error
@@ -87,16 +91,16 @@ def fetch(
 
 def _each(
     parts: list[Part], download: Download, refused: Mapping[str, RejectedFile]
-) -> Iterator[tuple[dict[str, Any], Trouble | None]]:
+) -> Iterator[tuple[dict[str, Any], DownloadError | None]]:
     """The line of every file in `results.jsonl`, once its heatmap is here, or cannot be."""
     unsent = dict(refused)
     for part in parts:
         names = {each.number: each.name for each in part.files}
-        for page in download.server.results(part.batch_id):
+        for page in download.client.results(part.batch_id):
             # A number may be nobody's here: of a file that has changed since, and was sent again.
             results = [each for each in page if each.number in names]
             theirs = [names[each.number] for each in results]
-            troubles = download.hands.pool.map(download.fetch, itertools.repeat(part.batch_id), results, theirs)
+            troubles = download.workers.executor.map(download.fetch, itertools.repeat(part.batch_id), results, theirs)
             for result, name, trouble in zip(results, theirs, troubles, strict=True):
                 yield _line(part, result, name, unsent.pop(name, None)), trouble
     for name, refusal in unsent.items():
@@ -110,7 +114,9 @@ def _line(part: Part, result: FileResult, name: str, refusal: RejectedFile | Non
     return line | {"code": refusal.code} if refusal else line
 
 
-def _count(outcome: FileOutcome, line: dict[str, Any], trouble: Trouble | None, refusal: RejectedFile | None) -> None:
+def _count(
+    outcome: FileOutcome, line: dict[str, Any], trouble: DownloadError | None, refusal: RejectedFile | None
+) -> None:
     name = shown(line["name"])
     if line["state"] != "OK":
         outcome.failed += 1

@@ -6,8 +6,8 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from heatlens.errors import HeatlensError
-from heatlens_cli.atomic_file import whole
-from heatlens_cli.batch.names import NOTES
+from heatlens_cli.atomic_file import write_atomically
+from heatlens_cli.batch.names import JOURNAL
 
 
 class BatchFailed(HeatlensError):
@@ -18,7 +18,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Noted(_Strict):
+class DeclaredFile(_Strict):
     """A file as it was declared; its stamp tells whether it still is that."""
 
     name: str
@@ -32,7 +32,7 @@ class Part(_Strict):
     """One batch. It has no files until all are declared, and is sent once it was closed."""
 
     batch_id: str
-    files: list[Noted] = []
+    files: list[DeclaredFile] = []
     sent: bool = False
 
 
@@ -52,7 +52,7 @@ class Run(_Strict):
             BatchFailed: The folder takes none.
         """
         try:
-            with whole(folder / NOTES) as file:
+            with write_atomically(folder / JOURNAL) as file:
                 file.write(self.model_dump_json().encode())
         except OSError as error:
             raise BatchFailed(f"{folder}: {error.strerror}") from error
@@ -64,7 +64,7 @@ class Run(_Strict):
         Raises:
             BatchFailed: They cannot be read.
         """
-        path = folder / NOTES
+        path = folder / JOURNAL
         try:
             return cls.model_validate_json(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
@@ -96,6 +96,6 @@ def begin(folder: Path, wanted: Run) -> Run:
     if differs:
         raise BatchFailed(
             f"{folder} has another run that was interrupted ({'; '.join(differs)}): run that one again to finish it, "
-            f"name another --out, or remove {folder / NOTES} to give it up"
+            f"name another --out, or remove {folder / JOURNAL} to give it up"
         )
     return noted

@@ -8,16 +8,16 @@ from heatlens.errors import EmptyFile, FileTooLarge
 from heatlens_cli.sources import RESULT_SUFFIX, Image, RejectedFile
 
 RESULTS = "results.jsonl"
-NOTES = ".heatlens-batch.json"  # what this run has declared, so that it can go on
+JOURNAL = ".heatlens-batch.json"  # what this run has declared, so that it can go on
 BAD_NAME = "source.name"
 MAX_NAME_BYTES = 255  # of a file or folder, on the usual file systems
 
 
-def sort_out(found: Iterable[Image | RejectedFile], *, one_case: bool) -> tuple[list[Image], list[RejectedFile]]:
+def split_by_name(files: Iterable[Image | RejectedFile], *, one_case: bool) -> tuple[list[Image], list[RejectedFile]]:
     """Tell what can be sent from what cannot.
 
     Args:
-        found: What the source has.
+        files: What the source has.
         one_case: Whether the output folder takes `A.png` and `a.png` for one file.
 
     Returns:
@@ -25,22 +25,22 @@ def sort_out(found: Iterable[Image | RejectedFile], *, one_case: bool) -> tuple[
     """
     images: list[Image] = []
     refused: list[RejectedFile] = []
-    taken, folders = {RESULTS, NOTES}, set[str]()
-    for each in sorted(found, key=lambda each: each.name):
-        if isinstance(each, RejectedFile):
-            refused.append(each)
+    taken, folders = {RESULTS, JOURNAL}, set[str]()
+    for file in sorted(files, key=lambda file: file.name):
+        if isinstance(file, RejectedFile):
+            refused.append(file)
             continue
-        target = _folded(each.name + RESULT_SUFFIX, one_case=one_case)
+        target = _folded(file.name + RESULT_SUFFIX, one_case=one_case)
         above = {str(parent) for parent in PurePosixPath(target).parents}
-        refusal = _name_fault(each.name) or _size_fault(each.size)
-        if not refusal and (target in taken | folders or above & taken):
-            refusal = BAD_NAME, "its heatmap would take the place of another file: rename it"
-        if refusal:
-            refused.append(RejectedFile(each.name, *refusal))
+        fault = _name_fault(file.name) or _size_fault(file.size)
+        if not fault and (target in taken | folders or above & taken):
+            fault = BAD_NAME, "its heatmap would take the place of another file: rename it"
+        if fault:
+            refused.append(RejectedFile(file.name, *fault))
             continue
         taken.add(target)
         folders |= above
-        images.append(each)
+        images.append(file)
     return images, refused
 
 
@@ -59,7 +59,7 @@ def split_by_size(images: Iterable[Image], max_bytes: int) -> tuple[list[Image],
 
 def shown(name: str) -> str:
     """A name as it can be printed anywhere."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in name)
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
 
 
 def _name_fault(name: str) -> tuple[str, str] | None:

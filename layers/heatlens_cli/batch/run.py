@@ -6,12 +6,12 @@ from typing import Any
 
 import httpx2
 
-from heatlens_cli.batch.client import TIMEOUT_S, Server
+from heatlens_cli.batch.client import TIMEOUT_S, BatchClient
 from heatlens_cli.batch.fetch import FileOutcome, fetch, wait
-from heatlens_cli.batch.journal import BatchFailed, Noted, Part, Run, begin
-from heatlens_cli.batch.names import NOTES, sort_out, split_by_size
+from heatlens_cli.batch.journal import BatchFailed, DeclaredFile, Part, Run, begin
+from heatlens_cli.batch.names import JOURNAL, split_by_name, split_by_size
 from heatlens_cli.batch.send import Sender, give_up
-from heatlens_cli.heatmap_files import out
+from heatlens_cli.console import out
 from heatlens_cli.progress import Bars
 from heatlens_cli.sources import MEDIA_TYPES, Image, source_at
 
@@ -37,20 +37,20 @@ def run_batch(address: str, folder: Path, *, url: str, headers: dict[str, str], 
     source = source_at(address, results=folder)
     url = url.rstrip("/")
     run = begin(folder, Run(source=source.address, server=url, options=options))
-    found = list(source.images())
-    if not found and not run.parts:
+    files = list(source.images())
+    if not files and not run.parts:
         raise BatchFailed(f"{address} has no images ({', '.join(MEDIA_TYPES)})")
     run.save(folder)
-    images, refused = sort_out(found, one_case=(folder / NOTES.upper()).exists())
+    images, refused = split_by_name(files, one_case=(folder / JOURNAL.upper()).exists())
     try:
-        with _client(url, headers) as client, (bars := Bars()).live:
-            sender = Sender(Server(client), source, folder, run, bars, {each.name: each for each in refused})
+        with _client(url, headers) as http, (bars := Bars()).live:
+            sender = Sender(BatchClient(http), source, folder, run, bars, {each.name: each for each in refused})
             _send(sender, images)
-            wait(sender.server, run.parts, bars)
-            outcome = fetch(sender.server, run.parts, folder, bars, sender.failures)
+            wait(sender.client, run.parts, bars)
+            outcome = fetch(sender.client, run.parts, folder, bars, sender.failures)
     except httpx2.RequestError as error:
         raise BatchFailed(f"{url} does not answer ({type(error).__name__}): run the same again to go on") from error
-    _tell(run, folder, outcome)
+    _report(run, folder, outcome)
     return int(outcome.failed + outcome.unfetched > 0)
 
 
@@ -90,7 +90,7 @@ def _send(sender: Sender, images: Sequence[Image]) -> None:
 
 def _send_in_batches(sender: Sender, images: Sequence[Image]) -> None:
     """Send images in as many batches as the server's limits need."""
-    limits = sender.server.limits()
+    limits = sender.client.limits()
     images, over = split_by_size(images, limits.file_bytes)
     sender.failures.update({each.name: each for each in over})
     for start in range(0, len(images), limits.batch_files):
@@ -106,36 +106,38 @@ def _take_up(sender: Sender, images: dict[str, Image]) -> None:
     """
     run = sender.run
     for part in list(run.parts):
-        status = sender.server.find(part.batch_id) if part.files else None
+        status = sender.client.find(part.batch_id) if part.files else None
         if status is None:
-            give_up(sender.server, run, part)
+            give_up(sender.client, run, part)
             continue
         out.print(f"going on with batch {part.batch_id}")
         standing = [each for each in part.files if _stands(each, images, sender.failures)]
         if status.state != "open" and not part.sent:
-            sender.server.close(part.batch_id)  # it may have been interrupted before it said what is missing
-            standing, part.sent = _arrived(sender.server, part, standing, images), True
+            sender.client.close(part.batch_id)  # it may have been interrupted before it said what is missing
+            standing, part.sent = _arrived(sender.client, part, standing, images), True
         if changed := len(part.files) - len(standing):
             out.print(f"{changed} of its files have changed, or it ended without them: they go into another batch")
         part.files = standing
     run.save(sender.folder)
 
 
-def _stands(file: Noted, images: dict[str, Image], refused: dict[str, Any]) -> bool:
+def _stands(file: DeclaredFile, images: dict[str, Image], refused: dict[str, Any]) -> bool:
     return images[file.name].stamp == file.stamp if file.name in images else file.name not in refused
 
 
-def _arrived(server: Server, part: Part, files: Sequence[Noted], images: dict[str, Image]) -> list[Noted]:
+def _arrived(
+    client: BatchClient, part: Part, files: Sequence[DeclaredFile], images: dict[str, Image]
+) -> list[DeclaredFile]:
     """Of a batch that takes no more files, those that were uploaded, or cannot be any more."""
-    states = {each.number: each.state for page in server.results(part.batch_id) for each in page}
+    states = {each.number: each.state for page in client.results(part.batch_id) for each in page}
     return [each for each in files if states.get(each.number) not in LOST or each.name not in images]
 
 
-def _tell(run: Run, folder: Path, outcome: FileOutcome) -> None:
+def _report(run: Run, folder: Path, outcome: FileOutcome) -> None:
     """Say what it came to; the notes stay as long as running again brings more."""
     batches = ", ".join(part.batch_id for part in run.parts) or "none was needed"
     out.print(f"{outcome.done} heatmaps in {folder}, {outcome.failed} failed (batch: {batches})")
     if outcome.unfetched:
         out.print(f"{outcome.unfetched} heatmaps are not here: run the same again to fetch them")
     else:
-        (folder / NOTES).unlink(missing_ok=True)
+        (folder / JOURNAL).unlink(missing_ok=True)

@@ -9,12 +9,12 @@ from typing import Any
 
 import httpx2
 
-from heatlens_cli.batch.client import NotAnswered, Refusal, Server
-from heatlens_cli.batch.journal import BatchFailed, Noted, Part, Run
+from heatlens_cli.batch.client import BatchClient, NotAnswered, RequestRefused
+from heatlens_cli.batch.journal import BatchFailed, DeclaredFile, Part, Run
 from heatlens_cli.progress import Bars
 from heatlens_cli.retry import call_with_retries, is_retryable
 from heatlens_cli.sources import MEDIA_TYPES, Changed, Image, RejectedFile, Source, Unreadable
-from heatlens_cli.worker_pool import AT_ONCE, Crew, crew
+from heatlens_cli.worker_pool import THREADS, WorkerPool, open_worker_pool
 from heatlens_web.http_errors import BatchFull
 from heatlens_web.schemas.batches import NAME_BYTES, UploadLink
 
@@ -30,7 +30,7 @@ BROKEN, REFUSED = "upload.broken", "upload.refused"
 class Sender:
     """What sending takes; `failures` are the files that could not be sent, by name."""
 
-    server: Server
+    client: BatchClient
     source: Source
     folder: Path
     run: Run
@@ -52,13 +52,13 @@ class Sender:
         """
         files = self._read(images)
         for turn in range(DECLARE_TRIES if files else 0):
-            part = Part(batch_id=self.server.create(len(files), self.run.options))
+            part = Part(batch_id=self.client.create(len(files), self.run.options))
             self.run.parts.append(part)
             self.run.save(self.folder)
             try:
                 part.files = self._declare(part.batch_id, files, call_files)
             except NotAnswered:
-                give_up(self.server, self.run, part)
+                give_up(self.client, self.run, part)
                 time.sleep(DECLARE_WAIT_S * 2**turn)
                 continue
             self.run.save(self.folder)
@@ -75,8 +75,8 @@ class Sender:
         """
         self.bars.expect("upload", len(part.files))
         sent, failures, helps = 0, dict[str, RejectedFile](), True
-        with httpx2.Client(timeout=TIMEOUT_S) as storage, crew() as hands:
-            put = _Put(storage, self.source, hands, {each.number: each for each in part.files})
+        with httpx2.Client(timeout=TIMEOUT_S) as storage, open_worker_pool() as workers:
+            put = _Put(storage, self.source, workers, {each.number: each for each in part.files})
             while helps:
                 before, failures = sent, {}
                 for failure in self._pass(part, put):
@@ -89,18 +89,18 @@ class Sender:
                 helps = sent > before and any(each.code == REFUSED for each in failures.values())
         self.failures.update(failures)
         self.bars.advance("upload", len(part.files) - sent - len(failures))  # those that were there already
-        self.server.close(part.batch_id)
+        self.client.close(part.batch_id)
         part.sent = True
         self.run.save(self.folder)
 
     def _pass(self, part: Part, put: "_Put") -> Iterator[RejectedFile | None]:
         """Upload whatever is missing once."""
         in_a_row = 0
-        for page in self.server.missing(part.batch_id):
+        for page in self.client.missing(part.batch_id):
             # A number may be nobody's here: of a file that has changed since.
-            for failure in put.hands.pool.map(put, [link for link in page.files if link.number in put.files]):
+            for failure in put.workers.executor.map(put, [link for link in page.files if link.number in put.files]):
                 in_a_row = in_a_row + 1 if failure and failure.code == BROKEN else 0
-                if failure and in_a_row == AT_ONCE:
+                if failure and in_a_row == THREADS:
                     raise BatchFailed(f"the storage takes nothing ({failure.why}): run the same again to go on")
                 yield failure
 
@@ -108,9 +108,9 @@ class Sender:
         """The images that can be read, with their digests."""
         self.bars.expect("read", len(images))
         files: list[tuple[Image, str]] = []
-        with crew() as hands:
+        with open_worker_pool() as workers:
             for image, digest in zip(
-                images, hands.pool.map(lambda each: _digest(self.source, each, hands), images), strict=True
+                images, workers.executor.map(lambda each: _digest(self.source, each, workers), images), strict=True
             ):
                 self.bars.advance("read")
                 if isinstance(digest, RejectedFile):
@@ -119,26 +119,26 @@ class Sender:
                     files.append((image, digest))
         return files
 
-    def _declare(self, batch: str, files: Sequence[tuple[Image, str]], call_files: int) -> list[Noted]:
-        noted: list[Noted] = []
+    def _declare(self, batch: str, files: Sequence[tuple[Image, str]], call_files: int) -> list[DeclaredFile]:
+        noted: list[DeclaredFile] = []
         for start in range(0, len(files), call_files):
             chunk = files[start : start + call_files]
             try:
-                numbers = self.server.declare(batch, [_declaration(*each) for each in chunk])
-            except Refusal as error:
+                numbers = self.client.declare(batch, [_declaration(*each) for each in chunk])
+            except RequestRefused as error:
                 if error.reason == BatchFull.code:  # an answer was lost between the server and its table
                     raise NotAnswered(str(error)) from error
                 raise
             noted += [
-                Noted(name=image.name, size=image.size, stamp=image.stamp, sha256=sha256, number=number)
+                DeclaredFile(name=image.name, size=image.size, stamp=image.stamp, sha256=sha256, number=number)
                 for (image, sha256), number in zip(chunk, numbers, strict=True)
             ]
         return noted
 
 
-def give_up(server: Server, run: Run, part: Part) -> None:
+def give_up(client: BatchClient, run: Run, part: Part) -> None:
     """Drop a batch that nothing was uploaded to."""
-    server.forget(part.batch_id)
+    client.forget(part.batch_id)
     run.parts.remove(part)
 
 
@@ -148,8 +148,8 @@ class _Put:
 
     storage: httpx2.Client
     source: Source
-    hands: Crew
-    files: dict[int, Noted]
+    workers: WorkerPool
+    files: dict[int, DeclaredFile]
 
     def __call__(self, link: UploadLink) -> RejectedFile | None:
         """Upload one file; why not, or nothing."""
@@ -159,7 +159,7 @@ class _Put:
             return self.storage.put(link.url, content=self._bytes(file), headers=link.headers)
 
         try:
-            response = call_with_retries(put, retryable=_may_pass, wait=self.hands.wait)
+            response = call_with_retries(put, retryable=_may_pass, wait=self.workers.wait)
         except Unreadable as error:
             return RejectedFile(file.name, error.code, str(error))
         except httpx2.RequestError as error:
@@ -169,11 +169,11 @@ class _Put:
         code = BROKEN if _may_pass(response) else REFUSED
         return RejectedFile(file.name, code, f"the upload was refused with status {response.status_code}")
 
-    def _bytes(self, file: Noted) -> Iterator[bytes]:
+    def _bytes(self, file: DeclaredFile) -> Iterator[bytes]:
         """The bytes of a file; of one that is no longer what was declared the last are withheld, so nothing arrives."""
         digest, size, held = hashlib.sha256(), 0, b""
         for chunk in self.source.chunks(Image(file.name, file.size, file.stamp)):
-            self.hands.go_on()
+            self.workers.check()
             digest.update(chunk)
             size += len(chunk)
             if size > file.size:
@@ -186,11 +186,11 @@ class _Put:
         yield held
 
 
-def _digest(source: Source, image: Image, hands: Crew) -> str | RejectedFile:
+def _digest(source: Source, image: Image, workers: WorkerPool) -> str | RejectedFile:
     digest, size = hashlib.sha256(), 0
     try:
         for chunk in source.chunks(image):
-            hands.go_on()
+            workers.check()
             digest.update(chunk)
             size += len(chunk)
     except Unreadable as error:

@@ -18,13 +18,13 @@ WRONG_DIGEST = "input.digest"  # the upload is not what was declared, so its dig
 def file_faults(manifest: Manifest, file: ManifestFile, read: Read) -> list[str]:
     """What is wrong with one file."""
     if file.state == "OK":
-        found = _result_faults(manifest, file, read)
+        faults = _result_faults(manifest, file, read)
     elif file.state == "FAILED":
-        found = _failure_faults(manifest, file, read)
+        faults = _failure_faults(manifest, file, read)
     else:
-        found = ["it has no end"] if file.state in ("PENDING", "SUBMITTED") else []
-        found += [f"{file.state} with an outcome"] if file.outcome else []
-    return [f"file {file.number}: {fault}" for fault in found]
+        faults = ["it has no end"] if file.state in ("PENDING", "SUBMITTED") else []
+        faults += [f"{file.state} with an outcome"] if file.outcome else []
+    return [f"file {file.number}: {fault}" for fault in faults]
 
 
 def differs(what: str, data: bytes | None, sha256: str) -> list[str]:
@@ -39,39 +39,39 @@ def _result_faults(manifest: Manifest, file: ManifestFile, read: Read) -> list[s
         committed = Committed.model_validate(file.outcome)
     except ValidationError as error:
         return [f"its outcome is that of no result: {error.errors()[0]['loc'][0]}"]
-    wanted, objects = {MAP, RESULT}, dict(committed.objects)
+    expected, objects = {MAP, RESULT}, dict(committed.objects)
     if "include" in manifest.options:
-        wanted |= set(picture_names(manifest.options).values())
+        expected |= set(picture_names(manifest.options).values())
     else:
-        wanted |= objects.keys() & {OVERLAY}  # nobody knows
-    found = [f"{name} is not among its objects" for name in sorted(wanted - objects.keys())]
-    found += [f"{name} is none of its objects" for name in sorted(objects.keys() - wanted)]
+        expected |= objects.keys() & {OVERLAY}  # nobody knows
+    faults = [f"{name} is not among its objects" for name in sorted(expected - objects.keys())]
+    faults += [f"{name} is none of its objects" for name in sorted(objects.keys() - expected)]
     prefix, document = attempt_prefix(manifest.batch, file.number, committed.attempt), None
-    for name in sorted(objects.keys() & wanted):
+    for name in sorted(objects.keys() & expected):
         data = read(prefix + name)
-        found += differs(name, data, objects[name])
+        faults += differs(name, data, objects[name])
         document = data if name == RESULT else document
-    return found + (_document_faults(manifest, file, committed, document) if document is not None else [])
+    return faults + (_document_faults(manifest, file, committed, document) if document is not None else [])
 
 
 def _document_faults(manifest: Manifest, file: ManifestFile, committed: Committed, data: bytes) -> list[str]:
     try:
-        said = Document.model_validate_json(data)
+        document = Document.model_validate_json(data)
     except ValidationError as error:
         return [f"{RESULT} cannot be read: {error.errors()[0]['loc']}"]
     others = {name: sha256 for name, sha256 in committed.objects.items() if name != RESULT}
     pairs: list[tuple[str, Any, Any]] = [
-        ("sha256", file.sha256, said.input.sha256),
-        ("label", committed.label, said.prediction.label),
-        ("probability", committed.probability, said.prediction.probability),
-        ("quality", committed.quality, said.quality),
-        ("objects", others, said.objects),
-        ("model", manifest.model, said.model.sha256),
+        ("sha256", file.sha256, document.input.sha256),
+        ("label", committed.label, document.prediction.label),
+        ("probability", committed.probability, document.prediction.probability),
+        ("quality", committed.quality, document.quality),
+        ("objects", others, document.objects),
+        ("model", manifest.model, document.model.sha256),
     ]
     pairs += [
-        (f"option {name}", value, said.options[name])
+        (f"option {name}", value, document.options[name])
         for name, value in manifest.options.items()
-        if name in said.options
+        if name in document.options
     ]
     return [f"{name} is {here!r}, {RESULT} says {there!r}" for name, here, there in pairs if here != there]
 

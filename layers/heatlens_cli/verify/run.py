@@ -13,13 +13,13 @@ from typing import Any
 from rich.markup import escape
 
 from heatlens.settings import read_table
+from heatlens_cli.console import err, out
 from heatlens_cli.extras import requires_extra
-from heatlens_cli.heatmap_files import err, out
 from heatlens_cli.sources import aws_code
 from heatlens_cli.verify.file import Read, differs, file_faults
 from heatlens_cli.verify.manifest import Manifest, ManifestFile, NoManifest
 
-AT_ONCE = 8
+THREADS = 8
 _S3 = "s3://"
 
 
@@ -40,7 +40,7 @@ def faults(manifest: Manifest, read: Read) -> list[str]:
     results = read(manifest.results_key)
     found += differs("results.jsonl", results, manifest.results.sha256)
     found += _line_faults(files, results) if results is not None else []
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         for of_one in pool.map(lambda file: file_faults(manifest, file, read), files):
             found += of_one
     return found

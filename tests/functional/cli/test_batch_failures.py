@@ -10,9 +10,9 @@ import httpx2
 import pytest
 
 from heatlens_cli import worker_pool
-from heatlens_cli.atomic_file import whole
+from heatlens_cli.atomic_file import write_atomically
 from heatlens_cli.batch.journal import BatchFailed
-from heatlens_cli.batch.names import NOTES
+from heatlens_cli.batch.names import JOURNAL
 from heatlens_cli.retry import TRIES, call_with_retries
 from tests.functional.cli.test_batch_resume import STEPS
 from tests.support.images import encoded, noise
@@ -97,7 +97,7 @@ def test_links_that_are_too_old_are_signed_again(
 def test_a_storage_that_takes_nothing_ends_the_run_which_goes_on_later(
     source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("heatlens_cli.batch.send.AT_ONCE", 2)
+    monkeypatch.setattr("heatlens_cli.batch.send.THREADS", 2)
     with monkeypatch.context() as patch:
         asked = answers(patch, lambda request: request.method == "PUT", 503)
         with pytest.raises(BatchFailed, match=r"takes nothing .*status 503\): run the same again to go on"):
@@ -121,7 +121,7 @@ def test_a_heatmap_that_cannot_be_fetched_is_named_and_fetched_by_running_again(
     assert "1.png: its heatmap is not here: the storage refused with status 404" in said
     assert "2.png: its heatmap is not here: it cannot be written: Is a directory" in said
     assert "2 heatmaps are not here: run the same again to fetch them" in said
-    assert (out / NOTES).exists()
+    assert (out / JOURNAL).exists()
 
     (out / "2.png.heatmap.png").rmdir()
     puts = recorded(monkeypatch, lambda request: request.method == "PUT")
@@ -133,7 +133,7 @@ def test_a_heatmap_with_other_bytes_than_were_committed_is_not_kept(
     source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     meddle(monkeypatch, asks("GET", "overlay.png"), lambda _: httpx2.Response(200, content=b"other bytes"))
-    monkeypatch.setattr(worker_pool, "AT_ONCE", 1)
+    monkeypatch.setattr(worker_pool, "THREADS", 1)
 
     assert loop.run(source, tmp_path / "out") == 1
 
@@ -207,11 +207,11 @@ def test_a_call_is_made_a_bounded_number_of_times() -> None:
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "new" / ("x" * 250)
-    with whole(path) as file:
+    with write_atomically(path) as file:
         file.write(b"first")
         assert not path.exists()
 
-    with pytest.raises(ZeroDivisionError), whole(path) as file:
+    with pytest.raises(ZeroDivisionError), write_atomically(path) as file:
         file.write(b"second" * (1 // 0))
 
     assert path.read_bytes() == b"first"

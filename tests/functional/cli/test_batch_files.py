@@ -12,7 +12,7 @@ from botocore.exceptions import ReadTimeoutError
 from botocore.stub import Stubber
 
 from heatlens_aws.settings import STAGED_LIMITS
-from heatlens_cli.batch.names import shown, sort_out
+from heatlens_cli.batch.names import shown, split_by_name
 from heatlens_cli.sources import CHUNK, Bucket, Folder, Image, NoSource, RejectedFile, Unreadable
 from tests.support.images import encoded, noise
 from tests.support.loop import Loop, asks, heatmaps, meddle, recorded, results, versions
@@ -196,7 +196,7 @@ def test_a_folder_that_cannot_be_listed_is_named(source: Path, monkeypatch: pyte
     ["/etc/a.png", "../a.png", "a/../../b.png", "a//b.png", "./a.png", "C:/a.png", "C:a.png", "..\\a.png", "\\a.png"],
 )
 def test_a_name_that_is_no_path_within_a_folder_is_refused(name: str) -> None:
-    images, refused = sort_out([Image(name, 1, ""), Image("good.png", 1, "")], one_case=False)
+    images, refused = split_by_name([Image(name, 1, ""), Image("good.png", 1, "")], one_case=False)
 
     assert [image.name for image in images] == ["good.png"]
     assert [(each.name, each.code) for each in refused] == [(name, "source.name")]
@@ -213,7 +213,7 @@ def test_a_name_that_is_no_path_within_a_folder_is_refused(name: str) -> None:
     ],
 )
 def test_no_heatmap_takes_the_place_of_another_file(names: list[str], refused: list[str], *, one_case: bool) -> None:
-    found = sort_out([Image(name, 1, "") for name in names], one_case=one_case)[1]
+    found = split_by_name([Image(name, 1, "") for name in names], one_case=one_case)[1]
 
     assert [each.name for each in found] == refused
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from heatlens_cli import worker_pool
 from heatlens_cli.batch.journal import BatchFailed
-from heatlens_cli.batch.names import NOTES
+from heatlens_cli.batch.names import JOURNAL
 from tests.support.images import encoded, noise
 from tests.support.loop import Loop, Wanted, asks, heatmaps, meddle, recorded, results, versions
 
@@ -62,7 +62,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, loop: Loop, source: Path, out: Pa
 
 
 def noted(out: Path) -> list[str]:
-    return [part["batch_id"] for part in json.loads((out / NOTES).read_text())["parts"]]
+    return [part["batch_id"] for part in json.loads((out / JOURNAL).read_text())["parts"]]
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -97,7 +97,7 @@ def test_a_batch_whose_declaring_was_interrupted_is_erased(
 def test_run_again_it_uploads_only_what_is_missing(
     source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_pool, "AT_ONCE", 1)
+    monkeypatch.setattr(worker_pool, "THREADS", 1)
     puts = recorded(monkeypatch, lambda request: request.method == "PUT")
     interrupt(monkeypatch, loop, source, tmp_path / "out", "upload", after=False)
     assert loop.run(source, tmp_path / "out") == 0
@@ -110,7 +110,7 @@ def test_run_again_it_uploads_only_what_is_missing(
 def test_run_again_it_fetches_only_what_is_missing_or_damaged(
     source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_pool, "AT_ONCE", 1)
+    monkeypatch.setattr(worker_pool, "THREADS", 1)
     gets = recorded(monkeypatch, asks("GET", "overlay.png"))
     last: Wanted = lambda request: "00002" in request.url.path and asks("GET", "overlay.png")(request)  # noqa: E731
     monkeypatch.setitem(STEPS, "last overlay", last)
@@ -209,7 +209,7 @@ def test_another_run_in_the_same_folder_is_refused_and_told_what_differs(
 
 @pytest.mark.parametrize("notes", ["[]", "{", '{"batch_id": "B", "files": []}', "\xff"])
 def test_notes_that_are_none_get_a_sentence(notes: str, source: Path, tmp_path: Path, loop: Loop) -> None:
-    (tmp_path / NOTES).write_text(notes, encoding="latin-1")
+    (tmp_path / JOURNAL).write_text(notes, encoding="latin-1")
 
     with pytest.raises(BatchFailed, match="is damaged, or another version's: remove it to start anew"):
         loop.run(source, tmp_path)

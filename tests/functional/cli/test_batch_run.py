@@ -8,7 +8,7 @@ import pytest
 from rich.progress import Task
 
 from heatlens_cli.batch.journal import BatchFailed
-from heatlens_cli.batch.names import NOTES
+from heatlens_cli.batch.names import JOURNAL
 from heatlens_cli.batch.run import parse_headers, run_batch
 from heatlens_cli.progress import Pace
 from heatlens_cli.sources import NoSource
@@ -43,7 +43,7 @@ def test_every_image_gets_its_heatmap(source: Path, tmp_path: Path, loop: Loop) 
     assert [(each["name"], each["state"]) for each in results(tmp_path / "out")] == [(name, "OK") for name in names]
     for name in names:
         assert (tmp_path / "out" / f"{name}.heatmap.png").read_bytes().startswith(b"\x89PNG")
-    assert not (tmp_path / "out" / NOTES).exists()
+    assert not (tmp_path / "out" / JOURNAL).exists()
     assert list((tmp_path / "out").rglob("*.new")) == []
 
 

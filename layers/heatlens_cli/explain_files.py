@@ -5,14 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 
 from heatlens.errors import HeatlensError
 from heatlens.types import SUFFIXES
-
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+from heatlens_cli.console import err, out
 
 
 class WouldOverwrite(HeatlensError):
@@ -20,7 +17,7 @@ class WouldOverwrite(HeatlensError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class FileExplanation:
     """What a line shows and a file holds."""
 
     label: str
@@ -28,8 +25,8 @@ class Answer:
     picture: bytes
 
 
-def explain_each(
-    images: list[Path], folder: Path, explain: Callable[[str, bytes], Answer], *, suffix: str = SUFFIXES["png"]
+def explain_files(
+    images: list[Path], folder: Path, explain: Callable[[str, bytes], FileExplanation], *, suffix: str = SUFFIXES["png"]
 ) -> int:
     """Explain files one after the other; one that fails is reported and the rest go on.
 
@@ -62,7 +59,9 @@ def explain_each(
     return int(failed > 0)
 
 
-def _explain_file(image: Path, target: Path, sources: set[Path], explain: Callable[[str, bytes], Answer]) -> None:
+def _explain_file(
+    image: Path, target: Path, sources: set[Path], explain: Callable[[str, bytes], FileExplanation]
+) -> None:
     if target.resolve() in sources:
         raise WouldOverwrite(f"its heatmap would overwrite {target}, an image of this run: choose another --out")
     data = image.read_bytes()
