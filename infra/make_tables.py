@@ -14,6 +14,7 @@ from heatlens_web.errors import status_of
 MODULES = (errors, aws_errors, http_errors)
 ROOT = Path(__file__).parents[1]
 ERRORS_PAGE = ROOT / "functions" / "errors.md"
+DECISIONS = ROOT / "infra" / "decisions"
 BENCHMARK = ROOT / "tests" / "benchmarks" / "ENGINE.md"
 MEMORY_COLUMNS = 7  # of ENGINE.md's table of peak memory
 
@@ -56,11 +57,20 @@ def benchmark_table() -> str:
     return head + "|---|---|---|---|---|---|---|\n" + "".join(lines)
 
 
+def decision_table() -> str:
+    """Return the Markdown table of the decisions, by number."""
+    pages = sorted(DECISIONS.glob("[0-9]*.md"))
+    titles = [page.read_text().partition("\n")[0].removeprefix("# ").split(". ", 1) for page in pages]
+    rows = (f"| {number} | [{title}]({page.name}) |\n" for page, (number, title) in zip(pages, titles, strict=True))
+    return "| number | decision |\n|---|---|\n" + "".join(rows)
+
+
 # Every generated table: its name in the document's markers, the document, and the function that writes it.
 TABLES: dict[str, tuple[Path, Callable[[], str]]] = {
     "errors": (ERRORS_PAGE, error_table),
     "errors of files": (ERRORS_PAGE, file_error_table),
     "benchmark": (ROOT / "README.md", benchmark_table),
+    "decisions": (DECISIONS / "README.md", decision_table),
 }
 
 
