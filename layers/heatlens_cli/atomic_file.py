@@ -1,4 +1,4 @@
-"""A path -> a file that appears there whole or not at all."""
+"""Write files atomically, and compute their digests."""
 
 import hashlib
 import os
@@ -12,12 +12,12 @@ from heatlens_cli.sources import CHUNK
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[BinaryIO]:
-    """Write a file beside its place, and move it there once all of it is on the disk.
+    """Write a temporary file beside the path, and move it there once all of it is on the disk.
 
-    The file beside it has the same name each time, and one that a killed process left is overwritten.
+    The temporary file has the same name each time, so that one left by a killed process is overwritten.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # the path's own may be as long as names can be
+    name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # the path's own name may have the maximum length
     fresh = path.with_name(f".{name}.new")
     try:
         with fresh.open("wb") as file:
@@ -31,7 +31,7 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
 
 
 def sha256_of(path: Path) -> str | None:
-    """Digest (hex) of a file, or nothing where there is none."""
+    """Compute the SHA-256 digest (hex) of a file; None if the file does not exist."""
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Image bytes -> answer through the core, without HTTP."""
+"""Explain images with the core, without HTTP."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from heatlens_cli.explain_files import FileExplanation
 
 
 class CoreExplainer:
-    """The model, loaded once, and the options of all files."""
+    """Explains images with one model and the same options."""
 
     def __init__(self, model_dir: Path | None, options: OptionArguments) -> None:
         """Load the model.
 
         Raises:
-            HeatlensError: It cannot be used.
+            HeatlensError: The options are invalid, or the model cannot be loaded.
         """
         self.options = read_options(options, frozenset({"overlay"}))
         self._settings = read_settings()
@@ -28,7 +28,7 @@ class CoreExplainer:
         """Explain one image.
 
         Raises:
-            HeatlensError: It cannot be.
+            HeatlensError: The image cannot be explained.
         """
         limits = self._settings.limits(LIMITS)
         [outcome] = explain(self._model, [Upload(name, data)], self.options, limits=limits, batch_images=1)

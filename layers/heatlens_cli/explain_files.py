@@ -1,4 +1,4 @@
-"""Image files -> heatmap files, however they are explained, and one printed line for each."""
+"""Explain image files one after the other, write their heatmaps and print a line for each."""
 
 import time
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from heatlens_cli.console import err, out
 
 
 class WouldOverwrite(HeatlensError):
-    """A heatmap would take the place of an image."""
+    """A heatmap would overwrite an image of the same run."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileExplanation:
-    """What a line shows and a file holds."""
+    """The explained class, its probability and the encoded overlay."""
 
     label: str
     probability: float
@@ -28,16 +28,16 @@ class FileExplanation:
 def explain_files(
     images: list[Path], folder: Path, explain: Callable[[str, bytes], FileExplanation], *, suffix: str = SUFFIXES["png"]
 ) -> int:
-    """Explain files one after the other; one that fails is reported and the rest go on.
+    """Explain files one after the other; a file that fails is reported and the others continue.
 
     Args:
         images: Files to read.
-        folder: Where the heatmaps go; made if missing.
-        explain: File name and bytes to an answer, or a `HeatlensError` whose message says why not.
-        suffix: Of their names.
+        folder: Folder for the heatmaps; created if missing.
+        explain: Explains one image, given its file name and bytes; raises `HeatlensError` if it cannot.
+        suffix: File name suffix of the heatmaps.
 
     Returns:
-        The exit status: 0, or 1 if any failed.
+        The exit status: 0, or 1 if a file failed.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def _explain_file(
 
 
 def _distinct(images: list[Path], folder: Path, suffix: str) -> list[Path]:
-    """One target per image: `a.jpg` and `a.png` do not overwrite each other."""
+    """Name one target per image, so that `a.jpg` and `a.png` do not overwrite each other."""
     names: list[str] = []
     for image in images:
         name, count = f"{image.stem}{suffix}", 1

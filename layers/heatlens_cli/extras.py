@@ -1,11 +1,11 @@
-"""Extras of the distribution, and the sentence of a command that lacks one."""
+"""Name the extra to install when a command lacks one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from heatlens.errors import HeatlensError
 
-# Top-level modules that an extra installs and this project imports.
+# Top-level modules that each extra installs and that the packages import.
 EXTRA_MODULES = {
     "server": {"fastapi", "mangum", "python_multipart", "starlette", "uvicorn"},
     "aws": {"aws_lambda_powertools", "boto3", "botocore", "ulid"},
@@ -23,10 +23,10 @@ def requires_extra(extra: str, command: str) -> Iterator[None]:
 
     Args:
         extra: A key of `EXTRA_MODULES`.
-        command: What needs it; the sentence begins with it.
+        command: The command that needs it; the message begins with it.
 
     Raises:
-        MissingExtra: A module of the extra is not installed. Any other missing module is a defect and stays one.
+        MissingExtra: A module of the extra is not installed. Any other import error is raised unchanged.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""`model.toml` or a model folder -> what can be, or was, compiled, as lines."""
+"""Describe a model description or a compiled model folder, line by line."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,11 +7,11 @@ from heatlens.card import Card, Preprocess, read_card
 
 
 def facts(path: Path) -> Iterator[str]:
-    """The facts of a compiled folder, or the candidate layers of a description, line by line.
+    """Yield the facts of a compiled folder, or the candidate layers of a description.
 
     Raises:
         HeatlensError: The folder or the description cannot be used.
-        ModuleNotFoundError: A description needs the extra `torch`.
+        ModuleNotFoundError: The extra torch, which a description needs, is not installed.
     """
     if path.is_dir():
         yield from _card_facts(*read_card(path))
@@ -20,7 +20,7 @@ def facts(path: Path) -> Iterator[str]:
 
 
 def proven(card: Card) -> Iterator[str]:
-    """What was proven of each layer, and of all together where there are several: a line each."""
+    """Yield the parity of each layer, and of all layers combined if there are several."""
     for layer in card.layers:
         proof = layer.parity
         aside = f" ({proof.undecided} set aside)" if proof.undecided else ""
@@ -51,7 +51,7 @@ def _card_facts(card: Card, sha256: str) -> Iterator[str]:
 
 
 def agreements(card: Card) -> Iterator[str]:
-    """How near each lower precision was measured to be to float32, a line for each of the default layer's."""
+    """Yield the measured agreement of each lower precision with float32, at the default layer."""
     for precision, found in card.layers[0].agreements.items():
         yield (
             f"{precision:<11} correlation {found.correlation:.4f} (least {found.least_correlation:.4f}), "
@@ -61,7 +61,7 @@ def agreements(card: Card) -> Iterator[str]:
 
 
 def calibrations(card: Card) -> Iterator[str]:
-    """By what the maps of each layer can be held against those of other images, a line for each."""
+    """Yield the calibration of each layer, which makes maps of different images comparable."""
     for layer in card.layers:
         if layer.calibration is None:
             yield f"calibration none of {layer.name}: no absolute scale (inputs in the description make one)"
@@ -75,7 +75,7 @@ def calibrations(card: Card) -> Iterator[str]:
 
 
 def sanity(card: Card) -> Iterator[str]:
-    """Whether the maps of each layer depend on what was learnt, a line for each that was looked at."""
+    """Yield for each tested layer whether its maps depend on the trained weights."""
     for layer in card.layers:
         if layer.sanity is None:
             continue

@@ -1,4 +1,4 @@
-"""Image bytes -> Lambda event -> the real handler -> answer."""
+"""Explain images by sending events to the Lambda handler."""
 
 import base64
 from urllib.parse import urlencode
@@ -10,18 +10,19 @@ from heatlens_cli.extras import requires_extra
 
 
 class RequestFailed(HeatlensError):
-    """The handler answered a problem; the message is its `detail`."""
+    """The handler returned a problem; the message is its `detail`."""
 
 
 class HandlerExplainer:
-    """The Lambda handler with its model loaded, fed with events of one kind."""
+    """Sends images to the Lambda handler as events of one kind."""
 
     def __init__(self, *, kind: str, colormap: str, alpha: float) -> None:
         """Import the handler, which loads the model as Lambda's init phase does.
 
         Raises:
-            InvalidOption: No such kind of event.
-            ModelError: The handler runs, but has no model.
+            InvalidOption: The kind of event is unknown.
+            MissingExtra: The handler's libraries are not installed.
+            ModelError: The handler has no model.
         """
         if kind not in KINDS:
             message = f"unknown event kind {kind!r}: one of {', '.join(KINDS)}"
@@ -38,17 +39,17 @@ class HandlerExplainer:
         """Send one image.
 
         Raises:
-            Refused: The answer is a problem.
+            RequestFailed: The response is a problem.
         """
         event = self._wrap(heatmap_request(name, data, query=self._query))
         return read_answer(self._handler(event, LambdaContext()))  # type: ignore[arg-type]
 
 
 def read_answer(answer: Event) -> FileExplanation:
-    """What a handler answered to one image.
+    """Read the handler's response to one image.
 
     Raises:
-        Refused: A problem.
+        RequestFailed: The response is a problem.
     """
     body = answer_json(answer)
     if answer["statusCode"] != 200:

@@ -1,6 +1,6 @@
-"""`heatlens`: explain files, compile models, serve the API, invoke the Lambda handler.
+"""The commands of `heatlens` and their options.
 
-Each command imports what it runs: `--help` and `explain` must not wait for the web framework, nor anything for torch.
+Each command imports what it runs, so that `--help` and `explain` load neither the web framework nor torch.
 """
 
 import json
@@ -18,7 +18,7 @@ from heatlens_cli.console import err, out
 from heatlens_cli.explain_files import explain_files
 from heatlens_cli.extras import requires_extra
 
-INTERRUPTED = 130  # exit status, as shells have it: 128 and the signal
+INTERRUPTED = 130  # exit status by the shells' convention: 128 plus the signal's number
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -26,9 +26,9 @@ batch = typer.Typer(no_args_is_help=True, help="Staged batches: any number of im
 app.add_typer(batch, name="batch")
 
 Images = Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE...")]
-OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the heatmaps; made if missing.")]
-ColormapName = Annotated[str, typer.Option(help="jet, hot, viridis, turbo, …; coolwarm or seismic for both signs.")]
-AlphaWeight = Annotated[float, typer.Option(help="Weight of the heat, 0.1 to 0.9.")]
+OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the heatmaps; created if missing.")]
+ColormapName = Annotated[str, typer.Option(help="jet, hot, viridis, turbo, …; coolwarm or seismic show both signs.")]
+AlphaWeight = Annotated[float, typer.Option(help="Weight of the heatmap in the overlay, 0.1 to 0.9.")]
 
 
 @app.command()
@@ -39,16 +39,16 @@ def explain(
     colormap: ColormapName = "jet",
     alpha: AlphaWeight = 0.4,
     *,
-    target: Annotated[str, typer.Option(help="Class label or index; the predicted class by default.")] = "top-1",
-    contrast: Annotated[str | None, typer.Option(help="Explain why the target rather than this class.")] = None,
+    target: Annotated[str, typer.Option(help="Class label or index; by default the predicted class.")] = "top-1",
+    contrast: Annotated[str | None, typer.Option(help="Explain the target against this class.")] = None,
     method: Annotated[str, typer.Option(help="gradcam, gradcam++, layercam, eigencam, ablationcam, …")] = "gradcam",
-    layer: Annotated[str | None, typer.Option(help="Layer of the card; its first by default.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer from the model card; by default the first.")] = None,
     form: Annotated[str, typer.Option("--format", help="png, jpeg or webp.")] = "png",
     window: Annotated[
-        str | None, typer.Option(help="centre,width for DICOM and for greys of more than 8 bits, such as 40,400.")
+        str | None, typer.Option(help="centre,width for DICOM and high-bit-depth grayscale, such as 40,400.")
     ] = None,
 ) -> None:
-    """Write a heatmap for each image, with the core alone."""
+    """Write a heatmap for each image, without a server."""
     from heatlens.types import SUFFIXES
     from heatlens_cli.explain import CoreExplainer
 
@@ -66,7 +66,7 @@ def invoke(
     colormap: ColormapName = "jet",
     alpha: AlphaWeight = 0.4,
 ) -> None:
-    """Send each image through the Lambda handler as a real event, and write the PNG that comes back."""
+    """Send each image as an event to the Lambda handler, and write the PNG from its response."""
     from heatlens_cli.invoke import HandlerExplainer
 
     with _clear_errors():
@@ -80,14 +80,14 @@ def event(
     kind: Annotated[
         str,
         typer.Option(
-            help="http-api-v2, rest-api-v1, alb, function-url; sqs, s3, eventbridge: the image as an object below "
-            "drop/; json: the body of a JSON request."
+            help="http-api-v2, rest-api-v1, alb, function-url: an HTTP request. sqs, s3, eventbridge: an object "
+            "below drop/. json: the body of a JSON request."
         ),
     ] = "http-api-v2",
-    query: Annotated[str, typer.Option(help="Of the request, such as 'colormap=hot&include=map'.")] = "",
-    bucket: Annotated[str, typer.Option(help="Of the object.")] = "bucket",
+    query: Annotated[str, typer.Option(help="Query of the request, such as 'colormap=hot&include=map'.")] = "",
+    bucket: Annotated[str, typer.Option(help="Bucket of the object.")] = "bucket",
 ) -> None:
-    """Print the event that brings an image to a Lambda function, for `sam local invoke` and the like."""
+    """Print the Lambda event of an image, for example for `sam local invoke`."""
     from heatlens_cli.events.make_event import make_event
 
     with _clear_errors():
@@ -102,9 +102,9 @@ def event(
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 selects a free one.", min=0, max=65535)] = 8000,
 ) -> None:
-    """Serve the API and its page until interrupted."""
+    """Serve the HTTP API and its web page until interrupted."""
     with _clear_errors():
         with requires_extra("server", "serve"):
             from heatlens_cli.serve import serve_forever
@@ -113,17 +113,17 @@ def serve(
 
 @app.command("compile")
 def compile_(
-    spec: Annotated[Path, typer.Argument(help="The model's description, model.toml.")],
+    spec: Annotated[Path, typer.Argument(help="Model description, model.toml.")],
     folder: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
     *,
     with_torch: Annotated[
-        bool, typer.Option("--with-torch", help="Also store the weights, for PyTorch's own engine.")
+        bool, typer.Option("--with-torch", help="Also store the weights, for the engine torch.")
     ] = False,
     int8: Annotated[
-        bool, typer.Option("--int8", help="Also write the trunk in 8 bits (needs the extra `int8`).")
+        bool, typer.Option("--int8", help="Also write the trunk in 8 bits (needs the extra int8).")
     ] = False,
 ) -> None:
-    """Compile a PyTorch classifier and prove it against pytorch-grad-cam (needs the extra `torch`)."""
+    """Compile a PyTorch classifier and compare it with pytorch-grad-cam (needs the extra torch)."""
     from heatlens_cli.inspect import agreements, proven, sanity
 
     with _clear_errors():
@@ -140,7 +140,7 @@ def compile_(
 def inspect(
     path: Annotated[Path, typer.Argument(help="model.toml, or the folder of a compiled model.", metavar="PATH")],
 ) -> None:
-    """List the layers that a description's network could be explained at, or the facts of a compiled model."""
+    """List the layers of a described network that can be explained, or the facts of a compiled model."""
     with _clear_errors(), requires_extra("torch", "inspect of a model description"):
         from heatlens_cli.inspect import facts
 
@@ -168,11 +168,11 @@ def batch_run(
     source: Annotated[str, typer.Argument(help="Folder, searched with its subfolders, or s3://BUCKET/PREFIX.")],
     folder: OutFolder = Path("out/batch"),
     url: Annotated[str, typer.Option(help="Address of the server.")] = "http://127.0.0.1:8000",
-    header: Annotated[list[str] | None, typer.Option(help="Sent with every call, such as 'Authorization: …'.")] = None,
+    header: Annotated[list[str] | None, typer.Option(help="Header of every call, such as 'Authorization: …'.")] = None,
     colormap: ColormapName = "jet",
     alpha: AlphaWeight = 0.4,
 ) -> None:
-    """Run a folder of images as one staged batch; interrupted and run again, it sends only what is missing."""
+    """Run a folder of images as staged batches; run it again after an interruption to send only what is missing."""
     with _clear_errors(interrupted="interrupted: run the same again to go on"):
         from heatlens_cli.batch.run import parse_headers, run_batch
 
@@ -182,9 +182,9 @@ def batch_run(
 
 @app.command()
 def verify(
-    manifest: Annotated[str, typer.Argument(help="s3://BUCKET/out/BATCH/manifest.json, or a copy of it on disk.")],
+    manifest: Annotated[str, typer.Argument(help="s3://BUCKET/out/BATCH/manifest.json, or a copy on disk.")],
 ) -> None:
-    """Recompute every digest and count of a finished batch's manifest."""
+    """Recompute every digest and count in the manifest of a finished batch."""
     with _clear_errors():
         from heatlens_cli.verify.run import verify_manifest
 
@@ -193,9 +193,9 @@ def verify(
 
 @app.command()
 def redrive(
-    dead_letters: Annotated[str, typer.Option(help="Address (URL) of the dead-letter queue.")],
+    dead_letters: Annotated[str, typer.Option(help="URL of the dead-letter queue.")],
 ) -> None:
-    """Send dead letters of batches that are still open back to their queue."""
+    """Move dead-letter messages of batches that are still open back to their queue."""
     with _clear_errors():
         with requires_extra("aws", "redrive"):
             from heatlens_cli.redrive import redrive_open
@@ -204,7 +204,7 @@ def redrive(
 
 @contextmanager
 def _clear_errors(*, interrupted: str = "interrupted") -> Iterator[None]:
-    """An error made for people ends the command with its sentence, and so does Ctrl-C."""
+    """Print a `HeatlensError` or an interruption as one line and end the command."""
     try:
         yield
     except KeyboardInterrupt as stop:

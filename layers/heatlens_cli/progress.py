@@ -1,4 +1,4 @@
-"""Stages of a run -> a bar for each on the terminal: how many of how many, how fast, and the time left."""
+"""Show a progress bar for each stage of a run: files done, files per second and time left."""
 
 from datetime import timedelta
 
@@ -9,10 +9,10 @@ from heatlens_cli.console import out
 
 
 class Pace(ProgressColumn):
-    """Files a second and the time left: as the server says of itself, else as measured here."""
+    """Files per second and time left: the server's own figures, else those measured here."""
 
     def render(self, task: Task) -> Text:
-        """Both, as far as they are known; nothing of a stage that is done."""
+        """Render what is known; a finished stage shows nothing."""
         if task.finished:
             return Text()
         rate, left = task.fields.get("rate") or task.speed, task.fields.get("left") or task.time_remaining
@@ -22,7 +22,7 @@ class Pace(ProgressColumn):
 
 
 class Bars:
-    """The bars of all stages, in the order in which they begin."""
+    """The bars of all stages, in the order in which the stages begin."""
 
     def __init__(self) -> None:
         self.live = Progress(
@@ -31,17 +31,17 @@ class Bars:
         self._tasks: dict[str, TaskID] = {}
 
     def expect(self, stage: str, count: int) -> None:
-        """Say that a stage has so many more files before it."""
+        """Add files to a stage's total."""
         if stage not in self._tasks:
             self._tasks[stage] = self.live.add_task(stage, total=0)
         self.live.update(self._tasks[stage], total=(self._task(stage).total or 0) + count)
 
     def advance(self, stage: str, count: int = 1) -> None:
-        """Say that so many more are done."""
+        """Count files of a stage as done."""
         self.live.advance(self._tasks[stage], count)
 
     def show(self, stage: str, done: int, *, rate: float | None, left: float | None) -> None:
-        """Say how far the server is."""
+        """Show the server's own progress of a stage."""
         self.live.update(self._tasks[stage], completed=done, rate=rate, left=left)
 
     def _task(self, stage: str) -> Task:

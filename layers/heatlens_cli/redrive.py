@@ -1,4 +1,4 @@
-"""Dead letters of batches that are still open -> back to their queue, one by one and under suspicion."""
+"""Move dead-letter messages of open batches back to their queue, marked to be processed one at a time."""
 
 from typing import Any
 
@@ -16,24 +16,26 @@ from heatlens_cli.console import out
 
 WAIT_S = 1
 PAGE = 10  # messages of one call
-HOLD_S = 300  # while this runs, nobody else sees what was looked at
+HOLD_S = 300  # messages that were read stay invisible while the command runs
 LONGEST_HOLD_S = 12 * 60 * 60  # SQS allows no more
-SUSPECT = {REQUEUED: {"DataType": "String", "StringValue": "1"}}  # it may have killed its worker: it runs alone
+SUSPECT = {
+    REQUEUED: {"DataType": "String", "StringValue": "1"}
+}  # it may have killed its worker, so it is processed alone
 
 Message = dict[str, Any]
 
 
 class CannotRedrive(HeatlensError):
-    """The queues, the bucket or the table are not set up or do not answer."""
+    """The queues, the bucket or the table are not configured or do not respond."""
 
 
 def redrive_open(dead_letters: str) -> int:
-    """Send every dead letter that speaks of a file of an open batch, or of a drop, back to the queue.
+    """Move every dead-letter message of an open batch's file, or of a dropped object, back to the queue.
 
-    A finished batch never changes: its letters stay, and its failures are repeated as a new batch.
+    A finished batch never changes: its messages stay, and a new batch can retry its failures.
 
     Args:
-        dead_letters: Address of the dead-letter queue.
+        dead_letters: URL of the dead-letter queue.
 
     Returns:
         The exit status, 0.
@@ -53,20 +55,20 @@ def redrive_open(dead_letters: str) -> int:
 
 
 def redrive(clients: Clients, settings: AwsSettings, dead_letters: str) -> tuple[int, int]:
-    """Count the letters sent back and those left."""
+    """Move the messages and return how many were moved and how many are left."""
     jobs, sent = BatchTable(clients.dynamodb, settings.table), 0
     left: dict[str, int] = {}  # seconds for which it is held, by message
     while messages := _next(clients, dead_letters):
         for message in messages:
             name, receipt = message["MessageId"], message["ReceiptHandle"]
             if name in left:
-                # There are more letters than the time sufficed for. Held twice as long each time, all end up held.
+                # It became visible again before all messages were read. Doubling the time ends the loop.
                 left[name] = min(2 * left[name], LONGEST_HOLD_S)
                 clients.sqs.change_message_visibility(
                     QueueUrl=dead_letters, ReceiptHandle=receipt, VisibilityTimeout=left[name]
                 )
             elif _is_wanted(jobs, message["Body"]):
-                # Sent first: dying in between doubles a message, which is harmless, and never loses one.
+                # Sent first: a crash in between duplicates a message, which is harmless, but never loses one.
                 _send(clients, settings.queue_url, message)
                 clients.sqs.delete_message(QueueUrl=dead_letters, ReceiptHandle=receipt)
                 sent += 1
@@ -93,7 +95,7 @@ def _send(clients: Clients, queue: str, message: Message) -> None:
 
 
 def _is_wanted(jobs: BatchTable, body: str) -> bool:
-    """Whether a letter speaks of a drop, or of a file whose batch is still open: uploaded, or answered for."""
+    """Return whether a message is about a dropped object, or about a file whose batch is open."""
     try:
         event = parse_body(body)
         if notice := read_notice(event):

@@ -1,4 +1,4 @@
-"""The API and its page under uvicorn, until interrupted."""
+"""Serve the HTTP API and its web page with uvicorn."""
 
 import contextlib
 import errno
@@ -14,14 +14,15 @@ from heatlens_web.settings import read_server_settings
 
 
 class CannotListen(HeatlensError):
-    """The address cannot be had."""
+    """The server cannot listen on the address."""
 
 
 def serve_forever(host: str, port: int) -> None:
-    """Serve until interrupted or terminated; what runs is finished first.
+    """Serve until interrupted or terminated; running requests are finished first.
 
     Raises:
-        CannotListen: The port is in use, or the address is not this machine's.
+        CannotListen: The port is in use, or the address is not one of this machine.
+        MissingExtra: A bucket is configured and the extra aws is not installed.
     """
     with _listen(host, port) as listener:
         with requires_extra("aws", "serve with HEATLENS_BUCKET set"):

@@ -1,4 +1,4 @@
-"""`DIR` or `s3://BUCKET/PREFIX` -> the images there: names, sizes, stamps, and their bytes in pieces."""
+"""List the images of a folder or of an S3 prefix, and read them in chunks."""
 
 import os
 import stat
@@ -34,13 +34,13 @@ class NoSource(HeatlensError):
 
 
 class Unreadable(HeatlensError):
-    """One file cannot be read, or is no longer what was listed."""
+    """One file cannot be read."""
 
     code = "source.unreadable"
 
 
 class Changed(Unreadable):
-    """One file is no longer what was listed."""
+    """One file has changed since it was listed."""
 
     code = "source.changed"
 
@@ -49,7 +49,7 @@ class Changed(Unreadable):
 class Image:
     """One file of a source; `name` is a path with forward slashes, unique there.
 
-    Equal stamps mean that nobody has written the file in between, so that its digest need not be computed again.
+    Equal stamps mean that the file has not been written in between, so that its digest is still valid.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class RejectedFile:
-    """One file that cannot be sent, whatever the server says; the others are not affected."""
+    """One file that cannot be sent; the others are not affected."""
 
     name: str
     code: str
@@ -72,20 +72,20 @@ class Source(Protocol):
     address: str
 
     def images(self) -> Iterator[Image | RejectedFile]:
-        """All that are there, in no order."""
+        """Yield all images, in no order."""
         ...
 
     def chunks(self, image: Image) -> Iterator[bytes]:
-        """The bytes of one in pieces of `CHUNK` at most.
+        """Yield the bytes of one image in chunks of at most `CHUNK` bytes.
 
         Raises:
-            Unreadable: It is gone, or may not be read.
+            Unreadable: The image does not exist any more, or cannot be read.
         """
         ...
 
 
 class Folder:
-    """A folder with its subfolders; what an earlier run wrote into `results` is none of its images."""
+    """A folder with its subfolders, without the heatmaps that an earlier run wrote into `results`."""
 
     def __init__(self, root: Path, *, results: Path) -> None:
         self.address = str(root.resolve())
@@ -128,7 +128,7 @@ class Folder:
 
 
 class Bucket:
-    """The objects under a prefix of a bucket, read with this machine's own credentials."""
+    """The objects below a prefix of a bucket, read with the credentials of this machine."""
 
     def __init__(self, s3: Any, bucket: str, prefix: str) -> None:  # noqa: ANN401 - boto3 has no types
         self.address = f"{_S3}{bucket}/{prefix}"
@@ -162,10 +162,11 @@ class Bucket:
 
 
 def source_at(address: str, *, results: Path) -> Source:
-    """Find the source that an address names.
+    """Open the source at an address.
 
     Raises:
-        NoSource: There is no such folder, or no such bucket that may be listed.
+        MissingExtra: The address is in S3 and the extra aws is not installed.
+        NoSource: The folder does not exist, or the bucket cannot be read.
     """
     if address.startswith(_S3):
         return _bucket(address)
@@ -190,13 +191,13 @@ def _bucket(address: str) -> Source:
 
 
 def aws_code(error: Exception) -> str:
-    """What AWS calls a failure, or what it is."""
-    response = getattr(error, "response", None) or {}  # some have one that is nothing
+    """Return AWS's code of a failure, or the exception's name."""
+    response = getattr(error, "response", None) or {}  # of some exceptions it is None
     return str(response.get("Error", {}).get("Code") or type(error).__name__)
 
 
 def _stamp(status: os.stat_result) -> str:
-    # The time of change cannot be set back by tools that keep a copy's time of writing.
+    # The ctime changes even when a copying tool restores the mtime.
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
 
 

@@ -1,4 +1,4 @@
-"""Several threads that do one thing with many items, and drop everything when the run is interrupted."""
+"""Process many items in several threads, and stop early when the run is interrupted."""
 
 import threading
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ THREADS = 8
 
 
 class Interrupted(Exception):
-    """The run was interrupted; nobody waits for this item any more."""
+    """The run was interrupted while this item was processed."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerPool:
-    """Threads; what takes long in one of them asks now and then whether to go on."""
+    """Threads; a long task in one of them calls `check` regularly."""
 
     executor: Executor
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -26,19 +26,19 @@ class WorkerPool:
             raise Interrupted
 
     def wait(self, seconds: float) -> None:
-        """Sleep, but not through an interruption."""
+        """Sleep until the time is over or the run is interrupted."""
         self._stop.wait(seconds)
         self.check()
 
     def stop(self) -> None:
-        """Let nothing begin any more, and what runs end at its next question."""
+        """Start no further task; running tasks end at their next `check`."""
         self._stop.set()
         self.executor.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
 def open_worker_pool() -> Iterator[WorkerPool]:
-    """A crew for as long as the block lasts; Ctrl-C in it does not wait for what was to be done."""
+    """Open a pool for the duration of the block; an exception in the block cancels waiting tasks."""
     with ThreadPoolExecutor(THREADS) as executor:
         pool = WorkerPool(executor)
         try:

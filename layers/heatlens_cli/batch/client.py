@@ -1,4 +1,4 @@
-"""The API of staged batches as the command line calls it: a call -> the server's answer, as the server's own schema."""
+"""Call the API of staged batches and parse its responses with the server's own schemas."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -29,13 +29,13 @@ Answer = TypeVar("Answer", bound=BaseModel)
 
 
 class _Models(BaseModel):
-    """What is read of the description of a server's models."""
+    """The part of the response of `GET /models` that is read."""
 
     batches: BatchLimits | None = None
 
 
 class RequestRefused(BatchFailed):
-    """The server says no; `reason` is its code, or empty where somebody else answered."""
+    """The server refused; `reason` is its error code, or empty if the response is not the server's own."""
 
     def __init__(self, response: httpx2.Response) -> None:
         try:
@@ -50,30 +50,30 @@ class RequestRefused(BatchFailed):
 
 
 class NotAnswered(BatchFailed):
-    """Nobody knows whether the server has done it."""
+    """The server may or may not have done what was requested."""
 
 
 class BatchClient:
-    """A server, asked for one thing at a time or by several threads."""
+    """Calls one server. Safe to share between threads."""
 
     def __init__(self, http: httpx2.Client) -> None:
         self._http = http
 
     def limits(self) -> BatchLimits:
-        """Ask what staged batches take; a server that names no limits refuses by itself what is too much."""
+        """Get the limits of staged batches; a server that names none refuses what exceeds its own."""
         return self._call(_Models, "GET", "/models").batches or UNLIMITED
 
     def create(self, count: int, options: dict[str, Any]) -> str:
-        """Open a batch; one whose answer was lost stays without files, and expires."""
+        """Create a batch and return its id; one whose response was lost stays empty and expires."""
         request = {"expected_files": count, "include": "overlay"} | options
         return self._call(BatchCreated, "POST", "/batches", json=request).batch_id
 
     def declare(self, batch: str, files: Sequence[dict[str, Any]]) -> list[int]:
-        """Declare files, once, and return their numbers.
+        """Declare files, without retries, and return their numbers.
 
         Raises:
-            NotAnswered: They may be declared or not. Declaring them again could do it twice.
-            RequestRefused: They are not.
+            NotAnswered: They may be declared; declaring them again could declare them twice.
+            RequestRefused: They are not declared.
         """
         try:
             answer = self._call(UploadLinks, "POST", f"/batches/{batch}/files", once=True, json={"files": files})
@@ -84,7 +84,7 @@ class BatchClient:
         return [link.number for link in answer.files]
 
     def missing(self, batch: str) -> Iterator[MissingLinks]:
-        """Links to what is not there yet, in pages; none where the batch takes no more files."""
+        """Yield pages of links for files that are not uploaded yet; none if the batch is closed."""
         start: int | None = 0
         while start is not None:
             try:
@@ -97,15 +97,15 @@ class BatchClient:
             start = page.next
 
     def close(self, batch: str) -> None:
-        """Say that all is there."""
+        """Close the batch: no more files are uploaded."""
         self._call(BatchStatus, "POST", f"/batches/{batch}/close")
 
     def status(self, batch: str) -> BatchStatus:
-        """How far it is."""
+        """Get the status of a batch."""
         return self._call(BatchStatus, "GET", f"/batches/{batch}")
 
     def find(self, batch: str) -> BatchStatus | None:
-        """How far it is, or nothing where it is gone."""
+        """Get the status of a batch, or None if it does not exist."""
         try:
             return self.status(batch)
         except RequestRefused as error:
@@ -114,7 +114,7 @@ class BatchClient:
             raise
 
     def results(self, batch: str) -> Iterator[list[FileResult]]:
-        """What the files came to, in pages."""
+        """Yield the results of all files, page by page."""
         start: int | None = 0
         while start is not None:
             page = self._page(batch, start, PAGE)
@@ -122,11 +122,11 @@ class BatchClient:
             start = page.next
 
     def result(self, batch: str, number: int) -> FileResult:
-        """What one file came to, with fresh links."""
+        """Get the result of one file, with new links."""
         return self._page(batch, number, 1).results[0]
 
     def forget(self, batch: str) -> None:
-        """Erase a batch that nothing was uploaded to; where that is refused, it expires."""
+        """Erase a batch without uploads; if that is refused, it expires by itself."""
         call_with_retries(lambda: self._http.delete(f"/batches/{batch}", params={"purge": True}))
 
     def _page(self, batch: str, start: int, limit: int) -> ResultsPage:
@@ -137,7 +137,7 @@ class BatchClient:
             try:
                 return self._http.request(method, path, **request)
             except (httpx2.ConnectError, httpx2.ConnectTimeout):
-                raise  # nobody has heard of it
+                raise  # the server has not received the request
             except httpx2.TransportError as error:
                 if once:
                     raise NotAnswered(f"the server did not answer ({type(error).__name__})") from error
@@ -157,7 +157,7 @@ def _is_overload(response: httpx2.Response) -> bool:
 
 
 def _may_pass(response: httpx2.Response) -> bool:
-    """Whether another try may succeed: a server without staging says so without `Retry-After`."""
+    """Return whether another try may succeed; a server without staging sends no `Retry-After`."""
     if response.status_code == httpx2.codes.SERVICE_UNAVAILABLE and "retry-after" not in response.headers:
         return RequestRefused(response).reason != StagingUnavailable.code
     return is_retryable(response)

@@ -1,4 +1,4 @@
-"""One file's result -> its heatmap on disk, whole and with the digest that was committed."""
+"""Download the heatmap of a file and check it against the committed digest."""
 
 import contextlib
 import hashlib
@@ -21,7 +21,7 @@ OVERLAY = "overlay.png"
 
 
 class DownloadError(Exception):
-    """Why a heatmap is not here; `lasting` is a trouble of the storage, not of one file."""
+    """A heatmap cannot be downloaded; `lasting` is a failure of the storage rather than of one file."""
 
     def __init__(self, why: str, *, lasting: bool = False) -> None:
         super().__init__(why)
@@ -29,18 +29,18 @@ class DownloadError(Exception):
 
 
 class _Forbidden(DownloadError):
-    """A link that is too old, most of the time."""
+    """The storage refused a link, usually because it has expired."""
 
 
 class _Document(BaseModel):
-    """What is read of `result.json`."""
+    """The part of `result.json` that is read."""
 
     objects: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What fetching takes. Safe to share between threads."""
+    """Downloads heatmaps into a folder. Safe to share between threads."""
 
     client: BatchClient
     storage: httpx2.Client
@@ -48,7 +48,7 @@ class Download:
     workers: WorkerPool
 
     def fetch(self, batch: str, result: FileResult, name: str) -> DownloadError | None:
-        """Bring one heatmap here, unless it is here; what went wrong, or nothing."""
+        """Download one heatmap unless it is up to date; return the error, or None."""
         target = self._target(name)
         try:
             if result.links is None:
@@ -65,7 +65,7 @@ class Download:
         return None
 
     def remove(self, name: str) -> None:
-        """Remove what an earlier run made of a file that has no heatmap now."""
+        """Remove the heatmap that an earlier run made of a file that has none now."""
         with contextlib.suppress(OSError):
             self._target(name).unlink()
 
@@ -86,7 +86,7 @@ class Download:
                 raise DownloadError("what came is not what was committed")
 
     def _read(self, link: str, file: BinaryIO) -> str:
-        """Write what a link gives into a file; its digest (hex)."""
+        """Write the object behind a link into a file and return its digest (hex)."""
         digest = hashlib.sha256()
 
         def get() -> httpx2.Response:

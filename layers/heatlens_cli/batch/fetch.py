@@ -1,4 +1,4 @@
-"""Batches that were sent -> their end, the heatmaps on disk, and `results.jsonl`."""
+"""Wait for the end of the batches, download the heatmaps and write `results.jsonl`."""
 
 import itertools
 import json
@@ -23,13 +23,13 @@ from heatlens_cli.worker_pool import THREADS, open_worker_pool
 from heatlens_web.schemas.batches import BatchStatus, FileResult
 
 OPEN_STATES = {"open", "running"}
-FIRST_POLL_S, POLL_S = 0.5, 5.0  # the server's counts are as old as that
-TIMEOUT_S = 60  # without a byte
+FIRST_POLL_S, POLL_S = 0.5, 5.0  # the server's counts are up to 5 s old
+TIMEOUT_S = 60  # without receiving a byte
 
 
 @dataclass(slots=True)
 class FileOutcome:
-    """How many files have their heatmap here, failed, or have one that could not be fetched."""
+    """How many files were downloaded, failed, or could not be downloaded."""
 
     done: int = 0
     failed: int = 0
@@ -37,7 +37,7 @@ class FileOutcome:
 
 
 def wait(client: BatchClient, parts: list[Part], bars: Bars) -> None:
-    """Wait until every batch has its end."""
+    """Wait until every batch has ended."""
     total = sum(len(part.files) for part in parts)
     bars.expect("explain", total)
     seen: dict[str, BatchStatus] = {}
@@ -57,17 +57,17 @@ def wait(client: BatchClient, parts: list[Part], bars: Bars) -> None:
 def fetch(
     client: BatchClient, parts: list[Part], folder: Path, bars: Bars, refused: Mapping[str, RejectedFile]
 ) -> FileOutcome:
-    """Bring the heatmaps here that are not here yet, and write `results.jsonl` anew.
+    """Download the missing heatmaps and rewrite `results.jsonl`.
 
     Args:
         client: Calls the server that has the batches.
-        parts: Batches that have their end.
-        folder: Where the heatmaps go.
-        bars: Shows how far it is.
+        parts: Batches that have ended.
+        folder: Folder for the heatmaps.
+        bars: Progress bars.
         refused: Files that were not sent, by name.
 
     Raises:
-        BatchFailed: The storage gives nothing, or the folder takes nothing.
+        BatchFailed: The storage or the output folder fails for every file.
     """
     bars.expect("fetch", sum(len(part.files) for part in parts))
     outcome, in_a_row = FileOutcome(), 0
@@ -92,12 +92,12 @@ def fetch(
 def _each(
     parts: list[Part], download: Download, refused: Mapping[str, RejectedFile]
 ) -> Iterator[tuple[dict[str, Any], DownloadError | None]]:
-    """The line of every file in `results.jsonl`, once its heatmap is here, or cannot be."""
+    """Yield the line of every file for `results.jsonl`, and why its heatmap could not be downloaded."""
     unsent = dict(refused)
     for part in parts:
         names = {each.number: each.name for each in part.files}
         for page in download.client.results(part.batch_id):
-            # A number may be nobody's here: of a file that has changed since, and was sent again.
+            # A number is unknown here if its file has changed since and was sent again.
             results = [each for each in page if each.number in names]
             theirs = [names[each.number] for each in results]
             troubles = download.workers.executor.map(download.fetch, itertools.repeat(part.batch_id), results, theirs)

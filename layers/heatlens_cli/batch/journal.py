@@ -1,4 +1,4 @@
-"""What a run has declared, kept beside its results, so that an interrupted one goes on with the same work."""
+"""Record what a run has declared, so that an interrupted run can be resumed."""
 
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -11,7 +11,7 @@ from heatlens_cli.batch.names import JOURNAL
 
 
 class BatchFailed(HeatlensError):
-    """The batch cannot be run; the sentence says why and what to do."""
+    """The batch cannot be run; the message says why and what to do."""
 
 
 class _Strict(BaseModel):
@@ -19,7 +19,7 @@ class _Strict(BaseModel):
 
 
 class DeclaredFile(_Strict):
-    """A file as it was declared; its stamp tells whether it still is that."""
+    """A file as it was declared; an equal stamp means that it has not changed since."""
 
     name: str
     size: int
@@ -29,7 +29,7 @@ class DeclaredFile(_Strict):
 
 
 class Part(_Strict):
-    """One batch. It has no files until all are declared, and is sent once it was closed."""
+    """One batch. It has no files until all are declared, and is `sent` once it is closed."""
 
     batch_id: str
     files: list[DeclaredFile] = []
@@ -37,7 +37,7 @@ class Part(_Strict):
 
 
 class Run(_Strict):
-    """What is explained, where and how; and its batches."""
+    """A run of the command: source, server and options, and its batches."""
 
     version: Literal[2] = 2
     source: str
@@ -46,10 +46,10 @@ class Run(_Strict):
     parts: list[Part] = []
 
     def save(self, folder: Path) -> None:
-        """Write the notes whole or not at all.
+        """Write the journal atomically.
 
         Raises:
-            BatchFailed: The folder takes none.
+            BatchFailed: The folder cannot be written.
         """
         try:
             with write_atomically(folder / JOURNAL) as file:
@@ -59,10 +59,10 @@ class Run(_Strict):
 
     @classmethod
     def load(cls, folder: Path) -> Self | None:
-        """Read the notes of an earlier run, if there are any.
+        """Read the journal of an earlier run, or return None.
 
         Raises:
-            BatchFailed: They cannot be read.
+            BatchFailed: The journal cannot be read.
         """
         path = folder / JOURNAL
         try:
@@ -76,10 +76,10 @@ class Run(_Strict):
 
 
 def begin(folder: Path, wanted: Run) -> Run:
-    """The run that was interrupted here, or else the one that is wanted.
+    """Return the interrupted run of this folder if there is one, else the requested run.
 
     Raises:
-        BatchFailed: They are not the same work.
+        BatchFailed: The interrupted run has another source, server or options.
     """
     noted = Run.load(folder)
     if noted is None or not noted.parts:  # nothing is at the server yet

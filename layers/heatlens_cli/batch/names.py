@@ -8,20 +8,20 @@ from heatlens.errors import EmptyFile, FileTooLarge
 from heatlens_cli.sources import RESULT_SUFFIX, Image, RejectedFile
 
 RESULTS = "results.jsonl"
-JOURNAL = ".heatlens-batch.json"  # what this run has declared, so that it can go on
+JOURNAL = ".heatlens-batch.json"  # what the run has declared, for resuming it
 BAD_NAME = "source.name"
 MAX_NAME_BYTES = 255  # of a file or folder, on the usual file systems
 
 
 def split_by_name(files: Iterable[Image | RejectedFile], *, one_case: bool) -> tuple[list[Image], list[RejectedFile]]:
-    """Tell what can be sent from what cannot.
+    """Split files into those that can be sent and those whose name or emptiness prevents it.
 
     Args:
-        files: What the source has.
-        one_case: Whether the output folder takes `A.png` and `a.png` for one file.
+        files: The files of the source.
+        one_case: Whether `A.png` and `a.png` are one file in the output folder.
 
     Returns:
-        Both in the order of their names.
+        Both lists, sorted by name.
     """
     images: list[Image] = []
     refused: list[RejectedFile] = []
@@ -58,7 +58,7 @@ def split_by_size(images: Iterable[Image], max_bytes: int) -> tuple[list[Image],
 
 
 def shown(name: str) -> str:
-    """A name as it can be printed anywhere."""
+    """Replace characters that cannot be printed."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
 
 
@@ -68,7 +68,7 @@ def _name_fault(name: str) -> tuple[str, str] | None:
         parts = [part.encode() for part in (name + RESULT_SUFFIX).split("/")]
     except UnicodeEncodeError:
         return BAD_NAME, "its name is not UTF-8: rename it"
-    # A key of a bucket is any text, and Windows knows more ways out of a folder.
+    # A bucket key is any text, and Windows has further ways to leave a folder.
     leaves = ".." in (*posix.parts, *windows.parts) or windows.drive or windows.root
     if leaves or str(posix) != name or "\0" in name:
         return BAD_NAME, "its name is no path within a folder: rename it"
@@ -82,5 +82,5 @@ def _size_fault(size: int) -> tuple[str, str] | None:
 
 
 def _folded(name: str, *, one_case: bool) -> str:
-    """Names that such a file system takes for one are one."""
+    """Normalize a name for a file system that ignores case."""
     return unicodedata.normalize("NFC", name).casefold() if one_case else name

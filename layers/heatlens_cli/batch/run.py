@@ -1,4 +1,4 @@
-"""A folder of images -> staged batches on a server -> heatmaps on disk; interrupted, it goes on where it was."""
+"""Run a folder of images as staged batches on a server, and resume an interrupted run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,20 +19,20 @@ LOST = {"MISSING", "CANCELLED"}  # in a batch that ended before all was uploaded
 
 
 def run_batch(address: str, folder: Path, *, url: str, headers: dict[str, str], options: dict[str, Any]) -> int:
-    """Run a folder of images as one batch, or as several where one cannot have them all.
+    """Run a folder of images as one batch, or as several if the server's limits require it.
 
     Args:
         address: A folder, searched with its subfolders, or `s3://BUCKET/PREFIX`.
-        folder: Where the heatmaps and `results.jsonl` go.
-        url: Address of the server.
-        headers: Sent with every call to the server, not with uploads.
+        folder: Folder for the heatmaps and `results.jsonl`.
+        url: URL of the server.
+        headers: Headers of every call to the server, but not of uploads.
         options: `colormap` and `alpha` of the batch.
 
     Returns:
         The exit status: 0 if every file succeeded, else 1.
 
     Raises:
-        HeatlensError: There are no images, or the server refuses or does not answer.
+        HeatlensError: There are no images, or the server refuses or does not respond.
     """
     source = source_at(address, results=folder)
     url = url.rstrip("/")
@@ -55,10 +55,10 @@ def run_batch(address: str, folder: Path, *, url: str, headers: dict[str, str], 
 
 
 def parse_headers(lines: list[str]) -> dict[str, str]:
-    """Headers as people write them, `Name: value`.
+    """Parse headers of the form `Name: value`.
 
     Raises:
-        BatchFailed: One has no colon, or letters that no header has.
+        BatchFailed: One has no colon, or characters that a header cannot have.
     """
     wrong = [line for line in lines if ":" not in line or not (line.isascii() and line.isprintable())]
     if wrong:
@@ -74,7 +74,7 @@ def _client(url: str, headers: dict[str, str]) -> httpx2.Client:
 
 
 def _send(sender: Sender, images: Sequence[Image]) -> None:
-    """Bring all images to a batch: first what an interrupted run has declared, then the others in further batches."""
+    """Upload the files that an interrupted run has declared, then send the others in further batches."""
     run = sender.run
     _take_up(sender, {image.name: image for image in images})
     for part in run.parts:
@@ -100,9 +100,9 @@ def _send_in_batches(sender: Sender, images: Sequence[Image]) -> None:
 
 
 def _take_up(sender: Sender, images: dict[str, Image]) -> None:
-    """Keep of an interrupted run what still stands; what it has not declared, or what has changed, is sent anew.
+    """Keep the valid parts of an interrupted run; files that changed or were not declared are sent again.
 
-    A file that was removed meanwhile stays in its batch, where it is done if it was uploaded.
+    A file that was removed meanwhile stays in its batch, and succeeds if it was uploaded.
     """
     run = sender.run
     for part in list(run.parts):
@@ -113,7 +113,7 @@ def _take_up(sender: Sender, images: dict[str, Image]) -> None:
         out.print(f"going on with batch {part.batch_id}")
         standing = [each for each in part.files if _stands(each, images, sender.failures)]
         if status.state != "open" and not part.sent:
-            sender.client.close(part.batch_id)  # it may have been interrupted before it said what is missing
+            sender.client.close(part.batch_id)  # the run may have been interrupted before closing it
             standing, part.sent = _arrived(sender.client, part, standing, images), True
         if changed := len(part.files) - len(standing):
             out.print(f"{changed} of its files have changed, or it ended without them: they go into another batch")
@@ -128,13 +128,13 @@ def _stands(file: DeclaredFile, images: dict[str, Image], refused: dict[str, Any
 def _arrived(
     client: BatchClient, part: Part, files: Sequence[DeclaredFile], images: dict[str, Image]
 ) -> list[DeclaredFile]:
-    """Of a batch that takes no more files, those that were uploaded, or cannot be any more."""
+    """Keep the files of a closed batch that were uploaded, or that do not exist any more."""
     states = {each.number: each.state for page in client.results(part.batch_id) for each in page}
     return [each for each in files if states.get(each.number) not in LOST or each.name not in images]
 
 
 def _report(run: Run, folder: Path, outcome: FileOutcome) -> None:
-    """Say what it came to; the notes stay as long as running again brings more."""
+    """Print the outcome, and remove the journal unless running again can download more."""
     batches = ", ".join(part.batch_id for part in run.parts) or "none was needed"
     out.print(f"{outcome.done} heatmaps in {folder}, {outcome.failed} failed (batch: {batches})")
     if outcome.unfetched:

@@ -1,4 +1,4 @@
-"""Images -> a batch that has them: read, declared, uploaded, closed. Interrupted anywhere, nothing is there twice."""
+"""Read, declare and upload images and close their batch, without sending anything twice."""
 
 import hashlib
 import time
@@ -20,15 +20,15 @@ from heatlens_web.schemas.batches import NAME_BYTES, UploadLink
 
 DECLARE_TRIES = 3
 DECLARE_WAIT_S = 2.0
-TIMEOUT_S = 60  # without a byte
-ALREADY_THERE = 412  # a link is good for one upload, and only of what was declared
-BEING_WRITTEN = 409  # by somebody else, at this moment
+TIMEOUT_S = 60  # without sending a byte
+ALREADY_THERE = 412  # a link accepts one upload, of the declared bytes only
+BEING_WRITTEN = 409  # another upload to the same key is running
 BROKEN, REFUSED = "upload.broken", "upload.refused"
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """What sending takes; `failures` are the files that could not be sent, by name."""
+    """Sends the images of a run; `failures` are the files that could not be sent, by name."""
 
     client: BatchClient
     source: Source
@@ -38,17 +38,17 @@ class Sender:
     failures: dict[str, RejectedFile] = field(default_factory=dict)
 
     def declare(self, images: Sequence[Image], *, call_files: int) -> Part | None:
-        """Open a batch for these images and declare all of them, but for those that cannot be read.
+        """Create a batch and declare these images, except those that cannot be read.
 
-        Declaring is the one step that cannot be asked for twice, as its answer has the numbers. Whenever one got lost,
-        here or in a run that was interrupted, the batch is given up and another is opened: nothing was uploaded to it.
+        Declaring cannot be retried, because its response has the files' numbers. If the response is lost, here or in
+        an interrupted run, the batch is abandoned and another is created: nothing was uploaded to it.
 
         Args:
             images: At most as many as one batch may have.
             call_files: Files that the server takes in one declaring call.
 
         Raises:
-            BatchFailed: The server refuses, or answers none of several tries.
+            BatchFailed: The server refuses, or does not respond to several tries.
         """
         files = self._read(images)
         for turn in range(DECLARE_TRIES if files else 0):
@@ -68,10 +68,10 @@ class Sender:
         return None
 
     def upload(self, part: Part) -> None:
-        """Upload what is not there yet, and close the batch; a file that cannot be uploaded fails alone.
+        """Upload the missing files and close the batch; a file that cannot be uploaded fails alone.
 
         Raises:
-            BatchFailed: The storage takes nothing.
+            BatchFailed: The storage refuses every upload.
         """
         self.bars.expect("upload", len(part.files))
         sent, failures, helps = 0, dict[str, RejectedFile](), True
@@ -85,19 +85,19 @@ class Sender:
                     else:
                         sent += 1
                         self.bars.advance("upload")
-                # A link that was too old when its turn came is signed again, as long as that helps.
+                # Links that expired before their turn are signed again, as long as that helps.
                 helps = sent > before and any(each.code == REFUSED for each in failures.values())
         self.failures.update(failures)
-        self.bars.advance("upload", len(part.files) - sent - len(failures))  # those that were there already
+        self.bars.advance("upload", len(part.files) - sent - len(failures))  # those that were uploaded before
         self.client.close(part.batch_id)
         part.sent = True
         self.run.save(self.folder)
 
     def _pass(self, part: Part, put: "_Put") -> Iterator[RejectedFile | None]:
-        """Upload whatever is missing once."""
+        """Try once to upload each missing file; yield its failure, or None."""
         in_a_row = 0
         for page in self.client.missing(part.batch_id):
-            # A number may be nobody's here: of a file that has changed since.
+            # A number is unknown here if its file has changed since.
             for failure in put.workers.executor.map(put, [link for link in page.files if link.number in put.files]):
                 in_a_row = in_a_row + 1 if failure and failure.code == BROKEN else 0
                 if failure and in_a_row == THREADS:
@@ -105,7 +105,7 @@ class Sender:
                 yield failure
 
     def _read(self, images: Sequence[Image]) -> list[tuple[Image, str]]:
-        """The images that can be read, with their digests."""
+        """Read the images and return those that can be read, with their digests."""
         self.bars.expect("read", len(images))
         files: list[tuple[Image, str]] = []
         with open_worker_pool() as workers:
@@ -126,7 +126,7 @@ class Sender:
             try:
                 numbers = self.client.declare(batch, [_declaration(*each) for each in chunk])
             except RequestRefused as error:
-                if error.reason == BatchFull.code:  # an answer was lost between the server and its table
+                if error.reason == BatchFull.code:  # a response was lost between the server and its table
                     raise NotAnswered(str(error)) from error
                 raise
             noted += [
@@ -137,14 +137,14 @@ class Sender:
 
 
 def give_up(client: BatchClient, run: Run, part: Part) -> None:
-    """Drop a batch that nothing was uploaded to."""
+    """Abandon a batch that has no uploads."""
     client.forget(part.batch_id)
     run.parts.remove(part)
 
 
 @dataclass(frozen=True, slots=True)
 class _Put:
-    """Uploading. Safe to share between threads."""
+    """Uploads files. Safe to share between threads."""
 
     storage: httpx2.Client
     source: Source
@@ -152,7 +152,7 @@ class _Put:
     files: dict[int, DeclaredFile]
 
     def __call__(self, link: UploadLink) -> RejectedFile | None:
-        """Upload one file; why not, or nothing."""
+        """Upload one file; return its failure, or None."""
         file = self.files[link.number]
 
         def put() -> httpx2.Response:
@@ -170,7 +170,7 @@ class _Put:
         return RejectedFile(file.name, code, f"the upload was refused with status {response.status_code}")
 
     def _bytes(self, file: DeclaredFile) -> Iterator[bytes]:
-        """The bytes of a file; of one that is no longer what was declared the last are withheld, so nothing arrives."""
+        """Yield the bytes of a file; withhold the last ones if it has changed, so that the upload fails."""
         digest, size, held = hashlib.sha256(), 0, b""
         for chunk in self.source.chunks(Image(file.name, file.size, file.stamp)):
             self.workers.check()
@@ -210,7 +210,7 @@ def _declaration(image: Image, sha256: str) -> dict[str, Any]:
 
 
 def _short(name: str) -> str:
-    """The end of a name that the server takes."""
+    """Return the end of a name, as long as the server accepts."""
     return name.encode()[-NAME_BYTES:].decode(errors="ignore")
 
 

@@ -1,4 +1,4 @@
-"""Image file -> the Lambda events that carry it: HTTP API v2, REST API v1, ALB and function URL."""
+"""Make the Lambda events that carry an image: HTTP API v2, REST API v1, ALB and function URL."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ TIMEOUT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class LambdaContext:
-    """What the runtime hands a handler beside the event."""
+    """The context object that the Lambda runtime passes beside the event."""
 
     aws_request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     function_name: str = "heatlens-api"
@@ -24,7 +24,7 @@ class LambdaContext:
     deadline: float = field(default_factory=lambda: time.monotonic() + TIMEOUT_S)
 
     def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the function would be stopped."""
+        """Return the milliseconds until the timeout."""
         return max(0, round(1000 * (self.deadline - time.monotonic())))
 
 
@@ -56,13 +56,13 @@ def multipart(field_name: str, files: list[tuple[str, bytes]], *, boundary: str 
 
 
 def heatmap_request(filename: str, data: bytes, *, query: str = "") -> HttpRequest:
-    """The request that a client of the single endpoint sends for one file."""
+    """Make the request of `POST /api/inference/heatmap` for one file."""
     content_type, body = multipart("file", [(filename, data)])
     return HttpRequest("/api/inference/heatmap", query, headers={"content-type": content_type}, body=body)
 
 
 def http_api_v2(request: HttpRequest) -> Event:
-    """API Gateway HTTP API, payload format 2.0."""
+    """Make an event of an API Gateway HTTP API, payload format 2.0."""
     return {
         "version": "2.0",
         "routeKey": "$default",
@@ -93,7 +93,7 @@ def http_api_v2(request: HttpRequest) -> Event:
 
 
 def function_url(request: HttpRequest) -> Event:
-    """Lambda function URL: the HTTP API's format from another domain."""
+    """Make an event of a Lambda function URL: the HTTP API's format from another domain."""
     event = http_api_v2(request)
     domain = "url-id.lambda-url.us-east-1.on.aws"
     event["requestContext"] |= {"apiId": "url-id", "domainName": domain, "domainPrefix": "url-id"}
@@ -102,7 +102,7 @@ def function_url(request: HttpRequest) -> Event:
 
 
 def rest_api_v1(request: HttpRequest) -> Event:
-    """API Gateway REST API, proxy integration, payload format 1.0."""
+    """Make an event of an API Gateway REST API, proxy integration, payload format 1.0."""
     headers, query = _headers(request), parse_qs(request.query, keep_blank_values=True)
     return {
         "resource": "/{proxy+}",
@@ -131,7 +131,7 @@ def rest_api_v1(request: HttpRequest) -> Event:
 
 
 def alb(request: HttpRequest) -> Event:
-    """Application Load Balancer, single-value headers; it hands the query on as it was encoded."""
+    """Make an event of an Application Load Balancer: single-value headers, and the query still encoded."""
     pairs = [pair.partition("=") for pair in request.query.split("&") if pair]
     return {
         "requestContext": {
@@ -154,13 +154,13 @@ KINDS: dict[str, Callable[[HttpRequest], Event]] = {
 
 
 def answer_body(answer: Event) -> bytes:
-    """The bytes of a handler's answer."""
+    """Return the body of a handler's response as bytes."""
     body = str(answer["body"])
     return base64.b64decode(body) if answer.get("isBase64Encoded") else body.encode()
 
 
 def answer_json(answer: Event) -> Any:  # noqa: ANN401 - JSON is whatever it is
-    """The parsed body of a handler's JSON answer."""
+    """Parse the body of a handler's JSON response."""
     return json.loads(answer_body(answer))
 
 

@@ -1,4 +1,4 @@
-"""Image file -> the event, or the JSON body, that brings it to a door: what `sam local` and `curl` are fed with."""
+"""Make the event or JSON body that sends an image to a function, for `sam local` and `curl`."""
 
 import base64
 from collections.abc import Callable
@@ -17,8 +17,8 @@ def make_event(image: Path, kind: str, *, query: str, bucket: str) -> Event:
     Args:
         image: The file; its name is the upload's file name, or the object's key below `drop/`.
         kind: One of `EVENT_KINDS`.
-        query: Of the request, for kinds that are one: `colormap=hot&include=map`.
-        bucket: Of the object, for kinds that tell of one.
+        query: Query of the request, such as `colormap=hot&include=map`; ignored by the other kinds.
+        bucket: Bucket of the object; ignored by the other kinds.
 
     Raises:
         InvalidOption: No such kind.
@@ -38,7 +38,7 @@ def _object(wrap: Callable[[StoredObject], Event]) -> Maker:
 
 
 def _body(name: str, data: bytes, query: str, bucket: str) -> Event:
-    """The JSON body that the API's `heatmap` and the endpoint's `/invocations` read; options belong to its sender."""
+    """Make the JSON body of the API's `heatmap` and the endpoint's `/invocations`, without options."""
     del query, bucket
     return {"filename": name, "image_base64": base64.b64encode(data).decode("ascii")}
 

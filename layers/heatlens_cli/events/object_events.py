@@ -1,4 +1,4 @@
-"""An object in a bucket -> the events that tell of it: a queue's, S3's own, EventBridge's."""
+"""Make the events of an object in a bucket: from SQS, from S3 itself and from EventBridge."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ _REGION, _ACCOUNT = "us-east-1", "123456789012"
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object as S3 would report it; only its digest and size come from its bytes."""
+    """An object as S3 reports it; only its digest and size depend on its bytes."""
 
     bucket: str
     key: str
@@ -23,12 +23,12 @@ class StoredObject:
 
     @property
     def etag(self) -> str:
-        """Of an upload in one part: the MD5, hex."""
+        """ETag of an upload in one part: the MD5 digest, hex."""
         return hashlib.md5(self.data, usedforsecurity=False).hexdigest()
 
 
 def s3(stored: StoredObject) -> Event:
-    """An S3 event notification; it encodes keys as forms do."""
+    """Make an S3 event notification, whose keys are form-encoded."""
     record = {
         "eventVersion": "2.1",
         "eventSource": "aws:s3",
@@ -50,7 +50,7 @@ def s3(stored: StoredObject) -> Event:
 
 
 def eventbridge(stored: StoredObject) -> Event:
-    """S3's event through EventBridge; its key is as it is."""
+    """Make S3's event through EventBridge, whose key is not encoded."""
     return {
         "version": "0",
         "id": str(uuid.uuid4()),
@@ -70,7 +70,7 @@ def eventbridge(stored: StoredObject) -> Event:
 
 
 def sqs(stored: StoredObject) -> Event:
-    """A queue's message that carries S3's event."""
+    """Make an SQS event whose message carries S3's event."""
     record = {
         "messageId": str(uuid.uuid4()),
         "receiptHandle": "receipt-handle",

@@ -1,4 +1,4 @@
-"""One file of a manifest and the objects of its attempt -> what does not agree."""
+"""Compare one file of a manifest with the objects of its attempt."""
 
 import hashlib
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from pydantic import ValidationError
 from heatlens_aws.object_keys import MAP, RESULT, attempt_prefix, picture_names, upload_key
 from heatlens_cli.verify.manifest import Committed, Document, Manifest, ManifestFile
 
-Read = Callable[[str], bytes | None]  # key -> bytes, or nothing where there is no such object
+Read = Callable[[str], bytes | None]  # returns the bytes of a key, or None if it does not exist
 
-OVERLAY = "overlay.png"  # of batches before there were other formats
-WRONG_DIGEST = "input.digest"  # the upload is not what was declared, so its digest is no fault
+OVERLAY = "overlay.png"  # of batches from before `format` existed
+WRONG_DIGEST = "input.digest"  # the upload differs from the declaration, so its digest is no fault
 
 
 def file_faults(manifest: Manifest, file: ManifestFile, read: Read) -> list[str]:
-    """What is wrong with one file."""
+    """List the faults of one file."""
     if file.state == "OK":
         faults = _result_faults(manifest, file, read)
     elif file.state == "FAILED":
@@ -28,7 +28,7 @@ def file_faults(manifest: Manifest, file: ManifestFile, read: Read) -> list[str]
 
 
 def differs(what: str, data: bytes | None, sha256: str) -> list[str]:
-    """Whether an object is there as it was committed."""
+    """List how an object differs from what was committed."""
     if data is None:
         return [f"{what} is missing"]
     return [] if hashlib.sha256(data).hexdigest() == sha256 else [f"{what} is not what was committed"]
@@ -43,7 +43,7 @@ def _result_faults(manifest: Manifest, file: ManifestFile, read: Read) -> list[s
     if "include" in manifest.options:
         expected |= set(picture_names(manifest.options).values())
     else:
-        expected |= objects.keys() & {OVERLAY}  # nobody knows
+        expected |= objects.keys() & {OVERLAY}  # the options do not say which
     faults = [f"{name} is not among its objects" for name in sorted(expected - objects.keys())]
     faults += [f"{name} is none of its objects" for name in sorted(objects.keys() - expected)]
     prefix, document = attempt_prefix(manifest.batch, file.number, committed.attempt), None
@@ -80,7 +80,7 @@ def _failure_faults(manifest: Manifest, file: ManifestFile, read: Read) -> list[
     code = file.outcome.get("code")
     if not isinstance(code, str):
         return ["it failed without a code"]
-    # Uploads expire long before results do: one that is gone says nothing.
+    # Uploads expire long before results: a missing one proves nothing.
     upload = None if code == WRONG_DIGEST else read(upload_key(manifest.batch, file.number))
     if upload is not None and hashlib.sha256(upload).hexdigest() != file.sha256:
         return [f"its upload is not what was declared, and it failed with {code}"]

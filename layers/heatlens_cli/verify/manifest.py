@@ -1,4 +1,4 @@
-"""`manifest.json` and the documents it speaks of -> records, as far as they are read."""
+"""Parse `manifest.json` and the documents that it names, as far as they are read."""
 
 from typing import Any, Literal, Self
 
@@ -10,7 +10,7 @@ from heatlens_web.schemas.batches import FileState
 
 
 class NoManifest(HeatlensError):
-    """There is nothing to verify."""
+    """The manifest does not exist or cannot be read."""
 
 
 class _Record(BaseModel):
@@ -25,7 +25,7 @@ class Digested(_Record):
 
 
 class ManifestFile(_Record):
-    """A file and what was committed of it."""
+    """A file and its committed outcome."""
 
     number: int
     name: str
@@ -47,12 +47,12 @@ class Manifest(_Record):
 
     @property
     def key(self) -> str:
-        """Where it lies."""
+        """Key of the manifest."""
         return manifest_key(self.batch)
 
     @property
     def results_key(self) -> str:
-        """Where the lines of its files lie."""
+        """Key of `results.jsonl`."""
         return results_key(self.batch)
 
     @classmethod
@@ -60,7 +60,7 @@ class Manifest(_Record):
         """Read a manifest.
 
         Raises:
-            NoManifest: It is none, or another version's.
+            NoManifest: The data is not a manifest of this version.
         """
         try:
             return cls.model_validate_json(data)
@@ -71,7 +71,7 @@ class Manifest(_Record):
 
 
 class Committed(_Record):
-    """What the table keeps of a result."""
+    """A result as the table keeps it."""
 
     attempt: str = Field(pattern="^[0-9A-HJKMNP-TV-Z]{26}$")
     label: str
@@ -94,7 +94,7 @@ class _Model(_Record):
 
 
 class Document(_Record):
-    """`result.json`, which is written before the commit and names the other objects."""
+    """`result.json`, which is written before the commit and lists the other objects."""
 
     input: _Input
     prediction: _Prediction

@@ -1,7 +1,7 @@
-"""A batch's manifest and its bucket -> whether all that was written of the batch agrees, byte for byte.
+"""Check that all objects of a finished batch agree with its manifest, byte for byte.
 
-This finds damage and contradictions, not a forger: who may write the bucket can write all of it anew. File names are
-in no other document, so a name that was changed is not seen.
+This finds damage and contradictions, but not forgery: anyone with write access to the bucket can rewrite all of it.
+File names are in no other document, so a changed name is not detected.
 """
 
 import json
@@ -24,11 +24,11 @@ _S3 = "s3://"
 
 
 def faults(manifest: Manifest, read: Read) -> list[str]:
-    """What is wrong with a finished batch; nothing means that its documents and its objects agree.
+    """List the faults of a finished batch; none means that its documents and objects agree.
 
     Args:
         manifest: The parsed `manifest.json`.
-        read: Reads an object of the batch's bucket; called by several threads.
+        read: Reads an object of the batch's bucket; called from several threads.
     """
     files = manifest.files
     counts = dict(Counter(file.state for file in files))
@@ -47,16 +47,17 @@ def faults(manifest: Manifest, read: Read) -> list[str]:
 
 
 def verify_manifest(address: str) -> int:
-    """Check a finished batch and print what is wrong with it.
+    """Check a finished batch and print its faults.
 
     Args:
-        address: `s3://BUCKET/KEY`, or a path; the objects beside a path lie as the keys in the bucket do.
+        address: `s3://BUCKET/KEY`, or a path; the objects must lie around the path as their keys do in the bucket.
 
     Returns:
         The exit status: 0 if everything agrees, else 1.
 
     Raises:
-        NoManifest: It cannot be read.
+        MissingExtra: The address is in S3 and the extra aws is not installed.
+        NoManifest: The manifest cannot be read.
     """
     raw, read = _from_s3(address) if address.startswith(_S3) else _from_disk(Path(address))
     manifest = Manifest.parse(raw, address)
@@ -72,7 +73,7 @@ def verify_manifest(address: str) -> int:
 
 
 def _line_faults(files: list[ManifestFile], results: bytes) -> list[str]:
-    """What the manifest and the lines of `results.jsonl` say differently."""
+    """List the differences between the manifest and `results.jsonl`."""
     lines = results.splitlines()
     if len(lines) != len(files):
         return [f"results.jsonl has {len(lines)} lines for {len(files)} files"]
@@ -124,7 +125,7 @@ def _from_s3(address: str) -> tuple[bytes, Read]:
         try:
             data: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         except FAILURES as error:
-            # Without the right to list, a missing key is answered as forbidden.
+            # Without permission to list, S3 returns 403 for a missing key.
             code = aws_code(error)
             if code in ("NoSuchKey", "AccessDenied"):
                 return None
