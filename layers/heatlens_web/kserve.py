@@ -58,7 +58,7 @@ async def find_model(state: CurrentState, name: str) -> Model:
 
 @router.get("", operation_id="kserve_list", responses=problems())
 async def names(state: CurrentState) -> ModelsList:
-    """List the models that are here, the default one first."""
+    """List this server's models, the default one first."""
     return ModelsList(models=list(state.models.found))
 
 
@@ -66,7 +66,7 @@ async def names(state: CurrentState) -> ModelsList:
     "/{name:model}", operation_id="kserve_ready", responses=problems(404, 503), dependencies=[Depends(find_model)]
 )
 async def ready(name: str) -> ModelReady:
-    """Answer 200 when requests of this model would be answered, 503 until then."""
+    """Respond with 200 once this model is ready, 503 until then."""
     return ModelReady(name=name, ready=True)
 
 
@@ -81,7 +81,7 @@ async def ready(name: str) -> ModelReady:
 async def predict(
     request: Request, state: CurrentState, name: str, query: Annotated[ModelOptions, Query()]
 ) -> Response:
-    """Say what a model says of each instance; if one cannot be read, which it is."""
+    """Classify each instance; if one fails, the error has its index."""
     return await inference.infer(
         request,
         state,
@@ -104,7 +104,7 @@ async def predict(
 async def explain(
     request: Request, state: CurrentState, name: str, query: Annotated[HeatmapOptions, Query()]
 ) -> Response:
-    """Explain each instance; if one cannot be, say which it is."""
+    """Explain each instance; if one fails, the error has its index."""
     return await inference.infer(
         request,
         state,

@@ -59,7 +59,7 @@ async def heatmap_batch(request: Request, state: CurrentState, query: Annotated[
     openapi_extra=body_of("file", BINARY, PredictBody, ONE),
 )
 async def predict(request: Request, state: CurrentState, query: Annotated[ModelOptions, Query()]) -> Response:
-    """Say what the model says of one image: every class's probability and logit. Nothing is explained."""
+    """Classify one image: every class's probability and logit, without an explanation."""
     receive = partial(upload.receive_one, body=PredictBody)
     return await infer(request, state, query, receive=receive, work=score, deliver=deliver.deliver_scores)
 
@@ -72,26 +72,26 @@ async def predict(request: Request, state: CurrentState, query: Annotated[ModelO
     openapi_extra=body_of("files", FILES, BatchPredictBody, SEVERAL),
 )
 async def predict_batch(request: Request, state: CurrentState, query: Annotated[ModelOptions, Query()]) -> Response:
-    """Say what the model says of several images; one that fails is an error in its own place."""
+    """Classify several images; one that fails is an error in its own place."""
     receive = partial(upload.receive_many, body=BatchPredictBody)
     return await infer(request, state, query, receive=receive, work=score, deliver=deliver.deliver_many_scores)
 
 
 @router.get("/models", operation_id="models", responses=problems())
 async def models(request: Request, state: CurrentState) -> ModelCards:
-    """Show the cards of the models that are here, and the limits of staged batches."""
+    """Return the cards of this server's models, and the limits of staged batches."""
     return cards(state.models, batch_limits(request))
 
 
 @router.get("/health", operation_id="health", responses=problems())
 async def health(state: CurrentState) -> Health:
-    """Say whether the models are loaded, and if not, why."""
+    """Report whether the models are loaded, and if not, why."""
     return health_of(state.models)
 
 
 @router.get("/ready", operation_id="ready", responses=problems(503))
 async def ready(state: CurrentState) -> Ready:
-    """Answer 200 when requests would be answered that name no model, 503 until then."""
+    """Respond with 200 once the default model is ready, 503 until then."""
     models = state.models
     models[None]
     return Ready(ready=True, models={name: name in models.loaded for name in models.found})

@@ -128,7 +128,7 @@ async def read_limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]
                 raise too_large
             yield chunk
     except ClientDisconnect as error:
-        raise MalformedBody("the client went away before the body was whole") from error
+        raise MalformedBody("the client disconnected before the end of the body") from error
 
 
 async def _whole(chunks: AsyncIterator[bytes], limits: ServerLimits) -> Part:
@@ -175,10 +175,10 @@ def _decoded(name: str, image: ImageBody, limits: ServerLimits) -> Upload | Heat
 
 
 def _invalid_json(error: ValidationError) -> HeatlensError:
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    if found[0]["type"] == "json_invalid":
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    if details[0]["type"] == "json_invalid":
         return MalformedBody("the body is not JSON")
-    return invalid([dict(each) | {"loc": ["body", *each["loc"]]} for each in found])
+    return invalid([dict(detail) | {"loc": ["body", *detail["loc"]]} for detail in details])
 
 
 def _missing(field: str) -> HeatlensError:

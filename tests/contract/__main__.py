@@ -1,4 +1,4 @@
-"""Writes CONFORMANCE.md beside itself: `python -m tests.contract`."""
+"""Write CONFORMANCE.md beside this file: `python -m tests.contract`."""
 
 from pathlib import Path
 

@@ -158,10 +158,10 @@ def names() -> Iterator[str]:
 
 def written() -> str:
     """Return the page as it should be."""
-    found = marked("contract")
+    tests = marked("contract")
     parts = [HEAD]
     for title, rows in ROWS.items():
-        lines = [f"| {name} | {promise} | {_tests(found.get(name, []))} |" for name, promise in rows.items()]
+        lines = [f"| {name} | {promise} | {_tests(tests.get(name, []))} |" for name, promise in rows.items()]
         parts.append("\n".join([f"## {title}\n", "| row | promise | proved by |", "|---|---|---|", *lines]) + "\n")
     return "\n".join(parts)
 

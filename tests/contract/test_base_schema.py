@@ -1,4 +1,4 @@
-"""A client that knows only the seed's fields reads every answer: the schema is written out here, frozen."""
+"""A client that knows only the base contract can read every response: its schema stands here, frozen."""
 
 import base64
 import json

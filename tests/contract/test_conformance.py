@@ -38,7 +38,7 @@ def clients(server_port: int) -> dict[str, Client]:
 
 
 def products(answer: bytes) -> dict[str, Any]:
-    """What must be the same everywhere: everything but the request's id and times."""
+    """Return what must be equal everywhere: all but the request id and the times."""
     body: dict[str, Any] = json.loads(answer)
     return {k: v for k, v in body.items() if k not in {"request_id", "processing_time_ms", "timings_ms"}}
 
@@ -90,7 +90,7 @@ def test_every_entry_point_returns_the_same_bytes(clients: dict[str, Client], ca
 
 @pytest.fixture(scope="module")
 def engines() -> list[TestClient]:
-    """Two engines, whose sums differ in their last bits as those of two processors do."""
+    """Clients of two engines, which differ in the last bits as two processors do."""
     settings = [ServerSettings.model_validate({"engine": engine}) for engine in ("openvino", "onnxruntime")]
     return [TestClient(create_app(each, deployment="server")) for each in settings]
 
@@ -102,7 +102,7 @@ def overlay(body: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
 @pytest.mark.contract("elsewhere")
 @pytest.mark.parametrize("file", [*(FOLDER / case["file"] for case in ANSWERED), *PICTURES], ids=lambda file: file.name)
 def test_engines_differ_by_at_most_one_level(engines: list[TestClient], file: Path) -> None:
-    """Greys of neighbouring levels of heat lie one or two apart, jet's colours up to five; 0.4 of them is blended."""
+    """Grays of neighboring levels of heat differ by one or two, jet's colors by up to five; 0.4 of them is blended."""
     kind = {"content-type": "image/any"}
     for colormap, apart in {"gray": 1, "jet": 2}.items():
         url = f"/api/inference/heatmap?include=overlay&colormap={colormap}"
@@ -184,7 +184,7 @@ def test_samples_are_classified_and_the_heat_lies_on_the_opacity(
 
 
 def hottest(body: dict[str, Any]) -> tuple[float, float]:
-    """Centre of the map's highest cell, in pixels of the original."""
+    """Return the center of the map's highest cell, in pixels of the original."""
     height, width = body["map"]["shape"]
     cells = memoryview(base64.b64decode(body["map"]["data_base64"])).cast("f")
     row, column = divmod(max(range(len(cells)), key=cells.__getitem__), width)

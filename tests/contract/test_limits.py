@@ -1,4 +1,4 @@
-"""Every limit stands at exactly its number: one less and the number itself pass, one more gets its status and sentence.
+"""Every limit is exact: one less and the number itself pass, one more gets its status and message.
 
 The numbers themselves are in the tests of settings in tests/unit; here each is so low that its neighbors are cheap.
 """
@@ -26,7 +26,7 @@ Ask = Callable[[TestClient, int], Any]
 
 
 def of_size(size: int) -> bytes:
-    """The image, with as many bytes behind it as are missing."""
+    """Return the image, padded to the size."""
     return IMAGE + bytes(size - len(IMAGE))
 
 
@@ -72,7 +72,7 @@ TOGETHER = (
     "the images have 0.0 megapixels together, over the limit of 0.001 per request: send fewer or smaller ones at a time"
 )
 CASES: dict[str, tuple[str, int, dict[str, int], Ask, int, str, str]] = {
-    # what: (setting, number, further settings, how to ask for so much, status, code, sentence)
+    # limit: (setting, number, further settings, how to reach it, status, code, message)
     "a file": ("file_bytes", 5000, {}, file_bytes, 413, "limit.file_bytes",
                "the file is over the limit of 5,000 bytes per file"),
     "a body": ("body_bytes", 5000, {}, body_bytes, 413, "limit.body_bytes",
@@ -114,8 +114,8 @@ def test_passes_of_the_network(colours_folder: Path, deployment: Deployment) -> 
     client = client_of(colours_folder, deployment, passes=8)
 
     assert [passes(client, images).status_code for images in (1, 2)] == [200, 200]
-    found = problem(passes(client, 3), 413, "limit.passes")
-    assert found["detail"] == (
+    error = problem(passes(client, 3), 413, "limit.passes")
+    assert error["detail"] == (
         "scorecam runs the network 4 times for an image, 12 times for this request, over the limit of 8: send fewer "
         "images, or choose another method"
     )
@@ -137,11 +137,11 @@ def test_the_response_limit_is_exact(
         client = client_of(colours_folder, "lambda", **{setting: limit})
         return client.post(f"{URL}?include=overlay", content=IMAGE, headers=headers)
 
-    # Times have digits of their own, so JSON is looked at where some more or fewer change nothing.
+    # Times vary in their number of digits, so JSON is tested with some slack.
     size, slack = len(answered(10**6).content), 0 if accept == "image/png" else 400
     assert answered(size + slack).status_code == 200
-    found = problem(answered(size - slack - 1), 413, "limit.answer_bytes")
-    assert f", this server can send {size - slack - 1:,}: " in found["detail"]
+    error = problem(answered(size - slack - 1), 413, "limit.answer_bytes")
+    assert f", this server can send {size - slack - 1:,}: " in error["detail"]
 
 
 ITEM_CASES = {name: CASES[name] for name in ("a file", "an image")}
@@ -197,4 +197,4 @@ def test_staged_batches(aws: Account, colours_folder: Path, monkeypatch: pytest.
 def test_every_limit_is_tested() -> None:
     tried = {setting for setting, *_ in CASES.values()} | {"passes", "answer_json_bytes", "answer_binary_bytes"}
 
-    assert set(ServerLimits.model_fields) - tried == {"faithfulness_s"}  # a budget, which refuses nothing
+    assert set(ServerLimits.model_fields) - tried == {"faithfulness_s"}  # a budget, which rejects nothing

@@ -1,4 +1,4 @@
-"""The description: complete, its examples executed, their answers as it says; and a page of it that needs nobody."""
+"""The OpenAPI description is complete, its examples work and get the described responses; /docs works offline."""
 
 import json
 import re
@@ -31,12 +31,12 @@ def client() -> Iterator[TestClient]:
 
 @pytest.fixture(scope="module")
 def description(client: TestClient) -> Json:
-    found: Json = client.get("/openapi.json").json()
-    return found
+    document: Json = client.get("/openapi.json").json()
+    return document
 
 
 def operations(description: Json) -> dict[str, tuple[str, str, Json]]:
-    """Operation id -> method, path and what is said of it."""
+    """Return method, path and description of each operation by its id."""
     return {
         each["operationId"]: (method, path, each)
         for path, methods in description["paths"].items()
@@ -45,7 +45,7 @@ def operations(description: Json) -> dict[str, tuple[str, str, Json]]:
 
 
 def check(answer: Any, operation: Json, description: Json) -> Any:  # noqa: ANN401 - a response, JSON
-    """Assert that an answer is one of those that are described, and return its JSON."""
+    """Assert that a response matches its description, and return its JSON."""
     kind = answer.headers["content-type"].partition(";")[0]
     content = operation["responses"][str(answer.status_code)]["content"]
     assert kind in content
@@ -67,12 +67,12 @@ def test_the_description_is_valid_openapi_3_1(description: Json) -> None:
 
 @pytest.mark.contract("openapi")
 def test_every_operation_has_a_unique_id_a_sentence_and_a_described_response(description: Json) -> None:
-    found = operations(description)
+    described = operations(description)
 
-    assert len(found) == sum(len(methods) for methods in description["paths"].values())
-    assert {"heatmap", "heatmap_batch", "predict", "predict_batch", "models", "health", "ready"} <= set(found)
-    assert {"kserve_list", "kserve_ready", "kserve_predict", "kserve_explain", "batch_create"} <= set(found)
-    for name, (_, _, operation) in found.items():
+    assert len(described) == sum(len(methods) for methods in description["paths"].values())
+    assert {"heatmap", "heatmap_batch", "predict", "predict_batch", "models", "health", "ready"} <= set(described)
+    assert {"kserve_list", "kserve_ready", "kserve_predict", "kserve_explain", "batch_create"} <= set(described)
+    for name, (_, _, operation) in described.items():
         assert operation["description"], name
         [good] = [status for status in operation["responses"] if status in ("200", "201")]
         assert operation["responses"][good]["content"]["application/json"]["schema"], name
@@ -172,10 +172,10 @@ def test_the_examples_of_staged_batches_work_in_sequence(
     monkeypatch.setenv("HEATLENS_BUCKET", aws.settings.bucket)
     monkeypatch.setenv("HEATLENS_TABLE", aws.settings.table)
     client = TestClient(create_app(ServerSettings(), deployment="lambda"), raise_server_exceptions=False)
-    found, schemas = operations(description), description["components"]["schemas"]
+    described, schemas = operations(description), description["components"]["schemas"]
 
     def ask(name: str, schema: str | None = None, batch: str = "", **query: Any) -> Any:  # noqa: ANN401 - JSON
-        method, path, operation = found[name]
+        method, path, operation = described[name]
         body = schemas[schema]["examples"][0] if schema else None
         answer = client.request(method, path.format(batch_id=batch), json=body, params=query)
         assert answer.status_code < 300, answer.text
@@ -193,15 +193,15 @@ def test_the_examples_of_staged_batches_work_in_sequence(
 
 
 class Links(HTMLParser):
-    """What a page names."""
+    """The links of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.links: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [value for name, value in attrs if name in ("href", "src", "action") and value]
+        self.links += [value for name, value in attrs if name in ("href", "src", "action") and value]
 
 
 @pytest.mark.contract("docs")
@@ -209,7 +209,7 @@ class Links(HTMLParser):
 def test_a_page_loads_nothing_from_other_origins(client: TestClient, page: str) -> None:
     answer = client.get(page)
 
-    named = Links(answer.text).found
+    named = Links(answer.text).links
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert named
     assert [link for link in named if not link.startswith(("/", "data:,"))] == []
@@ -224,7 +224,7 @@ def test_the_docs_page_forbids_other_origins(client: TestClient) -> None:
     policy = client.get("/docs").headers["content-security-policy"]
 
     assert policy == "default-src 'self'; img-src data:"
-    # What the policy forbids would not run: no script or style stands in the page itself.
+    # The policy forbids inline scripts and styles, so the page has none.
     assert not re.search(r"<script>|<style|\sstyle=|\son[a-z]+=", (STATIC / "docs.html").read_text())
 
 

@@ -19,5 +19,5 @@ def test_no_two_promises_share_a_name() -> None:
 
 
 def test_the_table_is_current() -> None:
-    """`make tables` writes it again."""
+    """If this fails, run `make tables`."""
     assert PAGE.read_text() == written()

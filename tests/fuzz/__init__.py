@@ -1,1 +1,1 @@
-"""Requests that nobody would think of, against a running server: `make fuzz`."""
+"""Generated requests against a running server: `make fuzz`."""

@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz`: the plain server on an account in memory, and schemathesis at it; ends as that ends."""
+"""Run schemathesis against the plain server on an account in memory: `python -m tests.fuzz`."""
 
 import argparse
 import os
@@ -21,22 +21,22 @@ MODEL = "colours"  # what the configuration calls it
 
 @contextmanager
 def serving(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """A server with staging, its log in `folder`; gives its address and the environment it runs in."""
+    """Start a server with staging, its log in `folder`; give its address and its environment."""
     with local_account() as account, (folder / "server.log").open("w") as log:
         environment = os.environ | account.environment | {"HEATLENS_MODEL_DIR": str(write_colors_model(folder / MODEL))}
         command = [str(BIN / "heatlens"), "serve", "--port", "0"]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True) as server:
             assert server.stdout is not None
             try:
-                found = re.search(r"http://[0-9.:]+", server.stdout.readline())
-                assert found, "the server did not start"
-                yield found[0], environment
+                address = re.search(r"http://[0-9.:]+", server.stdout.readline())
+                assert address, "the server did not start"
+                yield address[0], environment
             finally:
                 server.terminate()
 
 
 def main() -> int:
-    """Run it."""
+    """Run schemathesis, and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=40, help="generated cases of each operation and phase")
     parser.add_argument("--phases", default="examples,coverage,fuzzing,stateful")

@@ -39,13 +39,13 @@ for media_type in ("image/*", "application/dicom"):
 
 @schemathesis.hook
 def map_body(context: HookContext, body: Any) -> Any:  # noqa: ANN401 - as generated
-    """Put images where images should be, and names where names should be, whatever the form of the JSON."""
+    """Put images into image fields and names into name fields, in every form of the JSON."""
     return _filled(body)
 
 
 @schemathesis.hook
 def map_query(context: HookContext, query: Any) -> Any:  # noqa: ANN401 - as generated
-    """Put names where names should be."""
+    """Put names into name fields."""
     return _filled(query)
 
 

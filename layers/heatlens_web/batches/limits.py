@@ -1,4 +1,4 @@
-"""Limits of staged batches, as a server tells them to its clients."""
+"""The limits of staged batches that a server reports to its clients."""
 
 from fastapi import Request
 
@@ -7,7 +7,7 @@ from heatlens_web.schemas.batches import BatchLimits
 
 
 def batch_limits(request: Request) -> BatchLimits | None:
-    """Return what the server's staged batches take, or None where they are not set up."""
+    """Return the limits of the server's staged batches, or None where they are not set up."""
     if request.app.state.batches is None:
         return None
     settings: AwsSettings = request.app.state.batches.settings

@@ -108,7 +108,7 @@ router = APIRouter(
 
 @router.post("", operation_id="batch_create", status_code=HTTPStatus.CREATED)
 def create(request: Request, state: CurrentState, body: BatchCreate) -> BatchCreated:
-    """Open a batch for a number of files, or one that repeats what did not succeed in a finished one."""
+    """Open a batch for a number of files, or one that repeats the failed files of a finished batch."""
     with _access(request, "batch.create") as access:
         if body.retry_of is not None:
             old = access.batches.find(access.who, body.retry_of)
@@ -141,28 +141,28 @@ def declare(request: Request, batch_id: str, declaration: FilesDeclaration) -> U
 
 @router.post("/{batch_id}/files/links", operation_id="batch_links")
 def links(request: Request, batch_id: str, start: Start = 0) -> MissingLinks:
-    """Get new links for what was not uploaded yet."""
+    """Get new links for files that are not uploaded yet."""
     with _access(request, "batch.links", batch_id) as access:
         return access.of(access.batches.links(access.batch(), start=start))
 
 
 @router.post("/{batch_id}/close", operation_id="batch_close")
 def close(request: Request, response: Response, batch_id: str) -> BatchStatus:
-    """Say that no more files come; what was not uploaded is missing."""
+    """Declare no more files; those that were not uploaded become missing."""
     with _access(request, "batch.close", batch_id) as access:
         return _with_retry_after(response, access.batches.close(access.batch()))
 
 
 @router.get("/{batch_id}", operation_id="batch_status")
 def status(request: Request, response: Response, batch_id: str) -> BatchStatus:
-    """Say how far a batch is; `Retry-After` says when to ask again."""
+    """Report the progress of a batch; `Retry-After` says when to ask again."""
     with _access(request, "batch.status", batch_id) as access:
         return _with_retry_after(response, access.batches.status(access.batch()))
 
 
 @router.get("/{batch_id}/results", operation_id="batch_results")
 def results(request: Request, batch_id: str, start: Start = 0, limit: Limit = PAGE) -> ResultsPage:
-    """Read what the files came to, in the order of their numbers."""
+    """Read the results of files, in the order of their numbers."""
     with _access(request, "batch.results", batch_id) as access:
         return access.of(access.batches.results(access.batch(), start=start, limit=limit))
 
@@ -177,7 +177,7 @@ def delete(
     request: Request,
     response: Response,
     batch_id: str,
-    purge: Annotated[bool, Query(description="Erase all objects and rows too.")] = False,  # noqa: FBT002 - a query
+    purge: Annotated[bool, Query(description="Also erase all objects and rows.")] = False,  # noqa: FBT002 - a query
 ) -> BatchStatus | Response:
     """Stop what has not started."""
     with _access(request, "batch.purge" if purge else "batch.cancel", batch_id) as access:

@@ -51,7 +51,7 @@ class BatchCreate(HeatmapOptions):
 
 
 class FileDeclaration(BaseModel):
-    """One file before its upload; the upload must be exactly this."""
+    """One file before its upload; the upload must match it exactly."""
 
     name: Name
     size: Annotated[int, Field(ge=1, le=STAGED_LIMITS.file_bytes, strict=True, description="Bytes.")]
@@ -76,7 +76,7 @@ class _Answer(BaseModel):
 
 
 class BatchLimits(_Answer):
-    """What staged batches take."""
+    """Limits of staged batches."""
 
     batch_files: int = Field(description="Files in one batch.")
     call_files: int = Field(description="Files in one declaring call.")
@@ -84,7 +84,7 @@ class BatchLimits(_Answer):
 
 
 class BatchCreated(_Answer):
-    """A batch that takes files until it is closed, and works until its deadline."""
+    """A new batch; it accepts files until it is closed, and ends at its deadline."""
 
     batch_id: str
     state: BatchState
@@ -93,7 +93,7 @@ class BatchCreated(_Answer):
 
 
 class UploadLink(_Answer):
-    """Where one file is put: `PUT` to `url` with exactly these headers."""
+    """The upload of one file: `PUT` to `url` with exactly these headers."""
 
     number: int
     url: str
@@ -107,13 +107,13 @@ class UploadLinks(_Answer):
 
 
 class MissingLinks(UploadLinks):
-    """Links of what is missing from a number on; `next` is the number to go on with."""
+    """Links for missing files; `next` is the number to continue with."""
 
     next: int | None
 
 
 class BatchStatus(_Answer):
-    """How far a batch is; `counts` has every state of a file, and `time_left_s` is an estimate."""
+    """Progress of a batch; `counts` has every state of a file, and `time_left_s` is an estimate."""
 
     batch_id: str
     state: BatchState
@@ -128,7 +128,7 @@ class BatchStatus(_Answer):
 
 
 class ResultLinks(_Answer):
-    """Signed GET links to what was made of one file; a picture is null where the options left it out."""
+    """Signed GET links to the results of one file; an image is null where the options left it out."""
 
     overlay: str | None
     map_image: str | None = None
@@ -137,7 +137,7 @@ class ResultLinks(_Answer):
 
 
 class FileResult(_Answer):
-    """One file: what it came to, or in which `state` it is; `code` says why it failed."""
+    """The result of one file, or its state so far; `code` says why it failed."""
 
     number: int
     name: str
@@ -150,7 +150,7 @@ class FileResult(_Answer):
 
 
 class ResultsPage(_Answer):
-    """Files in the order of their numbers; `next` is the number to go on with."""
+    """Files in the order of their numbers; `next` is the number to continue with."""
 
     results: list[FileResult]
     next: int | None

@@ -1,4 +1,4 @@
-"""Writes the conformance images beside itself: every kind of input the contract names, small and seeded."""
+"""Write the conformance images beside this file: every kind of input in the contract, small and seeded."""
 
 import io
 import struct
@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent
 
 
 def scene(width: int, height: int) -> Image.Image:
-    """A dark field with a bright blob left of its middle."""
+    """Return a dark field with a bright blob left of its center."""
     y, x = np.mgrid[0:height, 0:width]
     blob = np.exp(-((x - 0.3 * width) ** 2 + (y - 0.5 * height) ** 2) / (0.1 * min(width, height)) ** 2)
     grain = np.random.default_rng(0).normal(0, 0.02, (height, width))
@@ -24,7 +24,7 @@ def scene(width: int, height: int) -> Image.Image:
 
 
 def one_colour_png(side: int) -> bytes:
-    """A valid PNG of `side` x `side` white pixels, 1 bit each, streamed so that making it needs no memory."""
+    """Return a valid PNG of `side` x `side` white pixels, 1 bit each, streamed so that it needs little memory."""
     packer, row, body = zlib.compressobj(9), b"\0" + b"\xff" * ((side + 7) // 8), b""
     for _ in range(side):
         body += packer.compress(row)
@@ -33,7 +33,7 @@ def one_colour_png(side: int) -> bytes:
 
 
 def deep_colours(values: np.ndarray[Any, Any]) -> bytes:
-    """A PNG of 16-bit colours whose channels are all these."""
+    """Return a PNG of 16-bit colors whose channels are all equal to these values."""
     height, width = values.shape
     rows = b"".join(b"\0" + np.repeat(row, 3).astype(">u2").tobytes() for row in values)
     header = struct.pack(">2I5B", width, height, 16, 2, 0, 0, 0)
@@ -41,21 +41,21 @@ def deep_colours(values: np.ndarray[Any, Any]) -> bytes:
 
 
 def png_of(*chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG of these chunks."""
+    """Return a PNG of these chunks."""
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
-    """The image as a file."""
+    """Return the image as a file."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def dicom_files() -> dict[str, bytes]:
-    """Twelve bits in every way that is read, and what is refused."""
+    """Return 12-bit DICOM files in every supported encoding, and unsupported ones."""
     values = np.asarray(scene(96, 96)).astype("<u2") * 12 + 500
     windowed: dict[str, Any] = {
         "RescaleSlope": "1",
@@ -84,7 +84,7 @@ def dicom_files() -> dict[str, bytes]:
 
 
 def files() -> dict[str, bytes]:
-    """File name to bytes."""
+    """Return the bytes of each file by its name."""
     grey = scene(96, 96)
     rgb = Image.merge("RGB", (grey, grey.point(lambda v: v // 2), grey.point(lambda v: 255 - v)))
     deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 40 + 1000)

@@ -1,4 +1,4 @@
-"""Bad input: each kind its own clear answer, nothing else fails because of it, nothing is left behind."""
+"""Bad input: each kind has its own error, affects no other request, and leaves nothing behind."""
 
 import base64
 import io
@@ -40,7 +40,7 @@ GOOD = encoded(noise((24, 24)))
 def nothing_is_left_and_nothing_else_fails(
     client: TestClient, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """Around every test here: temporary files go to an empty folder, and a good image is answered the same after."""
+    """After every test here: no temporary file is left, and a good image gets the same response as before."""
     folder = tmp_path_factory.mktemp("temporary")
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     before = send(client, GOOD).json()["heatmap_base64"]
@@ -54,7 +54,7 @@ def send(client: TestClient, data: bytes, query: str = "", name: str = "scan.png
 
 
 def problem(response: Any, status: int, code: str) -> dict[str, Any]:  # noqa: ANN401 - a response
-    """Assert the one error shape and return it."""
+    """Assert that a response is a problem, and return it."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     body: dict[str, Any] = response.json()
@@ -131,7 +131,7 @@ def test_the_body_limit_applies_with_and_without_a_declared_length(make_client: 
     declared = client.post(URL, content=bytes(1001), headers=headers)
     streamed = client.post(URL, content=(bytes(100) for _ in range(11)), headers=headers)
 
-    assert client.post(URL, content=bytes(1000), headers=headers).status_code == 400  # read, and no image
+    assert client.post(URL, content=bytes(1000), headers=headers).status_code == 400  # read, but not an image
     for response in (declared, streamed):
         body = problem(response, 413, "limit.body_bytes")
         assert body["detail"] == "the request body is over the limit of 1,000 bytes"
@@ -420,7 +420,7 @@ def test_an_oversize_image_is_read_to_its_end_and_not_kept(make_client: MakeClie
     tracemalloc.stop()
 
     assert len(held) == 50
-    assert max(held) - held[0] < 1_000_000  # of the 5,000,000 that were sent
+    assert max(held) - held[0] < 1_000_000  # of 5,000,000 bytes sent
 
 
 def test_the_response_limit_is_exact(make_client: MakeClient) -> None:
@@ -519,7 +519,7 @@ def test_health_responds_while_every_worker_is_busy(make_client: MakeClient, mon
         assert busy.acquire(timeout=30)
         try:
             assert client.get("/api/inference/health").json()["status"] == "healthy"
-            assert not busy.acquire(blocking=False)  # no third at once
+            assert not busy.acquire(blocking=False)  # no third image at once
         finally:
             done.set()
         assert {each.result().status_code for each in waiting} == {500}
@@ -595,7 +595,7 @@ def test_a_trailing_slash_is_not_redirected(client: TestClient, path: str) -> No
         ("GET", URL, "POST"),
         ("OPTIONS", f"{URL}-batch", "POST"),
         ("PUT", "/api/inference/health", "GET"),
-        ("PUT", "/api/inference/batches/01J00000000000000000000000", "DELETE, GET"),  # two routes of one address
+        ("PUT", "/api/inference/batches/01J00000000000000000000000", "DELETE, GET"),  # two routes with one address
         ("POST", "/static/page.js", "GET, HEAD"),
     ],
 )
@@ -611,7 +611,7 @@ def test_the_page_and_its_samples_are_served(client: TestClient) -> None:
     page = client.get("/")
 
     assert page.status_code == 200
-    assert "https://" not in page.text  # nothing is loaded from elsewhere
+    assert "https://" not in page.text  # nothing is loaded from other origins
     assert client.get("/static/page.js").status_code == 200
     sample = client.get("/static/samples/samples.json").json()["samples"][0]["file"]
     assert Image.open(io.BytesIO(client.get(f"/static/samples/{sample}").content)).size[0] > 0
@@ -627,4 +627,4 @@ def test_no_value_of_a_dicom_file_is_sent_or_logged(client: TestClient, name: st
     fields = {field: value for field, value in response.json().items() if field.endswith("_base64") and value}
     pictures = [base64.b64decode(value).decode("latin-1") for value in fields.values()]
     all_of_it = " ".join([response.text, str(response.headers), *pictures, *heard])
-    assert MARKER.split("^")[0] not in all_of_it  # the other part is short enough for base64 to have it by chance
+    assert MARKER.split("^")[0] not in all_of_it  # base64 may contain the other, shorter part by chance

@@ -1,4 +1,4 @@
-"""Staged batches over HTTP, on an account in memory; the worker's part is played by the tests."""
+"""Staged batches over HTTP, on an account in memory; the tests act as the worker."""
 
 import base64
 import hashlib
@@ -54,7 +54,7 @@ def staged(aws: Account, make_client: MakeClient, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
-    """The audit lines so far."""
+    """Return the audit lines so far."""
     caplog.set_level(logging.INFO)
     return lambda: [json.loads(record.message) for record in caplog.records if record.name == "heatlens.audit"]
 
@@ -68,7 +68,7 @@ def declaration(number: int = 0, **changes: object) -> dict[str, Any]:
 
 
 def opened(client: TestClient, files: int = 2, **options: object) -> str:
-    """A batch without files."""
+    """Open a batch without files."""
     answer = client.post(URL, json={"expected_files": files} | options)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["batch_id"])
@@ -79,7 +79,7 @@ def declare(client: TestClient, batch: str, files: list[dict[str, Any]]) -> Answ
 
 
 def declared(client: TestClient, files: int = 2) -> str:
-    """An open batch with all its files."""
+    """Open a batch and declare all its files."""
     batch = opened(client, files)
     assert declare(client, batch, [declaration(number) for number in range(files)]).status_code == 200
     return batch
@@ -91,7 +91,7 @@ def upload(aws: Account, batch: str, *numbers: int) -> None:
 
 
 def half_done(client: TestClient, aws: Account) -> str:
-    """A finished batch: the first file is OK, the second failed, the third never came."""
+    """Finish a batch: the first file is OK, the second failed, the third is missing."""
     batch = declared(client, 3)
     upload(aws, batch, 0, 1)
     aws.jobs.settle(batch, 0, FileState.OK, DONE)
@@ -101,9 +101,9 @@ def half_done(client: TestClient, aws: Account) -> str:
 
 
 def row(aws: Account, batch: str) -> Batch:
-    found = aws.jobs.batch(batch)
-    assert found
-    return found
+    row = aws.jobs.batch(batch)
+    assert row
+    return row
 
 
 def states(aws: Account, batch: str) -> list[str]:
@@ -111,7 +111,7 @@ def states(aws: Account, batch: str) -> list[str]:
 
 
 def caller(app: Any, who: str) -> TestClient:  # noqa: ANN401 - an ASGI application
-    """A client whom a gateway in front of the app knows as a subject."""
+    """Return a client that a gateway in front of the application has identified as a subject."""
     event = {"requestContext": {"authorizer": {"jwt": {"claims": {"iss": "https://idp.example", "sub": who}}}}}
 
     async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
@@ -463,7 +463,7 @@ def test_counts_are_cached_briefly(staged: TestClient, aws: Account, monkeypatch
     aws.jobs.settle(batch, 0, FileState.OK, DONE)
 
     assert staged.get(f"{URL}/{batch}").json()["counts"] == counts(PENDING=2)
-    # Not past a change of the batch itself.
+    # A change of the batch itself invalidates the cache.
     assert staged.post(f"{URL}/{batch}/close").json()["counts"] == counts(OK=1, MISSING=1)
     monkeypatch.setattr(service, "COUNTS_LIVE_S", 0.0)
     assert staged.get(f"{URL}/{batch}").json()["counts"] == counts(OK=1, MISSING=1)
@@ -558,7 +558,7 @@ def test_pages_continue_across_a_partition(staged: TestClient, aws: Account) -> 
 
 
 def fill(aws: Account, batch: Batch, numbers: range) -> None:
-    """Files as a thousand declared ones would lie in the table, without declaring a thousand."""
+    """Write files to the table as if a thousand had been declared."""
     for number in numbers:
         facts = {"state": "PENDING", "name": NAME, "size": 1, "sha256": digest(number), "media_type": "image/png"}
         aws.clients.dynamodb.put_item(TableName=aws.settings.table, Item=file_key(batch.id, number) | attributes(facts))
@@ -624,7 +624,7 @@ def test_a_purge_erases_this_batch_and_nothing_else(staged: TestClient, aws: Acc
 
 
 def everything(aws: Account) -> tuple[list[Any], list[Any]]:
-    """All rows, and all versions and delete markers of all objects."""
+    """Return all rows, and all versions and delete markers of all objects."""
     listed = aws.clients.s3.list_object_versions(Bucket=aws.settings.bucket)
     objects = [
         (each["Key"], each["VersionId"]) for each in listed.get("Versions", []) + listed.get("DeleteMarkers", [])
@@ -723,7 +723,7 @@ def test_a_copy_is_of_one_version_and_a_deleted_one_is_not_copied(aws: Account) 
 
 
 class TakenKey:
-    """S3 where the copy's key is taken; the account in memory would overwrite it whatever it is told."""
+    """S3 in which the key of the copy exists; the account in memory would overwrite it despite If-None-Match."""
 
     def copy_object(self, **arguments: Any) -> None:  # noqa: ANN401 - S3's
         assert arguments["IfNoneMatch"] == "*"

@@ -1,4 +1,4 @@
-"""A batch that Lambda's time does not suffice for: what is done is answered, the rest says why not."""
+"""A batch that runs out of Lambda's time: finished items are returned, the others have the code `deadline`."""
 
 import json
 from collections.abc import Iterator
@@ -25,15 +25,15 @@ LIMITS = DEPLOYMENT_LIMITS["lambda"]
 
 @dataclass
 class Context:
-    """An invocation whose time is told off, in milliseconds, each time somebody asks."""
+    """An invocation whose remaining milliseconds are given in advance, one for each call."""
 
     left: Iterator[float]
     aws_request_id: str = "the-id"
-    asked: list[float] = field(default_factory=list)
+    readings: list[float] = field(default_factory=list)
 
     def get_remaining_time_in_millis(self) -> float:
-        self.asked.append(next(self.left))
-        return self.asked[-1]
+        self.readings.append(next(self.left))
+        return self.readings[-1]
 
 
 def ask(folder: Path, path: str, left: list[float], files: int = 5, **settings: Any) -> tuple[int, Any]:  # noqa: ANN401

@@ -1,4 +1,4 @@
-"""A small share of `make fuzz`: schemathesis at a running server, and what it found."""
+"""A small share of `make fuzz`: schemathesis against a running server."""
 
 import re
 import subprocess
@@ -24,6 +24,8 @@ def test_every_generated_request_is_answered_as_described() -> None:
 def test_the_generated_images_are_of_every_kind() -> None:
     kinds = {b"\x89PNG": "PNG", b"\xff\xd8": "JPEG", b"RIFF": "WebP", b"BM": "BMP", b"II*": "TIFF", b"": "empty"}
 
-    found = {kind for data in IMAGES for head, kind in kinds.items() if (data.startswith(head) if head else not data)}
+    image_kinds = {
+        kind for data in IMAGES for head, kind in kinds.items() if (data.startswith(head) if head else not data)
+    }
 
-    assert found == set(kinds.values())
+    assert image_kinds == set(kinds.values())

@@ -1,4 +1,4 @@
-"""The single endpoint: what it answers to images and options that are right."""
+"""The heatmap route: its responses to valid images and options."""
 
 import base64
 import io
@@ -99,7 +99,7 @@ def test_a_negative_prediction_is_explained_by_the_negated_logit(client: TestCli
     assert signed_map(answer).max() < 0
     assert answer["quality"] == "empty"
     blank = np.asarray(picture(answer["heatmap_base64"]))
-    assert (blank == blank[0, 0]).all()  # nothing stretched into noise: the colour of 0 everywhere
+    assert (blank == blank[0, 0]).all()  # not stretched into noise: the color of 0 everywhere
 
 
 @pytest.mark.contract("heatmap", "alpha", "colormaps")
@@ -121,7 +121,7 @@ def test_a_signed_colormap_shows_negative_evidence_too(client: TestClient) -> No
 
     answer = post(client, dark, "?colormap=seismic&include=heatmap")
 
-    assert np.asarray(picture(answer["map_image_base64"]))[0, 0].tolist() == [0, 0, 76]  # the blue end: all against
+    assert np.asarray(picture(answer["map_image_base64"]))[0, 0].tolist() == [0, 0, 76]  # blue: negative evidence
 
 
 @pytest.mark.contract("format")
@@ -277,8 +277,8 @@ def test_accept_decides_the_media_type_of_the_response(client: TestClient, accep
     ("accept", "query", "form"),
     [
         ("image/jpeg", "", "jpeg"),
-        ("image/webp", "format=jpeg", "webp"),  # what the header names counts
-        ("image/*", "format=jpeg", "jpeg"),  # where it leaves that open, the option
+        ("image/webp", "format=jpeg", "webp"),  # the type in the header counts
+        ("image/*", "format=jpeg", "jpeg"),  # image/* leaves it to the option
         ("image/*", "", "png"),
     ],
 )
@@ -331,7 +331,7 @@ def blob(width: int, height: int, x: float, y: float) -> Image.Image:
 
 
 def hottest(heatmap: Image.Image, original: Image.Image, alpha: float) -> tuple[float, float]:
-    """Where a viridis overlay is hottest, as fractions: its red and green, less the original's, peak there."""
+    """Return where a viridis overlay is hottest, as fractions: its red and green, less the original's, peak there."""
     heat = np.asarray(heatmap, np.float32) - (1 - alpha) * np.asarray(original.convert("RGB"), np.float32)
     score = heat[..., 0] + heat[..., 1]
     row, column = np.unravel_index(int(score.argmax()), score.shape)
@@ -344,8 +344,8 @@ def test_the_heat_of_a_three_to_one_image_lies_on_its_blob(client: TestClient, p
 
     answer = post(client, encoded(image), "?colormap=viridis&alpha=0.9")
 
-    found = hottest(picture(answer["heatmap_base64"]), image, 0.9)
-    assert found == pytest.approx(place, abs=0.06)
+    peak = hottest(picture(answer["heatmap_base64"]), image, 0.9)
+    assert peak == pytest.approx(place, abs=0.06)
 
 
 @pytest.mark.contract("geometry")

@@ -1,4 +1,4 @@
-"""KServe's first protocol on the plain server."""
+"""KServe's V1 protocol on the plain server."""
 
 import base64
 from collections.abc import Iterator
@@ -50,13 +50,13 @@ def test_lists_models_and_their_readiness(client: TestClient) -> None:
 def test_predictions_are_those_of_the_api(client: TestClient) -> None:
     body = post(client, "predict", {"instances": [INSTANCE, INSTANCE]}).json()
 
-    asked = client.post("/api/inference/predict", content=DATA, headers={"content-type": "image/png"}).json()
+    expected = client.post("/api/inference/predict", content=DATA, headers={"content-type": "image/png"}).json()
     assert len(body["predictions"]) == 2
     for each in body["predictions"]:
         assert {n: each[n] for n in ("classes", "prediction", "width", "height")} == {
-            n: asked[n] for n in ("classes", "prediction", "width", "height")
+            n: expected[n] for n in ("classes", "prediction", "width", "height")
         }
-    assert body["model"] == asked["model"]
+    assert body["model"] == expected["model"]
 
 
 @pytest.mark.contract("KServe")
@@ -69,14 +69,14 @@ def test_explanations_are_those_of_the_api(client: TestClient, place: str) -> No
     body = post(client, "explain", inside, query if place == "query" else "").json()
 
     raw = {"content-type": "image/png"}
-    asked = client.post(f"/api/inference/heatmap?{query}", content=DATA, headers=raw).json()
+    expected = client.post(f"/api/inference/heatmap?{query}", content=DATA, headers=raw).json()
     [explanation], [prediction] = body["explanations"], body["predictions"]
     others = {"success", "filename", "processing_time_ms", "timings_ms", "model", "request_id"}
     assert {k: v for k, v in explanation.items() if k != "timings_ms"} == {
-        k: v for k, v in asked.items() if k not in others
+        k: v for k, v in expected.items() if k not in others
     }
-    assert prediction == asked["prediction"]
-    assert body["model"] == asked["model"]
+    assert prediction == expected["prediction"]
+    assert body["model"] == expected["model"]
 
 
 def test_inputs_are_read_as_instances_and_other_keys_ignored(client: TestClient) -> None:
@@ -103,20 +103,20 @@ def test_errors_of_bad_requests(client: TestClient, verb: str) -> None:
     problem(client.post(f"{URL}/colours:{verb}", content=b"{", headers={"content-type": "application/json"}), 400,
             "request.malformed")  # fmt: skip
     problem(client.post(f"{URL}/colours:classify", json={}), 404, "http.not_found")
-    asked = client.get(f"{URL}/colours:{verb}")
-    problem(asked, 405, "http.method_not_allowed")
-    assert asked.headers["allow"] == "POST"
+    response = client.get(f"{URL}/colours:{verb}")
+    problem(response, 405, "http.method_not_allowed")
+    assert response.headers["allow"] == "POST"
 
 
 @pytest.mark.parametrize("verb", ["predict", "explain"])
 def test_the_error_names_the_first_instance_that_fails(client: TestClient, verb: str) -> None:
-    found = problem(post(client, verb, {"instances": [INSTANCE, BAD, BAD]}), 400, "input.unsupported")
+    error = problem(post(client, verb, {"instances": [INSTANCE, BAD, BAD]}), 400, "input.unsupported")
 
-    assert found["detail"].startswith("instance 1: the bytes are not an image")
+    assert error["detail"].startswith("instance 1: the bytes are not an image")
 
     garbled = {"image_bytes": {"b64": "%"}}
-    found = problem(post(client, verb, {"instances": [garbled]}), 400, "input.bad_base64")
-    assert found["detail"].startswith("instance 0: the image is not base64")  # in whatever field it was
+    error = problem(post(client, verb, {"instances": [garbled]}), 400, "input.bad_base64")
+    assert error["detail"].startswith("instance 0: the image is not base64")  # whichever field it was in
 
 
 def test_the_error_of_an_invalid_option_has_its_location(client: TestClient) -> None:

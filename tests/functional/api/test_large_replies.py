@@ -49,7 +49,7 @@ def account() -> Iterator[LocalAccount]:
 
 @contextmanager
 def served(app: FastAPI) -> Iterator[str]:
-    """The address of a server, until the block ends."""
+    """Serve the application until the block ends, and give its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -34,7 +34,7 @@ PATHS = ["heatmap", "heatmap-batch", "predict", "predict-batch"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A default model, another, and one that is damaged."""
+    """Write a default model, another, and a damaged one."""
     models = tmp_path_factory.mktemp("models")
     write_tiny_model(models / "grey")
     write_colors_model(models / "colours")
@@ -71,8 +71,8 @@ def test_a_request_selects_its_model(client: TestClient, folder: Path, path: str
 
     assert [answer["model"]["name"] for answer in answers.values()] == ["tiny", "tiny", "colours"]
     assert answers["model=colours"]["model"]["sha256"] == read_card(folder / "colours")[1]
-    found = answers["model=colours"].get("results", [answers["model=colours"]])
-    assert found[0]["prediction"]["label"] == CLASSES[1]
+    results = answers["model=colours"].get("results", [answers["model=colours"]])
+    assert results[0]["prediction"]["label"] == CLASSES[1]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -185,11 +185,11 @@ def test_a_staged_batch_selects_its_model(
     monkeypatch.setenv("HEATLENS_BUCKET", aws.settings.bucket)
     monkeypatch.setenv("HEATLENS_TABLE", aws.settings.table)
     client = TestClient(create_app(settings, deployment="lambda"), raise_server_exceptions=False)
-    wish = {"expected_files": 1, "model": "colours", "target": "RED"}
+    request = {"expected_files": 1, "model": "colours", "target": "RED"}
 
-    opened = client.post(f"{API}/batches", json=wish)
-    unknown = client.post(f"{API}/batches", json=wish | {"model": "other"})
-    broken = client.post(f"{API}/batches", json=wish | {"model": "damaged"})
+    opened = client.post(f"{API}/batches", json=request)
+    unknown = client.post(f"{API}/batches", json=request | {"model": "other"})
+    broken = client.post(f"{API}/batches", json=request | {"model": "damaged"})
 
     batch = aws.jobs.batch(opened.json()["batch_id"])
     assert batch is not None

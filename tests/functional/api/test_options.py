@@ -48,14 +48,14 @@ def endpoint(colours_folder: Path) -> Iterator[TestClient]:
 
 
 def evidence(index: int, grid: int = GRIDS["cells"]) -> Any:  # noqa: ANN401 - an array
-    """The map of a class, by hand."""
+    """Compute the map of a class by hand."""
     step = SIDE // grid
     cells = PIXELS[..., index].astype(np.float32).reshape(grid, step, grid, step).mean(axis=(1, 3)) / 255
     return cells * WEIGHT / grid**2
 
 
-def values(found: dict[str, Any]) -> Any:  # noqa: ANN401 - an array
-    return np.frombuffer(base64.b64decode(found["data_base64"]), "<f4").reshape(found["shape"])
+def values(map_answer: dict[str, Any]) -> Any:  # noqa: ANN401 - an array
+    return np.frombuffer(base64.b64decode(map_answer["data_base64"]), "<f4").reshape(map_answer["shape"])
 
 
 def ask(client: TestClient, query: str = "") -> Any:  # noqa: ANN401 - a response
@@ -182,11 +182,11 @@ def test_every_method_is_available_by_its_name(
     body = answered(client, f"method={written(method)}")
 
     tensor = preprocess(Image.fromarray(PIXELS), colours_model.card.preprocess)[None]
-    [found] = attribute(
+    [attributed] = attribute(
         colours_model.engine, colours_model.card, tensor, [TargetRequest(ranks=1)], MethodOptions(method)
     )
     assert body["model"]["method"] == method
-    assert values(body["map"]) == pytest.approx(found.signed_maps[0], rel=1e-5, abs=1e-7)
+    assert values(body["map"]) == pytest.approx(attributed.signed_maps[0], rel=1e-5, abs=1e-7)
 
 
 @pytest.mark.contract("layer")
@@ -296,9 +296,9 @@ UNKNOWN = [
 
 
 @pytest.mark.contract("422")
-@pytest.mark.parametrize(("name", "value", "said"), UNKNOWN)
+@pytest.mark.parametrize(("name", "value", "detail"), UNKNOWN)
 def test_the_error_of_an_unavailable_value_is_located_where_it_was_written(
-    client: TestClient, endpoint: TestClient, name: str, value: str, said: str
+    client: TestClient, endpoint: TestClient, name: str, value: str, detail: str
 ) -> None:
     image = base64.b64encode(DATA).decode()
     raw = {"content-type": "image/png"}
@@ -317,7 +317,7 @@ def test_the_error_of_an_unavailable_value_is_located_where_it_was_written(
     for place, responses in answers.items():
         for response in responses:
             body = problem(response, 422, "request.invalid")
-            assert body["detail"] == said
+            assert body["detail"] == detail
             [error] = body["errors"]
             assert error["loc"] == [*place, name]
             assert set(error) == {"loc", "msg", "type"}
@@ -338,10 +338,10 @@ def test_an_error_in_the_body_is_located_there_beside_other_query_options(client
 def test_rejects_a_target_that_is_neither_text_nor_index(client: TestClient, value: object) -> None:
     body = {"image_base64": base64.b64encode(DATA).decode(), "target": value}
 
-    found = problem(client.post(URL, json=body), 422, "request.invalid")
+    error = problem(client.post(URL, json=body), 422, "request.invalid")
 
-    assert found["errors"][0]["loc"][:2] == ["body", "target"]
-    assert len(found["errors"]) <= 3
+    assert error["errors"][0]["loc"][:2] == ["body", "target"]
+    assert len(error["errors"]) <= 3
 
 
 @pytest.mark.parametrize(
@@ -351,9 +351,9 @@ def test_json_has_numbers_and_booleans_and_a_query_has_text(client: TestClient, 
     image = base64.b64encode(DATA).decode()
     [(name, value)] = wrong.items()
 
-    found = problem(client.post(URL, json={"image_base64": image} | wrong), 422, "request.invalid")
+    error = problem(client.post(URL, json={"image_base64": image} | wrong), 422, "request.invalid")
 
-    assert found["errors"][0]["loc"] == ["body", name]
+    assert error["errors"][0]["loc"] == ["body", name]
     assert name == "layer" or ask(client, f"{name}={value}").status_code == 200
 
 
@@ -380,7 +380,7 @@ def test_the_limit_of_passes_is_exact(colours_folder: Path, more: int) -> None:
     response = client.post(f"{BATCH}?method=scorecam", files=files)
 
     if more:
-        found = problem(response, 413, "limit.passes")
-        assert found["detail"].startswith("scorecam runs the network 4 times for an image, 8 times for this request")
+        error = problem(response, 413, "limit.passes")
+        assert error["detail"].startswith("scorecam runs the network 4 times for an image, 8 times for this request")
     else:
         assert response.json()["succeeded"] == 2

@@ -71,15 +71,15 @@ def test_the_absolute_scale_means_the_same_in_two_images(client: TestClient) -> 
     assert np.abs(drawn.astype(int) - np.asarray(expected)).max() <= 1
     plain = ask(client, "include=overlay,map").json()
     assert plain["heatmap_base64"] != body["heatmap_base64"]
-    assert plain["map"] == body["map"]  # the map itself is in the logit's own unit
+    assert plain["map"] == body["map"]  # the map itself is in logit units
 
 
 @pytest.mark.parametrize("query", ["layer=patches", "method=layercam", "contrast=RED", "aug_smooth=true"])
 def test_rejects_the_absolute_scale_without_calibration(client: TestClient, query: str) -> None:
-    found = problem(ask(client, f"scale=absolute&{query}"), 422, "request.invalid")
+    error = problem(ask(client, f"scale=absolute&{query}"), 422, "request.invalid")
 
-    assert found["errors"][0]["loc"] == ["query", "scale"]
-    assert "no calibration" in found["detail"]
+    assert error["errors"][0]["loc"] == ["query", "scale"]
+    assert "no calibration" in error["detail"]
 
 
 @pytest.mark.contract("regions")
@@ -105,11 +105,13 @@ def test_regions_of_the_absolute_scale_are_of_that_heat(client: TestClient) -> N
 
 @pytest.mark.contract("faithfulness")
 def test_faithfulness_is_complete_given_enough_time(client: TestClient) -> None:
-    found = ask(client, "include=faithfulness").json()["faithfulness"]
+    faithfulness = ask(client, "include=faithfulness").json()["faithfulness"]
 
-    assert (found["complete"], found["steps"], len(found["percentiles"])) == (True, 32, 9)
-    assert 0 <= found["deletion"] <= found["insertion"] <= 1  # the colour is the class: taking it away tells
-    assert found["road"] > 0
+    assert (faithfulness["complete"], faithfulness["steps"], len(faithfulness["percentiles"])) == (True, 32, 9)
+    assert (
+        0 <= faithfulness["deletion"] <= faithfulness["insertion"] <= 1
+    )  # the color is the class: removing it lowers the score
+    assert faithfulness["road"] > 0
 
 
 @pytest.mark.contract("faithfulness")
@@ -129,9 +131,9 @@ def test_the_time_for_faithfulness_is_shared_by_images_and_targets(folder: Path)
 
 @pytest.mark.parametrize("query", ["threshold=0", "threshold=1.01", "threshold=NaN", "scale=log", "include=region"])
 def test_rejects_invalid_values(client: TestClient, query: str) -> None:
-    found = problem(ask(client, query), 422, "request.invalid")
+    error = problem(ask(client, query), 422, "request.invalid")
 
-    assert found["errors"][0]["loc"][:2] == ["query", query.partition("=")[0]]
+    assert error["errors"][0]["loc"][:2] == ["query", query.partition("=")[0]]
 
 
 def test_every_target_has_its_own_regions_and_faithfulness(client: TestClient) -> None:
@@ -161,7 +163,7 @@ def test_the_sagemaker_endpoint_and_batches_have_quality_options_too(
     by_header = endpoint.post(
         "/invocations", content=DATA, headers={"content-type": "image/png", CUSTOM_ATTRIBUTES: query}
     ).json()
-    asked = ask(client, query).json()
+    single = ask(client, query).json()
     staged = desk(aws, load_model(folder))
     options = {"include": ["regions", "faithfulness"], "scale": "absolute", "threshold": 0.4}
     local, remote = "01J0000000000000000000000A", "01J0000000000000000000000B"
@@ -178,6 +180,6 @@ def test_the_sagemaker_endpoint_and_batches_have_quality_options_too(
         documents.append(json.loads(staged.object(f"{prefix}result.json")))
         assert sorted(outcome["objects"]) == ["map.npy", "result.json"]
     for each in (by_header, *documents):
-        assert each["regions"] == asked["regions"]
-        assert each["faithfulness"] == asked["faithfulness"]
+        assert each["regions"] == single["regions"]
+        assert each["faithfulness"] == single["faithfulness"]
     assert (documents[0]["options"]["scale"], documents[0]["options"]["threshold"]) == ("absolute", 0.4)

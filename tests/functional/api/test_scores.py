@@ -166,7 +166,9 @@ def test_batch_scores_equal_single_scores(output: Any) -> None:  # noqa: ANN401 
     card = bare_card(("a", "b", "c"), output)
     logits = np.array([-3.5, 80.0, 0.25], np.float32)
 
-    found = scores(logits, card)
+    batch_scores = scores(logits, card)
 
-    assert [(each.probability, each.logit) for each in found] == [score(logits, index, card) for index in range(3)]
-    assert json.dumps([[each.probability, each.logit] for each in found])
+    assert [(each.probability, each.logit) for each in batch_scores] == [
+        score(logits, index, card) for index in range(3)
+    ]
+    assert json.dumps([[each.probability, each.logit] for each in batch_scores])

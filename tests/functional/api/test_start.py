@@ -37,7 +37,7 @@ def altered(folder: Path) -> None:
 
 
 def of_another_format(folder: Path) -> None:
-    """The card knows the file, but it is no graph."""
+    """Write a file that has the digest of the card and is not a graph."""
     write_tiny_model(folder)
     (folder / "trunk.onnx").write_bytes(b"PK\x03\x04 weights")
     card = json.loads((folder / "card.json").read_text())

@@ -42,7 +42,7 @@ def empty(tmp_path: Path) -> TestClient:
 
 
 def invoke(client: TestClient, body: bytes, attributes: str = "", **headers: str) -> Any:  # noqa: ANN401 - httpx
-    """Send what SageMaker sends; keywords are further headers, underscores for hyphens."""
+    """Send an invocation as SageMaker does; keywords are further headers, with underscores for hyphens."""
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     named = {"X-Amzn-SageMaker-Custom-Attributes": attributes} if attributes else {}
     return client.post("/invocations", content=body, headers={"content-type": "image/jpeg"} | named | sent)
@@ -79,8 +79,8 @@ def test_an_image_as_the_body_gets_the_apis_response(
 
     answer = invoke(endpoint, data, EVERYTHING, content_type=kind)
 
-    asked = api.post(f"/api/inference/heatmap?{EVERYTHING}", content=data, headers={"content-type": "image/png"})
-    assert products(answer) == products(asked)
+    expected = api.post(f"/api/inference/heatmap?{EVERYTHING}", content=data, headers={"content-type": "image/png"})
+    assert products(answer) == products(expected)
     assert answer.json()["map"]["data_base64"]
     assert base64.b64decode(answer.json()["heatmap_base64"]).startswith(b"\x89PNG")
 
@@ -103,9 +103,9 @@ def test_custom_attributes_win_over_the_body(endpoint: TestClient) -> None:
 
 
 def test_without_attributes_the_options_are_the_apis(endpoint: TestClient, api: TestClient) -> None:
-    asked = api.post("/api/inference/heatmap", content=IMAGE, headers={"content-type": "image/jpeg"})
+    expected = api.post("/api/inference/heatmap", content=IMAGE, headers={"content-type": "image/jpeg"})
 
-    assert products(invoke(endpoint, IMAGE)) == products(asked)
+    assert products(invoke(endpoint, IMAGE)) == products(expected)
 
 
 @pytest.mark.parametrize("written", ["include=map,overlay", "include=map&include=overlay", "include=map%2Coverlay"])

@@ -1,4 +1,4 @@
-"""The health check of the image asks the server where the settings say that it listens."""
+"""The health check of the image pings the port of the settings."""
 
 import pytest
 

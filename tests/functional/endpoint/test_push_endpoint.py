@@ -1,4 +1,4 @@
-"""Pushing the endpoint's image: a token from the registry, docker's commands in their order, the digest at the end."""
+"""Pushing the endpoint's image: a token from the registry, docker's commands in order, the digest at the end."""
 
 import sys
 from collections.abc import Iterator
@@ -24,8 +24,8 @@ sys.exit(os.environ.get("FAKE_FAILS") == sys.argv[1])
 
 
 @pytest.fixture
-def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """What a stand-in for docker was told."""
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The file in which a stand-in for docker records its calls."""
     fake, log = tmp_path / "docker", tmp_path / "log"
     fake.write_text(FAKE)
     fake.chmod(0o755)
@@ -35,11 +35,11 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield log
 
 
-def test_it_logs_in_pushes_and_names_the_digest(said: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_logs_in_pushes_and_names_the_digest(calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert push_endpoint.main(["heatlens:cuda", REPOSITORY, "0.1.0"]) == 0
 
     assert capsys.readouterr().out == f"EndpointImageUri={DIGEST}\n"
-    login, tag, push, _ = said.read_text().splitlines()
+    login, tag, push, _ = calls.read_text().splitlines()
     assert login.startswith(
         "login --username AWS --password-stdin https://123456789012.dkr.ecr.eu-west-1.amazonaws.com"
     )
@@ -50,18 +50,18 @@ def test_it_logs_in_pushes_and_names_the_digest(said: Path, capsys: pytest.Captu
 
 @pytest.mark.parametrize(("fails", "last"), [("login", "login"), ("push", "push")])
 def test_push_stops_after_a_refusal(
-    said: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails: str, last: str
+    calls: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails: str, last: str
 ) -> None:
     monkeypatch.setenv("FAKE_FAILS", fails)
 
     assert push_endpoint.main(["heatlens:cuda", REPOSITORY, "0.1.0"]) == 1
 
-    assert said.read_text().splitlines()[-1].startswith(last)
+    assert calls.read_text().splitlines()[-1].startswith(last)
     assert f"docker {fails} ended with 1" in capsys.readouterr().err
 
 
-def test_rejects_an_address_that_is_not_a_registry(said: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rejects_an_address_that_is_not_a_registry(calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert push_endpoint.main(["heatlens:cuda", "heatlens", "0.1.0"]) == 1
 
     assert "'heatlens' is not ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME" in capsys.readouterr().err
-    assert not said.exists()
+    assert not calls.exists()

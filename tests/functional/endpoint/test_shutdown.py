@@ -28,7 +28,7 @@ COMMAND = [sys.executable, "-m", "functions.endpoint.serve"]
 
 @dataclass
 class Served:
-    """The running process."""
+    """A running server process."""
 
     process: "subprocess.Popen[bytes]"
     port: int
@@ -44,12 +44,12 @@ class Served:
         return read(connection)
 
     def begin(self) -> HTTPConnection:
-        """Send a request up to the half of its body, and see that it has been let in."""
+        """Send half of a request's body, and wait until the server reads it."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
         connection.putrequest("POST", "/invocations")
         connection.putheader("content-type", "image/png")
         connection.putheader("content-length", str(len(IMAGE)))
-        connection.putheader("expect", "100-continue")  # answered once somebody reads the body
+        connection.putheader("expect", "100-continue")  # answered once the server reads the body
         connection.endheaders(IMAGE[:HALF])
         assert connection.sock.recv(12, socket.MSG_PEEK) == b"HTTP/1.1 100"
         return connection
@@ -95,14 +95,14 @@ def test_on_sigterm_a_running_request_is_finished_and_new_ones_are_refused(
     under_way = served.begin()
     served.tell()
 
-    for _ in range(100):  # more than go into the moment in which uvicorn alone would still be listening
+    for _ in range(100):  # more than fit into the moment in which uvicorn alone would still listen
         for status, problem in (served.get(), served.post(IMAGE)):
             assert (status, problem["code"]) == (503, "server.stopping")
     under_way.send(IMAGE[HALF:])
     status, answer = read(under_way)
 
-    asked = TestClient(create_app(ServerSettings(model_dir=tiny_folder)))
-    expected = asked.post("/invocations", content=IMAGE, headers={"content-type": "image/png"}).json()
+    client = TestClient(create_app(ServerSettings(model_dir=tiny_folder)))
+    expected = client.post("/invocations", content=IMAGE, headers={"content-type": "image/png"}).json()
     assert status == 200
     assert answer["heatmap_base64"] == expected["heatmap_base64"]
     assert answer["original_image_base64"] == expected["original_image_base64"]
@@ -145,7 +145,7 @@ def test_sigterm_ends_it_while_loading(tmp_path: Path) -> None:
     environment = os.environ | {"HEATLENS_MODEL_DIR": str(tmp_path)}
     process = subprocess.Popen(COMMAND, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
     try:
-        with (tmp_path / "card.json").open("wb"):  # waits for somebody to read
+        with (tmp_path / "card.json").open("wb"):  # waits for a reader
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0
     finally:

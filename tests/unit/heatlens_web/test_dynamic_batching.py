@@ -31,10 +31,10 @@ class Stub:
         self.batches.append([upload.data for upload in uploads])
         self.began.set()
         assert self.go_on.wait(20)
-        return [said(upload.data + options.colormap.encode()) for upload in uploads]
+        return [outcome_of(upload.data + options.colormap.encode()) for upload in uploads]
 
 
-def said(data: bytes) -> Outcome:
+def outcome_of(data: bytes) -> Outcome:
     return UnreadableImage(data.decode("latin-1"))
 
 
@@ -73,7 +73,7 @@ class Server:
         finally:
             self.in_flight -= 1
 
-    def asked(self, data: bytes, options: Options = PLAIN) -> "asyncio.Task[str]":
+    def start(self, data: bytes, options: Options = PLAIN) -> "asyncio.Task[str]":
         return asyncio.get_running_loop().create_task(self.ask(data, options))
 
     async def waiting(self, count: int) -> None:
@@ -84,11 +84,11 @@ class Server:
 async def batch_behind_one(server: Server, stub: Stub, *images: tuple[bytes, Options]) -> list[str]:
     """Send these images while the only worker is busy with another, then let it continue."""
     stub.go_on.clear()
-    first = server.asked(b"first")
+    first = server.start(b"first")
     await asyncio.to_thread(stub.began.wait, 20)
     tasks = []
     for count, (data, options) in enumerate(images, start=1):
-        tasks.append(server.asked(data, options))
+        tasks.append(server.start(data, options))
         await server.waiting(count)
     stub.go_on.set()
     return [await first, *[await task for task in tasks]]
@@ -123,11 +123,11 @@ def test_an_image_waits_while_other_requests_are_in_flight(stub: Stub, workers: 
     async def run() -> None:
         server = Server(stub, workers)
         server.crowd = 1
-        first = server.asked(b"a")
+        first = server.start(b"a")
         await server.waiting(1)
         assert stub.batches == []
         server.crowd = 0
-        await asyncio.gather(first, server.asked(b"b"))
+        await asyncio.gather(first, server.start(b"b"))
 
     awaited(run())
 
@@ -182,7 +182,7 @@ def test_batches_at_once_are_limited(workers: ThreadPoolExecutor) -> None:
         threading.Event().wait(0.002)
         with lock:
             running -= 1
-        return [said(upload.data) for upload in uploads]
+        return [outcome_of(upload.data) for upload in uploads]
 
     async def run() -> None:
         server = Server(explain, workers, images=1, batches=2)
@@ -206,7 +206,7 @@ def test_a_batch_that_fails_is_explained_one_image_at_a_time(trouble: Exception,
             if isinstance(trouble, HeatlensError):
                 return [trouble] * len(uploads)
             raise trouble
-        return [said(upload.data) for upload in uploads]
+        return [outcome_of(upload.data) for upload in uploads]
 
     async def run() -> list[str | BaseException]:
         server = Server(explain, workers)
@@ -223,7 +223,7 @@ def test_an_image_that_ran_out_of_memory_in_a_batch_is_retried_alone(workers: Th
     def explain(uploads: Sequence[Upload], _: Options) -> list[Outcome]:
         lacking = UnreadableImage("truncated")
         lacking.__cause__ = MemoryError()
-        return [said(b"whole")] if len(uploads) == 1 else [lacking] * len(uploads)
+        return [outcome_of(b"whole")] if len(uploads) == 1 else [lacking] * len(uploads)
 
     async def run() -> list[str]:
         server = Server(explain, workers)
@@ -246,11 +246,11 @@ def test_a_disconnected_client_does_not_affect_the_others(stub: Stub, workers: T
     async def run() -> str:
         server = Server(stub, workers, window_s=0)
         stub.go_on.clear()
-        first = server.asked(b"first")
+        first = server.start(b"first")
         await asyncio.to_thread(stub.began.wait, 20)
-        gone = server.asked(b"gone")
+        gone = server.start(b"gone")
         await server.waiting(1)
-        last = server.asked(b"last")
+        last = server.start(b"last")
         await server.waiting(2)
         gone.cancel()
         await asyncio.sleep(0)
