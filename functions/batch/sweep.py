@@ -14,7 +14,7 @@ from functions.batch.async_collect import collect_lost
 from functions.batch.context import Account
 from functions.batch.destinations import SAGEMAKER
 from functions.batch.logs import error_summary, logger
-from heatlens_aws.batch_table import InvalidTransition
+from heatlens_aws.conditional_writes import InvalidTransition
 from heatlens_aws.events import REQUEUED, Json
 from heatlens_aws.finishing import finish_if_done, settle_open
 from heatlens_aws.object_keys import upload_key
@@ -48,7 +48,7 @@ def sweep(account: Account, now: int, time_left: Callable[[], float]) -> dict[st
         swept += 1
         # First, or a batch that uses up the time would keep the others waiting for ever.
         with suppress(Exception):
-            account.jobs.look_again(name, now)
+            account.jobs.postpone(name, now)
         try:
             advance(account, name, now)
         except Exception as error:
@@ -64,7 +64,7 @@ def advance(account: Account, name: str, now: int) -> None:
         return
     if now >= batch.deadline and not batch.ending:
         with suppress(InvalidTransition):
-            account.jobs.end_with(name, BatchState.EXPIRED, now)
+            account.jobs.decide_end(name, BatchState.EXPIRED, now)
         batch = account.jobs.batch(name) or batch
     if batch.state is BatchState.RUNNING:
         settle_open(account.jobs, account.staging, batch)
@@ -93,7 +93,7 @@ def send_lost(account: Account, batch: Batch, now: int) -> int:
         file = waiting.get(stored.key)
         if file is None or stored.modified is None or stored.modified > latest:
             continue
-        if account.jobs.ask_again(file, now=now, after_s=GRACE_S, most=RESEND_MOST):
+        if account.jobs.count_resend(file, now=now, after_s=GRACE_S, most=RESEND_MOST):
             _send(account, stored)
             sent += 1
     if sent:

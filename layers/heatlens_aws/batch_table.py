@@ -1,9 +1,7 @@
-"""Batches and files in DynamoDB: every move is one conditional write, every count is a recount."""
+"""Batches and files in DynamoDB: every change is one conditional write, every count reads the rows."""
 
 import contextlib
-import random
 import secrets
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,9 +9,16 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from heatlens_aws.conditional_writes import (
+    CONDITION_FAILED,
+    Contended,
+    InvalidTransition,
+    error_code,
+    retry_contention,
+    transact,
+)
 from heatlens_aws.records import (
     FILES_PER_PARTITION,
-    META,
     OPEN,
     OPEN_BATCH_STATES,
     OPEN_FILE_STATES,
@@ -25,7 +30,10 @@ from heatlens_aws.records import (
     FileState,
     attributes,
     batch_key,
+    batch_row,
+    drop_key,
     file_key,
+    file_row,
     partition,
     plain,
 )
@@ -33,22 +41,11 @@ from heatlens_aws.records import (
 Outcome = dict[str, Any]
 WRITE_CHUNK = 99  # rows in one transaction, which takes a hundred and checks the batch with one
 DELETE_CHUNK = 25  # rows in one batch write
-TURNS = 8  # tries at a row that others write at the same time
-FIRST_PAUSE_S = 0.02  # before the second try at most; twice that before the third, and so on
-CONDITION_FAILED = "ConditionalCheckFailedException"
-
-
-class InvalidTransition(Exception):
-    """The row is not in a state that allows the move; nothing was changed."""
-
-
-class Contended(Exception):
-    """Others move the row again and again before us; a later try may meet nobody."""
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What a client says of one file before it uploads it; `sha256` is hex."""
+    """What a client declares of one file before it uploads it; `sha256` is hex."""
 
     name: str
     size: int
@@ -57,57 +54,103 @@ class Declared:
 
 
 class BatchTable:
-    """The table. Safe to share between threads; holds nothing but the client and the table's name."""
+    """The table. Safe to share between threads; holds only the client and the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:  # noqa: ANN401 - boto3 has no types
         self._dynamodb = dynamodb
         self._table = table
 
+    # Batches
+
     def create(self, batch: Batch) -> None:
-        """Write a new batch; its id is fresh, so this never overwrites.
+        """Write a new batch, never over another.
 
         Raises:
-            Refused: There is such a batch already.
+            InvalidTransition: There is a batch of this id.
         """
-        row = {
-            "PK": f"B#{batch.id}",
-            "SK": META,
-            "owner": batch.owner,
-            "state": batch.state.value,
-            "expected": batch.expected,
-            "declared": batch.declared,
-            "options": batch.options,
-            "model": batch.model,
-            "created": batch.created,
-            "deadline": batch.deadline,
-            "expires_at": batch.expires_at,
-            "open_pk": OPEN,
-            "open_sk": f"{batch.created}#{batch.id}",
-        } | ({"retry_of": batch.retry_of} if batch.retry_of else {})
-        try:
-            self._allowed(self._dynamodb.put_item, Item=attributes(row), ConditionExpression="attribute_not_exists(PK)")
-        except InvalidTransition:
-            # The first try may have got through and its answer lost; then the client library tried again.
-            if self.batch(batch.id) != batch:
-                raise
+        # A first try may have succeeded and its response been lost: then the client library's second finds it.
+        if not self._put_new(batch_row(batch)) and self.batch(batch.id) != batch:
+            raise InvalidTransition
 
     def batch(self, batch: str) -> Batch | None:
-        """Read a batch as it is now."""
-        answer = self._dynamodb.get_item(TableName=self._table, Key=batch_key(batch), ConsistentRead=True)
-        return Batch.from_attributes(answer["Item"]) if "Item" in answer else None
+        """Read a batch, consistently."""
+        row = self._get(batch_key(batch))
+        return Batch.from_attributes(row) if row else None
 
-    def declare(self, batch: Batch, files: list[Declared]) -> list[File]:
-        """Take numbers for files, then write their rows.
-
-        The numbers are taken by one conditional write. A crash before the rows are written leaves numbers without a
-        row, which nobody was told of; `fill_gap` ends them once the batch takes no more files.
+    def close(self, batch: str) -> None:
+        """Accept no more files. Closing again changes nothing.
 
         Raises:
-            Refused: The batch takes no more files, or not so many.
-            Contended: Others declare files of the same batch, again and again before us.
+            InvalidTransition: The batch has ended.
         """
-        first = self._take_numbers(batch.id, len(files))
-        made = [
+        if not self._update_open_batch(batch, "SET #state = :running", {":running": BatchState.RUNNING.value}):
+            raise InvalidTransition
+
+    def decide_end(self, batch: str, ending: BatchState, now: int) -> None:
+        """Decide that a batch is cancelled or expired; the next call that sees it settles its files.
+
+        Raises:
+            InvalidTransition: The batch has ended.
+        """
+        update = "SET #state = :running, ending = if_not_exists(ending, :ending), open_sk = :next"
+        values = {":running": BatchState.RUNNING.value, ":ending": ending.value, ":next": f"{now}#{batch}"}
+        if not self._update_open_batch(batch, update, values):
+            raise InvalidTransition
+
+    def finish(self, batch: Batch, state: BatchState) -> bool:
+        """End a batch, unless it has ended or another end was decided meanwhile.
+
+        Returns:
+            Whether this call did it.
+        """
+        values = {":state": state.value, ":running": BatchState.RUNNING.value}
+        ending = "attribute_not_exists(ending)"
+        if batch.ending:
+            ending, values = "ending = :ending", values | {":ending": batch.ending.value}
+        return self._update(
+            batch_key(batch.id),
+            "SET #state = :state REMOVE open_pk, open_sk",
+            condition=f"#state = :running AND {ending}",
+            values=values,
+        )
+
+    def postpone(self, batch: str, at: int) -> None:
+        """Move an unfinished batch behind the others in the sweeper's order."""
+        self._update_open_batch(batch, "SET open_sk = :next", {":next": f"{at}#{batch}"})
+
+    def unfinished(self, *, limit: int) -> list[str]:
+        """List the ids of batches that have not ended, those swept longest ago first."""
+        response = self._dynamodb.query(
+            TableName=self._table,
+            IndexName=OPEN_INDEX,
+            KeyConditionExpression="open_pk = :open",
+            ExpressionAttributeValues=attributes({":open": OPEN}),
+            Limit=limit,
+        )
+        return [item["PK"]["S"].removeprefix("B#") for item in response["Items"]]
+
+    def erase(self, batch: Batch) -> None:
+        """Delete every row of a batch, its own last, so that an interrupted call can be repeated."""
+        deletes = [{"DeleteRequest": {"Key": file_key(batch.id, file.number)}} for file in self.files(batch)]
+        while deletes:
+            response = self._dynamodb.batch_write_item(RequestItems={self._table: deletes[:DELETE_CHUNK]})
+            deletes = deletes[DELETE_CHUNK:] + response.get("UnprocessedItems", {}).get(self._table, [])
+        self._dynamodb.delete_item(TableName=self._table, Key=batch_key(batch.id))
+
+    # Files
+
+    def declare(self, batch: Batch, files: list[Declared]) -> list[File]:
+        """Reserve numbers for files, then write their rows.
+
+        One conditional write reserves the numbers. A crash before the rows are written leaves numbers without a row,
+        which no client was given; `fill_gap` ends them once the batch accepts no more files.
+
+        Raises:
+            InvalidTransition: The batch accepts no more files, or not so many.
+            Contended: Other calls keep declaring files of the same batch.
+        """
+        first = self._reserve_numbers(batch.id, len(files))
+        rows = [
             File(
                 batch=batch.id,
                 number=first + index,
@@ -119,47 +162,45 @@ class BatchTable:
             )
             for index, file in enumerate(files)
         ]
-        self._write(batch.id, [_file_row(file, batch.expires_at) for file in made])
-        return made
+        self._write_files(batch, rows)
+        return rows
 
-    def _take_numbers(self, batch: str, count: int) -> int:
-        """Move the batch's `declared` on by `count`; the number that it stood at.
+    @retry_contention
+    def _reserve_numbers(self, batch: str, count: int) -> int:
+        """Advance the batch's `declared` by `count` and return what it was.
 
-        Not by an addition: the client library repeats a write whose answer was lost, and would add twice. `taken_by`
-        tells a repetition from somebody else's move.
+        An addition would count twice when the client library repeats a write whose response was lost. `taken_by`
+        tells a repeated write from another call's.
         """
         token = secrets.token_hex(8)
-        for turn in range(TURNS):
-            found = self.batch(batch)
-            if found is None or not _has_room(found, count):
-                raise InvalidTransition
-            values = {":before": found.declared, ":after": found.declared + count, ":token": token}
-            try:
-                self._dynamodb.update_item(
-                    TableName=self._table,
-                    Key=batch_key(batch),
-                    UpdateExpression="SET declared = :after, taken_by = :token",
-                    ConditionExpression="#state = :open AND attribute_not_exists(ending) AND declared = :before",
-                    ExpressionAttributeNames={"#state": "state"},
-                    ExpressionAttributeValues=attributes(values | {":open": BatchState.OPEN.value}),
-                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                )
-            except ClientError as error:
-                if _code(error) != CONDITION_FAILED:
-                    raise
-                if plain(error.response.get("Item", {})).get("taken_by") != token:
-                    _pause(turn)
-                    continue
-            return found.declared
-        raise Contended("other calls declare files of this batch all the time")
+        current = self.batch(batch)
+        if current is None or not _has_room(current, count):
+            raise InvalidTransition
+        values = {":before": current.declared, ":after": current.declared + count, ":token": token}
+        try:
+            self._dynamodb.update_item(
+                TableName=self._table,
+                Key=batch_key(batch),
+                UpdateExpression="SET declared = :after, taken_by = :token",
+                ConditionExpression="#state = :open AND attribute_not_exists(ending) AND declared = :before",
+                ExpressionAttributeNames={"#state": "state"},
+                ExpressionAttributeValues=attributes(values | {":open": BatchState.OPEN.value}),
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except ClientError as error:
+            if error_code(error) != CONDITION_FAILED:
+                raise
+            if plain(error.response.get("Item", {})).get("taken_by") != token:
+                raise Contended("other calls keep declaring files of this batch") from error
+        return current.declared
 
     def file(self, batch: str, number: int) -> File | None:
-        """Read a file as it is now."""
-        answer = self._dynamodb.get_item(TableName=self._table, Key=file_key(batch, number), ConsistentRead=True)
-        return File.from_attributes(answer["Item"]) if "Item" in answer else None
+        """Read a file, consistently."""
+        row = self._get(file_key(batch, number))
+        return File.from_attributes(row) if row else None
 
     def files(self, batch: Batch, *, start: int = 0, limit: int | None = None) -> Iterator[File]:
-        """Read a batch's files from number `start` on, in order, as they are now."""
+        """Read a batch's files from number `start` on, in order and consistently."""
         left = batch.declared if limit is None else limit
         for chunk in range(start // FILES_PER_PARTITION, -(-batch.declared // FILES_PER_PARTITION)):
             for row in self._partition(batch.id, chunk, start):
@@ -173,71 +214,61 @@ class BatchTable:
         return Counter(file.state for file in self.files(batch))
 
     def fill_gap(self, batch: Batch, number: int) -> None:
-        """Write the row of a number that was taken and never used, as missing; one that exists stays as it is."""
+        """Write the row of a number that was reserved and never used, as missing; an existing row stays."""
         gap = File(batch=batch.id, number=number, state=FileState.MISSING, name="", size=0, sha256="", media_type="")
         with contextlib.suppress(InvalidTransition):
-            self._write(batch.id, [_file_row(gap, batch.expires_at)])
+            self._write_files(batch, [gap])
 
     def settle(self, batch: str, number: int, state: FileState, outcome: Outcome) -> bool:
-        """Move a file to its end, if it has none: the commit, and every cancel, expiry and loss.
+        """End a file, unless it has ended: the commit, and every cancellation, expiry and loss.
 
         Returns:
-            Whether this call did it; `False` means that the file had its end already, which stays as it is.
+            Whether this call did it; `False` means that the file had ended, and stays as it is.
         """
-        try:
-            self._move(batch, number, state, outcome, allowed=OPEN_FILE_STATES)
-        except InvalidTransition:
-            return False
-        return True
+        return self._move_file(batch, number, state, outcome, allowed=OPEN_FILE_STATES)
 
     def submit(self, batch: str, number: int, outcome: Outcome) -> bool:
-        """Note that a file was handed to another worker; `outcome` says where its answer will be."""
-        try:
-            self._move(batch, number, FileState.SUBMITTED, outcome, allowed=(FileState.PENDING,))
-        except InvalidTransition:
-            return False
-        return True
+        """Note that a file was submitted to the asynchronous endpoint; `outcome` has the location of its response."""
+        return self._move_file(batch, number, FileState.SUBMITTED, outcome, allowed=(FileState.PENDING,))
 
     def withdraw(self, file: File) -> bool:
-        """Let a submitted file wait again, because the attempt that it waits for was turned away.
+        """Make a submitted file pending again, because the endpoint turned its attempt away.
 
         Returns:
-            Whether this call did it; `False` means that it has its end, or waits for another attempt.
+            Whether this call did it; `False` means that it has ended, or that another attempt is under way.
         """
-        values = {":pending": FileState.PENDING.value, ":submitted": FileState.SUBMITTED.value}
-        try:
-            self._allowed(
-                self._dynamodb.update_item,
-                Key=file_key(file.batch, file.number),
-                UpdateExpression="SET #state = :pending REMOVE outcome",
-                ConditionExpression="#state = :submitted AND outcome.attempt = :attempt",
-                ExpressionAttributeNames={"#state": "state"},
-                ExpressionAttributeValues=attributes(values | {":attempt": file.outcome["attempt"]}),
-            )
-        except InvalidTransition:
-            return False
-        return True
+        return self._update(
+            file_key(file.batch, file.number),
+            "SET #state = :pending REMOVE outcome",
+            condition="#state = :submitted AND outcome.attempt = :attempt",
+            values={
+                ":pending": FileState.PENDING.value,
+                ":submitted": FileState.SUBMITTED.value,
+                ":attempt": file.outcome["attempt"],
+            },
+        )
 
-    def ask_again(self, file: File, *, now: int, after_s: int, most: int) -> bool:
-        """Note that a waiting file's lost event is sent again, not sooner than `after_s` seconds after the last time.
+    def count_resend(self, file: File, *, now: int, after_s: int, most: int) -> bool:
+        """Note that a pending file's lost event is sent again, at least `after_s` seconds after the last time.
 
         Returns:
-            Whether it may be sent: the file still waits, this is not too soon, and not more than `most` times.
+            Whether it may be sent: the file is pending, this is not too soon, and at most `most` times in all.
         """
-        values = {":pending": FileState.PENDING.value, ":now": now, ":before": now - after_s, ":one": 1, ":most": most}
-        try:
-            self._allowed(
-                self._dynamodb.update_item,
-                Key=file_key(file.batch, file.number),
-                UpdateExpression="SET asked_at = :now ADD asked :one",
-                ConditionExpression="#state = :pending AND (attribute_not_exists(asked) OR "
-                "(asked_at <= :before AND asked < :most))",
-                ExpressionAttributeNames={"#state": "state"},
-                ExpressionAttributeValues=attributes(values),
-            )
-        except InvalidTransition:
-            return False
-        return True
+        return self._update(
+            file_key(file.batch, file.number),
+            "SET resent_at = :now ADD resends :one",
+            condition="#state = :pending AND (attribute_not_exists(resends) OR "
+            "(resent_at <= :before AND resends < :most))",
+            values={
+                ":pending": FileState.PENDING.value,
+                ":now": now,
+                ":before": now - after_s,
+                ":one": 1,
+                ":most": most,
+            },
+        )
+
+    # Undeclared objects
 
     def settle_drop(self, identity: str, outcome: Outcome, *, expires_at: int) -> bool:
         """Commit an undeclared object, once per identity.
@@ -245,148 +276,79 @@ class BatchTable:
         Returns:
             Whether this call did it.
         """
-        row = {"PK": f"D#{identity}", "SK": "F#0", "outcome": outcome, "expires_at": expires_at}
-        try:
-            self._allowed(self._dynamodb.put_item, Item=attributes(row), ConditionExpression="attribute_not_exists(PK)")
-        except InvalidTransition:
-            return False
-        return True
+        return self._put_new(drop_key(identity) | attributes({"outcome": outcome, "expires_at": expires_at}))
 
     def drop(self, identity: str) -> Outcome | None:
-        """What an undeclared object came to."""
-        key = attributes({"PK": f"D#{identity}", "SK": "F#0"})
-        answer = self._dynamodb.get_item(TableName=self._table, Key=key, ConsistentRead=True)
-        return _outcome(answer["Item"]) if "Item" in answer else None
+        """Read the outcome of an undeclared object."""
+        row = self._get(drop_key(identity))
+        return plain(row)["outcome"] if row else None
 
-    def close(self, batch: str) -> None:
-        """Take no more files. Closing again changes nothing.
+    # Calls to DynamoDB
 
-        Raises:
-            Refused: The batch has its end already.
-        """
-        self._batch_move(batch, "SET #state = :running", {":running": BatchState.RUNNING.value})
+    def _get(self, key: Attributes) -> Attributes | None:
+        response = self._dynamodb.get_item(TableName=self._table, Key=key, ConsistentRead=True)
+        row: Attributes | None = response.get("Item")
+        return row
 
-    def end_with(self, batch: str, ending: BatchState, now: int) -> None:
-        """Decide that a batch will be cancelled or expired; its files are settled after, by whoever comes.
+    def _put_new(self, row: Attributes) -> bool:
+        """Put a row unless there is one of its key; return whether this call did it."""
+        return self._write_if(self._dynamodb.put_item, Item=row, ConditionExpression="attribute_not_exists(PK)")
 
-        Raises:
-            Refused: The batch has its end already.
-        """
-        self._batch_move(
-            batch,
-            "SET #state = :running, ending = if_not_exists(ending, :ending), open_sk = :next",
-            {":running": BatchState.RUNNING.value, ":ending": ending.value, ":next": f"{now}#{batch}"},
+    def _update(self, key: Attributes, update: str, *, condition: str, values: dict[str, Any]) -> bool:
+        """Update a row if a condition holds, where `#state` is its state; return whether it held."""
+        return self._write_if(
+            self._dynamodb.update_item,
+            Key=key,
+            UpdateExpression=update,
+            ConditionExpression=condition,
+            ExpressionAttributeNames={"#state": "state"},
+            ExpressionAttributeValues=attributes(values),
         )
 
-    def finish(self, batch: Batch, state: BatchState) -> bool:
-        """Give a batch its end, if it has none and nobody decided another meanwhile.
+    def _update_open_batch(self, batch: str, update: str, values: dict[str, Any]) -> bool:
+        states = {f":s{index}": state.value for index, state in enumerate(OPEN_BATCH_STATES)}
+        condition = f"#state IN ({', '.join(states)})"
+        return self._update(batch_key(batch), update, condition=condition, values=values | states)
 
-        Returns:
-            Whether this call did it.
-        """
-        values = {":state": state.value, ":running": BatchState.RUNNING.value}
-        ending = "attribute_not_exists(ending)"
-        if batch.ending:
-            ending, values = "ending = :ending", values | {":ending": batch.ending.value}
+    def _move_file(
+        self, batch: str, number: int, state: FileState, outcome: Outcome, *, allowed: Iterable[FileState]
+    ) -> bool:
+        states = {f":s{index}": old.value for index, old in enumerate(allowed)}
+        return self._update(
+            file_key(batch, number),
+            "SET #state = :state, outcome = :outcome",
+            condition=f"#state IN ({', '.join(states)})",
+            values={":state": state.value, ":outcome": outcome} | states,
+        )
+
+    def _write_if(self, call: Any, **arguments: Any) -> bool:  # noqa: ANN401 - boto3 has no types
         try:
-            self._allowed(
-                self._dynamodb.update_item,
-                Key=batch_key(batch.id),
-                UpdateExpression="SET #state = :state REMOVE open_pk, open_sk",
-                ConditionExpression=f"#state = :running AND {ending}",
-                ExpressionAttributeNames={"#state": "state"},
-                ExpressionAttributeValues=attributes(values),
-            )
-        except InvalidTransition:
-            return False
+            call(TableName=self._table, **arguments)
+        except ClientError as error:
+            if error_code(error) == CONDITION_FAILED:
+                return False
+            raise
         return True
 
-    def look_again(self, batch: str, at: int) -> None:
-        """Put an unfinished batch behind the others in the sweeper's order."""
-        try:
-            self._batch_move(batch, "SET open_sk = :next", {":next": f"{at}#{batch}"})
-        except InvalidTransition:
-            return
-
-    def unfinished(self, *, limit: int) -> list[str]:
-        """Ids of batches without an end, those that were looked at longest ago first."""
-        answer = self._dynamodb.query(
-            TableName=self._table,
-            IndexName=OPEN_INDEX,
-            KeyConditionExpression="open_pk = :open",
-            ExpressionAttributeValues=attributes({":open": OPEN}),
-            Limit=limit,
-        )
-        return [item["PK"]["S"].removeprefix("B#") for item in answer["Items"]]
-
-    def erase(self, batch: Batch) -> None:
-        """Delete every row of a batch, its own last, so that an interrupted erasure can be repeated."""
-        deletes = [{"DeleteRequest": {"Key": file_key(batch.id, file.number)}} for file in self.files(batch)]
-        while deletes:
-            answer = self._dynamodb.batch_write_item(RequestItems={self._table: deletes[:DELETE_CHUNK]})
-            deletes = deletes[DELETE_CHUNK:] + answer.get("UnprocessedItems", {}).get(self._table, [])
-        self._dynamodb.delete_item(TableName=self._table, Key=batch_key(batch.id))
-
-    def _move(
-        self, batch: str, number: int, state: FileState, outcome: Outcome, *, allowed: Iterable[FileState]
-    ) -> None:
-        names = {f":s{index}": each.value for index, each in enumerate(allowed)}
-        self._allowed(
-            self._dynamodb.update_item,
-            Key=file_key(batch, number),
-            UpdateExpression="SET #state = :state, outcome = :outcome",
-            ConditionExpression=f"#state IN ({', '.join(names)})",
-            ExpressionAttributeNames={"#state": "state"},
-            ExpressionAttributeValues=attributes({":state": state.value, ":outcome": outcome} | names),
-        )
-
-    def _batch_move(self, batch: str, update: str, values: dict[str, Any]) -> None:
-        names = {f":s{index}": each.value for index, each in enumerate(OPEN_BATCH_STATES)}
-        self._allowed(
-            self._dynamodb.update_item,
-            Key=batch_key(batch),
-            UpdateExpression=update,
-            ConditionExpression=f"#state IN ({', '.join(names)})",
-            ExpressionAttributeNames={"#state": "state"},
-            ExpressionAttributeValues=attributes(values | names),
-        )
-
-    def _allowed(self, call: Any, **arguments: Any) -> Any:  # noqa: ANN401 - boto3 has no types
-        try:
-            return call(TableName=self._table, **arguments)
-        except ClientError as error:
-            if _code(error) == CONDITION_FAILED:
-                raise InvalidTransition from error
-            raise
-
-    def _write(self, batch: str, rows: list[Attributes]) -> None:
-        """Put rows that are not there, while their batch is: a purge must not be followed by names of its files."""
-        there = {
+    def _write_files(self, batch: Batch, files: list[File]) -> None:
+        """Put new rows while their batch exists: no file name may be written after a purge."""
+        batch_exists = {
             "TableName": self._table,
-            "Key": batch_key(batch),
+            "Key": batch_key(batch.id),
             "ConditionExpression": "attribute_exists(PK)",
         }
-        for start in range(0, len(rows), WRITE_CHUNK):
-            puts = [
-                {"Put": {"TableName": self._table, "Item": row, "ConditionExpression": "attribute_not_exists(PK)"}}
-                for row in rows[start : start + WRITE_CHUNK]
-            ]
-            self._transact([{"ConditionCheck": there}, *puts])
-
-    def _transact(self, items: list[dict[str, Any]]) -> None:
-        """Write all or nothing; the batch's row may be met by another call's write, which passes."""
-        for turn in range(TURNS):
-            try:
-                self._dynamodb.transact_write_items(TransactItems=items)
-            except ClientError as error:
-                reasons = {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}
-                if "ConditionalCheckFailed" in reasons:
-                    raise InvalidTransition from error
-                if "TransactionConflict" not in reasons or turn == TURNS - 1:
-                    raise
-                _pause(turn)
-            else:
-                return
+        puts = [
+            {
+                "Put": {
+                    "TableName": self._table,
+                    "Item": file_row(file, batch.expires_at),
+                    "ConditionExpression": "attribute_not_exists(PK)",
+                }
+            }
+            for file in files
+        ]
+        for start in range(0, len(puts), WRITE_CHUNK):
+            transact(self._dynamodb, [{"ConditionCheck": batch_exists}, *puts[start : start + WRITE_CHUNK]])
 
     def _partition(self, batch: str, chunk: int, start: int) -> Iterator[Attributes]:
         pages = self._dynamodb.get_paginator("query").paginate(
@@ -399,32 +361,5 @@ class BatchTable:
             yield from page["Items"]
 
 
-def _code(error: ClientError) -> str:
-    return str(error.response["Error"]["Code"])
-
-
-def _pause(turn: int) -> None:
-    """Wait for a moment of random length, so that those who met do not meet again."""
-    time.sleep(random.uniform(0, FIRST_PAUSE_S * 2**turn))  # noqa: S311 - nobody gains by guessing it
-
-
 def _has_room(batch: Batch, count: int) -> bool:
     return batch.state is BatchState.OPEN and not batch.ending and batch.declared + count <= batch.expected
-
-
-def _file_row(file: File, expires_at: int) -> Attributes:
-    return file_key(file.batch, file.number) | attributes(
-        {
-            "state": file.state.value,
-            "name": file.name,
-            "size": file.size,
-            "sha256": file.sha256,
-            "media_type": file.media_type,
-            "expires_at": expires_at,
-        }
-    )
-
-
-def _outcome(item: Attributes) -> Outcome:
-    outcome: Outcome = plain(item)["outcome"]
-    return outcome

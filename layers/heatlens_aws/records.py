@@ -1,4 +1,4 @@
-"""The table's rows as typed records: DynamoDB attributes <-> `Batch`, `File`. Layout: see decision 6."""
+"""The table's rows as typed records, `Batch` and `File`. Decision 6 has the layout."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -17,7 +17,7 @@ _SERIALIZER, _DESERIALIZER = TypeSerializer(), TypeDeserializer()
 
 
 class FileState(StrEnum):
-    """A file moves once, from one of the first two to one of the others."""
+    """A file moves once from `PENDING` or `SUBMITTED` to one of the others."""
 
     PENDING = "PENDING"
     SUBMITTED = "SUBMITTED"
@@ -35,7 +35,7 @@ OPEN_FILE_STATES = (FileState.PENDING, FileState.SUBMITTED)
 
 
 class BatchState(StrEnum):
-    """`open` takes files, `running` no longer does, the others are ends."""
+    """`open` accepts files, `running` no longer does, the others are ends."""
 
     OPEN = "open"
     RUNNING = "running"
@@ -67,7 +67,7 @@ class Batch:
     created: int
     deadline: int
     expires_at: int
-    ending: BatchState | None = None  # cancelled or expired, once that was decided and until it is done
+    ending: BatchState | None = None  # cancelled or expired, from the decision until the batch has ended
     retry_of: str | None = None
 
     @classmethod
@@ -92,7 +92,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """One declared file; what `outcome` holds depends on its state: what was committed with it, and nothing else."""
+    """One declared file; `outcome` holds what was committed with its state."""
 
     batch: str
     number: int
@@ -119,44 +119,80 @@ class File:
         )
 
 
+def batch_row(batch: Batch) -> Attributes:
+    """Write a new batch as a row, which the index of unfinished batches has too."""
+    row = {
+        "owner": batch.owner,
+        "state": batch.state.value,
+        "expected": batch.expected,
+        "declared": batch.declared,
+        "options": batch.options,
+        "model": batch.model,
+        "created": batch.created,
+        "deadline": batch.deadline,
+        "expires_at": batch.expires_at,
+        "open_pk": OPEN,
+        "open_sk": f"{batch.created}#{batch.id}",
+    }
+    return batch_key(batch.id) | attributes(row | ({"retry_of": batch.retry_of} if batch.retry_of else {}))
+
+
+def file_row(file: File, expires_at: int) -> Attributes:
+    """Write a file as a row, without its outcome."""
+    row = {
+        "state": file.state.value,
+        "name": file.name,
+        "size": file.size,
+        "sha256": file.sha256,
+        "media_type": file.media_type,
+        "expires_at": expires_at,
+    }
+    return file_key(file.batch, file.number) | attributes(row)
+
+
 def batch_key(batch: str) -> Attributes:
-    """Key of a batch's own row."""
+    """Return the key of a batch's own row."""
     return attributes({"PK": f"B#{batch}", "SK": META})
 
 
 def file_key(batch: str, number: int) -> Attributes:
-    """Key of a file's row."""
+    """Return the key of a file's row."""
     return attributes({"PK": partition(batch, number // FILES_PER_PARTITION), "SK": f"F#{number:05d}"})
 
 
+def drop_key(identity: str) -> Attributes:
+    """Return the key of an undeclared object's row."""
+    return attributes({"PK": f"D#{identity}", "SK": "F#0"})
+
+
 def partition(batch: str, chunk: int) -> str:
-    """Partition of up to a thousand files: a hot or large batch spreads over several."""
+    """Name the partition of up to 1,000 files: a large batch spreads over several."""
     return f"B#{batch}#{chunk}"
 
 
 def attributes(row: dict[str, Any]) -> Attributes:
-    """Plain values as DynamoDB takes them; it knows no floats, so they go as decimals."""
+    """Convert plain values to DynamoDB's; it has no floats, so they become decimals."""
     return {name: _SERIALIZER.serialize(_decimals(value)) for name, value in row.items()}
 
 
 def plain(attributes: Attributes) -> dict[str, Any]:
-    """DynamoDB's values as plain ones."""
+    """Convert DynamoDB's values to plain ones."""
     return {name: _numbers(_DESERIALIZER.deserialize(value)) for name, value in attributes.items()}
 
 
 def _decimals(value: Any) -> Any:  # noqa: ANN401 - JSON
     if isinstance(value, dict):
-        return {name: _decimals(each) for name, each in value.items()}
+        return {name: _decimals(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_decimals(each) for each in value]
+        return [_decimals(item) for item in value]
     return Decimal(str(value)) if isinstance(value, float) else value
 
 
 def _numbers(value: Any) -> Any:  # noqa: ANN401 - JSON
     if isinstance(value, dict):
-        return {name: _numbers(each) for name, each in value.items()}
+        return {name: _numbers(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_numbers(each) for each in value]
+        return [_numbers(item) for item in value]
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     return value

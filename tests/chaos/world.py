@@ -11,6 +11,7 @@ from typing import Any, Self
 from unittest.mock import patch
 
 import numpy as np
+import tenacity.nap
 from botocore import endpoint as botocore_endpoint
 from moto import mock_aws
 from moto.moto_api._internal import mock_random
@@ -21,7 +22,6 @@ from heatlens.engines.base import Engine
 from heatlens.model import Model
 from heatlens.registry import ModelRegistry
 from heatlens.types import Floats
-from heatlens_aws import batch_table as jobs_module
 from heatlens_aws import finishing
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.clients import Clients, connect
@@ -133,7 +133,7 @@ def world(model: Model, seed: int, counts: Counter[str], *, without: Protection 
             (desks, "time", clock),
             (destinations, "time", clock),
             (async_submit, "time", clock),
-            (jobs_module, "time", clock),
+            (tenacity.nap, "time", clock),
             (botocore_endpoint, "time", clock),
             (desks, "ThreadPoolExecutor", Inline),
             (worker, "ThreadPoolExecutor", Inline),

@@ -16,8 +16,9 @@ from typing import Any
 
 from ulid import ULID
 
-from heatlens_aws.batch_table import BatchTable, Contended, Declared, InvalidTransition
+from heatlens_aws.batch_table import BatchTable, Declared
 from heatlens_aws.clients import FAILURES, connect
+from heatlens_aws.conditional_writes import Contended, InvalidTransition
 from heatlens_aws.errors import WRONG_DIGEST, StagingUnavailable
 from heatlens_aws.finishing import finish_if_done, settle_open
 from heatlens_aws.object_keys import ASYNC, IN, MAP, OUT, RESULT, attempt_prefix, is_batch_id, picture_names, upload_key
@@ -199,7 +200,7 @@ class BatchService:
     def cancel(self, batch: Batch) -> BatchStatus:
         """Stop what has not started. Idempotent; no effect after the end."""
         with contextlib.suppress(InvalidTransition):
-            self.jobs.end_with(batch.id, BatchState.CANCELLED, int(time.time()))
+            self.jobs.decide_end(batch.id, BatchState.CANCELLED, int(time.time()))
         return self._finished_status(batch)
 
     def purge(self, batch: Batch) -> None:

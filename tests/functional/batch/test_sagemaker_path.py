@@ -227,12 +227,12 @@ def test_an_image_that_the_endpoint_refuses_fails_with_the_endpoints_code(staged
 
 def test_an_image_that_the_endpoint_turns_away_is_submitted_again(staged: Staged, runtime: FakeRuntime) -> None:
     server: FastAPI = runtime.server.app  # type: ignore[assignment]
-    server.state.door.admission.closed = True
+    server.state.server.admission.closed = True
     submitted(staged, picture())
     assert told(staged, *runtime.notices) == set()
     assert (staged.file().state, staged.file().outcome) == (FileState.PENDING, {})
 
-    server.state.door.admission.closed = False
+    server.state.server.admission.closed = False
     swept(staged, after=GRACE_S + 60)  # sends its event again
     [sent] = staged.aws.clients.sqs.receive_message(QueueUrl=staged.aws.settings.queue_url)["Messages"]
     staged.work(staged.received(sent["Body"]))
@@ -244,7 +244,7 @@ def test_an_image_that_the_endpoint_turns_away_is_submitted_again(staged: Staged
 
 def test_a_refusal_that_comes_before_its_row_is_written_ends_nothing(staged: Staged, runtime: FakeRuntime) -> None:
     server: FastAPI = runtime.server.app  # type: ignore[assignment]
-    server.state.door.admission.closed = True
+    server.state.server.admission.closed = True
     staged.batch(picture(), options=REMOTE)
 
     def died(*_: object) -> bool:
@@ -395,7 +395,7 @@ def test_an_answer_whose_place_nobody_said_fails_in_the_end(staged: Staged, runt
     runtime.delayed = True
     submitted(staged, picture())
     noted = staged.file().outcome
-    staged.aws.jobs._move(ID, 0, FileState.SUBMITTED, noted | {"output": "", "failure": ""}, allowed=FileState)
+    staged.aws.jobs._move_file(ID, 0, FileState.SUBMITTED, noted | {"output": "", "failure": ""}, allowed=FileState)
 
     assert swept(staged, after=LONG)["failed"] == 0
 
@@ -465,7 +465,7 @@ def test_a_cancelled_batch_takes_no_late_answer(
     staged: Staged, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
 ) -> None:
     submitted(staged, picture(1), picture(2))
-    staged.aws.jobs.end_with(ID, BatchState.CANCELLED, now=1)
+    staged.aws.jobs.decide_end(ID, BatchState.CANCELLED, now=1)
 
     [first] = [each for each in runtime.notices if f"{ID}.0." in each["inferenceId"]]
     told(staged, first)  # decided, and not yet carried out
@@ -482,7 +482,7 @@ def test_a_cancelled_batch_takes_no_late_answer(
 def test_a_cancelled_batch_submits_nothing(staged: Staged, runtime: FakeRuntime) -> None:
     data = picture()
     staged.batch(data, options=REMOTE)
-    staged.aws.jobs.end_with(ID, BatchState.CANCELLED, now=1)
+    staged.aws.jobs.decide_end(ID, BatchState.CANCELLED, now=1)
 
     staged.work(staged.received(staged.put(data)))
 
@@ -850,7 +850,7 @@ def test_a_lost_event_of_such_a_batch_is_sent_again_and_one_that_was_submitted_i
 def test_the_sweeper_looks_after_so_many_in_one_turn(
     staged: Staged, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("functions.batch.async_collect.LATE", 2)
+    monkeypatch.setattr("functions.batch.async_collect.LATE_FILES", 2)
     runtime.delayed = True
     submitted(staged, picture(1), picture(2), picture(3))
 

@@ -101,7 +101,7 @@ def test_a_cancelled_batch_is_cancelled_file_by_file(staged: Staged) -> None:
     files = [picture(1), picture(2)]
     staged.batch(*files)
     staged.work(staged.received(staged.put(files[0])))
-    staged.aws.jobs.end_with(ID, BatchState.CANCELLED, now=1)
+    staged.aws.jobs.decide_end(ID, BatchState.CANCELLED, now=1)
 
     swept(staged)
 
@@ -111,7 +111,7 @@ def test_a_cancelled_batch_is_cancelled_file_by_file(staged: Staged) -> None:
 
 def test_a_cancelled_batch_that_also_passes_its_deadline_stays_cancelled(staged: Staged) -> None:
     staged.batch(picture())
-    staged.aws.jobs.end_with(ID, BatchState.CANCELLED, now=1)
+    staged.aws.jobs.decide_end(ID, BatchState.CANCELLED, now=1)
 
     swept(staged, now=DEADLINE + 1)
 
@@ -211,7 +211,7 @@ def test_a_file_with_its_end_meanwhile_is_not_noted(staged: Staged) -> None:
     seen = staged.file()
     staged.aws.jobs.settle(ID, 0, FileState.FAILED, {"code": "x"})
 
-    assert not staged.aws.jobs.ask_again(seen, now=5, after_s=1, most=9)
+    assert not staged.aws.jobs.count_resend(seen, now=5, after_s=1, most=9)
 
 
 def failing(*_: object, **__: object) -> Any:  # noqa: ANN401 - stands for any method
@@ -252,7 +252,7 @@ def test_those_looked_at_longest_ago_come_first(staged: Staged) -> None:
 
 
 INTERRUPTED: list[tuple[type, str]] = [
-    (BatchTable, "end_with"),
+    (BatchTable, "decide_end"),
     (BatchTable, "settle"),
     (Staging, "uploaded"),
     (Staging, "write_once"),

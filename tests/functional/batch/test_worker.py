@@ -722,7 +722,7 @@ def test_a_batch_with_its_end_decided_is_not_computed(
 ) -> None:
     data = picture()
     staged.batch(data)
-    staged.aws.jobs.end_with(ID, ending, now=1)
+    staged.aws.jobs.decide_end(ID, ending, now=1)
 
     assert staged.work(staged.received(staged.put(data))) == set()
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from heatlens_aws.batch_table import BatchTable, Contended, Declared, InvalidTransition
-from heatlens_aws.records import Batch, BatchState, FileState, attributes, batch_key
+from heatlens_aws.batch_table import BatchTable, Declared
+from heatlens_aws.conditional_writes import Contended, InvalidTransition
+from heatlens_aws.records import Batch, BatchState, File, FileState, attributes, batch_key
 from tests.support.aws import Account, lose_an_answer
 
 ID = "01J00000000000000000000000"
@@ -82,7 +83,7 @@ def test_calls_that_declare_at_once_get_numbers_of_their_own(aws: Account) -> No
 
 def test_a_call_that_meets_others_again_and_again_gives_up(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     batch, real = make(aws), BatchTable.batch
-    monkeypatch.setattr("heatlens_aws.batch_table.FIRST_PAUSE_S", 0)
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: None)
 
     def overtaken(jobs: BatchTable, name: str) -> Batch | None:
         found = real(jobs, name)
@@ -213,14 +214,14 @@ def test_a_declaring_call_that_comes_after_its_gap_was_filled_is_refused(
     aws: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = make(aws)
-    write = BatchTable._write
+    write = BatchTable._write_files
 
-    def late(jobs: BatchTable, name: str, rows: list[Any]) -> None:
-        monkeypatch.setattr(BatchTable, "_write", write)
+    def late(jobs: BatchTable, of: Batch, files: list[File]) -> None:
+        monkeypatch.setattr(BatchTable, "_write_files", write)
         jobs.fill_gap(batch, 0)
-        write(jobs, name, rows)
+        write(jobs, of, files)
 
-    monkeypatch.setattr(BatchTable, "_write", late)
+    monkeypatch.setattr(BatchTable, "_write_files", late)
     with pytest.raises(InvalidTransition):
         aws.jobs.declare(batch, [FILE])
 
@@ -229,13 +230,13 @@ def test_a_declaring_call_that_comes_after_a_purge_leaves_nothing(
     aws: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = make(aws)
-    write = BatchTable._write
+    write = BatchTable._write_files
 
-    def late(jobs: BatchTable, name: str, rows: list[Any]) -> None:
+    def late(jobs: BatchTable, of: Batch, files: list[File]) -> None:
         jobs.erase(read(aws))
-        write(jobs, name, rows)
+        write(jobs, of, files)
 
-    monkeypatch.setattr(BatchTable, "_write", late)
+    monkeypatch.setattr(BatchTable, "_write_files", late)
     with pytest.raises(InvalidTransition):
         aws.jobs.declare(batch, [FILE])
     assert aws.clients.dynamodb.scan(TableName=aws.settings.table)["Count"] == 0
@@ -252,13 +253,13 @@ def test_an_end_decided_meanwhile_is_not_overwritten(aws: Account) -> None:
     make(aws)
     aws.jobs.close(ID)
     seen = read(aws)
-    aws.jobs.end_with(ID, BatchState.CANCELLED, now=5)
+    aws.jobs.decide_end(ID, BatchState.CANCELLED, now=5)
 
     assert not aws.jobs.finish(seen, BatchState.SUCCEEDED)
     assert aws.jobs.finish(read(aws), BatchState.CANCELLED)
     assert not aws.jobs.finish(read(aws), BatchState.CANCELLED)
     assert read(aws).state is BatchState.CANCELLED
-    for move in (aws.jobs.close, lambda batch: aws.jobs.end_with(batch, BatchState.EXPIRED, now=9)):
+    for move in (aws.jobs.close, lambda batch: aws.jobs.decide_end(batch, BatchState.EXPIRED, now=9)):
         with pytest.raises(InvalidTransition):
             move(ID)
 
@@ -266,8 +267,8 @@ def test_an_end_decided_meanwhile_is_not_overwritten(aws: Account) -> None:
 def test_the_first_decision_stands(aws: Account) -> None:
     make(aws)
 
-    aws.jobs.end_with(ID, BatchState.EXPIRED, now=5)
-    aws.jobs.end_with(ID, BatchState.CANCELLED, now=6)
+    aws.jobs.decide_end(ID, BatchState.EXPIRED, now=5)
+    aws.jobs.decide_end(ID, BatchState.CANCELLED, now=6)
 
     assert read(aws).ending is BatchState.EXPIRED
 
@@ -277,12 +278,12 @@ def test_unfinished_batches_are_found_until_they_end(aws: Account) -> None:
     assert aws.jobs.unfinished(limit=10) == [ID]
 
     aws.jobs.close(ID)
-    aws.jobs.look_again(ID, 99)
+    aws.jobs.postpone(ID, 99)
     assert aws.jobs.unfinished(limit=10) == [ID]
     aws.jobs.finish(read(aws), BatchState.SUCCEEDED)
 
     assert aws.jobs.unfinished(limit=10) == []
-    aws.jobs.look_again(ID, 100)
+    aws.jobs.postpone(ID, 100)
     assert aws.jobs.unfinished(limit=10) == []
 
 

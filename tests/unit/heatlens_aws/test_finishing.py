@@ -224,7 +224,7 @@ def test_a_decision_between_the_documents_and_the_row_is_not_overwritten(
     def interrupted(staging: Any, key: str, data: bytes, media_type: str) -> None:  # noqa: ANN401 - hands on
         write_once(staging, key, data, media_type)
         if key == manifest_key(ID):
-            aws.jobs.end_with(ID, BatchState.CANCELLED, now=5)
+            aws.jobs.decide_end(ID, BatchState.CANCELLED, now=5)
 
     monkeypatch.setattr(type(aws.staging), "write_once", interrupted)
 
