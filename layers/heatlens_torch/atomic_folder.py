@@ -1,4 +1,4 @@
-"""The model folder: it appears whole, or what was there stays as it was."""
+"""Replace a model folder as a whole, or leave it as it was."""
 
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ def replace_folder(out: Path) -> Iterator[Path]:
     """Give a fresh folder beside `out` that takes its place when the block ends without an error.
 
     Raises:
-        ModelFileError: `out` holds something else than a model, which replacing would destroy.
+        ModelFileError: `out` exists and is not a model folder.
     """
     out = out.absolute()
     if out.exists() and not _replaceable(out):
@@ -22,7 +22,7 @@ def replace_folder(out: Path) -> Iterator[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
         fresh = Path(scratch) / "new"
-        fresh.mkdir()  # not the scratch folder itself, which only its owner can read
+        fresh.mkdir()  # a folder inside: the scratch folder itself is readable by its owner only
         yield fresh
         _swap(fresh, out, aside=Path(scratch) / "old")
 

@@ -1,4 +1,4 @@
-"""`model.toml` -> a model folder: `trunk.onnx`, `tail.onnx` and the `card.json` that proves them."""
+"""Compile a `model.toml` into a model folder: `trunk.onnx`, `tail.onnx`, and the `card.json` with their proof."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -55,9 +55,9 @@ def compile_model(
 
     Args:
         spec_path: A `model.toml`; the paths in it are relative to its folder.
-        out: Appears whole or not at all; an existing model folder is replaced only by a proven one.
+        out: Appears complete or not at all; an existing model folder is replaced only by a proven one.
         with_torch: Store the weights too, so that PyTorch can run the network itself.
-        int8: Write the trunks with weights and activations of 8 bits too.
+        int8: Also write the trunks with 8-bit weights and activations.
         progress: Called with a few words before each stage.
 
     Returns:
@@ -65,7 +65,7 @@ def compile_model(
 
     Raises:
         ModelError: `ModelFileError` for the description, its weights or functions, `CompileError` for the network,
-            `ParityError` for a failed proof, `EngineError` where OpenVINO cannot execute the graphs.
+            `ParityError` for a failed proof, `EngineError` if OpenVINO cannot execute the graphs.
     """
     spec = read_spec(spec_path)
     with user_functions.importable(spec_path.parent), replace_folder(out) as folder, located(spec_path):
@@ -157,7 +157,7 @@ def _prove(
     images: Floats,
     progress: Callable[[str], None],
 ) -> tuple[tuple[Layer, ...], float | None]:
-    """Prove, check and calibrate each layer; and how far the combined map of several is from pytorch-grad-cam's."""
+    """Prove, check and calibrate each layer; return the layers and the parity of their combined map."""
     progress("comparing with pytorch-grad-cam")
     layouts = {name: cut.layout for name, cut in cuts.items()}
     parities, combined = _compare(engines, network, layouts, proof_images(spec, images), spec.logits)

@@ -1,4 +1,4 @@
-"""Trunk and tail, executed by PyTorch on CPU or CUDA: image batch [B,3,H,W] -> activations -> logits and gradients."""
+"""Execute trunk and tail with PyTorch on CPU or CUDA."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,9 +21,9 @@ from heatlens_torch.proof.method_names import METHODS
 
 
 class TorchEngine:
-    """A network captured as a graph and cut at one layer, so that the tail alone is differentiated, by autograd.
+    """A network captured as a graph and cut at one layer, so that autograd differentiates the tail alone.
 
-    Nothing is written down between calls; the graph and its weights are only read.
+    It keeps no state between calls; the graph and its weights are only read.
     """
 
     name = "torch"
@@ -42,12 +42,12 @@ class TorchEngine:
         """Cut the graph at a layer.
 
         Args:
-            network: The module itself, on its device, for the methods that want one.
-            captured: Its graph, of `capture`; it is left as it is.
+            network: The module itself, on its device, for the methods that need one.
+            captured: Its graph, from `capture`; it is not changed.
             layer: Module path of the target.
             layout: Of the layer's output.
-            device: torch's name of where both are, `cpu` or `cuda`.
-            precision: `bf16` is autocast's: products in bfloat16, sums and statistics in float32.
+            device: torch's name of the device of both, `cpu` or `cuda`.
+            precision: `bf16` means autocast: products in bfloat16, sums and statistics in float32.
 
         Raises:
             CompileError: The graph cannot be cut there.
@@ -76,9 +76,9 @@ class TorchEngine:
         return _array(logits), _array(gradient)
 
     def maps(self, method: str, batch: Floats, selector: Floats, *, eigen_smooth: bool = False) -> Floats:
-        """Explain images with any method of pytorch-grad-cam; `reference.any_map` says what it answers.
+        """Explain images with any method of pytorch-grad-cam; see `reference.any_map`.
 
-        One call at a time runs: pytorch-grad-cam changes the network while it works.
+        One call runs at a time: pytorch-grad-cam changes the network while it works.
 
         Raises:
             EngineError: pytorch-grad-cam is not installed, has no such method, or cannot explain this layer by it.
@@ -139,7 +139,7 @@ def open_layers(folder: Path, card: Card, *, precision: Precision, threads: int)
 
 
 def _use_exact_float32() -> None:
-    """Let float32 on CUDA be float32, and equal calls give equal bits; torch's own choice is neither."""
+    """Compute float32 on CUDA in full float32 and deterministically; torch's defaults do neither."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True

@@ -1,4 +1,4 @@
-"""What is raised while a network runs or is compiled -> one sentence that says what works instead."""
+"""Turn what a network or torch raises into one sentence that says what works instead."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ _OPERATOR = re.compile(r"\b(?:aten|prims|torchvision|higher_order)(?:::|\.)(\w+)
 
 
 def reason(error: BaseException) -> str:
-    """Name the operator if any error of the chain does, else the kind of error; and offer what works all the same."""
+    """Name the operator if any error of the chain names one, else the kind of error, and say what works instead."""
     cause: BaseException | None = error
     while cause is not None:
         operator = _OPERATOR.search(str(cause))
@@ -23,10 +23,10 @@ def reason(error: BaseException) -> str:
 
 @contextmanager
 def running(shape: Sequence[int]) -> Iterator[None]:
-    """Say that the network does not run on images of `shape` `[B,3,H,W]`, whatever it raises; that is the cause.
+    """Turn whatever the network raises on images of `shape` `[B,3,H,W]` into a `CompileError`.
 
     Raises:
-        CompileError: Something was raised. Errors of Heatlens pass.
+        CompileError: The network raised; its error is the cause. Errors of Heatlens pass unchanged.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What could be compiled: `model.toml` -> the network's candidate layers with their grids."""
+"""List the layers of a described network that could be compiled, with their grids."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from heatlens_torch.loading.spec import ModelSpec, located, read_spec
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """The description, where its network came from, and the layers that can be explained, in the order they run."""
+    """A description, the source of its network, and the layers that can be explained, in the order they run."""
 
     spec: ModelSpec
     source: dict[str, str]
@@ -24,7 +24,7 @@ class Inspection:
 
 
 def inspect_model(path: Path) -> Inspection:
-    """Build the network that a description describes, and look at its layers.
+    """Build the network of a description and list its layers.
 
     Raises:
         ModelError: As `compile_model` before it exports.
@@ -33,15 +33,15 @@ def inspect_model(path: Path) -> Inspection:
     with user_functions.importable(path.parent), located(path):
         built = build_network(spec, path.parent)
         given = {candidate.name: candidate for candidate in _given(spec, built.network)}
-        found = [given.pop(each.name, each) for each in layers_of(built.network, spec.preprocess.shape)]
-        return Inspection(spec, built.source, [*found, *given.values()])
+        layers = [given.pop(layer.name, layer) for layer in layers_of(built.network, spec.preprocess.shape)]
+        return Inspection(spec, built.source, [*layers, *given.values()])
 
 
 def _given(spec: ModelSpec, network: nn.Module) -> Iterator[Candidate]:
-    """The layers whose grid the description says."""
-    some = torch.zeros(2, 3, *spec.preprocess.shape)
+    """Yield the layers whose grid the description gives."""
+    sample = torch.zeros(2, 3, *spec.preprocess.shape)
     for name in spec.layers:
         grid = spec.grid_of(name)
         if grid:
-            layout = probe(network, name, some, grid=grid, class_tokens=spec.class_tokens).layout
+            layout = probe(network, name, sample, grid=grid, class_tokens=spec.class_tokens).layout
             yield Candidate(name, type(target(network, name)).__name__, layout.shape, layout.tokens)

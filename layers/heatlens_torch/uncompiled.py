@@ -1,4 +1,4 @@
-"""A network that cannot be compiled, explained by pytorch-grad-cam: `model.toml` and pictures -> `Reference`."""
+"""Explain images with pytorch-grad-cam where the network cannot be compiled."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,41 +19,41 @@ from heatlens_torch.proof.reference import Reference
 def explain(
     spec_path: str | Path, images: Sequence[Image.Image], *, layer: str | None = None, classes: list[int] | None = None
 ) -> Reference:
-    """Explain pictures with PyTorch and pytorch-grad-cam, on the processor and with nothing compiled or proven.
+    """Explain images with PyTorch and pytorch-grad-cam on the CPU; nothing is compiled or proven.
 
     Args:
         spec_path: The `model.toml` that `compile` refused; the paths in it are relative to its folder.
-        images: `N` pictures of any size; the description's `[preprocess]` is applied.
-        layer: Module path; the description's (first) layer, or the compiler's choice, where `None`.
-        classes: A class per picture; the predicted ones where `None`. For one logit 1 is the positive class.
+        images: `N` images of any size; the description's `[preprocess]` is applied.
+        layer: Module path; by default the description's (first) layer, else the compiler's choice.
+        classes: A class per image, by default the predicted ones. For one logit 1 is the positive class.
 
     Returns:
-        Of `N` pictures `logits` `[N,K]`, `gradient` `[N,C,h,w]`, `signed_map` `[N,h,w]` and `heat` `[N,H,W]` in 0..1.
+        Of `N` images `logits` `[N,K]`, `gradient` `[N,C,h,w]`, `signed_map` `[N,h,w]` and `heat` `[N,H,W]` in 0..1.
 
     Raises:
-        ModelFileError: The description, its weights or functions cannot be used, there are no pictures, or a class is
-            none of the network's.
-        CompileError: The layer is no target that pytorch-grad-cam could explain.
+        ModelFileError: The description, its weights or functions cannot be used, there are no images, or the network
+            has no such class.
+        CompileError: pytorch-grad-cam cannot explain the layer.
     """
     path = Path(spec_path)
     spec = read_spec(path)
     if not images:
-        raise ModelFileError("images: there is no picture to explain: give at least one")
+        raise ModelFileError("images: there is no image to explain: give at least one")
     with user_functions.importable(path.parent):
         with located(path):
             network = build_network(spec, path.parent).network
         name = layer or next(iter(spec.layers), None) or default_layer(network, spec.preprocess.shape)
         batch = torch.from_numpy(stack(list(images), spec.preprocess))
-        # Of two, because one would hide which dimension is the batch.
+        # Two images: a batch of one would hide which dimension is the batch.
         seen = probe(network, name, batch[[0, -1]], grid=spec.grid_of(name), class_tokens=spec.class_tokens)
         if classes is not None:
             _check_classes(classes, len(batch), max(2, seen.logits))
         return reference.explain(network, name, batch, classes, layout=seen.layout)
 
 
-def _check_classes(classes: list[int], pictures: int, count: int) -> None:
-    if len(classes) != pictures:
-        raise ModelFileError(f"classes: {len(classes)} for {pictures} pictures: give one for each")
+def _check_classes(classes: list[int], images: int, count: int) -> None:
+    if len(classes) != images:
+        raise ModelFileError(f"classes: {len(classes)} for {images} images: give one for each")
     for index in classes:
         if not 0 <= index < count:
-            raise ModelFileError(f"classes: {index} is none of the network's: they are 0 to {count - 1}")
+            raise ModelFileError(f"classes: the network has no class {index}: it has 0 to {count - 1}")

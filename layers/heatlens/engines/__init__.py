@@ -1,1 +1,1 @@
-"""Run the compiled trunk and tail: the engine protocol, its implementations, and what the machine offers."""
+"""Run the compiled trunk and tail: the engine protocol, its implementations, and the machine's resources."""

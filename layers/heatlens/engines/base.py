@@ -1,4 +1,4 @@
-"""What executes trunk and tail: the protocol that every engine keeps, and which engine a setting means here."""
+"""Define the protocol of an engine, and open the engine that a setting means on this machine."""
 
 import importlib
 import logging
@@ -17,9 +17,9 @@ logger = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
-    """What the pipeline needs from an engine. Safe from many threads at once, and keeps nothing between calls.
+    """Executes a trunk and a tail. It is thread-safe and keeps no state between calls.
 
-    `name`, `precision` and `device` (`CPU` or `CUDA`) say what really runs.
+    `name`, `precision` and `device` (`CPU` or `CUDA`) are those that really run.
     """
 
     name: str
@@ -27,23 +27,28 @@ class Engine(Protocol):
     device: str
 
     def trunk(self, batch: Floats) -> tuple[Floats, ...]:
-        """Run the graph before the cut: `[B,3,H,W]` -> the activation `[B,C,h,w]`, then what else crosses the cut."""
+        """Run the graph before the cut on images `[B,3,H,W]`.
+
+        Returns:
+            The activation `[B,C,h,w]`, then the other values that cross the cut.
+        """
         ...
 
     def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
-        """Run the graph after the cut: crossing values and selector `[B,K]` -> logits `[B,K]`, gradient `[B,C,h,w]`.
+        """Run the graph after the cut on the values that cross it, with a selector `[B,K]`.
 
-        The gradient is of `sum(selector * logits)` with respect to the activation; a row of zeros selects the
-        predicted class (for one logit its sign, otherwise the argmax).
+        Returns:
+            Logits `[B,K]`, and the gradient `[B,C,h,w]` of `sum(selector * logits)` with respect to the activation. A
+            row of zeros selects the predicted class (for one logit its sign, otherwise the argmax).
         """
         ...
 
 
 @runtime_checkable
 class OwnMethods(Protocol):
-    """An engine that explains by methods which trunk and tail do not have.
+    """An engine with methods of its own, beyond those computed from trunk and tail.
 
-    `methods` says how often each of them runs the network for one image and target.
+    `methods` maps each to how often it runs the network for one image and target.
     """
 
     methods: Mapping[str, int]
@@ -52,7 +57,7 @@ class OwnMethods(Protocol):
         """Explain images `[B,3,H,W]` along selectors `[B,K]`.
 
         Returns:
-            `[B,h,w]` before ReLU, or the finished heat `[B,H,W]` in 0..1 where the method knows nothing else.
+            `[B,h,w]` before ReLU, or the finished heat `[B,H,W]` in 0..1 if the method has no other map.
 
         Raises:
             EngineError: The method is not installed, or cannot explain this network.
@@ -62,14 +67,14 @@ class OwnMethods(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """An engine's module, which has `open_layers`; what it can; and the extra that brings its library."""
+    """An engine's module, which has `open_layers`; its precisions; and the extra that installs its library."""
 
     module: str
     precisions: tuple[Precision, ...]
     extra: str = ""
 
 
-# By name, so that no library is imported before it is wanted, and the core stays below PyTorch's package.
+# Modules by name: no library is imported before it is needed, and the core does not import heatlens_torch.
 _KINDS = {
     "openvino": _Kind("heatlens.engines.openvino", ("f32", "bf16", "int8")),
     "onnxruntime": _Kind("heatlens.engines.onnx_runtime", ("f32", "int8"), extra="onnxruntime"),
@@ -81,14 +86,14 @@ _MEASURED_BY = {"bf16": "on a processor that has bfloat16", "int8": "with --int8
 def open_engines(
     folder: Path, card: Card, *, engine: EngineName = "auto", precision: Precision = "f32", threads: int = 0
 ) -> dict[str, Engine]:
-    """Make the engine of every layer ready on this machine.
+    """Open the engine of every layer of a model folder.
 
     Args:
         folder: The model folder, already verified.
         card: Its card.
-        engine: `auto` is ONNX Runtime on a GPU where it can use one and float32 is asked for, else OpenVINO.
+        engine: `auto` is ONNX Runtime if it can use a GPU and the precision is float32, else OpenVINO.
         precision: Of trunk and tail; `int8` is of the trunk alone. A processor without bfloat16 runs `bf16` in float32,
-            and the engines say so.
+            and the engine's `precision` says so.
         threads: Size of the engine's thread pool; 0 lets the engine choose.
 
     Raises:
@@ -103,10 +108,10 @@ def open_engines(
 
 
 def files_of(card: Card, engine: EngineName, precision: Precision) -> Sequence[Graph | TorchWeights]:
-    """The files of a model that an engine reads.
+    """List the files of a model that an engine reads.
 
     Raises:
-        CardError: There are none for this engine or precision.
+        CardError: The model has none for this engine or precision.
     """
     if engine == "torch":
         return [card.weights]
@@ -114,10 +119,10 @@ def files_of(card: Card, engine: EngineName, precision: Precision) -> Sequence[G
 
 
 def check_agreements(card: Card, precision: Precision) -> None:
-    """Refuse a precision that was not measured against float32: no answer is without its proof.
+    """Refuse a precision that was not measured against float32.
 
     Raises:
-        CardError: A layer has no agreement for it.
+        CardError: A layer has no agreement for this precision.
     """
     for layer in card.layers:
         if precision != "f32" and precision not in layer.agreements:
@@ -142,13 +147,13 @@ def _open(engine: EngineName, folder: Path, card: Card, precision: Precision, th
         engines: dict[str, Engine] = module.open_layers(folder, card, precision=precision, threads=threads)
     except HeatlensError:
         raise
-    except Exception as error:  # drivers, libraries and memory fail as they like
+    except Exception as error:  # drivers and libraries raise many unrelated types
         raise EngineError(f"the engine {engine} cannot be made ready here") from error
     return engines
 
 
 def _on_gpu(folder: Path, card: Card, precision: Precision, threads: int) -> dict[str, Engine]:
-    """ONNX Runtime's engines if all of them really run on a GPU; else none, and where there is one the log says so."""
+    """Open ONNX Runtime's engines if all of them really run on a GPU, else none; log a GPU that cannot be used."""
     if precision != "f32" or find_spec("onnxruntime") is None or not cuda_devices():
         return {}
     try:

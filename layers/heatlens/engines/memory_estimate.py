@@ -1,4 +1,4 @@
-"""Sizes of a model's files -> whether it fits the memory: said before it is loaded, while words are still possible."""
+"""Estimate the memory that a model needs from its files' sizes, and refuse one that does not fit before loading it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,26 +11,26 @@ from heatlens.types import EngineName
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """`base` is the interpreter, its libraries and the engine; `factor` what the engine makes of a file's bytes."""
+    """`base`: the interpreter, its libraries and the engine; `factor`: bytes of memory per byte of file."""
 
     base: int
     factor: float
 
 
 _COSTS = {
-    "openvino": _Cost(144 * MIB, 2.15),  # it keeps its own form of the weights beside the file's
+    "openvino": _Cost(144 * MIB, 2.15),  # it keeps its own form of the weights besides the file's
     "onnxruntime": _Cost(108 * MIB, 2.4),  # so does it
     "torch": _Cost(790 * MIB, 1.6),
 }
 
 
 def estimate_bytes(file_bytes: int, engine: EngineName = "auto") -> int:
-    """Bytes of memory that a door with this model takes once the model has run on one image.
+    """Estimate the bytes of memory of a server whose model has run on one image.
 
-    Measured as resident memory, which was the peak too, of a process with the API's modules imported (62 to 80 MiB);
-    its threads made no difference. OpenVINO 2026.4, ONNX Runtime 1.32 and torch 2.15 on a processor, in MiB:
+    Measured as resident memory, which was also the peak, of a process with the API's modules imported (62 to 80 MiB);
+    the number of threads made no difference. OpenVINO 2026.4, ONNX Runtime 1.32 and torch 2.15 on a processor, in MiB:
 
-    | engine      | model             | files | after one image | after a batch of 8 | this says |
+    | engine      | model             | files | after one image | after a batch of 8 | estimate  |
     |-------------|-------------------|-------|-----------------|--------------------|-----------|
     | openvino    | demo              | 1.6   | 131             | 145                | 148       |
     | openvino    | MobileNetV3 large | 20.9  | 190             | 246                | 189       |
@@ -42,11 +42,10 @@ def estimate_bytes(file_bytes: int, engine: EngineName = "auto") -> int:
     | torch       | demo              | 1.6   | 771             | 775                | 793       |
     | torch       | ResNet-50         | 97.7  | 906             | 1,003              | 946       |
 
-    Images, their batches and their answers come on top, as large as they are. What a GPU's driver takes of the host's
-    memory is not in it: it was not measured.
+    Images, batches and responses come on top. The host memory of a GPU's driver was not measured and is not included.
 
     Args:
-        file_bytes: Of what the engine reads: graphs, or weights.
+        file_bytes: Size of the files that the engine reads: graphs, or weights.
         engine: `auto` counts as OpenVINO.
     """
     cost = _COSTS["openvino" if engine == "auto" else engine]
@@ -56,16 +55,16 @@ def estimate_bytes(file_bytes: int, engine: EngineName = "auto") -> int:
 def check_memory(
     files: Iterable[Path], memory_bytes: int | None, *, engine: EngineName = "auto", beside: int = 0
 ) -> None:
-    """Refuse a model that would not fit: the process would be killed at its start, or at its first image, unheard.
+    """Refuse a model that would not fit: otherwise the process is killed at its first image without a message.
 
     Args:
-        files: Of the model, those that the engine reads.
-        memory_bytes: What there is; `None` where no limit is known, and nothing is checked.
-        engine: What reads them.
+        files: The files of the model that the engine reads.
+        memory_bytes: The limit; `None` if none is known, and nothing is checked.
+        engine: The engine that reads them.
         beside: Bytes of the files of models that this process has loaded already.
 
     Raises:
-        EngineError: There is less than is needed.
+        EngineError: The limit is below the estimate.
     """
     size = beside + sum(file.stat().st_size for file in files)
     if memory_bytes is None or (needs := estimate_bytes(size, engine)) <= memory_bytes:

@@ -1,4 +1,4 @@
-"""Trunk and tail, executed by ONNX Runtime, on a GPU where it can: image batch [B,3,H,W] -> logits and gradients."""
+"""Execute trunk and tail with ONNX Runtime, on a GPU if it can use one."""
 
 import logging
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from heatlens.types import Floats, Precision
 logger = logging.getLogger(__name__)
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-# Float32 means float32: CUDA would round what it multiplies to 10 bits. A search for the fastest convolution would run
-# again for each size of batch, and could end differently each time.
+# Full float32: TF32 would round the factors to 10 bits. A search for the fastest convolution would run again for each
+# batch size, with results that may differ each time.
 _CUDA_OPTIONS = {
     "use_tf32": "0",
     "cudnn_conv_algo_search": "HEURISTIC",
     "arena_extend_strategy": "kSameAsRequested",
 }
-_ERRORS_ONLY = 3  # of ONNX Runtime's levels of severity; its warnings speak of what the graphs could have been
+_ERRORS_ONLY = 3  # ONNX Runtime's log severity; its warnings only suggest changes to the graphs
 
 
 class OnnxRuntimeEngine:
-    """The graphs of one layer of a model folder; a session is safe from many threads, and keeps nothing of a run."""
+    """The graphs of one layer; a session is thread-safe and keeps no state of a run."""
 
     name = "onnxruntime"
 
@@ -47,7 +47,7 @@ class OnnxRuntimeEngine:
             tail: The graph after it.
             threads: Size of each graph's thread pool; 0 lets ONNX Runtime choose.
             precision: Of the trunk: `f32` or `int8`.
-            cuda: Try the first GPU; `device` says whether it worked.
+            cuda: Try the first GPU; `device` tells whether it works.
 
         Raises:
             EngineError: A graph cannot be read, or has other tensors than its record says.
@@ -72,7 +72,7 @@ def open_layers(folder: Path, card: Card, *, precision: Precision, threads: int)
         CardError: A layer has no trunk of this precision.
         EngineError: As `OnnxRuntimeEngine`.
     """
-    # CUDA has no kernels for graphs of 8 bits: they would be copied back and forth.
+    # CUDA has no kernels for 8-bit graphs: tensors would be copied back and forth.
     cuda = precision == "f32" and _find_cuda()
     engines = {
         layer.name: OnnxRuntimeEngine(
@@ -81,15 +81,15 @@ def open_layers(folder: Path, card: Card, *, precision: Precision, threads: int)
         for layer in card.layers
     }
     if cuda and any(engine.device == "CPU" for engine in engines.values()):
-        logger.warning("ONNX Runtime cannot use the GPU that there is: the processor runs what it would have run")
+        logger.warning("ONNX Runtime cannot use the GPU: the processor runs the model")
     return engines
 
 
 def _find_cuda() -> bool:
-    """Whether ONNX Runtime was built for CUDA and there is a GPU; then its libraries are looked for and loaded."""
+    """Tell whether ONNX Runtime was built for CUDA and there is a GPU; if so load its libraries."""
     if CUDA not in ort.get_available_providers() or not cuda_devices():
         return False
-    ort.preload_dlls()  # they come as packages of their own, where no loader looks
+    ort.preload_dlls()  # they are in Python packages, where the loader does not search
     return True
 
 
@@ -102,7 +102,7 @@ class _Executable:
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
         options.use_deterministic_compute = True
-        # Threads that spin while they wait take the processor from whoever else has work.
+        # Threads that spin while they wait take the processor from other work.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = _session(folder / graph.file, options, cuda=cuda)
         self.on_gpu = CUDA in self._session.get_providers()
@@ -124,7 +124,7 @@ class _Executable:
 
 
 def _session(path: Path, options: ort.SessionOptions, *, cuda: bool) -> ort.InferenceSession:
-    """On the GPU if that is asked for and works, else on the processor."""
+    """Open a session on the GPU if requested and possible, else on the processor."""
     if cuda:
         try:
             return ort.InferenceSession(str(path), options, providers=[(CUDA, _CUDA_OPTIONS), CPU])
@@ -132,5 +132,5 @@ def _session(path: Path, options: ort.SessionOptions, *, cuda: bool) -> ort.Infe
             logger.warning("CUDA cannot run %s", path.name, exc_info=True)
     try:
         return ort.InferenceSession(str(path), options, providers=[CPU])
-    except Exception as error:  # each fault is a class of its own, below nothing but Exception
+    except Exception as error:  # its error classes have no common base but Exception
         raise EngineError(f"ONNX Runtime cannot load {path.name}") from error

@@ -1,4 +1,4 @@
-"""Trunk and tail, executed by OpenVINO on the CPU: image batch [B,3,H,W] -> activations -> logits and gradients."""
+"""Execute trunk and tail with OpenVINO on the CPU."""
 
 import logging
 import threading
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class OpenVinoEngine:
-    """The compiled graphs of one layer of a model folder on the CPU."""
+    """The graphs of one layer, compiled for the CPU."""
 
     name = "openvino"
     device = "CPU"
@@ -31,7 +31,7 @@ class OpenVinoEngine:
             trunk: The graph before the cut.
             tail: The graph after it.
             threads: Size of the engine's thread pool; 0 lets the engine choose.
-            precision: Of the trunk and the tail. `bf16` becomes `f32` where the processor would have to imitate it.
+            precision: Of the trunk and the tail. `bf16` becomes `f32` if the processor would have to emulate it.
 
         Raises:
             EngineError: A graph cannot be read, has other tensors than its record says, or would not run at the
@@ -67,7 +67,7 @@ def open_layers(folder: Path, card: Card, *, precision: Precision, threads: int)
 
 
 def has_bf16() -> bool:
-    """Whether this processor multiplies bfloat16 itself; OpenVINO would imitate it, more slowly than float32."""
+    """Tell whether this processor multiplies bfloat16; emulated, it is slower than float32."""
     return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
@@ -76,7 +76,7 @@ def _supported_precision(precision: Precision) -> Precision:
 
 
 class _Executable:
-    """One graph; an inference request per thread, because a request is not shareable and costs memory."""
+    """One graph, with an inference request per thread: a request cannot be shared, and costs memory."""
 
     def __init__(self, core: ov.Core, folder: Path, graph: Graph, *, hint: str, threads: int) -> None:
         # The hint is set because OpenVINO picks bfloat16 by itself on processors that have it.

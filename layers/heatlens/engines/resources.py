@@ -1,4 +1,4 @@
-"""Environment, control groups and driver -> the memory, the processors and the GPUs that this process is allowed."""
+"""Read the memory, the processors and the GPUs that this process may use."""
 
 import ctypes
 import math
@@ -19,24 +19,24 @@ _UNLIMITED = 2**60  # bytes; version 1 writes "no limit" as a number beyond any 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What there is: bytes of memory and processors, a part of one counted as such; `None` where nothing limits it."""
+    """Bytes of memory and processors (fractions count) of this process; `None` if nothing limits them."""
 
     memory_bytes: int | None = None
     processors: float | None = None
 
     @property
     def threads(self) -> int:
-        """Threads worth having, one for each processor or part of one; 0 where nothing is known."""
-        # `os.cpu_count()` counts the host's processors, and so do inference engines: threads beyond the share only
-        # spend it faster, and then all of them stand still together.
+        """Return how many threads are useful: one per processor or fraction of one; 0 if nothing is known."""
+        # `os.cpu_count()` and inference engines count the host's processors. More threads than the process's share use
+        # it up faster, and then all of them are throttled.
         return 0 if self.processors is None else max(1, math.ceil(self.processors))
 
 
 def read_machine(environ: Mapping[str, str] = os.environ, root: Path = Path("/")) -> Machine:
-    """Ask Lambda's environment, and where there is none the control groups of version 2 or 1.
+    """Read Lambda's environment, else the control groups of version 2 or 1.
 
     Args:
-        environ: On Lambda it has the memory; processors come with it, one per 1,769 MiB and six at most.
+        environ: On Lambda it has the memory; there is one processor per 1,769 MiB, six at most.
         root: Where `proc` and `sys` are.
     """
     memory = environ.get(MEMORY_ENV, "")
@@ -49,9 +49,9 @@ def read_machine(environ: Mapping[str, str] = os.environ, root: Path = Path("/")
 
 
 def cuda_devices() -> int:
-    """How many GPUs NVIDIA's driver lets this process use; 0 without a driver.
+    """Count the GPUs that NVIDIA's driver lets this process use; 0 without a driver.
 
-    The driver itself is asked: a framework that would ask it takes seconds to import.
+    This calls the driver directly, because importing a framework takes seconds.
     """
     try:
         driver = ctypes.CDLL(_CUDA_DRIVER)
@@ -64,10 +64,10 @@ def cuda_devices() -> int:
 
 
 def _folders(root: Path, controller: str) -> Iterator[Path]:
-    """The folders whose limits hold for this process: its own group's, and those of the groups around it.
+    """Yield the folders whose limits apply to this process: of its own group and of the groups around it.
 
-    In a container the own group's path may be the host's, which is not visible there; the container's group is then
-    the one at the top.
+    In a container the path of the process's group may be the host's, which is not visible there; the container's group
+    is then the one at the top.
     """
     try:
         groups = (root / "proc/self/cgroup").read_text()
@@ -100,7 +100,7 @@ def _processors(folder: Path) -> float | None:
 
 
 def _numbers(path: Path) -> list[int]:
-    """The numbers in a file; none where it is missing or says `max`."""
+    """Read the numbers in a file; none if it is missing or says `max`."""
     try:
         return [int(word) for word in path.read_text().split()]
     except (OSError, ValueError):

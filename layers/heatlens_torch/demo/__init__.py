@@ -1,1 +1,1 @@
-"""The demonstration model: synthetic chest phantoms in, a trained network that points at their opacities out."""
+"""Train the demonstration model: a network that points at the opacities of synthetic chest phantoms."""

@@ -1,4 +1,4 @@
-"""Chest anatomy: random stream and size in, radiograph density [size, size] and lung field [size, size] out."""
+"""Draw chest anatomy: the radiograph's density and the lung field, both `[size, size]`."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ class Patient:
     ribs: float
 
     def see(self, size: int) -> tuple[Field, Field]:
-        """Gives the patient's own coordinates of every pixel center, x and y, each [size, size]."""
+        """Return the patient's coordinates of every pixel center, x and y, each [size, size]."""
         axis = ((np.arange(size, dtype=np.float32) + 0.5) * (2 / size) - 1).astype(np.float32)
         cos, sin = np.cos(self.angle) / self.scale, np.sin(self.angle) / self.scale
         column, row = axis[None, :] - np.float32(self.shift[0]), axis[:, None] - np.float32(self.shift[1])
         return np.float32(cos) * column + np.float32(sin) * row, np.float32(cos) * row - np.float32(sin) * column
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """Gives the image position (-1 to 1) of a point in the patient's coordinates: the inverse of `see`."""
+        """Return the image position (-1 to 1) of a point in the patient's coordinates: the inverse of `see`."""
         cos, sin = np.cos(self.angle) * self.scale, np.sin(self.angle) * self.scale
         return float(cos * x - sin * y + self.shift[0]), float(sin * x + cos * y + self.shift[1])
 
 
 def draw_patient(rng: np.random.Generator) -> Patient:
-    """Draws a patient: up to 6 degrees of rotation, 92 to 108 % scale, and the proportions of the organs."""
+    """Draw a patient: up to 6 degrees of rotation, 92 to 108 % scale, and the proportions of the organs."""
     angle, scale = np.deg2rad(rng.uniform(-6, 6)), rng.uniform(0.92, 1.08)
     shift = (rng.uniform(-0.05, 0.05), rng.uniform(-0.05, 0.05))
     heart = (rng.uniform(0.08, 0.16), rng.uniform(0.26, 0.36), rng.uniform(0.85, 1.15))
@@ -60,7 +60,7 @@ def draw_patient(rng: np.random.Generator) -> Patient:
 
 
 def chest(patient: Patient, x: Field, y: Field) -> tuple[Field, Field]:
-    """Composes the chest from simple densities, back to front.
+    """Compose the chest from simple densities, back to front.
 
     Args:
         patient: the proportions.
@@ -81,7 +81,7 @@ def chest(patient: Patient, x: Field, y: Field) -> tuple[Field, Field]:
 
 
 def _step(value: Field, edge: float) -> Field:
-    """Rises smoothly from 0 to 1 while `value` goes from -edge/2 to edge/2."""
+    """Rise smoothly from 0 to 1 while `value` goes from -edge/2 to edge/2."""
     ramp: Field = np.clip(value * np.float32(1 / edge) + np.float32(0.5), 0, 1)
     return ramp * ramp * (3 - 2 * ramp)
 
@@ -126,7 +126,7 @@ def _hila(side: Field, y: Field) -> Field:
 
 
 def _mediastinum(patient: Patient, density: Field, x: Field, side: Field, y: Field) -> Field:
-    """Lays the great vessels, the heart and the spine over the chest, with the airway as a dark stripe."""
+    """Lay the great vessels, the heart and the spine over the chest, with the airway as a dark stripe."""
     vessels = _step(0.14 + 0.05 * _step(y, 1.0) - side, 0.06) * _step(0.95 + y, 0.3)
     center_x, center_y, swell = patient.heart
     u, v = x - np.float32(center_x), y - np.float32(center_y)

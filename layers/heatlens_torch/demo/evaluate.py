@@ -1,4 +1,4 @@
-"""Measures a model against known truth: a scorer of images in, AUC, accuracy and pointing game out."""
+"""Measure a model against known truth: AUC, accuracy and pointing game."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from heatlens_torch.demo.phantoms import HELD_OUT_SEEDS, RENDERED_SIZE, phantom,
 
 Floats = NDArray[np.float32]
 Scorer = Callable[[list[Image.Image]], tuple[Floats, Floats]]
-"""Images in; logits [B] and signed maps [B, h, w] of the class OPACITY out."""
+"""Returns the logits [B] and the signed maps [B, h, w] of the class OPACITY of images."""
 
 POINTING_SIZE = 224
 """Side in pixels of the map in which the hottest point is looked for."""
@@ -25,7 +25,7 @@ _CHUNK = 32
 
 
 def evaluate(score: Scorer, *, count: int = 800) -> dict[str, float]:
-    """Scores held-out phantoms, every second one with an opacity.
+    """Score held-out phantoms, every second one with an opacity.
 
     Args:
         score: the model, however it is executed.
@@ -38,17 +38,17 @@ def evaluate(score: Scorer, *, count: int = 800) -> dict[str, float]:
     logits, labels, distances = [], [], []
     for first in range(0, count, _CHUNK):
         seeds = HELD_OUT_SEEDS[:count][first : first + _CHUNK]
-        wanted = [bool(seed % 2) for seed in seeds]
-        images = [to_pil(phantom(seed, size=RENDERED_SIZE, opacity=it)) for seed, it in zip(seeds, wanted, strict=True)]
+        opaque = [bool(seed % 2) for seed in seeds]
+        images = [to_pil(phantom(seed, size=RENDERED_SIZE, opacity=it)) for seed, it in zip(seeds, opaque, strict=True)]
         scores, maps = score(images)
         logits.append(scores)
-        labels += wanted
-        distances += [_miss(map_, seed) for map_, seed, it in zip(maps, seeds, wanted, strict=True) if it]
+        labels += opaque
+        distances += [_miss(map_, seed) for map_, seed, it in zip(maps, seeds, opaque, strict=True) if it]
     return _summary(np.concatenate(logits), np.array(labels), np.array(distances))
 
 
 def auc(scores: Floats, labels: NDArray[np.bool_]) -> float:
-    """Computes the area under the ROC curve by ranks (Mann and Whitney), ties counting one half.
+    """Compute the area under the ROC curve by ranks (Mann and Whitney), ties counting one half.
 
     U = sum of the positives' ranks - P (P + 1) / 2, AUC = U / (P N).
 
@@ -62,7 +62,7 @@ def auc(scores: Floats, labels: NDArray[np.bool_]) -> float:
 
 
 def distance_to(mask: NDArray[np.bool_], signed_map: Floats) -> float:
-    """Measures how far the hottest point of relu(map), enlarged to the mask's size, lies from the mask.
+    """Measure how far the hottest point of relu(map), enlarged to the mask's size, lies from the mask.
 
     Args:
         mask: the truth, [H, W].

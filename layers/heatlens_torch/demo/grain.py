@@ -1,4 +1,4 @@
-"""Image noise: random stream in, zero-mean noise [size, size] out that looks alike after resizing."""
+"""Draw zero-mean image noise `[size, size]` that looks alike after resizing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PIXEL_GRAIN = 0.002
 
 
 def grain(rng: np.random.Generator, size: int) -> Field:
-    """Draws noise of three scales: clouds, grain, and a trace in every pixel.
+    """Draw noise of three scales: clouds, grain, and a trace in every pixel.
 
     Clouds and grain live on fixed grids stretched over the image, so a 1024 px image that is reduced to 224 px keeps
     the strength it would have been drawn with at 224 px, and compresses well as PNG.

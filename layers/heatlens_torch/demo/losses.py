@@ -1,4 +1,4 @@
-"""Training losses: logits [B], signed maps [B, h, w] and ground truth in, one number out."""
+"""Compute the training losses from logits `[B]`, signed maps `[B, h, w]` and ground truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distractors of both classes: random stream in, opaqueness [size, size] of letters, plates, leads and discs out."""
+"""Draw distractors of both classes: letters, plates, leads and discs, as opaqueness `[size, size]`."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ class Plate:
         self._pen = ImageDraw.Draw(self._film)
 
     def line(self, points: list[Point], width: float, strength: int) -> None:
-        """Draws a line through points with round joints; strength 255 hides what lies below."""
+        """Draw a line through points with round joints; strength 255 hides what lies below."""
         scaled = [(x * self._drawn, y * self._drawn) for x, y in points]
         self._pen.line(scaled, fill=strength, width=max(1, round(width * self._drawn)), joint="curve")
 
     def polygon(self, points: list[Point], strength: int) -> None:
-        """Fills a polygon."""
+        """Fill a polygon."""
         self._pen.polygon([(x * self._drawn, y * self._drawn) for x, y in points], fill=strength)
 
     def disc(self, center: Point, radius: float, strength: int) -> None:
-        """Fills a disc."""
+        """Fill a disc."""
         (x, y), drawn = center, self._drawn
         box = ((x - radius) * drawn, (y - radius) * drawn, (x + radius) * drawn, (y + radius) * drawn)
         self._pen.ellipse(box, fill=strength)
 
     def develop(self) -> Field:
-        """Gives the opaqueness, 0 to 1, [size, size]."""
+        """Return the opaqueness, 0 to 1, [size, size]."""
         film = self._film.reduce(self._drawn // self._size)
         return np.asarray(film, dtype=np.float32) * np.float32(1 / 255)
 
 
 def markers(rng: np.random.Generator, size: int) -> Field:
-    """Draws one to eight distractors; knows nothing of the class.
+    """Draw one to eight distractors, independent of the class.
 
     Args:
         rng: stream of its own, so that the class does not shift it.
@@ -89,7 +89,7 @@ def _rectangle(rng: np.random.Generator, plate: Plate) -> None:
 
 
 def _lead(rng: np.random.Generator, plate: Plate) -> None:
-    """Draws a quadratic Bezier curve from edge to somewhere inside, as a lead or a tube lies."""
+    """Draw a quadratic Bezier curve from edge to somewhere inside, as a lead or a tube lies."""
     start = np.array((rng.uniform(0, 1), rng.choice((0.0, 1.0))))
     bend, end = rng.uniform(0.1, 0.9, 2), rng.uniform(0.2, 0.8, 2)
     t = np.linspace(0, 1, 25)[:, None]

@@ -1,4 +1,4 @@
-"""The demonstration network: images [B, 3, 160, 160] in, one opacity logit [B, 1] out."""
+"""Define the demonstration network: images `[B, 3, 160, 160]` to one opacity logit `[B, 1]`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Residual(nn.Module):
             self.shortcut.extend((_convolution(channels, widened, 1, stride=stride), nn.BatchNorm2d(widened)))
 
     def forward(self, activations: Tensor) -> Tensor:
-        """Adds the body's output to the shortcut's."""
+        """Add the body's output to the shortcut's."""
         body: Tensor = self.body(activations)
         shortcut: Tensor = self.shortcut(activations)
         return body + shortcut
@@ -63,13 +63,13 @@ class DemoNet(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Scores normalized images [B, 3, S, S]; above 0 is an opacity. Returns logits [B, 1]."""
+        """Score normalized images [B, 3, S, S]; above 0 is an opacity. Returns logits [B, 1]."""
         logits: Tensor = self.classifier(self.features(images))
         return logits
 
 
 def build() -> nn.Module:
-    """Builds the network with fresh weights."""
+    """Build the network with fresh weights."""
     return DemoNet()
 
 

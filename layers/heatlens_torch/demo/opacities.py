@@ -1,4 +1,4 @@
-"""Opacities: random stream and lung field [size, size] in, soft profile [size, size] of one opacity out."""
+"""Draw the soft profile `[size, size]` of one opacity inside the lung field."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Opacity:
     contrast: float
 
     def profile(self, lungs: Field) -> Field:
-        """Draws the opacity, ended by the edge of the lung.
+        """Draw the opacity, ended by the edge of the lung.
 
         The profile is 1 / (1 + rho^p): rho is the distance from the center over the outline's radius in that
         direction, p the sharpness; one half lies on the outline.
@@ -54,7 +54,7 @@ class Opacity:
         return slice(max(first, 0), min(last + 1, size))
 
     def _rho(self, x: Field, y: Field) -> Field:
-        """Divides the distance from the center by the outline's radius in that direction."""
+        """Divide the distance from the center by the outline's radius in that direction."""
         cos, sin = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
         dx, dy = x - np.float32(self.center[0]), y - np.float32(self.center[1])
         u, v = (cos * dx + sin * dy) * np.float32(1 / self.stretch), (cos * dy - sin * dx) * np.float32(self.stretch)
@@ -66,7 +66,7 @@ class Opacity:
 
 
 def draw_opacity(rng: np.random.Generator, patient: Patient) -> Opacity:
-    """Draws an opacity with its center well inside one of the patient's lungs."""
+    """Draw an opacity with its center well inside one of the patient's lungs."""
     side = rng.choice((-1.0, 1.0))
     center = patient.place(side * rng.uniform(0.36, 0.55), rng.uniform(-0.45, 0.3))
     return Opacity(

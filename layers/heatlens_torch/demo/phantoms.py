@@ -1,4 +1,4 @@
-"""Synthetic chest phantoms: seed and size in, image [size, size], opacity mask [size, size] and label out."""
+"""Draw synthetic chest phantoms: image and opacity mask `[size, size]`, and the label, from a seed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SAMPLE_SEEDS = range(1_200_000, 1_300_000)
 RENDERED_SIZE = 448
 """Side in pixels at which held-out and calibration phantoms are drawn, before the model's own resize."""
 
-# A 12-bit detector that uses neither end of its range: a 16-bit file of it is nearly black unless it is stretched.
+# A 12-bit detector that uses neither end of its range: a 16-bit file is nearly black unless its values are stretched.
 _DETECTOR_FLOOR, _DETECTOR_CEILING = 170, 3900
 
 
@@ -37,7 +37,7 @@ class Phantom:
 
 
 def phantom(seed: int, *, size: int, opacity: bool | None = None) -> Phantom:
-    """Computes one phantom; the same seed gives the same patient, opacity and markers at every size.
+    """Compute one phantom; the same seed gives the same patient, opacity and markers at every size.
 
     Args:
         seed: picks everything.
@@ -65,7 +65,7 @@ def phantom(seed: int, *, size: int, opacity: bool | None = None) -> Phantom:
 
 
 def to_pil(phantom: Phantom, bits: Literal[8, 16] = 8) -> Image.Image:
-    """Stores a phantom as a grey image: 8 bits (mode L), or 16 bits (mode I;16) as a 12-bit detector fills them."""
+    """Store a phantom as a gray image: 8 bits (mode L), or 16 bits (mode I;16) as a 12-bit detector fills them."""
     if bits == 8:
         return Image.fromarray(np.rint(phantom.image * 255).astype(np.uint8))
     counts = _DETECTOR_FLOOR + phantom.image * (_DETECTOR_CEILING - _DETECTOR_FLOOR)
@@ -73,12 +73,12 @@ def to_pil(phantom: Phantom, bits: Literal[8, 16] = 8) -> Image.Image:
 
 
 def calibration_images(count: int) -> list[Image.Image]:
-    """Draws 8-bit phantoms that no training or measurement sees, every second one with an opacity."""
+    """Draw 8-bit phantoms that no training or measurement sees, every second one with an opacity."""
     return [to_pil(phantom(seed, size=RENDERED_SIZE, opacity=bool(seed % 2))) for seed in CALIBRATION_SEEDS[:count]]
 
 
 def _expose(rng: np.random.Generator, density: Field) -> Field:
-    """Varies exposure and film curve: (gain * density + fog) ^ gamma."""
+    """Vary exposure and film curve: (gain * density + fog) ^ gamma."""
     gain, fog, gamma = rng.uniform(0.9, 1.15), rng.uniform(0.0, 0.05), rng.uniform(0.75, 1.3)
     exposed: Field = np.clip(density * np.float32(gain) + np.float32(fog), 0, 1) ** np.float32(gamma)
     return exposed

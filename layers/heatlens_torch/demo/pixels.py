@@ -1,4 +1,4 @@
-"""The pixel path of a user's upload, for training: 8-bit images in, normalized tensor [B, 3, S, S] out."""
+"""Preprocess 8-bit images for training as the service does, to a normalized tensor `[B, 3, S, S]`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SIZE: int = _PREPROCESS["resize"][0]
 
 
 def resized(image: Image.Image) -> NDArray[np.uint8]:
-    """Resizes an 8-bit image as the service does: RGB, then bilinear. Returns [S, S, 3]."""
+    """Resize an 8-bit image as the service does: RGB, then bilinear. Returns [S, S, 3]."""
     rgb = image.convert("RGB")
     return np.array(rgb.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
 
 
 def normalized(pixels: NDArray[np.uint8]) -> Tensor:
-    """Normalises pixels [B, S, S, 3] with model.toml's mean and standard deviation. Returns [B, 3, S, S]."""
+    """Normalize pixels [B, S, S, 3] with model.toml's mean and standard deviation. Returns [B, 3, S, S]."""
     mean, std = (torch.tensor(_PREPROCESS[name], dtype=torch.float32) for name in ("mean", "std"))
     scaled = torch.from_numpy(pixels).to(torch.float32) / 255
     return ((scaled - mean) / std).permute(0, 3, 1, 2).contiguous()

@@ -1,4 +1,4 @@
-"""Training data: seeds in, resized pixels [N, S, S, 3], opacity coverage [N, h, w] and labels [N] out."""
+"""Draw training data from seeds: pixels `[N, S, S, 3]`, opacity coverage `[N, h, w]` and labels `[N]`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Pool:
 
 
 def draw_pool(count: int, *, seed: int) -> Pool:
-    """Draws training phantoms with seeds that depend on `seed` alone.
+    """Draw training phantoms with seeds that depend on `seed` alone.
 
     Args:
         count: number of examples.

@@ -1,4 +1,4 @@
-"""Writes the sample images of the web page: nothing in, a folder of phantoms in several file formats out."""
+"""Write the sample images of the web page: phantoms in several file formats."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LABELS = ("CLEAR", "OPACITY")
 
 @dataclass(frozen=True)
 class Sample:
-    """One file to write: the phantom's seed, side in pixels and label, bits per grey value, black bars on two sides."""
+    """One file to write: the phantom's seed, side in pixels and label, bits per gray value, black bars on two sides."""
 
     file: str
     seed: int
@@ -41,7 +41,7 @@ SAMPLES = (
 
 
 def write_samples(folder: Path) -> list[dict[str, Any]]:
-    """Writes every sample and samples.json, which lists the truth about each.
+    """Write every sample and samples.json, which lists the truth about each.
 
     Args:
         folder: made where missing.
@@ -78,7 +78,7 @@ def _box(mask: NDArray[np.bool_], bar: int) -> list[int] | None:
 
 
 def main() -> None:
-    """Fills a folder with the samples."""
+    """Fill a folder with the samples."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write into")
     write_samples(parser.parse_args().output)

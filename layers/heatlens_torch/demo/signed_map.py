@@ -1,4 +1,4 @@
-"""Grad-CAM before its ReLU, differentiable: activations [B, C, h, w] in, logits [B] and signed maps [B, h, w] out."""
+"""Compute Grad-CAM before its ReLU, differentiable: logits `[B]` and signed maps `[B, h, w]`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from heatlens_torch.demo.network import DemoNet
 
 
 def signed_map(network: DemoNet, images: Tensor, *, differentiable: bool) -> tuple[Tensor, Tensor]:
-    """Computes sum_k w_k A_k with w_k the mean of d logit / d A_k over the grid, for the class OPACITY.
+    """Compute sum_k w_k A_k with w_k the mean of d logit / d A_k over the grid, for the class OPACITY.
 
     The head pools first, so d logit / d A_k is the same in every cell and w_k = (d logit / d mean A_k) / (h w):
     one pass through the small head gives it exactly.

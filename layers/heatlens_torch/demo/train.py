@@ -1,4 +1,4 @@
-"""Trains the demonstration model: a seed in, network weights and a record of the training out."""
+"""Train the demonstration model from a seed, and record the training."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _USES_PER_EXAMPLE = 2
 def train(
     *, seed: int = DEFAULT_SEED, steps: int = DEFAULT_STEPS, batch: int = DEFAULT_BATCH, threads: int = 2
 ) -> tuple[DemoNet, dict[str, Any]]:
-    """Trains a fresh network on freshly drawn phantoms.
+    """Train a fresh network on freshly drawn phantoms.
 
     Args:
         seed: fixes phantoms, initial weights, order and dropout.
@@ -73,7 +73,7 @@ def train(
 
 
 def torch_scorer(network: DemoNet) -> Scorer:
-    """Scores images with the network itself: what `evaluate` needs before a compiled model exists."""
+    """Make a scorer of the network itself, for `evaluate` before a compiled model exists."""
 
     def score(images: list[Image.Image]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         pixels = normalized(np.stack([resized(image) for image in images]))
@@ -85,7 +85,7 @@ def torch_scorer(network: DemoNet) -> Scorer:
 
 @contextmanager
 def _reproducible(seed: int, threads: int) -> Iterator[None]:
-    """Fixes what the bits of a training depend on, and gives the process its own settings back."""
+    """Fix the settings that the bits of a training depend on, and restore them afterwards."""
     threads_before, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -124,7 +124,7 @@ def _losses(network: DemoNet, pool: Pool, picked: NDArray[np.int64]) -> dict[str
 
 
 def _batches(count: int, *, steps: int, batch: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Walks through the examples in a fresh order each time, `steps` batches in all."""
+    """Walk through the examples in a fresh order each time, `steps` batches in all."""
     rng = np.random.default_rng(seed)
     order = np.concatenate([rng.permutation(count) for _ in range(-(-steps * batch // count))])
     for step in range(steps):
@@ -132,7 +132,7 @@ def _batches(count: int, *, steps: int, batch: int, seed: int) -> Iterator[NDArr
 
 
 def main() -> None:
-    """Writes weights.safetensors and training.json into a folder."""
+    """Write weights.safetensors and training.json into a folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write into")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED)

@@ -1,4 +1,4 @@
-"""The cut: network -> trunk (image -> activation and what else crosses) and tail (those -> logits), as graphs."""
+"""Capture a network as a graph and cut it after the target layer into a trunk and a tail."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,17 +21,17 @@ class Cut:
 
 
 def capture(network: nn.Module, image: torch.Tensor) -> fx.GraphModule:
-    """Record the network as one functional graph with a dynamic batch.
+    """Capture the network as one functional graph with a dynamic batch.
 
     Args:
         network: In evaluation mode.
         image: `[B,3,H,W]`; its height and width become part of the graph.
 
     Raises:
-        CompileError: The network's Python depends on its data, or the like.
+        CompileError: torch.export cannot capture it, for example because its Python code depends on the data.
     """
     try:
-        # AUTO, because a bounded dimension is refused where an operator specialises on it while tracing.
+        # AUTO: a bounded dimension is refused where an operator specializes on it while tracing.
         with _plain_attention():
             program = torch.export.export(network, (image,), dynamic_shapes=({0: Dim.AUTO},))
         module = program.run_decompositions({}).module(check_guards=False)
@@ -43,7 +43,7 @@ def capture(network: nn.Module, image: torch.Tensor) -> fx.GraphModule:
 
 @contextmanager
 def _plain_attention() -> Iterator[None]:
-    """Keep transformers from their fused inference path, which is one operator without inside or derivative."""
+    """Switch off the fused inference path of transformers, a single operator that cannot be cut or differentiated."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -53,7 +53,7 @@ def _plain_attention() -> Iterator[None]:
 
 
 def find_cut(graph: fx.Graph, layer: str) -> fx.Node:
-    """The last operation inside the layer, which makes its output.
+    """Find the last operation inside the layer, which makes its output.
 
     Raises:
         CompileError: No operation belongs to the layer.
@@ -68,8 +68,8 @@ def find_cut(graph: fx.Graph, layer: str) -> fx.Node:
 def split(captured: fx.GraphModule, activation: fx.Node) -> Cut:
     """Cut the graph after `activation`.
 
-    The tail is what lies between the activation and the logits. What it also needs crosses the cut as an extra value
-    if it depends on the image; constants are copied, and sizes of the batch are read off the activation.
+    The tail is everything between the activation and the logits. Other values that it needs cross the cut too if they
+    depend on the image; constants are copied, and the size of the batch is read from the activation.
 
     Raises:
         CompileError: The logits do not depend on the activation.
@@ -89,7 +89,7 @@ def split(captured: fx.GraphModule, activation: fx.Node) -> Cut:
 
 
 def crossing_names(count: int) -> list[str]:
-    """Names of the tensors that cross the cut: `activation`, then `crossing.0`, `crossing.1`, …"""
+    """Name the tensors that cross the cut: `activation`, then `crossing.0`, `crossing.1`, …"""
     return ["activation", *(f"crossing.{index}" for index in range(count - 1))]
 
 
@@ -132,7 +132,7 @@ def _is_size(node: fx.Node) -> bool:
 
 
 def _is_batch(node: fx.Node, batched: fx.Node) -> bool:
-    """Whether a node is the size of the batch, which is dimension 0 of `batched`."""
+    """Tell whether a node is the size of the batch, dimension 0 of `batched`."""
     return _is_size(node) and str(node.meta["val"]) == str(batched.meta["val"].shape[0])
 
 
@@ -156,7 +156,7 @@ def _between(inputs: Sequence[fx.Node], outputs: Sequence[fx.Node]) -> set[fx.No
         node = pending.pop()
         if node not in found:
             found.add(node)
-            # The size of the batch is read off the first input, whatever it was computed from.
+            # The size of the batch is read from the first input, whatever it was computed from.
             sources = [] if _is_batch(node, inputs[0]) else node.all_input_nodes
             pending.extend(source for source in sources if source not in inputs)
     return found

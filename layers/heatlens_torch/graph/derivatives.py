@@ -1,4 +1,7 @@
-"""Operators of a backward pass without a conversion to ONNX, written as others: gradient of output -> of input."""
+"""Write backward operators that have no conversion to ONNX in terms of forward operators.
+
+Each function takes the gradient of an operator's output and returns that of its input.
+"""
 
 from collections.abc import Callable, Sequence
 from itertools import product
@@ -25,13 +28,13 @@ def convolution_backward(
     groups: int,
     _mask: object,
 ) -> tuple[Tensor, None, None]:
-    """Of a convolution its transpose, and of a transposed convolution the convolution; weights get no gradient."""
+    """Differentiate a convolution by its transpose, a transposed one by the convolution; weights get no gradient."""
     if transposed:
         return _convolution(gradient, weight, stride, padding, dilation, groups), None, None
     reached = _reached(gradient, weight.shape[2:], stride, dilation)
     missing = [
         size - (full - 2 * pad) for size, full, pad in zip(value.shape[2:], reached, padding, strict=True)
-    ]  # rows and columns that a stride left over
+    ]  # rows and columns that the stride did not reach
     return _convolution(gradient, weight, stride, padding, dilation, groups, missing=missing), None, None
 
 
@@ -45,7 +48,7 @@ def avg_pool2d_backward(
     count_include_pad: bool,  # noqa: FBT001 - the operator's own signature
     divisor: int | None,
 ) -> Tensor:
-    """Every cell of a window gets the window's gradient, divided by the cells the window counts."""
+    """Give every cell of a window the window's gradient, divided by the number of cells that the window counts."""
     kernel, padding = _pair(kernel), _pair(padding)
     stride = _pair(stride) if stride else kernel
     if divisor is None:
@@ -72,10 +75,10 @@ def max_pool2d_with_indices_backward(
     _ceil_mode: bool,  # noqa: FBT001 - the operator's own signature
     _indices: Tensor,
 ) -> Tensor:
-    """The first of the largest cells of each window, row by row, gets the window's gradient.
+    """Give the window's gradient to the first of its largest cells, row by row.
 
-    Engines number the cells of a pooling in different ways, and differ on ties, which are common behind a ReLU; so the
-    winners are found again by comparing, and handed back by a transposed convolution with one-hot kernels.
+    Engines number the cells of a pooling in different ways and differ on ties, which are common after a ReLU. So the
+    largest cells are found again by comparing, and a transposed convolution with one-hot kernels returns the gradient.
     """
     kernel, padding, dilation = _pair(kernel), _pair(padding), _pair(dilation)
     stride = _pair(stride) if stride else kernel
@@ -96,7 +99,7 @@ def max_pool2d_with_indices_backward(
 
 
 def empty_like(value: Tensor, **_: object) -> Tensor:
-    """Zeros: `1 - x` in torch's own derivatives (SiLU, Mish) begins with an unfilled tensor, filled then."""
+    """Return zeros: in torch's derivatives of SiLU and Mish `1 - x` starts from an uninitialized tensor."""
     return torch.zeros_like(value)
 
 
@@ -118,7 +121,7 @@ def _convolution(
     *,
     missing: Sequence[int] | None = None,
 ) -> Tensor:
-    """A convolution, or where `missing` is given the transposed one, whose output is larger by so much."""
+    """Convolve; with `missing` convolve transposed, the output being larger by that much."""
     transposed = missing is not None
     result: Tensor = aten.convolution(
         value, weight, None, stride, padding, dilation, transposed, missing or [0, 0], groups
@@ -131,19 +134,19 @@ def _pair(numbers: Sequence[int]) -> Pair:
 
 
 def _reached(windows: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> list[int]:
-    """Height and width that the windows cover together, padding included."""
+    """Compute the height and width that the windows cover together, padding included."""
     sizes = zip(windows.shape[2:], kernel, stride, dilation, strict=True)
     return [(count - 1) * s + d * (k - 1) + 1 for count, k, s, d in sizes]
 
 
 def _counted(start: int, kernel: int, size: int, padding: int, *, padded: bool) -> int:
-    """Cells along one axis that a window of an average counts: up to the padding's end, or inside only."""
+    """Count the cells along one axis of an averaging window, with the padding or without it."""
     end = min(start + kernel, size + padding)
     return end - start if padded else min(end, size) - max(start, 0)
 
 
 def _scattered(shares: Tensor, weight: Tensor, value: Tensor, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:
-    """Lay every window's share back where the window was, sum, and cut the padding off."""
+    """Put every window's share back in its place, sum where windows overlap, and remove the padding."""
     channels = value.shape[1]
     full = _convolution(shares, weight, stride, (0, 0), dilation, channels, missing=[0, 0])
     sizes = list(zip(value.shape[2:], padding, full.shape[2:], strict=True))
@@ -164,7 +167,7 @@ def _windows(
     padding: Pair,
     dilation: Pair,
 ) -> list[Tensor]:
-    """For each place in a window, the cells there of all windows, `[B,C,h,w]`."""
+    """List, for each place in a window, the cells at that place of all windows, `[B,C,h,w]`."""
     spans = [(count - 1) * s + 1 for count, s in zip(grid, stride, strict=True)]
     beyond = [
         max(0, span + d * (k - 1) - size - p)

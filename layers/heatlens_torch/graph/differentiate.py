@@ -1,4 +1,4 @@
-"""The tail differentiated: graph (activation, … -> logits) -> module (activation, …, selector -> logits, gradient)."""
+"""Differentiate the tail: add to its logits their gradient with respect to the activation."""
 
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -17,11 +17,11 @@ from heatlens_torch.graph.selector import explained_selector
 
 
 def differentiate(tail: fx.GraphModule, crossing: Sequence[torch.Tensor], logits: int, *, layer: str) -> fx.GraphModule:
-    """Record the tail together with its gradient.
+    """Trace the tail together with its gradient.
 
     Args:
         tail: `(activation, *crossing) -> logits`.
-        crossing: Example values in that order, the activation first; batch as `unique_batch_size` advises.
+        crossing: Example values in that order, the activation first; their batch is `unique_batch_size`.
         logits: K.
         layer: The target, for messages.
 
@@ -30,7 +30,7 @@ def differentiate(tail: fx.GraphModule, crossing: Sequence[torch.Tensor], logits
         `sum(explained_selector(selector, logits) * logits)` with respect to the activation.
 
     Raises:
-        CompileError: An operator of the tail has no derivative that can be recorded.
+        CompileError: An operator of the tail has no derivative that can be traced, or fixes the batch.
     """
     selector = torch.zeros(crossing[0].shape[0], logits)
     values = _of_any_batch([*crossing, selector])
@@ -38,16 +38,16 @@ def differentiate(tail: fx.GraphModule, crossing: Sequence[torch.Tensor], logits
     try:
         trace = make_fx(_with_gradient(watched), derivatives.TABLE, tracing_mode="fake", _allow_non_fake_inputs=True)
         graph: fx.GraphModule = trace(*values)
-    except CompileError as error:  # the interpreter has added lines of where it was
+    except CompileError as error:  # the interpreter has appended lines about its position
         raise CompileError(str(error).partition("\n")[0]) from error
-    except Exception as error:  # any operator may raise what it likes
+    except Exception as error:  # operators raise many unrelated types
         raise CompileError(f"the network after {layer!r} cannot be differentiated: {reason(error)}") from error
     watched.check("its derivative")
     return graph
 
 
 class _Watched(fx.Interpreter):
-    """Runs the tail and names the operator that fixes the batch; a graph of one batch size would pass unnoticed."""
+    """Runs the tail and names the operator that fixes the batch, which otherwise would go unnoticed."""
 
     def __init__(self, tail: fx.GraphModule, activation: torch.Tensor, layer: str) -> None:
         super().__init__(tail)
@@ -59,7 +59,7 @@ class _Watched(fx.Interpreter):
         return result
 
     def check(self, culprit: str) -> None:
-        batch: object = self._activation.shape[0]  # torch types it as an integer, which it is once it is fixed
+        batch: object = self._activation.shape[0]  # typed as int, which it is only once it is fixed
         if not isinstance(batch, torch.SymInt) or batch.node.maybe_as_int() is not None:
             raise CompileError(
                 f"the network after {self._layer!r} works on one size of batch only: {culprit} fixes it; {INSTEAD}"
@@ -67,7 +67,7 @@ class _Watched(fx.Interpreter):
 
 
 def _of_any_batch(values: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Shapes without data whose batch alone is a symbol: with every dimension one, tracing takes minutes."""
+    """Make fake tensors whose batch alone is symbolic: with every dimension symbolic tracing takes minutes."""
     mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
     return [
         mode.from_tensor(
@@ -81,7 +81,7 @@ def _of_any_batch(values: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def unique_batch_size(*shapes: Sequence[int]) -> int:
-    """A batch size that no other dimension has: tracing gives equal sizes one symbol, and would confuse them."""
+    """Choose a batch size that no other dimension has: tracing gives equal sizes the same symbol."""
     taken = {size for shape in shapes for size in shape}
     return next(size for size in count(3) if size not in taken)
 

@@ -1,4 +1,4 @@
-"""From network to graphs: network, layers and input shape -> trunk and tail of each as ONNX with a dynamic batch."""
+"""Export the trunk and the tail of each target layer as ONNX with a dynamic batch."""
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -19,7 +19,7 @@ from heatlens_torch.graph.simplify import simplify
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """Both graphs of a layer."""
+    """Both graphs of a layer, and the names of their tensors."""
 
     trunk: onnx.ModelProto
     tail: onnx.ModelProto
@@ -29,25 +29,25 @@ class Exported:
 
 
 def export(network: nn.Module, probed: Mapping[str, Probe], shape: tuple[int, int]) -> Iterator[Exported]:
-    """Capture once; for each layer cut, differentiate the tail, and write both parts down as ONNX.
+    """Capture the network once; for each layer cut it, differentiate the tail, and convert both parts to ONNX.
 
     Args:
         network: In evaluation mode.
-        probed: Of each target, by module path, what `probe` saw there.
+        probed: The result of `probe` for each target, by module path.
         shape: Height and width of the network's input.
 
     Yields:
-        The graphs of each layer, in the order of `probed`; the activation is `[B,C,h,w]` whatever the layer holds.
+        The graphs of each layer, in the order of `probed`; the activation is `[B,C,h,w]` for every kind of layer.
 
     Raises:
-        CompileError: A stage refuses; the sentence names the operator and the layer where that is the reason.
+        CompileError: A stage fails; the message names the operator and the layer.
     """
     sizes = [size for seen in probed.values() for size in (*seen.shape, seen.logits)]
     image = torch.zeros(unique_batch_size((3, *shape, *sizes)), 3, *shape)
     captured = cutting.capture(network, image)
     simplify(captured)
     for layer, seen in probed.items():
-        # Each on a graph of its own, because passing through a layer's grid rewrites it; the weights are shared.
+        # Each layer gets a copy of the graph, because `regrid` rewrites it; the weights are shared.
         yield _export(fx.GraphModule(captured, deepcopy(captured.graph)), layer, seen, image)
 
 

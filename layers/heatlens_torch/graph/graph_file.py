@@ -1,4 +1,4 @@
-"""A graph into its file: ONNX model -> the same bytes for the same graph, and the card's record of them."""
+"""Write an ONNX graph to its file, the same graph always as the same bytes."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from heatlens.card import Graph
 
 
 def write_graph(model: onnx.ModelProto, path: Path) -> Graph:
-    """Save a graph; the card's record of it is read back from the graph itself."""
+    """Save a graph and return the card's record of it."""
     data = model.SerializeToString(deterministic=True)
     path.write_bytes(data)
     return Graph(

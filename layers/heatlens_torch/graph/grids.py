@@ -1,4 +1,4 @@
-"""Where the cells of a layer's output lie: tensor [B,C,h,w], [B,h,w,C] or [B,N,C] -> the grid [B,C,h,w], and back."""
+"""Read a layer's output, `[B,C,h,w]`, `[B,h,w,C]` or `[B,N,C]`, as a grid of cells `[B,C,h,w]`."""
 
 import math
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from heatlens.card import Tokens
 
 aten = torch.ops.aten
 MOST_EXTRA_TOKENS = 8  # a class token, a distillation token, registers
-# A cell covers a part of the image that is at most so much longer than wide; patches are cut square.
+# The largest ratio of the sides of what a cell covers of the image; patches are square.
 SQUARENESS = {"map": 1.6, "patch": 1.15}
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A grid of `height` x `width` cells of `channels` values; `tokens` says how else than `[B,C,h,w]` they lie."""
+    """A grid of `height` x `width` cells of `channels` values; `tokens` is set where it is not laid out `[B,C,h,w]`."""
 
     channels: int
     height: int
@@ -30,7 +30,7 @@ class Layout:
         return self.channels, self.height, self.width
 
     def holds(self, shape: Sequence[int]) -> bool:
-        """Whether an output of this shape, without its batch, can be this layout's."""
+        """Tell whether an output of this shape, without its batch, can have this layout."""
         if self.tokens is None:
             return tuple(shape) == self.shape
         if self.tokens.order == "channels_last":
@@ -39,7 +39,7 @@ class Layout:
         return tuple(shape) == (rows, self.channels)
 
     def grid(self, output: torch.Tensor) -> torch.Tensor:
-        """The layer's output, or its gradient, as `[B,C,h,w]`."""
+        """Return the layer's output, or its gradient, as `[B,C,h,w]`."""
         if self.tokens is None:
             return output
         if self.tokens.order == "channels_last":
@@ -50,15 +50,15 @@ class Layout:
 
 
 def layouts(shape: Sequence[int], image: tuple[int, int]) -> list[Layout]:
-    """How an output of this shape can be a grid over the image, the likeliest first.
+    """List the layouts that an output of this shape can have over the image, the likeliest first.
 
     Args:
-        shape: Of the output, without its batch.
+        shape: The output's, without its batch.
         image: Height and width of the network's input.
 
     Returns:
-        Grids whose cells are about square on the image; a four-dimensional output that has none is `[B,C,h,w]`.
-        Tokens in a row have their grid's cells row by row, and up to eight others before or after them.
+        Grids whose cells are about square on the image; a four-dimensional output without such a grid is `[B,C,h,w]`.
+        Rows of tokens hold the cells row by row, and up to eight other tokens before or after them.
     """
     if len(shape) == 3:
         first = Layout(shape[0], shape[1], shape[2])
@@ -72,15 +72,15 @@ def layouts(shape: Sequence[int], image: tuple[int, int]) -> list[Layout]:
 
 
 def layout_of(shape: Sequence[int], grid: tuple[int, int], before: int | None = None) -> Layout:
-    """The layout of an output whose grid is known.
+    """Return the layout of an output whose grid is known.
 
     Args:
-        shape: Of the output, without its batch.
+        shape: The output's, without its batch.
         grid: Height and width in cells.
-        before: Tokens before the cells; by default all that are no cells.
+        before: Tokens before the cells; by default all tokens that are not cells.
 
     Raises:
-        ValueError: The output cannot have this grid; the sentence says what it has.
+        ValueError: The output cannot have this grid; the message says what it has.
     """
     height, width = grid
     cells = height * width
@@ -103,15 +103,15 @@ def layout_of(shape: Sequence[int], grid: tuple[int, int], before: int | None = 
 
 
 def regrid(captured: fx.GraphModule, output: fx.Node, layout: Layout) -> fx.Node:
-    """Let the graph pass through the grid behind `output`, which changes nothing; return the grid's node.
+    """Insert a conversion of `output` to the grid and back into the graph; return the grid's node.
 
-    What a row of tokens holds beside its cells goes round the grid, and so crosses a cut there.
+    The graph computes the same. Tokens that are not cells bypass the grid, and so cross a cut there.
     """
     if layout.tokens is None:
         return output
     users, call = list(output.users), captured.graph.call_function
     with captured.graph.inserting_after(output):
-        anchor = call(aten.alias.default, (output,))  # a fixed place: what is inserted before it comes in order
+        anchor = call(aten.alias.default, (output,))  # a fixed place, so that the nodes below stay in order
     with captured.graph.inserting_before(anchor):
         if layout.tokens.order == "channels_last":
             grid = call(aten.permute.default, (output, [0, 3, 1, 2]))

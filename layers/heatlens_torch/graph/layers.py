@@ -1,4 +1,4 @@
-"""Which layers can carry a heatmap: network, input shape -> candidates in the order they end, the last the default."""
+"""List the layers of a network that can be explained; the last one is the default."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from heatlens.errors import CompileError
 from heatlens_torch.errors import running
 from heatlens_torch.graph import grids
 
-_SAMPLES = 2  # one would hide which dimension is the batch
+_SAMPLES = 2  # a batch of one would hide which dimension is the batch
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A module with a grid: its path, its class, the grid's `(C, h, w)`, and how else than `[B,C,h,w]` it lies."""
+    """A module with a grid: its path, its class, the grid's `(C, h, w)`, and its layout if it is not `[B,C,h,w]`."""
 
     name: str
     kind: str
@@ -36,10 +36,10 @@ class _Seen:
 def layers_of(network: nn.Module, shape: tuple[int, int]) -> list[Candidate]:
     """List the layers that can be explained, in the order in which they end.
 
-    A layer can if it runs once, answers one tensor with a grid of more than one cell, nothing overwrites that in place,
-    and the logits depend on the grid: behind the last attention of a transformer with a class token they do not, and
-    every map is empty. Of modules that answer the same tensor the outermost stands for all; adaptive pooling only
-    resamples the layer before it.
+    A layer can be explained if it runs once, returns one tensor with a grid of more than one cell, nothing overwrites
+    that tensor in place, and the logits depend on the grid. After the last attention of a transformer with a class
+    token they do not, and every map is empty. Of modules that return the same tensor only the outermost is listed.
+    Adaptive pooling is left out: it only resamples the layer before it.
 
     Args:
         network: In evaluation mode.
@@ -71,19 +71,19 @@ def layers_of(network: nn.Module, shape: tuple[int, int]) -> list[Candidate]:
 
 
 def default_layer(network: nn.Module, shape: tuple[int, int]) -> str:
-    """The last layer that can be explained.
+    """Return the last layer that can be explained.
 
     Raises:
         CompileError: There is none.
     """
     candidates = layers_of(network, shape)
     if not candidates:
-        raise CompileError("no layer of the network answers a grid that its logits depend on: there is nothing to map")
+        raise CompileError("no layer of the network returns a grid that its logits depend on: there is nothing to map")
     return candidates[-1].name
 
 
 def _run(network: nn.Module, shape: tuple[int, int]) -> tuple[list[_Seen], torch.Tensor]:
-    """What every module answers on noise; unlike a blank image it lights some unit of every layer."""
+    """Record every module's output on noise, which unlike a blank image activates some unit of every layer."""
     seen: list[_Seen] = []
 
     def watch(name: str, module: nn.Module) -> None:

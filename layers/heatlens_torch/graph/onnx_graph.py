@@ -1,4 +1,4 @@
-"""One recorded graph -> ONNX with named tensors, a dynamic batch, and the same bytes for the same weights."""
+"""Convert a graph to ONNX with named tensors, a dynamic batch, and the same bytes for the same weights."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from heatlens_torch.errors import INSTEAD, reason
 from heatlens_torch.graph.untie_weights import untie_transposed_weights
 
 BATCH = "batch"
-MOST_BYTES = 2_000_000_000  # a protocol buffer holds 2 GiB; weights in files of their own have no digest in the card
+MOST_BYTES = 2_000_000_000  # a protocol buffer holds 2 GiB; the card has no digest for weights in separate files
 
 
 def to_onnx(
@@ -29,7 +29,7 @@ def to_onnx(
         module: Positional tensors in, one tensor or a tuple out.
         examples: Inputs; dimension 0 of each is the batch.
         inputs: Names, as many as examples.
-        outputs: Names, as many as the module answers.
+        outputs: Names, as many as the module returns.
         place: Which part of the network this is, for messages.
 
     Raises:
@@ -61,7 +61,7 @@ def _convert(
             external_data=False,
             verbose=False,
         )
-    except Exception as error:  # each of the tools below raises its own kinds
+    except Exception as error:  # the tools below raise many unrelated types
         raise CompileError(f"the network {place} cannot be converted to ONNX: {reason(error)}") from error
     assert converted is not None
     weights = [weight.const_value for weight in converted.model.graph.initializers.values()]
@@ -87,7 +87,7 @@ def _name_batch(model: onnx.ModelProto, place: str) -> None:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Drop what only debugging reads: stack traces carry this machine's paths, and would change the file's digest."""
+    """Drop debugging data: its stack traces contain local paths, which would change the file's digest."""
     graph = model.graph
     model.doc_string = graph.doc_string = ""
     del graph.value_info[:]

@@ -1,4 +1,4 @@
-"""What the target layer does when the network runs: network and layer -> layout of its grid, logits, or why not."""
+"""Run the network once to see the target layer's grid and the number of logits, or why it cannot be explained."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from heatlens.errors import CompileError, ModelFileError
 from heatlens_torch.errors import running
 from heatlens_torch.graph.grids import Layout, layout_of, layouts
 
-PLACES = 9  # of the grid, at which the image is disturbed to see whether the same cell answers
+PLACES = 9  # cells under which the image is disturbed, to see whether the same cell changes
 AGREEING_SHARE = 0.5
 NOISE = 2.0  # in units of the normalized image
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """`layout` is the grid of the layer's output; `logits` is how many the network answers."""
+    """`layout` is that of the layer's output, `logits` the number of logits."""
 
     layout: Layout
     logits: int
@@ -41,21 +41,21 @@ def probe(
         network: In evaluation mode.
         layer: Module path of the target.
         image: `[B,3,H,W]`.
-        grid: Height and width of the layer's grid, where it need not be found.
-        class_tokens: With it, how many tokens come before the cells; by default all that are none.
+        grid: Height and width of the layer's grid, if they are known.
+        class_tokens: With `grid`, how many tokens come before the cells; by default all tokens that are not cells.
 
     Raises:
-        ModelFileError: The layer's output cannot have the grid that was given.
-        CompileError: No such layer; it runs never or several times; its output is no grid (`[B,C,h,w]`, `[B,h,w,C]`, or
-            tokens `[B,N,C]` that follow the image), or is overwritten in place afterwards, so that pytorch-grad-cam
-            itself would read other activations than were differentiated; or the network's output is not `[B,K]`, or no
-            finite numbers.
+        ModelFileError: The layer's output cannot have the given grid.
+        CompileError: There is no such layer; it does not run exactly once; its output is no grid (`[B,C,h,w]`,
+            `[B,h,w,C]`, or tokens `[B,N,C]` that follow the image) or is overwritten in place afterwards, so that
+            pytorch-grad-cam itself would read other activations than were differentiated; or the network's output is
+            not `[B,K]` or not finite.
     """
     activation, logits = _watch(network, layer, image)
     if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
         raise CompileError("the network's output is not one tensor of logits [B,K]")
     if not logits.isfinite().all():
-        raise CompileError("the network answers logits that are no finite numbers: look at its weights")
+        raise CompileError("the network returns logits that are not finite: check its weights")
     if grid is None:
         return Probe(_layout(network, layer, activation, image), logits.shape[1])
     try:
@@ -65,7 +65,7 @@ def probe(
 
 
 def _watch(network: nn.Module, layer: str, image: torch.Tensor) -> tuple[torch.Tensor, object]:
-    """What the layer and the network answer."""
+    """Return the outputs of the layer and of the network."""
     seen: list[tuple[object, object]] = []
     handle = target(network, layer).register_forward_hook(lambda _module, _input, out: seen.append((out, _copy(out))))
     try:
@@ -79,7 +79,7 @@ def _watch(network: nn.Module, layer: str, image: torch.Tensor) -> tuple[torch.T
 
 
 def _layout(network: nn.Module, layer: str, activation: torch.Tensor, image: torch.Tensor) -> Layout:
-    """The likeliest grid; where the shape alone does not tell, the likeliest that follows the image."""
+    """Find the likeliest grid; where the shape alone is ambiguous, the likeliest that follows the image."""
     height, width = image.shape[2:]
     possible = layouts(activation.shape[1:], (height, width))
     if not possible:
@@ -92,9 +92,8 @@ def _layout(network: nn.Module, layer: str, activation: torch.Tensor, image: tor
     for layout in possible:
         if _follows(network, layer, layout, image[:1]):
             return layout
-    if (
-        activation.dim() == 4
-    ):  # a map follows the image loosely where its cells see much of it; tokens cannot be guessed
+    # A map whose cells see much of the image follows it loosely. Tokens that do not follow it cannot be guessed.
+    if activation.dim() == 4:
         return possible[0]
     raise CompileError(
         f"layer {layer!r} answers {tuple(activation.shape[1:])}, and no grid of these follows the image: "
@@ -103,9 +102,9 @@ def _layout(network: nn.Module, layer: str, activation: torch.Tensor, image: tor
 
 
 def _follows(network: nn.Module, layer: str, layout: Layout, image: torch.Tensor) -> bool:
-    """Whether disturbing the image under a cell changes that cell most, at half of the places tried or more.
+    """Tell whether disturbing the image under a cell changes that cell most, at half of the places tried or more.
 
-    What every disturbance changes (tokens that hold a summary of the image) is subtracted first.
+    The mean change over all places (of tokens that summarize the image) is subtracted first.
     """
     _, height, width = layout.shape
     places = torch.linspace(0, height * width - 1, min(PLACES, height * width)).round().long()
@@ -126,7 +125,11 @@ def _span(cell: int, cells: int, pixels: int) -> slice:
 
 
 def target(network: nn.Module, layer: str) -> nn.Module:
-    """The module at the path `layer`; a `CompileError` names the nearest layers that exist."""
+    """Return the module at the path `layer`.
+
+    Raises:
+        CompileError: There is none; the message names the nearest layers that exist.
+    """
     try:
         return network.get_submodule(layer)
     except AttributeError as error:

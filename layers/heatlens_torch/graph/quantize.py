@@ -1,4 +1,4 @@
-"""The trunk with weights and activations of 8 bits: trunk.onnx and images [N,3,H,W] -> a graph for every engine."""
+"""Quantize a trunk to 8-bit weights and activations, as an ONNX graph that every engine runs."""
 
 import contextlib
 import io
@@ -17,33 +17,33 @@ LEAST_IMAGES = 16
 
 
 def check_quantizable() -> None:
-    """Tell before the minutes of exporting that the tool is missing.
+    """Check that NNCF is installed, before the minutes of exporting.
 
     Raises:
         CompileError: NNCF is not installed.
     """
     if find_spec("nncf") is None or find_spec("onnxruntime") is None:
-        raise CompileError("a trunk of 8 bits needs NNCF and ONNX Runtime: pip install 'heatlens[int8]'")
+        raise CompileError("an 8-bit trunk needs NNCF and ONNX Runtime: pip install 'heatlens[int8]'")
 
 
 def quantize(layer: Layer, images: Floats, folder: Path, *, plain: bool = False) -> Graph:
-    """Write the layer's trunk with 8-bit weights and activations, their ranges as these images have them.
+    """Write the layer's trunk with 8-bit weights and activations, whose ranges are taken from images.
 
-    Post-training quantization of NNCF: activations per tensor, biases corrected for the error of both. The graph says
-    where it rounds (QuantizeLinear, DequantizeLinear), so that every engine that reads ONNX does the same. The tail
-    stays in float32: it is small, and its gradient is what is explained.
+    NNCF's post-training quantization: activations per tensor, biases corrected for the error of both. The graph says
+    where it rounds (QuantizeLinear, DequantizeLinear), so every engine that reads ONNX does the same. The tail stays in
+    float32: it is small, and its gradient is what is explained.
 
     Args:
         layer: The layer, its trunk in the folder.
-        images: `[N,3,H,W]`, preprocessed; other ones than its agreement is measured on.
+        images: `[N,3,H,W]`, preprocessed; not those that its agreement is measured on.
         folder: The model folder.
-        plain: One range for all weights of an operation instead of one for each of its channels, and symmetric ranges
-            only: coarser, and what every engine understands.
+        plain: One range for all weights of an operation instead of one for each channel, and symmetric ranges only:
+            coarser, but every engine runs it.
 
     Raises:
         CompileError: NNCF cannot quantize it.
     """
-    os.environ.setdefault("NNCF_CI", "1")  # read on import: nothing is reported to anybody
+    os.environ.setdefault("NNCF_CI", "1")  # read on import: switches telemetry off
     [image] = layer.trunk.inputs
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # progress bars
@@ -61,7 +61,7 @@ def quantize(layer: Layer, images: Floats, folder: Path, *, plain: bool = False)
                     weights_quantization_params=QuantizationParameters(per_channel=False if plain else None)
                 ),
             )
-    except Exception as error:  # its backends raise what they like
+    except Exception as error:  # its backends raise many unrelated types
         raise CompileError(f"the trunk up to {layer.name!r} cannot be quantized: {type(error).__name__}") from error
     stem = Path(layer.trunk.file).stem
     return write_graph(quantized, folder / f"{stem}.int8.onnx")

@@ -1,4 +1,4 @@
-"""A captured graph rewritten where an operator would have no derivative to convert: graph -> the same function."""
+"""Rewrite operators of a captured graph whose derivatives have no conversion to ONNX."""
 
 import sys
 from typing import Any
@@ -10,13 +10,13 @@ aten = torch.ops.aten
 
 
 def simplify(captured: fx.GraphModule) -> None:
-    """Change the graph in place: pooling and attention become their mathematical form, views reshapes.
+    """Change the graph in place: pooling and attention become their mathematical form, views become reshapes.
 
-    torch's own form of the mean changes strides in place where the input is laid out channels last (ConvNeXt), whose
-    derivative is a scatter into strides; and the general form's derivative has no conversion at all (VGG). Neither has
-    the derivative of fused attention, and torch's own mathematical form fixes the batch while it is traced. A view was
-    recorded for the memory layout that fused attention answers, which this form does not (ViT). A slice of the whole
-    batch, as `x[:, 0]` begins with, a padding (Swin) and a linear layer over tokens would fix the batch.
+    - Pooling: torch's mean changes strides in place for channels-last input (ConvNeXt), whose derivative is a scatter
+      into strides; the derivative of the general form (VGG) has no conversion at all.
+    - Attention: the derivative of fused attention has no conversion, and torch's mathematical form fixes the batch
+      while it is traced. Views were recorded for the memory layout of fused attention (ViT).
+    - A slice of the whole batch, as in `x[:, 0]`, a padding (Swin) and a linear layer over tokens would fix the batch.
     """
     nodes: list[Any] = list(captured.graph.nodes)  # fx types the arguments of a node too widely to be of use
     for node in nodes:
@@ -37,11 +37,11 @@ def simplify(captured: fx.GraphModule) -> None:
 
 
 def _pool(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
-    value, wanted = node.args
+    value, requested = node.args
     assert isinstance(value, fx.Node)
-    assert isinstance(wanted, list | tuple)
+    assert isinstance(requested, list | tuple)
     sizes = tuple(int(size) for size in value.meta["val"].shape[-2:])
-    outputs = tuple(int(size) for size in wanted)
+    outputs = tuple(int(size) for size in requested)
     with captured.graph.inserting_before(node):
         if outputs == (1, 1):
             pooled = captured.graph.call_function(aten.mean.dim, (value, [-2, -1], True))
@@ -65,7 +65,7 @@ def _is_zero_padding(node: Any) -> bool:  # noqa: ANN401
 
 
 def _padding(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
-    """Zeros before and after, dimension by dimension from the last; never in the batch."""
+    """Concatenate zeros before and after, dimension by dimension from the last; never in the batch."""
     padded, widths = node.args[:2]
     assert isinstance(padded, fx.Node)
     assert isinstance(widths, list | tuple)
@@ -89,7 +89,7 @@ def _padding(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
 
 
 def _linear(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
-    """Over the rows of one matrix: with the tokens kept apart torch multiplies by a copy of the weight for each."""
+    """Multiply all tokens as the rows of one matrix: torch would multiply by a copy of the weight for each image."""
     value, weight, *bias = node.args
     sizes = value.meta["val"].shape[:-1]
     if sum(not isinstance(size, int) for size in sizes) > 1:
@@ -106,7 +106,7 @@ def _linear(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
 
 
 def _attention(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
-    """`softmax(scale * q k^T + mask) v`; what it does not cover is left to be refused by name."""
+    """Write attention as `softmax(scale * q k^T + mask) v`; other variants are left, to be refused by name."""
     given = {argument.name: value for argument, value in zip(node.target._schema.arguments, node.args, strict=False)}
     given |= node.kwargs
     if given.get("dropout_p") or given.get("is_causal") or given.get("enable_gqa"):
@@ -127,14 +127,14 @@ def _attention(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
     captured.graph.erase_node(node)
 
 
-def averages(size: int, wanted: int) -> torch.Tensor:
-    """The matrix `[wanted,size]` of adaptive average pooling along one axis.
+def averages(size: int, outputs: int) -> torch.Tensor:
+    """Make the matrix `[outputs,size]` of adaptive average pooling along one axis.
 
-    Row i averages the cells from `floor(i * size / wanted)` up to `ceil((i + 1) * size / wanted)`.
+    Row i averages the cells from `floor(i * size / outputs)` up to `ceil((i + 1) * size / outputs)`.
     """
-    matrix = torch.zeros(wanted, size)
-    for row in range(wanted):
-        start, end = row * size // wanted, -(-(row + 1) * size // wanted)
+    matrix = torch.zeros(outputs, size)
+    for row in range(outputs):
+        start, end = row * size // outputs, -(-(row + 1) * size // outputs)
         matrix[row, start:end] = 1 / (end - start)
     return matrix
 

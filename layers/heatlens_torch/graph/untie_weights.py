@@ -1,10 +1,10 @@
-"""Weights that a graph uses both ways round: ONNX model -> the same function, each way with a constant of its own.
+"""Give a weight that a graph uses both as it is and transposed a second constant.
 
-A tail multiplies by a weight going forward and by its transpose going back. OpenVINO's CPU plugin keeps the packed form
-of a constant under its address and shape, so where the two ways have one shape it hands the second the first one's
-form: `x W W` comes out for `x W W^T`, without a word. Two nodes are enough to see it;
-`tests/unit/heatlens_torch/graph/test_untie_weights.py` does. Two constants have two addresses. Where the shapes differ
-nothing is mixed up, and the weight stays shared.
+A tail multiplies by a weight in the forward pass and by its transpose in the backward pass. OpenVINO's CPU plugin
+caches the packed form of a constant by its address and shape. Where both uses have the same shape, the second one gets
+the packed form of the first, and OpenVINO silently computes `x W W` instead of `x W W^T`. Two nodes are enough to
+reproduce it, see `tests/unit/heatlens_torch/graph/test_untie_weights.py`. Two constants have two addresses. Where the
+shapes differ the cache is right, and the weight stays shared.
 """
 
 from collections import defaultdict
@@ -15,19 +15,19 @@ import onnx
 from onnx import helper, numpy_helper
 
 MATRIX = 2  # dimensions
-_TRANSPOSED = "transB"  # Gemm's own way to turn its second input
+_TRANSPOSED = "transB"  # Gemm's attribute that transposes its second input
 
 
 @dataclass(frozen=True, slots=True)
 class _Use:
-    """A node that multiplies by a weight as its second input, and whether by the weight as it is stored."""
+    """A node whose second input is a weight, and whether it uses the weight transposed."""
 
     node: onnx.NodeProto
     turned: bool
 
 
 def untie_transposed_weights(model: onnx.ModelProto) -> None:
-    """Give every weight that is used straight and turned in one shape a second constant for what is turned.
+    """Give every square weight that is used both ways a second constant for the transposed uses.
 
     Args:
         model: Changed in place.
@@ -44,7 +44,7 @@ def untie_transposed_weights(model: onnx.ModelProto) -> None:
 
 
 def _uses(graph: onnx.GraphProto, weights: dict[str, onnx.TensorProto]) -> dict[str, list[_Use]]:
-    """Of each weight whose two ways round have one shape."""
+    """List the uses of each weight that has the same shape transposed."""
     transposed = {
         node.output[0]: node.input[0]
         for node in graph.node
@@ -66,7 +66,7 @@ def _is_square(weight: onnx.TensorProto, groups: int) -> bool:
 
 
 def _turned(weight: onnx.TensorProto) -> onnx.TensorProto:
-    """The second constant: of a matrix its transpose; a transposed convolution turns its kernel itself."""
+    """Make the second constant: the transpose of a matrix; a transposed convolution transposes its kernel itself."""
     values = numpy_helper.to_array(weight)
     own = np.ascontiguousarray(values.T) if values.ndim == MATRIX else values
     return numpy_helper.from_array(own, f"{weight.name}.turned")
@@ -79,7 +79,7 @@ def _repoint(node: onnx.NodeProto, name: str) -> None:
 
 
 def _drop_unread(graph: onnx.GraphProto) -> None:
-    """Remove the `Transpose` nodes that nothing reads any more."""
+    """Remove `Transpose` nodes whose output is not read any more."""
     read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
     for node in [each for each in graph.node if each.op_type == "Transpose" and each.output[0] not in read]:
         graph.node.remove(node)

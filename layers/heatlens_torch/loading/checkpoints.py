@@ -1,4 +1,4 @@
-"""Weights: a checkpoint file -> its state dict -> the network filled with it; only tensors are ever unpickled."""
+"""Read the state dict of a checkpoint file, and fill a network with it; only tensors are unpickled."""
 
 import hashlib
 import pickle
@@ -21,8 +21,8 @@ State = dict[str, torch.Tensor]
 LIGHTNING = "pytorch-lightning_version"
 STATE_DICT = "state_dict"
 HYPER_PARAMETERS = "hyper_parameters"
-COMPILED = "_orig_mod."  # torch.compile puts it wherever a module was compiled
-NAMED_KEYS = 3  # of a mismatch: enough to recognise it, short enough for one sentence
+COMPILED = "_orig_mod."  # torch.compile inserts it wherever a module was compiled
+NAMED_KEYS = 3  # of a mismatch, in the message
 SAVE_STATE = "where it was made, torch.save(model.state_dict(), 'weights.pt'), and name that file"
 
 
@@ -30,9 +30,9 @@ SAVE_STATE = "where it was made, torch.save(model.state_dict(), 'weights.pt'), a
 class Checkpoint:
     """What a file holds.
 
-    `state` is its state dict, on the CPU; `entry` is the key that it lay under, empty where it is the file;
-    `hyper_parameters` are a Lightning checkpoint's, as far as they are plain values; `dropped` are the globals that
-    were not called (`module.name`); `sha256` is the file's.
+    `state` is its state dict, on the CPU; `entry` is the key of that state dict, empty if it is the file itself;
+    `hyper_parameters` are the plain values of a Lightning checkpoint's; `dropped` are the globals that were not called
+    (`module.name`); `sha256` is the file's.
     """
 
     state: State
@@ -43,16 +43,16 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path, *, entry: str | None = None, sha256: str | None = None) -> Checkpoint:
-    """Read a checkpoint; nothing in it is called but what makes tensors.
+    """Read a checkpoint; of the functions it names only those that make tensors are called.
 
     Args:
         path: `.safetensors`, a `.pt` or `.pth` file of `torch.save`, or a Lightning `.ckpt`.
         entry: The key of the state dict, where the file has several.
-        sha256: What the file must have (hex); not checked where `None`.
+        sha256: The expected digest (hex); not checked if `None`.
 
     Raises:
-        ModelFileError: The file is missing, of another kind, not the one that was meant, or its state dict holds, or
-            is, something else than tensors by name.
+        ModelFileError: The file is missing, of another kind or has another digest; or its state dict is not a mapping
+            of names to tensors.
     """
     reader = _READERS.get(path.suffix)
     if reader is None:
@@ -68,21 +68,21 @@ def read_checkpoint(path: Path, *, entry: str | None = None, sha256: str | None 
 def load_weights(network: nn.Module, checkpoint: Checkpoint, *, name: str, prefix: str | None = None) -> str:
     """Fill `network` with a checkpoint's state dict.
 
-    What wraps the network in a training program adds a prefix to all of its names (`model.` in a Lightning module,
-    `module.` by data parallelism or averaging). It is found by comparing names, and what lies beside it (losses,
-    metrics, a count of averages) serves training only. torch.compile's `_orig_mod.` is taken out wherever it stands.
+    Wrappers of the network in a training program add a prefix to all of its names (`model.` in a Lightning module,
+    `module.` by data parallelism or averaging). The prefix is found by comparing names; entries without it (losses,
+    metrics, a count of averages) serve training only. torch.compile's `_orig_mod.` is removed everywhere.
 
     Args:
         network: Changed in place.
         checkpoint: What the file holds.
         name: Of the file, for messages.
-        prefix: Of the names that belong to the network, where it cannot be found.
+        prefix: Of the names that belong to the network; found by comparing names if `None`.
 
     Returns:
         The prefix.
 
     Raises:
-        ModelFileError: Names or shapes do not fit; nothing was changed. The sentence names the first few.
+        ModelFileError: Names or shapes do not fit; nothing was changed. The message names the first few.
     """
     state = {key.replace(COMPILED, ""): value for key, value in checkpoint.state.items()}
     wanted = network.state_dict()
@@ -94,7 +94,7 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, *, name: str, prefi
 
 
 def digest_of(path: Path) -> str:
-    """The sha256 of a file (hex)."""
+    """Compute the sha256 of a file (hex)."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -141,7 +141,7 @@ def _unpickled(path: Path) -> tuple[Stubs, object]:
             )
         stubs = Stubs(uses_of(path))
         with stubs.installed(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the pickle's protocol, and of storages that torch itself deprecates
+            warnings.simplefilter("ignore")  # about the pickle's protocol, and about storages that torch deprecates
             return stubs, torch.load(path, map_location="cpu", weights_only=True)
     except ModelFileError:
         raise
@@ -150,7 +150,7 @@ def _unpickled(path: Path) -> tuple[Stubs, object]:
             f"weights: {path.name} is not a plain checkpoint of tensors, and anything else in it could run code: "
             "save the state dict alone"
         ) from error
-    except Exception as error:  # a malformed pickle makes its reader raise what it likes
+    except Exception as error:  # the reader of a malformed pickle raises many unrelated types
         raise ModelFileError(f"weights: {path.name} is not a checkpoint that torch can read") from error
 
 
@@ -158,7 +158,7 @@ def _unpickled(path: Path) -> tuple[Stubs, object]:
 
 
 def _refuse_module(content: object, stubs: Stubs, name: str) -> None:
-    """Tell a whole pickled network, on its own or under a key, which is code and no weights."""
+    """Refuse a pickled network, as the content or under a key: it is code as well as weights."""
     entries = content if isinstance(content, dict) else {"": content}
     for key, value in entries.items():
         if isinstance(value, Inert) and isinstance(value.contents, dict) and "_modules" in value.contents:
@@ -172,7 +172,7 @@ def _refuse_module(content: object, stubs: Stubs, name: str) -> None:
 
 
 def _entry(content: object, wanted: str | None, name: str) -> tuple[str, Mapping[str, Any]]:
-    """Find the key of the state dict, empty where it is the content itself; and all entries."""
+    """Find the key of the state dict, empty if it is the content itself; return it and all entries."""
     entries = content if isinstance(content, Mapping) else {}
     candidates = _state_dicts(entries)
     if wanted is not None:
@@ -200,14 +200,14 @@ def _state_dicts(entries: Mapping[Any, object]) -> list[str]:
 
 
 def _tensors(state: Mapping[Any, object], stubs: Stubs, name: str, entry: str) -> State:
-    """The tensors by name; an unknown object among them is refused, other plain values are no weights and fall away."""
+    """Return the tensors by name; refuse unknown objects among them and drop other plain values."""
     tensors: State = {}
     for key, value in state.items():
         unknown = stubs.origin(state) or min(stubs.origins((key, value)), default=None)
         if unknown is not None:
             where = f"{entry}: {key}" if entry else str(key)
             raise ModelFileError(
-                f"weights: {name}: {where} is no tensor but a {unknown}, which is not read because it could run "
+                f"weights: {name}: {where} is a {unknown} instead of a tensor and is not read, because it could run "
                 f"code: {SAVE_STATE}"
             )
         if isinstance(value, torch.Tensor) and isinstance(key, str):
@@ -218,7 +218,7 @@ def _tensors(state: Mapping[Any, object], stubs: Stubs, name: str, entry: str) -
 
 
 def _plain_items(value: object) -> dict[str, Any]:
-    """Hyper-parameters that are plain values; those of a `Namespace` and the like are its attributes."""
+    """Select the hyper-parameters that are plain values; those of a `Namespace` are its attributes."""
     items = value.contents if isinstance(value, Inert) else value
     if not isinstance(items, Mapping):
         return {}
@@ -235,7 +235,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _prefix(state: State, wanted: Mapping[str, torch.Tensor], name: str) -> str:
-    """The prefix under which all of the network's names are in the state; where none is, the one with most of them."""
+    """Find the prefix that has all of the network's names in the state, else the one that has most of them."""
     needed = [key for key in wanted if not _is_count(key)]
     if not needed or all(key in state for key in needed):
         return ""
@@ -250,7 +250,7 @@ def _prefix(state: State, wanted: Mapping[str, torch.Tensor], name: str) -> str:
 
 
 def _check_fit(wanted: Mapping[str, torch.Tensor], state: State, name: str, prefix: str) -> None:
-    """Say in one sentence how the first few names or shapes differ; torch's own message lists all of them."""
+    """Name the first few names or shapes that differ; torch's own message lists all of them."""
     under = f" under the prefix {prefix!r}" if prefix else ""
     missing = [key for key in wanted if key not in state and not _is_count(key)]
     unexpected = [key for key in state if key not in wanted]
@@ -263,7 +263,7 @@ def _check_fit(wanted: Mapping[str, torch.Tensor], state: State, name: str, pref
 
 
 def _is_count(key: str) -> bool:
-    """BatchNorm's count of batches: written by torch since 0.4.1, absent from older checkpoints, unused here."""
+    """Tell whether a key is BatchNorm's count of batches: absent from checkpoints before torch 0.4.1, unused here."""
     return key.endswith("num_batches_tracked")
 
 

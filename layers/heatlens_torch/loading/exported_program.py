@@ -1,8 +1,8 @@
-"""`torch.export` files: a .pt2 -> a network like any other, image batch [B,3,H,W] -> logits, with its modules' paths.
+"""Load a `torch.export` file (.pt2) as a network with its modules' paths.
 
-A .pt2 is a program, and its reader was not made for hostile files: it unpickles without restraint, loads compiled
-libraries and evaluates expressions. What needs none of this is let through: tensors, graph, and sizes that are sums and
-products of symbols.
+A .pt2 is a program, and torch's reader does not protect against hostile files: it unpickles anything, loads compiled
+libraries and evaluates expressions. Accepted are files that need none of this: tensors, a graph, and sizes that are
+sums and products of symbols.
 """
 
 import json
@@ -44,7 +44,7 @@ class Program(nn.Module):
         self.__dict__["_inner"] = inner
 
     def forward(self, image: torch.Tensor) -> object:
-        """Image batch `[B,3,H,W]` -> what the program answers."""
+        """Run the program on an image batch `[B,3,H,W]`."""
         return self.__dict__["_inner"](image)
 
 
@@ -52,8 +52,8 @@ def load_program(path: Path) -> nn.Module:
     """Read a `torch.export` file.
 
     Raises:
-        ModelFileError: It is missing, holds more than a program and its tensors, has a fixed batch, or takes other
-            inputs than one image batch.
+        ModelFileError: It is missing, holds more than a program and its tensors, has a fixed batch, or does not take
+            exactly one image batch.
     """
     if path.suffix != ".pt2":
         raise ModelFileError(f"architecture: {path.name} is not a .pt2 file of torch.export")
@@ -63,7 +63,7 @@ def load_program(path: Path) -> nn.Module:
     try:
         with tensors_only():
             program = torch.export.load(path)
-    except Exception as error:  # torch.export raises many unrelated kinds
+    except Exception as error:  # torch.export raises many unrelated types
         raise ModelFileError(f"architecture: {path.name} cannot be read by this torch ({torch.__version__})") from error
     _check_input(program, path.name)
     try:
@@ -74,7 +74,7 @@ def load_program(path: Path) -> nn.Module:
 
 def _check_archive(path: Path) -> None:
     try:
-        # The very reader that torch.export.load uses, so that both see the same members.
+        # The reader that torch.export.load uses, so that both see the same members.
         from torch.export.pt2_archive._package import PT2ArchiveReader
 
         reader = PT2ArchiveReader(str(path))
@@ -94,7 +94,7 @@ def _check_archive(path: Path) -> None:
 
 
 def _sizes(value: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
-    """Every expression that the reader would evaluate."""
+    """Yield every expression that the reader would evaluate."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if key == "expr_str":
@@ -111,7 +111,7 @@ def _is_arithmetic(text: str) -> bool:
 
 @contextmanager
 def tensors_only() -> Iterator[None]:
-    """Set torch's own switch: nothing but tensors is unpickled meanwhile, whatever the caller asks for."""
+    """Set torch's own switch so that only tensors are unpickled, whatever the caller asks for."""
     before = os.environ.get(_FORCE)
     os.environ[_FORCE] = "1"
     try:

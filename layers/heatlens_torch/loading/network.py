@@ -1,4 +1,4 @@
-"""What a compilation starts from: spec -> the network with its weights, and the images to prove it on."""
+"""Build the network that a description describes, and the images to prove it on."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ _CHANGED_WITH_WEIGHTS = ("transform_input", "aux_logits")  # of GoogLeNet and In
 
 @dataclass(frozen=True, slots=True)
 class BuiltNetwork:
-    """The network in evaluation mode, the arguments that it was built with, and where all of it came from."""
+    """The network in evaluation mode, the arguments that it was built with, and its source."""
 
     network: nn.Module
     arguments: dict[str, Any]
@@ -38,19 +38,19 @@ class BuiltNetwork:
 
 
 def build_network(spec: ModelSpec, folder: Path) -> BuiltNetwork:
-    """Build the network, with its weights, so that it answers its logits alone.
+    """Build the network with its weights, so that it returns its logits alone.
 
     Args:
         spec: The model description.
         folder: Where the description lies.
 
     Returns:
-        The network; its source names the architecture, the weights, their sha256, and what of a checkpoint was used,
-        and not used.
+        The network; its source names the architecture, the weights, their sha256, and which parts of a checkpoint were
+        used or dropped.
 
     Raises:
         ModelFileError: The architecture or the weights cannot be used.
-        CompileError: The network does not run on such images.
+        CompileError: The network does not run on images of the description's size.
     """
     built = _build(spec, folder)
     height, width = spec.preprocess.shape
@@ -59,7 +59,7 @@ def build_network(spec: ModelSpec, folder: Path) -> BuiltNetwork:
 
 
 def images_of(spec: ModelSpec) -> Floats:
-    """The images to prove on, `[N,3,H,W]`, preprocessed: 64 from the `inputs` function, else 32 synthetic ones.
+    """Make the images to prove on, `[N,3,H,W]`, preprocessed: 64 from the `inputs` function, else 32 synthetic ones.
 
     Raises:
         ModelFileError: The function fails, or returns fewer images than the proof needs.
@@ -75,14 +75,14 @@ def images_of(spec: ModelSpec) -> Floats:
 
 
 def other_images(spec: ModelSpec) -> Floats:
-    """As many synthetic images as the proof has, `[N,3,H,W]`, preprocessed, and none of them the proof's."""
+    """Make as many other synthetic images as the proof has, `[N,3,H,W]`, preprocessed."""
     return _synthetic(spec, PROOF_INPUTS, seed=OTHER_SEED)
 
 
 def proof_images(spec: ModelSpec, images: Floats) -> Floats:
-    """The same images and as many again, synthetic ones, for those on which nothing can be proven.
+    """Add as many further synthetic images, to replace those on which nothing can be proven.
 
-    Where the description's function gave them, all that it gave.
+    Images of the description's function are returned as they are.
     """
     return images if spec.inputs else _synthetic(spec, 2 * PROOF_INPUTS, seed=PROOF_SEED)
 
@@ -115,7 +115,7 @@ def _from_program(spec: ModelSpec, path: Path) -> BuiltNetwork:
 
 
 def _from_torchvision(spec: ModelSpec, name: str, weights: str) -> BuiltNetwork:
-    """Let torchvision build it: with its own weights it changes more than weights (Inception's input, say)."""
+    """Let torchvision build the network: with its own weights it changes more than those, such as Inception's input."""
     member, path = torchvision_weights.fetch(name, weights)
     digest = digest_of(path)
     _check_digest(spec, path.name, digest)
@@ -153,7 +153,7 @@ def _check_digest(spec: ModelSpec, name: str, digest: str) -> None:
 
 
 def _arguments(spec: ModelSpec, checkpoint: Checkpoint | None) -> dict[str, Any]:
-    """The factory's arguments; `hyper_parameters` are those of the checkpoint that it has parameters for."""
+    """Return the factory's arguments; for `hyper_parameters` those of the checkpoint that the factory takes."""
     if isinstance(spec.arguments, dict):
         return spec.arguments
     if checkpoint is None or not checkpoint.hyper_parameters:
@@ -163,7 +163,7 @@ def _arguments(spec: ModelSpec, checkpoint: Checkpoint | None) -> dict[str, Any]
 
 
 def _parameters(architecture: str) -> set[str] | None:
-    """The names that a factory takes, `None` where it takes any."""
+    """List the names that a factory takes, `None` if it takes any."""
     parameters = inspect.signature(_factory(architecture)).parameters.values()
     if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
         return None
@@ -182,7 +182,7 @@ def _factory(architecture: str) -> Callable[..., Any]:
 
 @contextmanager
 def _hint_at_hyper_parameters(spec: ModelSpec, checkpoint: Checkpoint) -> Iterator[None]:
-    """Where a network cannot be built or filled, its checkpoint may know the arguments that it was trained with."""
+    """Mention the checkpoint's hyper-parameters if the network cannot be built or filled without them."""
     try:
         yield
     except ModelFileError as error:

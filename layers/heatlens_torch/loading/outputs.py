@@ -1,4 +1,4 @@
-"""Networks that answer more than logits: tuple, list, dict or dataclass -> the one entry that is asked for."""
+"""Select the logits of a network that returns a tuple, list, dict or dataclass."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -11,19 +11,19 @@ from heatlens_torch.errors import running
 
 
 def select_output(network: nn.Module, entry: int | str | None, image: torch.Tensor) -> None:
-    """Let the network answer its logits alone.
+    """Let the network return its logits alone.
 
-    A hook on the network itself replaces its answer, so that module paths and weight names stay the user's, for
+    A forward hook on the network replaces its output, so that module paths and weight names stay the user's, for
     torch.export and pytorch-grad-cam alike.
 
     Args:
         network: In evaluation mode; changed in place.
-        entry: Key, field or index of the logits; `None` for a network that answers one tensor.
-        image: `[B,3,H,W]`, to see what it answers.
+        entry: Key, field or index of the logits; `None` for a network that returns one tensor.
+        image: `[B,3,H,W]`, to see what it returns.
 
     Raises:
-        ModelFileError: There is no such entry, or no choice where one is needed; the sentence lists what there is.
-        CompileError: The network does not run on such images.
+        ModelFileError: There is no such entry, or `entry` is needed and missing; the message lists the entries.
+        CompileError: The network does not run on the image.
     """
     with running(image.shape), torch.no_grad():
         answer = network(image)
@@ -45,7 +45,7 @@ def select_output(network: nn.Module, entry: int | str | None, image: torch.Tens
 
 
 def _entries(answer: object) -> dict[int | str, torch.Tensor]:
-    """The tensors of an answer by key, by field and by index; a named tuple's fields have both."""
+    """List the tensors of an output by key, by field and by index; a named tuple has both."""
     found: dict[int | str, object] = {}
     if isinstance(answer, Mapping):
         found = {key: value for key, value in answer.items() if isinstance(key, int | str)}

@@ -1,9 +1,9 @@
-"""What a checkpoint's pickle would call, and harmless stand-ins for it: path -> globals, read without running any.
+"""List the globals that a checkpoint's pickle would call, without running any, and replace them by inert stand-ins.
 
-A pickle names classes and functions ("globals") and says how to call them. torch's `weights_only` reader knows those
-that make tensors and refuses all others, of which checkpoints are full: hyper-parameters in a `Namespace`, numpy
-scalars, a callback's state. Here the pickle's instructions are read as data, never executed; each unknown global then
-gets a stand-in that keeps what it is given and does nothing.
+A pickle names classes and functions ("globals") and says how to call them. torch's `weights_only` reader accepts those
+that make tensors and refuses all others, which most checkpoints have: hyper-parameters in a `Namespace`, numpy scalars,
+a callback's state. Here the pickle's instructions are read as data, never executed. Each unknown global gets a stand-in
+that keeps its arguments and does nothing.
 """
 
 import _compat_pickle
@@ -36,46 +36,46 @@ class Uses:
 
 
 class Inert:
-    """Stands for an object of an unknown class; `contents` is what was to become its attributes or items."""
+    """Stands for an object of an unknown class; `contents` would have become its attributes or items."""
 
     origin = ""
     contents: object = None
 
     def __init__(self, *_args: object, **_kwargs: object) -> None:
-        """Do nothing: what an unknown constructor was given has no meaning without it."""
+        """Ignore the arguments: they mean nothing without the unknown constructor."""
 
     def __setstate__(self, state: object) -> None:
         self.contents = state
 
 
 class Stubs:
-    """The stand-ins of one checkpoint, and which of them were met."""
+    """The stand-ins of one checkpoint, and which of them were used."""
 
     def __init__(self, uses: Uses) -> None:
-        self._made: dict[int, tuple[str, object]] = {}  # by identity; the object is held, or it could be another's
+        self._made: dict[int, tuple[str, object]] = {}  # by identity; the object is held so that its id is not reused
         self._called: set[str] = set()
         self._classes = {name: self._stub(name, uses) for name in sorted(uses.named)}
         self._made |= {id(stub): (name, stub) for name, stub in self._classes.items()}
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Let torch's `weights_only` reader take the stand-ins; what torch knows itself goes before them."""
+        """Let torch's `weights_only` reader accept the stand-ins; globals that torch knows take precedence."""
         with torch.serialization.safe_globals([(stub, name) for name, stub in self._classes.items()]):
             yield
 
     def origin(self, value: object) -> str | None:
-        """The global that `value` stands for or was made by, `None` for real data."""
+        """Return the global that `value` stands for or was made by, `None` for real data."""
         if isinstance(value, Inert):
             return value.origin
         name, _ = self._made.get(id(value), (None, None))
         return name
 
     def origins(self, content: object) -> set[str]:
-        """The unknown globals in a value: what it holds of their making, and they themselves."""
+        """List the unknown globals in a value: as themselves, and by the objects that they made."""
         return {name for value in walk(content) if (name := self.origin(value))}
 
     def unknown_globals(self, content: object) -> tuple[str, ...]:
-        """Every unknown global of what was read: called, or referred to."""
+        """List every unknown global of the content, called or referred to."""
         return tuple(sorted(self._called | self.origins(content)))
 
     def _stub(self, name: str, uses: Uses) -> type:
@@ -83,7 +83,7 @@ class Stubs:
 
         def make(cls: type[Inert], *args: object, **_kwargs: object) -> object:
             stubs._called |= {name} | stubs.origins(args)
-            # torch fills and extends nothing but its own three kinds of dict and the plain list.
+            # torch fills only its own three kinds of dict, and extends only the plain list.
             if name in uses.filled or name in uses.appended:
                 container: object = OrderedDict() if name in uses.filled else []
                 stubs._made[id(container)] = name, container
@@ -94,7 +94,7 @@ class Stubs:
 
 
 def walk(content: object) -> Iterator[object]:
-    """A value and all that lies in it: in dicts and their attributes, lists, tuples, sets, stand-ins; each once."""
+    """Yield a value and everything in it, each once: in dicts and their attributes, lists, tuples, sets, stand-ins."""
     seen: set[int] = set()
     pending = [content]
     while pending:
@@ -112,10 +112,10 @@ def walk(content: object) -> Iterator[object]:
 
 
 def uses_of(path: Path) -> Uses:
-    """List what the pickles of a `torch.save` file would call.
+    """List the globals that the pickles of a `torch.save` file would call.
 
     Raises:
-        ValueError: It is no such file, or its pickle is malformed.
+        ValueError: It is not such a file, or its pickle is malformed.
         OSError: It cannot be read.
     """
     uses = Uses()
@@ -133,7 +133,7 @@ def uses_of(path: Path) -> Uses:
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether the file is an archive of a scripted or traced module."""
+    """Tell whether the file is an archive of a scripted or traced module."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -142,14 +142,14 @@ def is_torchscript(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """On the tracer's stack: a global, or what a call of it made."""
+    """On the tracer's stack: a global, or the result of calling it."""
 
     name: str
     made: bool
 
 
 def _trace(stream: Any, uses: Uses) -> None:  # noqa: ANN401 - pickletools wants any readable
-    """Follow one pickle's stack, knowing of each place only which global made it."""
+    """Follow one pickle's stack, keeping for each entry only which global made it."""
     stack: list[object] = []
     memo: dict[object, object] = {}
     for opcode, argument, _ in pickletools.genops(stream):
@@ -182,7 +182,7 @@ def _step(opcode: pickletools.OpcodeInfo, stack: list[object], uses: Uses) -> No
 
 
 def _take(opcode: pickletools.OpcodeInfo, stack: list[object]) -> list[object]:
-    """Remove what the instruction consumes, and return it without its mark."""
+    """Pop what the instruction consumes, and return it without its mark."""
     before = opcode.stack_before
     taken: list[object] = []
     try:
@@ -198,7 +198,7 @@ def _take(opcode: pickletools.OpcodeInfo, stack: list[object]) -> list[object]:
 
 
 def _modern(argument: str) -> str:
-    """`module name` of a GLOBAL instruction as `module.name`, Python 2's names translated as torch does."""
+    """Write the `module name` of a GLOBAL instruction as `module.name`, translating Python 2's names as torch does."""
     module, _, name = argument.partition(" ")
     if (module, name) in _compat_pickle.NAME_MAPPING:
         return ".".join(_compat_pickle.NAME_MAPPING[module, name])

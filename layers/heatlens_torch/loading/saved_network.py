@@ -1,4 +1,4 @@
-"""The network in a model folder: what `compile --with-torch` adds -> the network again, without its checkpoint."""
+"""Store a network in a model folder (`compile --with-torch`), and load it again without its checkpoint."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from heatlens_torch.loading import zoo
 from heatlens_torch.loading.checkpoints import digest_of
 from heatlens_torch.loading.outputs import select_output
 
-if TYPE_CHECKING:  # where a network is only loaded, the tools of compiling are not installed
+if TYPE_CHECKING:  # loading must work without the packages that only compiling needs
     from heatlens_torch.loading.network import BuiltNetwork
     from heatlens_torch.loading.spec import ModelSpec
 
@@ -21,10 +21,10 @@ WEIGHTS_FILE = "weights.safetensors"
 
 
 def check_storable(spec: "ModelSpec") -> None:
-    """Tell before the minutes of exporting that a source has no architecture to name.
+    """Check that the network has an architecture to name, before the minutes of exporting.
 
     Raises:
-        ModelFileError: The network is a program of its own.
+        ModelFileError: The network is a `torch.export` file.
     """
     if spec.program is not None:
         raise ModelFileError(
@@ -34,7 +34,7 @@ def check_storable(spec: "ModelSpec") -> None:
 
 
 def store_network(spec: "ModelSpec", built: "BuiltNetwork", images: torch.Tensor, folder: Path) -> TorchWeights:
-    """Write `weights.safetensors`, and see that the network made from it answers the same.
+    """Write `weights.safetensors`, and check that the network made from it returns the same logits.
 
     Args:
         spec: The model description.
@@ -43,11 +43,11 @@ def store_network(spec: "ModelSpec", built: "BuiltNetwork", images: torch.Tensor
         folder: The model folder.
 
     Raises:
-        CompileError: The architecture's name and arguments do not make the network again.
+        CompileError: The architecture's name and arguments do not reproduce the network.
     """
     path = folder / WEIGHTS_FILE
     state = {key: value.detach().clone().contiguous() for key, value in built.network.state_dict().items()}
-    path.write_bytes(safetensors.torch.save(state))  # its own writer makes a file that nobody else may read
+    path.write_bytes(safetensors.torch.save(state))  # save_file would make the file readable by its owner only
     stored = TorchWeights(
         file=path.name,
         sha256=digest_of(path),
@@ -59,20 +59,20 @@ def store_network(spec: "ModelSpec", built: "BuiltNetwork", images: torch.Tensor
     with torch.no_grad():
         same = torch.equal(again(images), built.network(images))
     if not same:
-        raise CompileError("the network made from its architecture, arguments and weights answers something else")
+        raise CompileError("the network made from its architecture, arguments and weights returns other logits")
     return stored
 
 
 def load_network(folder: Path, card: Card) -> nn.Module:
-    """The network of a compiled model, in evaluation mode, answering its logits alone.
+    """Load the network of a compiled model, in evaluation mode, returning its logits alone.
 
     Args:
-        folder: The model folder, as `read_card` has verified it.
+        folder: The model folder, verified by `read_card`.
         card: Its card.
 
     Raises:
         CardError: The model was compiled without it.
-        ModelFileError: The architecture is not to be found here.
+        ModelFileError: The architecture cannot be built here.
     """
     stored = card.weights
     return _network(stored, folder / stored.file, torch.zeros(2, 3, *card.preprocess.shape))

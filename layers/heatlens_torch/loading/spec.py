@@ -1,4 +1,4 @@
-"""A model description: `model.toml` -> validated `Description` -> `ModelSpec`, completed by what the weights say."""
+"""Read and validate a model description (`model.toml`), completed by the metadata of torchvision's weights."""
 
 import json
 import re
@@ -18,7 +18,7 @@ Text = Annotated[str, Field(min_length=1)]
 Classes = Annotated[tuple[Text, ...], Field(min_length=2)]
 Grid = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 Output = Literal["softmax", "sigmoid", "multilabel"]
-PROOF_INPUTS = 32  # images that the proof compares the maps of
+PROOF_INPUTS = 32  # images whose maps the proof compares
 PROGRAM = "torch.export"
 SEED = "seed"
 TORCHVISION = "torchvision"
@@ -86,37 +86,37 @@ class Description(BaseModel):
 
     @property
     def seed(self) -> int | None:
-        """N of `seed:N`, else `None`."""
+        """Return N of `seed:N`, else `None`."""
         scheme, _, number = (self.weights or "").partition(":")
         return int(number) if scheme == SEED and number.isdecimal() else None
 
     @property
     def program(self) -> str | None:
-        """The file of `torch.export:FILE`, else `None`."""
+        """Return the file of `torch.export:FILE`, else `None`."""
         scheme, _, file = self.architecture.partition(":")
         return file if scheme == PROGRAM else None
 
     @property
     def torchvision_weights(self) -> tuple[str, str] | None:
-        """Network and weights by torchvision's names, where both are its own."""
+        """Return network and weights by torchvision's names, if both are torchvision's."""
         scheme, _, network = self.architecture.partition(":")
         own = scheme == TORCHVISION and self.weights is not None and self.weights.isidentifier()
         return (network, str(self.weights)) if own else None
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The target layers, none where they are to be found."""
+        """Return the target layers, none if the compiler chooses."""
         if self.layer is None:
             return ()
         return (self.layer,) if isinstance(self.layer, str) else self.layer
 
     def grid_of(self, layer: str) -> tuple[int, int] | None:
-        """Height and width of a layer's grid, where the description says it."""
+        """Return height and width of a layer's grid, if the description gives them."""
         return self.grid.get(layer) if isinstance(self.grid, dict) else self.grid
 
 
 class ModelSpec(Description):
-    """What to compile: a description in which nothing is left open but the layer."""
+    """A complete description: only the layer may be left to the compiler."""
 
     classes: Classes
     output: Output
@@ -124,21 +124,21 @@ class ModelSpec(Description):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The class names, in the order of the logits."""
+        """Return the class names, in the order of the logits."""
         return self.classes
 
     @property
     def logits(self) -> int:
-        """How many logits the network answers: one for `sigmoid`, else one for each class."""
+        """Return the number of logits: one for `sigmoid`, else one for each class."""
         return 1 if self.output == "sigmoid" else len(self.classes)
 
 
 def read_spec(path: Path) -> ModelSpec:
-    """Read a model description, and complete it by what torchvision says of its own weights.
+    """Read a model description, and complete it by the metadata of torchvision's own weights.
 
     Raises:
-        ModelFileError: The file is missing, is not TOML, says something invalid, or leaves open what nobody else can
-            say; the sentence names file, line and key.
+        ModelFileError: The file is missing, is not TOML, is invalid, or lacks a key without a default; the message
+            names file, line and key.
     """
     text = _text(path)
     description = _parse(path.name, text)
@@ -148,7 +148,7 @@ def read_spec(path: Path) -> ModelSpec:
 
 @contextmanager
 def located(path: Path) -> Iterator[None]:
-    """Let an error about a key of the description say in which line of which file that key stands."""
+    """Add file and line to an error about a key of the description."""
     with _located(path.name, _text(path)):
         yield
 
@@ -190,15 +190,15 @@ def _parse(name: str, text: str) -> Description:
         return Description.model_validate(fields)
     except ValidationError as error:
         first, *others = error.errors()
-        if first["type"].endswith("_type"):  # of a union, the member whose kind of value it is says what is wrong
+        if first["type"].endswith("_type"):  # of a union, report the member that the value's type fits
             same = (each for each in others if each["loc"][0] == first["loc"][0])
             first = next((each for each in same if not each["type"].endswith("_type")), first)
-        # Pydantic puts the names of a union's members between the keys.
+        # Pydantic inserts the names of a union's members between the keys.
         keys = tuple(part for part in first["loc"] if isinstance(part, int) or part.isidentifier())
-        said = "not a key of a description" if first["type"] == "extra_forbidden" else first["msg"]
-        said = said.removeprefix("Value error, ")
+        message = "not a key of a description" if first["type"] == "extra_forbidden" else first["msg"]
+        message = message.removeprefix("Value error, ")
         key = ".".join(map(str, keys))
-        raise ModelFileError(f"{_place(name, text, keys)}: {key}: {said}") from error
+        raise ModelFileError(f"{_place(name, text, keys)}: {key}: {message}") from error
 
 
 def _complete(description: Description) -> ModelSpec:

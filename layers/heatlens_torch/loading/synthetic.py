@@ -1,4 +1,4 @@
-"""Pictures and weights made from a seed: count -> varied RGB images, untrained network -> one worth comparing."""
+"""Make images from a seed, and give an untrained network activations worth comparing."""
 
 import numpy as np
 import torch
@@ -10,12 +10,12 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from heatlens_torch.loading.batchnorm import batchnorms, settle_batchnorm
 
 BLOBS = 6
-NOISE = 24.0  # standard deviation in grey levels
+NOISE = 24.0  # standard deviation in gray levels
 BRANCH_GAIN = 0.2
 
 
 def images(count: int, *, size: tuple[int, int], seed: int = 0) -> list[Image.Image]:
-    """Smooth colored blobs under noise: unlike white noise, they differ from each other after any pooling.
+    """Draw smooth colored blobs under noise: unlike white noise, they differ from each other after any pooling.
 
     Args:
         count: How many.

@@ -1,4 +1,4 @@
-"""A description to begin with: architecture -> a commented `model.toml`, from the fields' own descriptions."""
+"""Write a commented `model.toml` to start from, with the fields' own descriptions."""
 
 from pathlib import Path
 
@@ -33,24 +33,24 @@ _WIDTH = 110  # of a comment
 
 
 def template(architecture: str = "torchvision:resnet50") -> str:
-    """A description for `architecture`, what it need not say in comments.
+    """Make a description for `architecture`; keys that are not required are comments.
 
-    What only the user knows of a network (its classes, what its images looked like in training) is a comment too:
-    compiling asks for it, and nothing is guessed.
+    What only the user knows of a network (its classes, its preprocessing in training) is a comment too: compiling asks
+    for it, and nothing is guessed.
     """
     scheme = architecture.partition(":")[0]
     litresnet = architecture == "litresnet-enhanced"
-    said = {"name": '"my-model"', "version": '"1"', "architecture": f'"{architecture}"'}
-    said |= _LITRESNET if litresnet else {}
+    filled = {"name": '"my-model"', "version": '"1"', "architecture": f'"{architecture}"'}
+    filled |= _LITRESNET if litresnet else {}
     if scheme != PROGRAM:
-        said["weights"] = '"DEFAULT"' if scheme == TORCHVISION else '"weights.ckpt"'
+        filled["weights"] = '"DEFAULT"' if scheme == TORCHVISION else '"weights.ckpt"'
     lines = _wrapped("A model description for `heatlens compile`; paths are relative to this file.")
     for key in Description.model_fields:
         if key != "preprocess":
-            example = said.get(key) or _TO_FILL_IN.get(key) or _OPTIONAL.get(key, '"DEFAULT"')
-            lines += ["", *_wrapped(_about(key) + _asked(key, scheme, said))]
-            lines.append(f"{'' if key in said else '# '}{key} = {example}")
-    lines += ["", *_wrapped(_about("preprocess") + ("" if litresnet else _asked("preprocess", scheme, said)))]
+            example = filled.get(key) or _TO_FILL_IN.get(key) or _OPTIONAL.get(key, '"DEFAULT"')
+            lines += ["", *_wrapped(_about(key) + _request(key, scheme, filled))]
+            lines.append(f"{'' if key in filled else '# '}{key} = {example}")
+    lines += ["", *_wrapped(_about("preprocess") + ("" if litresnet else _request("preprocess", scheme, filled)))]
     mark = "" if litresnet else "# "
     lines.append(f"{mark}[preprocess]")
     for key, (value, about) in (_LITRESNET_PREPROCESS if litresnet else _PREPROCESS).items():
@@ -60,8 +60,8 @@ def template(architecture: str = "torchvision:resnet50") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _asked(key: str, scheme: str, said: dict[str, str]) -> str:
-    if key in said or key not in (*_TO_FILL_IN, "preprocess"):
+def _request(key: str, scheme: str, filled: dict[str, str]) -> str:
+    if key in filled or key not in (*_TO_FILL_IN, "preprocess"):
         return ""
     return " torchvision's own weights bring it." if scheme == TORCHVISION else " TO FILL IN."
 

@@ -1,4 +1,4 @@
-"""Where a key stands in a TOML text: path of keys -> line, for sentences that point there; `tomllib` keeps none."""
+"""Find the line of a key in a TOML text, for error messages; `tomllib` keeps no lines."""
 
 import re
 
@@ -11,10 +11,10 @@ _STRING = re.compile(r'"""|\'\'\'|"(?:\\.|[^"\\])*"|\'[^\']*\'|#.*')
 
 
 def lines_of(text: str) -> dict[tuple[str, ...], int]:
-    """The line, from 1, of each key and table.
+    """Map each key and table to its line, from 1.
 
-    It reads what descriptions are made of: tables, keys bare, quoted or dotted, values over several lines. Keys of an
-    inline table are not told apart from the table.
+    It understands what descriptions use: tables; bare, quoted and dotted keys; values over several lines. Keys of an
+    inline table have the line of the table.
     """
     found: dict[tuple[str, ...], int] = {}
     table: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ def lines_of(text: str) -> dict[tuple[str, ...], int]:
 
 
 def line_of(text: str, path: Path) -> int | None:
-    """The line of the deepest part of `path` that the text has, `None` where it has none of it."""
+    """Find the line of the deepest part of `path` that the text has, `None` if it has none."""
     lines = lines_of(text)
     keys = tuple(str(part) for part in path)
     return next((lines[keys[:end]] for end in range(len(keys), 0, -1) if keys[:end] in lines), None)
@@ -43,7 +43,7 @@ def _parts(dotted: str) -> tuple[str, ...]:
 
 
 def _open(line: str, depth: int, quote: str) -> tuple[int, str]:
-    """Brackets and multi-line strings that are open behind the line."""
+    """Return the bracket depth and the open multi-line quote after the line."""
     while quote:
         _, closed, line = line.partition(quote)
         if not closed:

@@ -1,4 +1,4 @@
-"""torchvision's own weights: network and weights by name -> the file, and what its metadata says of classes, input."""
+"""Fetch torchvision's own weights by name, and read classes and preprocessing from their metadata."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ _DIGEST = re.compile(r"-([0-9a-f]{8,})\.[a-z]+$")  # torch.hub's convention: the
 
 
 def find(network: str, name: str) -> Any:  # noqa: ANN401 - torchvision is untyped
-    """The member of torchvision's enumeration.
+    """Find the member of torchvision's enumeration.
 
     Raises:
         ModelFileError: torchvision has no such network, or no such weights for it.
@@ -24,14 +24,14 @@ def find(network: str, name: str) -> Any:  # noqa: ANN401 - torchvision is untyp
         known = torchvision.models.get_model_weights(network)
     except ValueError as error:
         raise ModelFileError(f"architecture: torchvision has no classification model {network!r}") from error
-    if name not in known.__members__:  # which has the alias DEFAULT too
+    if name not in known.__members__:  # includes the alias DEFAULT
         has = ", ".join(["DEFAULT", *known._member_names_])
         raise ModelFileError(f"weights: torchvision has no weights {name!r} for {network}: it has {has}")
     return known[name]
 
 
 def facts(network: str, name: str) -> dict[str, Any]:
-    """`classes`, `output` and `preprocess` of a description, as far as the weights' metadata has them."""
+    """Return `classes`, `output` and `preprocess` of a description, as far as the weights' metadata has them."""
     member = find(network, name)
     transforms = member.transforms()
     categories = member.meta.get("categories")
@@ -48,7 +48,7 @@ def facts(network: str, name: str) -> dict[str, Any]:
 
 
 def fetch(network: str, name: str) -> tuple[Any, Path]:
-    """Bring the file into torch's cache, where it is not there yet.
+    """Download the file into torch's cache if it is not there yet.
 
     Returns:
         The enumeration's member, and the file.

@@ -1,4 +1,4 @@
-"""Functions named in a model description: `package.module:function` -> what it returns."""
+"""Import and call the functions that a model description names (`package.module:function`)."""
 
 import importlib
 import sys
@@ -12,7 +12,7 @@ from heatlens.errors import ModelError, ModelFileError
 
 @contextmanager
 def importable(folder: Path) -> Iterator[None]:
-    """Let modules that lie beside the model description be imported by name."""
+    """Make modules in the folder of the model description importable."""
     entry = str(folder.resolve())
     sys.path.insert(0, entry)
     try:
@@ -42,10 +42,10 @@ def find(where: str, reference: str) -> Callable[..., Any]:
 
 
 def call(where: str, reference: str, *args: object, **kwargs: object) -> object:
-    """Import and call a function of the description, and return what it returns.
+    """Import and call a function of the description, and return its result.
 
     Raises:
-        ModelFileError: It cannot be imported, or raises; its own exception is the cause. Errors of Heatlens pass.
+        ModelFileError: It cannot be imported, or raises; its exception is the cause. Errors of Heatlens pass unchanged.
     """
     function = find(where, reference)
     try:

@@ -1,4 +1,4 @@
-"""Architectures by name: name and arguments -> untrained network, image batch [B,3,H,W] -> logits [B,K]."""
+"""Build untrained networks by the name of their architecture and its arguments."""
 
 from collections import OrderedDict
 from typing import Any
@@ -11,7 +11,7 @@ from heatlens.errors import ModelError, ModelFileError
 from heatlens_torch.loading import user_functions
 
 TORCHVISION = "torchvision"
-# Left to themselves they draw truncated normals for a minute, and warn that this will change; weights replace them.
+# By default they draw truncated normals for a minute, with a deprecation warning; weights replace them anyway.
 SLOWLY_INITIALISED = ("googlenet", "inception_v3")
 
 
@@ -38,7 +38,7 @@ class LitResNetEnhanced(nn.Module):
         )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Image batch `[B,3,H,W]` -> one logit each, `[B,1]`."""
+        """Compute one logit `[B,1]` for each image of a batch `[B,3,H,W]`."""
         logits: torch.Tensor = self.classifier(self.features(image))
         return logits
 
@@ -47,7 +47,7 @@ NAMED: dict[str, type[nn.Module]] = {"litresnet-enhanced": LitResNetEnhanced}
 
 
 def build(architecture: str, arguments: dict[str, Any]) -> nn.Module:
-    """Make the network, in evaluation mode, with weights as its constructor leaves them.
+    """Build the network, in evaluation mode, with the weights that its constructor draws.
 
     Raises:
         ModelFileError: Unknown name, or arguments the architecture does not take.
@@ -56,7 +56,7 @@ def build(architecture: str, arguments: dict[str, Any]) -> nn.Module:
         network = _construct(architecture, arguments)
     except ModelError:
         raise
-    except Exception as error:  # a constructor may raise what it likes
+    except Exception as error:  # constructors raise many unrelated types
         names = ", ".join(sorted(arguments)) or "none"
         raise ModelFileError(f"architecture: {architecture!r} cannot be built with the arguments {names}") from error
     if not isinstance(network, nn.Module):
@@ -86,11 +86,11 @@ def _torchvision(name: str, arguments: dict[str, Any]) -> nn.Module:
 
 
 def _densenet(network: torchvision.models.DenseNet) -> nn.Module:
-    """The same network under the same weight names, with its last ReLU inside `features`, which becomes a target.
+    """Move the last ReLU of a DenseNet into `features`, which so becomes a target; the weight names stay the same.
 
-    torchvision applies that ReLU in place and outside any module: pytorch-grad-cam, told to look at `features` or
-    `features.norm5`, then multiplies gradients from before it with activations from after it. A target before it
-    (`features.denseblock4`) is consistent, but its gradient jumps wherever rounding carries a cell across zero.
+    torchvision applies that ReLU in place and outside any module: with the target `features` or `features.norm5`
+    pytorch-grad-cam multiplies gradients from before it with activations from after it. A target before it
+    (`features.denseblock4`) is consistent, but its gradient jumps wherever rounding moves a cell across zero.
     """
     network.features.add_module("relu5", nn.ReLU())
     stages = OrderedDict(

@@ -1,4 +1,4 @@
-"""What the card says beside the proof: compiled engine and images -> calibration, evaluation, tools."""
+"""Measure what the card has besides the proof: calibration, evaluation, and the tools' releases."""
 
 import json
 from importlib.metadata import version
@@ -54,12 +54,12 @@ def _percentiles(peaks: list[float]) -> Calibration:
 def evaluate(engine: Engine, spec: ModelSpec) -> dict[str, Any] | None:
     """Let the description's function judge the compiled model; `None` where the description names none.
 
-    The function is given `score(images: list[PIL.Image])`, which answers logits and signed maps `[N,h,w]`, float32.
+    The function gets `score(images: list[PIL.Image])`, which returns logits and signed maps `[N,h,w]`, float32.
     For a sigmoid model these are the one logit `[N]` and the map of the positive class, otherwise all logits `[N,K]`
     and the map of the predicted class.
 
     Raises:
-        ModelFileError: It fails, or returns something else than a JSON object.
+        ModelFileError: It fails, or does not return a JSON object.
     """
     function, single = spec.evaluation, spec.output == "sigmoid"
     if function is None:
@@ -81,5 +81,5 @@ def evaluate(engine: Engine, spec: ModelSpec) -> dict[str, Any] | None:
 
 
 def made_with() -> dict[str, str]:
-    """Release of each tool that shaped the graphs, and of Heatlens."""
+    """List the releases of the tools that shaped the graphs, and of Heatlens."""
     return {tool: version(tool) for tool in TOOLS} | {"heatlens": heatlens.__version__}

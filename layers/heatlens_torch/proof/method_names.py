@@ -1,4 +1,4 @@
-"""Every method of pytorch-grad-cam 1.5.7 under the name that clients use; it is not imported, which takes seconds."""
+"""Name every method of pytorch-grad-cam 1.5.7 as clients do, without importing it, which takes seconds."""
 
 CLASSES = {
     "gradcam": "GradCAM",
@@ -24,9 +24,9 @@ CLASSES = {
 # These have no map of the layer before ReLU: they sum, multiply or average maps that are already scaled.
 HEAT_ONLY = frozenset({"fullgrad", "sess", "refinecam"})
 
-# sess looks at 122 to 129 windows of twelve sizes of a square image, once for their scores and once for their maps.
+# sess runs 122 to 129 windows of twelve sizes of a square image, once for their scores and once for their maps.
 SESS_PASSES = 2 * 129
-# What the core does not have itself, and how often it runs the network for one image.
+# The methods that the core does not have, and how often each runs the network for one image.
 METHODS = {
     "segeigencam": 1,
     "kpcacam": 1,

@@ -1,4 +1,4 @@
-"""The proof: compiled graphs against pytorch-grad-cam on the original network, [N,3,H,W] -> `Parity`, or a refusal."""
+"""Prove compiled graphs: compare their explanations with pytorch-grad-cam's of the original network."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,10 +21,10 @@ from heatlens_torch.loading.spec import PROOF_INPUTS
 from heatlens_torch.proof import reference, rounding
 from heatlens_torch.proof.rounding import Doubles
 
-COMBINED_INPUTS = 12  # one batch of each size: the layers themselves are proven on all
+COMBINED_INPUTS = 12  # one batch of each size; each layer alone is proven on all inputs
 THRESHOLD = 1e-4
 NONEMPTY_SHARE = 0.9
-BATCH_SIZES = (1, 3, 8)  # in turn: a graph that fixed its batch would pass with one size
+BATCH_SIZES = (1, 3, 8)  # in turn, to notice a graph that works with one size only
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Explained:
     signed_map: Floats
 
     def of(self, images: npt.NDArray[Any]) -> Self:
-        """Some of the images."""
+        """Select some of the images."""
         return type(self)(self.logits[images], self.gradient[images], self.signed_map[images])
 
 
@@ -57,11 +57,11 @@ def explain_compiled(engine: Engine, images: Floats, selector: Floats) -> Explai
 
 
 def explain_reference(network: nn.Module, layer: str, images: Floats, layout: Layout) -> Explained:
-    """The same from pytorch-grad-cam, of each image's predicted class."""
+    """Explain each image's predicted class with pytorch-grad-cam, in the same batches."""
     parts = []
     for span in _spans(len(images)):
-        said = reference.explain(network, layer, torch.from_numpy(images[span]), layout=layout)
-        parts.append(Explained(said.logits, said.gradient, said.signed_map))
+        theirs = reference.explain(network, layer, torch.from_numpy(images[span]), layout=layout)
+        parts.append(Explained(theirs.logits, theirs.gradient, theirs.signed_map))
     return _joined(parts)
 
 
@@ -72,8 +72,9 @@ def prove(engine: Engine, network: nn.Module, layer: str, images: Floats, layout
         engine: Executes the compiled graphs.
         network: The original, in evaluation mode.
         layer: Module path of the target.
-        images: `[N,3,H,W]`, preprocessed, `PROOF_INPUTS` or more: the first are compared. One on which pytorch-grad-cam
-            contradicts itself as far as we do is set aside, and the next takes its place.
+        images: `[N,3,H,W]`, preprocessed, `PROOF_INPUTS` or more: the first are compared. An image on which
+            pytorch-grad-cam's own explanation moves by rounding as far as ours differs is set aside, and the next one
+            takes its place.
         layout: Of the layer's output.
 
     Returns:
@@ -81,8 +82,8 @@ def prove(engine: Engine, network: nn.Module, layer: str, images: Floats, layout
         which images were compared.
 
     Raises:
-        ParityError: A ratio is above the threshold, or too few maps have positive evidence, or are left to compare, for
-            the proof to count.
+        ParityError: A ratio is above the threshold, too few maps have positive evidence, or too few images are left to
+            compare.
     """
     compared, moves = _Compared(), []
     waiting = list(range(len(images)))
@@ -149,7 +150,7 @@ def prove_combined(
 
 
 def ratio(ours: Floats, theirs: Floats) -> float:
-    """`max |ours - theirs| / max |theirs|`; infinite where the shapes differ, or a value is not finite."""
+    """Compute `max |ours - theirs| / max |theirs|`; infinite if the shapes differ or a value is not finite."""
     if ours.shape != theirs.shape or not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
         return float("inf")
     difference, scale = float(np.abs(ours - theirs).max()), float(np.abs(theirs).max())
@@ -160,7 +161,7 @@ def ratio(ours: Floats, theirs: Floats) -> float:
 
 @dataclass(slots=True)
 class _Compared:
-    """The images that count, in turn, and what was said of them."""
+    """The images that are compared so far, and both explanations of them."""
 
     kept: list[int] = field(default_factory=list)
     ours: list[Explained] = field(default_factory=list)
@@ -175,25 +176,25 @@ class _Compared:
 def _undecided_moves(
     network: nn.Module, layer: str, layout: Layout, images: Floats, ours: Explained, theirs: Explained
 ) -> Doubles:
-    """How far the referee differs from itself on each image, 0 where we may be judged by it.
+    """Measure how far rounding moves pytorch-grad-cam's explanation of each image; 0 where the comparison counts.
 
-    It is asked where we differ from it only, and only a contradiction as large as our difference excuses us; logits do
-    not jump, so that nothing excuses theirs.
+    It is measured only where the compiled explanation differs, and sets an image aside only if it is as large as that
+    difference. Logits do not jump, so no image is set aside for a difference of theirs.
     """
     own = np.zeros(len(images))
     far = distances(ours, theirs)
-    [asked] = np.nonzero((far > THRESHOLD) & (_logit_distances(ours, theirs) <= THRESHOLD))
-    if len(asked):
-        said = theirs.of(asked)
+    [doubtful] = np.nonzero((far > THRESHOLD) & (_logit_distances(ours, theirs) <= THRESHOLD))
+    if len(doubtful):
+        original = theirs.of(doubtful)
         moves = rounding.largest_moves(
-            lambda nudged: distances(explain_reference(network, layer, nudged, layout), said), images[asked]
+            lambda nudged: distances(explain_reference(network, layer, nudged, layout), original), images[doubtful]
         )
-        own[asked] = np.where((moves > THRESHOLD) & (far[asked] <= rounding.SIDES * moves), moves, 0)
+        own[doubtful] = np.where((moves > THRESHOLD) & (far[doubtful] <= rounding.SIDES * moves), moves, 0)
     return own
 
 
 def distances(ours: Explained, theirs: Explained) -> Doubles:
-    """Of each image the larger ratio of map and gradient."""
+    """Compute the larger ratio of map and gradient for each image."""
     pairs = [(ours.signed_map, theirs.signed_map), (ours.gradient, theirs.gradient)]
     ratios: Doubles = np.array([list(map(ratio, mine, other)) for mine, other in pairs])
     return np.asarray(ratios.max(axis=0))

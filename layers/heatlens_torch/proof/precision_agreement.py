@@ -1,4 +1,4 @@
-"""How near lower precisions are to float32: explanations of the same images [N,h,w], twice -> `Agreement`."""
+"""Measure how near explanations at a lower precision are to those in float32."""
 
 import numpy as np
 import torch
@@ -9,11 +9,11 @@ from heatlens.types import Floats
 from heatlens_torch.graph.selector import predicted_selector
 from heatlens_torch.proof.parity import Explained, explain_compiled
 
-NEIGHBOURHOOD = 1  # cells between two maxima that point at the same thing
+NEIGHBORHOOD = 1  # cells between two maxima that count as the same place
 
 
 def explain_float32(engine: Engine, images: Floats, logits: int) -> Explained:
-    """The explanations to compare with: each image's predicted class in float32.
+    """Explain each image's predicted class in float32, to compare with.
 
     Args:
         engine: Runs in float32.
@@ -41,13 +41,13 @@ def measure_agreement(engine: Engine, images: Floats, truth: Explained) -> Agree
         correlation=float(np.mean(correlations)),
         least_correlation=min(correlations),
         same_maximum=float((distances == 0).mean()),
-        pointing=float((distances <= NEIGHBOURHOOD).mean()),
+        pointing=float((distances <= NEIGHBORHOOD).mean()),
         top1_kept=float(kept.mean()),
     )
 
 
 def correlation(ours: Floats, theirs: Floats) -> float:
-    """Pearson's, of all cells; where one of the maps is flat or not finite, 1 if they are equal, else 0."""
+    """Compute Pearson's correlation of all cells; if a map is flat or not finite, 1 if both are equal, else 0."""
     one, other = (each.astype(np.float64).ravel() - each.mean(dtype=np.float64) for each in (ours, theirs))
     scale = float(np.sqrt((one**2).sum() * (other**2).sum()))
     if not (np.isfinite(scale) and scale > 0):
@@ -56,7 +56,7 @@ def correlation(ours: Floats, theirs: Floats) -> float:
 
 
 def _apart(ours: Floats, theirs: Floats) -> int:
-    """Cells between the maxima, the larger of rows and columns."""
+    """Count the cells between the maxima, the larger of rows and columns."""
     places = [np.array(np.unravel_index(each.argmax(), each.shape)) for each in (ours, theirs)]
     return int(np.abs(places[0] - places[1]).max())
 

@@ -1,4 +1,4 @@
-"""Lower precisions of a compiled layer: what this machine can run and what was asked for -> the layer, measured."""
+"""Measure a compiled model at the lower precisions that this machine runs or that were requested."""
 
 from collections.abc import Callable
 from importlib.metadata import version
@@ -16,21 +16,21 @@ from heatlens_torch.proof.precision_agreement import explain_float32, measure_ag
 
 
 def measure(folder: Path, card: Card, images: Floats, spec: ModelSpec, *, int8: bool) -> Card:
-    """Add to every layer its agreements with float32, and its trunk of 8 bits where that is asked for.
+    """Add to every layer its agreements with float32, and with `int8` its 8-bit trunk.
 
-    bfloat16 is measured where this processor has it. The description's evaluation, where there is one, judges the
-    default layer at each precision too.
+    bfloat16 is measured if this processor has it. The description's evaluation function, if there is one, also judges
+    the default layer at each precision.
 
     Args:
         folder: The model folder with its graphs.
         card: As compiled and proven.
-        images: `[N,3,H,W]`: the proof's, and the further ones are those that ranges of 8 bits are taken from.
+        images: `[N,3,H,W]`: the proof's, then those that the ranges of 8-bit values are taken from.
         spec: The description.
         int8: Whether to quantize the trunks.
 
     Raises:
         CompileError: A trunk cannot be quantized.
-        EngineError: OpenVINO cannot run what came of it.
+        EngineError: OpenVINO cannot run the result.
         ModelFileError: There are too few images to quantize with; or the evaluation fails.
     """
     precisions: list[Precision] = ["bf16"] if has_bf16() else []
@@ -66,9 +66,9 @@ def _agreements(
 
 
 def _quantized(folder: Path, layer: Layer, images: Floats) -> Graph:
-    """The trunk in 8 bits, in its plain form where OpenVINO cannot run the finer one.
+    """Quantize the trunk, in the plain form if OpenVINO cannot run the finer one.
 
-    That is where tokens and batch are one dimension for a while, as around a transformer's linear layers.
+    It cannot where tokens and batch are merged into one dimension, as around a transformer's linear layers.
     """
     graph = quantize(layer, images, folder)
     try:
@@ -80,7 +80,7 @@ def _quantized(folder: Path, layer: Layer, images: Floats) -> Graph:
 
 
 def _further(images: Floats, spec: ModelSpec) -> Floats:
-    """Images that no agreement is measured on, or it would flatter."""
+    """Choose the images for the ranges: none that an agreement is measured on, which would bias it."""
     if spec.inputs is None:
         return other_images(spec)
     further = images[PROOF_INPUTS:]

@@ -1,4 +1,4 @@
-"""A network without what it has learnt: its layers with weights, from image to logits, and drawing those anew."""
+"""Replace the learned weights of a network by random ones, layer by layer from the logits down."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,20 +12,20 @@ Parameters = list[nn.Parameter]
 
 
 def weight_layers(network: nn.Module, image: torch.Tensor) -> list[Parameters]:
-    """The parameters of each layer with weights, in the order in which they run, the last at the logits.
+    """List the parameters of each layer with weights, in the order in which they run, the last at the logits.
 
-    A layer is a module that has a parameter of two or more dimensions, with the modules behind it that have smaller
-    ones only, such as its norm.
+    A layer is a module that has a parameter of two or more dimensions, with the modules after it that have smaller ones
+    only, such as its norm.
 
     Args:
         network: In evaluation mode.
-        image: `[B,3,H,W]`, to see what runs when.
+        image: `[B,3,H,W]`, to see in which order modules run.
     """
     owners = [module for module in network.modules() if any(True for _ in module.parameters(recurse=False))]
     begun = _order(network, owners, image)
     places, place = [], -1
     for module in owners:
-        # What never runs by itself, as a projection inside an attention, belongs behind what is registered before it.
+        # A module that never runs by itself, as a projection inside an attention, follows the one registered before it.
         place = begun.get(module, place)
         places.append(place)
     layers: list[Parameters] = []
@@ -40,15 +40,15 @@ def weight_layers(network: nn.Module, image: torch.Tensor) -> list[Parameters]:
 
 @contextmanager
 def randomized(network: nn.Module, layers: Sequence[Parameters], image: torch.Tensor, *, seed: int) -> Iterator[None]:
-    """Let the network have random weights in some layers until the block ends.
+    """Give some layers random weights until the block ends.
 
-    A weight is drawn from a normal distribution as large as itself (same root mean square), a smaller parameter (bias,
-    scale) is shuffled, and BatchNorms of these layers take their statistics from `image`: so the network works as one
-    that was just initialised, at any depth.
+    A weight is drawn from a normal distribution with the same root mean square, a smaller parameter (bias, scale) is
+    shuffled, and the BatchNorms of these layers take their statistics from `image`. So the network works like a newly
+    initialized one, at any depth.
 
     Args:
-        network: In evaluation mode; as it was afterwards, to the last bit.
-        layers: Of `weight_layers`.
+        network: In evaluation mode; restored exactly afterwards.
+        layers: Some of `weight_layers`.
         image: `[B,3,H,W]`, two or more.
         seed: The same seed draws the same weights.
     """
@@ -67,7 +67,7 @@ def randomized(network: nn.Module, layers: Sequence[Parameters], image: torch.Te
 
 
 def _order(network: nn.Module, owners: Sequence[nn.Module], image: torch.Tensor) -> dict[nn.Module, int]:
-    """Of each module that runs, how many of them began before it."""
+    """Map each module that runs to the number of them that began before it."""
     begun: dict[nn.Module, int] = {}
 
     def note(module: nn.Module, _input: object) -> None:

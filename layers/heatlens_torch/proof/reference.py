@@ -1,4 +1,4 @@
-"""pytorch-grad-cam as the referee: original network, layer and image batch [B,3,H,W] -> what it says of each image."""
+"""Explain images with pytorch-grad-cam on the original network, as the reference."""
 
 import io
 import threading
@@ -31,7 +31,7 @@ _ONE_AT_A_TIME = threading.Lock()
 class Reference:
     """Of a batch: `logits` `[B,K]`, `gradient` `[B,C,h,w]`, `signed_map` `[B,h,w]` before ReLU, `heat` `[B,H,W]`.
 
-    `heat` is pytorch-grad-cam's own answer: positive part, scaled and resized to the input, in 0..1.
+    `heat` is pytorch-grad-cam's own result: the positive part, scaled and resized to the input, in 0..1.
     """
 
     logits: Floats
@@ -54,9 +54,9 @@ def explain(
         network: The original module, in evaluation mode.
         layer: Module path of the target.
         image: `[B,3,H,W]`.
-        classes: A class per image; the predicted ones where `None`. For one logit 1 is the positive class, and 0 is
+        classes: A class per image, by default the predicted ones. For one logit 1 is the positive class, and 0 is
             explained by the negated logit.
-        layout: Of the layer's output; `[B,C,h,w]` where `None`.
+        layout: Of the layer's output; by default `[B,C,h,w]`.
     """
     module = target(network, layer)
     with _grad_cam(network, [layer], [layout]) as cam:
@@ -69,7 +69,7 @@ def explain(
 
 
 def combined(network: nn.Module, layouts: Mapping[str, Layout], image: torch.Tensor) -> Floats:
-    """The heat `[B,H,W]` of each image's predicted class that pytorch-grad-cam makes of several target layers.
+    """Compute pytorch-grad-cam's heat `[B,H,W]` of each image's predicted class from several target layers.
 
     Args:
         network: The original module, in evaluation mode.
@@ -94,20 +94,20 @@ def any_map(
     """Explain images by any method of pytorch-grad-cam, run by pytorch-grad-cam itself.
 
     Args:
-        network: In evaluation mode, on the images' device. Some methods exchange its layers while they work and one
-            shares its tools with every caller, so that one call at a time runs.
+        network: In evaluation mode, on the images' device. Some methods exchange its layers while they work, and one
+            shares state between callers, so only one call runs at a time.
         layer: Module path of the target. `fullgrad` ignores it.
         images: `[B,3,H,W]`, preprocessed.
         selector: `[B,K]`: the explained value is `sum(selector * logits)`; a row of zeros is the predicted class.
-            `eigencam`, `kpcacam` and `fem` explain no class, and answer the same for every selector. `finercam`
+            `eigencam`, `kpcacam` and `fem` explain no class, and return the same map for every selector. `finercam`
             explains the class with the largest entry against the three that are most like it.
-        method: A key of `CLASSES`. `randomcam` is as random as it says.
-        layout: Of the layer's output; `[B,C,h,w]` where `None`.
+        method: A key of `CLASSES`. `randomcam` returns random maps.
+        layout: Of the layer's output; by default `[B,C,h,w]`.
         eigen_smooth: pytorch-grad-cam's; methods without channel weights ignore it.
 
     Returns:
-        Float32 `[B,h,w]` before ReLU, at the layer's own grid. Of the methods in `HEAT_ONLY` instead `[B,H,W]` in 0..1
-        at the images' size, which is all that pytorch-grad-cam has of them.
+        Float32 `[B,h,w]` before ReLU, at the layer's own grid. For the methods in `HEAT_ONLY` instead `[B,H,W]` in 0..1
+        at the images' size: pytorch-grad-cam has no other map of them.
 
     Raises:
         EngineError: There is no such method, or pytorch-grad-cam cannot explain this layer or output by it.
@@ -123,18 +123,18 @@ def any_map(
     with _ONE_AT_A_TIME, _gradient_from(network, [module]), _silent():
         try:
             return _made_by(method, network, module, images, directions, reshape, eigen_smooth=eigen_smooth)
-        except Exception as error:  # it raises what it likes where a layer or an output is not what it expects
+        except Exception as error:  # it raises unrelated types for layers or outputs that it does not expect
             raise EngineError(f"pytorch-grad-cam cannot explain layer {layer!r} of this network by {method}") from error
 
 
 def name() -> str:
-    """The referee and its release, for the card."""
+    """Name pytorch-grad-cam and its release, for the card."""
     return f"pytorch-grad-cam {version(DISTRIBUTION)}"
 
 
 @contextmanager
 def _grad_cam(network: nn.Module, layers: Sequence[str], layouts: Sequence[Layout | None]) -> Iterator[Any]:
-    """pytorch-grad-cam with the matching reshape of tokens to a grid, its hooks removed afterwards."""
+    """Open pytorch-grad-cam with the matching reshape of tokens to a grid, and remove its hooks afterwards."""
     modules = [target(network, layer) for layer in layers]
     reshape = _reshape([layout for layout in layouts if layout and layout.tokens])
     with (
@@ -145,7 +145,7 @@ def _grad_cam(network: nn.Module, layers: Sequence[str], layouts: Sequence[Layou
 
 
 def _reshape(layouts: Sequence[Layout]) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """One function for all layers, as pytorch-grad-cam has it: told apart by the shape of what they answer."""
+    """Make one reshape for all layers, as pytorch-grad-cam takes it; the output's shape tells the layers apart."""
 
     def reshape(output: torch.Tensor) -> torch.Tensor:
         fitting = (layout for layout in layouts if layout.holds(output.shape[1:]))
@@ -157,7 +157,7 @@ def _reshape(layouts: Sequence[Layout]) -> Callable[[torch.Tensor], torch.Tensor
 
 @contextmanager
 def _gradient_from(network: nn.Module, modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Let the backward pass end at the layers: the gradient there is the same, and most of the work falls away."""
+    """Let the backward pass end at the layers: the gradient there is the same, at a fraction of the work."""
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     network.requires_grad_(requires_grad=False)
     handles = [
@@ -186,7 +186,7 @@ def _only(tensors: list[torch.Tensor]) -> Floats:
 
 
 class _Along:
-    """What is explained: logits `[K]`, or of several images `[N,K]`, along one direction `[K]`."""
+    """The value that is explained: logits `[K]`, or `[N,K]` of several images, along one direction `[K]`."""
 
     def __init__(self, direction: torch.Tensor) -> None:
         self._direction = direction
@@ -224,7 +224,7 @@ def _made_by(
 
 
 def _recorded(cam: Any) -> list[Floats]:  # noqa: ANN401 - pytorch-grad-cam is not typed
-    """What `cam` makes of the layer before ReLU, scaling and resizing, as it makes it."""
+    """Record the maps that `cam` makes, before ReLU, scaling and resizing."""
     maps: list[Floats] = []
     make = cam.get_cam_image
 
@@ -238,6 +238,6 @@ def _recorded(cam: Any) -> list[Floats]:  # noqa: ANN401 - pytorch-grad-cam is n
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without progress bars and advice on the terminal."""
+    """Suppress progress bars and advice on the terminal."""
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         yield

@@ -1,8 +1,8 @@
-"""Inputs on which pytorch-grad-cam contradicts itself: images -> how far its explanations move by rounding alone.
+"""Measure how far pytorch-grad-cam's explanations move by rounding alone.
 
-Behind a ReLU or a max pooling the gradient jumps, and where a cell lies within float32's rounding of the jump, rounding
-decides which side is explained. Two correct programs then differ, and so does pytorch-grad-cam from itself when its
-input moves by a rounding. Nobody can be judged by what it says there; everywhere else one can.
+After a ReLU or a max pooling the gradient jumps. Where a cell lies within float32's rounding of the jump, rounding
+decides which side is explained: two correct programs then differ, and so does pytorch-grad-cam from itself when its
+input moves by a rounding. Such an image proves nothing; all others do.
 """
 
 from collections.abc import Callable
@@ -15,21 +15,21 @@ from heatlens.types import Floats
 Doubles = npt.NDArray[np.float64]
 
 NUDGES = 16
-# Of each value, at most: four units in its last place, which move a network's logits about as far as the engine's own
-# rounding does (measured in VGG-11 with BatchNorm and DenseNet-121: 2 to 4 millionths).
+# The largest relative change of a value: four units in its last place. It moves a network's logits about as far as the
+# engine's own rounding does (measured in VGG-11 with BatchNorm and DenseNet-121: 2 to 4 millionths).
 NUDGE = 2.0**-21
-SIDES = 2  # of a jump: seen from within, it can be twice as high as from a side
+SIDES = 2  # a nudge sees one side of a jump, which in all can be twice as high
 
 
 def largest_moves(moved: Callable[[Floats], Doubles], images: Floats) -> Doubles:
-    """How far explanations move when their images do by float32's rounding.
+    """Measure how far explanations move when their images move by float32's rounding.
 
     Args:
-        moved: How far the explanation of each image, given `[N,3,H,W]`, is from that of the one it stands for: `[N]`.
+        moved: Given nudged images `[N,3,H,W]`, how far their explanations are from the originals': `[N]`.
         images: `[N,3,H,W]`, preprocessed.
 
     Returns:
-        The furthest of several times, `[N]`.
+        The largest move over several nudges, `[N]`.
     """
     rng = np.random.default_rng(0)
     furthest: Doubles = np.zeros(len(images))

@@ -1,4 +1,4 @@
-"""Whether maps depend on what was learnt: network, layer and images -> how alike maps stay when weights are random."""
+"""Check whether maps depend on the learned weights: how similar they stay when weights are random."""
 
 from contextlib import AbstractContextManager
 
@@ -15,26 +15,25 @@ from heatlens_torch.proof import reference
 from heatlens_torch.proof.randomize import randomized, weight_layers
 
 IMAGES = 8
-SEED = 181003292  # the paper's number: smaller ones are what people, and this compiler, seed networks with
-THRESHOLD = 0.5  # chance stays under it on grids of 4x4 cells and more
+SEED = 181003292  # the paper's number; small seeds are what networks are initialized with
+THRESHOLD = 0.5  # chance stays below it on grids of 4x4 cells or more
 
 
 def check(network: nn.Module, layer: str, images: Floats, layout: Layout) -> Sanity | None:
     """Compare each image's Grad-CAM with that of the same network with random weights.
 
-    The model parameter randomisation test, cascading (Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018),
-    in three stages: the uppermost layer with weights, the upper half of them, all. The class explained is the one that
-    the original predicts. A map that the random network leaves flat, or not finite, is no more like the original than
-    chance: it counts as 0.
+    The cascading model parameter randomization test (Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018)
+    in three stages: the uppermost layer with weights, the upper half of them, all. The class that the original predicts
+    is explained. A map of the random network that is flat or not finite counts as 0.
 
     Args:
-        network: In evaluation mode; its weights are back in place afterwards.
+        network: In evaluation mode; its weights are restored afterwards.
         layer: Module path of the target.
         images: `[N,3,H,W]`, preprocessed; the first eight are used.
         layout: Of the layer's output.
 
     Returns:
-        `None` where there is nothing to learn or to compare: no weights, or no map that is not flat.
+        `None` if the network has no weights, or all maps are flat.
     """
     batch = torch.from_numpy(images[:IMAGES])
     layers = weight_layers(network, batch[:2])

@@ -14,12 +14,12 @@ CARD_SCHEMA = Path(heatlens.__file__).parent / "card.schema.json"
 
 
 def model_schema() -> dict[str, Any]:
-    """Of a model description."""
+    """Return the schema of a model description."""
     return {"$schema": DIALECT, "$id": "urn:heatlens:model-description"} | Description.model_json_schema()
 
 
 def card_schema() -> dict[str, Any]:
-    """Of a compiled model's card, in the version that this code writes and reads."""
+    """Return the schema of a compiled model's card, in the version that this code writes and reads."""
     return {"$schema": DIALECT, "$id": f"urn:heatlens:card:{SCHEMA_VERSION}"} | Card.model_json_schema()
 
 

@@ -56,7 +56,7 @@ THEIRS: dict[str, type] = {
 
 
 class Zeroing(AblationLayer):  # type: ignore[misc]
-    """Ablation as the paper has it, also where the least activation is not 0."""
+    """Sets ablated channels to 0 as the paper does, also where the least activation is not 0."""
 
     def __call__(self, _: torch.Tensor) -> torch.Tensor:
         ablated: torch.Tensor = self.activations
@@ -67,7 +67,7 @@ class Zeroing(AblationLayer):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The largest difference of the heat in 0..1 by method and smoothing; `zero` is whether the least activation is.
+    """The largest difference of the heat in 0..1 by method and smoothing; `zero`: whether the least activation is 0.
 
     `rounding` is the largest difference of all between pytorch-grad-cam in float32 and itself in float64.
     """
@@ -79,7 +79,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Marked where the least activation is not 0."""
+        """Return the architecture's name, marked (+) if the least activation is not 0."""
         return self.architecture if self.zero else f"{self.architecture} (+)"
 
 
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(subject: Subject) -> Row:
-    """Compile one architecture and hold every method's heat against pytorch-grad-cam's."""
+    """Compile one architecture and compare every method's heat with pytorch-grad-cam's."""
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
         path = home / "model.toml"
@@ -109,8 +109,8 @@ def run(subject: Subject) -> Row:
         images = images_of(spec)[:IMAGES]
     layer = model.card.layers[0].name
     zero = bool((model.engine.trunk(images)[0].min(axis=(1, 2, 3)) == 0).all())
-    # A projection moves where two singular values are near each other, so that float32 says little of it: the referee
-    # works in float64.
+    # A projection is unstable where two singular values are close, so that float32 tells little: the reference is
+    # computed in float64.
     exact = copy.deepcopy(network).double()
     differences: dict[tuple[str, str], float] = {}
     rounding = 0.0
@@ -145,7 +145,7 @@ def _theirs(
     classes: Sequence[int],
     smoothing: dict[str, bool],
 ) -> Floats:
-    """pytorch-grad-cam's heat at the input's size."""
+    """Compute pytorch-grad-cam's heat at the input's size."""
     further = {"ablation_layer": Zeroing()} if method == "ablationcam" else {}
     with THEIRS[method](model=network, target_layers=[module_at(network, layer)], **further) as cam:
         heat: Floats = cam(images, [ClassifierOutputTarget(index) for index in classes], **smoothing)
@@ -153,7 +153,7 @@ def _theirs(
 
 
 def render(rows: Sequence[Row]) -> str:
-    """The table as Markdown."""
+    """Write the table as Markdown."""
     versions = ", ".join(f"{tool} {release}" for tool, release in calibration.made_with().items())
     lines = [
         "# Methods against pytorch-grad-cam",

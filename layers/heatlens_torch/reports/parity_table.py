@@ -35,12 +35,12 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """Without the scheme."""
+        """Return the architecture's name without the scheme."""
         return self.architecture.rpartition(":")[2]
 
     @property
     def key(self) -> Key:
-        """Tells it from every other."""
+        """Return what identifies the subject."""
         return self.architecture, self.layers
 
 
@@ -62,7 +62,7 @@ SUBJECTS = (
     _torchvision("vgg11"),
     _torchvision("densenet121", "features"),
     _torchvision("densenet121", "features.transition3"),
-    _torchvision("densenet121", "features.transition2"),  # one by one: a refused layer takes the others with it
+    _torchvision("densenet121", "features.transition2"),  # one by one: a refused layer refuses the whole model
     _torchvision("efficientnet_b0", "features", "features.5"),
     _torchvision("convnext_tiny", "features", "features.5"),
     _torchvision("inception_v3", pixels=128, transform_input=True),
@@ -79,7 +79,7 @@ SUBJECTS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Compile what was asked for, all by default, and write the table after every row."""
+    """Compile the named architectures, by default all, and write the table after every row."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="architectures; all by default")
     parser.add_argument("--out", type=Path, default=OUT)
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(subject: Subject) -> dict[str, object]:
-    """Compile one subject in this process: its seconds, the process's peak memory, and the proof or the refusal."""
+    """Compile one subject in this process; return its seconds, the peak memory, and the proof or the refusal."""
     from heatlens_torch.compile import compile_model
 
     start = time.perf_counter()
@@ -118,7 +118,7 @@ def run(subject: Subject) -> dict[str, object]:
 
 
 def render(rows: Sequence[dict[str, object]]) -> str:
-    """The table as Markdown."""
+    """Write the table as Markdown."""
     versions = ", ".join(f"{tool} {release}" for tool, release in calibration.made_with().items())
     lines = [
         "# Parity with pytorch-grad-cam",
@@ -137,7 +137,7 @@ def render(rows: Sequence[dict[str, object]]) -> str:
         f"|{'---|' * len(COLUMNS)}",
     ]
     lines += [line for row in rows for line in _lines(row)]
-    refused = [f"- **{row['name']}**, {_asked(row)}: {row['refused']}" for row in rows if "refused" in row]
+    refused = [f"- **{row['name']}**, {_requested_layers(row)}: {row['refused']}" for row in rows if "refused" in row]
     lines += ["", "## Refused", "", *refused] if refused else []
     return "\n".join(lines) + "\n"
 
@@ -145,7 +145,7 @@ def render(rows: Sequence[dict[str, object]]) -> str:
 def _lines(row: dict[str, object]) -> list[str]:
     cost = f"{row['seconds']:.0f} | {row['megabytes']:.0f} |"
     if "refused" in row:
-        return [f"| {row['name']} | {row['pixels']} | {_asked(row)} | refused | | | | | | | {cost}"]
+        return [f"| {row['name']} | {row['pixels']} | {_requested_layers(row)} | refused | | | | | | | {cost}"]
     lines = []
     for index, layer in enumerate(row["proof"]):  # type: ignore[arg-type, var-annotated]
         first = index == 0
@@ -164,7 +164,7 @@ def _lines(row: dict[str, object]) -> list[str]:
     return lines
 
 
-def _asked(row: dict[str, object]) -> str:
+def _requested_layers(row: dict[str, object]) -> str:
     return ", ".join(f"`{layer}`" for layer in row["layers"]) or "chosen"  # type: ignore[attr-defined]
 
 
@@ -187,7 +187,7 @@ def _proof(card: Card) -> dict[str, object]:
 
 
 def description(subject: Subject) -> str:
-    """The `model.toml` of a subject."""
+    """Write the `model.toml` of a subject."""
     single = subject.architecture == "litresnet-enhanced"
     lines = ['name = "parity"', 'version = "1"', f'architecture = "{subject.architecture}"', 'weights = "seed:0"']
     lines.append('classes = ["NORMAL", "PNEUMONIA"]' if single else 'classes = "imagenet"')
@@ -200,7 +200,7 @@ def description(subject: Subject) -> str:
 
 
 def _row(subject: Subject) -> dict[str, object]:
-    """In a process of its own, so that its peak memory is its own; one that dies is a row too."""
+    """Compile in a separate process, to measure its peak memory; a process that dies gets a row too."""
     command = [sys.executable, "-m", "heatlens_torch.reports.parity_table", "--one", str(SUBJECTS.index(subject))]
     died = asdict(subject) | {"name": subject.name, "seconds": float(ROW_SECONDS), "megabytes": 0.0}
     try:

@@ -1,9 +1,9 @@
-"""How much memory this process had at most; imports nothing, so that it measures nothing of its own."""
+"""Measure the peak memory of this process; it imports no library, to add nothing to it."""
 
 from pathlib import Path
 
 
 def peak_megabytes() -> float:
-    """Most megabytes that this program had resident; `getrusage` would count what its parent had before."""
+    """Return the peak resident memory in megabytes; `getrusage` would count the parent's memory before the fork."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024

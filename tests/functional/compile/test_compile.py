@@ -666,7 +666,7 @@ REFUSALS = {
     ),
     "no numbers": (
         changed(TINY, arguments={"logits": 3, "kind": "Infinite"}),
-        "the network answers logits that are no finite numbers: look at its weights",
+        "the network returns logits that are not finite: check its weights",
     ),
     "no conversion": (
         changed(TINY, arguments={"logits": 3, "kind": "Sorting"}),
@@ -729,9 +729,9 @@ def test_what_a_refusal_offers_explains_the_network(case: str, chosen: list[int]
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"images": []}, "images: there is no picture to explain: give at least one"),
-        ({"classes": [0]}, "classes: 1 for 2 pictures: give one for each"),
-        ({"classes": [0, 3]}, "classes: 3 is none of the network's: they are 0 to 2"),
+        ({"images": []}, "images: there is no image to explain: give at least one"),
+        ({"classes": [0]}, "classes: 1 for 2 images: give one for each"),
+        ({"classes": [0, 3]}, "classes: the network has no class 3: it has 0 to 2"),
         ({"layer": "layer5"}, "layer: there is no layer 'layer5': the network has stem, layer3, layer4, head"),
     ],
     ids=["no picture", "too few classes", "no such class", "no such layer"],

@@ -200,7 +200,7 @@ def _listed() -> list[dict[str, Any]]:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Maps 16-bit greys linearly from their own minimum to maximum, as the service does."""
+    """Map 16-bit greys linearly from their own minimum to maximum, as the service does."""
     if image.mode != "I;16":
         return image
     counts = np.asarray(image).astype(np.float32)
@@ -209,6 +209,6 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _hottest(signed_map: np.ndarray[Any, Any], size: tuple[int, int]) -> tuple[float, float]:
-    """Gives the center of the hottest cell, column and row in the image's pixels."""
+    """Return the center of the hottest cell, column and row in the image's pixels."""
     row, column = np.unravel_index(signed_map.argmax(), signed_map.shape)
     return (column + 0.5) / signed_map.shape[1] * size[0], (row + 0.5) / signed_map.shape[0] * size[1]

@@ -367,7 +367,7 @@ def test_a_candidate_says_what_it_is() -> None:
 
 @pytest.mark.provokes("model.compile")
 def test_a_network_without_a_grid_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CompileError, match="no layer of the network answers a grid that its logits depend on"):
+    with pytest.raises(CompileError, match="no layer of the network returns a grid that its logits depend on"):
         compile_model(write(tmp_path, "flat", None), tmp_path / "out")
 
 

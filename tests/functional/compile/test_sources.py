@@ -154,7 +154,7 @@ def test_a_hostile_checkpoint_compiles_to_nothing_and_runs_nothing(tmp_path: Pat
     torch.save({"state_dict": state_of() | {"a": attacks(marker)["builtins.exec"]}}, tmp_path / "a.ckpt")
 
     assert refusal(describe(tmp_path, weights="a.ckpt")).startswith(
-        "model.toml:7: weights: a.ckpt: state_dict: a is no tensor but a builtins.exec"
+        "model.toml:7: weights: a.ckpt: state_dict: a is a builtins.exec instead of a tensor"
     )
     assert not marker.exists()
 
@@ -630,7 +630,7 @@ def test_a_network_that_cannot_be_made_again_is_not_stored(tmp_path: Path) -> No
     path = describe(tmp_path, architecture=f"{__name__}:Forgetful", weights="a.pt")
 
     assert refusal(path, with_torch=True) == (
-        "the network made from its architecture, arguments and weights answers something else"
+        "the network made from its architecture, arguments and weights returns other logits"
     )
 
 

@@ -175,5 +175,5 @@ def _reduced(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _roughness(image: NDArray[np.float32]) -> float:
-    """Measures what the finest scale holds: the strength of the second differences along both axes."""
+    """Measure what the finest scale holds: the strength of the second differences along both axes."""
     return float(sum(np.diff(image, n=2, axis=axis).std() for axis in (0, 1)))

@@ -248,7 +248,7 @@ def test_an_unknown_object_inside_the_state_dict_is_refused(tmp_path: Path, valu
     torch.save({"state_dict": state_of() | {"metric": value}}, tmp_path / "a.ckpt")
 
     assert refusal(tiny(), tmp_path / "a.ckpt") == (
-        f"weights: a.ckpt: state_dict: metric is no tensor but a {origin}, which is not read because it could run "
+        f"weights: a.ckpt: state_dict: metric is a {origin} instead of a tensor and is not read, because it could run "
         "code: where it was made, torch.save(model.state_dict(), 'weights.pt'), and name that file"
     )
 
