@@ -14,9 +14,8 @@ from heatlens.batching import TimeLeft
 from heatlens.errors import HeatlensError
 from heatlens.model import Model
 from heatlens.types import Options, Upload
-from heatlens_web.deliver import carry
 from heatlens_web.errors import located
-from heatlens_web.large_replies import Replies
+from heatlens_web.large_replies import Replies, carry
 from heatlens_web.request_id import request_id
 from heatlens_web.schemas.options import ModelOptions
 from heatlens_web.state import State
@@ -83,7 +82,7 @@ class RequestContext:
         return await asyncio.get_running_loop().run_in_executor(self.state.workers, work, images, options, left)
 
     async def send(self, response: Response) -> Response:
-        """Return the response, or a redirect to it where it is too large to send; see `deliver.carry`."""
+        """Return the response, or a redirect to it where it is too large to send; see `carry`."""
         replies: Replies | None = self.request.app.state.replies
         if replies is None:
             return carry(response, self.state.limits, None)

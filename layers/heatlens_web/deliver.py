@@ -1,9 +1,8 @@
 """Make the HTTP response of explanations and scores: JSON, or the overlay's own bytes."""
 
 import base64
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from http import HTTPStatus
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -14,10 +13,9 @@ from pydantic import BaseModel
 from heatlens.errors import HeatlensError
 from heatlens.explain.targets import parse
 from heatlens.model import Model
-from heatlens.render.encode import MEDIA_TYPES
 from heatlens.results import Explained, Explanation
-from heatlens.types import Encoded, Format, Options, Scores
-from heatlens_web.http_errors import AnswerTooLarge
+from heatlens.types import Encoded, Options, Scores
+from heatlens_web.accept import picture_format
 from heatlens_web.schemas.answer import ModelAnswer
 from heatlens_web.schemas.heatmap import (
     BatchHeatmapItem,
@@ -34,17 +32,9 @@ from heatlens_web.schemas.kserve import (
     InstancePredictions,
 )
 from heatlens_web.schemas.predict import BatchPredictItem, BatchPredictResponse, PredictResponse
-from heatlens_web.settings import ServerLimits
+from heatlens_web.upload import JSON
 
 Result = TypeVar("Result")
-
-JSON = "application/json"
-_WAYS_OUT = (
-    "ask for format=jpeg, leave out the original (include=overlay), ask for the map alone (include=map), send fewer or "
-    "smaller files, or make a staged batch of them"
-)
-_ANSWERS: dict[str, Format | None] = dict.fromkeys([JSON, "application/*", "*/*"])
-_ANSWERS |= {media_type: form for form, media_type in MEDIA_TYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,34 +75,6 @@ class Results(Generic[Result]):
                 raise type(outcome)(f"instance {index}: {outcome.detail}") from outcome
             results.append(outcome)
         return results
-
-
-def picture_format(accept: str, form: Format) -> Format | None:
-    """Return the format in which an `Accept` header asks for the overlay itself; `image/*` means the option `format`.
-
-    Returns:
-        `None` where it prefers JSON, or a type that is not served.
-    """
-    answers = _ANSWERS | {"image/*": form}
-    ranges = [_range(part) for part in accept.split(",")]
-    known = [(weight, media) for weight, media in ranges if media in answers and weight > 0]
-    _, best = max(known, key=lambda each: each[0], default=(0.0, JSON))
-    return answers[best]
-
-
-def picture_options(options: Options, *, accept: str) -> Options:
-    """Return the options of a response that is the overlay itself where `Accept` asks for it, else those given."""
-    form = picture_format(accept, options.format)
-    return replace(options, include=frozenset({"overlay"}), format=form) if form else options
-
-
-def _range(part: str) -> tuple[float, str]:
-    media, *parameters = (piece.strip().lower() for piece in part.split(";"))
-    weight = next((value[2:] for value in parameters if value.startswith("q=")), "1")
-    try:
-        return float(weight), media
-    except ValueError:
-        return 0.0, media
 
 
 def deliver_one(results: Results[Explanation], *, accept: str) -> Response:
@@ -205,35 +167,6 @@ def _batch_facts(
         "model": results.model_answer,
         "request_id": results.request_id,
     }
-
-
-def carry(response: Response, limits: ServerLimits, keep: Callable[[Response], str] | None) -> Response:
-    """Return the response, or a redirect to it where it is too large to send.
-
-    Args:
-        response: The response.
-        limits: The server's.
-        keep: Stores a response and returns its address; `None` where there is no storage.
-
-    Raises:
-        AnswerTooLarge: The response is too large, and there is no storage.
-    """
-    size = carried_bytes(response)
-    limit = limits.answer_json_bytes if response.media_type == JSON else limits.answer_binary_bytes
-    if limit is None or size <= limit:
-        return response
-    if keep is None:
-        raise AnswerTooLarge(f"the response has {size:,} bytes, this server can send {limit:,}: {_WAYS_OUT}")
-    facts = {name: value for name, value in response.headers.items() if name.startswith("x-heatlens-")}
-    return Response(
-        status_code=HTTPStatus.SEE_OTHER, headers={"location": keep(response), "cache-control": "no-store"} | facts
-    )
-
-
-def carried_bytes(response: Response) -> int:
-    """Count the bytes sent: Lambda sends a JSON body as a string in JSON, where quotes and backslashes are escaped."""
-    body = bytes(response.body)
-    return len(body) + (body.count(b'"') + body.count(b"\\") if response.media_type == JSON else 0)
 
 
 def _item(filename: str, outcome: Explanation | HeatlensError, model: Model, options: Options) -> BatchHeatmapItem:

@@ -11,6 +11,7 @@ from heatlens.errors import HeatlensError
 from heatlens.results import Explanation, Outcome
 from heatlens.types import Options, Scores
 from heatlens_web import deliver, upload
+from heatlens_web.accept import picture_options
 from heatlens_web.context import RequestContext
 from heatlens_web.deliver import Results
 from heatlens_web.schemas.bodies import HeatmapBody
@@ -103,7 +104,7 @@ async def explain_one(
         state,
         outer_options,
         receive=partial(upload.receive_one, body=HeatmapBody, raw=raw),
-        adapt=partial(deliver.picture_options, accept=accept),
+        adapt=partial(picture_options, accept=accept),
         work=work,
         deliver=partial(deliver.deliver_one, accept=accept),
         place=place,

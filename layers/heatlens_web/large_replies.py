@@ -1,7 +1,9 @@
-"""Store a response that is too large to send, and link to it."""
+"""Store a response that is too large to send, and redirect to it."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from fastapi import Response
@@ -9,11 +11,19 @@ from fastapi import Response
 from heatlens_aws.errors import StagingUnavailable
 from heatlens_aws.object_keys import reply_key
 from heatlens_aws.settings import AwsSettings
+from heatlens_web.http_errors import AnswerTooLarge
+from heatlens_web.settings import ServerLimits
+from heatlens_web.upload import JSON
 
 if TYPE_CHECKING:  # it loads boto3
     from heatlens_aws.staging import Staging
 
 logger = logging.getLogger(__name__)
+
+_WAYS_OUT = (
+    "ask for format=jpeg, leave out the original (include=overlay), ask for the map alone (include=map), send fewer or "
+    "smaller files, or make a staged batch of them"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,35 @@ class Replies:
                 "the response is too large to send, and the storage for such responses does not respond: retry",
                 retryable=True,
             ) from error
+
+
+def carry(response: Response, limits: ServerLimits, keep: Callable[[Response], str] | None) -> Response:
+    """Return the response, or a redirect to it where it is too large to send.
+
+    Args:
+        response: The response.
+        limits: The server's.
+        keep: Stores a response and returns its address; `None` where there is no storage.
+
+    Raises:
+        AnswerTooLarge: The response is too large, and there is no storage.
+    """
+    size = carried_bytes(response)
+    limit = limits.answer_json_bytes if response.media_type == JSON else limits.answer_binary_bytes
+    if limit is None or size <= limit:
+        return response
+    if keep is None:
+        raise AnswerTooLarge(f"the response has {size:,} bytes, this server can send {limit:,}: {_WAYS_OUT}")
+    facts = {name: value for name, value in response.headers.items() if name.startswith("x-heatlens-")}
+    return Response(
+        status_code=HTTPStatus.SEE_OTHER, headers={"location": keep(response), "cache-control": "no-store"} | facts
+    )
+
+
+def carried_bytes(response: Response) -> int:
+    """Count the bytes sent: Lambda sends a JSON body as a string in JSON, where quotes and backslashes are escaped."""
+    body = bytes(response.body)
+    return len(body) + (body.count(b'"') + body.count(b"\\") if response.media_type == JSON else 0)
 
 
 def open_replies(settings: AwsSettings) -> Replies | None:

@@ -35,7 +35,7 @@ def principal(request: Request) -> str:
     if arn:
         return f"iam {_role(str(arn))}"
     if authorizer:
-        raise UnknownPrincipal("the gateway's authoriser names neither a token's subject nor a role")
+        raise UnknownPrincipal("the gateway's authorizer names neither a token's subject nor a role")
     return ANONYMOUS
 
 

@@ -23,9 +23,8 @@ from starlette.testclient import TestClient
 from heatlens_aws.settings import AwsSettings
 from heatlens_cli.events.http_events import KINDS, LambdaContext, heatmap_request
 from heatlens_web.app import create_app
-from heatlens_web.deliver import carried_bytes, carry
 from heatlens_web.http_errors import AnswerTooLarge
-from heatlens_web.large_replies import Replies, open_replies
+from heatlens_web.large_replies import Replies, carried_bytes, carry, open_replies
 from heatlens_web.settings import DEPLOYMENT_LIMITS, ServerSettings
 from infra.local_account import BUCKET, LocalAccount, local_account
 from tests.contract.test_base_schema import BATCH, HEATMAP, ITEM, fits
