@@ -173,7 +173,7 @@ def batch_run(
     alpha: AlphaWeight = 0.4,
 ) -> None:
     """Run a folder of images as staged batches; run it again after an interruption to send only what is missing."""
-    with _clear_errors(interrupted="interrupted: run the same again to go on"):
+    with _clear_errors(interrupted="interrupted: run the same command again to continue"):
         from heatlens_cli.batch.run import parse_headers, run_batch
 
         options = {"colormap": colormap, "alpha": alpha}

@@ -50,7 +50,7 @@ def redrive_open(dead_letters: str) -> int:
         sent, left = redrive(connect(settings), settings, dead_letters)
     except (BotoCoreError, ClientError) as error:
         raise CannotRedrive(f"the queues do not answer: {type(error).__name__}") from error
-    out.print(f"{sent} sent back, {left} left: their batches have ended, or they speak of nothing known")
+    out.print(f"{sent} moved back, {left} left: their batches have ended, or they name no known file")
     return 0
 
 

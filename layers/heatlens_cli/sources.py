@@ -117,7 +117,7 @@ class Folder:
         except OSError as error:
             return RejectedFile(name, Unreadable.code, f"{error.strerror}")
         if not stat.S_ISREG(status.st_mode):
-            return RejectedFile(name, Unreadable.code, "no regular file")
+            return RejectedFile(name, Unreadable.code, "not a regular file")
         return Image(name, status.st_size, _stamp(status))
 
     def _name(self, path: Path) -> str:
@@ -157,7 +157,7 @@ class Bucket:
         except FAILURES as error:
             code = aws_code(error)
             if code in _CHANGED:
-                raise Changed("it was written since it was listed: run the same again") from error
+                raise Changed("it was written since it was listed: run the same command again") from error
             raise Unreadable("it is gone" if code in _GONE else code) from error
 
 
@@ -171,7 +171,7 @@ def source_at(address: str, *, results: Path) -> Source:
     if address.startswith(_S3):
         return _bucket(address)
     if not Path(address).is_dir():
-        raise NoSource(f"{address} is no folder")
+        raise NoSource(f"{address} is not a folder")
     return Folder(Path(address), results=results)
 
 

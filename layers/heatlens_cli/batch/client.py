@@ -149,7 +149,7 @@ class BatchClient:
         try:
             return kind.model_validate_json(response.content)
         except ValidationError as error:
-            raise BatchFailed(f"{self._http.base_url} answers as no Heatlens does: is the address right?") from error
+            raise BatchFailed(f"{self._http.base_url} does not answer like a Heatlens server: check --url") from error
 
 
 def _is_overload(response: httpx2.Response) -> bool:

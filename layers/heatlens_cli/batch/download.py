@@ -78,12 +78,12 @@ class Download:
         try:
             sha256 = _Document.model_validate_json(document.getvalue()).objects[OVERLAY]
         except (ValidationError, KeyError) as error:
-            raise DownloadError("its result names none") from error
+            raise DownloadError("its result.json names no overlay") from error
         if sha256_of(target) == sha256:
             return
         with write_atomically(target) as file:
             if links.overlay is None or self._read(links.overlay, file) != sha256:
-                raise DownloadError("what came is not what was committed")
+                raise DownloadError("its bytes differ from the committed digest")
 
     def _read(self, link: str, file: BinaryIO) -> str:
         """Write the object behind a link into a file and return its digest (hex)."""

@@ -83,7 +83,9 @@ def fetch(
                 _count(outcome, line, trouble, refused.get(line["name"]))
                 in_a_row = in_a_row + 1 if trouble and trouble.lasting else 0
                 if trouble and in_a_row == THREADS:
-                    raise BatchFailed(f"the storage gives nothing ({trouble}): run the same again to go on")
+                    raise BatchFailed(
+                        f"the storage refuses downloads ({trouble}): run the same command again to continue"
+                    )
     except OSError as error:
         raise BatchFailed(f"{folder / RESULTS}: {error.strerror}") from error
     return outcome
@@ -124,7 +126,7 @@ def _count(
         out.print(escape(f"{name}: {line['state']} {line['code'] or ''}{why}"))
     elif trouble:
         outcome.unfetched += 1
-        out.print(escape(f"{name}: its heatmap is not here: {trouble}"))
+        out.print(escape(f"{name}: heatmap not downloaded: {trouble}"))
     else:
         outcome.done += 1
 

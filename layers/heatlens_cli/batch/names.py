@@ -34,7 +34,7 @@ def split_by_name(files: Iterable[Image | RejectedFile], *, one_case: bool) -> t
         above = {str(parent) for parent in PurePosixPath(target).parents}
         fault = _name_fault(file.name) or _size_fault(file.size)
         if not fault and (target in taken | folders or above & taken):
-            fault = BAD_NAME, "its heatmap would take the place of another file: rename it"
+            fault = BAD_NAME, "its heatmap would overwrite another file: rename it"
         if fault:
             refused.append(RejectedFile(file.name, *fault))
             continue
@@ -71,7 +71,7 @@ def _name_fault(name: str) -> tuple[str, str] | None:
     # A bucket key is any text, and Windows has further ways to leave a folder.
     leaves = ".." in (*posix.parts, *windows.parts) or windows.drive or windows.root
     if leaves or str(posix) != name or "\0" in name:
-        return BAD_NAME, "its name is no path within a folder: rename it"
+        return BAD_NAME, "its name is not a path within a folder: rename it"
     if max(map(len, parts)) > MAX_NAME_BYTES:
         return BAD_NAME, f"the name of its heatmap would be over {MAX_NAME_BYTES} bytes: rename it"
     return None

@@ -49,7 +49,9 @@ def run_batch(address: str, folder: Path, *, url: str, headers: dict[str, str], 
             wait(sender.client, run.parts, bars)
             outcome = fetch(sender.client, run.parts, folder, bars, sender.failures)
     except httpx2.RequestError as error:
-        raise BatchFailed(f"{url} does not answer ({type(error).__name__}): run the same again to go on") from error
+        raise BatchFailed(
+            f"{url} does not answer ({type(error).__name__}): run the same command again to continue"
+        ) from error
     _report(run, folder, outcome)
     return int(outcome.failed + outcome.unfetched > 0)
 
@@ -62,7 +64,7 @@ def parse_headers(lines: list[str]) -> dict[str, str]:
     """
     wrong = [line for line in lines if ":" not in line or not (line.isascii() and line.isprintable())]
     if wrong:
-        raise BatchFailed(f"{wrong[0]!r} is no header: write it as Name: value")
+        raise BatchFailed(f"{wrong[0]!r} is not a header: write it as Name: value")
     return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
@@ -70,7 +72,7 @@ def _client(url: str, headers: dict[str, str]) -> httpx2.Client:
     try:
         return httpx2.Client(base_url=f"{url}/api/inference", headers=headers, timeout=TIMEOUT_S)
     except httpx2.InvalidURL as error:
-        raise BatchFailed(f"{url} is no address: {error}") from error
+        raise BatchFailed(f"{url} is not a URL: {error}") from error
 
 
 def _send(sender: Sender, images: Sequence[Image]) -> None:
@@ -110,7 +112,7 @@ def _take_up(sender: Sender, images: dict[str, Image]) -> None:
         if status is None:
             give_up(sender.client, run, part)
             continue
-        out.print(f"going on with batch {part.batch_id}")
+        out.print(f"resuming batch {part.batch_id}")
         standing = [each for each in part.files if _stands(each, images, sender.failures)]
         if status.state != "open" and not part.sent:
             sender.client.close(part.batch_id)  # the run may have been interrupted before closing it
@@ -138,6 +140,6 @@ def _report(run: Run, folder: Path, outcome: FileOutcome) -> None:
     batches = ", ".join(part.batch_id for part in run.parts) or "none was needed"
     out.print(f"{outcome.done} heatmaps in {folder}, {outcome.failed} failed (batch: {batches})")
     if outcome.unfetched:
-        out.print(f"{outcome.unfetched} heatmaps are not here: run the same again to fetch them")
+        out.print(f"{outcome.unfetched} heatmaps were not downloaded: run the same command again to download them")
     else:
         (folder / JOURNAL).unlink(missing_ok=True)

@@ -64,7 +64,9 @@ class Sender:
             self.run.save(self.folder)
             return part
         if files:
-            raise BatchFailed("the server did not answer when files were declared: run the same again to go on")
+            raise BatchFailed(
+                "the server did not answer when files were declared: run the same command again to continue"
+            )
         return None
 
     def upload(self, part: Part) -> None:
@@ -101,7 +103,9 @@ class Sender:
             for failure in put.workers.executor.map(put, [link for link in page.files if link.number in put.files]):
                 in_a_row = in_a_row + 1 if failure and failure.code == BROKEN else 0
                 if failure and in_a_row == THREADS:
-                    raise BatchFailed(f"the storage takes nothing ({failure.why}): run the same again to go on")
+                    raise BatchFailed(
+                        f"the storage refuses uploads ({failure.why}): run the same command again to continue"
+                    )
                 yield failure
 
     def _read(self, images: Sequence[Image]) -> list[tuple[Image, str]]:
@@ -182,7 +186,7 @@ class _Put:
                 yield held
             held = chunk
         if size != file.size or digest.hexdigest() != file.sha256:
-            raise Changed("it was written since it was declared: run the same again")
+            raise Changed("it was written since it was declared: run the same command again")
         yield held
 
 
@@ -196,7 +200,7 @@ def _digest(source: Source, image: Image, workers: WorkerPool) -> str | Rejected
     except Unreadable as error:
         return RejectedFile(image.name, error.code, str(error))
     if size != image.size:
-        return RejectedFile(image.name, Changed.code, "it was written while it was read: run the same again")
+        return RejectedFile(image.name, Changed.code, "it was written while it was read: run the same command again")
     return digest.hexdigest()
 
 

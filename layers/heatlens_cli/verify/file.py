@@ -22,7 +22,7 @@ def file_faults(manifest: Manifest, file: ManifestFile, read: Read) -> list[str]
     elif file.state == "FAILED":
         faults = _failure_faults(manifest, file, read)
     else:
-        faults = ["it has no end"] if file.state in ("PENDING", "SUBMITTED") else []
+        faults = ["it has not ended"] if file.state in ("PENDING", "SUBMITTED") else []
         faults += [f"{file.state} with an outcome"] if file.outcome else []
     return [f"file {file.number}: {fault}" for fault in faults]
 
@@ -38,7 +38,7 @@ def _result_faults(manifest: Manifest, file: ManifestFile, read: Read) -> list[s
     try:
         committed = Committed.model_validate(file.outcome)
     except ValidationError as error:
-        return [f"its outcome is that of no result: {error.errors()[0]['loc'][0]}"]
+        return [f"its outcome is not that of a result: {error.errors()[0]['loc'][0]}"]
     expected, objects = {MAP, RESULT}, dict(committed.objects)
     if "include" in manifest.options:
         expected |= set(picture_names(manifest.options).values())

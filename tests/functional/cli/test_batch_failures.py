@@ -1,4 +1,4 @@
-"""`heatlens batch run` where server, storage or disk fail for a moment, or for longer."""
+"""`heatlens batch run` with temporary and lasting failures of server, storage and disk."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -40,7 +40,7 @@ def busy(_: Callable[[], httpx2.Response]) -> httpx2.Response:
 
 @pytest.mark.parametrize("does", [lost, busy])
 @pytest.mark.parametrize("step", STEPS)
-def test_a_failure_that_passes_does_not_end_the_run(
+def test_retries_a_temporary_failure(
     step: str,
     does: Callable[[Callable[[], httpx2.Response]], httpx2.Response],
     source: Path,
@@ -83,7 +83,7 @@ def test_an_upload_that_is_refused_fails_alone(
     assert codes == [("0.png", "OK", None), ("1.png", "MISSING", "upload.refused"), ("2.png", "OK", None)]
 
 
-def test_links_that_are_too_old_are_signed_again(
+def test_expired_links_are_signed_again(
     source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for wanted in (asks("PUT", "/00001"), asks("GET", "overlay.png"), asks("GET", "result.json")):
@@ -94,20 +94,22 @@ def test_links_that_are_too_old_are_signed_again(
     assert len(heatmaps(tmp_path / "out")) == 3
 
 
-def test_a_storage_that_takes_nothing_ends_the_run_which_goes_on_later(
+def test_a_storage_that_refuses_uploads_ends_the_run_which_can_be_resumed(
     source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("heatlens_cli.batch.send.THREADS", 2)
     with monkeypatch.context() as patch:
         asked = answers(patch, lambda request: request.method == "PUT", 503)
-        with pytest.raises(BatchFailed, match=r"takes nothing .*status 503\): run the same again to go on"):
+        with pytest.raises(
+            BatchFailed, match=r"refuses uploads .*status 503\): run the same command again to continue"
+        ):
             loop.run(source, tmp_path / "out")
 
     assert len(asked) <= 3 * TRIES
     assert loop.run(source, tmp_path / "out") == 0
 
 
-def test_a_heatmap_that_cannot_be_fetched_is_named_and_fetched_by_running_again(
+def test_a_failed_download_is_reported_and_repeated_by_the_next_run(
     source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -118,9 +120,9 @@ def test_a_heatmap_that_cannot_be_fetched_is_named_and_fetched_by_running_again(
         assert loop.run(source, out) == 1
 
     said = capsys.readouterr().out
-    assert "1.png: its heatmap is not here: the storage refused with status 404" in said
-    assert "2.png: its heatmap is not here: it cannot be written: Is a directory" in said
-    assert "2 heatmaps are not here: run the same again to fetch them" in said
+    assert "1.png: heatmap not downloaded: the storage refused with status 404" in said
+    assert "2.png: heatmap not downloaded: it cannot be written: Is a directory" in said
+    assert "2 heatmaps were not downloaded: run the same command again to download them" in said
     assert (out / JOURNAL).exists()
 
     (out / "2.png.heatmap.png").rmdir()
@@ -129,7 +131,7 @@ def test_a_heatmap_that_cannot_be_fetched_is_named_and_fetched_by_running_again(
     assert (len(heatmaps(out)), puts) == (3, [])
 
 
-def test_a_heatmap_with_other_bytes_than_were_committed_is_not_kept(
+def test_a_download_with_another_digest_is_not_kept(
     source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     meddle(monkeypatch, asks("GET", "overlay.png"), lambda _: httpx2.Response(200, content=b"other bytes"))
@@ -138,21 +140,21 @@ def test_a_heatmap_with_other_bytes_than_were_committed_is_not_kept(
     assert loop.run(source, tmp_path / "out") == 1
 
     assert heatmaps(tmp_path / "out") == ["1.png.heatmap.png", "2.png.heatmap.png"]
-    assert "0.png: its heatmap is not here: what came is not what was committed" in capsys.readouterr().out
+    assert "0.png: heatmap not downloaded: its bytes differ from the committed digest" in capsys.readouterr().out
 
 
-def test_a_declaration_that_nobody_answers_ends_the_run_which_goes_on_later(
+def test_declaring_without_a_response_ends_the_run_which_can_be_resumed(
     source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         answers(patch, STEPS["declare"], 500)
-        with pytest.raises(BatchFailed, match="did not answer when files were declared: run the same again"):
+        with pytest.raises(BatchFailed, match="did not answer when files were declared: run the same command again"):
             loop.run(source, tmp_path / "out")
 
     assert loop.run(source, tmp_path / "out") == 0
 
 
-def test_a_server_without_staging_is_not_asked_again(
+def test_a_server_without_staging_is_not_retried(
     source: Path, tmp_path: Path, server_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = recorded(monkeypatch, lambda _: True)
@@ -177,7 +179,7 @@ def waits(*answers: httpx2.Response | Exception) -> tuple[list[float], httpx2.Re
         return waited, call_with_retries(call, wait=waited.append)
 
 
-def test_a_call_is_made_again_later_each_time_and_no_sooner_than_was_asked() -> None:
+def test_retries_wait_longer_each_time_and_at_least_as_long_as_retry_after() -> None:
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
     waited, answer = waits(
         httpx2.ConnectError("no"),
@@ -194,7 +196,7 @@ def test_a_call_is_made_again_later_each_time_and_no_sooner_than_was_asked() -> 
     assert waited[3:] == [8, 120]
 
 
-def test_a_call_is_made_a_bounded_number_of_times() -> None:
+def test_retries_are_bounded() -> None:
     waited, answer = waits(*[httpx2.Response(503)] * TRIES, httpx2.Response(200))
 
     assert (answer.status_code, len(waited)) == (503, TRIES - 1)
@@ -205,7 +207,7 @@ def test_a_call_is_made_a_bounded_number_of_times() -> None:
         waits(httpx2.LocalProtocolError("ours"))
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_file_is_written_atomically(tmp_path: Path) -> None:
     path = tmp_path / "new" / ("x" * 250)
     with write_atomically(path) as file:
         file.write(b"first")

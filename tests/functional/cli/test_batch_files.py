@@ -1,4 +1,4 @@
-"""Files that `heatlens batch run` cannot send: each fails alone and is named, and nothing leaves the output folder."""
+"""Files that `heatlens batch run` cannot send: each is reported, and no heatmap leaves the output folder."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ def codes(folder: Path) -> dict[str, Any]:
     return {each["name"]: each["code"] for each in results(folder)}
 
 
-def test_each_bad_file_fails_alone_and_is_named(
+def test_each_bad_file_is_reported_and_the_others_are_sent(
     source: Path, tmp_path: Path, loop: Loop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (source / "broken.png").write_bytes(b"no image")
@@ -65,7 +65,7 @@ def test_each_bad_file_fails_alone_and_is_named(
     assert "1 heatmaps in" in said
 
 
-def test_nothing_but_bad_files_makes_no_batch(
+def test_bad_files_alone_create_no_batch(
     source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (source / "good.png").write_bytes(b"")
@@ -164,7 +164,7 @@ def test_a_file_that_grows_before_it_is_read_fails_alone(source: Path, tmp_path:
     assert codes(tmp_path / "out") == {"good.png": "source.changed", "other.png": None}
 
 
-def test_images_are_found_by_their_suffix_and_dicom_is_one(source: Path) -> None:
+def test_images_are_found_by_their_suffix(source: Path) -> None:
     for name in ("scan.dcm", "ward/SCAN.DICOM", "notes.txt", "DICOMDIR"):
         (source / name).parent.mkdir(exist_ok=True)
         (source / name).write_bytes(PNG)
@@ -174,7 +174,7 @@ def test_images_are_found_by_their_suffix_and_dicom_is_one(source: Path) -> None
     assert sorted(each.name for each in found) == ["good.png", "scan.dcm", "ward/SCAN.DICOM"]
 
 
-def test_a_folder_that_cannot_be_listed_is_named(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_listed_is_reported(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     walk = os.walk
 
     def locked(top: Path, onerror: Callable[[OSError], None]) -> Any:  # noqa: ANN401 - passes through
@@ -195,7 +195,7 @@ def test_a_folder_that_cannot_be_listed_is_named(source: Path, monkeypatch: pyte
     "name",
     ["/etc/a.png", "../a.png", "a/../../b.png", "a//b.png", "./a.png", "C:/a.png", "C:a.png", "..\\a.png", "\\a.png"],
 )
-def test_a_name_that_is_no_path_within_a_folder_is_refused(name: str) -> None:
+def test_rejects_a_name_that_leaves_the_folder(name: str) -> None:
     images, refused = split_by_name([Image(name, 1, ""), Image("good.png", 1, "")], one_case=False)
 
     assert [image.name for image in images] == ["good.png"]
@@ -212,17 +212,17 @@ def test_a_name_that_is_no_path_within_a_folder_is_refused(name: str) -> None:
         (["results.jsonl/a.png"], False, ["results.jsonl/a.png"]),
     ],
 )
-def test_no_heatmap_takes_the_place_of_another_file(names: list[str], refused: list[str], *, one_case: bool) -> None:
+def test_no_heatmap_overwrites_another_file(names: list[str], refused: list[str], *, one_case: bool) -> None:
     found = split_by_name([Image(name, 1, "") for name in names], one_case=one_case)[1]
 
     assert [each.name for each in found] == refused
 
 
-def test_a_name_is_printed_without_what_moves_a_terminal() -> None:
+def test_a_name_is_printed_without_control_characters() -> None:
     assert shown("a\x1b[2J\n\udcff ü.png") == "a�[2J�� ü.png"
 
 
-def test_a_key_of_a_bucket_never_leaves_the_output_folder(
+def test_a_bucket_key_never_leaves_the_output_folder(
     tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clients = loop.clients(monkeypatch)
@@ -257,7 +257,7 @@ def test_an_object_that_changes_while_the_batch_runs_fails_alone(
     assert codes(tmp_path) == {"changed.png": "source.changed", "gone.png": "source.unreadable", "good.png": None}
 
 
-def test_a_bucket_that_fails_is_no_traceback() -> None:
+def test_a_failing_bucket_is_reported_without_a_traceback() -> None:
     s3 = boto3.client("s3", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
     with pytest.MonkeyPatch.context() as patch, Stubber(s3) as stub:
         bucket = Bucket(s3, "bucket", "")

@@ -1,4 +1,4 @@
-"""`heatlens batch run` interrupted anywhere and run again: nothing is lost, nothing is done twice."""
+"""`heatlens batch run` after an interruption: nothing is lost or sent twice."""
 
 import json
 from collections.abc import Callable
@@ -67,7 +67,7 @@ def noted(out: Path) -> list[str]:
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("step", STEPS)
-def test_interrupted_anywhere_and_run_again_it_is_as_if_nothing_had_been(
+def test_an_interrupted_run_can_be_resumed_at_every_step(
     step: str, source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch, *, after: bool
 ) -> None:
     clients, out = loop.clients(monkeypatch), tmp_path / "out"
@@ -83,7 +83,7 @@ def test_interrupted_anywhere_and_run_again_it_is_as_if_nothing_had_been(
     assert len(heatmaps(out)) == 3
 
 
-def test_a_batch_whose_declaring_was_interrupted_is_erased(
+def test_a_batch_interrupted_while_declaring_is_erased(
     source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt(monkeypatch, loop, source, tmp_path / "out", "declare", after=True)
@@ -94,7 +94,7 @@ def test_a_batch_whose_declaring_was_interrupted_is_erased(
     assert httpx2.get(f"{loop.url}{API}/{first}").status_code == 404
 
 
-def test_run_again_it_uploads_only_what_is_missing(
+def test_a_resumed_run_uploads_only_missing_files(
     source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_pool, "THREADS", 1)
@@ -107,7 +107,7 @@ def test_run_again_it_uploads_only_what_is_missing(
     assert numbers.count("00000") == 1, "it was there; 00002 may have been on its way when Ctrl-C came"
 
 
-def test_run_again_it_fetches_only_what_is_missing_or_damaged(
+def test_a_resumed_run_downloads_only_missing_or_damaged_heatmaps(
     source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_pool, "THREADS", 1)
@@ -126,7 +126,7 @@ def test_run_again_it_fetches_only_what_is_missing_or_damaged(
 
 
 @pytest.mark.parametrize("step", ["declare", "close", "results"])
-def test_a_file_that_came_meanwhile_goes_into_a_further_batch(
+def test_a_file_added_before_resuming_goes_into_a_further_batch(
     step: str, source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt(monkeypatch, loop, source, tmp_path / "out", step, after=False)
@@ -139,7 +139,7 @@ def test_a_file_that_came_meanwhile_goes_into_a_further_batch(
 
 
 @pytest.mark.parametrize("step", ["declare", "links", "close", "results"])
-def test_a_file_that_changed_meanwhile_gets_the_heatmap_of_what_it_is_now(
+def test_a_file_changed_before_resuming_gets_a_new_heatmap(
     step: str, source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt(monkeypatch, loop, source, tmp_path / "out", step, after=False)
@@ -152,7 +152,7 @@ def test_a_file_that_changed_meanwhile_gets_the_heatmap_of_what_it_is_now(
     assert sizes == [(24, 16), (64, 64), (24, 16)]
 
 
-def test_a_file_that_was_removed_before_it_was_uploaded_fails_alone(
+def test_a_file_removed_before_its_upload_fails_alone(
     source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     interrupt(monkeypatch, loop, source, tmp_path / "out", "links", after=False)
@@ -165,7 +165,7 @@ def test_a_file_that_was_removed_before_it_was_uploaded_fails_alone(
     assert "1.png: MISSING source.unreadable (No such file or directory)" in capsys.readouterr().out
 
 
-def test_a_file_that_was_removed_after_it_was_uploaded_is_done(
+def test_a_file_removed_after_its_upload_succeeds(
     source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt(monkeypatch, loop, source, tmp_path / "out", "close", after=False)
@@ -178,7 +178,7 @@ def test_a_file_that_was_removed_after_it_was_uploaded_is_done(
 
 
 @pytest.mark.parametrize("purged", [False, True])
-def test_what_a_batch_had_not_done_when_it_was_ended_meanwhile_goes_into_another(
+def test_unfinished_files_of_an_ended_batch_go_into_another(
     source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch, *, purged: bool
 ) -> None:
     interrupt(monkeypatch, loop, source, tmp_path / "out", "links", after=False)
@@ -191,7 +191,7 @@ def test_what_a_batch_had_not_done_when_it_was_ended_meanwhile_goes_into_another
     assert first not in {each["batch"] for each in results(tmp_path / "out")}
 
 
-def test_another_run_in_the_same_folder_is_refused_and_told_what_differs(
+def test_another_run_in_the_same_folder_is_refused_with_the_differences(
     source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, other = tmp_path / "out", tmp_path / "other"
@@ -208,7 +208,7 @@ def test_another_run_in_the_same_folder_is_refused_and_told_what_differs(
 
 
 @pytest.mark.parametrize("notes", ["[]", "{", '{"batch_id": "B", "files": []}', "\xff"])
-def test_notes_that_are_none_get_a_sentence(notes: str, source: Path, tmp_path: Path, loop: Loop) -> None:
+def test_a_damaged_journal_is_reported_in_one_line(notes: str, source: Path, tmp_path: Path, loop: Loop) -> None:
     (tmp_path / JOURNAL).write_text(notes, encoding="latin-1")
 
     with pytest.raises(BatchFailed, match="is damaged, or another version's: remove it to start anew"):

@@ -47,7 +47,7 @@ def test_every_image_gets_its_heatmap(source: Path, tmp_path: Path, loop: Loop) 
     assert list((tmp_path / "out").rglob("*.new")) == []
 
 
-def test_what_one_batch_cannot_have_goes_into_several(
+def test_more_files_than_the_limit_go_into_several_batches(
     source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     limit(monkeypatch, batch_files=4, call_files=3, file_bytes=10_000_000)
@@ -86,7 +86,7 @@ def test_a_server_that_names_no_limits_is_sent_everything_at_once(
     assert [path.rpartition("/")[2] for path in calls] == ["batches", "files"]
 
 
-def test_running_again_where_the_results_are_leaves_them_out(source: Path, loop: Loop) -> None:
+def test_heatmaps_of_an_earlier_run_are_not_sent(source: Path, loop: Loop) -> None:
     for _ in range(2):
         assert loop.run(source, source) == 0
 
@@ -126,17 +126,17 @@ def test_a_finished_batch_is_as_its_manifest_says(
     assert capsys.readouterr().err == "file 2: overlay.png is not what was committed\n"
 
 
-def test_what_cannot_be_run_gets_a_sentence(source: Path, tmp_path: Path, loop: Loop) -> None:
+def test_a_run_that_cannot_start_says_why(source: Path, tmp_path: Path, loop: Loop) -> None:
     (tmp_path / "empty").mkdir()
     out = tmp_path / "out"
 
     with pytest.raises(BatchFailed, match="has no images"):
         loop.run(tmp_path / "empty", out)
     for url, sentence in (
-        ("http://127.0.0.1:9", r"does not answer \(ConnectError\): run the same again to go on"),
+        ("http://127.0.0.1:9", r"does not answer \(ConnectError\): run the same command again to continue"),
         ("nonsense", "does not answer"),
-        ("http://127.0.0.1:port", "is no address"),
-        (loop.storage, "refused|answers as no Heatlens does"),
+        ("http://127.0.0.1:port", "is not a URL"),
+        (loop.storage, "refused|does not answer like a Heatlens server"),
     ):
         with pytest.raises(BatchFailed, match=sentence):
             run_batch(str(source), out, url=url, headers={}, options={})
@@ -165,18 +165,18 @@ def test_images_may_come_from_a_bucket(
     assert (tmp_path / "out" / "ward" / "Müller, Jürgen.jpg.heatmap.png").exists()
     with pytest.raises(NoSource, match="s3://nowhere cannot be read"):
         loop.run("s3://nowhere", tmp_path / "out")
-    with pytest.raises(NoSource, match="is no folder"):
+    with pytest.raises(NoSource, match="is not a folder"):
         loop.run(tmp_path / "nowhere", tmp_path / "out")
 
 
-def test_headers_are_written_as_people_write_them() -> None:
+def test_parses_headers() -> None:
     assert parse_headers(["Authorization: Bearer a:b"]) == {"Authorization": "Bearer a:b"}
     for wrong in ("nonsense", "a: ü", "a: b\nc: d"):
-        with pytest.raises(BatchFailed, match="is no header: write it as Name: value"):
+        with pytest.raises(BatchFailed, match="is not a header: write it as Name: value"):
             parse_headers([wrong])
 
 
-def test_a_bar_says_rate_and_time_left_of_the_server_or_as_measured() -> None:
+def test_a_bar_shows_the_rate_of_the_server_or_as_measured() -> None:
     now = [0.0]
     task = Task(0, "explain", 100, 0, _get_time=lambda: now[0])  # type: ignore[arg-type]
 

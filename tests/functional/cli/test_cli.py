@@ -1,4 +1,4 @@
-"""The command as a person types it."""
+"""The commands, run as processes."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def test_explain_and_invoke_make_the_same_picture(tmp_path: Path) -> None:
     assert (tmp_path / "explain" / name).read_bytes() == (tmp_path / "invoke" / name).read_bytes()
 
 
-def test_the_format_is_that_of_the_name_too_and_a_window_is_looked_through(tmp_path: Path) -> None:
+def test_explain_applies_format_and_window(tmp_path: Path) -> None:
     scan = tmp_path / "scan.dcm"
     scan.write_bytes((CONFORMANCE / "window.dcm").read_bytes())
 
@@ -66,7 +66,7 @@ def test_the_format_is_that_of_the_name_too_and_a_window_is_looked_through(tmp_p
 
 
 @pytest.mark.parametrize("command", ["explain", "invoke"])
-def test_bad_files_are_named_and_the_others_done(command: str, tmp_path: Path) -> None:
+def test_bad_files_are_reported_and_the_others_explained(command: str, tmp_path: Path) -> None:
     text = tmp_path / "[notes].png"
     text.write_text("no image")
 
@@ -102,7 +102,7 @@ def test_an_image_is_never_overwritten_by_its_heatmap(command: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("command", ["explain", "invoke"])
-def test_a_folder_that_cannot_be_written_gets_a_sentence(command: str, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_in_one_line(command: str, tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.write_text("a file")
     (tmp_path / "out" / "phantom-03-opacity.png").mkdir(parents=True)
@@ -122,7 +122,7 @@ def test_a_folder_that_cannot_be_written_gets_a_sentence(command: str, tmp_path:
         ("HEATLENS_MODEL_DIR", "/nowhere/at/all", "no readable card.json in the model folder 'all'"),
     ],
 )
-def test_a_wrong_setting_gets_a_sentence(
+def test_an_invalid_setting_is_reported_in_one_line(
     command: str, variable: str, value: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -146,7 +146,7 @@ def test_a_wrong_setting_gets_a_sentence(
         (["compile", "nowhere.toml", "-o", "out"], "nowhere.toml"),
     ],
 )
-def test_wrong_words_get_a_sentence(words: list[object], sentence: str, tmp_path: Path) -> None:
+def test_an_invalid_argument_is_reported_in_one_line(words: list[object], sentence: str, tmp_path: Path) -> None:
     done = heatlens(*words, *(["-o", tmp_path] if words[0] != "compile" else []))
 
     assert done.returncode == 1
@@ -199,7 +199,7 @@ def test_compiling_says_what_was_proven_of_every_layer(
     assert capsys.readouterr().out.splitlines() == [f"late {said}", f"early[1] {said}", combined]
 
 
-def test_a_description_to_begin_with_needs_no_torch(tmp_path: Path) -> None:
+def test_init_model_needs_no_torch(tmp_path: Path) -> None:
     program = "import sys; sys.modules['torch'] = None; from heatlens_cli.main import app; app(['init-model'])"
 
     for expected in (0, 1):  # the second time the file is there
@@ -223,7 +223,7 @@ def test_serve_answers_and_ends_when_interrupted() -> None:
     assert errors == ""
 
 
-def test_a_port_in_use_gets_a_sentence() -> None:
+def test_a_port_in_use_is_reported_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = heatlens("serve", "--port", port)
@@ -239,7 +239,7 @@ def test_the_makefile_prints_its_commands_by_default() -> None:
         assert f"  make {target} " in done.stdout
 
 
-def test_a_batch_that_is_interrupted_ends_with_one_sentence(tmp_path: Path) -> None:
+def test_an_interrupted_batch_ends_with_one_line(tmp_path: Path) -> None:
     shutil.copy(JPEG, tmp_path / "a.jpg")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -249,4 +249,4 @@ def test_a_batch_that_is_interrupted_ends_with_one_sentence(tmp_path: Path) -> N
             run.send_signal(signal.SIGINT)
             _, errors = run.communicate(timeout=30)
 
-    assert (run.returncode, errors) == (130, "interrupted: run the same again to go on\n")
+    assert (run.returncode, errors) == (130, "interrupted: run the same command again to continue\n")

@@ -96,7 +96,7 @@ def test_the_base_install_is_enough(words: list[str], tmp_path: Path) -> None:
     ],
     ids=["verify of a file", "batch run of a folder"],
 )
-def test_the_base_install_is_enough_up_to_the_first_obstacle(words: list[str], sentence: str, tmp_path: Path) -> None:
+def test_the_base_install_reports_other_errors_in_one_line(words: list[str], sentence: str, tmp_path: Path) -> None:
     done = heatlens(words, EVERY_EXTRA, tmp_path)
 
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""Dead letters of open batches go back to their queue; others stay."""
+"""Dead-letter messages of open batches are moved back to their queue; others stay."""
 
 import json
 import time
@@ -43,7 +43,7 @@ def bodies(aws: Account, queue: str) -> list[str]:
     return sorted(message["Body"] for message in answer.get("Messages", []))
 
 
-def test_only_what_can_still_end_goes_back(aws: Account) -> None:
+def test_only_messages_of_open_batches_and_drops_are_moved(aws: Account) -> None:
     dead = aws.clients.sqs.create_queue(QueueName="dead")["QueueUrl"]
     make(aws, OPEN)
     make(aws, ENDED)
@@ -63,7 +63,7 @@ def test_only_what_can_still_end_goes_back(aws: Account) -> None:
     assert int(hidden["ApproximateNumberOfMessagesNotVisible"]) == 3
 
 
-def test_what_goes_back_is_under_suspicion_and_keeps_what_it_carried(aws: Account) -> None:
+def test_a_moved_message_is_marked_and_keeps_its_attributes(aws: Account) -> None:
     dead = aws.clients.sqs.create_queue(QueueName="dead")["QueueUrl"]
     carried = {"trace": {"DataType": "String", "StringValue": "t"}}
     aws.clients.sqs.send_message(QueueUrl=dead, MessageBody=letter("drop/scan.png"), MessageAttributes=carried)
@@ -74,7 +74,7 @@ def test_what_goes_back_is_under_suspicion_and_keeps_what_it_carried(aws: Accoun
     assert answer["Messages"][0]["MessageAttributes"].keys() == {REQUEUED, "trace"}
 
 
-def test_an_endpoints_notice_goes_back_while_its_batch_is_open(
+def test_a_sagemaker_notification_is_moved_while_its_batch_is_open(
     aws: Account, tiny_model: Model, tiny_folder: Path
 ) -> None:
     dead = aws.clients.sqs.create_queue(QueueName="dead")["QueueUrl"]
@@ -94,7 +94,7 @@ def test_an_endpoints_notice_goes_back_while_its_batch_is_open(
     assert redrive(aws.clients, aws.settings, dead) == (0, 1)
 
 
-def test_a_letter_that_nobody_can_read_stays(aws: Account) -> None:
+def test_an_unreadable_message_stays(aws: Account) -> None:
     dead = aws.clients.sqs.create_queue(QueueName="dead")["QueueUrl"]
     for body in ("[" * 100_000, json.dumps({"eventSource": "aws:sagemaker", "inferenceId": "another's"})):
         aws.clients.sqs.send_message(QueueUrl=dead, MessageBody=body)
@@ -102,9 +102,7 @@ def test_a_letter_that_nobody_can_read_stays(aws: Account) -> None:
     assert redrive(aws.clients, aws.settings, dead) == (0, 2)
 
 
-def test_it_ends_though_letters_are_seen_again_before_all_were_looked_at(
-    aws: Account, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ends_even_if_messages_become_visible_again_meanwhile(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     dead = aws.clients.sqs.create_queue(QueueName="dead")["QueueUrl"]
     for number in range(25):
         aws.clients.sqs.send_message(QueueUrl=dead, MessageBody=f"nonsense {number}")
@@ -127,7 +125,7 @@ def test_it_ends_though_letters_are_seen_again_before_all_were_looked_at(
     assert 3 < len(pages) < 20
 
 
-def test_a_letter_whose_return_fails_stays(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_that_cannot_be_sent_stays(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     dead = aws.clients.sqs.create_queue(QueueName="dead")["QueueUrl"]
     aws.clients.sqs.send_message(QueueUrl=dead, MessageBody=letter("drop/scan.png"))
 

@@ -1,4 +1,4 @@
-"""`heatlens verify` of a real batch's documents, as they are and after each was tampered with."""
+"""`heatlens verify` of the documents of a real batch, unchanged and altered."""
 
 import hashlib
 import json
@@ -87,9 +87,9 @@ def recount(manifest: Json) -> None:
         (lambda m: m["files"][0]["outcome"].update(attempt=ID), "file 0: map.npy is missing"),
         (
             lambda m: m["files"][0]["outcome"].update(attempt="../a"),
-            "file 0: its outcome is that of no result: attempt",
+            "file 0: its outcome is not that of a result: attempt",
         ),
-        (lambda m: m["files"][0]["outcome"].pop("label"), "file 0: its outcome is that of no result: label"),
+        (lambda m: m["files"][0]["outcome"].pop("label"), "file 0: its outcome is not that of a result: label"),
         (
             lambda m: m["files"][0]["outcome"]["objects"].pop("overlay.png"),
             "file 0: overlay.png is not among its objects",
@@ -106,7 +106,7 @@ def recount(manifest: Json) -> None:
         (lambda m: m["files"][1]["outcome"].update(code="a.b"), "file 1: code is 'a.b', results.jsonl says "),
         (recount, "file 1: state is 'MISSING', results.jsonl says 'FAILED'"),
         (lambda m: m["files"][2].update(outcome={"code": "a.b"}), "file 2: MISSING with an outcome"),
-        (lambda m: m["files"][2].update(state="PENDING"), "file 2: it has no end"),
+        (lambda m: m["files"][2].update(state="PENDING"), "file 2: it has not ended"),
         (lambda m: m["files"][2].update(number=3), "the files are not numbered from 0 without a gap"),
         (lambda m: m["files"].pop(), "results.jsonl has 3 lines for 2 files"),
         (lambda m: m["counts"].update(OK=2), "the manifest says {'FAILED': 1, 'MISSING': 1, 'OK': 2}"),
@@ -116,14 +116,14 @@ def recount(manifest: Json) -> None:
         (lambda m: m["results"].update(key="out/another"), "its results are not out/another"),
     ],
 )
-def test_a_manifest_that_was_tampered_with_is_refused(tamper: Tamper, fault: str, staged: Staged) -> None:
+def test_rejects_an_altered_manifest(tamper: Tamper, fault: str, staged: Staged) -> None:
     manifest = manifest_of(staged)
     tamper(manifest)
 
     assert any(fault in each for each in found(staged, manifest)), found(staged, manifest)
 
 
-def test_results_and_a_manifest_that_were_tampered_with_alike_are_refused(staged: Staged) -> None:
+def test_rejects_results_and_a_manifest_altered_alike(staged: Staged) -> None:
     manifest = manifest_of(staged)
     manifest["files"][0]["outcome"]["label"] = "ELSE"
     rows = ({"number": file["number"], "state": file["state"]} | file["outcome"] for file in manifest["files"])
@@ -136,20 +136,20 @@ def test_results_and_a_manifest_that_were_tampered_with_alike_are_refused(staged
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"[" * 100_000, b"{}\n{}\n{}\n"])
-def test_results_of_another_shape_are_refused(data: bytes, staged: Staged) -> None:
+def test_rejects_results_of_another_shape(data: bytes, staged: Staged) -> None:
     staged.put(data, key=results_key(ID))
 
     assert "results.jsonl is not what was committed" in found(staged, manifest_of(staged))
 
 
-def test_a_result_of_another_shape_is_refused(staged: Staged) -> None:
+def test_rejects_a_result_of_another_shape(staged: Staged) -> None:
     staged.put(b"[]", key=result_key(staged))
 
     assert found(staged, manifest_of(staged))[0] == "file 0: result.json is not what was committed"
     assert found(staged, manifest_of(staged))[1].startswith("file 0: result.json cannot be read")
 
 
-def test_objects_that_are_gone_are_named(staged: Staged) -> None:
+def test_missing_objects_are_named(staged: Staged) -> None:
     manifest = manifest_of(staged)
     staged.aws.staging.erase("out/")
 
@@ -163,9 +163,7 @@ def test_an_upload_that_has_expired_is_no_fault(staged: Staged) -> None:
     assert found(staged, manifest_of(staged)) == []
 
 
-def test_a_bucket_is_verified_where_it_is(
-    staged: Staged, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_verifies_a_bucket(staged: Staged, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     address = f"s3://{staged.aws.settings.bucket}/{manifest_key(ID)}"
     monkeypatch.setattr("heatlens_aws.clients.connect", lambda _: staged.aws.clients)
 
@@ -190,7 +188,7 @@ def copied(staged: Staged, root: Path) -> Path:
     return root / manifest_key(ID)
 
 
-def test_a_copy_is_verified_where_it_lies_as_in_the_bucket(staged: Staged, tmp_path: Path) -> None:
+def test_verifies_a_copy_on_disk(staged: Staged, tmp_path: Path) -> None:
     manifest = copied(staged, tmp_path)
 
     assert verify_manifest(str(manifest)) == 0
@@ -212,7 +210,7 @@ def test_a_copy_is_verified_where_it_lies_as_in_the_bucket(staged: Staged, tmp_p
         b'{"schema_version": 1, "batch": "B", "model": "m", "options": {}, "counts": {}, "results": {}, "files": {}}',
     ],
 )
-def test_what_is_no_manifest_gets_a_sentence(data: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_manifest_is_reported_in_one_line(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     path.write_bytes(data)
 
@@ -220,7 +218,7 @@ def test_what_is_no_manifest_gets_a_sentence(data: bytes, tmp_path: Path) -> Non
         verify_manifest(str(path))
 
 
-def test_a_path_with_nothing_there_gets_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_manifest_is_reported_in_one_line(tmp_path: Path) -> None:
     for path in ("/manifest.json", str(tmp_path), str(tmp_path / "nothing")):
         with pytest.raises(NoManifest, match=r"No such file or directory|Is a directory"):
             verify_manifest(path)

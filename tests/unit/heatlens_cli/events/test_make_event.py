@@ -1,4 +1,4 @@
-"""Events of every kind, read by the doors that they are for."""
+"""Events of every kind are read by the functions that they are made for."""
 
 import base64
 import json
@@ -32,7 +32,7 @@ def test_the_api_answers_a_request(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", OBJECT_KINDS)
 @pytest.mark.parametrize("name", ["scan.png", "a scan+b.png", "größe & 100%.png"])
-def test_the_worker_reads_which_object_it_is(kind: str, name: str, tmp_path: Path) -> None:
+def test_the_worker_reads_the_object_from_the_event(kind: str, name: str, tmp_path: Path) -> None:
     image = tmp_path / name
     image.write_bytes(b"bytes")
 
@@ -51,7 +51,7 @@ def test_a_json_body_holds_the_image() -> None:
     assert base64.b64decode(body["image_base64"]) == JPEG.read_bytes()
 
 
-def test_an_unknown_kind_is_told_what_there_is() -> None:
+def test_rejects_an_unknown_kind_and_lists_the_known_ones() -> None:
     with pytest.raises(InvalidOption) as refused:
         make_event(JPEG, "kafka", query="", bucket="")
 
