@@ -1,4 +1,4 @@
-# Every command of this project; `make` lists them. .ci/run calls `lint` and `test`.
+# Every command of this project; `make` lists them. .ci/run calls `lint`, `test` and `test-staging`.
 PYTHON ?= python3
 PORT ?= 8000
 SAMPLES := $(sort $(wildcard layers/heatlens_web/static/samples/*.png layers/heatlens_web/static/samples/*.jpg))
