@@ -72,7 +72,7 @@ def open_context() -> WorkerContext:
     settings = read_table(BatchSettings)
     account = open_account()
     models = load_models(settings)
-    if isinstance(default := models.found[models.default], ModelError):
+    if isinstance(default := models.by_name[models.default], ModelError):
         raise default
     models.log_failures()
     return WorkerContext(account, models, settings.limits(STAGED_LIMITS), settings.batch_images)

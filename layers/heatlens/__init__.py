@@ -1,7 +1,7 @@
 """Class activation heatmaps, compiled ahead of time: image bytes in, heatmap out.
 
-`Explainer` loads a compiled model and explains images, `Explanation` is what it says of one, `Card` what the model is.
-They are imported when they are first used: `import heatlens` alone takes no engine and no image library.
+`Explainer` loads a compiled model and explains images, `Explanation` is its result for one image, `Card` describes the
+model. They are imported when first used: `import heatlens` alone loads no engine and no image library.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The card of a compiled model: folder with `card.json` and its ONNX graphs -> verified `Card`."""
+"""Read, verify and write the card of a compiled model: `card.json` beside its ONNX graphs."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from heatlens.types import Precision
 
 CARD_FILE = "card.json"
 SCHEMA_VERSION: Literal[2] = 2
-OF_LAYERS = ("trunk", "tail", "parity", "calibration")  # schema 1 has one layer, and these beside it
+OF_LAYERS = ("trunk", "tail", "parity", "calibration")  # schema 1 has these beside its only layer
 DEFAULT_METHOD = "gradcam"
 
 Positive = Annotated[int, Field(gt=0)]
@@ -27,9 +27,9 @@ class _Frozen(BaseModel):
 
 
 class Preprocess(_Frozen):
-    """How an upright image becomes the model's input, in torchvision's terms and order: resize, crop, scale, normalise.
+    """How an upright image becomes the model's input, in torchvision's terms and order: resize, crop, scale, normalize.
 
-    `resize` is `[height, width]` (aspect not kept) or one number for the shorter side; `crop` is a centre crop
+    `resize` is `[height, width]` (aspect not kept) or one number for the shorter side; `crop` is a center crop
     `[height, width]` after it. `mean` and `std` are per channel, on values in 0..1.
     """
 
@@ -120,7 +120,7 @@ class Randomised(_Frozen):
     """How alike maps stay when the weights of the upper `layers` layers are random.
 
     Spearman's rank correlation with the original's, the mean over images: of the signed maps, and of their absolute
-    values, which a random sign of the logit does not turn round.
+    values, which do not depend on a random sign of the logit.
     """
 
     layers: Positive
@@ -129,11 +129,11 @@ class Randomised(_Frozen):
 
 
 class Sanity(_Frozen):
-    """Whether Grad-CAM depends on what was learnt (Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018).
+    """Whether Grad-CAM depends on what was learned (Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018).
 
-    `stages` draw the weights of more and more of its `layers` layers anew, from the logits down; the last has none of
-    its own left. The maps are `sensitive` if neither of its correlations reaches the threshold, in either direction;
-    else they would look much the same had the network learnt nothing.
+    `stages` replace the weights of more and more of its `layers` layers by random ones, from the logits down; the last
+    replaces all. The maps are `sensitive` if neither of its correlations reaches the threshold, in either direction;
+    otherwise an untrained network would give similar maps.
     """
 
     images: Positive
@@ -147,8 +147,8 @@ class Sanity(_Frozen):
 class TorchWeights(_Frozen):
     """What PyTorch needs to run the network itself, for its own engine.
 
-    `architecture`, built with `arguments`, is filled with `file` and answers its logits as `output_entry`, where it
-    answers more. The code of a factory (`package.module:factory`) is not in the folder and must be importable.
+    `architecture`, built with `arguments`, gets the weights in `file`; of several outputs, `output_entry` is the
+    logits. The code of a factory (`package.module:factory`) is not in the folder and must be importable.
     """
 
     file: str
@@ -159,10 +159,10 @@ class TorchWeights(_Frozen):
 
 
 class Tokens(_Frozen):
-    """How a layer's own output holds its grid, where that is not `[B,C,h,w]`; the graphs answer `[B,C,h,w]` always.
+    """The form of a layer's own output where that is not `[B,C,h,w]`; the graphs always return `[B,C,h,w]`.
 
     `channels_last` is `[B,h,w,C]`. `rows` is `[B,N,C]`, the cells row by row between `before` tokens and `after` others
-    that are no cells (class token, registers).
+    that are not cells (class token, registers).
     """
 
     order: Literal["rows", "channels_last"]
@@ -173,11 +173,11 @@ class Tokens(_Frozen):
 class Layer(_Frozen):
     """A target layer, the graphs cut at it, and the proof of its maps.
 
-    `shape` is `(channels, height, width)` of its activation as a grid; `tokens` says how the network itself holds it.
-    `trunk_int8` is the trunk with weights and activations of 8 bits. `agreements` are those of the lower precisions
-    that were measured, by their names.
+    `shape` is `(channels, height, width)` of its activation as a grid; `tokens` is the network's own form of it.
+    `trunk_int8` is the trunk with weights and activations of 8 bits. `agreements` are those of the measured lower
+    precisions, by name.
     `calibration` is of Grad-CAM's maps, `calibrations` of other methods', each in its own unit.
-    `sanity` is `None` where it was not looked for, or the network has no weights.
+    `sanity` is `None` where it was not checked, or the network has no weights.
     """
 
     name: str
@@ -193,7 +193,7 @@ class Layer(_Frozen):
     agreements: dict[str, Agreement] = Field(default_factory=dict)
 
     def graphs_at(self, precision: Precision) -> tuple[Graph, Graph]:
-        """Trunk and tail that run at a precision.
+        """Return the trunk and tail that run at a precision.
 
         Raises:
             CardError: There is no trunk of 8 bits.
@@ -205,16 +205,16 @@ class Layer(_Frozen):
         return self.trunk_int8, self.tail
 
     def calibration_of(self, method: str) -> Calibration | None:
-        """The calibration of a method's maps, where there is one."""
+        """Return the calibration of a method's maps, where there is one."""
         return self.calibration if method == DEFAULT_METHOD else self.calibrations.get(method)
 
 
 class Card(_Frozen):
-    """What a compiled model is, how it was made, and the proof that it explains what it should.
+    """A compiled model: what it is, how it was made, and the proof of its explanations.
 
     The first of `layers` is the default. `combined` is how far the maps of all layers, combined as pytorch-grad-cam
     combines target layers, are from its own: the largest difference, of values in 0..1; `None` with one layer.
-    `methods` are those that the graphs suffice for.
+    `methods` are those that need only the graphs.
     """
 
     schema_version: Literal[2] = SCHEMA_VERSION
@@ -246,7 +246,7 @@ class Card(_Frozen):
         return self
 
     def layer(self, name: str | None = None) -> Layer:
-        """The layer of this name, by default the first.
+        """Return the layer of this name, by default the first.
 
         Raises:
             CardError: The model was not compiled for it.
@@ -288,7 +288,7 @@ class Card(_Frozen):
 
     @property
     def logits(self) -> int:
-        """Number of logits the tail answers: one for `sigmoid`, else one per class."""
+        """The number of logits: one for `sigmoid`, else one per class."""
         return 1 if self.output == "sigmoid" else len(self.classes)
 
 
@@ -299,7 +299,7 @@ def write_card(card: Card, folder: Path) -> None:
 
 
 def every_file(card: Card) -> Sequence[Graph | TorchWeights]:
-    """Every file of a model beside its card."""
+    """List every file of a model beside its card."""
     return [*card.graphs, card.torch] if card.torch else card.graphs
 
 
@@ -310,7 +310,7 @@ def read_card(
 
     Args:
         folder: The model folder.
-        files: Which files of the model are verified; those that nobody will read need not be.
+        files: Selects the files to verify; files that will not be read can be left out.
 
     Returns:
         The card and the sha256 of `card.json` (hex). The card holds every graph's digest, so this one digest names
@@ -350,7 +350,7 @@ def _parse(raw: bytes) -> Card:
 
 
 def _upgraded(fields: dict[str, Any]) -> dict[str, Any]:
-    """A card of schema 1 as schema 2 says it: what it has of its one layer belongs to the layer."""
+    """Convert the fields of a schema 1 card to schema 2: those of its only layer move into the layer."""
     rest = {key: value for key, value in fields.items() if key not in OF_LAYERS}
     of_layer = {key: fields[key] for key in OF_LAYERS if key in fields}
     layers = fields.get("layers")
@@ -372,11 +372,11 @@ def _verify(folder: Path, record: Graph | TorchWeights) -> None:
 
 
 def _check_contained(folder: Path, graph: Graph) -> None:
-    """A digest says nothing of the files that its file refers to, and the engine would read them."""
+    """Refuse a graph that refers to further files: its digest does not cover them, but the engine would read them."""
     try:
         with (folder / graph.file).open("rb") as file:
-            elsewhere = refers_to_files(mmap(file.fileno(), 0, access=ACCESS_READ))
+            refers = refers_to_files(mmap(file.fileno(), 0, access=ACCESS_READ))
     except ValueError as error:
         raise CardError(f"{graph.file} is not an ONNX graph: compile the model again") from error
-    if elsewhere:
+    if refers:
         raise CardError(f"{graph.file} keeps weights in files that its card does not cover: compile the model again")

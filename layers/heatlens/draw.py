@@ -3,9 +3,9 @@
 from heatlens.batching import Job
 from heatlens.explain.absolute_scale import scaled_heat
 from heatlens.explain.cam import signed
-from heatlens.render.color import SIGNED, blend, coloured
+from heatlens.render.color import SIGNED, blend, color_map
 from heatlens.render.encode import encode, png
-from heatlens.render.strip_metadata import stripped
+from heatlens.render.strip_metadata import strip_metadata
 from heatlens.types import Box, Encoded, Floats, Options
 
 
@@ -27,7 +27,7 @@ def draw(
     image = job.picture.image
     with job.timed("colour"):
         heat = signed(signed_map, full) if options.colormap in SIGNED else scaled_heat(signed_map, full)
-        colored_map = coloured(heat, image.size, box, colormap=options.colormap)
+        colored_map = color_map(heat, image.size, box, colormap=options.colormap)
         blended = blend(image, colored_map, alpha=options.alpha) if overlay else None
     with job.timed("encode"):
         return (
@@ -42,7 +42,7 @@ def draw_original(job: Job, options: Options) -> Encoded | None:
         return None
     verbatim, data = job.picture.verbatim, job.upload.data
     if verbatim is not None and options.original == "auto":
-        kept = stripped(data) if options.strip_original else data
+        kept = strip_metadata(data) if options.strip_original else data
         if kept is not None:
             return Encoded(kept, verbatim)
     return Encoded(png(job.picture.image), "image/png")

@@ -24,7 +24,7 @@ HeatlensError
         └── ParityError
 
 The message of an error is safe to send: it names what is wrong, where, and what to do, and never a path of the
-server, a traceback or another library's words. Those go to the log, as the error's `__cause__`.
+server, a traceback or another library's message. Those go to the log, as the error's `__cause__`.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The Python door: compiled model folder and images of any kind -> explanations."""
+"""The Python API: load a compiled model folder and explain images."""
 
 import io
 import os
@@ -47,9 +47,9 @@ class Explainer:
             path: The folder that `heatlens compile` wrote; by default `HEATLENS_MODEL_DIR`, else the demo model.
 
         Raises:
-            SettingsError: An environment variable `HEATLENS_…` has a value that cannot be.
-            CardError: The folder is not a whole, unaltered model, or is of a newer Heatlens.
-            EngineError: The graphs do not fit the memory, or cannot be executed as the card says.
+            SettingsError: An environment variable `HEATLENS_…` has an invalid value.
+            CardError: The folder is not a complete, unaltered model, or is of a newer Heatlens.
+            EngineError: The graphs do not fit the memory, or do not run as the card describes.
         """
         settings = read_settings()
         folder = None if path is None else Path(path)
@@ -57,75 +57,75 @@ class Explainer:
 
     @property
     def card(self) -> Card:
-        """What the model is: classes, preprocessing, layers, and the proof that it explains what it should."""
+        """The card: classes, preprocessing, layers, and the proof of the explanations."""
         return self._model.card
 
     @property
     def sha256(self) -> str:
-        """The digest (hex) of the card, which holds those of all other files: it names the whole model."""
+        """The digest (hex) of the card, which covers all other files: it identifies the model."""
         return self._model.sha256
 
     @overload
-    def explain(  # type: ignore[overload-overlap]  # a string is one path, though it has letters
-        self, image: ImageSource, *, overlay: bool = ..., **wishes: Unpack[OptionArguments]
+    def explain(  # type: ignore[overload-overlap]  # a string is a path, not several images
+        self, image: ImageSource, *, overlay: bool = ..., **options: Unpack[OptionArguments]
     ) -> Explanation: ...
 
     @overload
     def explain(
-        self, image: Iterable[ImageSource], *, overlay: bool = ..., **wishes: Unpack[OptionArguments]
+        self, image: Iterable[ImageSource], *, overlay: bool = ..., **options: Unpack[OptionArguments]
     ) -> list[Outcome]: ...
 
     def explain(
-        self, image: ImageSource | Iterable[ImageSource], *, overlay: bool = True, **wishes: Unpack[OptionArguments]
+        self, image: ImageSource | Iterable[ImageSource], *, overlay: bool = True, **options: Unpack[OptionArguments]
     ) -> Explanation | list[Outcome]:
         """Explain classes of one image, or of each of several; by default the predicted one, by Grad-CAM.
 
         Args:
-            image: The bytes of an image file, a path, or a Pillow image; or any number of these. Of files PNG, JPEG,
-                WebP, BMP and TIFF are read, of 1 to 16 bits, and with the extra `dicom` DICOM.
-            overlay: Whether to draw one. The map needs none, and drawing is most of the work on a large image.
-            **wishes: Options by name.
+            image: The bytes of an image file, a path, or a Pillow image; or any number of these. Files are PNG, JPEG,
+                WebP, BMP or TIFF of 1 to 16 bits, and with the extra `dicom` DICOM.
+            overlay: Whether to draw the overlay, which is most of the work on a large image.
+            **options: Options by name.
 
                 `colormap`: `jet` (default), `hot`, `viridis`, `turbo`, `inferno`, `magma`, `cividis` or `gray`;
                 `coolwarm` or `seismic` draw the signed map, their middle meaning no evidence.
                 `alpha`: Weight of the heat in the overlay, 0.1 to 0.9 (default 0.4):
                 `alpha * heat + (1 - alpha) * original`.
                 `target`: Class label, index or `top-k`, or several; `Explanation.explained` has one entry for each.
-                `contrast`: A class; each target's logit is explained less this one's.
+                `contrast`: A class; each target's logit is explained less that class's.
                 `method`: `gradcam` (default) or another key of `heatlens.explain.methods.METHODS` or
                     `heatlens.explain.perturbation.RERUNS`;
                 the latter run the network once for each channel of the layer.
                 `layer`: A layer of the card, by default its first.
                 `eigen_smooth`, `aug_smooth`: pytorch-grad-cam's smoothing, by the first principal component, and by
                 six views of the image.
-                `scale`: `image` (default), or `absolute`: full heat is what the calibration set has at most.
+                `scale`: `image` (default): full heat is the map's maximum; `absolute`: the calibration set's.
                 `format`: Of the overlay: `png` (default), `jpeg` or `webp`.
-                `window`: Centre and width for greys of more than 8 bits and for DICOM, in place of their own.
+                `window`: Center and width for high-bit-depth grayscale and DICOM, in place of their own.
 
         Returns:
-            For one image its explanation. For several a list in their order, where an image that cannot be explained
-            has its `HeatlensError` in its own place and affects no other.
+            For one image its explanation. For several a list in their order, in which an image that cannot be
+            explained is its `HeatlensError`, without affecting the others.
 
         Raises:
-            InvalidOption: An unknown colormap, method, layer or class, or a weight or window that cannot be.
-            LimitError: More targets than are explained for one image, or more passes of the network.
+            InvalidOption: An unknown colormap, method, layer or class, or an invalid weight or window.
+            LimitError: Too many targets for one image, or too many passes of the network.
             HeatlensError: One image that cannot be explained; the classes of `heatlens.errors` say why.
         """
-        options = read_options(wishes, frozenset({"overlay"} if overlay else ()))
+        checked = read_options(options, frozenset({"overlay"} if overlay else ()))
         if isinstance(image, bytes | str | os.PathLike | Image.Image):
-            [outcome] = self._explained([image], options)
+            [outcome] = self._explain([image], checked)
             if isinstance(outcome, HeatlensError):
                 raise outcome
             return outcome
-        # One engine batch at a time is read: a thousand paths are not a thousand files in memory.
+        # Read one engine batch at a time: a thousand files do not fit the memory.
         images, size = list(image), self._settings.batch_images
         spans = (images[start : start + size] for start in range(0, len(images), size))
-        return [outcome for span in spans for outcome in self._explained(span, options)]
+        return [outcome for span in spans for outcome in self._explain(span, checked)]
 
-    def _explained(self, images: list[ImageSource], options: Options) -> list[Outcome]:
+    def _explain(self, images: list[ImageSource], options: Options) -> list[Outcome]:
         limits = self._settings.limits(LIMITS)
         uploads = [_upload(image, limits.file_bytes) for image in images]
-        # Several images are no request: each has its own limit, and a group none of its own.
+        # The limit of a request's pixels does not apply to Python callers: only each image's limit does.
         limits = limits.model_copy(update={"request_pixels": limits.image_pixels * len(images)})
         return explain(self._model, uploads, options, limits=limits, batch_images=self._settings.batch_images)
 

@@ -1,7 +1,7 @@
-"""An ONNX file's own bytes -> whether it keeps tensors in other files, which no digest of it would cover.
+"""Find out whether an ONNX file keeps tensors in other files, which its digest would not cover.
 
-The core has no ONNX library, and OpenVINO follows such references by itself; so the file is walked here as what it is,
-a protocol buffer: numbered fields, those that matter followed inwards, all else, such as weights, stepped over.
+The core has no ONNX library, and OpenVINO follows such references by itself. So the file is read here as a protocol
+buffer: fields that can contain a tensor are followed, all others, such as weights, are skipped.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from typing import Literal
 
 Kind = Literal["model", "graph", "node", "attribute", "function", "training", "sparse", "tensor"]
 
-# https://github.com/onnx/onnx/blob/main/onnx/onnx.proto: the fields in which a tensor can lie, by number.
+# https://github.com/onnx/onnx/blob/main/onnx/onnx.proto: the fields that can contain a tensor, by number.
 _INNER: dict[Kind, dict[int, Kind]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
@@ -21,19 +21,19 @@ _INNER: dict[Kind, dict[int, Kind]] = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {},
 }
-_EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of a tensor: where its values are, and whether they are there
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of a tensor: the location of external values, and whether they are external
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _FIXED_BYTES = {_FIXED64: 8, _FIXED32: 4}
 
 
 def refers_to_files(data: bytes | mmap) -> bool:
-    """Whether a tensor of the model says that its values are in another file.
+    """Find out whether a tensor of the model has its values in another file.
 
     Args:
         data: The whole file.
 
     Raises:
-        ValueError: It is no protocol buffer.
+        ValueError: It is not a protocol buffer.
     """
     try:
         return _refers(memoryview(data), "model")
@@ -52,7 +52,7 @@ def _refers(data: memoryview, kind: Kind) -> bool:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Each field's number, and its number or bytes."""
+    """Yield each field's number, and its value: a number or bytes."""
     at = 0
     while at < len(data):
         key, at = _varint(data, at)
@@ -74,7 +74,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    """A number in groups of seven bits, the least first, and where it ends."""
+    """Read a number in groups of seven bits, the lowest first, and where it ends."""
     value = shift = 0
     while True:
         byte = data[at]

@@ -1,4 +1,4 @@
-"""Model folder -> verified card and warm engine, ready to explain."""
+"""Load a model folder: verify the card, compile the graphs, and warm up the engines."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,10 +17,10 @@ from heatlens.types import EngineName, Options, Precision
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A loaded model; `sha256` is its card's, which names every graph's, `image` the digest of the image it runs in.
+    """A loaded model.
 
-    `engine` runs the default layer, the card's first; `others` those of the further layers, by name. `file_bytes` is
-    the size of its graphs' files.
+    `sha256` is the card's, which covers every graph's; `image` is the digest of the container image. `engine` runs the
+    default layer, the card's first; `others` the further layers, by name. `file_bytes` is the size of all graphs.
     """
 
     card: Card
@@ -31,7 +31,7 @@ class Model:
     file_bytes: int = 0
 
     def facts(self, options: Options) -> dict[str, str]:
-        """Which model and computation make an explanation, as every answer and result says it."""
+        """Describe model and computation, as every response and result does."""
         engine = self.engine_of(options.layer) if options.layer else self.engine
         return {
             "name": self.card.name,
@@ -46,7 +46,7 @@ class Model:
         }
 
     def engine_of(self, layer: str) -> Engine:
-        """The engine of a layer of the card.
+        """Return the engine of a layer of the card.
 
         Raises:
             CardError: The model was not compiled for it.
@@ -68,20 +68,20 @@ def load_model(
 
     Args:
         folder: The model folder.
-        engine: What runs it; `open_engines` says what `auto` is.
-        precision: At which it runs; the card must have its agreement with float32.
-        threads: Size of the engine's thread pool; 0 makes it as large as the machine's share of processors, and where
-            that is not limited lets the engine choose.
-        machine: What there is; by default what this process is allowed.
-        image: Digest of the image this runs in, for the provenance of what is made.
-        beside: Bytes of graphs that are loaded in this process already.
+        engine: The engine's name; `open_engines` resolves `auto`.
+        precision: Of the computation; the card must have its agreement with float32.
+        threads: Size of the engine's thread pool; 0 means the share of processors, or the engine's own choice where
+            that is not limited.
+        machine: Memory and threads; by default those this process may use.
+        image: Digest of the container image, for the results' provenance.
+        beside: Bytes of graphs that this process has loaded already.
 
     Raises:
         CardError: The folder is not a whole, unaltered model, or was not compiled for this engine or precision.
-        EngineError: The engine is not installed; or the model does not fit the memory, or cannot be executed as the
-            card says.
-        ModelFileError: PyTorch cannot build the network again.
-        CompileError: PyTorch cannot cut it again.
+        EngineError: The engine is not installed, or the model does not fit the memory, or it does not run as the card
+            describes.
+        ModelFileError: PyTorch cannot build the network.
+        CompileError: PyTorch cannot cut the network.
     """
     machine = machine or read_machine()
     card, sha256 = read_card(folder, files=lambda card: files_of(card, engine, precision))
@@ -98,7 +98,7 @@ def load_model(
 def load_by_settings(
     settings: Settings, folder: Path | None = None, *, machine: Machine | None = None, beside: int = 0
 ) -> Model:
-    """Load the model that the settings name, or another, as they say; `load_model` says what it raises."""
+    """Load a folder, by default the settings' model, with the settings' engine; raises what `load_model` raises."""
     return load_model(
         folder or settings.model_dir,
         engine=settings.engine,
@@ -111,10 +111,10 @@ def load_by_settings(
 
 
 def try_out(engine: Engine, card: Card, layer: Layer | None = None) -> None:
-    """Run the graphs of a layer, by default the first, on a black image and look at the shapes of what comes out.
+    """Run the graphs of a layer, by default the first, on a black image, and check the shapes of their outputs.
 
     Raises:
-        EngineError: They do not run, or answer other shapes than the card says.
+        EngineError: They do not run, or have other shapes than the card says.
     """
     try:
         crossing = engine.trunk(np.zeros((1, 3, *card.preprocess.shape), np.float32))

@@ -1,4 +1,4 @@
-"""What Python, the command line or a row asks for -> `Options`; `types.py` says what each may be, for all doors."""
+"""Read `Options` from Python arguments, the command line or JSON, and write them as JSON or a query string."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
@@ -15,7 +15,7 @@ _OPTIONS = TypeAdapter(Options)
 
 
 class OptionArguments(TypedDict, total=False):
-    """Options by name, each as it is easiest to write; `Explainer.explain` says what they mean."""
+    """Options by name, in convenient forms; `Explainer.explain` describes them."""
 
     colormap: str
     alpha: float
@@ -31,24 +31,24 @@ class OptionArguments(TypedDict, total=False):
     window: tuple[float, float] | str | None
 
 
-def read_options(wishes: OptionArguments, include: frozenset[Include]) -> Options:
-    """Options of a caller in Python or at the command line, where one target needs no list.
+def read_options(arguments: OptionArguments, include: frozenset[Include]) -> Options:
+    """Read the options of a Python or command-line caller, where one target needs no list.
 
     Raises:
-        InvalidOption: A value that cannot be.
+        InvalidOption: A value is invalid.
     """
-    target = wishes.get("target", ())
+    target = arguments.get("target", ())
     targets = (target,) if isinstance(target, str | int) else tuple(target)
-    return check_options({**wishes, "target": targets, "include": include})
+    return check_options({**arguments, "target": targets, "include": include})
 
 
 def check_options(given: Mapping[str, Any]) -> Options:
-    """Options by name; those that are not given are the defaults, and names that are not known are passed over.
+    """Validate options by name; missing ones have their defaults, unknown names are ignored.
 
-    What needs a model is checked by `plan`: methods, layers and classes.
+    Methods, layers and classes need a model: `make_plan` checks them.
 
     Raises:
-        InvalidOption: A value that cannot be.
+        InvalidOption: A value is invalid.
     """
     try:
         return _OPTIONS.validate_python(dict(given))
@@ -58,23 +58,23 @@ def check_options(given: Mapping[str, Any]) -> Options:
 
 
 def as_json(options: Options) -> dict[str, Any]:
-    """Every option by name; sets as sorted lists, tuples as lists."""
+    """Convert options to JSON values by name: sets become sorted lists, tuples lists."""
     return {name: _plain(value) for name, value in asdict(options).items()}
 
 
 def from_json(values: Mapping[str, Any]) -> Options:
-    """What `as_json` made, here or in another version: names that are not known here are passed over.
+    """Read the output of `as_json`, also of another version: unknown names are ignored.
 
     Raises:
-        InvalidOption: A value cannot be; the one who wrote it may know values that this version does not.
+        InvalidOption: A value is invalid; another version may have written one that this version does not know.
     """
     return check_options(values)
 
 
 def as_query(options: Options) -> str:
-    """A query string with what differs from the defaults; the doors read it back as the same options.
+    """Write the options that differ from their defaults as a query string, which reads back as the same options.
 
-    An index becomes a text, which a class's label may look like: name classes by their labels where that matters.
+    An index becomes text, which may also be a label: name classes by label to be safe.
     """
     given: list[tuple[str, str]] = []
     for field in fields(Options):
@@ -97,7 +97,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - an option's value
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 - an option's value
-    if isinstance(value, tuple):  # a window, which is written with so many decimals at most
+    if isinstance(value, tuple):  # a window: at most nine decimals are read
         return ",".join(f"{number:.9f}" for number in value)
     if isinstance(value, bool):
         return "true" if value else "false"

@@ -10,7 +10,7 @@ import numpy as np
 from heatlens.batching import Job, TimeLeft, check_request_pixels, each, in_batches, shared_timer, together
 from heatlens.draw import draw, draw_original
 from heatlens.errors import GenerationFailed, HeatlensError
-from heatlens.evaluate.faithfulness import Faithfulness, enlarged, faithfulness
+from heatlens.evaluate.faithfulness import Faithfulness, enlarge, faithfulness
 from heatlens.evaluate.regions import Regions, find_regions
 from heatlens.explain.absolute_scale import scaled_heat
 from heatlens.explain.attribution import attribute, logits_of
@@ -210,7 +210,7 @@ def _faithfulness(run: Run, job: Job, shown: Floats, index: int) -> Faithfulness
         return None
     card, contrast = run.model.card, run.plan.request.contrast
     with job.timed("faithfulness"):
-        heat = enlarged(shown, card)
+        heat = enlarge(shown, card)
         return faithfulness(run.plan.engine, card, job.tensor, heat, index, budget_s=run.budget_s, contrast=contrast)
 
 

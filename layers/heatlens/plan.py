@@ -1,4 +1,4 @@
-"""Options and model -> what is run, or a refusal before any image is decoded."""
+"""Plan what is run for a request, or refuse it before any image is decoded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -7,8 +7,8 @@ from heatlens.card import Calibration, Layer
 from heatlens.engines.base import Engine, OwnMethods
 from heatlens.errors import CardError, InvalidOption, Mistake, TooManyPasses, TooManyTargets
 from heatlens.explain.absolute_scale import full_heat
-from heatlens.explain.attribution import METHOD_NAMES, MethodOptions, passes
-from heatlens.explain.targets import TargetRequest, parse
+from heatlens.explain.attribution import METHOD_NAMES, MethodOptions, count_passes
+from heatlens.explain.targets import TargetRequest, parse_targets
 from heatlens.model import Model
 from heatlens.settings import Limits
 from heatlens.types import Options
@@ -16,7 +16,7 @@ from heatlens.types import Options
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The layer and its engine, the targets of every image, the method, and how often the network runs for one.
+    """The layer and its engine, the targets of every image, the method, and the network's runs for one image.
 
     `full` is the value that is drawn as full heat, `None` where that is each map's own maximum.
     """
@@ -30,18 +30,18 @@ class Plan:
 
     @property
     def targets(self) -> int:
-        """Of each image, at most."""
+        """Most targets of one image."""
         return len(self.request.classes) + self.request.ranks
 
     @property
     def calibration(self) -> Calibration | None:
-        """Of maps in this one's unit."""
+        """The calibration of maps in this plan's unit; `None` where there is none."""
         plain = self.method_options == MethodOptions(self.method_options.method) and self.request.contrast is None
         return self.layer.calibration_of(self.method_options.method) if plain else None
 
 
 def make_plan(model: Model, options: Options) -> Plan:
-    """Read the options by what the model has.
+    """Compare the options with what the model has.
 
     Raises:
         InvalidOption: There is no such method, layer or class, or no calibration for the absolute scale.
@@ -57,9 +57,9 @@ def make_plan(model: Model, options: Options) -> Plan:
     plan = Plan(
         layer=layer,
         engine=engine,
-        request=parse(options.target, options.contrast, model.card),
+        request=parse_targets(options.target, options.contrast, model.card),
         method_options=MethodOptions(options.method, eigen_smooth=options.eigen_smooth, aug_smooth=options.aug_smooth),
-        passes=passes(options.method, layer.shape[0], aug_smooth=options.aug_smooth, own=own),
+        passes=count_passes(options.method, layer.shape[0], aug_smooth=options.aug_smooth, own=own),
     )
     if options.scale == "image":
         return plan
@@ -67,16 +67,16 @@ def make_plan(model: Model, options: Options) -> Plan:
 
 
 def method_names(engine: Engine) -> list[str]:
-    """The methods that an engine's layer can be explained by: those that every engine has, and its own."""
+    """List the methods for an engine's layer: those of every engine, and its own."""
     return list(dict.fromkeys([*METHOD_NAMES, *_own(engine)]))
 
 
 def check_plan(plan: Plan, images: int, limits: Limits) -> None:
-    """Hold what a request costs against the door's limits.
+    """Compare the cost of a request with the limits.
 
     Raises:
-        TooManyTargets: More targets are asked for each image than the door explains.
-        TooManyPasses: The network would run more often.
+        TooManyTargets: More targets for each image than the limit.
+        TooManyPasses: More runs of the network than the limit.
     """
     if plan.targets > limits.targets:
         raise TooManyTargets(

@@ -1,6 +1,6 @@
-"""Settings -> the models of a door by name, each loaded or with the reason why it is not.
+"""Load the models that the settings name, each by the name of its folder.
 
-A model is called what its folder is called: a card's name does not tell two versions of one model apart.
+A card's name would be the same for two versions of one model.
 """
 
 import logging
@@ -19,32 +19,32 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ModelRegistry:
-    """All of them, the default one first."""
+    """The models by name, the default first: each loaded, or the error that says why not."""
 
-    found: Mapping[str, Model | ModelError]
+    by_name: Mapping[str, Model | ModelError]
 
     @classmethod
     def of(cls, model: Model | ModelError, name: str = "default") -> Self:
-        """One alone."""
+        """Make the registry of a single model."""
         return cls({name: model})
 
     @property
     def default(self) -> str:
-        """Name of the one that answers who names none."""
-        return next(iter(self.found))
+        """The name of the model for requests that name none."""
+        return next(iter(self.by_name))
 
     def __getitem__(self, name: str | None) -> Model:
-        """A model that answers, by default the default one.
+        """Return a loaded model, by default the default one.
 
         Raises:
-            InvalidOption: There is none of this name.
-            ModelUnavailable: It could not be loaded.
+            InvalidOption: There is no model of this name.
+            ModelUnavailable: It is not loaded.
         """
         name = self.default if name is None else name
-        if name not in self.found:
-            message = f"no model {name[:80]!r} here: {', '.join(self.found)}"
+        if name not in self.by_name:
+            message = f"no model {name[:80]!r} here: {', '.join(self.by_name)}"
             raise InvalidOption(Mistake("model", message, "unknown_model"))
-        model = self.found[name]
+        model = self.by_name[name]
         if isinstance(model, ModelError):
             which = "the model" if name == self.default else f"the model {name!r}"
             raise ModelUnavailable(f"{which} is not loaded: see /api/inference/health")
@@ -52,13 +52,13 @@ class ModelRegistry:
 
     @property
     def loaded(self) -> dict[str, Model]:
-        """Those that answer."""
-        return {name: model for name, model in self.found.items() if isinstance(model, Model)}
+        """The models that are loaded."""
+        return {name: model for name, model in self.by_name.items() if isinstance(model, Model)}
 
     @property
     def failures(self) -> dict[str, ModelError]:
-        """Those that do not, and why."""
-        return {name: error for name, error in self.found.items() if isinstance(error, ModelError)}
+        """Why the others are not loaded."""
+        return {name: error for name, error in self.by_name.items() if isinstance(error, ModelError)}
 
     def log_failures(self) -> None:
         """Log each model that is not loaded, with the cause; alarms filter the log by the first words."""
@@ -67,25 +67,25 @@ class ModelRegistry:
 
 
 def load_models(settings: Settings, *, machine: Machine | None = None) -> ModelRegistry:
-    """Load them now, so that no request waits for it; one that cannot be loaded takes no other with it.
+    """Load all models; one that cannot be loaded does not affect the others.
 
-    Those that come later must fit the memory beside those that are loaded.
+    Each must fit the memory beside those that are loaded before it.
 
     Raises:
-        SettingsError: The folder of models is none, or two models would have one name.
+        SettingsError: The folder of models cannot be read, or two models would have the same name.
     """
-    found: dict[str, Model | ModelError] = {}
+    by_name: dict[str, Model | ModelError] = {}
     for name, folder in _folders(settings).items():
-        taken = sum(model.file_bytes for model in found.values() if isinstance(model, Model))
+        taken = sum(model.file_bytes for model in by_name.values() if isinstance(model, Model))
         try:
-            found[name] = load_by_settings(settings, folder, machine=machine, beside=taken)
+            by_name[name] = load_by_settings(settings, folder, machine=machine, beside=taken)
         except ModelError as error:
-            found[name] = error
-    return ModelRegistry(found)
+            by_name[name] = error
+    return ModelRegistry(by_name)
 
 
 def _folders(settings: Settings) -> dict[str, Path]:
-    """Folder of each model by its name, the default one first."""
+    """List each model's folder by its name, the default first."""
     if settings.models_dir is None:
         return {_name(settings.model_dir): settings.model_dir}
     folders = {folder.name: folder for folder in _within(settings.models_dir)}
@@ -103,7 +103,7 @@ def _name(folder: Path) -> str:
 
 
 def _within(folder: Path) -> Iterator[Path]:
-    """Folders in the order of their names; those that begin with a dot are the business of whoever mounts."""
+    """Yield the folders in the order of their names, without those that begin with a dot (mounts create such)."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:

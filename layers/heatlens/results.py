@@ -1,4 +1,4 @@
-"""What the pipeline returns for one image: its prediction, and each explained class."""
+"""The results of the pipeline for one image: its prediction, and each explained class."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from heatlens.types import Box, Encoded, Floats, Prediction, Quality
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """One class of one image. `probability` and `logit` are its own, though it was contrasted with another, `contrast`.
+    """One explained class of one image; `probability` and `logit` are its own, also where it has a `contrast`.
 
     `signed_map` is float32 `[h, w]` at the layer's own grid, before ReLU, in logit units where the method has them;
     with `aug_smooth` it is the smoothed heat in 0..1 at the size of the network's input. `overlay` is `None` where
@@ -32,9 +32,9 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One image's answer.
+    """The explanation of one image.
 
-    `explained` has each target, in the order they were asked for; `box` is the part of the original that the model
+    `explained` has each target, in the order of the options; `box` is the part of the original that the model
     saw; `original` is `None` where the options left it out; `timings_ms` is per stage, trunk, tail and cam being this
     image's share of its batch.
     """
@@ -49,33 +49,33 @@ class Explanation:
 
     @property
     def signed_map(self) -> Floats:
-        """Of the first target."""
+        """The first target's map."""
         return self.explained[0].signed_map
 
     @property
     def quality(self) -> Quality:
-        """Of the first target's map."""
+        """The quality of the first target's map."""
         return self.explained[0].quality
 
     @property
     def overlay(self) -> Encoded | None:
-        """Of the first target."""
+        """The first target's overlay."""
         return self.explained[0].overlay
 
     @property
     def map_image(self) -> Encoded | None:
-        """Of the first target: its coloured map alone."""
+        """The first target's colored map alone."""
         return self.explained[0].map_image
 
     @property
     def png(self) -> bytes:
-        """The overlay: the map coloured and blended over the original, at the original's size, as a PNG file.
+        """The overlay as a PNG file: the colored map blended over the original, at the original's size.
 
         Raises:
             ValueError: The options left it out.
         """
         if self.overlay is None:
-            raise ValueError("this explanation was asked for without its overlay")
+            raise ValueError("this explanation has no overlay: call explain with overlay=True")
         return self.overlay.data
 
 

@@ -29,7 +29,7 @@ class Limits(BaseModel):
     faithfulness_s: float
 
 
-# What a process allows that answers one caller: Python, the command line and, beside limits of its own, a server.
+# For a process with one caller (Python, the command line); a server adds limits of its own.
 LIMITS = Limits(
     file_bytes=50 * MIB,
     image_pixels=100 * MP,
@@ -42,22 +42,24 @@ AnyLimits = TypeVar("AnyLimits", bound=Limits)
 
 
 class Settings(BaseSettings):
-    """Read once per process from variables `HEATLENS_<NAME>`; a limit left unset is the deployment's own."""
+    """Settings from variables `HEATLENS_<NAME>`, read once per process; a limit left unset is the deployment's."""
 
     model_config = SettingsConfigDict(env_prefix="HEATLENS_", frozen=True, extra="ignore", protected_namespaces=())
 
-    model_dir: Path = Field(DEMO_MODEL, description="Folder of the compiled model, which answers who names none.")
-    models_dir: Path | None = Field(None, description="Folder of further models' folders, each called by its name.")
-    image_digest: str = Field("", description="Digest of the image this runs in, for the results' provenance.")
+    model_dir: Path = Field(DEMO_MODEL, description="Folder of the compiled model, the default of requests.")
+    models_dir: Path | None = Field(None, description="Folder of further model folders, whose names are the models'.")
+    image_digest: str = Field("", description="Digest of the container image, for the results' provenance.")
     engine: EngineName = Field("auto", description="What runs the model: auto, openvino, onnxruntime or torch.")
-    precision: Precision = Field("f32", description="At which it runs: f32, bf16 or int8; the card must prove it.")
-    threads: int = Field(0, ge=0, description="Threads of the inference engine; 0: one per processor of the share.")
+    precision: Precision = Field(
+        "f32", description="Precision of the engine: f32, bf16 or int8; the card must prove it."
+    )
+    threads: int = Field(0, ge=0, description="Threads of the engine; 0: one for each allotted processor.")
     batch_images: int = Field(8, gt=0, description="Images per engine batch: bounds the decoded images held at once.")
     file_bytes: int | None = Field(None, gt=0, description="Largest file, in bytes.")
     image_pixels: int | None = Field(None, gt=0, description="Largest image, in pixels.")
     request_pixels: int | None = Field(None, gt=0, description="Pixels of all images of one request together.")
     targets: int | None = Field(None, gt=0, description="Classes explained for each image.")
-    passes: int | None = Field(None, gt=0, description="Runs of the network by which methods may cost one request.")
+    passes: int | None = Field(None, gt=0, description="Runs of the network for one request.")
     faithfulness_s: float | None = Field(None, gt=0, description="Seconds of a request that scoring its maps may take.")
 
     def limits(self, defaults: AnyLimits) -> AnyLimits:
@@ -67,7 +69,7 @@ class Settings(BaseSettings):
 
 
 def read_settings() -> Settings:
-    """Read the core's settings from the environment; `read_table` says what it raises."""
+    """Read the core's settings from the environment; raises what `read_table` raises."""
     return read_table(Settings)
 
 
@@ -75,7 +77,7 @@ def read_table(table: type[Table]) -> Table:
     """Read one table of settings from the environment.
 
     Raises:
-        SettingsError: A variable has a value that cannot be; the sentence names it.
+        SettingsError: A variable has an invalid value; the message names it.
     """
     try:
         return table()

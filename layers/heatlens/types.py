@@ -1,4 +1,4 @@
-"""What flows between the stages: small frozen records."""
+"""The records that pass between stages, and the values that options may have."""
 
 import re
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ WINDOW_PATTERN = r"^-?[0-9]{1,9}(\.[0-9]{1,9})?,[0-9]{1,9}(\.[0-9]{1,9})?$"
 
 
 def parse_window(text: str) -> tuple[float, float]:
-    """`centre,width` as a query or a command line has it.
+    """Parse `center,width` of a query or a command line.
 
     Raises:
-        ValueError: It is written in another way.
+        ValueError: The text has another form.
     """
     if not re.fullmatch(WINDOW_PATTERN, text, re.ASCII):
         raise PydanticCustomError("window", "a window is centre,width, such as 40,400")
-    centre, width = map(float, text.split(","))
-    return centre, width
+    center, width = map(float, text.split(","))
+    return center, width
 
 
 def _parsed(window: object) -> object:
@@ -33,11 +33,11 @@ def _parsed(window: object) -> object:
 
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
-# Centre and width, in the image's own values.
+# Center and width, in the image's own values.
 Window = Annotated[tuple[_Finite, Annotated[_Finite, Field(ge=0)]], BeforeValidator(_parsed)]
 Colormap = Literal[
     "jet", "hot", "viridis", "turbo", "inferno", "magma", "cividis", "gray", "coolwarm", "seismic"
-]  # named as matplotlib does; the last two are signed
+]  # matplotlib's names; the last two are signed
 Alpha = Annotated[float, Field(ge=0.1, le=0.9, allow_inf_nan=False)]
 Threshold = Annotated[float, Field(ge=0.01, le=1, allow_inf_nan=False)]
 Include = Literal["overlay", "original", "heatmap", "map", "regions", "faithfulness"]
@@ -52,7 +52,7 @@ Precision = Literal["f32", "bf16", "int8"]
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One image as a door received it; `filename` is only ever echoed."""
+    """One image as it was received; `filename` is only returned to the client."""
 
     filename: str
     data: bytes
@@ -60,7 +60,10 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A decoded image: upright, 8 bits, mode `L` or `RGB`; `verbatim` is the upload's media type if it may go back."""
+    """A decoded image: upright, 8 bits, mode `L` or `RGB`.
+
+    `verbatim` is the upload's media type where the upload itself can be returned as the original, else `None`.
+    """
 
     image: Image.Image
     verbatim: str | None
@@ -68,12 +71,12 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the client asked for; the defaults are the base contract's.
+    """The options of a request, with their only defaults.
 
-    `include` names what is answered (`heatmap` is the coloured map alone), `format` how derived pictures are encoded.
-    The original is the upload itself where it can be (`auto`), its metadata taken off on request, or always a PNG.
-    `window` is for greys of more than 8 bits and for DICOM, `threshold` of regions in the heat as drawn. Of targets a
-    number is an index, and a text a label first. `model` is a door's name for one of its own.
+    `include` names what the response has (`heatmap` is the colored map alone), `format` the encoding of derived
+    pictures. The `original` is the upload itself where possible (`auto`), on request without metadata, or always a PNG.
+    `window` is for high-bit-depth grayscale and DICOM, `threshold` for regions in the heat as drawn. A number in
+    `target` is an index; a text is a label, else an index or `top-k`. `model` is a name in the registry.
     """
 
     colormap: Colormap = "jet"
@@ -96,7 +99,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The predicted class. `logit` is the one that was read, `margin` its lead over the next, both in logits."""
+    """The predicted class; `logit` is its own, `margin` its lead over the next, both in logits."""
 
     label: str
     index: int
@@ -107,7 +110,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a model says of one class."""
+    """Probability and logit of one class."""
 
     label: str
     index: int
@@ -117,7 +120,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """One image's prediction and every class's score, in the order of the classes; nothing is explained."""
+    """One image's prediction and every class's score, in the order of the classes, without an explanation."""
 
     width: int
     height: int

@@ -11,7 +11,7 @@ from fastapi import Response
 from pydantic import BaseModel
 
 from heatlens.errors import HeatlensError
-from heatlens.explain.targets import parse
+from heatlens.explain.targets import parse_targets
 from heatlens.model import Model
 from heatlens.results import Explained, Explanation
 from heatlens.types import Encoded, Options, Scores
@@ -197,7 +197,7 @@ def scored(scores: Scores) -> dict[str, Any]:
 
 def _drawn(explanation: Explanation, model: Model, options: Options) -> dict[str, Any]:
     original, derived = explanation.original, explanation.overlay or explanation.map_image
-    several = parse(options.target, options.contrast, model.card).several
+    several = parse_targets(options.target, options.contrast, model.card).several
     return {
         "heatmap_base64": _base64(explanation.overlay),
         "original_image_base64": _base64(original),

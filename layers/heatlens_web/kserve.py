@@ -51,15 +51,15 @@ async def find_model(state: CurrentState, name: str) -> Model:
         ModelNotFound: There is no model of this name.
         ModelUnavailable: It is not loaded.
     """
-    if name not in state.models.found:
-        raise ModelNotFound(f"no model {name[:80]!r} here: {', '.join(state.models.found)}")
+    if name not in state.models.by_name:
+        raise ModelNotFound(f"no model {name[:80]!r} here: {', '.join(state.models.by_name)}")
     return state.models[name]
 
 
 @router.get("", operation_id="kserve_list", responses=problems())
 async def names(state: CurrentState) -> ModelsList:
     """List this server's models, the default one first."""
-    return ModelsList(models=list(state.models.found))
+    return ModelsList(models=list(state.models.by_name))
 
 
 @router.get(

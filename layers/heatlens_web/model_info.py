@@ -11,15 +11,15 @@ from heatlens_web.schemas.model_info import LayerCard, ModelCard, ModelCards
 
 def cards(models: ModelRegistry, batches: BatchLimits | None) -> ModelCards:
     """Return the cards of all models, the default model's first, and the limits of staged batches."""
-    described = [_card(name, found, models.default) for name, found in models.found.items()]
+    described = [_card(name, found, models.default) for name, found in models.by_name.items()]
     return ModelCards(models=described, batches=batches)
 
 
 def health_of(models: ModelRegistry) -> Health:
     """Return the health of the server and of each model."""
-    default = models.found[models.default]
+    default = models.by_name[models.default]
     broken = models.failures
-    states = [_health(name, found) for name, found in models.found.items()]
+    states = [_health(name, found) for name, found in models.by_name.items()]
     if isinstance(default, ModelError):
         return Health(
             status="unhealthy",

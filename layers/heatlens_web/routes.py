@@ -94,4 +94,4 @@ async def ready(state: CurrentState) -> Ready:
     """Respond with 200 once the default model is ready, 503 until then."""
     models = state.models
     models[None]
-    return Ready(ready=True, models={name: name in models.loaded for name in models.found})
+    return Ready(ready=True, models={name: name in models.loaded for name in models.by_name})

@@ -27,7 +27,7 @@ class State:
     @property
     def loaded(self) -> Model | ModelError:
         """The default model, or why it is not loaded."""
-        return self.models.found[self.models.default]
+        return self.models.by_name[self.models.default]
 
     def check(self) -> None:
         """Check, before a body is read, that a model is loaded.

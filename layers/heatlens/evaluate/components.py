@@ -1,4 +1,4 @@
-"""Mask [H,W] -> its horizontal runs, and which of them hang together: connected components without a pixel loop."""
+"""Find the connected components of a mask [H,W] by its horizontal runs, without a loop over pixels."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class Runs:
 
     @property
     def stride(self) -> int:
-        """Distance of two rows in `keys`: one more than the width, so that no run touches the next row's first."""
+        """Distance of two rows in `keys`: the width plus one, so that no run touches the next row's first."""
         return self.width + 1
 
     @property
@@ -31,7 +31,7 @@ class Runs:
 
 
 def runs_of(mask: Mask) -> Runs:
-    """Take a mask apart.
+    """Find the horizontal runs of a mask.
 
     Args:
         mask: `[H, W]`.
@@ -45,16 +45,16 @@ def runs_of(mask: Mask) -> Runs:
 
 
 def components(runs: Runs) -> Integers:
-    """The connected component of each run, numbered from 0 in reading order; pixels that share an edge are connected.
+    """Label each run with its connected component, from 0 in reading order; pixels that share an edge are connected.
 
-    Union-find over whole arrays: every tree's root is its smallest run, all trees that touch hang themselves under
-    their smallest neighbour at once, and paths are halved until they are flat (after Shiloach and Vishkin, "An O(log n)
-    parallel connectivity algorithm", 1982).
+    Union-find over whole arrays: a tree's root is its smallest run, all trees that touch are merged into their smallest
+    neighbor at once, and paths are halved until they are flat (after Shiloach and Vishkin, "An O(log n) parallel
+    connectivity algorithm", 1982).
     """
     upper, lower = _touching(runs)
     roots = np.arange(len(runs.rows))
     while len(upper):
-        roots = _hung(roots, upper, lower)
+        roots = _merge(roots, upper, lower)
         apart = roots[upper] != roots[lower]
         upper, lower = upper[apart], lower[apart]
     numbers: Integers = np.unique(roots, return_inverse=True)[1]
@@ -62,7 +62,7 @@ def components(runs: Runs) -> Integers:
 
 
 def _touching(runs: Runs) -> tuple[Integers, Integers]:
-    """Pairs of runs, the second in the row below the first, that share at least one column."""
+    """Find the pairs of runs, the second in the row below the first, that share at least one column."""
     starts, stops = runs.keys
     first = np.searchsorted(stops, starts + runs.stride, side="right")
     last = np.searchsorted(starts, stops + runs.stride, side="left")
@@ -72,13 +72,13 @@ def _touching(runs: Runs) -> tuple[Integers, Integers]:
     return upper, np.repeat(first, counts) + np.arange(len(upper)) - earlier
 
 
-def _hung(roots: Integers, upper: Integers, lower: Integers) -> Integers:
-    """One round: trees that an edge connects become one, as far as each hangs under its smallest neighbour."""
+def _merge(roots: Integers, upper: Integers, lower: Integers) -> Integers:
+    """Merge trees that an edge connects, each into its smallest neighbor: one round."""
     one, other = roots[upper], roots[lower]
-    hung = roots.copy()
-    np.minimum.at(hung, np.maximum(one, other), np.minimum(one, other))
+    merged = roots.copy()
+    np.minimum.at(merged, np.maximum(one, other), np.minimum(one, other))
     while True:
-        shorter = hung[hung]
-        if np.array_equal(shorter, hung):
-            return hung
-        hung = shorter
+        shorter = merged[merged]
+        if np.array_equal(shorter, merged):
+            return merged
+        merged = shorter

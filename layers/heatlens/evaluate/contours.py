@@ -1,4 +1,4 @@
-"""Runs of a mask and their components -> polygons along the pixels' edges that fill to exactly the mask."""
+"""Trace the contours of a mask's components: polygons along the pixels' edges that fill to exactly the mask."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ Polygon = tuple[tuple[int, int], ...]
 class Outlines:
     """The vertical edges of all polygons, from which they are traced; edges are sorted by x, then top.
 
-    Of each edge: its `x`, the rows `top` and `bottom` that it spans, whether it is walked `down` (the mask lies on the
-    right of who walks), the `component` it belongs to, and the edge that is walked `after` it.
+    Each edge has its `x`, the rows `top` and `bottom` that it spans, whether it is walked `down` (the mask is on the
+    right of the direction), its `component`, and the edge that is walked `after` it.
     """
 
     x: Integers
@@ -27,25 +27,25 @@ class Outlines:
 
     @property
     def vertices(self) -> Integers:
-        """Number of vertices of each component, holes included."""
+        """The number of vertices of each component, holes included."""
         return 2 * np.bincount(self.component)
 
     def polygons(self, component: int) -> tuple[Polygon, ...]:
-        """The polygons of a component: the outer one, clockwise on the screen, then its holes, counter-clockwise.
+        """Trace the polygons of a component: the outer one, clockwise as drawn, then its holes, counterclockwise.
 
-        A vertex is `(x, y)` at a corner of pixels; corners alone are vertices, each edge between two is horizontal or
-        vertical. Pixels that touch at a corner only are apart, so no polygon crosses itself, though one may visit a
-        corner twice. Filling them, even-odd or by winding number, gives the component's pixels.
+        A vertex is a corner `(x, y)` of pixels; edges between vertices are horizontal or vertical. Pixels that touch
+        only at a corner are separate, so no polygon crosses itself, though one may visit a corner twice. Filling them,
+        even-odd or by winding number, gives the component's pixels.
         """
         pending = dict.fromkeys(np.flatnonzero(self.component == component).tolist())
-        found = []
+        polygons = []
         while pending:
-            # Nothing lies left of a component's first edge, so the outer polygon comes first.
-            found.append(tuple(self._walk(next(iter(pending)), pending)))
-        return tuple(found)
+            # No edge is left of a component's first, so the outer polygon comes first.
+            polygons.append(tuple(self._walk(next(iter(pending)), pending)))
+        return tuple(polygons)
 
     def _walk(self, first: int, pending: dict[int, None]) -> Iterator[tuple[int, int]]:
-        """The vertices of one polygon from the top of its first edge on; its edges are no longer pending."""
+        """Yield the vertices of one polygon from the top of its first edge on, and take its edges from `pending`."""
         x, top, bottom = int(self.x[first]), int(self.top[first]), int(self.bottom[first])
         yield x, top
         if self.down[first]:
@@ -63,7 +63,7 @@ class Outlines:
 
 
 def outlines(runs: Runs, component: Integers) -> Outlines:
-    """Find the edges of the polygons of all components, and what follows what.
+    """Find the edges of the polygons of all components, and the order in which they are walked.
 
     Every run begins and ends at one pixel of a vertical edge; those of one x in consecutive rows are one edge. Along a
     row of corners horizontal edges lie between the first and second corner, the third and fourth, and so on.
@@ -85,10 +85,10 @@ def outlines(runs: Runs, component: Integers) -> Outlines:
 
 
 def _after(x: Integers, top: Integers, bottom: Integers, down: Integers) -> Integers:
-    """Of each vertical edge the one that the horizontal edge at its far end leads to."""
+    """Find for each vertical edge the one that the horizontal edge at its far end leads to."""
     edges = len(x)
     row, column, ends_run = np.append(top, bottom), np.tile(x, 2), np.tile(down, 2)
-    # Where four pixels meet crosswise two corners share a place: the one whose edge goes left comes before the other.
+    # Where two pixels touch only at a corner, two vertices share a place: the one whose edge goes left comes first.
     order = np.lexsort((1 - ends_run, column, row))
     partner = np.empty(2 * edges, np.int64)
     partner[order[0::2]], partner[order[1::2]] = order[1::2], order[0::2]

@@ -1,4 +1,4 @@
-"""Does the network use what a map says? Image [3,H,W] and map [H,W] -> scores: deletion, insertion, ROAD."""
+"""Score whether the network uses the pixels that a map [H,W] ranks high: deletion, insertion, ROAD."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -17,20 +17,20 @@ from heatlens.types import Floats
 Clock = Callable[[], float]
 Point = tuple[Perturb, Fraction]
 
-CURVE_BATCH, ROAD_BATCH = 8, 1  # images at a time; an imputation takes longer than the network
+CURVE_BATCH, ROAD_BATCH = 8, 1  # images in a batch; an imputation takes longer than the network
 FIVE, NINE = (10, 30, 50, 70, 90), (10, 20, 30, 40, 50, 60, 70, 80, 90)  # percentiles; nine are pytorch-grad-cam's
 
 
 @dataclass(frozen=True, slots=True)
 class Faithfulness:
-    """How far a map's ranking of the pixels agrees with what the network does without them.
+    """How well a map's ranking of the pixels agrees with the network's outputs without them.
 
     All scores are of the probability of the explained class, which for the whole image is `probability`. `deletion` is
     the area under its curve as the hottest pixels are taken away (low is good), `insertion` as they are added to a
     blurred image (high is good), both over `steps` equal steps. `road` is `(LeRF - MoRF) / 2`: the mean over
     `percentiles` of the probability with the least relevant pixels imputed, less that with the most relevant imputed
-    (high is good). What there was no time for is `None`, of 0 steps, of no percentiles; `complete` says that nothing
-    was cut short, and `passes` how many images the network saw.
+    (high is good). Scores that were not reached in time are `None`, with 0 steps or no percentiles; `complete` says
+    that all are there, and `passes` counts the images that the network ran on.
     """
 
     probability: float | None
@@ -43,8 +43,8 @@ class Faithfulness:
     passes: int
 
 
-def enlarged(signed_map: Floats, card: Card) -> Floats:
-    """A map `[h,w]` at the size of the network's input, bilinear: a ranking of its pixels, negative ones too."""
+def enlarge(signed_map: Floats, card: Card) -> Floats:
+    """Enlarge a map `[h,w]` to the size of the network's input, bilinear, as a ranking of its pixels."""
     height, width = card.preprocess.shape
     return np.array(Image.fromarray(signed_map).resize((width, height), Image.Resampling.BILINEAR), np.float32)
 
@@ -63,20 +63,20 @@ def faithfulness(
     """Score a map within a time budget.
 
     The work has a fixed order, coarse before fine: curves of 8 steps, ROAD at five percentiles, curves of 16 steps,
-    ROAD at all nine, curves of 32; the finer ones hold the coarser. Images are begun only while as many as slow as the
-    slowest so far would end in time, and what stays unfinished is not answered. So a part always has the same scores,
-    and the budget is passed by no more than one batch of eight images, or one imputation, of unforeseen slowness.
+    ROAD at all nine, curves of 32; the finer ones contain the coarser. A batch starts only if it would end in time
+    at the pace of the slowest so far, and unfinished parts are left out. So a part always has the same scores, and at
+    most one batch of eight images, or one imputation, exceeds the budget.
 
     Args:
         engine: Of the layer; only its logits are read.
         card: Of the model.
         image: `[3,H,W]`, preprocessed.
-        heat: `[H,W]` of any scale and sign, such as `enlarged` gives; only its order counts. Equal pixels are in
-            reading order, so give a map before it is cut off at 0.
+        heat: `[H,W]` of any scale and sign, such as `enlarge` returns; only its order counts. Equal pixels are ranked
+            in reading order, so pass a map before its ReLU.
         index: Of the explained class.
         budget_s: Seconds.
-        contrast: The class that it was set against; the probability is then of the one if there were these two only.
-        clock: Seconds since any moment.
+        contrast: The class it is contrasted with; the probability is then the class's among these two.
+        clock: Returns seconds.
     """
     run = _Run(engine, card, index, contrast, Subject.of(image, heat), clock, clock() + budget_s)
     steps: int = 0
@@ -103,7 +103,7 @@ WHOLE: Point = (deleted, Fraction(0))
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Curves of so many steps, or ROAD at these percentiles."""
+    """Curves of a number of steps, or ROAD at percentiles."""
 
     steps: int = 0
     percentiles: tuple[int, ...] = ()
@@ -124,14 +124,14 @@ PARTS = (_Part(steps=8), _Part(percentiles=FIVE), _Part(steps=16), _Part(percent
 
 
 def _curve(perturb: Perturb, steps: int) -> list[Point]:
-    """From nothing to everything; the whole image is one point, whether nothing is deleted or everything inserted."""
+    """List a curve's points, from no pixel to all; with nothing deleted or all inserted it is the whole image."""
     shares = [Fraction(step, steps) for step in range(steps + 1)]
     points: list[Point] = [(perturb, share) for share in shares]
     return [*points[:-1], WHOLE] if perturb is inserted else points
 
 
 class _Run:
-    """The scores so far, and the time that they took."""
+    """The scores so far, and the time they took."""
 
     def __init__(
         self,
@@ -147,27 +147,27 @@ class _Run:
         self.passes = 0
         self._engine, self._card, self._index, self._contrast = engine, card, index, contrast
         self._subject, self._clock, self._deadline = subject, clock, deadline
-        self._slowest: dict[int, float] = {}  # seconds an image, by the batch, which tells curves from ROAD
+        self._slowest: dict[int, float] = {}  # seconds for an image, by batch size, which differs for curves and ROAD
 
     def finish(self, points: Sequence[Point], batch: int) -> bool:
-        """Score those points that have none; false when the time is up."""
+        """Score the points that have no score; return whether there was time for all."""
         pending = [point for point in points if point not in self.scores]
         for start in range(0, len(pending), batch):
-            some = pending[start : start + batch]
+            points_now = pending[start : start + batch]
             begun = self._clock()
-            if begun + len(some) * self._slowest.get(batch, 0) >= self._deadline:
+            if begun + len(points_now) * self._slowest.get(batch, 0) >= self._deadline:
                 return False
-            self.scores |= zip(some, self._probabilities(some), strict=True)
-            self._slowest[batch] = max((self._clock() - begun) / len(some), self._slowest.get(batch, 0))
+            self.scores |= zip(points_now, self._probabilities(points_now), strict=True)
+            self._slowest[batch] = max((self._clock() - begun) / len(points_now), self._slowest.get(batch, 0))
         return True
 
     def area(self, perturb: Perturb, steps: int) -> float:
-        """Under the curve, by trapezoids, of shares from 0 to 1."""
+        """Compute the area under the curve of shares from 0 to 1, by trapezoids."""
         values = [self.scores[point] for point in _curve(perturb, steps)]
         return (sum(values) - (values[0] + values[-1]) / 2) / steps
 
     def road(self, percentiles: Sequence[int]) -> float:
-        """`(LeRF - MoRF) / 2`, pytorch-grad-cam's `ROADCombined`: there the whole image's score cancels out."""
+        """Compute `(LeRF - MoRF) / 2`, pytorch-grad-cam's `ROADCombined`, in which the whole image's score cancels."""
         most, least = (
             np.mean([self.scores[way, Fraction(percentile, 100)] for percentile in percentiles])
             for way in (without_most_relevant, without_least_relevant)

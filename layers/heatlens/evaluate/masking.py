@@ -1,4 +1,4 @@
-"""Image [3,H,W] and a ranking of its pixels [H,W] -> what the network is shown to try a map: parts of the image."""
+"""Mask parts of an image [3,H,W] by a ranking of its pixels [H,W], to test a map."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from heatlens.evaluate.imputation import imputed
+from heatlens.evaluate.imputation import impute
 from heatlens.types import Floats
 
 Places = npt.NDArray[np.int64]
 
-NOISE = 0.01  # standard deviation, in units of the normalised image; ROAD's
+NOISE = 0.01  # standard deviation, in units of the normalized image; ROAD's
 BLUR_TAPS, BLUR_SIGMA = 11, 5.0  # pixels; RISE's
 _SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """An image `[3,H,W]`, the same `blurred`, its `heat` `[H,W]`, and the `places` of the pixels, 0 for the hottest."""
+    """An image `[3,H,W]`, its blurred copy, its `heat` `[H,W]`, and each pixel's place, 0 for the hottest."""
 
     image: Floats
     blurred: Floats
@@ -29,46 +29,46 @@ class Subject:
 
     @classmethod
     def of(cls, image: Floats, heat: Floats) -> Self:
-        """Rank the pixels by heat of any scale and sign; equal ones are in reading order."""
+        """Rank the pixels by heat of any scale and sign; equal ones in reading order."""
         order = np.argsort(-heat, axis=None, kind="stable")
         places = np.empty(heat.size, np.int64)
         places[order] = np.arange(heat.size)
-        return cls(image, blurred(image), heat, places.reshape(heat.shape))
+        return cls(image, blur(image), heat, places.reshape(heat.shape))
 
 
 Perturb = Callable[[Subject, Fraction], Floats]
 
 
 def deleted(subject: Subject, share: Fraction) -> Floats:
-    """The hottest `share` of the pixels is 0, the mean colour (Petsiuk et al., "RISE", BMVC 2018)."""
+    """Set the hottest `share` of the pixels to 0, the mean color (Petsiuk et al., "RISE", BMVC 2018)."""
     return np.where(subject.places < _count(subject.places, share), np.float32(0), subject.image)
 
 
 def inserted(subject: Subject, share: Fraction) -> Floats:
-    """The hottest `share` of the pixels over the blurred image (RISE)."""
+    """Paste the hottest `share` of the pixels over the blurred image (RISE)."""
     return np.where(subject.places < _count(subject.places, share), subject.image, subject.blurred)
 
 
 def without_most_relevant(subject: Subject, share: Fraction) -> Floats:
-    """The coldest `share` of the pixels, the rest imputed: ROAD, most relevant first."""
+    """Keep the coldest `share` of the pixels and impute the rest: ROAD, most relevant first."""
     return _imputed(subject.image, subject.heat, subject.places.size - 1 - subject.places, share, 0)
 
 
 def without_least_relevant(subject: Subject, share: Fraction) -> Floats:
-    """The hottest `share` of the pixels, the rest imputed: ROAD, least relevant first."""
+    """Keep the hottest `share` of the pixels and impute the rest: ROAD, least relevant first."""
     return _imputed(subject.image, -subject.heat, subject.places, share, 1)
 
 
-def blurred(image: Floats) -> Floats:
-    """Gaussian blur of each channel, the edge repeated."""
+def blur(image: Floats) -> Floats:
+    """Blur each channel by a Gaussian, with repeated edges."""
     offsets = np.arange(BLUR_TAPS) - BLUR_TAPS // 2
     taps = np.exp(-(offsets**2) / (2 * BLUR_SIGMA**2))
     taps = (taps / taps.sum()).astype(np.float32)
-    across = _filtered(image, taps)
-    return np.ascontiguousarray(_filtered(across.swapaxes(1, 2), taps).swapaxes(1, 2))
+    across = _filter(image, taps)
+    return np.ascontiguousarray(_filter(across.swapaxes(1, 2), taps).swapaxes(1, 2))
 
 
-def _filtered(image: Floats, taps: Floats) -> Floats:
+def _filter(image: Floats, taps: Floats) -> Floats:
     reach, width = len(taps) // 2, image.shape[2]
     padded = np.pad(image, ((0, 0), (0, 0), (reach, reach)), mode="edge")
     filtered = np.zeros_like(image)
@@ -78,17 +78,16 @@ def _filtered(image: Floats, taps: Floats) -> Floats:
 
 
 def _imputed(image: Floats, heat: Floats, places: Places, share: Fraction, way: int) -> Floats:
-    """The coldest `share` stays: as in pytorch-grad-cam those strictly under the percentile, or none of several equals.
+    """Impute all but the coldest `share`: as in pytorch-grad-cam, pixels strictly under the percentile are kept.
 
-    That is no pixel at all where more than that are equally cold; then as many stay as would if none were equal, by
-    their `places`, 0 for the first to stay.
+    Where that is no pixel, because too many are equally cold, the first `share` by `places` is kept.
     """
     known = heat < np.percentile(heat, float(100 * share))
     if not known.any():
         known = places < -(-share.numerator * (places.size - 1) // share.denominator)
     seed = (_SEED, way, share.numerator, share.denominator)
     noise = np.random.default_rng(seed).standard_normal(image.shape, np.float32)
-    return np.where(known, image, imputed(image, known) + np.float32(NOISE) * noise)
+    return np.where(known, image, impute(image, known) + np.float32(NOISE) * noise)
 
 
 def _count(places: Places, share: Fraction) -> int:

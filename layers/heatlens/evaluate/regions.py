@@ -1,4 +1,4 @@
-"""Heat [h,w] in 0..1 -> regions where it is at or over a threshold as drawn: boxes, sizes and contours in pixels."""
+"""Find the regions where heat [h,w], as drawn, reaches a threshold: boxes, sizes and contours in pixels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,17 +15,17 @@ from heatlens.types import Box, Floats
 
 THRESHOLD = 0.5
 MAX_REGIONS = 100
-MAX_VERTICES = 50_000  # of all contours of an image: a megabyte of JSON
+MAX_VERTICES = 50_000  # in all contours of an image: a megabyte of JSON
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
     """A connected region, in pixels of the upright original.
 
-    Pixels that share an edge are connected. `area` is their number, `peak` the `(x, y)` of the hottest one (the first
-    in reading order, where several are), `peak_heat` and `mean_heat` are in 0..1 as drawn. `contours` are polygons of
+    Pixels that share an edge are connected. `area` is their number, `peak` the `(x, y)` of the hottest one (of several
+    the first in reading order), `peak_heat` and `mean_heat` are in 0..1 as drawn. `contours` are polygons of
     `(x, y)` along the pixels' edges, the outer one and then holes, whose even-odd filling is exactly the region; `None`
-    where they were left out because the image's contours have too many vertices.
+    where the image's contours have too many vertices.
     """
 
     box: Box
@@ -38,7 +38,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Regions:
-    """The regions at a threshold, hottest peak first; `found` counts them all, also those over the bound."""
+    """The regions at a threshold, hottest peak first; `found` counts all, also those left out."""
 
     threshold: float
     found: int
@@ -53,18 +53,18 @@ def find_regions(
     max_regions: int = MAX_REGIONS,
     max_vertices: int = MAX_VERTICES,
 ) -> Regions:
-    """Find the connected regions of pixels whose heat, as `colour.levels` draws it, is at least `threshold`.
+    """Find the connected regions of pixels whose heat, as `color.levels` draws it, is at least `threshold`.
 
     They are sorted by their peak, then their area, both descending, then in reading order. Work and memory grow with
     the number of pixels, and of runs in them, whatever their shape.
 
     Args:
         heat: `[h, w]` in 0..1 at the layer's grid.
-        box: Where the model looked, in pixels of the original; there is no heat outside.
+        box: The part that the model saw, in pixels of the original; there is no heat outside.
         threshold: Over 0, at most 1.
-        max_regions: Those after it are left out, and only counted.
-        max_vertices: Of the contours of all regions together, given out in order; a region whose contours would pass it
-            has none, all else of it is said.
+        max_regions: Further ones are only counted.
+        max_vertices: Of the contours of all regions together, in order; a region whose contours would exceed it has
+            none.
 
     Raises:
         InvalidOption: The threshold is out of range.
@@ -74,16 +74,16 @@ def find_regions(
     left, top, right, bottom = box
     levels = exact_levels(heat, (right - left, bottom - top))
     runs = runs_of(levels >= np.float32(threshold * LEVELS + HALF))
-    found = _measured(levels, runs, components(runs))
-    kept = found.ranked()[:max_regions].tolist()
-    contours = _contours(runs, found.component, kept, max_vertices)
-    regions = tuple(_region(levels, runs, found, index, contours.get(index)) for index in kept)
-    return Regions(threshold, len(found.area), tuple(_moved(region, left, top) for region in regions))
+    measured = _measure(levels, runs, components(runs))
+    kept = measured.ranked()[:max_regions].tolist()
+    contours = _contours(runs, measured.component, kept, max_vertices)
+    regions = tuple(_region(levels, runs, measured, index, contours.get(index)) for index in kept)
+    return Regions(threshold, len(measured.area), tuple(_move(region, left, top) for region in regions))
 
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """Of each run its `component` and its `top` level; of each component the rest, `peak` and `total` in levels."""
+    """For each run its `component` and `top` level; for each component the rest, `peak` and `total` in levels."""
 
     component: Integers
     top: Floats
@@ -97,7 +97,7 @@ class _Measured:
         return np.lexsort((left, top, -self.area, -self.peak))
 
 
-def _measured(levels: Floats, runs: Runs, component: Integers) -> _Measured:
+def _measure(levels: Floats, runs: Runs, component: Integers) -> _Measured:
     count = int(component.max(initial=-1)) + 1
     area, total = np.zeros(count, np.int64), np.zeros(count)
     np.add.at(area, component, runs.stops - runs.starts)
@@ -115,10 +115,10 @@ def _measured(levels: Floats, runs: Runs, component: Integers) -> _Measured:
 
 
 def _over_runs(ufunc: np.ufunc, levels: Floats, runs: Runs, dtype: type[np.floating]) -> npt.NDArray[Any]:
-    """Sum or maximum of each run, without a copy of its pixels."""
+    """Compute the sum or maximum of each run, without a copy of its pixels."""
     if not len(runs.rows):
         return np.empty(0, dtype)
-    # reduceat goes from each index to the next: every second result is of what lies between two runs.
+    # reduceat goes from each index to the next: every second result is of the pixels between two runs.
     cuts = (runs.rows[:, None] * runs.width + np.stack([runs.starts, runs.stops], axis=1)).ravel()
     flat = levels.ravel()
     return ufunc.reduceat(flat, cuts[:-1] if cuts[-1] == flat.size else cuts, dtype=dtype)[::2]
@@ -127,7 +127,7 @@ def _over_runs(ufunc: np.ufunc, levels: Floats, runs: Runs, dtype: type[np.float
 def _contours(
     runs: Runs, component: Integers, kept: Sequence[int], max_vertices: int
 ) -> dict[int, tuple[Polygon, ...]]:
-    """The contours of the components for which there is room, in their order."""
+    """Trace the contours of components, in their order, as long as `max_vertices` allows."""
     if not kept:
         return {}
     lines, room, traced = outlines(runs, component), max_vertices, {}
@@ -139,16 +139,18 @@ def _contours(
     return traced
 
 
-def _region(levels: Floats, runs: Runs, found: _Measured, index: int, contours: tuple[Polygon, ...] | None) -> Region:
-    hottest = int(np.argmax((found.component == index) & (found.top == found.peak[index])))
+def _region(
+    levels: Floats, runs: Runs, measured: _Measured, index: int, contours: tuple[Polygon, ...] | None
+) -> Region:
+    hottest = int(np.argmax((measured.component == index) & (measured.top == measured.peak[index])))
     row, start, stop = int(runs.rows[hottest]), int(runs.starts[hottest]), int(runs.stops[hottest])
-    left, top, right, bottom = found.boxes[index].tolist()
+    left, top, right, bottom = measured.boxes[index].tolist()
     return Region(
         box=(left, top, right, bottom),
-        area=int(found.area[index]),
+        area=int(measured.area[index]),
         peak=(start + int(levels[row, start:stop].argmax()), row),
-        peak_heat=_heat(float(found.peak[index])),
-        mean_heat=_heat(float(found.total[index] / found.area[index])),
+        peak_heat=_heat(float(measured.peak[index])),
+        mean_heat=_heat(float(measured.total[index] / measured.area[index])),
         contours=contours,
     )
 
@@ -157,8 +159,8 @@ def _heat(level: float) -> float:
     return min((level - HALF) / LEVELS, 1.0)
 
 
-def _moved(region: Region, across: int, down: int) -> Region:
-    """A region of the box as one of the picture."""
+def _move(region: Region, across: int, down: int) -> Region:
+    """Move a region from the box to the picture."""
     (left, top, right, bottom), (x, y), contours = region.box, region.peak, region.contours
     return replace(
         region,

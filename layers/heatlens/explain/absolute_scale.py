@@ -1,4 +1,4 @@
-"""The absolute scale: signed map [h,w] and calibration -> heat in 0..1 that means the same in two images."""
+"""Scale signed maps [h,w] to heat in 0..1 that means the same in all images, by the model's calibration."""
 
 import numpy as np
 
@@ -11,15 +11,15 @@ PERCENTILE = "99"
 
 
 def full_heat(calibration: Calibration | None, layer: Layer, method: str) -> float:
-    """The value of the signed map that is drawn as full heat: the 99th percentile of the calibration set's peaks.
+    """Look up the value that is drawn as full heat: the 99th percentile of the calibration set's peaks.
 
     Args:
-        calibration: Of the layer's maps by this method, smoothed or contrasted as they are asked for.
-        layer: For the sentence of the refusal.
-        method: For the same.
+        calibration: Of maps by this method with these smoothings and contrast; `None` where there is none.
+        layer: The layer, named in the error.
+        method: The method, named in the error.
 
     Raises:
-        InvalidOption: There is no calibration, or not one map of it has positive evidence.
+        InvalidOption: There is no calibration, or it has no positive evidence.
     """
     if calibration is None:
         have = [name for name in (DEFAULT_METHOD, *layer.calibrations) if layer.calibration_of(name)]
@@ -35,7 +35,7 @@ def full_heat(calibration: Calibration | None, layer: Layer, method: str) -> flo
 
 
 def absolute(signed_map: Floats, full: float) -> Floats:
-    """The `absolute` scale: `relu(s) / full`, cut off at 1, `[h, w]` in 0..1."""
+    """Scale to `relu(s) / full`, clipped at 1, `[h, w]` in 0..1 (`scale=absolute`)."""
     heat: Floats = np.clip(signed_map / np.float32(full), 0, 1)
     return heat
 

@@ -1,8 +1,8 @@
-"""The explanation itself: preprocessed images [B,3,H,W] -> logits [K] and signed maps [h,w] of each image's targets."""
+"""Compute the logits [K] and the signed maps [h,w] of each target of preprocessed images [B,3,H,W]."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -14,21 +14,21 @@ from heatlens.explain.cam import reduce, signed_map
 from heatlens.explain.methods import METHODS
 from heatlens.explain.multi_layer import combined
 from heatlens.explain.perturbation import RERUNS
-from heatlens.explain.targets import TargetRequest, chosen, known, selector
+from heatlens.explain.targets import TargetRequest, choose_classes, fixed_selectors, selector
 from heatlens.types import Floats
 
 Stage = Literal["trunk", "tail", "cam"]
 Timer = Callable[[Stage], AbstractContextManager[None]]
 
 METHOD_NAMES = (*METHODS, *RERUNS)
-RERUN_BATCH = 16  # channels run together; each costs the memory of an image
-TAIL_ROWS = 64  # targets run together, each with a copy of its image's activation
+RERUN_BATCH = 16  # channels in a batch; each takes the memory of an image
+TAIL_ROWS = 64  # targets in a batch, each with a copy of its image's activation
 _AUGMENTED = ((False, 1.0), (False, 0.9), (False, 1.1), (True, 0.9), (True, 1.0), (True, 1.1))  # the image itself first
 
 
 @dataclass(frozen=True, slots=True)
 class MethodOptions:
-    """By which method, and how smoothed; both smoothings are pytorch-grad-cam's."""
+    """The method and its smoothings, which are pytorch-grad-cam's."""
 
     method: str = "gradcam"
     eigen_smooth: bool = False
@@ -37,9 +37,9 @@ class MethodOptions:
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """Of one image: `logits` `[K]`; of each of its targets the class and the signed map `[h,w]`.
+    """One image's `logits` `[K]`, and for each of its targets the class and the signed map `[h,w]`.
 
-    `heats` are there with `aug_smooth` only: per target `[H,W]` in 0..1, at the size of the network's input.
+    With `aug_smooth`, `heats` has for each target `[H,W]` in 0..1, at the size of the network's input.
     """
 
     logits: Floats
@@ -48,10 +48,10 @@ class Attribution:
     heats: list[Floats] | None = None
 
 
-def passes(
+def count_passes(
     method: str, channels: int, *, aug_smooth: bool = False, own: Mapping[str, int] = MappingProxyType({})
 ) -> int:
-    """How often the network, or its tail, runs for one image; `own` are the engine's own methods."""
+    """Count how often the network, or its tail, runs for one image; `own` are the engine's own methods."""
     once = channels + 1 if method in RERUNS else 1 if method in METHODS else own.get(method, 1)
     return once * (len(_AUGMENTED) if aug_smooth else 1)
 
@@ -60,8 +60,8 @@ def attribute(
     engine: Engine,
     card: Card,
     images: Floats,
-    wanted: Sequence[TargetRequest],
-    how: MethodOptions,
+    requests: Sequence[TargetRequest],
+    method_options: MethodOptions,
     timed: Timer = lambda _stage: nullcontext(),
 ) -> list[Attribution]:
     """Explain images, each by targets of its own; any number of targets costs one pass of the trunk.
@@ -70,109 +70,117 @@ def attribute(
         engine: Of the layer.
         card: Of the model.
         images: `[B,3,H,W]`, preprocessed.
-        wanted: The targets of each image.
-        how: By which method.
-        timed: Is given each stage's name when it begins, and ends with it.
+        requests: The targets of each image.
+        method_options: The method and its smoothings.
+        timed: Makes the context in which a stage runs, from the stage's name.
     """
-    found = _attribute(engine, card, images, wanted, how, timed)
-    if not how.aug_smooth:
-        return found
-    # What is explained does not change with how an image is augmented.
-    fixed = [TargetRequest(tuple(each.classes), 0, asked.contrast) for each, asked in zip(found, wanted, strict=True)]
-    return [
-        Attribution(each.logits, each.classes, each.signed_maps, heats)
-        for each, heats in zip(found, _smoothed(engine, card, images, fixed, how, timed, found), strict=True)
+    plain = _attribute(engine, card, images, requests, method_options, timed)
+    if not method_options.aug_smooth:
+        return plain
+    # The same classes are explained for every augmentation.
+    fixed = [
+        TargetRequest(tuple(attribution.classes), 0, request.contrast)
+        for attribution, request in zip(plain, requests, strict=True)
     ]
+    smoothed = _smooth(engine, card, images, fixed, method_options, timed, plain)
+    return [replace(attribution, heats=heats) for attribution, heats in zip(plain, smoothed, strict=True)]
 
 
 def logits_of(engine: Engine, card: Card, images: Floats, timed: Timer = lambda _stage: nullcontext()) -> Floats:
-    """`[B,3,H,W]`, preprocessed -> logits `[B,K]`."""
+    """Compute the logits `[B,K]` of preprocessed images `[B,3,H,W]`."""
     with timed("trunk"):
         crossing = engine.trunk(images)
     with timed("tail"):
         return engine.tail(crossing, np.zeros((len(images), card.logits), np.float32))[0]
 
 
-def _smoothed(
+def _smooth(
     engine: Engine,
     card: Card,
     images: Floats,
-    wanted: Sequence[TargetRequest],
-    how: MethodOptions,
+    requests: Sequence[TargetRequest],
+    method_options: MethodOptions,
     timed: Timer,
     plain: list[Attribution],
 ) -> list[list[Floats]]:
-    """Mean heat over the image brighter, darker and mirrored; `forward_augmentation_smoothing` of pytorch-grad-cam."""
-    runs = []
+    """Average the heat over brighter, darker and mirrored images, as pytorch-grad-cam's `aug_smooth`."""
+    views = []
     for mirrored, factor in _AUGMENTED:
-        found = plain
+        attributions = plain
         if (mirrored, factor) != _AUGMENTED[0]:
             augmented = (images[..., ::-1] if mirrored else images) * np.float32(factor)
-            found = _attribute(engine, card, np.ascontiguousarray(augmented), wanted, how, timed)
+            augmented = np.ascontiguousarray(augmented)
+            attributions = _attribute(engine, card, augmented, requests, method_options, timed)
         with timed("cam"):
-            maps = np.stack([each for run in found for each in run.signed_maps])
+            maps = np.stack([signed_map for attribution in attributions for signed_map in attribution.signed_maps])
             heats = combined([maps], images.shape[2:])
-            runs.append(heats[..., ::-1] if mirrored else heats)
-    mean = iter(np.mean(runs, axis=0))
-    return [[next(mean) for _ in each.classes] for each in plain]
+            views.append(heats[..., ::-1] if mirrored else heats)
+    mean = iter(np.mean(views, axis=0))
+    return [[next(mean) for _ in attribution.classes] for attribution in plain]
 
 
 def _attribute(
-    engine: Engine, card: Card, images: Floats, wanted: Sequence[TargetRequest], how: MethodOptions, timed: Timer
+    engine: Engine,
+    card: Card,
+    images: Floats,
+    requests: Sequence[TargetRequest],
+    method_options: MethodOptions,
+    timed: Timer,
 ) -> list[Attribution]:
     with timed("trunk"):
         crossing = engine.trunk(images)
-    if how.method in METHODS and not any(each.ranked for each in wanted):
-        rows = [known(each, card) for each in wanted]
-        logits, maps = _by_gradient(engine, crossing, rows, how, timed)
-        classes = [chosen(*pair, card) for pair in zip(wanted, logits, strict=True)]
+    if method_options.method in METHODS and not any(request.ranked for request in requests):
+        rows = [fixed_selectors(request, card) for request in requests]
+        logits, maps = _by_gradient(engine, crossing, rows, method_options, timed)
+        classes = [choose_classes(*pair, card) for pair in zip(requests, logits, strict=True)]
         return [Attribution(*each) for each in zip(logits, classes, maps, strict=True)]
     with timed("tail"):
         logits, _ = engine.tail(crossing, np.zeros((len(images), card.logits), np.float32))
-    classes = [chosen(*pair, card) for pair in zip(wanted, logits, strict=True)]
+    classes = [choose_classes(*pair, card) for pair in zip(requests, logits, strict=True)]
     selectors = [
-        np.stack([selector(index, asked, card) for index in indices])
-        for asked, indices in zip(wanted, classes, strict=True)
+        np.stack([selector(index, request, card) for index in indices])
+        for request, indices in zip(requests, classes, strict=True)
     ]
-    if how.method not in METHOD_NAMES:
-        maps = _by_engine(engine, images, selectors, how, timed)
-    elif how.method in RERUNS:
-        maps = list(_by_rerunning(engine, images, crossing, selectors, how, timed))
+    if method_options.method not in METHOD_NAMES:
+        maps = _by_engine(engine, images, selectors, method_options, timed)
+    elif method_options.method in RERUNS:
+        maps = list(_by_rerunning(engine, images, crossing, selectors, method_options, timed))
     else:
-        _, maps = _by_gradient(engine, crossing, selectors, how, timed)
+        _, maps = _by_gradient(engine, crossing, selectors, method_options, timed)
     return [Attribution(*each) for each in zip(logits, classes, maps, strict=True)]
 
 
 def _by_gradient(
-    engine: Engine, crossing: Sequence[Floats], selectors: Sequence[Floats], how: MethodOptions, timed: Timer
+    engine: Engine, crossing: Sequence[Floats], selectors: Sequence[Floats], method_options: MethodOptions, timed: Timer
 ) -> tuple[Floats, list[list[Floats]]]:
-    """All targets of all images in few passes of the tail, each image's activation repeated for its targets.
+    """Run all targets of all images in few passes of the tail; each image's activation is repeated for its targets.
 
     Returns:
         Logits `[B,K]`, and the signed maps of each image.
     """
     owners = np.repeat(np.arange(len(selectors)), [len(each) for each in selectors])
     rows = np.concatenate(selectors)
-    once = len(rows) == len(selectors)  # then a view does
+    once = len(rows) == len(selectors)  # then no copy is needed
     logits: list[Floats] = []
     maps: list[Floats] = []
     for start in range(0, len(rows), TAIL_ROWS):
         span = slice(start, start + TAIL_ROWS)
         with timed("tail"):
             repeated = [value[span if once else owners[span]] for value in crossing]
-            found, gradient = engine.tail(repeated, rows[span])
+            batch_logits, gradient = engine.tail(repeated, rows[span])
         with timed("cam"):
-            maps.extend(signed_map(how.method, repeated[0], gradient, eigen_smooth=how.eigen_smooth))
-        logits.extend(found)
-    each = iter(maps)
+            method, eigen_smooth = method_options.method, method_options.eigen_smooth
+            maps.extend(signed_map(method, repeated[0], gradient, eigen_smooth=eigen_smooth))
+        logits.extend(batch_logits)
+    ordered = iter(maps)
     firsts = np.searchsorted(owners, np.arange(len(selectors)))
-    return np.stack(logits)[firsts], [[next(each) for _ in own] for own in selectors]
+    return np.stack(logits)[firsts], [[next(ordered) for _ in own] for own in selectors]
 
 
 def _by_engine(
-    engine: Engine, images: Floats, selectors: Sequence[Floats], how: MethodOptions, timed: Timer
+    engine: Engine, images: Floats, selectors: Sequence[Floats], method_options: MethodOptions, timed: Timer
 ) -> list[list[Floats]]:
-    """By a method of the engine's own, which starts from the images."""
+    """Explain by one of the engine's own methods, which start from the images."""
     assert isinstance(engine, OwnMethods), "the plan knows the engine's methods"
     owners = np.repeat(np.arange(len(selectors)), [len(each) for each in selectors])
     rows = np.concatenate(selectors)
@@ -180,9 +188,10 @@ def _by_engine(
     for start in range(0, len(rows), RERUN_BATCH):
         span = slice(start, start + RERUN_BATCH)
         with timed("cam"):
-            maps.extend(engine.maps(how.method, images[owners[span]], rows[span], eigen_smooth=how.eigen_smooth))
-    each = iter(maps)
-    return [[next(each) for _ in own] for own in selectors]
+            method, eigen_smooth = method_options.method, method_options.eigen_smooth
+            maps.extend(engine.maps(method, images[owners[span]], rows[span], eigen_smooth=eigen_smooth))
+    ordered = iter(maps)
+    return [[next(ordered) for _ in own] for own in selectors]
 
 
 def _by_rerunning(
@@ -190,12 +199,12 @@ def _by_rerunning(
     images: Floats,
     crossing: Sequence[Floats],
     selectors: Sequence[Floats],
-    how: MethodOptions,
+    method_options: MethodOptions,
     timed: Timer,
 ) -> Iterator[list[Floats]]:
     for at, rows in enumerate(selectors):
         own = [value[at : at + 1] for value in crossing]
         with timed("cam"):
-            weights = RERUNS[how.method](engine, images[at], own, rows, RERUN_BATCH)
+            weights = RERUNS[method_options.method](engine, images[at], own, rows, RERUN_BATCH)
             activation = np.repeat(own[0], len(rows), axis=0)
-            yield list(reduce(activation, weights, projected=how.eigen_smooth))
+            yield list(reduce(activation, weights, projected=method_options.eigen_smooth))

@@ -1,4 +1,4 @@
-"""Activation and gradient [B,C,h,w] -> signed map [B,h,w], its positive part, and what the map is worth."""
+"""Make signed maps [B,h,w] from activation and gradient [B,C,h,w], scale them to heat, and rate their quality."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ WEAK_PERCENTILE = "5"
 
 
 def signed_map(method: str, activation: Floats, gradient: Floats, *, eigen_smooth: bool = False) -> Floats:
-    """The map of each image before its ReLU, by a method that needs nothing but activation and gradient.
+    """Compute the map of each image before its ReLU, by a method that needs only activation and gradient.
 
     Args:
         method: A key of `METHODS`.
@@ -20,51 +20,51 @@ def signed_map(method: str, activation: Floats, gradient: Floats, *, eigen_smoot
         eigen_smooth: Project the weighted activation on its first principal component instead of summing it.
 
     Returns:
-        Float32 `[B,h,w]`; of projections the unit is the activation's or the weighted activation's, else the logit's.
+        Float32 `[B,h,w]`, in the logit's unit; a projection has that of the activation or the weighted activation.
     """
     return reduce(activation, METHODS[method](activation, gradient), projected=eigen_smooth or method in PROJECTED)
 
 
 def reduce(activation: Floats, weights: Floats, *, projected: bool = False) -> Floats:
-    """`[B,C,h,w]` weighed by `[B,C]` or `[B,C,h,w]` -> `[B,h,w]`: the sum over channels, or the projection."""
+    """Reduce `[B,C,h,w]`, weighted by `[B,C]` or `[B,C,h,w]`, to `[B,h,w]`: sum over channels, or project."""
     if projected:
         weighted = activation * (weights if weights.ndim == activation.ndim else weights[:, :, None, None])
-        return np.stack([_projection(each) for each in weighted])
+        return np.stack([_project(image) for image in weighted])
     channels = "bc" if weights.ndim == 2 else "bchw"
     maps: Floats = np.einsum(f"{channels},bchw->bhw", weights, activation)
     return maps
 
 
-def _projection(weighted: Floats) -> Floats:
-    """`[C,h,w]` -> `[h,w]`: each cell's channels, less their mean over cells, on the first right singular vector.
+def _project(weighted: Floats) -> Floats:
+    """Project `[C,h,w]` to `[h,w]`: each cell's channels, less their mean over cells, on the first singular vector.
 
-    Its sign is the one that LAPACK gives, as in pytorch-grad-cam; mathematically it is open.
+    It is the right singular vector with the sign that LAPACK gives, as in pytorch-grad-cam; both signs are valid.
     """
     cells = weighted.reshape(len(weighted), -1).T
-    centred = cells - cells.mean(axis=0)
-    first = np.linalg.svd(centred, full_matrices=False)[2][0]
-    projection: Floats = (centred @ first).reshape(weighted.shape[1:])
+    centered = cells - cells.mean(axis=0)
+    first = np.linalg.svd(centered, full_matrices=False)[2][0]
+    projection: Floats = (centered @ first).reshape(weighted.shape[1:])
     return projection
 
 
 def gradcam(activation: Floats, gradient: Floats) -> Floats:
-    """`signed_map` by Grad-CAM."""
+    """Compute `signed_map` by Grad-CAM."""
     return signed_map("gradcam", activation, gradient)
 
 
 def positive(signed_map: Floats) -> Floats:
-    """The `image` scale: `relu(s) / max(relu(s))`, `[h, w]` in 0..1; no minimum is subtracted, an empty map stays 0."""
+    """Scale to `relu(s) / max(relu(s))`, `[h, w]` in 0..1 (`scale=image`); an empty map stays 0."""
     heat = np.maximum(signed_map, 0)
     peak = heat.max()
     return heat / peak if peak > 0 else heat
 
 
 def signed(signed_map: Floats, full: float | None = None) -> Floats:
-    """The scale of signed colormaps: `0.5 + s / (2 max|s|)`, `[h, w]` in 0..1; a map of zeros is 0.5.
+    """Scale for signed colormaps: `0.5 + s / (2 max|s|)`, `[h, w]` in 0..1; a map of zeros is 0.5.
 
     Args:
         signed_map: `[h, w]`.
-        full: What takes the place of `max|s|` where it must mean the same in two images; beyond it is cut off.
+        full: The value in place of `max|s|` for a scale that is the same in all images; values beyond it are clipped.
     """
     reach = np.abs(signed_map).max() if full is None else np.float32(full)
     heat: Floats = np.float32(0.5) + signed_map / (2 * reach if reach > 0 else np.float32(1))
@@ -72,7 +72,7 @@ def signed(signed_map: Floats, full: float | None = None) -> Floats:
 
 
 def quality(signed_map: Floats, calibration: Calibration | None) -> Quality:
-    """Tell a map worth showing from one that is not.
+    """Rate whether a map is worth showing.
 
     Returns:
         `empty` where nothing is positive; `weak` where positive evidence is under a tenth of all (`sum relu(s) / sum

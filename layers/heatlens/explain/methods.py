@@ -1,4 +1,4 @@
-"""CAM methods: activation and gradient [B,C,h,w] -> weights of the activation, of channels [B,C] or cells [B,C,h,w].
+"""Compute the weights of CAM methods, of channels [B,C] or cells [B,C,h,w], from activation and gradient [B,C,h,w].
 
 A is the activation, G the gradient of the explained logit with respect to it. The map before its ReLU is the sum over
 channels `s = sum_k w_k A_k`, or its projection for the methods in `PROJECTED`. Constants that keep divisors from 0 are

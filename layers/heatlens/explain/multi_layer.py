@@ -1,4 +1,4 @@
-"""Maps of several layers as one: signed maps [B,h,w], each at its own grid -> heat [B,H,W] at the input's size."""
+"""Combine the signed maps [B,h,w] of several layers, each at its own grid, to heat [B,H,W] at the input's size."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from heatlens.explain.cam import gradcam
 from heatlens.model import Model
 from heatlens.types import Floats
 
-_FLOOR = 1e-7  # pytorch-grad-cam adds it to what it divides by
+_FLOOR = 1e-7  # pytorch-grad-cam adds it to the divisor
 
 
 def explain(model: Model, batch: Floats, selector: Floats, layers: Sequence[str]) -> tuple[Floats, Floats]:
@@ -51,19 +51,19 @@ def combined(signed_maps: Sequence[Floats], size: Sequence[int]) -> Floats:
         Float32 `[B,H,W]` in 0..1.
     """
     enlarged = [
-        np.stack([_resized(_scaled(np.maximum(signed_map, 0)), size) for signed_map in maps]) for maps in signed_maps
+        np.stack([_resize(_scale(np.maximum(signed_map, 0)), size) for signed_map in maps]) for maps in signed_maps
     ]
     mean: Floats = np.mean(enlarged, axis=0, dtype=np.float32)
-    return np.stack([_scaled(heat) for heat in mean])
+    return np.stack([_scale(heat) for heat in mean])
 
 
-def _scaled(heat: Floats) -> Floats:
+def _scale(heat: Floats) -> Floats:
     shifted = heat - heat.min()
     scaled: Floats = shifted / (np.float32(_FLOOR) + shifted.max())
     return scaled
 
 
-def _resized(heat: Floats, size: Sequence[int]) -> Floats:
+def _resize(heat: Floats, size: Sequence[int]) -> Floats:
     height, width = size
     resized: Floats = np.asarray(Image.fromarray(heat).resize((width, height), Image.Resampling.BILINEAR))
     return resized

@@ -1,4 +1,4 @@
-"""Methods without gradients: the network runs again for every channel -> channel weights [N,C]."""
+"""Compute channel weights [T,C] without gradients, by running the network again for every channel."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -14,15 +14,15 @@ def ablationcam(engine: Engine, image: Floats, crossing: Sequence[Floats], selec
     """`w_k = (y - y_k) / y`, y_k being the logit with channel k set to 0.
 
     Desai and Ramaswamy, "Ablation-CAM", WACV 2020, equations 2 and 3. Costs C + 1 passes of the tail, whatever the
-    number of targets. pytorch-grad-cam sets channels to 0 too where the least activation is 0; where it is not, it
-    sets them far below it, which this does not.
+    number of targets. pytorch-grad-cam also sets channels to 0 where the least activation is 0; otherwise
+    it sets them far below it, which this does not.
 
     Args:
         engine: Of the layer.
-        image: Preprocessed, `[3,H,W]`; not looked at.
-        crossing: What the trunk answered for it, each `[1,...]`, the activation first.
-        selectors: Of each target, `[T,K]`, none of zeros.
-        batch: Channels run together.
+        image: Preprocessed, `[3,H,W]`; not used.
+        crossing: The trunk's outputs for it, each `[1,...]`, the activation first.
+        selectors: One for each target, `[T,K]`, none of zeros.
+        batch: Channels in a batch.
 
     Returns:
         `[T,C]`.
@@ -43,10 +43,9 @@ def ablationcam(engine: Engine, image: Floats, crossing: Sequence[Floats], selec
 def scorecam(engine: Engine, image: Floats, crossing: Sequence[Floats], selectors: Floats, batch: int) -> Floats:
     """`w = softmax_k y(X * M_k)`, M_k being channel k enlarged to the input and scaled to 0..1.
 
-    Wang et al., "Score-CAM", CVPR Workshops 2020, equations 6 to 9; as in pytorch-grad-cam the masked input's own score
-    is weighed, without the black image's subtracted (a softmax does not change by it), and enlarging is bilinear with
-    aligned corners. Costs C passes of the whole network, whatever the number of targets. Arguments and answer are
-    `ablationcam`'s.
+    Wang et al., "Score-CAM", CVPR Workshops 2020, equations 6 to 9. As in pytorch-grad-cam the black image's score is
+    not subtracted (a softmax does not change by it), and enlarging is bilinear with aligned corners. Costs C passes of
+    the whole network, whatever the number of targets. Arguments and result are `ablationcam`'s.
     """
     activation = crossing[0][0]
     scores = np.empty((len(selectors), len(activation)), np.float32)
@@ -62,9 +61,9 @@ RERUNS: dict[str, Rerun] = {"ablationcam": ablationcam, "scorecam": scorecam}
 
 
 def _scores(engine: Engine, crossing: Sequence[Floats], selectors: Floats) -> Floats:
-    """Explained logits `[T,B]` of every selector and image: one pass, for a logit does not depend on who selects it."""
-    anything = np.repeat(selectors[:1], len(crossing[0]), axis=0)
-    logits, _ = engine.tail(crossing, anything)
+    """Compute the explained logits `[T,B]` of every selector and image in one pass: no logit depends on a selector."""
+    any_selector = np.repeat(selectors[:1], len(crossing[0]), axis=0)
+    logits, _ = engine.tail(crossing, any_selector)
     scores: Floats = selectors @ logits.T
     return scores
 
@@ -78,7 +77,7 @@ def _masks(channels: Floats, size: Sequence[int]) -> Floats:
 
 
 def _interpolation(many: int, few: int) -> Floats:
-    """`[many,few]`: linear interpolation that puts the first and the last on the first and the last."""
+    """Make the matrix `[many,few]` of linear interpolation with aligned corners."""
     at = np.linspace(0, few - 1, many)
     return np.asarray(np.maximum(0, 1 - np.abs(at[:, None] - np.arange(few))), np.float32)
 

@@ -1,4 +1,4 @@
-"""Logits [K] -> what the model says of a class: label, probability and logit; of the predicted one its margin too."""
+"""Read prediction and scores off logits [K]: label, probability and logit, and the prediction's margin."""
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ def predict(logits: Floats, card: Card) -> Prediction:
 
 
 def score(logits: Floats, index: int, card: Card) -> tuple[float, float]:
-    """Probability and logit of one class; a one-logit model's negative class has the negated logit."""
+    """Compute probability and logit of one class; a one-logit model's negative class has the negated logit."""
     if card.output == "sigmoid":
         logit = float(logits[0]) if index else -float(logits[0])
         return _sigmoid(logit), logit
@@ -33,8 +33,8 @@ def score(logits: Floats, index: int, card: Card) -> tuple[float, float]:
 
 
 def scores(logits: Floats, card: Card) -> tuple[Score, ...]:
-    """Every class's score, in the order of the card's classes."""
-    if card.output == "softmax":  # at once: a thousand classes are not worth a million exponentials
+    """Compute every class's score, in the order of the card's classes."""
+    if card.output == "softmax":  # all at once: one by one, a thousand classes would take a million exponentials
         pairs = list(zip(_softmax(logits).tolist(), logits.tolist(), strict=True))
     else:
         pairs = [score(logits, index, card) for index in range(len(card.classes))]

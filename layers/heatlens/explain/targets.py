@@ -1,4 +1,4 @@
-"""Which logits are explained: `target` as a client writes it and logits [K] -> classes and selectors [T,K]."""
+"""Choose which logits are explained: parse `target`, and make classes and selectors [T,K] from logits [K]."""
 
 import re
 from collections.abc import Sequence
@@ -15,10 +15,9 @@ _TOP = re.compile(r"top-([1-9][0-9]{0,5})")
 
 @dataclass(frozen=True, slots=True)
 class TargetRequest:
-    """What one image's maps explain: classes by index, and as many of the best as `top` says, in order of mention.
+    """The targets of one image: `classes` by index, then the `ranks` classes with the largest logits.
 
-    `ranks` are places among the classes by logit, 0 being the predicted one. With `contrast` each logit is explained
-    less that class's, "why this class rather than that".
+    With `contrast` each logit is explained less that class's: "why this class rather than that".
     """
 
     classes: tuple[int, ...] = ()
@@ -27,25 +26,25 @@ class TargetRequest:
 
     @property
     def several(self) -> bool:
-        """Whether more than one class is asked for; for an image where the best is one of those named it may be one."""
+        """Whether more than one class may be explained; one image may have fewer, where the best is also named."""
         return len(self.classes) + self.ranks > 1
 
     @property
     def ranked(self) -> bool:
-        """Whether the classes depend on the logits; the predicted one alone does not: the tail finds it by itself."""
+        """Whether the classes depend on the logits; the predicted class alone does not: the tail finds it itself."""
         return self.ranks > 0 and self != PREDICTED
 
 
 PREDICTED = TargetRequest(ranks=1)
 
 
-def parse(targets: Sequence[str | int], contrast: str | int | None, card: Card) -> TargetRequest:
-    """Read targets: class labels, indices, or `top-k`; none is the predicted class.
+def parse_targets(targets: Sequence[str | int], contrast: str | int | None, card: Card) -> TargetRequest:
+    """Parse targets: class labels, indices, or `top-k`; without targets the predicted class.
 
-    A label is a label even where it looks like an index or a rank; a number is an index.
+    A text that is a label is read as one even where it looks like an index or a rank; a number is an index.
 
     Raises:
-        InvalidOption: The model has no such class, not as many, or a class is to be contrasted with itself.
+        InvalidOption: The model has no such class, or fewer than k, or a class is contrasted with itself.
     """
     against = None if contrast is None else _index(contrast, "contrast", card)
     classes: list[int] = []
@@ -62,47 +61,44 @@ def parse(targets: Sequence[str | int], contrast: str | int | None, card: Card) 
     return TargetRequest(tuple(dict.fromkeys(classes)), ranks, against)
 
 
-def chosen(wanted: TargetRequest, logits: Floats, card: Card) -> list[int]:
-    """The classes whose logits are explained for one image, each once: those named, then the best by logit.
-
-    Args:
-        wanted: As asked.
-        logits: Of the image, `[K]`.
-        card: Of the model.
-    """
+def choose_classes(request: TargetRequest, logits: Floats, card: Card) -> list[int]:
+    """Choose the classes to explain for one image with logits `[K]`, each once: those named, then the best by logit."""
     order = np.argsort(-logits, kind="stable").tolist()
     if card.output == "sigmoid":  # the classes are the two signs of one logit
         order = [1, 0] if logits[0] >= 0 else [0, 1]
-    best = [index for index in order if index != wanted.contrast][: wanted.ranks]
-    return list(dict.fromkeys([*wanted.classes, *best]))
+    best = [index for index in order if index != request.contrast][: request.ranks]
+    return list(dict.fromkeys([*request.classes, *best]))
 
 
-def known(wanted: TargetRequest, card: Card) -> Floats:
-    """The selectors `[T,K]` of what is not `ranked`, in the order of `chosen`; zeros are the predicted class."""
-    if not wanted.ranks:
-        return np.stack([selector(index, wanted, card) for index in wanted.classes])
+def fixed_selectors(request: TargetRequest, card: Card) -> Floats:
+    """Make the selectors `[T,K]` of targets that are not `ranked`, in the order of `choose_classes`.
+
+    A row of zeros selects the predicted class.
+    """
+    if not request.ranks:
+        return np.stack([selector(index, request, card) for index in request.classes])
     return np.zeros((1, card.logits), np.float32)
 
 
-def selector(index: int, wanted: TargetRequest, card: Card) -> Floats:
-    """The weights `[K]` of the logits whose sum is explained: 1 for the class, -1 for the one it is contrasted with.
+def selector(index: int, request: TargetRequest, card: Card) -> Floats:
+    """Make the weights `[K]` of the logits whose sum is explained: 1 for the class, -1 for its contrast.
 
-    One logit is the lead of the second class over the first, and its negative that of the first over the second: it
-    is a contrast by itself.
+    A single logit is the lead of the second class over the first, its negative that of the first over the second: a
+    contrast already.
     """
     row = np.zeros(card.logits, np.float32)
     if card.output == "sigmoid":
         row[0] = 1 if index else -1
         return row
     row[index] = 1
-    if wanted.contrast is not None:
-        row[wanted.contrast] = -1
+    if request.contrast is not None:
+        row[request.contrast] = -1
     return row
 
 
-def _index(wanted: str | int, name: str, card: Card) -> int:
-    text = str(wanted)
-    if isinstance(wanted, str) and text in card.classes:
+def _index(target: str | int, name: str, card: Card) -> int:
+    text = str(target)
+    if isinstance(target, str) and text in card.classes:
         return card.classes.index(text)
     if text.isascii() and text.isdecimal() and len(text) < 8 and int(text) < len(card.classes):
         return int(text)

@@ -1,4 +1,4 @@
-"""Image bytes -> upright 8-bit picture. The bytes decide the type, never a header or a name."""
+"""Decode an image file to an upright 8-bit picture; its bytes decide the type, never a header or a name."""
 
 import io
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from types import ModuleType
 from PIL import Image, ImageFile
 
 from heatlens.errors import EmptyFile, HeatlensError, ImageTooLarge, UnreadableImage, UnsupportedImage
-from heatlens.input.high_bit_depth import deep_picture
+from heatlens.input.high_bit_depth import high_bit_depth_picture
 from heatlens.input.jpeg import check_scans
 from heatlens.types import Picture, Window
 
@@ -32,7 +32,7 @@ def _is_webp(head: bytes) -> bool:
     return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
 
 
-# Pillow's format name -> does a file that begins like this have it?
+# By Pillow's name of a format: whether a file that begins like this has it.
 _SNIFF: dict[str, Callable[[bytes], bool]] = {
     "PNG": lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
     "JPEG": lambda head: head.startswith(b"\xff\xd8\xff"),
@@ -44,7 +44,7 @@ SUPPORTED = ", ".join([*_SNIFF, "DICOM"])
 
 
 def measure(data: bytes, *, max_pixels: int) -> int:
-    """Count the pixels an image says it has, reading its header only.
+    """Count the pixels of an image, reading its header only.
 
     Raises:
         EmptyFile: No bytes.
@@ -60,16 +60,16 @@ def measure(data: bytes, *, max_pixels: int) -> int:
 
 
 def decode(data: bytes, *, max_pixels: int, window: Window | None = None) -> Picture:
-    """Decode one image, first frame, as people see it: upright, alpha composed on black, deep greys scaled linearly.
+    """Decode the first frame of an image as people see it: upright, alpha composed on black, 8 bits.
 
-    Greys of more than 8 bits are mapped from their own minimum and maximum to 0 and 255, or by the window; a constant
-    image becomes 0. Colours of 16 bits keep their upper 8. Colour profiles are not applied: the numbers are taken as
-    they are, which is how training sets are read.
+    High-bit-depth grayscale is mapped linearly, from its own minimum and maximum to 0 and 255 or by the window; a
+    constant image becomes 0. 16-bit colors keep their upper 8 bits. Color profiles are not applied: training sets are
+    read without them too.
 
     Args:
         data: The file.
-        max_pixels: The door's limit.
-        window: Centre and width for greys of more than 8 bits.
+        max_pixels: The limit of one image.
+        window: Center and width for high-bit-depth grayscale.
 
     Raises:
         InputError: As `measure`, and `UnreadableImage` where the pixels are truncated or damaged.
@@ -88,7 +88,7 @@ def decode(data: bytes, *, max_pixels: int, window: Window | None = None) -> Pic
             raise UnreadableImage("the image is truncated or damaged: it cannot be decoded to its end") from error
         verbatim = None if turn is not None else _verbatim(image, data)
     upright = picture.transpose(turn) if turn is not None else picture
-    upright.info = {}  # the pixels alone go on: an encoder would write profile, comment and the like from here
+    upright.info = {}  # an encoder would write profile and comment from here into derived pictures
     return Picture(upright, verbatim)
 
 
@@ -97,7 +97,7 @@ def _is_dicom(data: bytes) -> bool:
 
 
 def _dicom() -> ModuleType:
-    """What reads DICOM, imported when the first such file comes: it takes a second, and its libraries are an extra."""
+    """Import the DICOM reader with the first such file: it takes a second, and its libraries are an extra."""
     try:
         from heatlens.input import dicom
     except ModuleNotFoundError as error:
@@ -118,14 +118,14 @@ def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
     except Exception as error:
         raise UnreadableImage(f"the {kind} image cannot be opened: damaged, or of a rare variant") from error
     if image.mode in _UNCONVERTIBLE:
-        raise UnreadableImage(f"the {kind} image is of a rare variant, with {image.mode} colours: convert it to RGB")
+        raise UnreadableImage(f"the {kind} image is of a rare variant, with {image.mode} colors: convert it to RGB")
     if image.width * image.height > max_pixels:
         raise ImageTooLarge(f"the image is over the limit of {max_pixels / 1e6:g} megapixels per image")
     return image
 
 
 def _orientation(image: Image.Image) -> int | None:
-    """Tag of the EXIF; one that is damaged says nothing, and the pixels are whole all the same."""
+    """Read the EXIF orientation; a damaged EXIF has none, and does not fail the image."""
     try:
         return image.getexif().get(_ORIENTATION)
     except Exception:
@@ -133,7 +133,7 @@ def _orientation(image: Image.Image) -> int | None:
 
 
 def _verbatim(image: Image.Image, data: bytes) -> str | None:
-    """Media type of an upright upload that goes back unchanged: a JPEG, or a still PNG of 8 bits per sample."""
+    """Return the media type of an upload that any viewer shows: a JPEG, or a still PNG of 8 bits per sample."""
     if data.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     still = not getattr(image, "is_animated", False)
@@ -141,8 +141,8 @@ def _verbatim(image: Image.Image, data: bytes) -> str | None:
 
 
 def _eight_bits(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Image.Image:
-    if (deep := deep_picture(image, data, window)) is not None:
-        return deep
+    if (picture := high_bit_depth_picture(image, data, window)) is not None:
+        return picture
     image.load()
     if image.has_transparency_data:
         return _on_black(image.convert("RGBA"))

@@ -1,4 +1,4 @@
-"""Samples of any depth -> 8-bit levels, by one curve: from their own minimum to their maximum, or by a window."""
+"""Map grayscale samples of any depth to 8-bit levels by one curve: their own range, or a window."""
 
 import math
 from collections.abc import Callable
@@ -12,19 +12,19 @@ from heatlens.types import Window
 
 Samples = npt.NDArray[Any]
 Levels = npt.NDArray[np.float64]
-Curve = Callable[[Samples], Levels]  # each value to its level, 0 to 255 where the curve cares; beyond it is cut off
+Curve = Callable[[Samples], Levels]  # maps values to levels; those outside 0 to 255 are clipped
 WindowFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 
-_TABLE_BYTES = 2  # of up to so many bytes a sample has at most 65,536 values
+_TABLE_BYTES = 2  # a sample of at most 2 bytes has at most 65,536 values
 
 
-def drawn(values: Samples, curve: Curve) -> npt.NDArray[np.uint8]:
-    """Levels of all samples, rounded to nearest.
+def apply_curve(values: Samples, curve: Curve) -> npt.NDArray[np.uint8]:
+    """Compute the levels of all samples, rounded to nearest.
 
     Args:
         values: Of any shape. Whole numbers of up to 16 bits are looked up in a table: the curve is computed once for
-            each value there can be, not for each pixel.
-        curve: Gets whole numbers as int64, others as they are.
+            each possible value instead of for each pixel.
+        curve: Receives whole numbers as int64, others as they are.
     """
     if values.dtype.kind == "f":
         return _rounded(curve(values))
@@ -32,42 +32,42 @@ def drawn(values: Samples, curve: Curve) -> npt.NDArray[np.uint8]:
     if native.itemsize > _TABLE_BYTES:
         return _rounded(curve(native.astype(np.int64)))
     index = native.view(f"u{native.itemsize}")
-    every = np.arange(2 ** (8 * native.itemsize), dtype=index.dtype).view(native.dtype)
-    table = _rounded(curve(every.astype(np.int64)))
+    all_values = np.arange(2 ** (8 * native.itemsize), dtype=index.dtype).view(native.dtype)
+    table = _rounded(curve(all_values.astype(np.int64)))
     levels: npt.NDArray[np.uint8] = table[index]
     return levels
 
 
 def stretch(low: float, high: float) -> Curve:
-    """Linear from `low` to `high`; where they are equal, all is 0.
+    """Make a linear curve from `low` to `high`; where they are equal, all levels are 0.
 
     Raises:
         UnreadableImage: One of them is not finite.
     """
     if not math.isfinite(high - low):
-        raise UnreadableImage("the image has values that are no finite numbers: give each pixel one")
+        raise UnreadableImage("the image has values that are not finite: give each pixel a finite number")
     return lambda values: (values.astype(np.float64) - low) * (255 / ((high - low) or 1.0))
 
 
 def windowing(window: Window, function: WindowFunction = "LINEAR") -> Curve:
-    """A window of `(centre, width)`: black below, white above, between them by the function of DICOM PS3.3 C.11.2.1.
+    """Make the curve of a window `(center, width)`: black below, white above, by a function of DICOM PS3.3 C.11.2.1.
 
     LINEAR, made for whole numbers: `(x - (c - 0.5)) / (w - 1) + 0.5`, a threshold where the width is 1 or less;
     LINEAR_EXACT: `(x - c) / w + 0.5`; SIGMOID: `1 / (1 + exp(-4 (x - c) / w))`.
     """
-    centre, width = window
+    center, width = window
     if function == "SIGMOID":
-        # Past these limits a level is 0 or 255 all the same, and exp would overflow.
-        return lambda values: 255 / (1 + np.exp(np.clip(-4 * (values.astype(np.float64) - centre) / width, -50, 50)))
+        # Beyond these limits a level is 0 or 255 anyway, and exp would overflow.
+        return lambda values: 255 / (1 + np.exp(np.clip(-4 * (values.astype(np.float64) - center) / width, -50, 50)))
     if function == "LINEAR":
-        centre, width = centre - 0.5, width - 1
+        center, width = center - 0.5, width - 1
     if width <= 0:
-        return lambda values: np.where(values > centre, 255.0, 0.0)
-    return lambda values: ((values.astype(np.float64) - centre) / width + 0.5) * 255
+        return lambda values: np.where(values > center, 255.0, 0.0)
+    return lambda values: ((values.astype(np.float64) - center) / width + 0.5) * 255
 
 
-def turned(curve: Curve) -> Curve:
-    """The curve of a picture whose white is its smallest value."""
+def invert(curve: Curve) -> Curve:
+    """Make the curve of a picture whose white is its smallest value."""
     return lambda values: 255 - np.clip(curve(values), 0, 255)
 
 

@@ -1,4 +1,4 @@
-"""PNG or TIFF of more than 8 bits per sample -> the picture that all its bits make; most colours go another way."""
+"""Decode PNG and TIFF of more than 8 bits per sample with all their bits; most colors need only the upper 8."""
 
 import io
 import struct
@@ -9,30 +9,30 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, TiffImagePlugin
 
-from heatlens.input.grey_levels import Curve, Samples, drawn, stretch, turned, windowing
+from heatlens.input.grey_levels import Curve, Samples, apply_curve, invert, stretch, windowing
 from heatlens.types import Window
 
-_PNG_GREY_ALPHA_16 = b"\x10\x04"  # bit depth and colour type in IHDR
+_PNG_GREY_ALPHA_16 = b"\x10\x04"  # bit depth and color type in IHDR
 _PNG_RGBA_8 = b"\x08\x06"
 _IHDR = slice(12, 29)  # chunk type and body
 _IHDR_CRC = slice(29, 33)
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # TIFF tags
 _SAMPLE_FORMAT, _UNSIGNED = 339, 1
-# Of 16-bit colours Pillow unpacks the upper bytes; told the other order of bytes, it unpacks the lower ones.
+# Of 16-bit colors Pillow unpacks the upper bytes; with the other byte order named, it unpacks the lower ones.
 _OTHER_ORDER = {"16B": "16L", "16L": "16B", "16N": "16B" if np.little_endian else "16L"}
 
 
-def deep_picture(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Image.Image | None:
-    """An image of more than 8 bits as an 8-bit picture; `None` where the upper 8 of its bits make it.
+def high_bit_depth_picture(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Image.Image | None:
+    """Convert an image of more than 8 bits to an 8-bit picture; `None` where its upper 8 bits are enough.
 
-    Linear from the smallest value to the largest, or by the window; a constant image becomes 0, and transparent pixels
-    too. A colour image whose channels are equal in every pixel is a grey one. Other colours keep their upper 8 bits;
-    only which of them is transparent is for all 16 to say.
+    The mapping is linear from the smallest value to the largest, or by the window; a constant image and transparent
+    pixels become 0. A color image whose channels are equal in every pixel is a grayscale one. Other colors keep their
+    upper 8 bits; all 16 decide which pixels are transparent.
 
     Args:
         image: As opened, not loaded.
         data: The file it is read from.
-        window: Centre and width in the image's own values; DICOM's LINEAR, for floats LINEAR_EXACT.
+        window: Center and width in the image's own values, as DICOM's LINEAR, for floats LINEAR_EXACT.
 
     Raises:
         UnreadableImage: A value is not finite.
@@ -41,19 +41,19 @@ def deep_picture(image: ImageFile.ImageFile, data: bytes, window: Window | None)
         values, alpha = _grey_alpha_16(data)
         return _under(values, alpha, window)
     if image.mode in ("RGB", "RGBA"):
-        return _deep_colours(image, data, window) if _is_16_bit(image) else None
+        return _colors(image, data, window) if _is_16_bit(image) else None
     if not image.mode.startswith(("I", "F")):
         return None
     values = _samples(image)
     curve = _curve(values, window)
-    levels = drawn(values, turned(curve) if _white_is_zero(image) else curve)
+    levels = apply_curve(values, invert(curve) if _white_is_zero(image) else curve)
     if (transparent := image.info.get("transparency")) is not None:
         levels[values == transparent] = 0
     return Image.fromarray(levels)
 
 
 def _curve(values: Samples, window: Window | None) -> Curve:
-    stretched = stretch(float(values.min()), float(values.max()))  # refuses what is not finite, windowed or not
+    stretched = stretch(float(values.min()), float(values.max()))  # refuses what is not finite, also with a window
     if window is None:
         return stretched
     return windowing(window, "LINEAR_EXACT" if values.dtype.kind == "f" else "LINEAR")
@@ -65,7 +65,7 @@ def _under(values: Samples, alpha: npt.NDArray[np.float64], window: Window | Non
 
 
 def _samples(image: Image.Image) -> Samples:
-    """The values as the file means them: Pillow holds unsigned 32-bit ones as signed."""
+    """Read the values of the file: Pillow holds unsigned 32-bit values as signed ones."""
     values = np.asarray(image)
     unsigned = isinstance(image, TiffImagePlugin.TiffImageFile) and (
         _first(image.tag_v2.get(_SAMPLE_FORMAT, _UNSIGNED)) == _UNSIGNED
@@ -74,7 +74,7 @@ def _samples(image: Image.Image) -> Samples:
 
 
 def _white_is_zero(image: Image.Image) -> bool:
-    """Pillow turns 8-bit greys of this kind round, and leaves deeper ones."""
+    """Whether 0 is white: Pillow inverts 8-bit grayscale of this kind, but none of more bits."""
     return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
 
@@ -87,10 +87,10 @@ def _is_grey_alpha_16(data: bytes) -> bool:
 
 
 def _grey_alpha_16(data: bytes) -> tuple[Samples, npt.NDArray[np.float64]]:
-    """Values 0..65535 and alpha 0..1 of a PNG of which Pillow would keep the high bytes only.
+    """Read values 0..65535 and alpha 0..1 of a PNG of which Pillow would keep the high bytes only.
 
-    Two 16-bit samples are four bytes per pixel, as four 8-bit ones are, and PNG filters bytes: with the header changed
-    to say so, Pillow reads the same file as RGBA, whose channels are the high and low bytes.
+    Two 16-bit samples are four bytes per pixel, as four 8-bit samples are, and PNG filters bytes: with a header that
+    says RGBA, Pillow reads the same file as four channels, the high and low bytes.
     """
     header = data[_IHDR].replace(_PNG_GREY_ALPHA_16, _PNG_RGBA_8)
     crc = struct.pack(">I", zlib.crc32(header))
@@ -104,12 +104,12 @@ def _is_16_bit(image: ImageFile.ImageFile) -> bool:
     return any(_rawmode(tile).startswith(f"{image.mode};16") for tile in image.tile)
 
 
-def _rawmode(tile: Any) -> str:  # noqa: ANN401 - Pillow's, whose arguments depend on the codec
+def _rawmode(tile: Any) -> str:  # noqa: ANN401 - Pillow's; its arguments depend on the codec
     return str(_first(tile.args))
 
 
-def _deep_colours(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Image.Image | None:
-    """16-bit colours that are greys, or of which one is transparent; of all others the upper bytes do."""
+def _colors(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Image.Image | None:
+    """Convert 16-bit colors that are gray, or of which one is transparent; others need only the upper bytes."""
     upper, transparent = np.asarray(image), image.info.get("transparency")
     if transparent is None and not _is_grey(upper):
         return None
@@ -118,12 +118,12 @@ def _deep_colours(image: ImageFile.ImageFile, data: bytes, window: Window | None
         values = samples[..., 0]
         if image.mode == "RGBA":
             return _under(values, samples[..., 3] / 65535, window)
-        levels = drawn(values, _curve(values, window))
+        levels = apply_curve(values, _curve(values, window))
     elif transparent is None:
         return None
     else:
         levels = upper.copy()
-    if transparent is not None:  # Pillow would compare its lower bytes with the upper ones of the pixels
+    if transparent is not None:  # Pillow would compare its lower bytes with the upper bytes of the pixels
         levels[(samples == transparent).all(axis=-1)] = 0
     return Image.fromarray(levels)
 

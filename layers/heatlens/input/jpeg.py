@@ -1,4 +1,4 @@
-"""JPEG bytes -> whether they are worth decoding, for JPEG files and for JPEG frames within DICOM."""
+"""Check a JPEG before it is decoded, as a file or as a frame within DICOM."""
 
 from heatlens.errors import UnreadableImage
 
@@ -10,7 +10,7 @@ def check_scans(jpeg: bytes) -> None:
     """Refuse a JPEG that would take minutes to decode.
 
     Raises:
-        UnreadableImage: It has more scans than any picture.
+        UnreadableImage: It has more scans than any real picture.
     """
     if jpeg.count(_START_OF_SCAN) > _MAX_SCANS:
         raise UnreadableImage(f"the JPEG has more than {_MAX_SCANS} scans, which no picture needs")

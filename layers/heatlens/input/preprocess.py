@@ -1,4 +1,4 @@
-"""Upright picture -> model input [3,H,W] float32, equal to the card's torchvision transform, and the box it covers."""
+"""Convert an upright picture to the model's input [3,H,W] as the card's torchvision transform does."""
 
 import numpy as np
 from PIL import Image
@@ -12,17 +12,17 @@ _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
 }
 
-# A thread-thin image, its shorter side enlarged, would fill the memory: past this many pixels only what the crop keeps
-# is resized, which differs in the last level along the crop's edge.
+# A very thin image would fill the memory when its shorter side is enlarged. Over this many pixels only the part that
+# the crop keeps is resized, which differs in the last level along the crop's edge.
 _LARGEST_RESIZED = 32_000_000
 
 
 def preprocess(image: Image.Image, recipe: Preprocess) -> Floats:
-    """Resize, crop, scale to 0..1 and normalise.
+    """Resize, crop, scale to 0..1 and normalize.
 
     Args:
-        image: Mode `L` or `RGB`. Greys are resized as one channel and repeated after: the same values, a third of
-            the work.
+        image: Mode `L` or `RGB`. Grayscale is resized as one channel and then repeated: the same values for a third
+            of the work.
         recipe: The card's preprocessing.
 
     Returns:
@@ -30,12 +30,12 @@ def preprocess(image: Image.Image, recipe: Preprocess) -> Floats:
     """
     resized = _resize_and_crop(image, recipe)
     pixels = np.asarray(resized.convert("RGB"), dtype=np.float32) / np.float32(255)
-    normalised = (pixels - np.asarray(recipe.mean, np.float32)) / np.asarray(recipe.std, np.float32)
-    return np.ascontiguousarray(normalised.transpose(2, 0, 1))
+    normalized = (pixels - np.asarray(recipe.mean, np.float32)) / np.asarray(recipe.std, np.float32)
+    return np.ascontiguousarray(normalized.transpose(2, 0, 1))
 
 
 def seen_box(size: tuple[int, int], recipe: Preprocess) -> Box:
-    """The part of an image of `size` (width, height) that the model sees, to the nearest pixel, never empty."""
+    """Compute the part of an image of `size` (width, height) that the model sees, to the nearest pixel, never empty."""
     if recipe.crop is None:
         return (0, 0, *size)
     resized = _resized(size, recipe)
@@ -67,7 +67,7 @@ def _whole_span(start: float, stop: float, length: int) -> tuple[int, int]:
 
 
 def _resized(size: tuple[int, int], recipe: Preprocess) -> tuple[int, int]:
-    """Width and height after Resize; the longer side is truncated as torchvision does."""
+    """Compute width and height after Resize; the longer side is truncated as torchvision does."""
     if not isinstance(recipe.resize, int):
         return recipe.resize[1], recipe.resize[0]
     width, height = size
@@ -77,7 +77,7 @@ def _resized(size: tuple[int, int], recipe: Preprocess) -> tuple[int, int]:
 
 
 def _crop(size: tuple[int, int], crop: tuple[int, int]) -> Box:
-    """Box of torchvision's CenterCrop in an image of `size` (width, height)."""
+    """Compute the box of torchvision's CenterCrop in an image of `size` (width, height)."""
     top = round((size[1] - crop[0]) / 2)
     left = round((size[0] - crop[1]) / 2)
     return left, top, left + crop[1], top + crop[0]

@@ -1,4 +1,4 @@
-"""8-bit image, mode L or RGB -> PNG, JPEG or WebP file, without metadata."""
+"""Encode an 8-bit image, mode L or RGB, as a PNG, JPEG or WebP file without metadata."""
 
 import io
 import struct
@@ -13,14 +13,14 @@ from heatlens.errors import ImageTooLarge
 from heatlens.types import Encoded, Format
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_COLOUR_TYPE = {"L": 0, "RGB": 2}
+_COLOR_TYPE = {"L": 0, "RGB": 2}
 _UP = 2  # PNG filter: each byte minus the one above it
-_LEVEL = 3  # ISA-L's best; at nearly the size of zlib's default, thirty times sooner
+_LEVEL = 3  # ISA-L's best: nearly the size of zlib's default, thirty times faster
 
 
 MEDIA_TYPES: dict[Format, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 _QUALITY = 90
-_LONGEST_SIDE: dict[Format, int] = {"png": 2**31 - 1, "jpeg": 65_500, "webp": 16_383}  # pixels their encoders take
+_LONGEST_SIDE: dict[Format, int] = {"png": 2**31 - 1, "jpeg": 65_500, "webp": 16_383}  # pixels, by encoder
 
 
 def encode(image: Image.Image, form: Format) -> Encoded:
@@ -28,11 +28,11 @@ def encode(image: Image.Image, form: Format) -> Encoded:
 
     Args:
         image: Mode `L` or `RGB`.
-        form: `png` is lossless; `jpeg` has quality 90 and colours at full resolution (4:4:4), because those of a
-            heatmap change from pixel to pixel; `webp` has quality 90, and colours at half of it, as lossy WebP has.
+        form: `png` is lossless; `jpeg` has quality 90 and colors at full resolution (4:4:4), because a heatmap's colors
+            change from pixel to pixel; `webp` has quality 90 and colors at half resolution, as all lossy WebP.
 
     Raises:
-        ImageTooLarge: The format has no pictures of this size.
+        ImageTooLarge: The image is over the format's longest side.
     """
     if max(image.size) > _LONGEST_SIDE[form]:
         raise ImageTooLarge(
@@ -42,7 +42,7 @@ def encode(image: Image.Image, form: Format) -> Encoded:
 
 
 def png(image: Image.Image) -> bytes:
-    """Encode losslessly: "up" filter, one deflate stream by ISA-L.
+    """Encode a PNG: "up" filter, one deflate stream by ISA-L.
 
     Args:
         image: Mode `L` or `RGB`.
@@ -50,7 +50,7 @@ def png(image: Image.Image) -> bytes:
     Returns:
         A PNG of 8 bits per sample; equal pixels give equal bytes.
     """
-    header = struct.pack(">2I5B", image.width, image.height, 8, _COLOUR_TYPE[image.mode], 0, 0, 0)
+    header = struct.pack(">2I5B", image.width, image.height, 8, _COLOR_TYPE[image.mode], 0, 0, 0)
     rows = np.asarray(image).reshape(image.height, -1)
     filtered = np.empty((rows.shape[0], rows.shape[1] + 1), np.uint8)
     filtered[:, 0] = _UP
@@ -65,16 +65,16 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _jpeg(image: Image.Image) -> bytes:
-    return _saved(image, "JPEG", quality=_QUALITY, subsampling="4:4:4")
+    return _save(image, "JPEG", quality=_QUALITY, subsampling="4:4:4")
 
 
 def _webp(image: Image.Image) -> bytes:
-    return _saved(image, "WEBP", quality=_QUALITY, method=0)  # thrice as fast as its default, for 6 % more bytes
+    return _save(image, "WEBP", quality=_QUALITY, method=0)  # three times as fast as the default, 6 % more bytes
 
 
-def _saved(image: Image.Image, kind: str, **options: object) -> bytes:
+def _save(image: Image.Image, kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
-    Image.frombytes(image.mode, image.size, image.tobytes()).save(buffer, kind, **options)  # the pixels, nothing else
+    Image.frombytes(image.mode, image.size, image.tobytes()).save(buffer, kind, **options)  # without metadata
     return buffer.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""JPEG or PNG file -> the same without metadata; not one of its pixels is decoded, so not one changes."""
+"""Remove the metadata of a JPEG or PNG file without decoding its pixels, which therefore do not change."""
 
 import struct
 
@@ -11,18 +11,18 @@ _JFIF, _ADOBE, _SCAN, _END = 0xE0, 0xEE, 0xDA, 0xD9
 _ALONE = frozenset(range(0xD0, 0xD8)) | {0x01}  # RST and TEM have no length
 _JFIF_BYTES, _ADOBE_BYTES = 12, 12  # up to the size of a thumbnail; version, flags and transform
 
-# Pixels, and what says how their numbers are shown; a profile, text, times and the like are not among these.
+# Pixels and how their values are shown; profiles, text, times and other chunks are dropped.
 _CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"sBIT"})
 
 
-def stripped(data: bytes) -> bytes | None:
-    """Take off EXIF, XMP, IPTC, ICC profiles, comments, text, times, thumbnails, and whatever follows the image.
+def strip_metadata(data: bytes) -> bytes | None:
+    """Remove EXIF, XMP, IPTC, ICC profiles, comments, text, times, thumbnails, and all bytes after the image.
 
     Args:
         data: A JPEG or PNG that could be decoded.
 
     Returns:
-        The file with the same compressed pixels; `None` where it cannot be taken apart.
+        The file with the same compressed pixels; `None` where it cannot be parsed.
     """
     try:
         if data.startswith(_JPEG_START):
@@ -48,7 +48,7 @@ def _png(data: bytes) -> bytes | None:
 def _jpeg(data: bytes) -> bytes | None:
     kept, at = [_JPEG_START], len(_JPEG_START)
     while True:
-        at = data.index(0xFF, at)  # decoders skip what stands between segments
+        at = data.index(0xFF, at)  # decoders skip bytes between segments
         while data[at] == 0xFF:
             at += 1
         marker, at = data[at], at + 1
@@ -62,12 +62,12 @@ def _jpeg(data: bytes) -> bytes | None:
             stop = _scan_end(data, at)
             kept += [_segment(marker, body), data[at:stop]]
             at = stop
-        elif (needed := _needed(marker, body)) is not None:
+        elif (needed := _needed_part(marker, body)) is not None:
             kept.append(_segment(marker, needed))
 
 
-def _needed(marker: int, body: bytes) -> bytes | None:
-    """What decoders use of a segment, if anything."""
+def _needed_part(marker: int, body: bytes) -> bytes | None:
+    """Return the part of a segment that decoders need; `None` for nothing."""
     if marker in _KEPT:
         return body
     if marker == _JFIF and body.startswith(b"JFIF\0"):
@@ -82,7 +82,7 @@ def _segment(marker: int, body: bytes) -> bytes:
 
 
 def _scan_end(data: bytes, at: int) -> int:
-    """Where entropy-coded data ends: at a marker that is neither a restart nor a 0xFF of the data itself."""
+    """Find the end of entropy-coded data: a marker that is neither a restart nor a 0xFF of the data itself."""
     while True:
         at = data.index(0xFF, at)
         follows = data[at + 1]

@@ -66,7 +66,7 @@ def test_the_prediction_is_that_of_the_heatmap_route(client: TestClient) -> None
 
 @pytest.mark.contract("predict")
 def test_predict_draws_nothing(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    for drawing in ("coloured", "blend", "encode", "png"):
+    for drawing in ("color_map", "blend", "encode", "png"):
         monkeypatch.delattr(draw, drawing)
 
     assert client.post(BATCH, files=[("files", DATA)] * 3).json()["succeeded"] == 3

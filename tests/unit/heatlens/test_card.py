@@ -19,7 +19,7 @@ def change(folder: Path, **fields: Any) -> None:  # noqa: ANN401 - JSON
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
-def test_a_whole_folder_is_read_and_its_digest_names_it(folder: Path) -> None:
+def test_reads_a_complete_folder_and_its_digest(folder: Path) -> None:
     card, digest = read_card(folder)
     change(folder, version="8")
 
@@ -27,12 +27,12 @@ def test_a_whole_folder_is_read_and_its_digest_names_it(folder: Path) -> None:
     assert read_card(folder)[1] != digest
 
 
-def test_no_card(tmp_path: Path) -> None:
+def test_rejects_a_folder_without_a_card(tmp_path: Path) -> None:
     with pytest.raises(CardError, match=r"no readable card\.json in the model folder"):
         read_card(tmp_path)
 
 
-def test_a_message_names_no_path_of_the_machine(tmp_path: Path) -> None:
+def test_error_messages_contain_no_path(tmp_path: Path) -> None:
     with pytest.raises(CardError) as raised:
         read_card(tmp_path / "gone")
 
@@ -40,21 +40,21 @@ def test_a_message_names_no_path_of_the_machine(tmp_path: Path) -> None:
 
 
 @pytest.mark.provokes("model.card")
-def test_an_altered_graph(folder: Path) -> None:
+def test_rejects_an_altered_graph(folder: Path) -> None:
     (folder / "trunk.onnx").write_bytes((folder / "trunk.onnx").read_bytes() + b"\0")
 
     with pytest.raises(CardError, match=r"trunk\.onnx is not the file its card describes"):
         read_card(folder)
 
 
-def test_a_missing_graph(folder: Path) -> None:
+def test_rejects_a_missing_graph(folder: Path) -> None:
     (folder / "tail.onnx").unlink()
 
     with pytest.raises(CardError, match=r"tail\.onnx is missing"):
         read_card(folder)
 
 
-def test_a_graph_outside_the_folder(folder: Path) -> None:
+def test_rejects_a_graph_outside_the_folder(folder: Path) -> None:
     layers = json.loads((folder / "card.json").read_text())["layers"]
     layers[0]["trunk"]["file"] = "../trunk.onnx"
     change(folder, layers=layers)
@@ -63,14 +63,14 @@ def test_a_graph_outside_the_folder(folder: Path) -> None:
         read_card(folder)
 
 
-def test_a_newer_card(folder: Path) -> None:
+def test_rejects_a_newer_card(folder: Path) -> None:
     change(folder, schema_version=3)
 
     with pytest.raises(CardError, match="schema version 3, this code reads 2: update heatlens"):
         read_card(folder)
 
 
-def test_a_card_of_schema_1_is_read_as_its_one_layer_says(folder: Path) -> None:
+def test_reads_a_schema_1_card_with_its_only_layer(folder: Path) -> None:
     newer, _ = read_card(folder)
     fields = json.loads((folder / "card.json").read_text())
     [layer] = fields["layers"]
@@ -81,14 +81,14 @@ def test_a_card_of_schema_1_is_read_as_its_one_layer_says(folder: Path) -> None:
     assert read_card(folder)[0] == newer
 
 
-def test_a_broken_card_of_schema_1_is_refused_with_the_place(folder: Path) -> None:
+def test_rejects_a_broken_schema_1_card_and_names_the_field(folder: Path) -> None:
     change(folder, schema_version=1, layers=[{"name": "cells", "shape": [1, 8, 8]}])
 
     with pytest.raises(CardError, match=r"layers\.0\.trunk: Field required"):
         read_card(folder)
 
 
-def test_a_missing_or_altered_graph_of_a_further_layer(folder: Path) -> None:
+def test_rejects_a_missing_or_altered_graph_of_a_further_layer(folder: Path) -> None:
     layers = json.loads((folder / "card.json").read_text())["layers"]
     further = json.loads(json.dumps(layers[0])) | {"name": "further"}
     further["tail"]["file"] = "tail.1.onnx"
@@ -101,7 +101,7 @@ def test_a_missing_or_altered_graph_of_a_further_layer(folder: Path) -> None:
         read_card(folder)
 
 
-def test_layers_of_one_name_are_refused(folder: Path) -> None:
+def test_rejects_layers_with_the_same_name(folder: Path) -> None:
     layers = json.loads((folder / "card.json").read_text())["layers"]
     change(folder, layers=layers * 2)
 
@@ -118,7 +118,7 @@ def test_a_layer_is_found_by_name_the_first_by_default(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("raw", [b"{", b"[]", b'"card"', b"\xff", b"[" * 100_000])
-def test_what_is_no_card(folder: Path, raw: bytes) -> None:
+def test_rejects_files_that_are_not_cards(folder: Path, raw: bytes) -> None:
     (folder / "card.json").write_bytes(raw)
 
     with pytest.raises(CardError, match=r"^card\.json(: card: | is not JSON: compile the model again$)"):
@@ -145,6 +145,6 @@ def test_a_crop_lies_within_the_resized_image(resize: int | tuple[int, int]) -> 
         Preprocess(resize=resize, crop=(200, 300), mean=(0, 0, 0), std=(1, 1, 1))
 
 
-def test_the_shorter_side_alone_is_no_shape() -> None:
+def test_resize_by_the_shorter_side_needs_a_crop() -> None:
     with pytest.raises(ValueError, match="needs a crop"):
         Preprocess(resize=256, mean=(0, 0, 0), std=(1, 1, 1))

@@ -42,7 +42,7 @@ def test_the_public_names_are_these() -> None:
     assert {name: getattr(heatlens, name).__module__ for name in heatlens.__all__[:3]} == {
         "Card": "heatlens.card",
         "Explainer": "heatlens.explainer",
-        "Explanation": "heatlens.types",
+        "Explanation": "heatlens.results",
     }
     assert set(heatlens.__all__) <= set(dir(heatlens))
     with pytest.raises(AttributeError, match="module 'heatlens' has no attribute 'Explained'"):
@@ -54,7 +54,7 @@ def test_every_public_method_is_documented() -> None:
         assert public.__doc__
 
 
-def test_importing_it_is_light() -> None:
+def test_importing_heatlens_loads_no_engine() -> None:
     program = "import heatlens, json, sys; print(json.dumps([heatlens.__version__, *sys.modules]))"
     said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True, text=True).stdout
 
@@ -70,7 +70,7 @@ def test_the_example_in_the_documentation_runs(monkeypatch: pytest.MonkeyPatch) 
     assert doctest.testmod(explainer) == (0, 5)
 
 
-def test_it_says_what_the_pipeline_says(tiny: Explainer) -> None:
+def test_explainer_equals_the_pipeline(tiny: Explainer) -> None:
     data = encoded(noise((40, 30)))
     limits = read_settings().limits(LIMITS)
     [expected] = explain(tiny._model, [Upload("a", data)], Options("hot", 0.7), limits=limits, batch_images=1)
@@ -123,7 +123,7 @@ def test_an_image_may_come_in_any_form(tiny: Explainer, tmp_path: Path, mode: st
     assert [tiny.explain(form).png for form in forms] == [opened.png] * 3
 
 
-def test_several_are_explained_in_their_order(tiny: Explainer, tmp_path: Path) -> None:
+def test_several_images_are_explained_in_order(tiny: Explainer, tmp_path: Path) -> None:
     pictures = [encoded(noise((20 + index, 20), seed=index)) for index in range(19)]
     bad: dict[int, bytes | Path] = {3: b"", 10: b"text", 17: tmp_path / "gone.png"}
     images = [bad.get(index, picture) for index, picture in enumerate(pictures)]
@@ -145,7 +145,7 @@ def test_several_are_explained_in_their_order(tiny: Explainer, tmp_path: Path) -
     assert tiny.explain([]) == []
 
 
-def test_one_that_cannot_be_explained_raises(tiny: Explainer, tmp_path: Path) -> None:
+def test_raises_the_error_of_a_single_image(tiny: Explainer, tmp_path: Path) -> None:
     with pytest.raises(UnreadableImage, match=r"^gone\.png: No such file or directory$"):
         tiny.explain(tmp_path / "gone.png")
     with pytest.raises(UnsupportedImage):
@@ -166,18 +166,18 @@ def test_a_file_over_the_limit_is_refused_without_reading_it_all(
     assert not isinstance(at_the_limit.value, FileTooLarge)
 
 
-def test_many_images_are_no_request(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_images_have_no_request_limit(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEATLENS_REQUEST_PIXELS", "150")
     image = encoded(noise((10, 10)))
 
     assert all(isinstance(each, Explanation) for each in Explainer.load(tiny_folder).explain([image] * 3))
 
 
-def test_without_an_overlay_there_is_the_map(tiny: Explainer) -> None:
+def test_without_an_overlay_the_map_is_returned(tiny: Explainer) -> None:
     explanation = tiny.explain(noise((9, 7)), overlay=False)
 
     assert explanation.signed_map.shape == tiny.card.layers[0].shape[1:]
-    with pytest.raises(ValueError, match="without its overlay"):
+    with pytest.raises(ValueError, match="this explanation has no overlay"):
         explanation.png  # noqa: B018
 
 
@@ -208,13 +208,13 @@ COLORMAPS = "'jet', 'hot', 'viridis', 'turbo', 'inferno', 'magma', 'cividis', 'g
         ({"window": "wide"}, "window is 'wide': a window is centre,width, such as 40,400"),
     ],
 )
-def test_a_wrong_option_is_refused(tiny: Explainer, options: dict[str, object], message: str) -> None:
+def test_rejects_invalid_options(tiny: Explainer, options: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidOption) as caught:
         tiny.explain(noise((9, 7)), **options)  # type: ignore[call-overload]
     assert str(caught.value) == message
 
 
-def test_the_model_is_known_by_its_card(tiny: Explainer, tiny_folder: Path, tmp_path: Path) -> None:
+def test_the_card_identifies_the_model(tiny: Explainer, tiny_folder: Path, tmp_path: Path) -> None:
     assert (tiny.card.name, len(tiny.sha256)) == ("tiny", 64)
     with pytest.raises(CardError):
         Explainer.load(tmp_path)

@@ -80,14 +80,14 @@ PLACES = list(holding(outside()))
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_reference_is_seen_wherever_it_is(place: str) -> None:
+def test_finds_a_reference_anywhere_in_the_model(place: str) -> None:
     assert refers_to_files(holding(outside())[place].SerializeToString())
     for tensor in (half_said(), half_kept()):
         assert refers_to_files(holding(tensor)[place].SerializeToString())
     assert not refers_to_files(holding(numpy_helper.from_array(VALUES, "weight"))[place].SerializeToString())
 
 
-def test_values_that_look_like_a_reference_are_none() -> None:
+def test_values_that_look_like_a_reference_are_ignored() -> None:
     values = np.frombuffer(outside().SerializeToString().ljust(64, b"\0"), np.uint8)
     model = model_of(helper.make_graph([], "location", [], [], [numpy_helper.from_array(values, "external_data")]))
 
@@ -95,7 +95,7 @@ def test_values_that_look_like_a_reference_are_none() -> None:
 
 
 @pytest.mark.parametrize("data", [b"\xff" * 9, b"\x3a\x7f", b"\x3a\x02\x2a\x7f", b"\x3b", b"\x08"])
-def test_what_is_no_protocol_buffer_is_told(data: bytes) -> None:
+def test_rejects_files_that_are_not_protocol_buffers(data: bytes) -> None:
     with pytest.raises(ValueError, match="not a protocol buffer"):
         refers_to_files(data)
 
@@ -109,7 +109,7 @@ def repointed(folder: Path, data: bytes) -> None:
     path.write_text(json.dumps(fields))
 
 
-def test_a_model_with_weights_outside_its_digests_is_refused(tmp_path: Path) -> None:
+def test_rejects_a_model_with_weights_outside_its_digests(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path / "model")
     model = onnx.load(folder / "tail.onnx")
     model.graph.initializer[0].CopyFrom(outside())
@@ -119,7 +119,7 @@ def test_a_model_with_weights_outside_its_digests_is_refused(tmp_path: Path) -> 
         read_card(folder)
 
 
-def test_a_graph_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_rejects_a_file_that_is_not_a_graph(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path / "model")
     repointed(folder, b"\xff" * 9)
 
@@ -127,7 +127,7 @@ def test_a_graph_that_is_none_is_refused(tmp_path: Path) -> None:
         read_card(folder)
 
 
-def test_weights_are_stepped_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred times the weights are not more steps."""
     steps: list[int] = []
     varint = external_data._varint

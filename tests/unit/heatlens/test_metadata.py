@@ -62,7 +62,7 @@ def outputs(model: Model, data: bytes, options: Options) -> dict[str, Encoded]:
 @pytest.mark.contract("metadata")
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
 @pytest.mark.parametrize("name", list(inputs()))
-def test_nothing_that_is_derived_has_any_of_it(tiny_model: Model, name: str, form: Any) -> None:  # noqa: ANN401
+def test_no_derived_file_has_metadata_of_the_upload(tiny_model: Model, name: str, form: Any) -> None:  # noqa: ANN401
     data = inputs()[name]
     assert MARKER in data
 
@@ -82,7 +82,7 @@ VERBATIM = {"PNG", "palette PNG", "JPEG", "CMYK JPEG"}
 
 
 @pytest.mark.parametrize("name", list(inputs()))
-def test_only_an_upload_that_goes_back_unchanged_keeps_its_own(tiny_model: Model, name: str) -> None:
+def test_only_a_verbatim_original_keeps_its_metadata(tiny_model: Model, name: str) -> None:
     data = inputs()[name]
 
     original = outputs(tiny_model, data, Options(include=EVERYTHING))["original"].data
@@ -105,7 +105,7 @@ def test_a_stripped_original_has_the_uploads_pixels(tiny_model: Model, name: str
 
 
 def test_an_original_that_cannot_be_stripped_is_a_png(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heatlens.draw.stripped", lambda data: None)
+    monkeypatch.setattr("heatlens.draw.strip_metadata", lambda data: None)
 
     original = outputs(tiny_model, inputs()["JPEG"], Options(include=EVERYTHING, strip_original=True))["original"]
 

@@ -30,19 +30,19 @@ EVERYTHING = Options(
 )
 
 
-def test_everything_is_everything() -> None:
+def test_the_sample_options_differ_from_every_default() -> None:
     assert [field.name for field in fields(Options) if getattr(EVERYTHING, field.name) == field.default] == []
 
 
 @pytest.mark.parametrize("options", [Options(), EVERYTHING, Options(target=(3, "3"), contrast=0)])
-def test_a_row_gives_back_what_was_put_in(options: Options) -> None:
+def test_options_survive_a_batch_row(options: Options) -> None:
     row = plain(attributes({"options": json.loads(json.dumps(as_json(options)))}))["options"]
 
     assert from_json(row) == options
     assert hash(from_json(row)) == hash(options)  # options that are alike are explained together
 
 
-def test_a_row_of_an_older_version_has_the_defaults_and_a_newer_ones_are_passed_over() -> None:
+def test_missing_options_have_defaults_and_unknown_ones_are_ignored() -> None:
     assert from_json({"colormap": "hot", "alpha": 0.4, "newer": 1}) == Options(colormap="hot")
 
 
@@ -58,7 +58,7 @@ def test_a_row_of_an_older_version_has_the_defaults_and_a_newer_ones_are_passed_
         ({"layer": ["x" * 5000]}, "layer is ['xxxx"),
     ],
 )
-def test_a_value_that_cannot_be_is_named(values: dict[str, Any], said: str) -> None:
+def test_an_invalid_value_is_named(values: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidOption) as refused:
         from_json(values)
 
@@ -68,11 +68,11 @@ def test_a_value_that_cannot_be_is_named(values: dict[str, Any], said: str) -> N
 
 
 @pytest.mark.parametrize("options", [Options(), EVERYTHING])
-def test_a_door_reads_the_query_as_the_same_options(options: Options) -> None:
+def test_a_query_is_read_back_as_the_same_options(options: Options) -> None:
     assert read_attributes(as_query(options)).over(None) == options
     assert as_query(options).isascii()
 
 
-def test_a_query_says_only_what_is_not_the_default() -> None:
+def test_a_query_has_only_options_that_differ_from_the_defaults() -> None:
     assert as_query(Options()) == ""
     assert as_query(Options(target=("a", "b"), eigen_smooth=True)) == "target=a&target=b&eigen_smooth=true"

@@ -32,7 +32,7 @@ def run(model: Model, files: list[Upload | HeatlensError], batch_images: int = 8
 
 
 @pytest.mark.parametrize("batch_images", [1, 2, 3, 8])
-def test_any_batch_gives_what_one_at_a_time_gives(tiny_model: Model, batch_images: int) -> None:
+def test_batches_of_any_size_give_the_same_results(tiny_model: Model, batch_images: int) -> None:
     alone = [run(tiny_model, [upload])[0] for upload in uploads(5)]
 
     together = run(tiny_model, uploads(5), batch_images)
@@ -59,7 +59,9 @@ def test_images_of_a_batch_share_one_pass(tiny_model: Model, monkeypatch: pytest
     assert sizes == [4, 4, 2]
 
 
-def test_errors_keep_their_places_and_cost_no_pass(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_keep_their_places_and_do_not_reach_the_network(
+    tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     refused = FileTooLarge("too large")
 
     outcomes = run(tiny_model, [refused, *uploads(1), Upload("empty", b"")])
@@ -71,7 +73,7 @@ def test_errors_keep_their_places_and_cost_no_pass(tiny_model: Model, monkeypatc
     assert run(tiny_model, [refused]) == [refused]
 
 
-def test_one_that_the_engine_cannot_do_fails_alone(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_the_engine_cannot_run_fails_alone(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     trunk = OpenVinoEngine.trunk
 
@@ -89,7 +91,7 @@ def test_one_that_the_engine_cannot_do_fails_alone(tiny_model: Model, monkeypatc
     assert sizes == [3, 1, 1, 1]
 
 
-def test_what_is_not_asked_for_is_not_drawn(tiny_model: Model) -> None:
+def test_pictures_that_are_not_included_are_not_drawn(tiny_model: Model) -> None:
     [outcome] = explain(tiny_model, uploads(1), Options(include=frozenset({"map"})), limits=LIMITS, batch_images=1)
 
     assert isinstance(outcome, Explanation)
@@ -118,7 +120,7 @@ def explained(model: Model, options: Options, count: int = 2, **limits: int) -> 
     return [outcome for outcome in outcomes if isinstance(outcome, Explanation)]
 
 
-def test_several_targets_are_each_drawn_and_told(tiny_model: Model) -> None:
+def test_each_of_several_targets_is_drawn(tiny_model: Model) -> None:
     several = explained(tiny_model, Options(target=("DARK", "top-2")))
     dark, bright = (explained(tiny_model, Options(target=(name,))) for name in ("DARK", "BRIGHT"))
 
@@ -167,12 +169,14 @@ def test_a_smoothed_map_is_the_heat_at_the_input(tiny_model: Model) -> None:
         (Options(target=("DARK",), contrast="DARK"), "contrast: 'DARK' cannot be contrasted with itself"),
     ],
 )
-def test_what_the_model_has_not_is_refused_before_decoding(tiny_model: Model, options: Options, said: str) -> None:
+def test_rejects_unknown_methods_layers_and_classes_before_decoding(
+    tiny_model: Model, options: Options, said: str
+) -> None:
     with pytest.raises(InvalidOption, match=re.escape(said)):
         explain(tiny_model, [Upload("empty", b"")], options, limits=LIMITS, batch_images=1)
 
 
-def test_what_costs_too_much_is_refused_before_decoding(tiny_model: Model) -> None:
+def test_rejects_too_many_passes_or_targets_before_decoding(tiny_model: Model) -> None:
     with pytest.raises(TooManyPasses, match="12 times for this request, over the limit of 11"):
         explained(tiny_model, Options(aug_smooth=True), passes=11)
     assert len(explained(tiny_model, Options(aug_smooth=True), passes=12)) == 2

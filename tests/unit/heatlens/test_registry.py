@@ -25,29 +25,29 @@ def folder(tmp_path: Path) -> Path:
 def test_one_folder_is_one_model_and_the_default(tiny_folder: Path) -> None:
     models = load_models(Settings(model_dir=tiny_folder))
 
-    assert list(models.found) == [models.default] == ["tiny"]
+    assert list(models.by_name) == [models.default] == ["tiny"]
     assert models[None] is models["tiny"]
     assert models[None].card.name == "tiny"
 
 
 def test_without_any_setting_it_is_the_demo_model() -> None:
-    assert list(load_models(Settings()).found) == [DEMO_MODEL.name]
+    assert list(load_models(Settings()).by_name) == [DEMO_MODEL.name]
 
 
-def test_models_are_called_what_their_folders_are_called_and_the_first_is_the_default(folder: Path) -> None:
+def test_models_have_the_names_of_their_folders_and_the_first_is_the_default(folder: Path) -> None:
     models = load_models(Settings(models_dir=folder))
 
-    assert list(models.found) == ["colours", "grey"]
+    assert list(models.by_name) == ["colours", "grey"]
     assert models.default == "colours"
     assert models["grey"].card.name == "tiny"
 
 
 def test_the_default_may_be_one_of_them_or_another(folder: Path, tiny_folder: Path) -> None:
-    assert list(load_models(Settings(models_dir=folder, model_dir=folder / "grey")).found) == ["grey", "colours"]
-    assert list(load_models(Settings(models_dir=folder, model_dir=tiny_folder)).found) == ["tiny", "colours", "grey"]
+    assert list(load_models(Settings(models_dir=folder, model_dir=folder / "grey")).by_name) == ["grey", "colours"]
+    assert list(load_models(Settings(models_dir=folder, model_dir=tiny_folder)).by_name) == ["tiny", "colours", "grey"]
 
 
-def test_two_folders_of_one_name_are_a_mistake(folder: Path, tmp_path: Path) -> None:
+def test_rejects_two_folders_of_one_name(folder: Path, tmp_path: Path) -> None:
     other = write_tiny_model(tmp_path / "other" / "grey")
 
     with pytest.raises(SettingsError, match="MODELS_DIR: the default model is called 'grey' too"):
@@ -55,17 +55,17 @@ def test_two_folders_of_one_name_are_a_mistake(folder: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.provokes("model.settings")
-def test_a_folder_of_models_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
+def test_rejects_a_missing_folder_of_models(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="HEATLENS_MODELS_DIR: no folder 'nowhere'") as refused:
         load_models(Settings(models_dir=tmp_path / "nowhere"))
     assert str(tmp_path) not in str(refused.value)
 
 
 def test_an_empty_folder_of_models_leaves_the_default(tmp_path: Path) -> None:
-    assert list(load_models(Settings(models_dir=tmp_path)).found) == [DEMO_MODEL.name]
+    assert list(load_models(Settings(models_dir=tmp_path)).by_name) == [DEMO_MODEL.name]
 
 
-def test_a_broken_model_takes_no_other_with_it(folder: Path) -> None:
+def test_a_broken_model_does_not_affect_the_others(folder: Path) -> None:
     (folder / "grey" / "tail.onnx").write_bytes(b"altered")
 
     models = load_models(Settings(models_dir=folder))
@@ -88,7 +88,7 @@ def test_models_must_fit_the_memory_together(folder: Path) -> None:
     assert "the model and those loaded before it need about" in str(models.failures["grey"])
 
 
-def test_an_unknown_name_is_answered_with_those_that_are_known(tiny_folder: Path) -> None:
+def test_the_error_of_an_unknown_model_lists_the_known_ones(tiny_folder: Path) -> None:
     models = load_models(Settings(model_dir=tiny_folder))
 
     with pytest.raises(InvalidOption, match="model: no model 'other' here: tiny") as refused:
@@ -96,7 +96,7 @@ def test_an_unknown_name_is_answered_with_those_that_are_known(tiny_folder: Path
     assert refused.value.mistakes == (Mistake("model", "no model 'other' here: tiny", "unknown_model"),)
 
 
-def test_one_alone_that_is_broken_is_the_model() -> None:
+def test_the_error_of_a_single_broken_model_does_not_name_it() -> None:
     models = ModelRegistry.of(CardError("altered"))
 
     with pytest.raises(ModelUnavailable, match=r"^the model is not loaded: see"):

@@ -1,6 +1,6 @@
-"""DICOM data set -> samples of its first frame, by the one decoder that its transfer syntax has here.
+"""Decode the samples of a DICOM data set's first frame, with one decoder per transfer syntax.
 
-A frame's own header is held against the data set's before anything is decoded: a stream may say that it is larger.
+A frame's own header is compared with the data set's before anything is decoded: a stream may claim a larger size.
 """
 
 import struct
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
-import openjpeg  # noqa: F401 - with the next, pydicom looks for it and would miss it only with the first frame
+import openjpeg  # noqa: F401 - pydicom finds these two plugins itself, and would report a missing one only with the first frame
 import pylibjpeg  # noqa: F401
 from _CharLS import read_header
 from PIL import Image
@@ -26,12 +26,12 @@ from heatlens.input.jpeg import check_scans
 NO_PIXELS = "the DICOM file has no image in it: it is a report, a plan, or something else without pixels"
 _NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)
 _LOSSLESS = (uid.JPEGLossless, uid.JPEGLosslessSV1)
-_INSTEAD = "which is not read here: send it uncompressed, or as RLE, JPEG-LS, JPEG 2000 or 8-bit JPEG"
+_INSTEAD = "which is not supported: send it uncompressed, or as RLE, JPEG-LS, JPEG 2000 or 8-bit JPEG"
 _END_OF_IMAGE = b"\xff\xd9"  # of all three kinds of JPEG
-_LAST_BYTES = 16  # in which it stands, whatever a writer filled them with
-_START_OF_CODESTREAM = b"\xff\x4f\xff\x51"  # and of its segment of sizes
+_LAST_BYTES = 16  # that contain it, whatever padding a writer appends
+_START_OF_CODESTREAM = b"\xff\x4f\xff\x51"  # and of its size segment
 _SIZE_SEGMENT = struct.Struct(">8LH")
-_MAX_TILES = 4096  # of 256 x 256 pixels that is more than any door takes
+_MAX_TILES = 4096  # of 256 x 256 pixels: more than the largest image
 _RLE_HEADER = struct.Struct("<16L")  # number of segments, and where each begins
 
 Shape = tuple[int, int, int]  # rows, columns, samples per pixel
@@ -49,7 +49,7 @@ def _jpeg_ls(frame: bytes) -> tuple[Shape, bytes]:
 
 
 def _jpeg_2000(frame: bytes) -> tuple[Shape, bytes]:
-    """The decoder's own look at the header takes memory for all tiles, so the size is read here (ISO 15444-1 A.5.1)."""
+    """Read the size (ISO 15444-1 A.5.1) here: the decoder allocates memory for all tiles when it reads the header."""
     stream = frame[frame.index(_START_OF_CODESTREAM) :]  # some writers put boxes before it
     right, bottom, left, top, across, down, first_left, first_top, samples = _SIZE_SEGMENT.unpack_from(stream, 8)
     tiles = -(-(right - first_left) // across) * -(-(bottom - first_top) // down)
@@ -60,10 +60,10 @@ def _jpeg_2000(frame: bytes) -> tuple[Shape, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class _Codec:
-    """pydicom's name of a decoder; and what a frame says its shape is, with the frame as the decoder is to have it."""
+    """pydicom's name of a decoder, and a function that reads a frame's shape and returns the bytes to decode."""
 
     plugin: str
-    look: Callable[[bytes], tuple[Shape, bytes]]
+    read_shape: Callable[[bytes], tuple[Shape, bytes]]
 
 
 _CODECS = (
@@ -74,15 +74,15 @@ _CODECS = (
 
 
 def first_frame(dataset: Dataset) -> Samples:
-    """Decode it; YBR becomes RGB.
+    """Decode the first frame; YBR becomes RGB.
 
     Returns:
-        `[rows, columns]`, or `[rows, columns, 3]` of colours: the stored values.
+        The stored values, `[rows, columns]`, or `[rows, columns, 3]` for colors.
 
     Raises:
-        UnsupportedImage: A transfer syntax that is not read.
-        UnreadableImage: No pixels, or not those that the data set says.
-        Exception: Whatever pydicom and its decoders meet.
+        UnsupportedImage: A transfer syntax that is not supported.
+        UnreadableImage: No pixels, or others than the data set describes.
+        Exception: Any error of pydicom and its decoders.
     """
     if not any(tag in dataset for tag in PIXEL_DATA):
         raise UnreadableImage(NO_PIXELS)
@@ -95,9 +95,9 @@ def first_frame(dataset: Dataset) -> Samples:
 
 
 def _extract(dataset: Dataset, syntax: uid.UID) -> None:
-    """Leave the first frame alone in the data set: checked, or if it is of RLE unpacked."""
+    """Leave only the first frame in the data set: checked, and unpacked where it is RLE."""
     if syntax != uid.RLELossless and syntax not in _CODECS:
-        raise UnsupportedImage(f"the DICOM image is compressed {_named(syntax)}, {_INSTEAD}")
+        raise UnsupportedImage(f"the DICOM image is compressed {_compression(syntax)}, {_INSTEAD}")
     if syntax == uid.JPEGExtended12Bit and dataset.BitsStored > 8:
         raise UnsupportedImage(f"the DICOM image is compressed as JPEG of 12 bits, {_INSTEAD}")
     if not dataset["PixelData"].is_undefined_length:
@@ -111,11 +111,10 @@ def _extract(dataset: Dataset, syntax: uid.UID) -> None:
     )
     shape = int(dataset.Rows), int(dataset.Columns), int(dataset.SamplesPerPixel)
     if syntax in _CODECS:
-        # Of what is missing Pillow complains, JPEG 2000's decoder makes something up, and JPEG-LS's counts zeros for
-        # a quarter of a minute.
+        # For a truncated frame Pillow raises, but JPEG 2000's decoder invents pixels and JPEG-LS's runs for 15 s.
         if _END_OF_IMAGE not in frame[-_LAST_BYTES:]:
             raise UnreadableImage("the DICOM image is truncated")
-        own_shape, frame = _CODECS[syntax].look(frame)
+        own_shape, frame = _CODECS[syntax].read_shape(frame)
         if own_shape != shape:
             raise UnreadableImage("the DICOM image has another size than its header says")
         dataset.PixelData = encapsulate([frame])
@@ -128,16 +127,16 @@ def _extract(dataset: Dataset, syntax: uid.UID) -> None:
         dataset.pop(table, None)
 
 
-def _named(syntax: uid.UID) -> str:
+def _compression(syntax: uid.UID) -> str:
     if syntax in _LOSSLESS:
         return "as JPEG Lossless"
     return f"as {syntax.name}" if syntax.is_transfer_syntax else "in a way that DICOM does not know"
 
 
 def _unpacked(frame: bytes, shape: Shape, bits: int) -> bytes:
-    """RLE (PS3.5 Annex G), colour by plane: a PackBits segment for each byte of a sample, the most significant first.
+    """Unpack RLE (PS3.5 Annex G): by plane, a PackBits segment for each byte of a sample, most significant first.
 
-    Pillow unpacks as much as there are pixels and no more, whatever the segment would become.
+    Pillow unpacks no more than the number of pixels, however large the segment would become.
     """
     rows, columns, samples = shape
     size, rest = divmod(bits, 8)

@@ -1,4 +1,4 @@
-"""Stored values of a grey DICOM frame -> 8-bit levels: the modality, VOI and presentation stages of PS3.3 C.11."""
+"""Map the stored values of a grayscale DICOM frame to 8-bit levels: the three stages of PS3.3 C.11."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from heatlens.input.dicom.parse import FUNCTIONAL_GROUPS
-from heatlens.input.grey_levels import Curve, Samples, WindowFunction, drawn, stretch, turned, windowing
+from heatlens.input.grey_levels import Curve, Samples, WindowFunction, apply_curve, invert, stretch, windowing
 from heatlens.types import Window
 
 _BYTE_BITS = 8
@@ -18,16 +18,16 @@ Modality = Callable[[Samples], Samples]
 
 
 def grey_levels(dataset: Dataset, stored: Samples, window: Window | None) -> npt.NDArray[np.uint8]:
-    """Draw the first frame.
+    """Compute the levels of the first frame: modality, VOI and presentation stages.
 
     Args:
-        dataset: Its pixel module.
+        dataset: Its pixel module's elements.
         stored: Its stored values, `[rows, columns]`.
-        window: In place of the VOI stage, linear; in what the modality stage gives.
+        window: In the modality stage's values, linear, in place of the VOI stage.
 
     Returns:
-        Levels of the same shape. Without a VOI stage they reach from the frame's smallest value to its largest, padding
-        left out and black; values of 8 bits and less, when they are not rescaled, keep their own range.
+        Levels of the same shape. Without a VOI stage they span the frame's smallest to largest value, without padding,
+        which is black; values of at most 8 bits keep their own range where they are not rescaled.
     """
     transformation = _group(dataset, "PixelValueTransformationSequence")
     modality = _modality(transformation)
@@ -41,14 +41,14 @@ def grey_levels(dataset: Dataset, stored: Samples, window: Window | None) -> npt
         voi = _own_range(stored, padding, modality, table="ModalityLUTSequence" in transformation)
 
     curve = voi if modality is None else _after(modality, voi)
-    levels = drawn(stored, turned(curve) if dataset.PhotometricInterpretation == "MONOCHROME1" else curve)
+    levels = apply_curve(stored, invert(curve) if dataset.PhotometricInterpretation == "MONOCHROME1" else curve)
     if padding is not None:
         levels[padding] = 0
     return levels
 
 
 def full_range(bits: int) -> Curve:
-    """All that unsigned values of so many bits can be, from 0 to 255."""
+    """Make the curve that maps the whole range of unsigned values of so many bits to 0..255."""
     return stretch(0, 2**bits - 1)
 
 
@@ -57,10 +57,10 @@ def _after(modality: Modality, voi: Curve) -> Curve:
 
 
 def _group(dataset: Dataset, name: str) -> Dataset:
-    """Where the first frame has these values: in its own group, in that of all frames, or beside the pixels."""
+    """Find the first frame's values: in its own group, in that of all frames, or beside the pixels."""
     for groups in map(dataset.get, FUNCTIONAL_GROUPS):
-        if groups and (found := groups[0].get(name)):
-            group: Dataset = found[0]
+        if groups and (items := groups[0].get(name)):
+            group: Dataset = items[0]
             return group
     return dataset
 
@@ -80,11 +80,11 @@ def _voi(dataset: Dataset) -> Curve | None:
     if tables and "LUTData" in tables[0]:
         look_up, bits = _table(tables[0], dataset)
         return _after(look_up, full_range(bits))
-    centre, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
+    center, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
     function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
-    if centre is None or width is None or width <= 0 or (function == "LINEAR" and width < 1):
+    if center is None or width is None or width <= 0 or (function == "LINEAR" and width < 1):
         return None
-    return windowing((centre, width), _FUNCTIONS.get(function, "LINEAR"))
+    return windowing((center, width), _FUNCTIONS.get(function, "LINEAR"))
 
 
 def _number(dataset: Dataset, keyword: str) -> float | None:
@@ -98,7 +98,7 @@ def _number(dataset: Dataset, keyword: str) -> float | None:
 
 
 def _table(item: Dataset, dataset: Dataset) -> tuple[Modality, int]:
-    """A lookup table and the bits of its entries: values below its first input get the first entry, above the last."""
+    """Read a lookup table and the bits of its entries; values outside its inputs get the first or last entry."""
     count, first, bits = item.LUTDescriptor
     entries = item.LUTData
     if isinstance(entries, bytes):
@@ -110,7 +110,7 @@ def _table(item: Dataset, dataset: Dataset) -> tuple[Modality, int]:
 
 
 def _padding(dataset: Dataset, stored: Samples) -> npt.NDArray[np.bool_] | None:
-    """Which pixels are no image: those of the padding value, or from it to the range's other end."""
+    """Find the padding: pixels of the padding value, or between it and the range's other end."""
     value = dataset.get("PixelPaddingValue")
     if value is None:
         return None
@@ -124,7 +124,7 @@ def _own_range(
     stored: Samples, padding: npt.NDArray[np.bool_] | None, modality: Modality | None, *, table: bool
 ) -> Curve:
     image = stored if padding is None else stored[~padding]
-    # Whatever is linear has its ends where the values have theirs; a table may have them anywhere.
+    # A linear stage has its extremes at those of the values; a table may have them anywhere.
     values = np.unique(image) if table else np.array([image.min(), image.max()])
     if modality is not None:
         values = modality(values)

@@ -1,7 +1,7 @@
-"""DICOM file -> data set of what its pixels need and nothing else: a patient's values never reach the library.
+"""Read only the elements of a DICOM file that its pixels need: a patient's values never reach the library.
 
-Its elements are walked here, and skipped without being parsed: the library takes 50 microseconds for an item of a
-sequence, of which a small file can have millions, and unpacks a deflated file to whatever size it has.
+Other elements are skipped here without parsing. The library takes 50 microseconds for an item of a sequence, of which a
+small file can have millions, and unpacks a deflated file without a limit.
 """
 
 import struct
@@ -24,7 +24,7 @@ from pydicom.uid import (
 from heatlens.errors import ImageTooLarge, UnreadableImage
 
 SIZE = ("Rows", "Columns")
-# Where files of many frames keep a frame's values: its own group, then that of all frames (PS3.3 C.7.6.16).
+# Where multi-frame files keep a frame's values: its own group, then that of all frames (PS3.3 C.7.6.16).
 FUNCTIONAL_GROUPS = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
 PIXEL_DATA = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 PIXELS = (
@@ -33,9 +33,9 @@ PIXELS = (
     *("BitsAllocated", "BitsStored", "HighBit", "PixelPaddingValue", "PixelPaddingRangeLimit"),
     *("ModalityLUTSequence", "RescaleSlope", "RescaleIntercept"),
     *("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
-    *(f"{colour}PaletteColorLookupTableDescriptor" for colour in ("Red", "Green", "Blue")),
-    *(f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")),
-    *(f"Segmented{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")),
+    *(f"{color}PaletteColorLookupTableDescriptor" for color in ("Red", "Green", "Blue")),
+    *(f"{color}PaletteColorLookupTableData" for color in ("Red", "Green", "Blue")),
+    *(f"Segmented{color}PaletteColorLookupTableData" for color in ("Red", "Green", "Blue")),
     *FUNCTIONAL_GROUPS,
     *PIXEL_DATA,
     *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
@@ -50,27 +50,27 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 _LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # of these the length has four bytes
 
-_MAX_ELEMENTS = 300_000  # a second of walking; a thousand frames with all their groups have a fifth of it
+_MAX_ELEMENTS = 300_000  # takes a second; a thousand frames with all their groups have a fifth of them
 _MAX_ITEM_BYTES = 256 * 1024  # of a lookup table, 65,536 entries of 16 bits, and as much beside it
 _MAX_ITEMS_WITHIN = 1000  # a frame's own group has a dozen
-# What a deflated file may unpack to, by the largest image of the door: a colour one, or two of 16-bit greys.
+# Size to which a deflated file may unpack, by the largest image: a color one, or two of 16-bit grayscale.
 _INFLATED_BYTES_PER_PIXEL, _INFLATED_MORE_BYTES = 4, 16_000_000
 
 
 def read(data: bytes, keywords: tuple[str, ...], *, max_pixels: int) -> Dataset:
-    """Read some elements of a file; of sequences the first item.
+    """Read some elements of a file, and of sequences the first item.
 
     Args:
         data: The file, with its preamble.
-        keywords: `PIXELS`, or those of them that are asked for.
-        max_pixels: The door's limit, by which a deflated file is bounded too.
+        keywords: `PIXELS`, or some of them.
+        max_pixels: The limit of one image, which also bounds a deflated file.
 
     Returns:
-        A data set of those that there are, not deflated, with the transfer syntax.
+        A data set of the elements that are present, not deflated, with the transfer syntax.
 
     Raises:
-        UnreadableImage: It is truncated, no element can be where one should, or there are too many.
-        ImageTooLarge: Deflated, it has more bytes than an image of `max_pixels` can need.
+        UnreadableImage: The file is truncated or damaged, or has too many elements.
+        ImageTooLarge: A deflated file has more bytes than an image of `max_pixels` needs.
     """
     walk = _Walk(data, order="<", implicit=False)
     syntax, start = UID(""), len(_PREAMBLE)
@@ -80,19 +80,19 @@ def read(data: bytes, keywords: tuple[str, ...], *, max_pixels: int) -> Dataset:
         start = element.stop
     if syntax == DeflatedExplicitVRLittleEndian:
         data, start, syntax = _inflated(data[start:], max_pixels), 0, ExplicitVRLittleEndian
-    # As pydicom does: what the first element looks like counts, not what the transfer syntax says.
+    # As in pydicom, the form of the first element decides, not the transfer syntax.
     implicit = not (data[start + 4 : start + 6].isalpha() and data[start + 4 : start + 6].isupper())
     syntax = syntax or (ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian)
 
     walk = _Walk(data, order=">" if syntax == ExplicitVRBigEndian else "<", implicit=implicit)
     tags = {int(Tag(keyword)) for keyword in keywords}
     last = max(tags) >> 16
-    found = [walk.cut(element) for element in walk.elements(start, groups=range(last + 1)) if element.tag in tags]
-    return dcmread(BytesIO(_PREAMBLE + _meta(syntax) + b"".join(found)))
+    elements = [walk.cut(element) for element in walk.elements(start, groups=range(last + 1)) if element.tag in tags]
+    return dcmread(BytesIO(_PREAMBLE + _meta(syntax) + b"".join(elements)))
 
 
 class _Element(NamedTuple):
-    """Where an element begins, its value begins, and both end."""
+    """An element: its tag, where it and its value begin, and where they end."""
 
     tag: int
     start: int
@@ -101,7 +101,7 @@ class _Element(NamedTuple):
 
 
 class _Walk:
-    """Steps from element to element in bytes of one order, VRs implicit or not."""
+    """Step from element to element, in one byte order, with implicit or explicit VRs."""
 
     def __init__(self, data: bytes, *, order: str, implicit: bool) -> None:
         self._data = data
@@ -110,7 +110,7 @@ class _Walk:
         self._left = _MAX_ELEMENTS
 
     def elements(self, start: int, *, groups: Container[int]) -> Iterator[_Element]:
-        """Elements from `start` on, as long as they are of these groups."""
+        """Yield the elements from `start` on, as long as they belong to these groups."""
         at = start
         while at + _HEADER_BYTES <= len(self._data):
             tag, value, length, implicit = self._header(at, implicit=self._implicit)
@@ -123,7 +123,7 @@ class _Walk:
             at = stop
 
     def cut(self, element: _Element) -> bytes:
-        """An element as it is, but of a sequence that could be long the first item only."""
+        """Copy an element; of a sequence that may be long, only the first item."""
         if element.tag not in _SEQUENCES:
             return self._data[element.start : element.stop]
         tag, value, length, _ = self._header(element.value, implicit=True)
@@ -132,7 +132,7 @@ class _Walk:
         stop = self._end(_Level(item=True, implicit=self._implicit), value) if length == _UNDEFINED else value + length
         item = self._data[element.value : min(stop, element.stop)]
         if len(item) > _MAX_ITEM_BYTES or item.count(self._packed(_ITEM)) > _MAX_ITEMS_WITHIN:
-            raise UnreadableImage("the DICOM file has a table or a group larger than any of an image")
+            raise UnreadableImage("the DICOM file has a table or a group larger than any image needs")
         vr = b"" if self._implicit else b"SQ\0\0"
         head = self._packed(element.tag) + vr + self._long.pack(_UNDEFINED)
         return head + item + self._packed(_SEQUENCE_END) + self._long.pack(0)
@@ -141,13 +141,13 @@ class _Walk:
         return self._tag.pack(tag >> 16, tag & 0xFFFF)
 
     def _header(self, at: int, *, implicit: bool) -> tuple[int, int, int, bool]:
-        """Tag, start of the value, its length, and whether VRs are implicit within it."""
+        """Read tag, start of the value, its length, and whether VRs are implicit within it."""
         self._left -= 1
         if self._left < 0:
             raise UnreadableImage(f"the DICOM file has more than {_MAX_ELEMENTS:,} elements, which no image needs")
         group, number = self._tag.unpack_from(self._data, at)
         tag = group << 16 | number
-        if implicit or group == _ITEM >> 16:  # items, and what ends them, never have a VR
+        if implicit or group == _ITEM >> 16:  # items and their delimiters never have a VR
             return tag, at + 8, self._long.unpack_from(self._data, at + 4)[0], implicit
         vr = self._data[at + 4 : at + 6]
         if vr in _LONG_VRS:
@@ -155,7 +155,7 @@ class _Walk:
         return tag, at + 8, self._short.unpack_from(self._data, at + 6)[0], False
 
     def _end(self, outermost: "_Level", at: int) -> int:
-        """Where the sequence or item without a length, in which we are at `at`, ends, however deep it is."""
+        """Find the end of a sequence or item of undefined length from `at` on, at any depth of nesting."""
         levels = [outermost]
         while levels:
             level = levels[-1]
@@ -163,7 +163,7 @@ class _Walk:
             if tag == (_ITEM_END if level.item else _SEQUENCE_END):
                 levels.pop()
             elif not level.item and tag != _ITEM:
-                raise UnreadableImage("the DICOM file is damaged: a sequence has something else than items")
+                raise UnreadableImage("the DICOM file is damaged: a sequence contains something other than items")
             elif length == _UNDEFINED:
                 levels.append(_Level(item=not level.item, implicit=implicit))
             else:
@@ -172,7 +172,7 @@ class _Walk:
 
 
 class _Level(NamedTuple):
-    """What we are within: an item of elements, or a sequence of items; and whether VRs are implicit there."""
+    """A level of nesting: an item of elements or a sequence of items, and whether VRs are implicit in it."""
 
     item: bool
     implicit: bool

@@ -13,8 +13,8 @@ from torch import nn
 
 from heatlens.card import Card
 from heatlens.evaluate import masking
-from heatlens.evaluate.faithfulness import FIVE, NINE, Faithfulness, enlarged, faithfulness
-from heatlens.evaluate.masking import Subject, blurred
+from heatlens.evaluate.faithfulness import FIVE, NINE, Faithfulness, enlarge, faithfulness
+from heatlens.evaluate.masking import Subject, blur
 from heatlens.model import Model
 from heatlens.types import Floats
 from tests.support.tiny import SIDE as TINY_SIDE
@@ -57,7 +57,7 @@ def picture(channels: int = 3) -> Floats:
 
 def ranking() -> Floats:
     """Smooth and of both signs; along the edges some pixels are alike."""
-    return enlarged(np.random.default_rng(3).standard_normal((5, 5), np.float32), _sized(SIDE))
+    return enlarge(np.random.default_rng(3).standard_normal((5, 5), np.float32), _sized(SIDE))
 
 
 def _sized(side: int) -> Card:
@@ -108,11 +108,11 @@ def test_deletion_and_insertion_are_areas_under_their_curves(index: int) -> None
     image, found = picture(), measured(index)
     assert found.steps == 32
     assert found.deletion == pytest.approx(area(curve(index, 32, image, np.zeros_like(image))), abs=1e-6)
-    assert found.insertion == pytest.approx(area(curve(index, 32, blurred(image), image)), abs=1e-6)
+    assert found.insertion == pytest.approx(area(curve(index, 32, blur(image), image)), abs=1e-6)
 
 
 def test_the_blur_is_a_gaussian_window() -> None:
-    image, found = picture(), blurred(picture())
+    image, found = picture(), blur(picture())
     weights = [[math.exp(-(dy * dy + dx * dx) / 50) for dx in range(-5, 6)] for dy in range(-5, 6)]
     for y, x in ((0, 0), (8, 7), (15, 3)):
         total = sum(
@@ -194,7 +194,7 @@ def test_a_contrast_is_between_two_classes() -> None:
     assert found.probability == pytest.approx(float(logits[[0, 3]].softmax(dim=0)[0]), abs=1e-6)
 
 
-def test_a_flat_map_is_answered_in_reading_order() -> None:
+def test_a_flat_map_is_ranked_in_reading_order() -> None:
     flat, falling = (measured(heat=heat) for heat in (np.zeros((SIDE, SIDE), np.float32), _falling()))
     assert flat == falling
 
@@ -203,7 +203,7 @@ def _falling() -> Floats:
     return -np.arange(SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE)
 
 
-def test_a_map_cut_off_at_zero_has_all_scores() -> None:
+def test_a_map_after_relu_has_all_scores() -> None:
     cut = np.maximum(ranking() - np.float32(np.quantile(ranking(), 0.95)), 0)
     found = measured(heat=cut)
     assert found.complete
@@ -247,7 +247,7 @@ STAGES = [
 
 
 @pytest.mark.parametrize("budget_s", range(0, 90, 3))
-def test_what_fits_the_budget_is_answered_and_no_more(budget_s: int) -> None:
+def test_only_parts_that_fit_the_budget_are_scored(budget_s: int) -> None:
     engine, whole = Ticking(), measured()
     found = engine.measure(budget_s + 0.5)
 
@@ -264,7 +264,7 @@ def test_what_fits_the_budget_is_answered_and_no_more(budget_s: int) -> None:
 
 
 @pytest.mark.parametrize("budget_s", [0, -1])
-def test_no_time_is_no_work(budget_s: float) -> None:
+def test_without_time_the_network_does_not_run(budget_s: float) -> None:
     engine = Ticking()
     assert engine.measure(budget_s) == Faithfulness(None, None, None, 0, None, (), complete=False, passes=0)
     assert engine.seen == 0
@@ -275,7 +275,7 @@ def test_a_shortened_curve_is_the_curve_of_fewer_steps(budget_s: float, steps: i
     found = Ticking().measure(budget_s)
     assert found.steps == steps
     assert found.deletion == pytest.approx(area(curve(2, steps, picture(), np.zeros_like(picture()))), abs=1e-6)
-    assert found.insertion == pytest.approx(area(curve(2, steps, blurred(picture()), picture())), abs=1e-6)
+    assert found.insertion == pytest.approx(area(curve(2, steps, blur(picture()), picture())), abs=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:__array_wrap__")  # of numpy, at pytorch-grad-cam's own code
@@ -289,7 +289,7 @@ def test_shortened_road_is_road_at_fewer_percentiles() -> None:
     assert found.road == pytest.approx(float(theirs[0]), abs=1e-5)
 
 
-def test_only_unforeseen_slowness_passes_the_budget() -> None:
+def test_only_one_unexpectedly_slow_batch_exceeds_the_budget() -> None:
     engine = Ticking(lambda seen: 1.0 if seen < 17 else 10.0)
     found = engine.measure(20.5)
     assert (found.steps, found.percentiles, found.complete) == (8, (), False)

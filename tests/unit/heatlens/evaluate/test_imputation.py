@@ -11,7 +11,7 @@ from pytorch_grad_cam.metrics.road import NoisyLinearImputer
 
 from heatlens.evaluate import imputation
 from heatlens.evaluate.components import Mask
-from heatlens.evaluate.imputation import imputed
+from heatlens.evaluate.imputation import impute
 from heatlens.types import Floats
 
 
@@ -43,7 +43,7 @@ def written_out(image: Floats, known: Mask) -> Floats:
 def test_imputation_solves_its_equations(known: Mask) -> None:
     assume(known.any())
     image = picture(*known.shape)
-    np.testing.assert_allclose(imputed(image, known), written_out(image, known), atol=1e-4)
+    np.testing.assert_allclose(impute(image, known), written_out(image, known), atol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:__array_wrap__")  # of numpy, at pytorch-grad-cam's own code
@@ -53,32 +53,32 @@ def test_imputation_is_pytorch_grad_cams_without_noise(share: float) -> None:
     smooth = np.sin(x / 5) * np.cos(y / 7) + 0.01 * x
     known = smooth < np.quantile(smooth, share)
     theirs = NoisyLinearImputer(noise=0)(torch.from_numpy(image), torch.from_numpy(known.astype(np.float32)))
-    np.testing.assert_allclose(imputed(image, known), theirs.numpy(), atol=1e-3)
+    np.testing.assert_allclose(impute(image, known), theirs.numpy(), atol=1e-3)
 
 
 @pytest.mark.parametrize("value", [0.0, -2.5])
 def test_a_flat_image_stays_flat(value: float) -> None:
     image, known = np.full((2, 12, 9), value, np.float32), np.zeros((12, 9), np.bool_)
     known[3, 4] = True
-    np.testing.assert_allclose(imputed(image, known), image, atol=1e-4)
+    np.testing.assert_allclose(impute(image, known), image, atol=1e-4)
 
 
 def test_known_pixels_are_untouched() -> None:
     image, known = picture(8, 8), np.indices((8, 8)).sum(axis=0) % 3 == 0
-    assert np.array_equal(imputed(image, known)[:, known], image[:, known])
-    assert np.array_equal(imputed(image, np.ones((8, 8), np.bool_)), image)
+    assert np.array_equal(impute(image, known)[:, known], image[:, known])
+    assert np.array_equal(impute(image, np.ones((8, 8), np.bool_)), image)
 
 
-def test_nothing_known_is_refused() -> None:
+def test_rejects_an_image_without_known_pixels() -> None:
     with pytest.raises(ValueError, match="no pixel is known"):
-        imputed(picture(4, 4), np.zeros((4, 4), np.bool_))
+        impute(picture(4, 4), np.zeros((4, 4), np.bool_))
 
 
 @pytest.mark.parametrize("side", [40, 80, 160])
 def test_the_solution_takes_steps_in_proportion_to_the_side(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
     known = np.zeros((side, side), np.bool_)
     known[: side // 10] = True
-    steps = Mock(wraps=imputation._neighbours)
-    monkeypatch.setattr(imputation, "_neighbours", steps)
-    imputed(picture(side, side), known)
+    steps = Mock(wraps=imputation._sum_neighbors)
+    monkeypatch.setattr(imputation, "_sum_neighbors", steps)
+    impute(picture(side, side), known)
     assert steps.call_count < 5 * side

@@ -190,7 +190,7 @@ def test_contours_over_the_bound_are_left_out_whole() -> None:
 
 
 @pytest.mark.parametrize("threshold", [0, -0.1, 1.01, float("nan")])
-def test_a_threshold_out_of_range_is_refused(threshold: float) -> None:
+def test_rejects_a_threshold_out_of_range(threshold: float) -> None:
     with pytest.raises(InvalidOption, match=r"threshold is .*: it must be over 0 and at most 1"):
         find_regions(np.ones((2, 2), np.float32), (0, 0, 2, 2), threshold=threshold)
 
@@ -234,8 +234,8 @@ def test_winding_masks_are_one_component(mask: Mask, expected: int) -> None:
 
 @pytest.mark.parametrize("mask", [comb(300), comb(300)[::-1], spiral(301), chessboard(300), speckle(300)])
 def test_components_take_few_rounds_whatever_the_shape(mask: Mask, monkeypatch: pytest.MonkeyPatch) -> None:
-    rounds = Mock(wraps=components._hung)
-    monkeypatch.setattr(components, "_hung", rounds)
+    rounds = Mock(wraps=components._merge)
+    monkeypatch.setattr(components, "_merge", rounds)
     found = components.runs_of(mask)
 
     components.components(found)

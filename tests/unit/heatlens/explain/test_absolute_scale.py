@@ -54,7 +54,7 @@ def test_full_heat_is_the_99th_percentile_of_the_methods_peaks() -> None:
         ),
     ],
 )
-def test_what_the_model_cannot_say_is_refused(layer: Layer, method: str, said: str) -> None:
+def test_rejects_the_absolute_scale_without_a_usable_calibration(layer: Layer, method: str, said: str) -> None:
     with pytest.raises(InvalidOption, match=re.escape(said)) as raised:
         full_heat(layer.calibration_of(method), layer, method)
     assert [mistake.field for mistake in raised.value.mistakes] == ["scale"]

@@ -12,7 +12,7 @@ from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget, C
 from torch import nn
 
 from heatlens.card import Card
-from heatlens.explain.attribution import METHOD_NAMES, MethodOptions, attribute, passes
+from heatlens.explain.attribution import METHOD_NAMES, MethodOptions, attribute, count_passes
 from heatlens.explain.multi_layer import combined
 from heatlens.explain.perturbation import RERUNS
 from heatlens.explain.targets import PREDICTED, TargetRequest
@@ -125,7 +125,7 @@ def test_smoothing_by_augmentation_is_pytorch_grad_cams(network: Network, images
 
 
 @pytest.mark.parametrize("method", METHOD_NAMES)
-def test_mixed_targets_of_a_batch_are_each_what_they_are_alone(network: Network, images: Floats, method: str) -> None:
+def test_mixed_targets_of_a_batch_equal_single_targets(network: Network, images: Floats, method: str) -> None:
     wanted = [PREDICTED, TargetRequest((1, 0)), TargetRequest((1,), ranks=2), TargetRequest(ranks=2)]
     engine, its = TorchEngine(network), card(network)
 
@@ -165,7 +165,7 @@ def test_any_number_of_targets_costs_one_pass_of_the_trunk(network: Network, ima
     ("wanted", "rows"),
     [(PREDICTED, 1), (TargetRequest((1,)), 1), (TargetRequest((1, 0)), 2), (TargetRequest((1,), contrast=0), 1)],
 )
-def test_classes_known_beforehand_cost_the_tail_one_row_each(
+def test_fixed_classes_cost_one_tail_row_each(
     network: Network, images: Floats, wanted: TargetRequest, rows: int
 ) -> None:
     engine = TorchEngine(network)
@@ -178,13 +178,15 @@ def test_classes_known_beforehand_cost_the_tail_one_row_each(
 
 
 @pytest.mark.parametrize("method", RERUNS)
-def test_rerunning_costs_what_is_declared_whatever_the_targets(network: Network, images: Floats, method: str) -> None:
+def test_perturbation_methods_cost_the_declared_passes_for_any_targets(
+    network: Network, images: Floats, method: str
+) -> None:
     for wanted in (PREDICTED, TargetRequest(ranks=2)):
         engine = TorchEngine(network)
         attribute(engine, card(network), images[:1], [wanted], MethodOptions(method))
         reruns = engine.trunks - 1 if method == "scorecam" else engine.tails - 2
         assert reruns == CHANNELS
-        assert passes(method, CHANNELS) == CHANNELS + 1
+        assert count_passes(method, CHANNELS) == CHANNELS + 1
 
 
 @pytest.mark.parametrize("asked", [PREDICTED, TargetRequest((1, 0)), TargetRequest(ranks=2)])

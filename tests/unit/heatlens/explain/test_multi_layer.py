@@ -26,14 +26,14 @@ def theirs(signed_maps: list[Floats], size: tuple[int, int]) -> Floats:
 
 
 @pytest.mark.parametrize("size", [(32, 32), (24, 40)])
-def test_maps_of_several_grids_combine_as_pytorch_grad_cam_combines_them(size: tuple[int, int]) -> None:
+def test_maps_of_several_grids_combine_as_in_pytorch_grad_cam(size: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     maps = [rng.standard_normal((3, side, side + 1), dtype=np.float32) for side in (2, 4, 9)]
 
     assert np.abs(combined(maps, size) - theirs(maps, size)).max() < 1e-5
 
 
-def test_each_layer_counts_alike_whatever_its_range() -> None:
+def test_each_layer_has_the_same_weight_whatever_its_range() -> None:
     small, large = np.zeros((1, 2, 2), np.float32), np.zeros((1, 2, 2), np.float32)
     small[0, 0, 0], large[0, 1, 1] = 1, 1000
 

@@ -3,7 +3,7 @@ import pytest
 
 from heatlens.card import Card
 from heatlens.errors import InvalidOption
-from heatlens.explain.targets import PREDICTED, TargetRequest, chosen, parse, selector
+from heatlens.explain.targets import PREDICTED, TargetRequest, choose_classes, parse_targets, selector
 from heatlens.types import Floats
 from tests.support.tiny import bare_card
 
@@ -29,8 +29,8 @@ LOGITS = np.array([0.5, 2.0, -1.0, 2.0, 1.0], np.float32)
         ([], "4", SEVERAL, TargetRequest(ranks=1, contrast=4)),
     ],
 )
-def test_targets_are_read(targets: list[str], contrast: str | None, card: Card, wanted: TargetRequest) -> None:
-    assert parse(targets, contrast, card) == wanted
+def test_parses_targets(targets: list[str], contrast: str | None, card: Card, wanted: TargetRequest) -> None:
+    assert parse_targets(targets, contrast, card) == wanted
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def test_targets_are_read(targets: list[str], contrast: str | None, card: Card, 
         (["cat", "dog"], "1", SEVERAL, "contrast: 'dog' cannot be contrasted with itself"),
     ],
 )
-def test_a_target_that_cannot_be_is_refused(targets: list[str], contrast: str | None, card: Card, said: str) -> None:
+def test_rejects_invalid_targets(targets: list[str], contrast: str | None, card: Card, said: str) -> None:
     with pytest.raises(InvalidOption) as refused:
-        parse(targets, contrast, card)
+        parse_targets(targets, contrast, card)
 
     assert said in str(refused.value)
     assert len(str(refused.value)) < 200
@@ -70,12 +70,12 @@ def test_a_target_that_cannot_be_is_refused(targets: list[str], contrast: str | 
     ],
 )
 def test_ranks_are_by_logit(wanted: TargetRequest, indices: list[int]) -> None:
-    assert chosen(wanted, LOGITS, SEVERAL) == indices
+    assert choose_classes(wanted, LOGITS, SEVERAL) == indices
 
 
 @pytest.mark.parametrize(("logit", "indices"), [(0.2, [1, 0]), (-0.2, [0, 1]), (0.0, [1, 0])])
 def test_the_two_classes_of_one_logit_are_its_signs(logit: float, indices: list[int]) -> None:
-    assert chosen(TargetRequest(ranks=2), np.array([logit], np.float32), ONE) == indices
+    assert choose_classes(TargetRequest(ranks=2), np.array([logit], np.float32), ONE) == indices
 
 
 @pytest.mark.parametrize(

@@ -54,23 +54,23 @@ def test_jpeg_of_each_mode_decodes_as_pillow_converts_it(mode: str) -> None:
 
 
 @pytest.mark.contract("16 bit")
-def test_sixteen_bit_grey_is_stretched_from_its_own_minimum_to_its_maximum() -> None:
+def test_16_bit_grayscale_is_stretched_from_its_own_minimum_to_its_maximum() -> None:
     values = np.array([[1000, 2000, 3000]], dtype=np.uint16)
 
     assert pixels(encoded(Image.fromarray(values))).tolist() == [[0, 128, 255]]
 
 
 @pytest.mark.contract("16 bit")
-def test_sixteen_bit_constant_becomes_black() -> None:
+def test_a_constant_16_bit_image_becomes_black() -> None:
     assert pixels(encoded(Image.fromarray(np.full((2, 2), 65535, np.uint16)))).max() == 0
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("window", [None, (0.0, 1.0)])
-def test_a_float_tiff_with_no_finite_number_says_so(value: float, window: Window | None) -> None:
+def test_rejects_a_float_tiff_without_finite_values(value: float, window: Window | None) -> None:
     data = encoded(Image.fromarray(np.array([[0.0, value]], np.float32)), "TIFF")
 
-    with pytest.raises(UnreadableImage, match="no finite numbers"):
+    with pytest.raises(UnreadableImage, match="values that are not finite"):
         decode(data, max_pixels=MANY, window=window)
 
 
@@ -114,7 +114,7 @@ UP, DOWN = [0, 64, 128, 191, 255], [255, 191, 128, 64, 0]
         (RAMP.astype("<f4") / 100 - 0.02, 3, 0, DOWN),
     ],
 )
-def test_deep_tiff_is_stretched_and_white_is_zero_is_turned_round(
+def test_high_bit_depth_tiff_is_stretched_and_inverted_where_white_is_zero(
     values: np.ndarray[Any, Any], sample_format: int, photometric: int, expected: list[int]
 ) -> None:
     [levels] = pixels(deep_tiff(values, photometric, sample_format)).tolist()
@@ -122,7 +122,7 @@ def test_deep_tiff_is_stretched_and_white_is_zero_is_turned_round(
     assert levels == pytest.approx(expected, abs=1)
 
 
-def test_a_variant_that_cannot_be_read_is_not_called_damaged() -> None:
+def test_an_unsupported_variant_is_not_reported_as_damaged() -> None:
     with pytest.raises(UnreadableImage, match="damaged, or of a rare variant"):
         decode(deep_tiff(RAMP.astype("<u4"), 0), max_pixels=MANY)
 
@@ -135,7 +135,7 @@ def deep_png(colour_type: int, samples: np.ndarray[Any, Any], *more: bytes) -> b
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
-def test_sixteen_bit_grey_with_alpha_is_stretched_as_without() -> None:
+def test_16_bit_grayscale_with_alpha_is_stretched_as_without() -> None:
     grey = np.array([[1000, 2000, 3000, 3000]])
     alpha = np.array([[65535, 65535, 65535, 0]])
 
@@ -161,14 +161,14 @@ def of_equal_channels(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "PNG with alpha", "TIFF", "TIFF of the other order", "deflated TIFF"])
-def test_a_deep_grey_stored_as_colours_is_a_deep_grey(kind: str) -> None:
+def test_high_bit_depth_grayscale_stored_as_colors_keeps_its_depth(kind: str) -> None:
     picture = decode(of_equal_channels(kind), max_pixels=MANY)
 
     assert picture.image.mode == "L"
     assert np.array_equal(np.asarray(picture.image), pixels(deep_png(0, GREYS)))
 
 
-def test_of_deep_colours_the_upper_eight_bits_are_taken() -> None:
+def test_16_bit_colors_keep_their_upper_8_bits() -> None:
     nearly_grey = np.stack([GREYS, GREYS ^ 1, GREYS], axis=-1)
 
     for colours in (COLOURS, nearly_grey):
@@ -190,7 +190,7 @@ def test_a_window_is_in_the_values_of_a_float_image() -> None:
     assert np.asarray(decode(data, max_pixels=MANY, window=(0.25, 0.5)).image).tolist() == [[0, 0, 128, 255, 255]]
 
 
-def test_a_window_leaves_eight_bits_alone() -> None:
+def test_a_window_does_not_change_8_bit_images() -> None:
     data = encoded(noise((5, 5), "L"))
 
     picture = decode(data, max_pixels=MANY, window=(40, 400))
@@ -199,26 +199,26 @@ def test_a_window_leaves_eight_bits_alone() -> None:
     assert picture.verbatim == "image/png"
 
 
-def test_lab_colours_are_refused_by_name() -> None:
+def test_rejects_lab_colors_by_name() -> None:
     data = encoded(Image.new("LAB", (4, 4)), "TIFF")
 
-    with pytest.raises(UnreadableImage, match="LAB colours: convert it to RGB"):
+    with pytest.raises(UnreadableImage, match="LAB colors: convert it to RGB"):
         decode(data, max_pixels=MANY)
 
 
-def test_a_transparent_sixteen_bit_grey_is_black() -> None:
+def test_transparent_16_bit_grayscale_is_black() -> None:
     transparent = chunk(b"tRNS", struct.pack(">H", 3000))
 
     assert pixels(deep_png(0, np.array([[1000, 2000, 3000]]), transparent)).tolist() == [[0, 128, 0]]
 
 
-def test_a_transparent_deep_grey_stored_as_colours_is_black() -> None:
+def test_transparent_grayscale_stored_as_16_bit_colors_is_black() -> None:
     three = np.repeat([[[1000], [2000], [3000]]], 3, axis=-1)
 
     assert pixels(deep_png(2, three, chunk(b"tRNS", struct.pack(">3H", 3000, 3000, 3000)))).tolist() == [[0, 128, 0]]
 
 
-def test_a_transparent_deep_colour_is_black_and_its_neighbours_are_not() -> None:
+def test_a_transparent_16_bit_color_is_black_and_similar_ones_are_not() -> None:
     """The colour is compared in all 16 bits: one of equal upper bytes is another, one of swapped bytes too."""
     colour = np.array([0x1234, 0x5678, 0x9ABC])
     row = np.stack([colour, colour ^ 1, colour >> 8 | (colour & 255) << 8])
@@ -229,11 +229,11 @@ def test_a_transparent_deep_colour_is_black_and_its_neighbours_are_not() -> None
     assert np.array_equal(found, expected[None])
 
 
-def test_a_transparent_eight_bit_grey_is_black() -> None:
+def test_transparent_8_bit_grayscale_is_black() -> None:
     assert pixels(encoded(Image.fromarray(np.array([[7, 200]], np.uint8)), transparency=200)).max() == 7
 
 
-def test_damaged_exif_does_not_cost_the_picture() -> None:
+def test_damaged_exif_does_not_fail_the_image() -> None:
     data = encoded(noise((6, 4), "L"))
     damaged = data[:33] + chunk(b"eXIf", b"MM\0*\0\0\0\x08\xff\xff junk") + data[33:]
 
@@ -254,7 +254,7 @@ def test_every_orientation_is_turned_upright(kind: str, orientation: int) -> Non
     assert np.abs(np.asarray(upright.convert("L"), int) - np.asarray(ImageOps.exif_transpose(image), int)).mean() < 3
 
 
-def test_an_orientation_behind_the_pixels_counts_too() -> None:
+def test_an_orientation_after_the_pixels_is_applied() -> None:
     data = deep_png(4, np.stack([GREYS, np.full(GREYS.shape, 65535)], axis=-1))
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -263,7 +263,7 @@ def test_an_orientation_behind_the_pixels_counts_too() -> None:
     assert np.array_equal(pixels(behind), np.rot90(pixels(data), -1))
 
 
-def test_a_jpeg_of_endless_scans_is_refused_unread() -> None:
+def test_rejects_a_jpeg_with_too_many_scans_before_decoding() -> None:
     data = encoded(noise((64, 64)), "JPEG", progressive=True)
     scan = data.rindex(b"\xff\xda")
 
@@ -298,7 +298,7 @@ def test_one_bit_becomes_black_and_white() -> None:
 
 
 @pytest.mark.contract("JPEG")
-def test_exif_orientation_is_applied_and_the_upload_is_not_passed_on() -> None:
+def test_a_turned_image_is_not_returned_verbatim() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # rotate by 270 degrees to see it upright
     data = encoded(noise((4, 2)), "JPEG", exif=exif)
@@ -327,7 +327,7 @@ FRAMES = noise((8, 8), seed=1), noise((8, 8), seed=2)
 
 @pytest.mark.contract("other types")
 @pytest.mark.parametrize(("kind", "options"), [("TIFF", {}), ("PNG", {}), ("WEBP", {"lossless": True}), ("MPO", {})])
-def test_of_several_frames_the_first_is_taken(kind: str, options: dict[str, Any]) -> None:
+def test_decodes_the_first_of_several_frames(kind: str, options: dict[str, Any]) -> None:
     first, second = FRAMES
     data = encoded(first, kind, save_all=True, append_images=[second], **options)
 
@@ -336,7 +336,7 @@ def test_of_several_frames_the_first_is_taken(kind: str, options: dict[str, Any]
     assert np.array_equal(pixels(data), alone)
 
 
-def test_an_animated_png_does_not_go_back_unchanged() -> None:
+def test_an_animated_png_is_not_returned_verbatim() -> None:
     first, second = FRAMES
     animated = encoded(first, save_all=True, append_images=[second])
 
@@ -345,7 +345,7 @@ def test_an_animated_png_does_not_go_back_unchanged() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
-def test_the_picture_is_pixels_alone(kind: str) -> None:
+def test_a_picture_has_no_metadata(kind: str) -> None:
     exif = Image.Exif()
     exif[0x010E] = "a patient"
     more: dict[str, Any] = {"comment": b"a patient"} if kind == "JPEG" else {}
@@ -367,7 +367,7 @@ def test_the_picture_is_pixels_alone(kind: str) -> None:
         (b"\xff\xd8\xff\xe0", UnreadableImage),
     ],
 )
-def test_what_is_no_image_says_so(data: bytes, error: type[HeatlensError]) -> None:
+def test_rejects_files_that_are_not_images(data: bytes, error: type[HeatlensError]) -> None:
     with pytest.raises(error):
         decode(data, max_pixels=MANY)
 
@@ -385,7 +385,7 @@ def test_every_truncation_is_an_input_error_or_an_image(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
 @pytest.mark.parametrize("read", [measure, decode])
-def test_the_limit_of_pixels_stands_at_exactly_its_number(read: Callable[..., object], kind: str) -> None:
+def test_rejects_one_pixel_over_the_limit(read: Callable[..., object], kind: str) -> None:
     data = encoded(noise((20, 10)), kind)
 
     assert measure(data, max_pixels=200) == 200
@@ -396,7 +396,7 @@ def test_the_limit_of_pixels_stands_at_exactly_its_number(read: Callable[..., ob
 
 
 @pytest.mark.parametrize("side", [20_000, 10_000, 65_000])
-def test_a_bomb_is_refused_by_its_header(side: int) -> None:
+def test_rejects_a_decompression_bomb_by_its_header(side: int) -> None:
     header = struct.pack(">2I5B", side, side, 8, 0, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 

@@ -44,7 +44,7 @@ LARGER = [
 ]
 
 LOSSLESS = (
-    "the DICOM image is compressed as JPEG Lossless, which is not read here: send it uncompressed, or as RLE, JPEG-LS, "
+    "the DICOM image is compressed as JPEG Lossless, which is not supported: send it uncompressed, or as RLE, JPEG-LS, "
     "JPEG 2000 or 8-bit JPEG"
 )
 NOTHING = "the DICOM file has no image in it: it is a report, a plan, or something else without pixels"
@@ -113,7 +113,7 @@ def output_range(file: Dataset, values: Array) -> tuple[float, float]:
 @pytest.mark.contract("DICOM")
 @pytest.mark.filterwarnings("ignore")  # pydicom's, of what these files are made to show
 @pytest.mark.parametrize("name", FILES)
-def test_a_carried_file_is_drawn_as_pydicom_draws_it(name: str) -> None:
+def test_a_pydicom_sample_file_is_drawn_as_pydicom_draws_it(name: str) -> None:
     data = (CARRIED / name).read_bytes()
     if name in REFUSED:
         with pytest.raises(HeatlensError) as refusal:
@@ -134,7 +134,7 @@ def test_a_carried_file_is_drawn_as_pydicom_draws_it(name: str) -> None:
     assert np.abs(shown(data) - expected).max() <= 0.5 + 1e-6
 
 
-def test_the_carried_files_are_most_of_them_images() -> None:
+def test_most_pydicom_sample_files_are_images() -> None:
     assert len(FILES) > 70
     assert set(REFUSED) <= set(FILES)
     assert len(set(FILES) - set(REFUSED)) > 50
@@ -186,7 +186,7 @@ def test_an_eight_bit_table_may_have_more_than_256_entries() -> None:
     assert np.array_equal(shown(data), entries[TWELVE_BITS])
 
 
-def test_values_beyond_a_table_take_its_ends() -> None:
+def test_values_outside_a_table_get_its_first_or_last_entry() -> None:
     table = lookup_table(np.array([10, 20, 30]), first=101, bits=8)
 
     assert shown(dicom(np.array([[0, 101, 102, 103, 104, 9999]], "<u2"), VOILUTSequence=table)).tolist() == [
@@ -197,7 +197,7 @@ def test_values_beyond_a_table_take_its_ends() -> None:
 @pytest.mark.parametrize("window", [(1200.0, 900.0), (0.0, 4096.0)])
 @pytest.mark.parametrize("voi", list(VOI))
 @pytest.mark.parametrize("modality", list(MODALITY))
-def test_the_window_that_is_asked_for_is_taken_as_if_the_file_had_it(modality: str, voi: str, window: Window) -> None:
+def test_a_requested_window_equals_the_same_window_in_the_file(modality: str, voi: str, window: Window) -> None:
     file = dicom(TWELVE_BITS, bits=12, **MODALITY[modality], **VOI[voi])
     centre, width = window
 
@@ -206,7 +206,7 @@ def test_the_window_that_is_asked_for_is_taken_as_if_the_file_had_it(modality: s
     assert np.array_equal(shown(file, window), shown(other))
 
 
-def test_without_a_stage_greys_are_stretched_and_eight_bits_are_not() -> None:
+def test_without_a_voi_stage_only_grayscale_over_8_bits_is_stretched() -> None:
     assert (shown(dicom(TWELVE_BITS, bits=12)).min(), shown(dicom(TWELVE_BITS, bits=12)).max()) == (0, 255)
     eight = np.array([[20, 30, 40]], "u1")
     assert shown(dicom(eight)).tolist() == [[20, 30, 40]]
@@ -220,7 +220,7 @@ def test_a_constant_image_is_black() -> None:
 
 
 @pytest.mark.parametrize("monochrome", [1, 2])
-def test_padding_is_black_and_no_part_of_the_range(monochrome: int) -> None:
+def test_padding_is_black_and_excluded_from_the_range(monochrome: int) -> None:
     values = np.array([[-2000, -1999, 100, 200, 300]], "<i2")
     inner = [0, 128, 255] if monochrome == 2 else [255, 128, 0]
 
@@ -230,7 +230,7 @@ def test_padding_is_black_and_no_part_of_the_range(monochrome: int) -> None:
     assert shown(dicom(np.full((2, 2), 5, "<u2"), PixelPaddingValue=5)).max() == 0
 
 
-def test_windows_that_cannot_be_are_as_none() -> None:
+def test_invalid_windows_are_ignored() -> None:
     plain = shown(dicom(TWELVE_BITS, bits=12))
 
     for width in (0, -5, 0.5):
@@ -259,7 +259,7 @@ def test_an_enhanced_file_has_its_stages_in_groups(groups: str) -> None:
     "syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
 )
 @pytest.mark.parametrize("pixels", [TWELVE_BITS, SIGNED, COLOURS], ids=["unsigned", "signed", "colours"])
-def test_every_way_of_writing_it_down_is_the_same_image(pixels: Array, syntax: UID) -> None:
+def test_every_transfer_syntax_gives_the_same_image(pixels: Array, syntax: UID) -> None:
     order = ">" if syntax == ExplicitVRBigEndian else "<"
     tags: dict[str, Any] = {"RescaleSlope": "1", "RescaleIntercept": "-5", "PixelPaddingValue": 0}
     tags |= {"PatientComments": "x", "ReferencedImageSequence": sequence(ReferencedFrameNumber=1, **STAGES)}
@@ -313,7 +313,7 @@ def test_high_throughput_jpeg_2000_is_the_same_image(name: str, syntax: UID) -> 
     assert np.array_equal(shown(of_high_throughput(name, syntax)), shown(dicom(STREAMED[name])))
 
 
-def test_a_truncated_high_throughput_stream_is_refused() -> None:
+def test_rejects_a_truncated_high_throughput_stream() -> None:
     with pytest.raises(UnreadableImage, match="truncated"):
         shown(of_high_throughput("unsigned", HTJ2KLossless, cut=200))
 
@@ -327,7 +327,7 @@ def test_an_extended_offset_table_leads_to_the_first_frame() -> None:
     assert np.array_equal(shown(written(made)), shown(dicom(LARGER[0])))
 
 
-def test_a_table_is_in_the_files_order_of_bytes() -> None:
+def test_a_table_has_the_byte_order_of_the_file() -> None:
     entries = np.arange(4096)[::-1]
     table = lookup_table(entries, first=0, bits=12)
     swapped = lookup_table(entries, first=0, bits=12)
@@ -338,7 +338,7 @@ def test_a_table_is_in_the_files_order_of_bytes() -> None:
     assert np.array_equal(shown(big), shown(dicom(TWELVE_BITS, bits=12, VOILUTSequence=table)))
 
 
-def test_near_lossless_is_as_near_as_it_says() -> None:
+def test_near_lossless_jpeg_ls_stays_within_its_error() -> None:
     made = dataset(COLOURS)
     made.compress(JPEGLSNearLossless, jls_error=3)
 
@@ -359,15 +359,15 @@ def test_a_palette_of_either_width(bits: int) -> None:
     assert np.array_equal(shown(dicom(index, **tags)), np.moveaxis(entries[:, index], 0, -1))
 
 
-def test_sixteen_bit_colours_keep_their_full_range() -> None:
+def test_16_bit_colors_keep_their_full_range() -> None:
     deep = COLOURS.astype("<u2") * 257
 
     assert np.array_equal(shown(dicom(deep)), COLOURS)
 
 
 @pytest.mark.parametrize("colours", ["ARGB", "CMYK", "HSV", "YBR_PARTIAL_420", "SOMETHING"])
-def test_other_colours_are_refused(colours: str) -> None:
-    with pytest.raises(UnsupportedImage, match="greys, palette, RGB and YBR_FULL are") as refusal:
+def test_rejects_other_color_spaces(colours: str) -> None:
+    with pytest.raises(UnsupportedImage, match="grayscale, palette, RGB, YBR_FULL are read") as refusal:
         shown(dicom(COLOURS, PhotometricInterpretation=colours))
 
     assert colours not in refusal.value.detail
@@ -386,7 +386,7 @@ def test_floats_are_stretched_and_windowed() -> None:
     assert np.array_equal(shown(written(made), (0, 1)), np.rint(np.clip(values.astype(float) + 0.5, 0, 1) * 255))
 
 
-def test_the_picture_does_not_go_back_unchanged() -> None:
+def test_a_dicom_picture_is_not_returned_verbatim() -> None:
     picture = decode(dicom(COLOURS), max_pixels=MANY)
 
     assert picture.verbatim is None
@@ -394,7 +394,7 @@ def test_the_picture_does_not_go_back_unchanged() -> None:
     assert isinstance(picture.image, Image.Image)
 
 
-def test_a_compressed_image_that_is_not_says_so() -> None:
+def test_rejects_uncompressed_pixels_declared_as_compressed() -> None:
     data = dicom(TWELVE_BITS).replace(ExplicitVRLittleEndian.encode() + b"\0", RLELossless.encode() + b"\0")
 
     with pytest.raises(UnreadableImage, match="not compressed, though its header says so"):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from heatlens.errors import UnreadableImage
-from heatlens.input.grey_levels import WindowFunction, drawn, stretch, turned, windowing
+from heatlens.input.grey_levels import WindowFunction, apply_curve, invert, stretch, windowing
 
 Array = np.ndarray[Any, Any]
 GENERATOR = np.random.default_rng(0)
@@ -35,45 +35,45 @@ def test_the_table_equals_one_value_after_the_other(kind: str) -> None:
 
     one_by_one = [round(float(np.clip(curve(np.array([int(value)]))[0], 0, 255))) for value in values.flat]
 
-    assert drawn(values, curve).shape == values.shape
-    assert drawn(values, curve).ravel().tolist() == one_by_one
+    assert apply_curve(values, curve).shape == values.shape
+    assert apply_curve(values, curve).ravel().tolist() == one_by_one
 
 
 def test_a_stretch_reaches_both_ends_and_a_constant_is_black() -> None:
-    assert drawn(np.array([7, 9, 11], np.uint16), stretch(7, 11)).tolist() == [0, 128, 255]
-    assert drawn(np.array([7, 7], np.uint16), stretch(7, 7)).tolist() == [0, 0]
+    assert apply_curve(np.array([7, 9, 11], np.uint16), stretch(7, 11)).tolist() == [0, 128, 255]
+    assert apply_curve(np.array([7, 7], np.uint16), stretch(7, 7)).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(("low", "high"), [(np.nan, 1.0), (0.0, np.inf), (-np.inf, np.inf)])
-def test_a_range_that_is_not_finite_is_refused(low: float, high: float) -> None:
-    with pytest.raises(UnreadableImage, match="no finite numbers"):
+def test_rejects_a_range_that_is_not_finite(low: float, high: float) -> None:
+    with pytest.raises(UnreadableImage, match="values that are not finite"):
         stretch(low, high)
 
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
 @pytest.mark.parametrize("window", [(0.0, 1.0), (40.0, 400.0), (-600.0, 1500.0), (2048.0, 4096.0), (3.5, 2.0)])
-def test_a_window_is_the_standards(window: tuple[float, float], function: WindowFunction) -> None:
+def test_a_window_equals_the_formula_of_the_standard(window: tuple[float, float], function: WindowFunction) -> None:
     values = np.arange(-3000, 3000, dtype=np.int16)
 
     expected = [255 * slowly_windowed(int(value), *window, function) for value in values]
 
-    assert np.abs(drawn(values, windowing(window, function)) - np.array(expected)).max() <= 0.5 + 1e-6
+    assert np.abs(apply_curve(values, windowing(window, function)) - np.array(expected)).max() <= 0.5 + 1e-6
 
 
 def test_the_full_window_of_eight_bits_changes_nothing() -> None:
     values = np.arange(256, dtype=np.uint8)
 
-    assert np.array_equal(drawn(values, windowing((128, 256))), values)
+    assert np.array_equal(apply_curve(values, windowing((128, 256))), values)
 
 
 def test_a_window_of_one_value_or_less_is_a_threshold() -> None:
     values = np.array([9, 10, 11], np.uint16)
 
     for width in (1.0, 0.5):
-        assert drawn(values, windowing((10, width))).tolist() == [0, 255, 255]
+        assert apply_curve(values, windowing((10, width))).tolist() == [0, 255, 255]
 
 
-def test_turned_is_the_negative_within_the_levels() -> None:
+def test_invert_gives_the_negative_within_the_levels() -> None:
     values = np.array([-5, 0, 100, 255, 300], np.int16)
 
-    assert drawn(values, turned(lambda each: each.astype(np.float64))).tolist() == [255, 255, 155, 0, 0]
+    assert apply_curve(values, invert(lambda each: each.astype(np.float64))).tolist() == [255, 255, 155, 0, 0]

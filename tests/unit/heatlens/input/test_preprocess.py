@@ -52,11 +52,11 @@ def test_equals_the_torchvision_transform(
     assert np.abs(preprocess(image, card) - expected).max() <= 1e-6
 
 
-def test_the_whole_image_is_seen_without_a_crop() -> None:
+def test_without_a_crop_the_model_sees_the_whole_image() -> None:
     assert seen_box((300, 100), recipe((64, 64), None, "bilinear")) == (0, 0, 300, 100)
 
 
-def test_the_middle_is_seen_with_a_crop() -> None:
+def test_with_a_crop_the_model_sees_the_middle() -> None:
     assert seen_box((300, 100), recipe(64, (64, 64), "bilinear")) == (100, 0, 200, 100)
 
 
@@ -68,7 +68,7 @@ def test_the_box_is_never_empty_and_never_outside(size: tuple[int, int]) -> None
     assert 0 <= top < bottom <= size[1]
 
 
-def test_a_thread_thin_image_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_very_thin_image_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     image = Image.new("L", (3, 200_000), 128)
     image.paste(255, (0, 99_990, 3, 100_010))
     made: list[int] = []

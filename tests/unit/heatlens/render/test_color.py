@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from heatlens.explain.cam import signed
-from heatlens.render.color import SIGNED, coloured, levels, overlay, table
+from heatlens.render.color import SIGNED, color_map, levels, overlay, table
 from heatlens.types import Colormap, Floats
 from tests.support.images import noise
 
@@ -62,22 +62,22 @@ def test_heat_is_zero_outside_the_box() -> None:
 
 
 @pytest.mark.parametrize("colormap", get_args(Colormap))
-def test_outside_the_box_is_the_colour_of_no_heat(colormap: Colormap) -> None:
+def test_outside_the_box_is_the_color_of_no_heat(colormap: Colormap) -> None:
     nothing = np.full((2, 2), 0.5 if colormap in SIGNED else 0, np.float32)
 
-    drawn = np.asarray(coloured(np.ones((2, 2), np.float32), (30, 10), (10, 0, 20, 10), colormap=colormap))
+    drawn = np.asarray(color_map(np.ones((2, 2), np.float32), (30, 10), (10, 0, 20, 10), colormap=colormap))
 
-    none = np.asarray(coloured(nothing, (1, 1), (0, 0, 1, 1), colormap=colormap))[0, 0]
+    none = np.asarray(color_map(nothing, (1, 1), (0, 0, 1, 1), colormap=colormap))[0, 0]
     assert (drawn[:, :10] == none).all()
     assert (drawn[:, 20:] == none).all()
     assert (drawn[:, 10:20] == np.frombuffer(table(colormap), np.uint8)[-3:]).all()
 
 
 @pytest.mark.parametrize("colormap", sorted(SIGNED))
-def test_a_signed_colormap_has_both_ends_and_its_palest_colour_between(colormap: Colormap) -> None:
+def test_a_signed_colormap_has_both_ends_and_its_palest_color_between(colormap: Colormap) -> None:
     values = np.array([[-3, 0, 3]], np.float32)
 
-    drawn = np.asarray(coloured(signed(values), (3, 1), (0, 0, 3, 1), colormap=colormap))[0].astype(int)
+    drawn = np.asarray(color_map(signed(values), (3, 1), (0, 0, 3, 1), colormap=colormap))[0].astype(int)
 
     entries = np.frombuffer(table(colormap), np.uint8).reshape(256, 3)
     assert drawn.tolist() == [entries[0].tolist(), entries[128].tolist(), entries[255].tolist()]
@@ -90,7 +90,7 @@ def test_a_signed_colormap_has_both_ends_and_its_palest_colour_between(colormap:
 def test_the_map_alone_is_what_an_overlay_blends() -> None:
     picture, box = noise((40, 30)), (5, 0, 35, 30)
 
-    alone = coloured(heat(), picture.size, box, colormap="turbo")
+    alone = color_map(heat(), picture.size, box, colormap="turbo")
 
     assert (alone.mode, alone.size) == ("RGB", (40, 30))
     blended = Image.blend(picture, alone, 0.4)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from heatlens.render.strip_metadata import stripped
+from heatlens.render.strip_metadata import strip_metadata
 from tests.support.images import encoded, noise
 
 MARKER = b"Lovelace"
@@ -73,7 +73,7 @@ def test_a_png_loses_its_metadata_and_no_pixel(name: str) -> None:
     image, options = PNGS[name]
     data = laden_png(image, **options)
 
-    bare = stripped(data)
+    bare = strip_metadata(data)
 
     assert data.count(MARKER) >= 7
     assert bare is not None
@@ -119,7 +119,7 @@ def test_a_jpeg_loses_its_metadata_and_no_pixel(name: str) -> None:
     image, options = JPEGS[name]
     data = laden_jpeg(image, **options)
 
-    bare = stripped(data)
+    bare = strip_metadata(data)
 
     assert data.count(MARKER) >= 8
     assert bare is not None
@@ -139,36 +139,36 @@ def test_what_decoders_need_of_adobes_segment_stays() -> None:
     )
 
     for data in (cmyk, longer):
-        bare = stripped(data)
+        bare = strip_metadata(data)
         assert bare is not None
         assert b"Adobe" in bare
         assert MARKER not in bare
 
 
-def test_pictures_behind_the_first_go() -> None:
+def test_pictures_after_the_first_are_removed() -> None:
     pair = encoded(RGB, "MPO", save_all=True, append_images=[noise((70, 45), seed=4)], exif=exif())
 
-    bare = stripped(pair)
+    bare = strip_metadata(pair)
 
     assert bare is not None
     assert len(bare) < 0.6 * len(pair)
     assert np.array_equal(pixels(bare), pixels(pair))
 
 
-def test_fill_bytes_and_what_stands_between_segments_is_skipped() -> None:
+def test_fill_bytes_and_bytes_between_segments_are_skipped() -> None:
     data = encoded(RGB, "JPEG")
     filled = data[:2] + b"\xff\xff\xff" + data[2:]
     dirty = data[:20] + b"\0\0" + MARKER + data[20:]  # behind JFIF's segment
 
-    assert stripped(filled) == stripped(data)
-    assert stripped(dirty) == stripped(data)
+    assert strip_metadata(filled) == strip_metadata(data)
+    assert strip_metadata(dirty) == strip_metadata(data)
 
 
 def test_a_file_without_metadata_stays_as_it_is() -> None:
     png, jpeg = encoded(RGB), encoded(RGB, "JPEG")
 
-    assert stripped(png) == png
-    assert stripped(jpeg) == jpeg
+    assert strip_metadata(png) == png
+    assert strip_metadata(jpeg) == jpeg
 
 
 @pytest.mark.parametrize(
@@ -184,5 +184,5 @@ def test_a_file_without_metadata_stays_as_it_is() -> None:
         b"",
     ],
 )
-def test_what_cannot_be_taken_apart_is_none(data: bytes) -> None:
-    assert stripped(data) is None
+def test_a_file_that_cannot_be_parsed_gives_none(data: bytes) -> None:
+    assert strip_metadata(data) is None
