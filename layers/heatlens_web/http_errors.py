@@ -6,6 +6,8 @@ HeatlensError
 ├── LimitError                    in `heatlens.errors`
 │   ├── BodyTooLarge
 │   └── AnswerTooLarge
+├── InvalidOption                 in `heatlens.errors`
+│   └── InvalidRequest            in `heatlens_web.errors`, which adds the place of each mistake
 ├── RequestError                  the request around the images
 │   ├── MalformedBody
 │   └── TooManyFiles
