@@ -15,7 +15,7 @@ from heatlens_aws.batch_table import Outcome
 from heatlens_aws.errors import Busy, Stopping
 from heatlens_aws.object_keys import ASYNC, upload_key
 from heatlens_aws.records import Batch, File, FileState
-from heatlens_aws.sagemaker_async import Attempt, Notice, answer_key
+from heatlens_aws.sagemaker_async import Attempt, Notice, response_key
 from heatlens_aws.staging import Found, Stored, Superseded, TooLarge
 
 RESPONSE_BYTES = 512 * MIB  # JSON of 100 megapixels that no PNG makes smaller
@@ -80,7 +80,7 @@ def _collect_late(account: Account, batch: Batch, file: File, max_bytes: int) ->
     attempt = Attempt(batch.id, file.number, file.outcome["attempt"])
     for completed, location in ((True, file.outcome["output"]), (False, file.outcome["failure"])):
         try:
-            key = answer_key(location, account.settings.bucket)
+            key = response_key(location, account.settings.bucket)
             if key is not None and account.staging.look(key):
                 collect(account, batch, Notice(attempt, completed, location), max_bytes=max_bytes)
                 return
@@ -98,7 +98,7 @@ def _response_key(account: Account, notice: Notice, attempt: Attempt, file: File
     field = "output" if notice.completed else "failure"
     noted = file.outcome.get(field) if file.outcome.get("attempt") == attempt.id else None
     location = notice.location or noted or ""
-    key = answer_key(location, account.settings.bucket)
+    key = response_key(location, account.settings.bucket)
     if key is None or location == noted or key.startswith(f"{ASYNC}{attempt.folder}/"):
         return key
     return None

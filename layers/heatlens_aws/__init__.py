@@ -1,1 +1,1 @@
-"""AWS: staging, jobs and events, shared by the doors that run there."""
+"""Staged batches on AWS: S3, SQS, DynamoDB and SageMaker, shared by the functions and the command line."""

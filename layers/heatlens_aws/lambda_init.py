@@ -1,6 +1,6 @@
-"""Lambda's init phase -> what a function keeps while it is warm, or the end of the process with one line that says why.
+"""Open in Lambda's init phase what a function keeps while it is warm, or exit with one line that says why.
 
-An exception would do less: the runtime reports it under a traceback and a warning, and the reason stands between them.
+With an exception instead, the runtime would log the reason between a traceback and a warning.
 """
 
 import logging
@@ -19,7 +19,7 @@ def start(open_all: Callable[[], Kept]) -> Kept:
     """Open what a function works with.
 
     Raises:
-        SystemExit: It cannot be opened. What was sent comes again, and the next process tries again.
+        SystemExit: It cannot be opened. The event is delivered again, and the next process tries again.
     """
     try:
         return open_all()

@@ -1,4 +1,4 @@
-"""Names of objects: batch, file number and attempt <-> keys. No client's file name is ever part of one."""
+"""Build and parse object keys from batch, file number and attempt; a client's file name is never part of one."""
 
 import hashlib
 import re
@@ -9,38 +9,38 @@ from urllib.parse import quote
 from heatlens.types import SUFFIXES
 
 IN, DROP, OUT = "in/", "drop/", "out/"
-ASYNC = "async/"  # where an asynchronous endpoint answers
-REPLY = "reply/"  # answers that a door could not carry
+ASYNC = "async/"  # responses of an asynchronous endpoint
+REPLY = "reply/"  # responses too large for the API
 _ID = "[0-9A-HJKMNP-TV-Z]{26}"
 _DECLARED = re.compile(rf"in/({_ID})/([0-9]{{5}})")
 _NAME_BYTES = 800  # leaves 224 for the rest of a key
 MAP, RESULT = "map.npy", "result.json"
-_PICTURES = {"overlay": "overlay", "heatmap": "map"}  # by what `include` calls them; the second is the coloured map
+_PICTURES = {"overlay": "overlay", "heatmap": "map"}  # by their names in `include`; the second is the colored map
 
 
 def is_batch_id(text: str) -> bool:
-    """Whether a text could be a batch's id: a ULID as they are written here."""
+    """Return whether a text could be a batch's id, a ULID in capitals."""
     return re.fullmatch(_ID, text) is not None
 
 
 def upload_key(batch: str, number: int) -> str:
-    """Where a declared file is uploaded, once."""
+    """Return the key of a declared file's upload, which is written once."""
     return f"{IN}{batch}/{number:05d}"
 
 
 def parse_upload_key(key: str) -> tuple[str, int] | None:
-    """Batch and file number of an upload key; `None` for any other key."""
+    """Return batch and file number of an upload key, or `None` for any other key."""
     match = _DECLARED.fullmatch(key)
     return (match[1], int(match[2])) if match else None
 
 
 def attempt_prefix(batch: str, number: int, attempt: str) -> str:
-    """Where one attempt at a declared file writes; what is not committed there is never read."""
+    """Return the prefix of one attempt at a declared file; objects of an uncommitted attempt are never read."""
     return f"{OUT}{batch}/{number:05d}/{attempt}/"
 
 
 def drop_prefix(key: str, version: str, attempt: str) -> str:
-    """Where one attempt at an undeclared object writes: findable by whoever dropped it.
+    """Return the prefix of one attempt at an undeclared object, which its uploader can find by the object's key.
 
     A key too long to be encoded within S3's 1,024 bytes is replaced by its sha256 (hex).
     """
@@ -51,21 +51,21 @@ def drop_prefix(key: str, version: str, attempt: str) -> str:
 
 
 def reply_key(request_id: str) -> str:
-    """Where an answer lies that was too large for its door; a request's id is the platform's, never a client's."""
+    """Return the key of a response too large for the API; the request id is the platform's, never a client's."""
     return f"{REPLY}{request_id}"
 
 
 def picture_names(options: Mapping[str, Any]) -> dict[str, str]:
-    """What `include` names of a batch's options -> the picture's object under an attempt, such as `overlay.png`."""
+    """Map each picture that a batch's `include` names to its object under an attempt, such as `overlay.png`."""
     suffix = SUFFIXES.get(options.get("format", "png"), "")
-    return {asked: name + suffix for asked, name in _PICTURES.items() if asked in options["include"]}
+    return {included: name + suffix for included, name in _PICTURES.items() if included in options["include"]}
 
 
 def results_key(batch: str) -> str:
-    """One line per file, in the order of their numbers."""
+    """Return the key of the results, one line per file in the order of their numbers."""
     return f"{OUT}{batch}/results.jsonl"
 
 
 def manifest_key(batch: str) -> str:
-    """What the batch came to, with every digest; written last."""
+    """Return the key of the manifest, which has every digest and is written last."""
     return f"{OUT}{batch}/manifest.json"

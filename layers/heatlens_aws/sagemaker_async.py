@@ -1,4 +1,4 @@
-"""An asynchronous endpoint of SageMaker: an attempt at a declared file -> its invocation, its notice, its locations."""
+"""Invoke an asynchronous SageMaker endpoint for an attempt at a declared file, and read its notices."""
 
 import re
 from dataclasses import dataclass
@@ -21,17 +21,17 @@ class Attempt:
 
     @property
     def inference_id(self) -> str:
-        """What names it to SageMaker, which takes 64 characters: these are 59 at most."""
+        """Its name for SageMaker, which accepts 64 characters: these are 59 at most."""
         return f"{self.batch}.{self.number}.{self.id}"
 
     @property
     def folder(self) -> str:
-        """Where its answer lies, below the endpoint's own output path, which is the bucket's `async/`."""
+        """Where its response is written, below the endpoint's output path, which is the bucket's `async/`."""
         return f"{self.batch}/{self.number:05d}/{self.id}"
 
     @classmethod
     def parse(cls, inference_id: object) -> Self | None:
-        """Read an inference's name; `None` where it is none of ours."""
+        """Parse an inference's name; `None` where it is not an attempt's."""
         if not isinstance(inference_id, str) or inference_id.count(".") != 2:
             return None
         batch, number, attempt = inference_id.split(".")
@@ -42,7 +42,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Locations:
-    """Where SageMaker will write an attempt's answer, or what the container said instead: S3 URIs, or empty."""
+    """Where SageMaker will write an attempt's response, or the container's error: S3 URIs, or empty."""
 
     output: str
     failure: str
@@ -50,7 +50,7 @@ class Locations:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What SageMaker says of an inference; `attempt` is `None` for one that is not ours, `location` may be empty."""
+    """SageMaker's notice of an inference; `attempt` is `None` for a foreign one, `location` may be empty."""
 
     attempt: Attempt | None
     completed: bool
@@ -66,15 +66,15 @@ class Endpoint:
         self._timeout_s, self._ttl_s = settings.async_timeout_s, settings.async_ttl_s
 
     def invoke(self, attempt: Attempt, location: str, *, media_type: str, attributes: str) -> Locations:
-        """Ask for one image. Asking again computes again: SageMaker does not look at the inference's name.
+        """Submit one image. A repeated call computes again: SageMaker ignores the inference's name.
 
         Args:
-            attempt: Names the inference and the place of its answer.
+            attempt: Names the inference and the location of its response.
             location: S3 URI of the image.
             media_type: Of the image, as declared.
-            attributes: Options, as the door reads them.
+            attributes: Options, as the endpoint reads them.
         """
-        answer = self._runtime.invoke_endpoint_async(
+        response = self._runtime.invoke_endpoint_async(
             EndpointName=self._name,
             InputLocation=location,
             ContentType=media_type,
@@ -85,22 +85,22 @@ class Endpoint:
             InvocationTimeoutSeconds=self._timeout_s,
             RequestTTLSeconds=self._ttl_s,
         )
-        return Locations(answer.get("OutputLocation", ""), answer.get("FailureLocation", ""))
+        return Locations(response.get("OutputLocation", ""), response.get("FailureLocation", ""))
 
 
 def read_notice(event: Json) -> Notice | None:
-    """What a notification says; `None` where the event is another."""
+    """Read a notice; `None` where the event is of another kind."""
     if event.get("eventSource") != "aws:sagemaker":
         return None
     completed = event.get("invocationStatus") == "Completed"
     name = "outputLocation" if completed else "failureLocation"
-    answered = event.get("responseParameters")
-    # A failure's place has been seen beside the response's parameters as well as among them.
-    location = (answered if isinstance(answered, dict) else {}).get(name) or event.get(name)
+    parameters = event.get("responseParameters")
+    # The location of a failure has been seen beside the response's parameters as well as among them.
+    location = (parameters if isinstance(parameters, dict) else {}).get(name) or event.get(name)
     return Notice(Attempt.parse(event.get("inferenceId")), completed, location if isinstance(location, str) else "")
 
 
-def answer_key(location: str, bucket: str) -> str | None:
-    """Key of an answer; `None` for whatever lies in another bucket or elsewhere in this one."""
+def response_key(location: str, bucket: str) -> str | None:
+    """Return the key of a response; `None` for an object in another bucket or elsewhere in this one."""
     root = f"s3://{bucket}/"
     return location.removeprefix(root) if location.startswith(root + ASYNC) else None

@@ -1,4 +1,4 @@
-"""Objects in S3: signed uploads, versioned reads, attempt-scoped results, and documents that are written once."""
+"""Read and write S3 objects: signed uploads, versioned reads, results of attempts, documents written once."""
 
 import base64
 import contextlib
@@ -18,15 +18,15 @@ _GONE = _EXISTS | _ABSENT
 
 
 class Superseded(Exception):
-    """The bytes an event spoke of are no longer what the key holds: a newer event exists, this one ends."""
+    """The key no longer holds the bytes of an event: a newer event exists, and this one ends."""
 
 
 class Absent(Superseded):
-    """There is nothing, not yet or no longer."""
+    """There is no object, not yet or no longer."""
 
 
 class TooLarge(Exception):
-    """The object has more bytes than may be read; nothing was."""
+    """The object has more bytes than may be read; none were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +36,17 @@ class Stored:
     key: str
     version: str | None = None
     etag: str | None = None
-    modified: float | None = field(default=None, compare=False)  # seconds since 1970; only a listing says it
+    modified: float | None = field(default=None, compare=False)  # seconds since 1970; only from a listing
 
     @property
     def identity(self) -> str:
-        """What tells these bytes from earlier and later ones under the same key."""
+        """What distinguishes these bytes from earlier and later ones under the same key."""
         return self.version or (self.etag or "").strip('"')
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a key holds; `sha256` (hex) is S3's own where it has computed one over the whole object."""
+    """What a key holds; `sha256` (hex) is S3's own, where it has computed one over the whole object."""
 
     stored: Stored
     size: int
@@ -61,7 +61,7 @@ class Staging:
         self.bucket = bucket
 
     def upload_link(self, file: File, *, lifetime_s: int) -> tuple[str, dict[str, str]]:
-        """Sign a PUT for exactly this file: size, type, checksum, and only while nothing is there.
+        """Sign a PUT for exactly this file: size, type, checksum, and only while there is no object.
 
         Returns:
             The URL, and the headers the client must send with it.
@@ -91,44 +91,44 @@ class Staging:
         return url
 
     def read(self, stored: Stored, *, max_bytes: int) -> bytes:
-        """Read exactly the bytes that were spoken of.
+        """Read exactly the bytes that were named.
 
         Raises:
-            Superseded: They are no longer there, or `Absent`: nothing is.
-            TooLarge: They are more than `max_bytes`.
+            Superseded: They are no longer there; `Absent` if there is no object.
+            TooLarge: There are more than `max_bytes`.
         """
         pinned = {"VersionId": stored.version} if stored.version else {"IfMatch": stored.etag} if stored.etag else {}
         try:
-            answer = self._s3.get_object(Bucket=self.bucket, Key=stored.key, **pinned)
+            response = self._s3.get_object(Bucket=self.bucket, Key=stored.key, **pinned)
         except ClientError as error:
             if _code(error) in _ABSENT:
                 raise Absent(stored.key) from error
             if _code(error) in _GONE:
                 raise Superseded(stored.key) from error
             raise
-        if answer["ContentLength"] > max_bytes:
-            answer["Body"].close()
+        if response["ContentLength"] > max_bytes:
+            response["Body"].close()
             raise TooLarge(stored.key)
-        data: bytes = answer["Body"].read()
+        data: bytes = response["Body"].read()
         return data
 
     def look(self, key: str) -> Found:
-        """Say what a key holds now, without reading it.
+        """Look up what a key holds now, without reading it.
 
         Raises:
-            Superseded: Nothing.
+            Superseded: There is no object.
         """
         try:
-            answer = self._s3.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
+            response = self._s3.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
         except ClientError as error:
-            # A HEAD's answer has no words: a missing bucket looks the same, and is no reason to end anything.
+            # The response to a HEAD has no error code: a missing bucket looks the same, and must not end the file.
             if _code(error) in _GONE:
                 with contextlib.suppress(TooLarge):
                     self.read(Stored(key), max_bytes=0)
             raise
-        version = answer.get("VersionId")
-        stored = Stored(key, version if version != "null" else None, answer["ETag"])
-        return Found(stored, answer["ContentLength"], _hex(answer.get("ChecksumSHA256", "")))
+        version = response.get("VersionId")
+        stored = Stored(key, version if version != "null" else None, response["ETag"])
+        return Found(stored, response["ContentLength"], _hex(response.get("ChecksumSHA256", "")))
 
     def write(self, key: str, data: bytes, media_type: str) -> str:
         """Write an object and return its sha256 (hex)."""
@@ -136,9 +136,9 @@ class Staging:
         return hashlib.sha256(data).hexdigest()
 
     def write_once(self, key: str, data: bytes, media_type: str) -> None:
-        """Write an object unless it is there already, which is as good: such documents are deterministic.
+        """Write a deterministic document unless it exists.
 
-        While another writes the same object S3 answers with a conflict, which is raised: that writer may fail yet.
+        While another call writes the same object, S3 returns a conflict, which is raised: that call may still fail.
         """
         try:
             self._s3.put_object(Bucket=self.bucket, Key=key, Body=data, ContentType=media_type, IfNoneMatch="*")
@@ -147,7 +147,7 @@ class Staging:
                 raise
 
     def copy(self, source: Stored, key: str) -> bool:
-        """Copy exactly these bytes to a key that is not taken, within the bucket and without reading them.
+        """Copy exactly these bytes to a free key within the bucket, without reading them.
 
         Returns:
             Whether the key holds them now; `False` means that the source is gone.
@@ -169,29 +169,29 @@ class Staging:
         return True
 
     def uploaded(self, prefix: str) -> Iterator[Stored]:
-        """List what lies under a prefix, latest versions."""
+        """List the latest versions of the objects under a prefix."""
         pages = self._s3.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix)
         for page in pages:
-            for each in page.get("Versions", []):
-                if each["IsLatest"]:
-                    version = each["VersionId"] if each["VersionId"] != "null" else None
-                    yield Stored(each["Key"], version, each["ETag"], each["LastModified"].timestamp())
+            for item in page.get("Versions", []):
+                if item["IsLatest"]:
+                    version = item["VersionId"] if item["VersionId"] != "null" else None
+                    yield Stored(item["Key"], version, item["ETag"], item["LastModified"].timestamp())
 
     def erase(self, prefix: str) -> None:
         """Delete all versions of everything under a prefix."""
         pages = self._s3.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix)
         for page in pages:
-            found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
-            names = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in found]
+            versions = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+            names = [{"Key": version["Key"], "VersionId": version["VersionId"]} for version in versions]
             if names:
-                answer = self._s3.delete_objects(Bucket=self.bucket, Delete={"Objects": names, "Quiet": True})
+                response = self._s3.delete_objects(Bucket=self.bucket, Delete={"Objects": names, "Quiet": True})
                 # The call succeeds even where a deletion in it did not.
-                for error in answer.get("Errors", []):
+                for error in response.get("Errors", []):
                     raise ClientError({"Error": error}, "DeleteObjects")
 
 
 def _hex(checksum: str) -> str | None:
-    """A checksum in base64; that of an upload in parts has a number behind it, and is not the object's digest."""
+    """Decode a base64 checksum; that of a multipart upload ends in a number and is not the object's digest."""
     return base64.b64decode(checksum).hex() if checksum and "-" not in checksum else None
 
 

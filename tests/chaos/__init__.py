@@ -1,1 +1,1 @@
-"""The fault campaign: seeded worlds in which staged batches meet every trouble, and a reader of what is left."""
+"""The fault campaign: seeded worlds in which staged batches meet every fault, and a reader of the outcome."""

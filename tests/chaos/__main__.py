@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> int:
-    """Read the arguments, run, print."""
+    """Parse the arguments, run the campaign and print the summary."""
     logging.disable(logging.CRITICAL)  # before the functions are imported, which log that they have no account
     from tests.chaos.protections import PROTECTIONS
     from tests.chaos.run import IMAGES, TROUBLES, run

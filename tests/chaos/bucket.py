@@ -1,4 +1,4 @@
-"""Uploads and their events: late, lost, doubled, in each sender's shape, and before the object can be seen."""
+"""Upload objects and send their events: late, lost, twice, in each sender's shape, or before the object is visible."""
 
 import json
 import random
@@ -37,7 +37,7 @@ STORM = Weather(lost=0.03, doubled=0.25, late=0.2, hidden=0.04)
 
 @dataclass(slots=True)
 class Bucket(Hook):
-    """Puts objects as clients do, announces them, and keeps those that cannot be seen yet from the product."""
+    """Puts objects as clients do, sends their events, and hides objects that are not visible yet."""
 
     s3: Any  # without hooks
     name: str
@@ -49,7 +49,7 @@ class Bucket(Hook):
     weather: Weather = CALM
 
     def put(self, key: str, data: bytes, *, once: bool = False) -> None:
-        """Upload; `once` as a declared file's link does, which fails where something is."""
+        """Upload an object; with `once` as a declared file's link does, which fails if the object exists."""
         condition = {"IfNoneMatch": "*"} if once else {}
         try:
             answer = self.s3.put_object(Bucket=self.name, Key=key, Body=data, **condition)
@@ -79,7 +79,7 @@ class Bucket(Hook):
             self._announce(call.params["Key"], answer["VersionId"], answer["CopyObjectResult"]["ETag"])
 
     def _seen(self, versions: list[Json]) -> Iterator[Json]:
-        """What a listing shows: the latest is the latest of those that can be seen."""
+        """Reduce a listing to the visible versions."""
         shown = {(each["Key"], each["VersionId"]): each for each in versions}
         latest: dict[str, Json] = {}
         for upload in self.story.uploads:
@@ -118,7 +118,7 @@ class Bucket(Hook):
         return upload.visible > self.clock.now
 
     def _event(self, upload: Upload) -> tuple[Json, Event]:
-        """Most as S3 sends it, some as EventBridge does, some of a bucket that says no versions."""
+        """Make an event: most as S3 sends it, some as EventBridge does, some without versions."""
         shape = self.rng.random() if self.weather is not CALM else 0.0
         key, quoted, bucket = upload.key, quote_plus(upload.key, safe="/"), {"name": self.name}
         if shape < 0.7:

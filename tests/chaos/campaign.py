@@ -1,4 +1,4 @@
-"""Worlds in which all goes wrong at random: clients, workers and sweeper in turns, and one within another's calls."""
+"""Run worlds with random faults: clients, workers and sweeper in turns, and within each other's calls."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -26,17 +26,17 @@ DROPS = 0.15
 RATES = {Fault.THROTTLED: 0.02, Fault.REFUSED: 0.01, Fault.LOST: 0.01, Fault.BROKEN: 0.01, Fault.CONFLICT: 0.01}
 CRASHES, MEANWHILES = 0.3, 0.5
 FAR = 12  # mean number of the call at which either happens
-HASTE = 0.25  # worlds in which the deadline comes while messages wait
+HASTE = 0.25  # share of worlds in which the deadline passes while messages wait
 TICK_S = 40.0
 ROUNDS, ROUND_S = 4, 1600.0  # of the sweeper, after which it takes an event or a notice for lost
-REMOTE = 0.15  # batches that an endpoint computes
+REMOTE = 0.15  # share of batches that an endpoint computes
 MOST_STEPS = 5000
 DROP_NAMES = ("scan {}.png", "a+b/{}.png", "größe&{}.png", "{}")
 
 
 @dataclass(slots=True)
 class Storm:
-    """One world's clients, and whose turn it is."""
+    """One world's clients, and which of them acts next."""
 
     world: World
     clients: list[Client]
@@ -44,7 +44,7 @@ class Storm:
     letters: list[Letter] = field(default_factory=list)
 
     def rage(self) -> None:
-        """Until all clients have done what they wanted, and a while longer."""
+        """Run until all clients are done, and a while longer."""
         lives = [client.life() for client in self.clients] + [self._dropper()]
         self.world.bucket.weather = STORM
         self.world.container.fates = self._fates()
@@ -60,7 +60,7 @@ class Storm:
             self._work()
 
     def settle(self) -> None:
-        """The troubles end; then comes the deadline, or the deadline comes first."""
+        """End the faults, then let the deadline pass, or the other way around."""
         self.world.bucket.weather = CALM
         self.world.container.fates = repeat("told")
         if self.world.rng.random() >= HASTE:
@@ -76,7 +76,7 @@ class Storm:
         self._drain()
 
     def plan(self) -> Plan:
-        """The troubles of one step."""
+        """Plan the faults of one step."""
         rng = self.world.rng
         at = {}
         if rng.random() < CRASHES:
@@ -102,7 +102,7 @@ class Storm:
         self.world.container.run()
 
     def _meanwhile(self) -> None:
-        """Somebody else's move between two calls, without troubles of its own."""
+        """Let another actor act between two calls, without faults of its own."""
         rng = self.world.rng
         client = rng.choice(self.clients)
         moves: list[tuple[float, Callable[[], object]]] = [
@@ -123,7 +123,7 @@ class Storm:
         deliver(self.world)
 
     def _dropper(self) -> Iterator[None]:
-        """Somebody who puts objects without declaring them, sometimes twice under one name."""
+        """Put undeclared objects, sometimes twice under one key."""
         rng, left = self.world.rng, [image(self.world.rng) for _ in self.drops]
         while left:
             yield
@@ -135,7 +135,7 @@ class Storm:
             self.world.bucket.put(self.world.rng.choice(self.drops), image(self.world.rng))
 
     def _overwrite_letters(self) -> None:
-        """What a worker has just been told of, and may not have read yet."""
+        """Overwrite objects whose messages a worker has received and may not have read yet."""
         for key in sorted({letter.event.key for letter in self.letters if letter.event}):
             self.world.counts["objects overwritten"] += 1
             self.world.bucket.put(key, image(self.world.rng))
@@ -153,7 +153,7 @@ class Storm:
 
 
 def at_random(model: Model, seed: int, images: int, summary: Summary, *, without: Protection | None = None) -> None:
-    """Send some images through one world."""
+    """Send images through one world with random faults."""
     with world(model, seed, summary.counts, without=without) as made:
         storm = _storm(made, images)
         storm.rage()

@@ -1,4 +1,4 @@
-"""Clients: each declares a batch, uploads, and closes, cancels, purges or forgets it, one call at a time."""
+"""Clients that declare a batch, upload, and close, cancel, purge or abandon it, one call at a time."""
 
 import hashlib
 from collections.abc import Callable, Generator, Iterator
@@ -18,7 +18,7 @@ from tests.chaos.world import World
 Answer = TypeVar("Answer")
 Plans = Callable[[], Plan | None]
 OWNER = "somebody"
-NAME = "Doe^Jane {}.png"  # must be nowhere but in the table and the manifest
+NAME = "Doe^Jane {}.png"  # must appear only in the table and the manifest
 OPTIONS: dict[str, Any] = {"colormap": "hot", "alpha": 0.7, "include": ["overlay"]}  # not what drops get
 GONE = (BatchNotFound, BatchClosed, BatchFull, BatchUnfinished, NothingToRetry)
 POLLS = 12
@@ -33,13 +33,13 @@ class Habit:
     skip: float = 0.0
     wrong: float = 0.0
     overwrite: float = 0.0
-    repeat: bool = False  # whether what failed is done again in a new batch
+    repeat: bool = False  # whether failed files are retried as a new batch
     backend: Backend = "lambda"
 
 
 @dataclass(slots=True)
 class Client:
-    """One client and its batch; `plans` gives each call's troubles."""
+    """One client and its batch; `plans` gives each call's faults."""
 
     world: World
     images: list[bytes]
@@ -49,20 +49,20 @@ class Client:
     batch_id: str = ""
 
     def life(self) -> Iterator[None]:
-        """Everything it does, a call or an upload at a time."""
+        """Yield after each call or upload."""
         try:
             yield from self._life()
         except GONE:
             self.world.counts["clients told that it is too late"] += 1
 
     def overwrite(self, number: int) -> None:
-        """Put other bytes where a file is, past the link: nobody with rights on the bucket is held back."""
+        """Overwrite a file without its link, as anyone with rights on the bucket can."""
         if self.batch_id:
             self.world.counts["objects overwritten"] += 1
             self.world.bucket.put(upload_key(self.batch_id, number), image(self.world.rng))
 
     def end(self, ending: str, plan: Plan | None = None) -> bool:
-        """Close, cancel or purge; whether it was answered."""
+        """Close, cancel or purge; return whether there was a response."""
         desk, world = self.world.desk, self.world
         call = {"close": desk.close, "cancel": desk.cancel, "purge": desk.purge}[ending]
 
@@ -80,7 +80,7 @@ class Client:
 
     def _life(self) -> Iterator[None]:
         rng, desk, habit = self.world.rng, self.world.desk, self.habit
-        # A call that died may have taken numbers: room for those that are declared again.
+        # A call that died may have reserved numbers: leave room to declare the files again.
         expected = 4 * len(self.images)
         created = yield from self._answered(
             lambda: desk.create(OWNER, expected=expected, options=self.options, model="m" * 64, backend=habit.backend)
@@ -132,7 +132,7 @@ class Client:
             yield
 
     def _repeat(self) -> Iterator[None]:
-        """Wait for the end, then ask for a new batch of what failed, and for links, which copies what is left."""
+        """Wait for the end, then retry the failed files as a new batch and request links, which copies the uploads."""
         desk = self.world.desk
         for _ in range(POLLS):
             yield
@@ -146,7 +146,7 @@ class Client:
                 return
 
     def _answered(self, call: Callable[[], Answer]) -> Generator[None, None, Answer]:
-        """Call until there is an answer."""
+        """Call until there is a response."""
         while True:
             answer = ask(self.world, call, self.plans())
             yield

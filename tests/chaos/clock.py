@@ -1,4 +1,4 @@
-"""Simulated seconds in the place of the module `time`, so that an hour takes no time and a seed repeats a run."""
+"""A simulated clock in place of the module `time`: an hour takes no time, and a seed repeats a run."""
 
 import time
 
@@ -6,7 +6,7 @@ START = 1_800_000_000.0
 
 
 class Clock:
-    """Stands where the product has `import time`; what measures durations stays real."""
+    """Replaces the module `time` in the product; durations stay real."""
 
     perf_counter = staticmethod(time.perf_counter)
     monotonic = staticmethod(time.monotonic)
@@ -19,7 +19,7 @@ class Clock:
 
     @staticmethod
     def sleep(_: float) -> None:
-        """Pauses between tries are of random length, and nobody but the one who pauses waits for them."""
+        """Return at once: pauses between tries have random lengths."""
 
     def advance(self, seconds: float) -> None:
         self.now += seconds

@@ -46,7 +46,7 @@ class Container(Hook):
         return self._runtime.invoke_endpoint_async(**call.params)
 
     def run(self) -> None:
-        """Compute all that waits, and say so."""
+        """Compute all waiting inferences and send their notices."""
         if not self.waiting:
             return
         asked, self._runtime.waiting = self._runtime.waiting, []
@@ -94,7 +94,7 @@ class Container(Hook):
 
 @cache
 def _door() -> TestClient:
-    """Made once, like the clients."""
+    """Make the server once, like the clients."""
     folder = tempfile.TemporaryDirectory()
     client = TestClient(
         create_app(ServerSettings(model_dir=write_tiny_model(Path(folder.name)))), raise_server_exceptions=False

@@ -1,4 +1,4 @@
-"""Plans of trouble -> errors, lost answers, crashes and other people's moves, at the calls that were planned."""
+"""Inject errors, lost responses, crashes and other actors' moves at planned calls."""
 
 import random
 from collections import Counter
@@ -32,9 +32,9 @@ class Crash(BaseException):
 
 
 class Fault(StrEnum):
-    """What can happen at a call; the first three instead of it, the others after it is done.
+    """What can happen at a call: the first three instead of it, the others after it.
 
-    An answer is lost for good, or the connection breaks before it and the client library asks for the same again.
+    A response is lost, or the connection breaks before it and the client library retries the call.
     """
 
     THROTTLED = "throttled"
@@ -48,7 +48,7 @@ class Fault(StrEnum):
 
 @dataclass(slots=True)
 class Plan:
-    """What happens during one step: at its n-th call (the first is 1), and anywhere with a probability."""
+    """The faults of one step: at its n-th call (the first is 1), and anywhere with a probability."""
 
     at: Mapping[int, Fault] = field(default_factory=dict)
     rates: Mapping[Fault, float] = field(default_factory=dict)
@@ -56,22 +56,22 @@ class Plan:
     met: list[Call] = field(default_factory=list)
 
     def places(self, fault: Fault) -> list[int]:
-        """Numbers of the calls it met at which a fault can happen."""
+        """List the calls of the step at which a fault can happen."""
         return [number for number, call in enumerate(self.met, 1) if _fits(fault, call)]
 
 
 class Faults(Hook):
-    """Carries plans out, and counts what it did; one step at a time, steps within steps included."""
+    """Executes plans and counts faults, one step at a time, nested steps included."""
 
     def __init__(self, rng: random.Random, counts: Counter[str]) -> None:
         self.counts = counts
-        self.happened = 0  # troubles; others' moves in between are none
+        self.happened = 0  # faults; moves of other actors are not counted
         self._rng = rng
         self._plan = Plan()
 
     @contextmanager
     def step(self, plan: Plan | None) -> Iterator[None]:
-        """Follow a plan until the block ends; without one, go on with the plan of the step around it."""
+        """Follow a plan until the block ends; without one, that of the enclosing step."""
         before = self._plan
         self._plan = plan or before
         try:

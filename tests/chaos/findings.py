@@ -1,4 +1,4 @@
-"""What a reader looks for in an account, and what it found."""
+"""The invariants that a reader checks, and its findings."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ INVARIANTS = {
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """One invariant that one item or batch breaks."""
+    """One invariant that an item or batch breaks."""
 
     invariant: int
     where: str
@@ -30,12 +30,12 @@ class Broken:
 
 @dataclass(slots=True)
 class Reading:
-    """What was found, and what it was found in."""
+    """The findings, and what was examined."""
 
     broken: list[Broken] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
     def expect(self, *, holds: bool, invariant: int, where: str, what: str) -> None:
-        """Note what does not hold."""
+        """Record a finding if a condition does not hold."""
         if not holds:
             self.broken.append(Broken(invariant, where, what))

@@ -1,4 +1,4 @@
-"""A boto3 client's calls -> hooks that see, change, answer or break them; paginators and retries included."""
+"""Hook a boto3 client's calls to observe, change, answer or break them, including paginators and retries."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -27,23 +27,23 @@ class Call:
 
 
 class Hook:
-    """What happens at a call; the methods that are not overridden let it be."""
+    """Acts at a call; methods that are not overridden do nothing."""
 
     def asked(self, call: Call) -> None:
-        """Change its parameters."""
+        """Change the parameters."""
 
     def before(self, call: Call) -> Json | None:
-        """Raise instead of the call, or answer in its place."""
+        """Raise or respond in place of the call."""
 
     def sent(self, call: Call) -> None:
-        """Raise botocore's error of a connection: the service has done it, and the client library asks again."""
+        """Raise botocore's connection error after the service has done the call, which the client library retries."""
 
     def after(self, call: Call, answer: Json) -> None:
-        """Change its answer, or raise instead of it; what it did is done."""
+        """Change the response or raise instead; the call has taken effect."""
 
 
 class Wires:
-    """Lets hooks see every call of some clients; they act in their order, and can be exchanged at any time."""
+    """Attaches hooks to every call of some clients; they act in order and can be replaced at any time."""
 
     def __init__(self, clients: Iterable[Any]) -> None:
         self.hooks: Sequence[Hook] = ()
@@ -70,7 +70,7 @@ class Wires:
         return None
 
     def _answered(self, call: Call, hook: Hook, answer: Json) -> Json:
-        """What a hook answers never is on a wire; where that breaks it is asked again all the same."""
+        """Retry a hook's response as the client library does when a connection breaks."""
         try:
             self._sent(call)
         except HTTPClientError:
@@ -78,7 +78,7 @@ class Wires:
         return answer
 
     def _carried(self, answered: Callable[..., Carried], request: Any, model: Any, context: Json) -> Carried:  # noqa: ANN401
-        """One try of a call, which may break after its service has done it."""
+        """Run one try of a call, which may break after the service has done it."""
         answer, error = answered(request, model, context)
         call = context[_CALL]
         if model.name == TOKENED and answer:

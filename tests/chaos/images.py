@@ -1,4 +1,4 @@
-"""A seed -> an image file of one of the kinds that clients send: good ones, corrupt ones, and ones over the limit."""
+"""Make an image file from a seed: good, corrupt, or over the limit."""
 
 import random
 
@@ -9,7 +9,7 @@ from tests.support.images import encoded, noise
 
 
 def image(rng: random.Random) -> bytes:
-    """Mostly a good image, no two alike."""
+    """Make an image, mostly a good one; no two are equal."""
     kind = rng.random()
     made = good(rng)
     if kind < 0.86:
@@ -24,5 +24,5 @@ def image(rng: random.Random) -> bytes:
 
 
 def good(rng: random.Random) -> bytes:
-    """An image that nothing is wrong with."""
+    """Make a valid image."""
     return encoded(noise((rng.randint(8, 24), rng.randint(8, 24)), seed=rng.getrandbits(32)))

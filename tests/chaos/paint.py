@@ -1,4 +1,4 @@
-"""An overlay and the image under it -> whether it was painted as asked; shares no code with who painted it."""
+"""Check that an overlay has the requested colors; shares no code with what drew it."""
 
 import io
 
@@ -30,7 +30,7 @@ SLACK = 20.0  # of 255: how far viridis is from its lines
 
 
 def painted(overlay: bytes, original: bytes, colormap: str, alpha: float) -> bool:
-    """Whether what is left without the original is in the map's colours; the less of it there is, the less is known."""
+    """Return whether the overlay without its image has the map's colors; at low opacity little can be known."""
     blended, under = _pixels(overlay), _pixels(original)
     if blended.shape != under.shape:
         return False

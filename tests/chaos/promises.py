@@ -1,4 +1,4 @@
-"""What clients may count on, read from an account and from what was done to it; shares no code with what wrote it."""
+"""Check from outside what clients may rely on; shares no code with the product."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from tests.chaos.story import FILE_BYTES, Story, Upload
 
 Json = dict[str, Any]
 SIGNATURE, END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
-DEFAULTS = {"colormap": "jet", "alpha": 0.4, "include": ["overlay"]}  # of what nobody declared
+DEFAULTS = {"colormap": "jet", "alpha": 0.4, "include": ["overlay"]}  # of undeclared objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Promises:
     data: Callable[[str, str | None], bytes | None]
 
     def batch(self, batch: str, meta: Json, files: Sequence[Json]) -> None:
-        """A batch that has not been purged."""
+        """Check a batch that was not purged."""
         self._end(batch, meta)
         for row in files:
             number = int(row["SK"][2:])
@@ -42,7 +42,7 @@ class Promises:
                 self._expect(9, where, "missing though it came in time", holds=not came)
 
     def purged(self, batch: str, *, left: bool) -> None:
-        """A batch whose client was told that it is gone."""
+        """Check a batch whose purge was confirmed."""
         asked = self.story.asked(batch, "purge")
         if not asked or not asked.told:
             return
@@ -55,7 +55,7 @@ class Promises:
                 self._expect(7, upload.key, "an upload left by a purge", holds=not here)
 
     def drops(self, rows: Mapping[str, Json]) -> None:
-        """What was put without being declared; `rows` are outcomes by the digest that names them."""
+        """Check undeclared objects; `rows` are outcomes by their digest."""
         for index, upload in enumerate(self.story.uploads):
             if not upload.key.startswith("drop/"):
                 continue
@@ -89,7 +89,7 @@ class Promises:
         self._verdict(upload.key, upload.key, prefix, row, None, {"options": DEFAULTS})
 
     def _verdict(self, where: str, key: str, prefix: str, outcome: Json, sha256: str | None, meta: Json) -> None:
-        """9 and 10: of what a worker ended."""
+        """Check invariants 9 and 10 of a file that a worker ended."""
         code = str(outcome.get("code"))
         if outcome["state"] == "FAILED" and code in ("batch.gave_up", "batch.deadline", "async.failed"):
             causes = {
@@ -129,18 +129,18 @@ class Promises:
             self._expect(9, where, "not painted as asked", holds=painted(overlay, source, **asked))
 
     def _told(self, prefix: str, code: str) -> bool:
-        """Whether whoever dropped something finds there why there is no heatmap of it."""
+        """Return whether the bucket has the error of a failed drop."""
         text = self.data(prefix + "result.json", None)
         return text is not None and json.loads(text).get("error", {}).get("code") == code
 
     def _excused(self, index: int, identity: str) -> bool:
-        """Whether an event may have ended without a row: its object came too late, or another has replaced it."""
+        """Return whether an event may end without a row: its object came too late or was replaced."""
         upload = self.story.uploads[index]
         replaced = any(each.key == upload.key for each in self.story.uploads[index + 1 :])
         return upload.early > 1 or (identity != upload.version and replaced)
 
     def _before_end(self, batch: str, meta: Json) -> list[Upload]:
-        """What could be seen before anybody could have found it missing."""
+        """List the uploads visible before they could be found missing."""
         closed = self.story.asked(batch, "close")
         if closed and closed.first < meta["deadline"]:
             return [each for each in self.story.uploads[: closed.uploads_first] if each.visible <= closed.first]
@@ -150,7 +150,7 @@ class Promises:
         return bool(self.story.asked(batch, "cancel") or self.story.asked(batch, "purge"))
 
     def _in_time(self, meta: Json) -> bool:
-        """Whether all was done that could be done, before the deadline."""
+        """Return whether everything possible was done before the deadline."""
         return bool(self.story.quiet < meta["deadline"])
 
     def _expect(self, invariant: int, where: str, what: str, *, holds: bool) -> None:

@@ -1,4 +1,4 @@
-"""The protections, each with a way to switch it off from outside: the campaign must then fail."""
+"""Switch off one protection at a time: the campaign must then fail."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ PROTECTIONS: tuple[Protection, ...] = get_args(Protection)
 
 
 class Unconditional(Hook):
-    """A file's end is written whether it has one or not."""
+    """Writes a file's end even if it has ended."""
 
     def asked(self, call: Call) -> None:
         row = call.params.get("Key") or call.params.get("Item") or {}
@@ -24,7 +24,7 @@ class Unconditional(Hook):
 
 
 class Unpinned(Hook):
-    """A read takes what the key holds now, whatever the event spoke of."""
+    """Reads what the key holds now, whatever the event names."""
 
     def asked(self, call: Call) -> None:
         if call.name == "GetObject":
@@ -37,6 +37,6 @@ HOOKS: dict[str, Callable[[], Hook]] = {"condition": Unconditional, "versions": 
 
 @contextmanager
 def one_attempt() -> Iterator[None]:
-    """All attempts at a file write under one name."""
+    """Let all attempts at a file write under one prefix."""
     with patch.object(tasks, "ULID", lambda: "0" * 26):
         yield

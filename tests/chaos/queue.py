@@ -1,4 +1,4 @@
-"""A queue on a simulated clock: messages late, doubled, in any order, back after a while, dead after too many times."""
+"""A queue on a simulated clock: late, duplicate, unordered, redelivered and dead messages."""
 
 import json
 import random
@@ -20,7 +20,7 @@ DOUBLE = 0.05  # deliveries of a message that another worker holds
 class Letter:
     """One message; `visible` is when it can be received, in seconds since 1970.
 
-    `troubled` says that something happened to the worker that had it last, or that this one still has it.
+    `troubled` says that a fault hit the worker that received it last, or that the worker still holds it.
     """
 
     id: str
@@ -33,12 +33,12 @@ class Letter:
 
     @property
     def last(self) -> bool:
-        """Whether it will not be handed out again."""
+        """Whether this is the last delivery."""
         return self.receives == MAX_RECEIVES
 
     @property
     def record(self) -> Json:
-        """As Lambda's poller hands it over."""
+        """The record as Lambda's poller delivers it."""
         return {
             "messageId": self.id,
             "receiptHandle": self.id,
@@ -63,19 +63,19 @@ class Queue(Hook):
     def send(
         self, body: str, *, delay_s: float = 0.0, attributes: Json | None = None, event: Event | None = None
     ) -> str:
-        """Take a message; it can be received after the delay."""
+        """Accept a message; it can be received after the delay."""
         letter = Letter(f"m{next(self._names)}", body, self._clock.now + delay_s, attributes or {}, event)
         self._letters[letter.id] = letter
         return letter.id
 
     def receive(self, most: int) -> list[Letter]:
-        """Some of the messages that can be received, in any order; some of them stay so for somebody else."""
+        """Receive some visible messages in any order; some stay visible to another worker."""
         visible = [letter for letter in self._letters.values() if letter.visible <= self._clock.now]
         self._rng.shuffle(visible)
         return [letter for letter in visible[:most] if self._hand_out(letter)]
 
     def delete(self, letter: Letter) -> None:
-        """A letter that is done."""
+        """Delete a message that is done."""
         self._letters.pop(letter.id, None)
         if letter.event:
             letter.event.handled = True
@@ -113,13 +113,13 @@ class Queue(Hook):
 
 
 def _stringly(attributes: Json) -> Json:
-    """Lambda hands attributes over in another spelling than they are sent."""
+    """Spell attributes as Lambda delivers them."""
     return {
         name: {"stringValue": each["StringValue"], "dataType": each["DataType"]} for name, each in attributes.items()
     }
 
 
 def _event(body: str) -> Event:
-    """What the sweeper sends in the place of an event."""
+    """Return the event that the sweeper re-sends."""
     thing = json.loads(body)["Records"][0]["s3"]["object"]
     return Event(unquote_plus(thing["key"]), thing.get("versionId") or thing["eTag"])

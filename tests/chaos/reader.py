@@ -1,4 +1,4 @@
-"""The five invariants, read from the account itself; shares no code with what wrote it."""
+"""Check five invariants from the account itself; shares no code with the product."""
 
 import base64
 import hashlib
@@ -25,7 +25,7 @@ class Reader:
         self._known: dict[tuple[str, str | None], bytes] = {}
 
     def read(self, now: float, story: Story) -> Reading:
-        """Check everything, against what was done to the account."""
+        """Check everything against what was done to the account."""
         reading = Reading()
         rows = [_plain(item) for item in self._scanned()]
         objects = self._objects()
@@ -54,7 +54,7 @@ class Reader:
         return reading
 
     def _history(self, reading: Reading) -> None:
-        """1: from the table's stream, which has every write."""
+        """Check invariant 1 in the table's stream, which has every write."""
         ended: dict[tuple[str, str], Json] = {}
         for change in self._changes():
             key = (change["Keys"]["PK"]["S"], change["Keys"]["SK"]["S"])
@@ -115,7 +115,7 @@ class Reader:
     def _result(
         self, reading: Reading, where: str, prefix: str, key: str, row: Json, objects: dict[str, list[Json]]
     ) -> None:
-        """2: of a file or a drop that was committed by a worker."""
+        """Check invariant 2 of a committed file or drop."""
         outcome = row["committed"]
 
         def expect(what: str, *, holds: bool) -> None:
@@ -147,7 +147,7 @@ class Reader:
     def _documents(
         self, reading: Reading, batch: str, meta: Json, files: list[Json], objects: dict[str, list[Json]]
     ) -> None:
-        """3 and 5: of a batch that has its end."""
+        """Check invariants 3 and 5 of an ended batch."""
         keys = (f"out/{batch}/manifest.json", f"out/{batch}/results.jsonl")
         for key in keys:
             once = len(objects.get(key, [])) == 1
@@ -169,7 +169,7 @@ class Reader:
             reading.expect(holds=holds, invariant=invariant, where=batch, what=what)
 
     def _purged(self, reading: Reading, batch: str, files: list[Json]) -> None:
-        """Of a batch without a row of its own; empty rows may be left by a sweeper that was under way."""
+        """Check a batch without a row of its own; a running sweeper may leave rows without names."""
         reading.counts["left of purged batches: rows"] += len(files)
         for row in files:
             bare = row["state"] == "MISSING" and not row["name"]
@@ -249,7 +249,7 @@ def _difference(old: Json, new: Json) -> str:
 
 
 def _ends(recount: Counter[str]) -> set[str]:
-    """What a batch of these files may have ended as."""
+    """Return the states in which a batch of these files may have ended."""
     due = "partial" if recount["OK"] else "failed"
     if recount["OK"] == recount.total():
         due = "succeeded"

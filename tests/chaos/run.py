@@ -1,4 +1,4 @@
-"""A seed and a size -> the summary of a whole campaign: troubles in turn, then at random, in a few processes."""
+"""Run a whole campaign from a seed: each fault in turn, then random faults, in several processes."""
 
 import io
 import logging
@@ -31,7 +31,7 @@ Part = tuple[Path, Turns | None, int, int, Protection | None]
 
 
 class Log(io.TextIOBase):
-    """Takes what the product prints, and notes lines that hold a file's name."""
+    """Captures what the product prints and records lines with a file's name."""
 
     def __init__(self, summary: Summary) -> None:
         self._summary = summary
@@ -86,7 +86,7 @@ def _done(parts: Sequence[Part], processes: int) -> Iterator[Summary]:
 
 
 def _part(part: Part) -> Summary:
-    """One trouble in turn, or one world at random."""
+    """Run one fault in turn, or one random world."""
     folder, turns, seed, images, without = part
     summary, began = Summary(""), time.process_time()
     with redirect_stdout(Log(summary)):

@@ -1,4 +1,4 @@
-"""One step each of a worker, the sweeper and a client's call; whatever dies in it dies as it would in production."""
+"""Run one step of a worker, the sweeper or a client's call; a crash ends it as in production."""
 
 import traceback
 from collections.abc import Callable
@@ -23,7 +23,7 @@ OUT_OF_TIME = 0.03  # invocations that have no time left
 def deliver(
     world: World, letters: list[Letter] | None = None, plan: Plan | None = None, *, untimely: bool = False
 ) -> list[Letter]:
-    """One invocation of a worker, for the letters that another one holds or for new ones; what it was given.
+    """Run one invocation of a worker, for given messages or for new ones, and return them.
 
     An untimely one has no time left.
     """
@@ -52,7 +52,7 @@ def deliver(
 
 
 def sweep(world: World, plan: Plan | None = None) -> None:
-    """One invocation of the sweeper."""
+    """Run one invocation of the sweeper."""
     world.counts["invocations of the sweeper"] += 1
     try:
         with world.faults.step(plan):
@@ -64,7 +64,7 @@ def sweep(world: World, plan: Plan | None = None) -> None:
 
 
 def ask(world: World, call: Callable[[], Answer], plan: Plan | None = None) -> Answer | None:
-    """One call of the API; `None` where it died or failed, which its client sees as a 5xx."""
+    """Make one call of the API; `None` where it crashed or failed, which its client sees as a 5xx."""
     try:
         with world.faults.step(plan):
             return call()

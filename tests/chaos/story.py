@@ -1,4 +1,4 @@
-"""What a campaign did and what it let happen, for the reader to judge by; nothing of what the product said."""
+"""Records what a campaign did and which faults it injected, for the reader; nothing that the product returned."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -49,22 +49,22 @@ class Story:
 
     uploads: list[Upload] = field(default_factory=list)
     endings: dict[str, dict[str, Asked]] = field(default_factory=dict)  # by batch, then close, cancel or purge
-    exhausted: set[str] = field(default_factory=set)  # keys whose last delivery met a trouble
+    exhausted: set[str] = field(default_factory=set)  # keys whose last delivery met a fault
     failed: set[str] = field(default_factory=set)  # keys whose computing died at an endpoint
     dead: list[str] = field(default_factory=list)  # messages that died though nothing happened to their last worker
     untroubled: bool = False  # whether nothing happened to a call; others may have come in between
     quiet: float = inf  # since when troubles have been over and all is done that workers and sweeper can do
 
     def of(self, key: str) -> Iterator[Upload]:
-        """What was put there, in order."""
+        """List the uploads under a key, in order."""
         return (upload for upload in self.uploads if upload.key == key)
 
     def named(self, key: str, version: str | None) -> Upload | None:
-        """An upload by its version, or the last of a key."""
+        """Find an upload by its version, or the last of a key."""
         return next(
             (each for each in reversed(self.uploads) if each.key == key and version in (None, each.version)), None
         )
 
     def asked(self, batch: str, ending: str) -> Asked | None:
-        """Whether and when somebody wanted a batch to end so."""
+        """Return whether and when a client requested this end of a batch."""
         return self.endings.get(batch, {}).get(ending)

@@ -1,4 +1,4 @@
-"""What a campaign did and found -> the text that it ends with."""
+"""Summarize a campaign as text."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ class Summary:
     busy_s: float = 0.0  # of all processors
 
     def add(self, part: "Summary") -> None:
-        """Take over what a part did and found."""
+        """Add the counts and findings of a part."""
         self.counts.update(part.counts)
         self.broken += part.broken
         self.busy_s += part.busy_s
@@ -32,7 +32,7 @@ class Summary:
 
     @property
     def invariants(self) -> set[int]:
-        """Those that broke."""
+        """List the broken invariants."""
         return {each.invariant for each in self.broken}
 
     def __str__(self) -> str:

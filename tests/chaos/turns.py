@@ -1,4 +1,4 @@
-"""Small lives, over and over: each time one trouble at one of its calls, the next time at the next."""
+"""Repeat small lives with one fault each, at one call after another."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -33,7 +33,7 @@ DROPS = ("drop/a+b.png", "drop/größe&.png")
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What happens in a life when no trouble comes into it; `lives` is what it tells of."""
+    """The steps of a life without faults."""
 
     files: int = 0
     habit: Habit = field(default_factory=Habit)
@@ -58,7 +58,7 @@ LIVES = {
 
 @dataclass(slots=True)
 class Life:
-    """One script's client, and who may come in between."""
+    """One script's client, and the actor that may interfere."""
 
     world: World
     script: Script
@@ -74,7 +74,7 @@ class Life:
         return cls(world, script, Client(world, files, script.habit) if files else None)
 
     def live(self) -> None:
-        """Whatever dies is done again: by the client, by the queue, by the sweeper."""
+        """Run a life; the client, the queue and the sweeper repeat what crashed."""
         for key in DROPS[: self.script.drops]:
             self.world.bucket.put(key, good(self.world.rng))
         for _ in self.client.life() if self.client else ():
@@ -105,7 +105,7 @@ class Life:
         self.world.container.run()
 
     def meanwhile(self, who: str) -> Callable[[], None]:
-        """Somebody else's move."""
+        """Let another actor act."""
         moves: dict[str, Callable[[], object]] = {
             "worker": lambda: deliver(self.world, self.letters),
             "sweep": lambda: sweep(self.world),
@@ -122,7 +122,7 @@ class Life:
         return move
 
     def _overwrite(self) -> None:
-        """All that is there, so that whoever is about to read reads something else."""
+        """Overwrite all uploads, so that the next read finds other bytes."""
         for number in range(self.script.files):
             if self.client:
                 self.client.overwrite(number)
@@ -132,14 +132,14 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """Which life is lived again and again, and what comes into it."""
+    """The life that is repeated, and the fault injected into it."""
 
     life: str
     trouble: str
 
     @property
     def apt(self) -> bool:
-        """Whether the life has what the trouble meddles with, and does not itself do what the trouble would."""
+        """Return whether the fault applies to the life."""
         script = LIVES[self.life]
         if self.trouble in ON_BATCHES:
             return script.habit.ending == "close" and script.files > 1
@@ -147,7 +147,7 @@ class Turns:
 
     @property
     def every(self) -> int:
-        """At which calls the trouble comes; a campaign is to last minutes."""
+        """Return the distance of the calls at which the fault is injected; a campaign is to last minutes."""
         return 2 if self.life in LONG and self.trouble not in THOROUGH else 1
 
     @property
@@ -178,7 +178,7 @@ def lived(
     *,
     without: Protection | None = None,
 ) -> Plan:
-    """Live once, with the trouble at a call or without it; the plan, which knows the calls."""
+    """Run a life once, with the fault at a call or without; return the plan, which has the calls."""
     with world(model, seed, summary.counts, without=without) as made:
         life = Life.of(made, turns.life)
         plan = Plan(at={number: turns.fault} if number else {}, meanwhile=life.meanwhile(turns.trouble))
@@ -189,7 +189,7 @@ def lived(
 
 
 def check(world: World, summary: Summary) -> None:
-    """Let the reader read what is left of a world."""
+    """Let the reader check a world at its end."""
     settings = world.account.settings
     world.story.untroubled = not world.faults.happened
     streams = _streams(settings.region)

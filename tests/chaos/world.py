@@ -47,7 +47,7 @@ DEADLINE_S = 4 * 3600
 
 
 class Inline:
-    """A pool whose work is done at once and in order: calls have numbers that a seed repeats."""
+    """A pool that runs its work at once and in order, so that a seed repeats the numbers of calls."""
 
     def __init__(self, *_: object) -> None: ...
 
@@ -62,7 +62,7 @@ class Inline:
 
 
 class Processor:
-    """An engine on a processor of its own, whose last bits differ from others'."""
+    """An engine on a processor whose last bits differ from others'."""
 
     name, precision, device = "processor", "f32", "CPU"
 
@@ -78,7 +78,7 @@ class Processor:
 
 
 class Refusals(Hook):
-    """Counts the commits that found the file at its end: duplicates that changed nothing."""
+    """Counts the commits of ended files: duplicates that changed nothing."""
 
     def __init__(self, counts: Counter[str]) -> None:
         self._counts = counts
@@ -92,7 +92,7 @@ class Refusals(Hook):
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Everything that a step needs; `raw` are clients without hooks, of whoever is not the product."""
+    """Everything that a step needs; `raw` are clients without hooks."""
 
     rng: random.Random
     counts: Counter[str]
@@ -109,7 +109,7 @@ class World:
     surprises: list[str] = field(default_factory=list)
 
     def context(self) -> WorkerContext:
-        """A worker's tools on a processor that is its own."""
+        """Make a worker's context on a processor of its own."""
         engine = Processor(self.model.engine, self.rng.randrange(1000))
         limits = STAGED_LIMITS.model_copy(update={"file_bytes": FILE_BYTES})
         return WorkerContext(self.account, ModelRegistry.of(replace(self.model, engine=engine)), limits, 8)
@@ -117,7 +117,7 @@ class World:
 
 @contextmanager
 def world(model: Model, seed: int, counts: Counter[str], *, without: Protection | None = None) -> Iterator[World]:
-    """Make a world, and end it with the block."""
+    """Make a world that ends with the block."""
     rng, clock = random.Random(seed), Clock()
     mock_random.seed(seed)
 
@@ -147,7 +147,7 @@ def world(model: Model, seed: int, counts: Counter[str], *, without: Protection 
 
 @cache
 def _clients() -> tuple[Clients, Clients, Wires]:
-    """Made once: they take longer to make than a small world to live."""
+    """Make the clients once: that takes longer than a small world."""
     settings = SETTINGS.model_copy(update={"async_endpoint": NAME})
     raw, hooked = connect(SETTINGS), connect(settings)
     return raw, hooked, Wires((hooked.s3, hooked.sqs, hooked.dynamodb, hooked.sagemaker))

@@ -23,7 +23,7 @@ MISSING = f"no address of a LocalStack in {URL_ENV}: run `make test-staging`"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One line instead of one per test."""
+    """Print one line instead of one per skipped test."""
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if report.nodeid.startswith(HERE)]
     if skipped and URL_ENV not in os.environ:
         terminalreporter.write_line(f"{HERE}: {len(skipped)} skipped: {MISSING}")
@@ -51,7 +51,7 @@ def tables(localstack: str) -> Iterator[str]:
 
 @pytest.fixture
 def services(localstack: str, tables: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lead every client of this process, and of those it starts, to the two servers."""
+    """Point every client of this process and its children to the two servers."""
     environment = {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",  # the only one that LocalStack knows
@@ -67,7 +67,7 @@ def services(localstack: str, tables: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture
 def local(services: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[local_account.LocalAccount]:
-    """An empty account, wired as the one on this machine is, under names of its own."""
+    """An empty account, set up as the local one, under its own names."""
     mark = uuid.uuid4().hex[:8]
     for name in ("BUCKET", "TABLE", "QUEUE"):
         monkeypatch.setattr(local_account, name, f"{getattr(local_account, name)}-{mark}")
@@ -89,7 +89,7 @@ def aws(local: local_account.LocalAccount) -> Account:
 
 @pytest.fixture
 def staged(aws: Account, tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> Staged:
-    """A worker behind the function's handler; what it sends back comes again after a second."""
+    """A worker behind the function's handler; returned messages are redelivered after a second."""
     from functions.batch import handler  # it opens the account at import
 
     made = desk(aws, tiny_model)

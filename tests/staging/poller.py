@@ -1,4 +1,4 @@
-"""What Lambda's poller does between a queue and the worker's handler, a turn at a time."""
+"""Poll a queue for the worker's handler as Lambda does, one invocation at a time."""
 
 import time
 from collections.abc import Callable
@@ -13,14 +13,14 @@ PATIENCE_S = 20
 
 
 class Poller:
-    """Hands messages to the handler, and takes those off the queue that it did not send back."""
+    """Passes messages to the handler and deletes those that it did not return."""
 
     def __init__(self, aws: Account, handle: Callable[[Json, Any], Any]) -> None:
         self._handle = handle
         self._sqs, self._queue = aws.clients.sqs, aws.settings.queue_url
 
     def receive(self, *, wait_s: int = 1, queue: str = "", **more: Any) -> list[dict[str, Any]]:  # noqa: ANN401
-        """Up to ten messages of the queue, or of another."""
+        """Receive up to ten messages of the queue, or of another."""
         answer = self._sqs.receive_message(
             QueueUrl=queue or self._queue,
             MaxNumberOfMessages=10,
@@ -33,7 +33,7 @@ class Poller:
         return found
 
     def turn(self) -> list[dict[str, Any]]:
-        """One invocation, if there is anything to do; gives the messages that come again."""
+        """Run one invocation if there are messages; return those to be redelivered."""
         messages = self.receive()
         if not messages:
             return []
@@ -50,14 +50,14 @@ class Poller:
         return [message for message in messages if message["MessageId"] in again]
 
     def until(self, done: Callable[[], object]) -> None:
-        """Turn after turn until something is so."""
+        """Run invocations until a condition holds."""
         give_up = time.monotonic() + PATIENCE_S
         while not done():
-            assert time.monotonic() < give_up, "it never came to pass"
+            assert time.monotonic() < give_up, "the condition never held"
             self.turn()
 
     def held(self) -> int:
-        """Messages in the queue, hidden ones too."""
+        """Count the messages in the queue, hidden ones too."""
         names = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
         answer = self._sqs.get_queue_attributes(QueueUrl=self._queue, AttributeNames=names)
         return sum(int(count) for count in answer["Attributes"].values())

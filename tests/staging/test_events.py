@@ -31,7 +31,7 @@ def test_the_test_event_is_taken_off_the_queue_and_does_nothing(
     assert staged.keys("") == []
 
 
-def test_every_key_comes_through_as_it_is(staged: Staged, poller: Poller) -> None:
+def test_every_key_arrives_unchanged(staged: Staged, poller: Poller) -> None:
     poller.turn()
     sent = {key: staged.put(key.encode(), key=key) for key in KEYS}
 
@@ -47,7 +47,7 @@ def test_every_key_comes_through_as_it_is(staged: Staged, poller: Poller) -> Non
     assert len(arrived) == len(KEYS)
 
 
-def test_results_and_other_places_send_nothing(staged: Staged, poller: Poller) -> None:
+def test_results_and_other_prefixes_send_no_event(staged: Staged, poller: Poller) -> None:
     poller.turn()
     for key in ("out/a.png", "other/drop/a.png", "dropped.png", "reply/1"):
         staged.put(b"1", key=key)
@@ -55,7 +55,7 @@ def test_results_and_other_places_send_nothing(staged: Staged, poller: Poller) -
     assert poller.receive() == []
 
 
-def test_a_copy_is_an_arrival(staged: Staged, poller: Poller) -> None:
+def test_a_copied_object_is_processed(staged: Staged, poller: Poller) -> None:
     poller.turn()
     source = staged.put(b"1", key="out/a")
     staged.aws.staging.copy(source, "in/a")

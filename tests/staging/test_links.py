@@ -72,7 +72,7 @@ def test_the_declared_upload_is_accepted_once(aws: Account, put: Put) -> None:
     assert stored(aws) == [DATA]
 
 
-def test_of_uploads_at_the_same_time_one_is_accepted(aws: Account, put: Put) -> None:
+def test_one_of_several_concurrent_uploads_is_accepted(aws: Account, put: Put) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = sorted(status for status, _ in pool.map(lambda _: put.send(), range(8)))
 
@@ -81,7 +81,7 @@ def test_of_uploads_at_the_same_time_one_is_accepted(aws: Account, put: Put) -> 
     assert stored(aws) == [DATA]
 
 
-def test_a_taken_place_refuses_a_fresh_link(aws: Account, put: Put) -> None:
+def test_a_fresh_link_to_an_existing_object_is_rejected(aws: Account, put: Put) -> None:
     put.send()
 
     assert Put(*aws.staging.upload_link(FILE, lifetime_s=60)).send() == (412, "PreconditionFailed")
@@ -107,7 +107,7 @@ def test_a_taken_place_refuses_a_fresh_link(aws: Account, put: Put) -> None:
         "folder", "lifetime",
     ],
 )  # fmt: skip
-def test_another_request_than_the_signed_one_is_refused(aws: Account, put: Put, changed: Callable[[Put], Put]) -> None:
+def test_a_request_other_than_the_signed_one_is_rejected(aws: Account, put: Put, changed: Callable[[Put], Put]) -> None:
     assert changed(put).send() == (403, "SignatureDoesNotMatch")
     assert stored(aws, "") == []
     assert put.send() == (200, ""), "the link itself is good"
@@ -137,7 +137,7 @@ def test_a_link_for_reading_does_not_write(aws: Account) -> None:
     assert stored(aws) == []
 
 
-def test_an_upload_link_ends(aws: Account) -> None:
+def test_an_upload_link_expires(aws: Account) -> None:
     put = Put(*aws.staging.upload_link(FILE, lifetime_s=1))
     time.sleep(2.1)
 
@@ -172,7 +172,7 @@ def test_a_download_link_reads_one_object(aws: Account) -> None:
         assert httpx2.get(tampered).status_code == 403
 
 
-def test_a_download_link_ends(aws: Account) -> None:
+def test_a_download_link_expires(aws: Account) -> None:
     aws.staging.write(RESULT, DATA, "image/png")
     link = aws.staging.download_link(RESULT, lifetime_s=1)
     assert httpx2.get(link).status_code == 200

@@ -72,9 +72,7 @@ def test_from_declaring_to_results(api: TestClient, staged: Staged, poller: Poll
         assert whole.json()["input"] == {"sha256": hashlib.sha256(files[result["number"]]).hexdigest()}
 
 
-def test_what_is_missing_gets_fresh_links_and_what_never_came_is_missing(
-    api: TestClient, staged: Staged, poller: Poller
-) -> None:
+def test_missing_files_get_fresh_links_and_end_as_missing(api: TestClient, staged: Staged, poller: Poller) -> None:
     files = [picture(seed) for seed in range(3)]
     batch, links = declared(api, files)
     send(links[1], files[1])
@@ -87,7 +85,7 @@ def test_what_is_missing_gets_fresh_links_and_what_never_came_is_missing(
     assert [result["state"] for result in results(api, batch)] == ["OK", "OK", "MISSING"]
 
 
-def test_a_retry_copies_what_failed_and_works_it_again(api: TestClient, staged: Staged, poller: Poller) -> None:
+def test_a_retry_copies_failed_files_and_processes_them(api: TestClient, staged: Staged, poller: Poller) -> None:
     files = [picture(), b"no image"]
     batch, links = declared(api, files)
     for link, data in zip(links, files, strict=True):
@@ -127,7 +125,7 @@ def server(staged: Staged, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -
             process.terminate()
 
 
-def test_the_command_runs_a_folder_on_a_server_with_the_worker_beside_it(
+def test_the_batch_command_runs_a_folder_through_server_and_worker(
     local: LocalAccount, staged: Staged, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from functions.batch import sweeper  # it opens the account at import

@@ -49,7 +49,7 @@ def test_a_version_that_was_erased_is_superseded(aws: Account) -> None:
             read(aws, gone)
 
 
-def test_a_document_is_written_once_whoever_comes(aws: Account) -> None:
+def test_concurrent_calls_write_a_document_once(aws: Account) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: aws.staging.write_once("out/manifest.json", b"{}", "application/json"), range(4)))
     aws.staging.write_once("out/manifest.json", b"other", "application/json")
@@ -58,7 +58,7 @@ def test_a_document_is_written_once_whoever_comes(aws: Account) -> None:
     assert read(aws, Stored("out/manifest.json")) == b"{}"
 
 
-def test_copying_takes_the_version_and_says_whether_the_source_is_there(aws: Account) -> None:
+def test_copying_uses_the_version_and_reports_a_missing_source(aws: Account) -> None:
     old = put(aws, b"old")
     put(aws, b"new")
 

@@ -50,7 +50,7 @@ def dead_letters(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> str:
     return queue
 
 
-def test_a_declared_batch_is_worked_from_its_uploads_to_its_manifest(staged: Staged, poller: Poller) -> None:
+def test_a_declared_batch_is_processed_from_uploads_to_manifest(staged: Staged, poller: Poller) -> None:
     files = [picture(seed) for seed in range(3)]
     staged.batch(*files)
     for number, data in enumerate(files):
@@ -70,7 +70,7 @@ def test_a_declared_batch_is_worked_from_its_uploads_to_its_manifest(staged: Sta
     assert poller.held() == 0
 
 
-def test_a_message_that_comes_twice_is_worked_once(staged: Staged, poller: Poller) -> None:
+def test_a_duplicate_message_is_processed_once(staged: Staged, poller: Poller) -> None:
     poller.turn()
     data = picture()
     staged.batch(data)
@@ -84,7 +84,7 @@ def test_a_message_that_comes_twice_is_worked_once(staged: Staged, poller: Polle
     assert len(staged.keys("out/")) == 3
 
 
-def test_what_failed_in_passing_comes_again_after_its_delay(
+def test_a_message_is_redelivered_after_its_delay_on_a_temporary_error(
     staged: Staged, poller: Poller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poller.turn()
@@ -112,7 +112,7 @@ def test_what_failed_in_passing_comes_again_after_its_delay(
     assert poller.held() == 0
 
 
-def test_only_what_no_worker_can_end_becomes_a_dead_letter(
+def test_only_messages_that_no_worker_can_end_become_dead_letters(
     staged: Staged, poller: Poller, dead_letters: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = picture()
@@ -131,7 +131,7 @@ def test_only_what_no_worker_can_end_becomes_a_dead_letter(
     assert staged.file().outcome["code"] == "batch.gave_up"
 
 
-def test_a_message_that_killed_its_workers_is_a_dead_letter_and_can_be_sent_back(
+def test_a_message_that_kills_its_workers_becomes_a_dead_letter_and_can_be_requeued(
     staged: Staged, poller: Poller, dead_letters: str
 ) -> None:
     poller.turn()
@@ -149,7 +149,7 @@ def test_a_message_that_killed_its_workers_is_a_dead_letter_and_can_be_sent_back
     assert poller.held() == 0
 
 
-def test_both_versions_of_an_overwritten_drop_are_worked_each_on_its_own_bytes(staged: Staged, poller: Poller) -> None:
+def test_both_versions_of_an_overwritten_drop_are_processed(staged: Staged, poller: Poller) -> None:
     key = "drop/ward 3/Zoë + 50%.png"
     stored = [staged.put(grey(level), key=key) for level in (10, 20)]
 
@@ -160,7 +160,7 @@ def test_both_versions_of_an_overwritten_drop_are_worked_each_on_its_own_bytes(s
     assert found == {each.version for each in stored}
 
 
-def test_a_drop_that_was_erased_meanwhile_ends_without_a_result(
+def test_a_drop_erased_meanwhile_ends_without_a_result(
     staged: Staged, poller: Poller, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "FIRST_DELAY_S", 1)  # it might only not be visible yet, so it comes once more
@@ -174,7 +174,7 @@ def test_a_drop_that_was_erased_meanwhile_ends_without_a_result(
     assert (staged.engine.sizes, staged.keys("out/")) == ([], [])
 
 
-def test_a_lost_event_is_sent_again_and_worked(staged: Staged, poller: Poller) -> None:
+def test_a_lost_event_is_resent_and_processed(staged: Staged, poller: Poller) -> None:
     data, account = picture(), staged.context.account
     staged.batch(data)
     upload(staged, 0, data)

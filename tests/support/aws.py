@@ -1,4 +1,4 @@
-"""An account of our own, in memory: versioned bucket, table, and queue, as the stack makes them."""
+"""An AWS account in memory: versioned bucket, table and queue, as the stack makes them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ class Account:
 
 @contextmanager
 def account() -> Iterator[Account]:
-    """Needs CREDENTIALS in the environment: see the fixture `aws`."""
+    """Make an account; needs CREDENTIALS in the environment, see the fixture `aws`."""
     with mock_aws(), atomic_table():
         clients = connect(SETTINGS)
         make_bucket(clients, SETTINGS.bucket)
@@ -43,7 +43,7 @@ def account() -> Iterator[Account]:
 
 
 def lose_an_answer(client: Any, operation: str) -> list[str]:  # noqa: ANN401 - boto3 has no types
-    """Let the connection break once, after the service has done an operation: the client library asks again.
+    """Break the connection once after the service has done an operation, which the client library retries.
 
     Returns:
         The operation, once that has happened.

@@ -1,4 +1,4 @@
-"""A whole life of staged batches on an account in memory, each function on clients of its own that note their calls."""
+"""Run all uses of staged batches on an account in memory; each function has clients that record their calls."""
 
 import hashlib
 import time
@@ -33,12 +33,12 @@ from tests.support.sagemaker import NAME, FakeRuntime, connected, enveloped, wit
 from tests.support.staged import picture
 
 OPTIONS = {"colormap": "jet", "alpha": 0.4, "include": ["overlay", "original"]}
-LATER = 3600  # seconds: an event that has not come by then is lost
-LONG = 6 * 3600 + 900 + 60  # nor does an endpoint answer after that
+LATER = 3600  # seconds after which an event is taken for lost
+LONG = 6 * 3600 + 900 + 60  # seconds after which an endpoint no longer responds
 
 
 class Then(Hook):
-    """Does something once, right after a call that is waited for: what others do meanwhile."""
+    """Does something once, right after a given call: what other actors do meanwhile."""
 
     def __init__(self, waited_for: Callable[[Call], bool], do: Callable[[], object]) -> None:
         self._waited_for, self._do = waited_for, do
@@ -52,7 +52,7 @@ class Then(Hook):
 
 @dataclass
 class Function:
-    """One function: its clients, and what they were asked for."""
+    """One function, its clients and their calls."""
 
     recorder: Recorder
     wires: Wires
@@ -66,7 +66,7 @@ class Function:
 
 @dataclass
 class Life:
-    """The functions, the raw account, and how to give them work."""
+    """The functions, the raw account, and helpers to give them work."""
 
     aws: Account
     model: Model
@@ -107,7 +107,7 @@ class Life:
         assert sweep(self.sweeping, int(time.time() + after), lambda: 100)["failed"] == 0
 
     def vanish(self, batch: Batch) -> None:
-        """What a purge of somebody else's leaves of a batch's row."""
+        """Delete a batch's row, as a concurrent purge does."""
         self.aws.clients.dynamodb.delete_item(TableName=self.aws.settings.table, Key=batch_key(batch.id))
 
     def _function(self) -> Function:
@@ -130,7 +130,7 @@ def writes(key: str) -> Callable[[Call], bool]:
 
 
 def live(life: Life) -> None:
-    """Let everything happen that the product does with its account."""
+    """Run everything that the product does with its account."""
     _a_batch_and_its_retry(life)
     _lost_things(life)
     _purges_meanwhile(life)
@@ -144,7 +144,7 @@ def _a_batch_and_its_retry(life: Life) -> None:
     batch = life.open(good, bad, picture(2))
     life.desk.links(batch, start=0)
     stored = [life.put(batch, 0, good), life.put(batch, 1, bad)]
-    life.work(stored[0], seconds=1)  # no time: it comes again, later
+    life.work(stored[0], seconds=1)  # no time left: it is redelivered later
     life.work(*stored)
     life.desk.close(life.again(batch))
     life.desk.status(life.again(batch))
@@ -163,7 +163,7 @@ def _lost_things(life: Life) -> None:
     batch = life.open(data)
     life.put(batch, 0, data)
     life.sweep(after=LATER)  # its event is sent again
-    # A declaring call that died took a number without a row; nobody comes any more, until the deadline.
+    # A declaring call that died reserved a number without a row; no call follows until the deadline.
     life.aws.clients.dynamodb.delete_item(TableName=life.aws.settings.table, Key=file_key(batch.id, 0))
     life.sweep(after=life.settings.batch_deadline_s + 1)
     assert life.again(batch).state is BatchState.EXPIRED

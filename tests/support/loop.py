@@ -1,4 +1,4 @@
-"""The whole loop of staged batches in a process of its own, and what it takes to run a folder through it."""
+"""The whole loop of staged batches in its own process, and helpers to run a folder through it."""
 
 import json
 import signal
@@ -44,7 +44,7 @@ def running_loop() -> Iterator[Loop]:
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     said = process.stdout.readline().split()
-    # It says a line per image from now on, and would wait for ever once nobody reads them.
+    # It prints a line per image from now on, and would block once the pipe is full.
     reader = threading.Thread(target=process.stdout.read)
     reader.start()
     try:
@@ -70,14 +70,14 @@ def versions(clients: Clients, prefix: str) -> list[str]:
 
 
 def asks(method: str, *ends: str) -> Wanted:
-    """Whether a request is one of these: its path ends so, whatever its query."""
+    """Return whether a request's path has one of these endings."""
     return lambda request: request.method == method and request.url.path.endswith(ends)
 
 
 def meddle(
     monkeypatch: pytest.MonkeyPatch, wanted: Wanted, does: Callable[[Callable[[], httpx2.Response]], Any]
 ) -> None:
-    """Let `does` answer the first wanted request, with the real call to make at hand; all others go through."""
+    """Let `does` respond to the first matching request, given the real call; all others go through."""
     send, met = httpx2.Client.send, list[bool]()
 
     def meddled(client: httpx2.Client, request: httpx2.Request, **how: Any) -> Any:  # noqa: ANN401 - passes through
@@ -90,7 +90,7 @@ def meddle(
 
 
 def recorded(monkeypatch: pytest.MonkeyPatch, wanted: Wanted) -> list[str]:
-    """Paths of the wanted requests, as they are made."""
+    """Record the paths of matching requests as they are made."""
     send, paths = httpx2.Client.send, list[str]()
 
     def noted(client: httpx2.Client, request: httpx2.Request, **how: Any) -> Any:  # noqa: ANN401 - passes through

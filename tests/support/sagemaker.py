@@ -26,7 +26,7 @@ EVENTS = Path(__file__).parents[1] / "events"
 
 @dataclass
 class FakeRuntime:
-    """The client `sagemaker-runtime`; what was asked of it waits until `run`."""
+    """The client `sagemaker-runtime`; its invocations wait until `run`."""
 
     server: TestClient
     s3: Any
@@ -54,7 +54,7 @@ class FakeRuntime:
         return {"InferenceId": asked["InferenceId"]} | places
 
     def run(self) -> None:
-        """Let the container answer all that waits."""
+        """Let the container respond to all waiting invocations."""
         with self.turn:  # a worker asks from several threads
             while self.waiting:
                 self._answer(*self.waiting.pop(0))
@@ -76,7 +76,7 @@ class FakeRuntime:
 
 
 def conforms(asked: Json) -> None:
-    """Hold a call against the lengths and patterns of AWS's own description of it, which boto3 does not check."""
+    """Check a call's parameters against the lengths and patterns of AWS's own API description, which boto3 does not."""
     client = boto3.client("sagemaker-runtime", region_name="us-east-1")
     described = client.meta.service_model.operation_model("InvokeEndpointAsync").input_shape
     assert set(described.required_members) <= set(asked) <= set(described.members)
@@ -92,7 +92,7 @@ def conforms(asked: Json) -> None:
 
 
 def notice(asked: Json, place: str, media_type: str, *, completed: bool) -> Json:
-    """What SageMaker publishes: the recorded sample with this inference's own values."""
+    """Make a notice: the recorded sample with this inference's values."""
     sample: Json = json.loads((EVENTS / f"sagemaker-{'completed' if completed else 'failed'}.json").read_text())
     sample["inferenceId"] = asked["InferenceId"]
     sample["requestParameters"] |= {"inputLocation": asked["InputLocation"], "endpointName": asked["EndpointName"]}
@@ -104,7 +104,7 @@ def notice(asked: Json, place: str, media_type: str, *, completed: bool) -> Json
 
 
 def enveloped(notice: Json) -> Json:
-    """As SNS hands it to a queue without raw delivery."""
+    """Wrap a notice as SNS does without raw delivery."""
     envelope: Json = json.loads((EVENTS / "sns-envelope.json").read_text())
     return envelope | {"Message": json.dumps(notice)}
 

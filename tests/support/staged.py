@@ -1,4 +1,4 @@
-"""Staged batches on an account in memory: made, uploaded, announced as S3 and a queue do, and read back."""
+"""Make, upload, announce and read staged batches on an account in memory."""
 
 import hashlib
 import importlib
@@ -37,7 +37,7 @@ NAME = "Doe^Jane 1970-01-01.png"  # must never be seen outside the table and the
 
 
 class CurrentStdout:
-    """Writes to what is standard output at the time, where the function's log can be captured."""
+    """Writes to the current standard output, so that tests capture the function's log."""
 
     def write(self, text: str) -> int:
         return sys.stdout.write(text)
@@ -52,7 +52,7 @@ for log_handler in logger.handlers:
 
 
 class Counting:
-    """An engine that notes the size of every batch its trunk is given, and the images' brightness."""
+    """An engine that records the size of every batch and the brightness of its images."""
 
     name, precision, device = "counting", "f32", "CPU"
 
@@ -72,7 +72,7 @@ class Counting:
 
 @dataclass
 class Context:
-    """An invocation with so much time left."""
+    """A Lambda context with a fixed remaining time."""
 
     seconds: float = 100
     function_name: str = "batch"
@@ -86,14 +86,14 @@ class Context:
 
 @dataclass
 class Staged:
-    """A worker on an account, and what it takes to give it work."""
+    """A worker on an account, with helpers to send it events."""
 
     aws: Account
     context: WorkerContext
     engine: Counting
 
     def batch(self, *files: bytes, number_of_batch: str = ID, options: Json | None = None) -> Batch:
-        """Declare files and say of each exactly what it is."""
+        """Declare files with their size and digest."""
         made = Batch(
             id=number_of_batch,
             owner="me",
@@ -129,7 +129,7 @@ class Staged:
         return Stored(key, answer.get("VersionId"), answer["ETag"])
 
     def record(self, stored: Stored, size: int | None = None, bucket: str = "") -> Json:
-        """One record as S3 writes it."""
+        """Make one record as S3 writes it."""
         thing: Json = {"key": quote_plus(stored.key, safe="/"), "eTag": (stored.etag or "").strip('"')}
         thing |= {"versionId": stored.version} if stored.version else {}
         thing |= {"size": size} if size is not None else {}
@@ -141,7 +141,7 @@ class Staged:
         }
 
     def received(self, *bodies: Json | str | Stored, receives: int = 1) -> Json:
-        """A queue's event with a message per body."""
+        """Make a queue's event with a message per body."""
         return {"Records": [self.message(body, f"m{index}", receives) for index, body in enumerate(bodies)]}
 
     def message(self, body: Json | str | Stored, name: str, receives: int = 1) -> Json:
@@ -174,7 +174,7 @@ class Staged:
 
 
 def desk(aws: Account, model: Model, *, batch_images: int = 8) -> Staged:
-    """A worker with a model whose batches are counted."""
+    """Make a worker with a model whose batches are counted."""
     engine = Counting(model)
     account = batch_context.Account(aws.settings, aws.jobs, aws.staging, aws.clients.sqs)
     worker = WorkerContext(account, ModelRegistry.of(replace(model, engine=engine)), STAGED_LIMITS, batch_images)
@@ -182,7 +182,7 @@ def desk(aws: Account, model: Model, *, batch_images: int = 8) -> Staged:
 
 
 def grey(level: int, side: int = 40) -> bytes:
-    """A PNG of one brightness, which the counting engine tells from others."""
+    """Make a PNG of one brightness, which the counting engine distinguishes."""
     return encoded(Image.fromarray(np.full((side, side), level, np.uint8)))
 
 
@@ -191,6 +191,6 @@ def picture(seed: int = 0) -> bytes:
 
 
 def imported(function: str) -> ModuleType:
-    """A function's module as its own process imports it, which opens all that it works with."""
+    """Import a function's module anew, which opens its account and models."""
     sys.modules.pop(function, None)
     return importlib.import_module(function)

@@ -320,7 +320,7 @@ def test_at_most_500_files_in_a_call(staged: TestClient, aws: Account) -> None:
 
 
 @pytest.mark.provokes("batch.full")
-def test_no_more_files_than_expected(staged: TestClient, aws: Account) -> None:
+def test_rejects_more_files_than_expected(staged: TestClient, aws: Account) -> None:
     batch = opened(staged, 2)
     declare(staged, batch, [declaration()])
 

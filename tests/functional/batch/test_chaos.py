@@ -108,7 +108,7 @@ def called() -> dict[str, set[str]]:
     return found
 
 
-def test_every_operation_of_the_staged_side_is_met_by_a_crash_in_turn(tiny_model: Model) -> None:
+def test_every_aws_operation_is_followed_by_a_crash_in_turn(tiny_model: Model) -> None:
     summary = Summary("")
     met: dict[str, set[str]] = {service: set() for service in OPERATIONS}
     for life in LIVES:
@@ -148,7 +148,7 @@ def test_with_all_protections_the_same_campaign_holds(tiny_model: Model, life: s
 
 
 @pytest.mark.parametrize("life", LIVES)
-def test_a_life_without_troubles_ends_as_it_was_meant_to(tiny_model: Model, life: str) -> None:
+def test_a_life_without_faults_ends_as_expected(tiny_model: Model, life: str) -> None:
     summary = Summary("")
 
     lived(tiny_model, 7, summary, Turns(life, Fault.CRASH))
@@ -344,7 +344,7 @@ def test_the_reader_sees_what_was_tampered_with(
     assert summary.invariants == {invariant}, summary
 
 
-def test_names_that_outlive_a_purge_fail_the_run() -> None:
+def test_names_that_remain_after_a_purge_fail_the_run() -> None:
     summary = Summary("", broken=[Broken(7, "somewhere", "left by a purge")])
 
     assert not summary.holds
@@ -353,7 +353,7 @@ def test_names_that_outlive_a_purge_fail_the_run() -> None:
 
 
 @pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.LOST, Fault.BROKEN, Fault.CONFLICT])
-def test_faults_of_writes_do_not_meet_reads(fault: Fault) -> None:
+def test_write_faults_do_not_affect_reads(fault: Fault) -> None:
     faults = Faults(random.Random(0), Counter())
 
     with faults.step(Plan(at={1: fault})):
@@ -364,7 +364,7 @@ def test_faults_of_writes_do_not_meet_reads(fault: Fault) -> None:
     assert faults.counts == {"calls": 1}
 
 
-def test_a_crash_comes_after_its_call_and_only_there() -> None:
+def test_a_crash_happens_right_after_its_call() -> None:
     faults = Faults(random.Random(0), Counter())
     calls = [Call("s3", "PutObject", {}) for _ in range(2)]
 
@@ -376,7 +376,7 @@ def test_a_crash_comes_after_its_call_and_only_there() -> None:
             faults.after(calls[1], {})
 
 
-def test_a_connection_breaks_once_and_the_client_library_asks_again(tiny_model: Model) -> None:
+def test_the_client_library_retries_a_broken_connection(tiny_model: Model) -> None:
     """Not a write that its answer's loss ends: the service does the same twice, and the product hears of it once."""
     counts = Counter[str]()
     with world(tiny_model, 1, counts) as made:

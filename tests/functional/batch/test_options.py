@@ -75,7 +75,7 @@ def test_an_index_is_kept_as_its_label_which_means_the_same_everywhere(client: T
         ({"target": "top-2"}, "target", "one for each file: make a batch for every target"),
     ],
 )
-def test_what_no_worker_could_do_is_refused_when_the_batch_is_opened(
+def test_opening_a_batch_rejects_options_that_no_worker_supports(
     client: TestClient, options: dict[str, Any], name: str, said: str
 ) -> None:
     found = problem(client.post(URL, json={"expected_files": 1} | options), 422, "request.invalid")
@@ -84,7 +84,7 @@ def test_what_no_worker_could_do_is_refused_when_the_batch_is_opened(
     assert found["errors"][0]["loc"] == ["body", name]
 
 
-def test_a_method_that_costs_more_than_a_worker_gives_is_refused(
+def test_rejects_a_method_that_needs_too_many_passes(
     aws: Account, make_client: MakeClient, colours_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEATLENS_BUCKET", aws.settings.bucket)
@@ -96,7 +96,7 @@ def test_a_method_that_costs_more_than_a_worker_gives_is_refused(
     assert client.post(URL, json={"expected_files": 1}).status_code == 201
 
 
-def test_what_does_not_fit_an_endpoints_header_is_refused(
+def test_rejects_options_longer_than_the_endpoints_header(
     aws: Account, make_client: MakeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tests.support.colors import write_colors_model
@@ -123,7 +123,7 @@ def explained(staged: Staged) -> tuple[dict[str, Any], Any]:
 
 
 @pytest.mark.parametrize("target", ["RED", "0"])
-def test_the_worker_explains_what_was_asked_for(staged: Staged, target: str) -> None:
+def test_the_worker_uses_the_batchs_options(staged: Staged, target: str) -> None:
     staged.batch(DATA, options=ASKED | {"method": "gradcam", "target": [target], "contrast": None})
 
     assert staged.work(staged.received(staged.put(DATA))) == set()
@@ -173,9 +173,7 @@ UNDOABLE = [
 
 
 @pytest.mark.parametrize("options", UNDOABLE, ids=str)
-def test_what_the_worker_cannot_do_ends_each_file_and_nothing_comes_again(
-    staged: Staged, options: dict[str, Any]
-) -> None:
+def test_unsupported_options_fail_each_file_without_redelivery(staged: Staged, options: dict[str, Any]) -> None:
     good = "01J11111111111111111111111"
     staged.batch(DATA, DATA, options=options)
     staged.batch(DATA, number_of_batch=good)
@@ -190,7 +188,7 @@ def test_what_the_worker_cannot_do_ends_each_file_and_nothing_comes_again(
     assert staged.file(0, good).state is FileState.OK
 
 
-def test_options_that_no_version_knows_are_passed_over(staged: Staged) -> None:
+def test_unknown_options_in_a_row_are_ignored(staged: Staged) -> None:
     staged.batch(DATA, options={"method": "gradcam", "smell": {"strength": 3}, "backend": "lambda"})
 
     assert staged.work(staged.received(staged.put(DATA))) == set()
@@ -198,7 +196,7 @@ def test_options_that_no_version_knows_are_passed_over(staged: Staged) -> None:
     assert staged.file().state is FileState.OK
 
 
-def test_files_that_cost_too_much_together_are_explained_one_by_one(staged: Staged) -> None:
+def test_files_too_expensive_as_a_batch_are_explained_one_by_one(staged: Staged) -> None:
     files = [encoded(noise((24, 24), seed=seed)) for seed in range(3)]
     limits = staged.context.limits.model_copy(update={"passes": 4})
     staged.context = replace(staged.context, limits=limits)
@@ -211,7 +209,7 @@ def test_files_that_cost_too_much_together_are_explained_one_by_one(staged: Stag
 
 
 @pytest.mark.parametrize("method", METHOD_NAMES)
-def test_every_method_is_done_by_the_worker(staged: Staged, method: str) -> None:
+def test_the_worker_supports_every_method(staged: Staged, method: str) -> None:
     staged.batch(DATA, options={"method": method})
 
     staged.work(staged.received(staged.put(DATA)))

@@ -21,7 +21,7 @@ from heatlens.model import Model
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.object_keys import ASYNC, attempt_prefix, manifest_key, upload_key
 from heatlens_aws.records import BatchState, FileState
-from heatlens_aws.sagemaker_async import Attempt, answer_key, read_notice
+from heatlens_aws.sagemaker_async import Attempt, read_notice, response_key
 from heatlens_aws.settings import AwsSettings
 from heatlens_aws.staging import Staging
 from heatlens_web.batches.service import BatchService
@@ -78,7 +78,7 @@ def committed(staged: Staged, number: int = 0, batch: str = ID) -> dict[str, byt
     return objects
 
 
-def test_what_is_committed_is_what_the_function_itself_would_have_made(staged: Staged, runtime: FakeRuntime) -> None:
+def test_the_committed_result_equals_the_functions_own(staged: Staged, runtime: FakeRuntime) -> None:
     data = picture()
     submitted(staged, data)
     assert told(staged, *runtime.notices) == set()
@@ -98,9 +98,7 @@ def test_what_is_committed_is_what_the_function_itself_would_have_made(staged: S
     assert staged.engine.sizes == [1]
 
 
-def test_the_endpoint_is_asked_once_for_each_file_and_the_row_says_what_was_asked(
-    staged: Staged, runtime: FakeRuntime
-) -> None:
+def test_each_file_is_submitted_once_and_noted_in_its_row(staged: Staged, runtime: FakeRuntime) -> None:
     runtime.delayed = True
     before = int(time.time())
     submitted(staged, picture(1), picture(2))
@@ -121,7 +119,7 @@ def test_the_endpoint_is_asked_once_for_each_file_and_the_row_says_what_was_aske
     assert staged.engine.sizes == []
 
 
-def test_every_picture_in_the_format_that_was_asked_for_comes_back(staged: Staged, runtime: FakeRuntime) -> None:
+def test_every_picture_has_the_requested_format(staged: Staged, runtime: FakeRuntime) -> None:
     data, more = picture(), {"include": ["heatmap", "overlay"], "format": "jpeg", "window": [300.5, 100]}
     staged.batch(data, options=REMOTE | more)
     staged.work(staged.received(staged.put(data)))
@@ -149,7 +147,7 @@ def test_a_batch_without_overlays_gets_none(staged: Staged, runtime: FakeRuntime
 
 
 @pytest.mark.parametrize("wrap", [enveloped, lambda notice: notice], ids=["envelope", "raw"])
-def test_a_notice_comes_in_sns_envelope_or_without(
+def test_a_notice_is_read_with_and_without_an_sns_envelope(
     staged: Staged, runtime: FakeRuntime, wrap: Callable[[Json], Json]
 ) -> None:
     submitted(staged, picture())
@@ -159,7 +157,7 @@ def test_a_notice_comes_in_sns_envelope_or_without(
     assert committed(staged)
 
 
-def test_a_second_delivery_of_the_event_asks_nothing_more(staged: Staged, runtime: FakeRuntime) -> None:
+def test_a_second_delivery_of_the_event_submits_nothing(staged: Staged, runtime: FakeRuntime) -> None:
     runtime.delayed = True
     submitted(staged, picture())
     first = staged.file()
@@ -174,7 +172,7 @@ def test_a_second_delivery_of_the_event_asks_nothing_more(staged: Staged, runtim
     assert len(runtime.asked) == 1
 
 
-def test_a_notice_that_comes_twice_commits_once(
+def test_a_duplicate_notice_commits_once(
     staged: Staged, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
 ) -> None:
     submitted(staged, picture())
@@ -187,7 +185,7 @@ def test_a_notice_that_comes_twice_commits_once(
     assert (staged.file(), staged.keys("out/")) == (first, objects)
 
 
-def test_notices_of_several_files_come_in_any_order(staged: Staged, runtime: FakeRuntime) -> None:
+def test_notices_of_several_files_may_arrive_in_any_order(staged: Staged, runtime: FakeRuntime) -> None:
     levels = [10, 120, 240]
     runtime.delayed = True
     submitted(staged, *(grey(level) for level in levels))
@@ -242,7 +240,7 @@ def test_an_image_that_the_endpoint_turns_away_is_submitted_again(staged: Staged
     committed(staged)
 
 
-def test_a_refusal_that_comes_before_its_row_is_written_ends_nothing(staged: Staged, runtime: FakeRuntime) -> None:
+def test_a_rejection_before_the_row_is_written_leaves_the_file_pending(staged: Staged, runtime: FakeRuntime) -> None:
     server: FastAPI = runtime.server.app  # type: ignore[assignment]
     server.state.server.admission.closed = True
     staged.batch(picture(), options=REMOTE)
@@ -258,7 +256,7 @@ def test_a_refusal_that_comes_before_its_row_is_written_ends_nothing(staged: Sta
     assert staged.file().state is FileState.PENDING
 
 
-def test_a_late_refusal_does_not_withdraw_a_file_from_another_attempt(staged: Staged, runtime: FakeRuntime) -> None:
+def test_a_late_rejection_does_not_withdraw_another_attempt(staged: Staged, runtime: FakeRuntime) -> None:
     submitted(staged, picture())
     file = staged.file()
 
@@ -270,7 +268,7 @@ def test_a_late_refusal_does_not_withdraw_a_file_from_another_attempt(staged: St
 
 
 @pytest.mark.provokes("async.failed")
-def test_a_failure_without_words_is_one_all_the_same(staged: Staged, runtime: FakeRuntime) -> None:
+def test_a_failure_without_a_body_fails_the_file(staged: Staged, runtime: FakeRuntime) -> None:
     runtime.broken = True
     submitted(staged, picture())
 
@@ -288,7 +286,9 @@ def test_a_failure_without_words_is_one_all_the_same(staged: Staged, runtime: Fa
         {"code": 7},
     ],
 )
-def test_what_a_failure_says_must_be_a_problem(staged: Staged, runtime: FakeRuntime, said: Json) -> None:
+def test_a_failure_body_that_is_no_problem_document_is_not_quoted(
+    staged: Staged, runtime: FakeRuntime, said: Json
+) -> None:
     runtime.broken = True
     submitted(staged, picture())
     problem = {"type": "t", "title": "t", "status": 400, "detail": "d" * 5000, "request_id": "r"} | said
@@ -300,7 +300,7 @@ def test_what_a_failure_says_must_be_a_problem(staged: Staged, runtime: FakeRunt
     assert staged.file().outcome["code"] == "async.failed"
 
 
-def test_a_failures_words_are_kept_short_enough_for_a_row(staged: Staged, runtime: FakeRuntime) -> None:
+def test_the_detail_of_a_failure_is_truncated_to_fit_a_row(staged: Staged, runtime: FakeRuntime) -> None:
     runtime.broken = True
     submitted(staged, picture())
     problem = {"type": "t", "title": "t", "status": 400, "detail": "d" * 5000, "request_id": "r", "code": "input.new"}
@@ -313,9 +313,7 @@ def test_a_failures_words_are_kept_short_enough_for_a_row(staged: Staged, runtim
     assert len(json.dumps(staged.file().outcome)) < 700
 
 
-def test_a_failure_whose_place_is_said_beside_the_parameters_or_not_at_all_is_found(
-    staged: Staged, runtime: FakeRuntime
-) -> None:
+def test_a_failure_is_found_with_its_location_elsewhere_or_missing(staged: Staged, runtime: FakeRuntime) -> None:
     submitted(staged, b"no image", b"neither")
     beside, silent = runtime.notices
     beside["failureLocation"] = beside.pop("responseParameters")["failureLocation"]
@@ -341,7 +339,7 @@ def test_a_failure_whose_place_is_said_beside_the_parameters_or_not_at_all_is_fo
         lambda answer: answer.clear(),
     ],
 )
-def test_an_answer_that_is_none_fails_the_file(
+def test_an_invalid_response_fails_the_file(
     staged: Staged, runtime: FakeRuntime, spoil: Callable[[Json], None]
 ) -> None:
     submitted(staged, picture())
@@ -356,7 +354,7 @@ def test_an_answer_that_is_none_fails_the_file(
     assert staged.keys("out/") == []
 
 
-def test_an_answer_whose_notice_is_lost_is_found_by_the_sweeper_in_time(staged: Staged, runtime: FakeRuntime) -> None:
+def test_the_sweeper_finds_a_response_whose_notice_is_lost(staged: Staged, runtime: FakeRuntime) -> None:
     submitted(staged, picture())
     staged.aws.jobs.close(ID)
 
@@ -368,7 +366,7 @@ def test_an_answer_whose_notice_is_lost_is_found_by_the_sweeper_in_time(staged: 
     assert staged.read().state is BatchState.SUCCEEDED
 
 
-def test_a_failure_whose_notice_is_lost_is_found_with_its_code(staged: Staged, runtime: FakeRuntime) -> None:
+def test_the_sweeper_finds_a_failure_whose_notice_is_lost(staged: Staged, runtime: FakeRuntime) -> None:
     submitted(staged, b"no image")
     assert runtime.notices
 
@@ -377,7 +375,7 @@ def test_a_failure_whose_notice_is_lost_is_found_with_its_code(staged: Staged, r
     assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, "input.unsupported")
 
 
-def test_what_the_endpoint_never_answers_fails_in_the_end(staged: Staged, runtime: FakeRuntime) -> None:
+def test_a_file_without_any_response_fails_after_the_timeout(staged: Staged, runtime: FakeRuntime) -> None:
     runtime.delayed = True
     submitted(staged, picture())
 
@@ -391,7 +389,7 @@ def test_what_the_endpoint_never_answers_fails_in_the_end(staged: Staged, runtim
     assert staged.file().outcome == outcome
 
 
-def test_an_answer_whose_place_nobody_said_fails_in_the_end(staged: Staged, runtime: FakeRuntime) -> None:
+def test_a_submitted_file_without_locations_fails_after_the_timeout(staged: Staged, runtime: FakeRuntime) -> None:
     runtime.delayed = True
     submitted(staged, picture())
     noted = staged.file().outcome
@@ -402,7 +400,7 @@ def test_an_answer_whose_place_nobody_said_fails_in_the_end(staged: Staged, runt
     assert staged.file().outcome["code"] == "async.failed"
 
 
-def test_a_worker_that_dies_before_it_writes_the_row_is_followed_by_one_that_asks_again(
+def test_a_file_is_submitted_again_after_a_crash_before_its_row(
     staged: Staged, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = picture()
@@ -431,7 +429,7 @@ def test_a_worker_that_dies_before_it_writes_the_row_is_followed_by_one_that_ask
     assert len(staged.keys("out/")) == 3
 
 
-def test_a_failed_attempt_does_not_end_a_file_that_another_is_at(
+def test_a_failed_attempt_does_not_end_a_file_with_another_attempt(
     staged: Staged, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
 ) -> None:
     submitted(staged, picture())
@@ -446,7 +444,7 @@ def test_a_failed_attempt_does_not_end_a_file_that_another_is_at(
     assert committed(staged)
 
 
-def test_a_notice_that_is_faster_than_the_row_commits(
+def test_a_notice_before_the_row_is_written_commits(
     staged: Staged, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submit = BatchTable.submit
@@ -461,7 +459,7 @@ def test_a_notice_that_is_faster_than_the_row_commits(
     assert committed(staged)
 
 
-def test_a_cancelled_batch_takes_no_late_answer(
+def test_a_cancelled_batch_ignores_late_responses(
     staged: Staged, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
 ) -> None:
     submitted(staged, picture(1), picture(2))
@@ -498,7 +496,7 @@ def test_a_cancelled_batch_submits_nothing(staged: Staged, runtime: FakeRuntime)
         (picture(), b"", "input.empty"),
     ],
 )
-def test_bytes_that_were_not_declared_are_never_submitted(
+def test_undeclared_bytes_are_never_submitted(
     staged: Staged, runtime: FakeRuntime, declared: bytes, uploaded: bytes, code: str
 ) -> None:
     staged.batch(declared, options=REMOTE)
@@ -520,7 +518,7 @@ def test_a_file_over_the_limit_is_never_submitted(staged: Staged, runtime: FakeR
     assert staged.file().outcome["code"] == "limit.file_bytes"
 
 
-def test_a_sweeper_that_knows_no_endpoint_waits_as_long(staged: Staged, runtime: FakeRuntime) -> None:
+def test_a_sweeper_without_an_endpoint_waits_as_long(staged: Staged, runtime: FakeRuntime) -> None:
     runtime.delayed = True
     submitted(staged, picture())
     staged.context = replace(staged.context, account=replace(staged.context.account, endpoint=None))
@@ -531,7 +529,7 @@ def test_a_sweeper_that_knows_no_endpoint_waits_as_long(staged: Staged, runtime:
     assert staged.file().state is FileState.FAILED
 
 
-def test_a_digest_that_s3_itself_has_computed_saves_the_reading(
+def test_the_object_is_not_read_when_s3_has_its_digest(
     staged: Staged, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The account in memory says no checksums; S3 says those that the upload link has signed."""
@@ -554,7 +552,7 @@ def test_a_digest_that_s3_itself_has_computed_saves_the_reading(
 
 
 @pytest.mark.parametrize("parts", ["", "-3"])
-def test_the_checksum_of_an_upload_in_parts_is_no_digest(staged: Staged, parts: str) -> None:
+def test_a_multipart_checksum_is_not_used_as_digest(staged: Staged, parts: str) -> None:
     stored = staged.put(picture())
 
     class Says:
@@ -569,9 +567,7 @@ def test_the_checksum_of_an_upload_in_parts_is_no_digest(staged: Staged, parts: 
 
 
 @pytest.mark.parametrize("known_by", ["version", "etag"])
-def test_an_event_of_other_bytes_than_the_key_holds_submits_nothing(
-    staged: Staged, runtime: FakeRuntime, known_by: str
-) -> None:
+def test_an_event_of_replaced_bytes_submits_nothing(staged: Staged, runtime: FakeRuntime, known_by: str) -> None:
     staged.batch(grey(200), options=REMOTE)
     first = staged.put(grey(200))
     staged.put(grey(10))
@@ -583,7 +579,7 @@ def test_an_event_of_other_bytes_than_the_key_holds_submits_nothing(
     assert staged.file().state is FileState.PENDING
 
 
-def test_an_answer_to_bytes_that_came_after_the_check_is_refused(staged: Staged, runtime: FakeRuntime) -> None:
+def test_a_response_to_bytes_replaced_after_the_check_fails_the_file(staged: Staged, runtime: FakeRuntime) -> None:
     runtime.delayed = True
     submitted(staged, grey(200))
     staged.put(grey(10))  # what only an administrator can do
@@ -609,7 +605,7 @@ def test_an_answer_to_bytes_that_came_after_the_check_is_refused(staged: Staged,
         None,
     ],
 )
-def test_answers_that_lie_elsewhere_are_never_read(
+def test_responses_outside_the_async_prefix_are_never_read(
     staged: Staged,
     runtime: FakeRuntime,
     place: object,
@@ -635,7 +631,7 @@ def test_answers_that_lie_elsewhere_are_never_read(
     assert lines(capsys)[-1]["state"] == "FOREIGN"
 
 
-def test_one_files_answer_is_not_taken_for_anothers(staged: Staged, runtime: FakeRuntime) -> None:
+def test_a_response_of_another_file_is_ignored(staged: Staged, runtime: FakeRuntime) -> None:
     submitted(staged, grey(10), grey(200))
     one, other = runtime.notices
     one["responseParameters"], other["responseParameters"] = other["responseParameters"], one["responseParameters"]
@@ -647,9 +643,7 @@ def test_one_files_answer_is_not_taken_for_anothers(staged: Staged, runtime: Fak
     assert committed(staged, 0)["map.npy"] != committed(staged, 1)["map.npy"]
 
 
-def test_an_answer_is_found_where_sagemaker_said_though_not_in_its_own_folder(
-    staged: Staged, runtime: FakeRuntime
-) -> None:
+def test_a_response_is_read_from_the_location_that_sagemaker_returned(staged: Staged, runtime: FakeRuntime) -> None:
     runtime.root = ASYNC + "deeper/"
     submitted(staged, picture())
 
@@ -658,7 +652,7 @@ def test_an_answer_is_found_where_sagemaker_said_though_not_in_its_own_folder(
     assert committed(staged)
 
 
-def test_an_endpoint_that_answers_among_other_things_is_not_read(staged: Staged, runtime: FakeRuntime) -> None:
+def test_a_response_outside_its_batchs_folder_is_not_read(staged: Staged, runtime: FakeRuntime) -> None:
     runtime.root = "out/"
     submitted(staged, picture())
 
@@ -691,7 +685,7 @@ HOSTILE: list[object] = [
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=repr)
-def test_an_inference_that_is_not_ours_is_nothing_to_us(
+def test_a_foreign_inference_is_ignored(
     staged: Staged, runtime: FakeRuntime, name: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     submitted(staged, picture())
@@ -705,7 +699,7 @@ def test_an_inference_that_is_not_ours_is_nothing_to_us(
 
 
 @pytest.mark.parametrize("name", [f"{OTHER}.0.{ATTEMPT}", f"{ID}.7.{ATTEMPT}"])
-def test_an_inference_of_a_file_that_is_not_there_is_nothing_to_us(
+def test_an_inference_of_a_missing_file_is_ignored(
     staged: Staged, runtime: FakeRuntime, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     submitted(staged, picture())
@@ -716,31 +710,31 @@ def test_an_inference_of_a_file_that_is_not_there_is_nothing_to_us(
 
 
 @pytest.mark.parametrize("number", [0, 9, 99_999])
-def test_a_name_is_read_as_it_was_written(number: int) -> None:
+def test_an_inference_id_is_parsed_as_written(number: int) -> None:
     attempt = Attempt(ID, number, ATTEMPT)
 
     assert Attempt.parse(attempt.inference_id) == attempt
     assert len(attempt.inference_id) <= 64
 
 
-def test_recorded_samples_are_read() -> None:
+def test_recorded_notices_are_read() -> None:
     completed = read_notice(json.loads((EVENTS / "sagemaker-completed.json").read_text()))
     failed = read_notice(json.loads((EVENTS / "sagemaker-failed.json").read_text()))
 
     assert completed is not None
     assert failed is not None
     assert (completed.attempt, completed.completed) == (Attempt(ID, 0, ATTEMPT), True)
-    assert answer_key(completed.location, "heatlens-staging") == f"async/{ID}/00000/{ATTEMPT}/f7cb97a2.out"
+    assert response_key(completed.location, "heatlens-staging") == f"async/{ID}/00000/{ATTEMPT}/f7cb97a2.out"
     assert (failed.attempt, failed.completed, failed.location) == (Attempt(ID, 0, ATTEMPT), False, "")
     assert read_notice({"eventSource": "aws:s3"}) is None
 
 
 @pytest.mark.parametrize("message", ["no JSON", "[]", None])
-def test_an_envelope_with_something_else_in_it_goes_back(staged: Staged, message: str | None) -> None:
+def test_an_envelope_with_another_message_is_redelivered(staged: Staged, message: str | None) -> None:
     assert staged.work(staged.received(enveloped({}) | {"Message": message})) == {"m0"}
 
 
-def test_a_passing_trouble_sends_a_notice_back_and_the_last_leaves_it_to_the_sweeper(
+def test_a_temporary_error_redelivers_a_notice_until_the_last_delivery(
     staged: Staged, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     submitted(staged, picture())
@@ -760,14 +754,14 @@ def test_a_passing_trouble_sends_a_notice_back_and_the_last_leaves_it_to_the_swe
     assert committed(staged)
 
 
-def test_a_notice_that_there_is_no_time_for_comes_again(staged: Staged, runtime: FakeRuntime) -> None:
+def test_a_notice_without_time_left_is_redelivered(staged: Staged, runtime: FakeRuntime) -> None:
     submitted(staged, picture())
 
     assert staged.work(staged.received(enveloped(runtime.notices[0])), seconds=5) == {"m0"}
     assert staged.file().state is FileState.SUBMITTED
 
 
-def test_an_answer_that_has_expired_is_no_trouble(
+def test_an_expired_response_is_superseded(
     staged: Staged, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
 ) -> None:
     submitted(staged, picture())
@@ -784,7 +778,7 @@ def refusing(**_: object) -> Any:  # noqa: ANN401 - as boto3
     raise ClientError({"Error": {"Code": "ValidationError", "Message": "Endpoint x not found"}}, "InvokeEndpointAsync")
 
 
-def test_an_endpoint_that_does_not_exist_gives_up_in_the_end(
+def test_a_missing_endpoint_fails_the_file_at_the_last_delivery(
     staged: Staged, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runtime.invoke_endpoint_async = refusing  # type: ignore[method-assign]
@@ -800,7 +794,7 @@ def test_an_endpoint_that_does_not_exist_gives_up_in_the_end(
     assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, "batch.gave_up")
 
 
-def test_a_function_that_knows_no_endpoint_does_not_do_the_work_itself(staged: Staged) -> None:
+def test_a_function_without_an_endpoint_does_not_explain_the_file_itself(staged: Staged) -> None:
     data = picture()
     staged.batch(data, options=REMOTE)
     stored = staged.put(data)
@@ -811,7 +805,7 @@ def test_a_function_that_knows_no_endpoint_does_not_do_the_work_itself(staged: S
     assert staged.file().outcome["code"] == "batch.gave_up"
 
 
-def test_only_a_named_endpoint_is_connected_to(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_is_made_only_for_a_configured_endpoint(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEATLENS_BUCKET", "b")
     monkeypatch.setenv("HEATLENS_TABLE", "t")
     assert open_account().endpoint is None
@@ -826,16 +820,14 @@ def test_only_a_named_endpoint_is_connected_to(aws: Account, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("name", "value"), [("TTL_S", "59"), ("TTL_S", "21601"), ("TIMEOUT_S", "0"), ("TIMEOUT_S", "3601")]
 )
-def test_sagemaker_takes_no_other_times(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_rejects_times_that_sagemaker_does_not_accept(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"HEATLENS_ASYNC_{name}", value)
 
     with pytest.raises(ValidationError):
         AwsSettings()
 
 
-def test_a_lost_event_of_such_a_batch_is_sent_again_and_one_that_was_submitted_is_not(
-    staged: Staged, runtime: FakeRuntime
-) -> None:
+def test_lost_events_are_resent_for_pending_files_only(staged: Staged, runtime: FakeRuntime) -> None:
     runtime.delayed = True
     submitted(staged, picture(1))
     other = staged.batch(picture(2), number_of_batch=OTHER, options=REMOTE)
@@ -847,7 +839,7 @@ def test_a_lost_event_of_such_a_batch_is_sent_again_and_one_that_was_submitted_i
     assert [OTHER in each["Body"] for each in sent["Messages"]] == [True]
 
 
-def test_the_sweeper_looks_after_so_many_in_one_turn(
+def test_a_sweep_handles_a_bounded_number_of_late_files(
     staged: Staged, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("functions.batch.async_collect.LATE_FILES", 2)
@@ -860,7 +852,7 @@ def test_the_sweeper_looks_after_so_many_in_one_turn(
     assert staged.file(2).state is FileState.FAILED
 
 
-def test_other_batches_are_explained_here_though_there_is_an_endpoint(staged: Staged, runtime: FakeRuntime) -> None:
+def test_batches_of_the_default_backend_are_explained_by_the_function(staged: Staged, runtime: FakeRuntime) -> None:
     data = picture()
     staged.batch(data, options=LOCAL)
 
@@ -908,7 +900,7 @@ def test_a_client_chooses_the_backend_when_it_opens_a_batch(
     assert not DeclaredFile(aws.jobs, staged.read(left.json()["batch_id"]), 0).remote
 
 
-def test_a_backend_that_is_not_there_is_refused(make_api: Callable[..., TestClient]) -> None:
+def test_rejects_the_backend_without_an_endpoint(make_api: Callable[..., TestClient]) -> None:
     answer = make_api().post(URL, json={"expected_files": 1, "backend": "sagemaker"})
 
     problem = answer.json()
@@ -918,7 +910,7 @@ def test_a_backend_that_is_not_there_is_refused(make_api: Callable[..., TestClie
 
 
 @pytest.mark.parametrize("wish", [{"expected_files": 1, "backend": "gpu"}, {"retry_of": ID, "backend": "lambda"}])
-def test_wrong_words_about_the_backend_are_refused(make_api: Callable[..., TestClient], wish: Json) -> None:
+def test_rejects_unknown_backends(make_api: Callable[..., TestClient], wish: Json) -> None:
     assert make_api("e").post(URL, json=wish).status_code == 422
 
 
@@ -942,7 +934,7 @@ def purge(staged: Staged) -> None:
     api.purge(api.find("me", ID))
 
 
-def test_a_purge_erases_the_endpoints_answers_too(staged: Staged, runtime: FakeRuntime) -> None:
+def test_a_purge_erases_the_endpoints_responses(staged: Staged, runtime: FakeRuntime) -> None:
     submitted(staged, picture())
     told(staged, *runtime.notices)
     assert staged.keys(ASYNC)
@@ -952,7 +944,7 @@ def test_a_purge_erases_the_endpoints_answers_too(staged: Staged, runtime: FakeR
     assert staged.keys("") == []
 
 
-def test_an_answer_that_is_collected_while_its_batch_is_purged_is_taken_back(
+def test_a_response_collected_during_a_purge_is_erased(
     staged: Staged, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submitted(staged, picture())
@@ -969,7 +961,7 @@ def test_an_answer_that_is_collected_while_its_batch_is_purged_is_taken_back(
     assert staged.keys("out/") == []
 
 
-def test_a_missing_bucket_ends_nothing(staged: Staged, runtime: FakeRuntime) -> None:
+def test_a_missing_bucket_ends_no_file(staged: Staged, runtime: FakeRuntime) -> None:
     staged.batch(picture(), options=REMOTE)
     stored = staged.put(picture())
     staged.aws.staging.erase("")

@@ -58,7 +58,7 @@ def states(staged: Staged) -> list[str]:
     return [file.state.value for file in staged.aws.jobs.files(staged.read())]
 
 
-def test_what_a_closed_batch_never_got_is_missing(staged: Staged) -> None:
+def test_files_never_uploaded_to_a_closed_batch_are_missing(staged: Staged) -> None:
     files = [picture(1), picture(2)]
     staged.batch(*files)
     staged.work(staged.received(staged.put(files[1], 1)))
@@ -83,7 +83,7 @@ def test_an_open_batch_before_its_deadline_is_left_alone(staged: Staged) -> None
 
 @pytest.mark.contract("after the deadline")
 @pytest.mark.parametrize("now", [DEADLINE - 1, DEADLINE])
-def test_nothing_is_open_after_the_deadline(staged: Staged, now: int) -> None:
+def test_no_file_is_open_after_the_deadline(staged: Staged, now: int) -> None:
     files = [picture(1), picture(2), picture(3)]
     staged.batch(*files)
     staged.work(staged.received(staged.put(files[0])))
@@ -118,7 +118,7 @@ def test_a_cancelled_batch_that_also_passes_its_deadline_stays_cancelled(staged:
     assert staged.read().state is BatchState.CANCELLED
 
 
-def test_numbers_that_were_taken_and_never_used_are_missing(staged: Staged) -> None:
+def test_reserved_numbers_never_used_are_missing(staged: Staged) -> None:
     staged.batch()
     staged.aws.clients.dynamodb.update_item(  # what a declaring call does before it dies
         TableName=staged.aws.settings.table,
@@ -135,7 +135,7 @@ def test_numbers_that_were_taken_and_never_used_are_missing(staged: Staged) -> N
 
 
 @pytest.mark.parametrize("close", [False, True], ids=["open", "closed"])
-def test_a_lost_event_is_sent_again_and_the_worker_takes_it(staged: Staged, *, close: bool) -> None:
+def test_a_lost_event_is_resent_and_processed(staged: Staged, *, close: bool) -> None:
     files = [picture(1), picture(2)]
     staged.batch(*files)
     staged.put(files[0])
@@ -151,7 +151,7 @@ def test_a_lost_event_is_sent_again_and_the_worker_takes_it(staged: Staged, *, c
     assert staged.engine.sizes == [1]
 
 
-def test_a_lost_event_names_the_bytes_and_is_worked_alone(staged: Staged) -> None:
+def test_a_resent_event_names_the_bytes_and_is_processed_alone(staged: Staged) -> None:
     staged.batch(picture())
     stored = staged.put(picture())
     swept(staged, after=GRACE_S + 60)
@@ -164,7 +164,7 @@ def test_a_lost_event_names_the_bytes_and_is_worked_alone(staged: Staged) -> Non
     assert "again" in sent["messageAttributes"]
 
 
-def test_an_event_that_may_be_on_its_way_is_not_sent_again(staged: Staged) -> None:
+def test_a_recent_event_is_not_resent(staged: Staged) -> None:
     staged.batch(picture())
     staged.put(picture())
 
@@ -173,7 +173,7 @@ def test_an_event_that_may_be_on_its_way_is_not_sent_again(staged: Staged) -> No
     assert queued(staged) == []
 
 
-def test_while_messages_wait_no_event_is_taken_for_lost(staged: Staged) -> None:
+def test_no_event_is_resent_while_messages_wait(staged: Staged) -> None:
     staged.batch(picture())
     staged.put(picture())
     staged.aws.clients.sqs.send_message(QueueUrl=staged.aws.settings.queue_url, MessageBody="{}")
@@ -183,7 +183,7 @@ def test_while_messages_wait_no_event_is_taken_for_lost(staged: Staged) -> None:
     assert [record["body"] for record in queued(staged)] == ["{}"]
 
 
-def test_a_file_whose_event_is_sent_again_and_again_kills_no_worker_for_ever(staged: Staged) -> None:
+def test_an_event_is_resent_a_bounded_number_of_times(staged: Staged) -> None:
     staged.batch(picture())
     staged.put(picture())
     sent = []
@@ -195,7 +195,7 @@ def test_a_file_whose_event_is_sent_again_and_again_kills_no_worker_for_ever(sta
     assert all(later - earlier >= GRACE_S / 60 for earlier, later in pairwise(sent))
 
 
-def test_what_has_its_end_is_not_sent_again(staged: Staged) -> None:
+def test_events_of_ended_files_are_not_resent(staged: Staged) -> None:
     files = [picture(1), picture(2)]
     staged.batch(*files)
     staged.work(staged.received(staged.put(files[0])))
@@ -206,7 +206,7 @@ def test_what_has_its_end_is_not_sent_again(staged: Staged) -> None:
     assert [json.loads(each["body"])["Records"][0]["s3"]["object"]["key"][-5:] for each in queued(staged)] == ["00001"]
 
 
-def test_a_file_with_its_end_meanwhile_is_not_noted(staged: Staged) -> None:
+def test_a_file_that_ended_meanwhile_is_not_resent(staged: Staged) -> None:
     staged.batch(picture())
     seen = staged.file()
     staged.aws.jobs.settle(ID, 0, FileState.FAILED, {"code": "x"})
@@ -218,7 +218,7 @@ def failing(*_: object, **__: object) -> Any:  # noqa: ANN401 - stands for any m
     raise ClientError({"Error": {"Code": "Throttled", "Message": "secret"}}, "Query")
 
 
-def test_a_troubled_batch_stops_no_other_and_goes_behind_them(
+def test_a_failing_batch_does_not_stop_others_and_moves_behind_them(
     staged: Staged, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in (ID, OTHER):
@@ -240,7 +240,7 @@ def test_a_troubled_batch_stops_no_other_and_goes_behind_them(
     assert "secret" not in printed
 
 
-def test_those_looked_at_longest_ago_come_first(staged: Staged) -> None:
+def test_batches_swept_longest_ago_come_first(staged: Staged) -> None:
     for name in (ID, OTHER):
         staged.batch(picture(), number_of_batch=name)
     assert staged.aws.jobs.unfinished(limit=2) == [ID, OTHER]
@@ -276,7 +276,7 @@ def test_an_interrupted_sweep_is_completed_by_the_next(staged: Staged, owner: ty
     assert states(staged) == ["FAILED", "MISSING"]
 
 
-def test_without_a_queue_nothing_is_sent_and_the_rest_is_done(staged: Staged) -> None:
+def test_without_a_queue_nothing_is_resent_and_the_rest_is_swept(staged: Staged) -> None:
     staged.batch(picture())
     staged.put(picture())
     account = staged.context.account
@@ -299,7 +299,9 @@ def test_the_handler_sweeps(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> 
     assert staged.read().state is BatchState.FAILED
 
 
-def test_a_batch_that_kills_its_sweeper_goes_behind_the_others(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_kills_the_sweeper_moves_behind_the_others(
+    staged: Staged, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in (ID, OTHER):
         staged.batch(picture(), number_of_batch=name)
         staged.aws.jobs.close(name)
@@ -318,7 +320,7 @@ def test_a_batch_that_kills_its_sweeper_goes_behind_the_others(staged: Staged, m
     assert staged.read(OTHER).state.terminal
 
 
-def test_behind_a_queue_that_is_never_empty_only_what_waits_for_very_long_is_lost(staged: Staged) -> None:
+def test_with_a_busy_queue_only_very_old_events_are_resent(staged: Staged) -> None:
     staged.batch(picture())
     staged.put(picture())
     queue = staged.aws.settings.queue_url

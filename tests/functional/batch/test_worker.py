@@ -67,7 +67,7 @@ def test_a_file_is_explained_and_its_objects_are_what_the_row_says(staged: Stage
 
 
 @pytest.mark.contract("names", "provenance")
-def test_the_result_says_where_it_comes_from_and_never_what_the_file_was_called(
+def test_the_result_has_its_provenance_and_never_the_file_name(
     staged: Staged, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = picture()
@@ -96,9 +96,7 @@ def test_the_result_says_where_it_comes_from_and_never_what_the_file_was_called(
 
 
 @pytest.mark.parametrize(("form", "kind", "suffix"), [("jpeg", "JPEG", "jpg"), ("webp", "WEBP", "webp")])
-def test_a_batch_has_its_pictures_in_the_format_that_was_asked_for(
-    staged: Staged, form: str, kind: str, suffix: str
-) -> None:
+def test_pictures_have_the_requested_format(staged: Staged, form: str, kind: str, suffix: str) -> None:
     data = encoded(Image.fromarray(np.arange(24 * 32, dtype=np.uint16).reshape(24, 32)))
     options = {"colormap": "seismic", "alpha": 0.7, "format": form, "window": [300.0, 100.0]}
     staged.batch(data, options={**options, "include": ["heatmap", "overlay"]})
@@ -115,7 +113,7 @@ def test_a_batch_has_its_pictures_in_the_format_that_was_asked_for(
     assert {name: said[name] for name in options} == options
 
 
-def test_the_overlay_is_left_out_where_it_was_not_asked_for(staged: Staged) -> None:
+def test_the_overlay_is_written_only_when_included(staged: Staged) -> None:
     data = picture()
     staged.batch(data, options={"include": ["map"]})
 
@@ -138,7 +136,7 @@ def test_a_second_delivery_computes_and_changes_nothing(staged: Staged) -> None:
     assert (staged.file(), staged.keys("out/")) == (first, objects)
 
 
-def test_an_object_that_two_messages_speak_of_is_explained_once(staged: Staged) -> None:
+def test_an_object_named_by_two_messages_is_explained_once(staged: Staged) -> None:
     data = picture()
     staged.batch(data)
     stored = staged.put(data)
@@ -149,7 +147,7 @@ def test_an_object_that_two_messages_speak_of_is_explained_once(staged: Staged) 
     assert len(staged.keys("out/")) == 3
 
 
-def test_of_two_workers_at_one_file_both_compute_and_one_commits(
+def test_two_workers_on_one_file_commit_once(
     staged: Staged, tiny_model: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = picture()
@@ -174,7 +172,7 @@ def test_of_two_workers_at_one_file_both_compute_and_one_commits(
     assert objects.items() <= staged.file().outcome["objects"].items()
 
 
-def test_a_worker_whose_batch_is_purged_meanwhile_takes_its_objects_back(
+def test_a_worker_erases_its_objects_when_the_batch_is_purged_meanwhile(
     staged: Staged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = picture()
@@ -193,7 +191,7 @@ def test_a_worker_whose_batch_is_purged_meanwhile_takes_its_objects_back(
     assert staged.keys("out/") == []
 
 
-def test_the_bytes_of_the_event_are_explained_though_the_key_holds_others_by_now(staged: Staged) -> None:
+def test_the_events_version_is_explained_after_an_overwrite(staged: Staged) -> None:
     staged.batch(grey(200))
     stored = staged.put(grey(200))
     staged.put(grey(10))
@@ -218,7 +216,7 @@ def test_a_superseded_event_ends_without_a_result(staged: Staged, known_by: str)
     assert staged.file().state is FileState.PENDING
 
 
-def test_a_drop_whose_event_comes_before_it_can_be_seen_is_explained_later(
+def test_a_drop_not_yet_visible_is_explained_at_the_next_delivery(
     staged: Staged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = staged.put(picture(), key="drop/a.png")
@@ -231,7 +229,7 @@ def test_a_drop_whose_event_comes_before_it_can_be_seen_is_explained_later(
     assert len(staged.keys("out/drop/")) == 3
 
 
-def test_a_drop_that_fails_is_told_why_in_the_bucket(staged: Staged) -> None:
+def test_the_error_of_a_failed_drop_is_written_to_the_bucket(staged: Staged) -> None:
     stored = staged.put(b"no image", key="drop/a.png")
 
     assert staged.work(staged.received(stored)) == set()
@@ -248,7 +246,7 @@ def test_a_drop_that_fails_is_told_why_in_the_bucket(staged: Staged) -> None:
     assert outcome["objects"] == {"result.json": hashlib.sha256(data).hexdigest()}
 
 
-def test_the_last_delivery_ends_a_file_also_where_its_batch_cannot_be_read(
+def test_the_last_delivery_fails_a_file_whose_batch_cannot_be_read(
     staged: Staged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     staged.batch(picture())
@@ -260,7 +258,7 @@ def test_the_last_delivery_ends_a_file_also_where_its_batch_cannot_be_read(
     assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, "batch.gave_up")
 
 
-def test_a_table_that_is_gone_ends_nothing(staged: Staged) -> None:
+def test_a_missing_table_ends_no_file(staged: Staged) -> None:
     staged.batch(picture())
     event = staged.received(staged.put(picture()), receives=5)
     staged.aws.clients.dynamodb.delete_table(TableName=staged.aws.settings.table)
@@ -268,9 +266,7 @@ def test_a_table_that_is_gone_ends_nothing(staged: Staged) -> None:
     assert staged.work(event) == {"m0"}
 
 
-def test_what_is_written_between_a_purges_objects_and_its_rows_is_erased_too(
-    staged: Staged, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_objects_written_during_a_purge_are_erased(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
     staged.batch(picture())
     event = staged.received(staged.put(picture()))
     erase = BatchTable.erase
@@ -308,7 +304,7 @@ def absent(staging: Staging, stored: Stored, **_: object) -> bytes:
     ["in/whatever.png", f"in/{ID}/0", f"in/{ID}/00000/more", upload_key(ID, 7), upload_key(OTHER, 0)],
     ids=["no batch", "short number", "longer", "undeclared number", "unknown batch"],
 )
-def test_what_nobody_declared_is_counted_and_never_explained(
+def test_undeclared_uploads_are_counted_and_never_explained(
     staged: Staged, key: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     staged.batch(picture())
@@ -331,20 +327,20 @@ def test_another_buckets_object_is_foreign(staged: Staged, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("key", ["out/x.png", "reply/x.png", "drop/folder/", "elsewhere"])
-def test_other_places_are_ignored(staged: Staged, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_prefixes_are_ignored(staged: Staged, key: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert staged.work(staged.received(staged.put(picture(), key=key))) == set()
 
     assert staged.engine.sizes == []
     assert lines(capsys)[-1]["ItemsIgnored"] == [1]
 
 
-def test_s3s_test_event_is_nothing_to_do(staged: Staged) -> None:
+def test_s3s_test_event_is_taken_off_the_queue(staged: Staged) -> None:
     event = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": staged.aws.settings.bucket}
 
     assert staged.work(staged.received(event)) == set()
 
 
-def test_a_message_that_nobody_can_read_goes_back(staged: Staged) -> None:
+def test_an_unreadable_message_is_redelivered(staged: Staged) -> None:
     data = picture()
     staged.batch(data)
 
@@ -378,7 +374,9 @@ def test_one_bad_image_of_a_message_fails_alone(staged: Staged) -> None:
         (grey(0, side=201), None, "limit.image_pixels"),
     ],
 )
-def test_poison_is_committed_with_its_code(staged: Staged, data: bytes, uploaded: bytes | None, code: str) -> None:
+def test_a_malformed_image_is_committed_with_its_code(
+    staged: Staged, data: bytes, uploaded: bytes | None, code: str
+) -> None:
     limited(staged, file_bytes=MIB, image_pixels=200 * 200)
     staged.batch(data)
 
@@ -401,7 +399,7 @@ def test_an_image_of_the_largest_size_is_explained(staged: Staged) -> None:
     assert staged.file().state is FileState.OK
 
 
-def test_an_image_that_fits_no_group_fails_by_its_limit(staged: Staged) -> None:
+def test_an_image_larger_than_any_group_fails_by_its_limit(staged: Staged) -> None:
     limited(staged, request_pixels=1599)
     staged.batch(grey(200))
 
@@ -410,7 +408,7 @@ def test_an_image_that_fits_no_group_fails_by_its_limit(staged: Staged) -> None:
     assert staged.file().outcome["code"] == "limit.request_pixels"
 
 
-def test_an_image_that_the_engine_cannot_do_takes_no_other_with_it(
+def test_an_image_that_fails_in_the_engine_does_not_affect_others(
     staged: Staged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [grey(10), grey(66), grey(200)]
@@ -441,7 +439,7 @@ BREAKS: list[tuple[type, str, Callable[..., Any]]] = [
 
 
 @pytest.mark.parametrize(("owner", "method", "broken"), BREAKS, ids=[method for _, method, _ in BREAKS])
-def test_a_passing_trouble_sends_the_message_back_and_the_next_delivery_does_it(
+def test_a_temporary_error_redelivers_the_message_and_the_next_delivery_succeeds(
     staged: Staged,
     owner: type,
     method: str,
@@ -465,7 +463,7 @@ def test_a_passing_trouble_sends_the_message_back_and_the_next_delivery_does_it(
 
 
 @pytest.mark.parametrize("error", [MemoryError(), EndpointConnectionError(endpoint_url="https://x")])
-def test_one_that_meets_a_trouble_holds_up_no_other(
+def test_a_temporary_error_of_one_file_does_not_affect_others(
     staged: Staged, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [picture(1), picture(2)]
@@ -484,9 +482,7 @@ def test_one_that_meets_a_trouble_holds_up_no_other(
     assert [staged.file(number).state for number in range(2)] == ["PENDING", "OK"]
 
 
-def test_memory_that_ran_out_while_decoding_is_not_the_images_fault(
-    staged: Staged, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_memory_error_while_decoding_redelivers_the_message(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
     data = picture()
     staged.batch(data)
 
@@ -500,7 +496,7 @@ def test_memory_that_ran_out_while_decoding_is_not_the_images_fault(
 
 
 @pytest.mark.parametrize(("receives", "seconds"), [(1, 10), (2, 20), (4, 80), (12, 900)])
-def test_a_message_waits_longer_each_time(
+def test_redelivery_is_delayed_longer_each_time(
     staged: Staged, receives: int, seconds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[dict[str, object]] = []
@@ -514,7 +510,7 @@ def test_a_message_waits_longer_each_time(
     assert told == [{"QueueUrl": queue, "ReceiptHandle": "receipt-m0", "VisibilityTimeout": seconds}]
 
 
-def test_a_message_whose_wait_cannot_be_told_goes_back_all_the_same(staged: Staged) -> None:
+def test_a_message_whose_delay_cannot_be_set_is_redelivered(staged: Staged) -> None:
     staged.batch(picture())
 
     with pytest.MonkeyPatch.context() as patch:
@@ -523,7 +519,7 @@ def test_a_message_whose_wait_cannot_be_told_goes_back_all_the_same(staged: Stag
         assert staged.work(staged.received(staged.put(picture()))) == {"m0"}
 
 
-def test_a_real_queue_hides_a_returned_message_and_gives_it_again(staged: Staged) -> None:
+def test_a_queue_hides_a_returned_message_and_redelivers_it(staged: Staged) -> None:
     data, settings, sqs = picture(), staged.aws.settings, staged.aws.clients.sqs
     staged.batch(data)
     body = json.dumps({"Records": [staged.record(staged.put(data))]})
@@ -547,7 +543,7 @@ def test_a_real_queue_hides_a_returned_message_and_gives_it_again(staged: Staged
     assert again["Attributes"]["ApproximateReceiveCount"] == "2"
 
 
-def test_what_there_is_no_time_for_goes_back_after_what_is_done_was_committed(staged: Staged) -> None:
+def test_without_time_left_the_rest_is_redelivered_and_finished_work_committed(staged: Staged) -> None:
     files = [grey(level) for level in (10, 20, 30)]
     staged.batch(*files)
     stored = [staged.put(data, number) for number, data in enumerate(files)]
@@ -563,7 +559,7 @@ def test_what_there_is_no_time_for_goes_back_after_what_is_done_was_committed(st
 
 @pytest.mark.provokes("batch.gave_up")
 @pytest.mark.parametrize("receives", [4, 5, 6])
-def test_the_last_delivery_gives_a_file_up_and_never_one_before(
+def test_a_file_is_given_up_at_the_last_delivery_only(
     staged: Staged, receives: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = picture()
@@ -578,7 +574,9 @@ def test_the_last_delivery_gives_a_file_up_and_never_one_before(
     assert file.outcome.get("code") == ("batch.gave_up" if last else None)
 
 
-def test_what_cannot_even_be_given_up_goes_to_the_dead_letters(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_given_up_ends_in_the_dead_letter_queue(
+    staged: Staged, monkeypatch: pytest.MonkeyPatch
+) -> None:
     staged.batch(picture())
     monkeypatch.setattr(BatchTable, "settle", throttled)
 
@@ -601,7 +599,7 @@ def test_suspects_run_after_all_others_and_each_alone(staged: Staged) -> None:
     assert sorted(staged.engine.seen[2:]) == [10, 20, 30, 40]
 
 
-def test_a_file_that_kills_the_process_takes_no_other_with_it(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_kills_the_process_does_not_affect_others(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
     levels = [10, 20, 30, 40, 50, 60, 70, 80]
     staged.batch(*[grey(level) for level in levels])
     stored = [staged.put(grey(level), number) for number, level in enumerate(levels)]
@@ -621,7 +619,7 @@ def test_a_file_that_kills_the_process_takes_no_other_with_it(staged: Staged, mo
     assert states == ["OK", "OK", "OK", "PENDING", "OK", "OK", "OK", "OK"]
 
 
-def test_suspects_turn_round_each_time_and_the_most_suspect_come_last(staged: Staged) -> None:
+def test_suspects_reverse_their_order_at_each_delivery_and_come_last(staged: Staged) -> None:
     stored = [Stored(upload_key(ID, number), f"v{number}") for number in range(6)]
 
     def order(*receives: int) -> list[str]:
@@ -674,7 +672,7 @@ def test_a_group_is_bounded_in_pixels_and_bytes(staged: Staged, limits: dict[str
     assert staged.aws.jobs.counts(staged.read()) == {FileState.OK: 3}
 
 
-def test_files_of_other_options_are_other_groups(staged: Staged) -> None:
+def test_files_with_different_options_are_in_different_groups(staged: Staged) -> None:
     data = picture()
     staged.batch(data, data, options={"colormap": "hot"})
     staged.batch(data, number_of_batch=OTHER, options={"colormap": "viridis"})
@@ -691,7 +689,7 @@ def test_files_of_other_options_are_other_groups(staged: Staged) -> None:
 
 
 @pytest.mark.contract("no original")
-def test_no_original_is_made_so_asking_for_it_makes_no_other_group(staged: Staged) -> None:
+def test_including_the_original_makes_no_separate_group(staged: Staged) -> None:
     staged.batch(picture(), options={"include": ["overlay", "original"]})
     staged.batch(picture(), number_of_batch=OTHER, options={"include": ["overlay"]})
 
@@ -717,7 +715,7 @@ def test_a_batch_is_read_once_per_invocation(staged: Staged, monkeypatch: pytest
     ("ending", "state", "code"),
     [(BatchState.CANCELLED, FileState.CANCELLED, None), (BatchState.EXPIRED, FileState.FAILED, "batch.deadline")],
 )
-def test_a_batch_with_its_end_decided_is_not_computed(
+def test_a_batch_with_a_decided_end_is_not_explained(
     staged: Staged, ending: BatchState, state: FileState, code: str | None
 ) -> None:
     data = picture()
@@ -745,7 +743,7 @@ def test_the_last_result_of_a_closed_batch_finishes_it(staged: Staged) -> None:
     assert staged.keys(results_key(ID)) + staged.keys(manifest_key(ID)) == [results_key(ID), manifest_key(ID)]
 
 
-def test_a_batch_that_cannot_be_finished_now_fails_no_message(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_while_finishing_redelivers_no_message(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
     data = picture()
     staged.batch(data)
     staged.aws.jobs.close(ID)
@@ -797,7 +795,7 @@ def test_a_dropped_object_that_is_no_image_fails_once(staged: Staged, capsys: py
 
 
 @pytest.mark.contract("names")
-def test_every_item_has_a_line_without_a_name(staged: Staged, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_item_is_logged_without_its_name(staged: Staged, capsys: pytest.CaptureFixture[str]) -> None:
     data = picture()
     staged.batch(data, b"no image")
     staged.work(staged.received(staged.put(data), staged.put(b"no image", 1)))
@@ -830,7 +828,7 @@ def direct(staged: Staged, stored: Stored) -> dict[str, Any]:
 
 @pytest.mark.contract("S3")
 @pytest.mark.parametrize("wrap", [event_bridge, direct])
-def test_an_event_without_a_queue_is_worked_and_raises_where_something_is_not_done(
+def test_an_event_without_a_queue_raises_when_an_object_is_not_done(
     staged: Staged, wrap: Callable[[Staged, Stored], dict[str, Any]]
 ) -> None:
     data = picture()
@@ -856,7 +854,7 @@ def test_an_event_bridge_event_through_a_queue(staged: Staged) -> None:
     assert staged.file().state is FileState.OK
 
 
-def test_a_queue_is_told_which_messages_come_again(staged: Staged) -> None:
+def test_the_response_names_the_messages_to_redeliver(staged: Staged) -> None:
     data = picture()
     staged.batch(data)
     event = staged.received(staged.put(data), "no JSON")
@@ -867,7 +865,7 @@ def test_a_queue_is_told_which_messages_come_again(staged: Staged) -> None:
     assert late == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
 
 
-def test_the_handler_opens_its_door_at_import(
+def test_the_handler_opens_its_context_at_import(
     staged: Staged, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = picture()

@@ -52,7 +52,7 @@ def test_a_batch_is_never_overwritten(aws: Account) -> None:
     assert read(aws).owner == "me"
 
 
-def test_a_batch_is_made_though_the_first_answer_is_lost(aws: Account) -> None:
+def test_creates_a_batch_once_when_the_first_response_is_lost(aws: Account) -> None:
     lost = lose_an_answer(aws.clients.dynamodb, "PutItem")
 
     batch = make(aws)
@@ -61,7 +61,7 @@ def test_a_batch_is_made_though_the_first_answer_is_lost(aws: Account) -> None:
     assert read(aws) == batch
 
 
-def test_numbers_are_taken_once_though_the_answer_is_lost(aws: Account) -> None:
+def test_reserves_numbers_once_when_the_response_is_lost(aws: Account) -> None:
     batch = make(aws, expected=4)
     lost = lose_an_answer(aws.clients.dynamodb, "UpdateItem")
 
@@ -81,7 +81,9 @@ def test_calls_that_declare_at_once_get_numbers_of_their_own(aws: Account) -> No
     assert sorted(file.number for files in calls for file in files) == list(range(24))
 
 
-def test_a_call_that_meets_others_again_and_again_gives_up(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_declaring_gives_up_when_other_calls_keep_changing_the_row(
+    aws: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
     batch, real = make(aws), BatchTable.batch
     monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: None)
 
@@ -101,7 +103,7 @@ def test_a_call_that_meets_others_again_and_again_gives_up(aws: Account, monkeyp
         aws.jobs.declare(batch, [FILE])
 
 
-def test_rows_are_written_though_another_call_meets_them(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_transaction_conflict_is_retried(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = make(aws)
     met: list[object] = []
     write = aws.clients.dynamodb.transact_write_items
@@ -130,7 +132,7 @@ def test_files_get_consecutive_numbers_over_calls(aws: Account) -> None:
     assert list(aws.jobs.files(read(aws))) == first + second
 
 
-def test_no_more_files_than_expected(aws: Account) -> None:
+def test_rejects_more_files_than_expected(aws: Account) -> None:
     batch = make(aws, expected=3)
     aws.jobs.declare(batch, [FILE] * 2)
 
@@ -139,7 +141,7 @@ def test_no_more_files_than_expected(aws: Account) -> None:
     assert read(aws).declared == 2
 
 
-def test_no_files_after_closing_and_closing_twice_is_closing_once(aws: Account) -> None:
+def test_a_closed_batch_rejects_files_and_closing_twice_changes_nothing(aws: Account) -> None:
     batch = make(aws)
 
     aws.jobs.close(ID)
@@ -165,7 +167,7 @@ def test_a_files_end_never_changes(aws: Account) -> None:
     assert (file.state, file.outcome) == (FileState.OK, {"attempt": "a", "probability": 0.25})
 
 
-def test_a_submitted_file_is_still_to_be_settled(aws: Account) -> None:
+def test_a_submitted_file_can_be_settled(aws: Account) -> None:
     batch = make(aws)
     aws.jobs.declare(batch, [FILE])
 
@@ -174,7 +176,7 @@ def test_a_submitted_file_is_still_to_be_settled(aws: Account) -> None:
     assert aws.jobs.settle(ID, 0, FileState.FAILED, {"code": "x"})
 
 
-def test_a_file_nobody_declared_cannot_be_settled(aws: Account) -> None:
+def test_an_undeclared_file_cannot_be_settled(aws: Account) -> None:
     make(aws)
 
     assert not aws.jobs.settle(ID, 7, FileState.OK, {})
@@ -182,7 +184,7 @@ def test_a_file_nobody_declared_cannot_be_settled(aws: Account) -> None:
 
 
 @pytest.mark.contract("recounts")
-def test_counts_are_recounts_over_partitions(aws: Account) -> None:
+def test_counts_read_all_partitions(aws: Account) -> None:
     batch = make(aws, expected=1100)
     for _ in range(11):
         aws.jobs.declare(batch, [FILE] * 100)
@@ -193,7 +195,7 @@ def test_counts_are_recounts_over_partitions(aws: Account) -> None:
     assert [file.number for file in aws.jobs.files(read(aws), start=998, limit=4)] == [998, 999, 1000, 1001]
 
 
-def test_numbers_taken_by_a_call_that_died_are_filled_and_never_used_again(aws: Account) -> None:
+def test_numbers_reserved_by_a_dead_call_are_filled_and_never_reused(aws: Account) -> None:
     batch = make(aws)
     aws.clients.dynamodb.update_item(  # what a declaring call does before it dies
         TableName=aws.settings.table,
@@ -210,9 +212,7 @@ def test_numbers_taken_by_a_call_that_died_are_filled_and_never_used_again(aws: 
     assert used.number == 2
 
 
-def test_a_declaring_call_that_comes_after_its_gap_was_filled_is_refused(
-    aws: Account, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_declaring_fails_after_its_gap_was_filled(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = make(aws)
     write = BatchTable._write_files
 
@@ -226,9 +226,7 @@ def test_a_declaring_call_that_comes_after_its_gap_was_filled_is_refused(
         aws.jobs.declare(batch, [FILE])
 
 
-def test_a_declaring_call_that_comes_after_a_purge_leaves_nothing(
-    aws: Account, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_declaring_after_a_purge_writes_nothing(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = make(aws)
     write = BatchTable._write_files
 

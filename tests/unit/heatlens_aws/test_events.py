@@ -29,7 +29,7 @@ def bridge(**thing: object) -> Json:
     }
 
 
-def test_a_record_names_exactly_the_bytes_it_speaks_of() -> None:
+def test_a_record_names_bucket_key_version_and_etag() -> None:
     event = {"Records": [record(versionId="v")]}
 
     assert created_objects(event) == [Created("b", Stored("in/a", "v", '"e"'), 5)]
@@ -42,7 +42,7 @@ def test_several_records_are_several_objects() -> None:
 
 
 @pytest.mark.parametrize("version", ["2.0", "2.1", "2.5", "3.0"])
-def test_no_schema_version_is_demanded(version: str) -> None:
+def test_any_schema_version_is_accepted(version: str) -> None:
     assert len(created_objects({"Records": [record(version=version)]})) == 1
 
 
@@ -62,24 +62,24 @@ def test_event_bridge_encodes_nothing(key: str) -> None:
     assert created.stored.key == key
 
 
-def test_event_bridge_spells_its_fields_otherwise() -> None:
+def test_event_bridge_version_and_etag_are_read() -> None:
     assert created_objects(bridge(**{"version-id": "v"})) == [Created("b", Stored("in/a", "v", '"e"'), 5)]
 
 
 @pytest.mark.parametrize(
     "name", ["ObjectCreated:Post", "ObjectCreated:CompleteMultipartUpload", "s3:ObjectCreated:Put"]
 )
-def test_however_an_object_came_it_was_created(name: str) -> None:
+def test_every_kind_of_creation_is_read(name: str) -> None:
     assert len(created_objects({"Records": [record(name=name)]})) == 1
 
 
 @pytest.mark.parametrize("name", ["ObjectRemoved:Delete", "ObjectTagging:Put", ""])
-def test_other_events_speak_of_no_object(name: str) -> None:
+def test_other_events_name_no_object(name: str) -> None:
     assert created_objects({"Records": [record(name=name)]}) == []
     assert created_objects(bridge() | {"detail-type": "Object Deleted"}) == []
 
 
-def test_a_bucket_without_versions_names_bytes_by_their_etag() -> None:
+def test_an_unversioned_object_is_identified_by_its_etag() -> None:
     [unversioned] = created_objects({"Records": [record()]})
     [null] = created_objects({"Records": [record(versionId="null")]})
 
@@ -87,7 +87,7 @@ def test_a_bucket_without_versions_names_bytes_by_their_etag() -> None:
     assert unversioned.stored.identity == "e"
 
 
-def test_s3s_test_event_speaks_of_nothing() -> None:
+def test_s3s_test_event_names_no_object() -> None:
     event = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Time": "…", "Bucket": "b", "RequestId": "r"}
 
     assert created_objects(parse_body(json.dumps(event))) == []
@@ -112,7 +112,7 @@ def test_s3s_test_event_speaks_of_nothing() -> None:
         '{"source": "aws.ec2", "detail-type": "Object Created", "detail": {}}',
     ],
 )
-def test_what_nobody_known_sends_is_refused(body: str) -> None:
+def test_rejects_unknown_messages_without_quoting_them(body: str) -> None:
     with pytest.raises(NotAnEvent) as refused:
         created_objects(parse_body(body))
 
@@ -121,11 +121,11 @@ def test_what_nobody_known_sends_is_refused(body: str) -> None:
 
 
 @pytest.mark.parametrize("event", [{}, {"Records": [{"EventSource": "aws:sns"}]}, {"source": "aws.ec2"}])
-def test_the_refusal_names_the_kinds_that_are_known(event: Json) -> None:
+def test_the_error_names_the_known_kinds_of_events(event: Json) -> None:
     with pytest.raises(NotAnEvent, match=r"S3 events and EventBridge events .* SQS .* SageMaker endpoint by SNS"):
         created_objects(event)
 
 
-def test_a_message_nested_too_deep_is_refused_as_any_other() -> None:
+def test_rejects_a_message_nested_too_deep() -> None:
     with pytest.raises(NotAnEvent):
         created_objects(parse_body("[" * 100_000))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from heatlens_aws.batch_table import BatchTable, Declared
-from heatlens_aws.finishing import ended, finish_if_done, settle_open
+from heatlens_aws.finishing import final_state, finish_if_done, settle_open
 from heatlens_aws.object_keys import manifest_key, results_key, upload_key
 from heatlens_aws.records import Batch, BatchState, FileState
 from heatlens_aws.staging import Stored
@@ -99,7 +99,7 @@ def test_finishing_again_writes_nothing(aws: Account) -> None:
     assert versions(aws) == [manifest_key(ID), results_key(ID)]
 
 
-def test_of_two_finishers_each_would_write_the_same_and_one_does(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_concurrent_finishes_write_the_same_documents_once(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = make(aws, (FileState.OK, OK), (FileState.FAILED, {"code": "x"}))
     wanted: list[tuple[str, bytes]] = []
     write_once, finished = type(aws.staging).write_once, BatchTable.finish
@@ -126,7 +126,7 @@ def test_of_two_finishers_each_would_write_the_same_and_one_does(aws: Account, m
     assert wins == [True, False]
 
 
-def test_two_accounts_write_the_same_bytes_whatever_the_order_of_commits(aws: Account) -> None:
+def test_the_documents_do_not_depend_on_the_order_of_commits(aws: Account) -> None:
     made = make(aws, None, None)
     for number in (1, 0):
         aws.jobs.settle(ID, number, FileState.OK, dict(reversed(OK.items())) if number else OK)
@@ -151,7 +151,7 @@ def test_a_batch_with_an_open_file_is_not_finished(aws: Account, opened: int) ->
     assert versions(aws) == []
 
 
-def test_a_batch_that_still_takes_files_is_not_finished(aws: Account) -> None:
+def test_an_open_batch_is_not_finished(aws: Account) -> None:
     aws.jobs.create(BATCH)
     aws.jobs.declare(BATCH, [Declared("a", 5, "0" * 64, "image/png")])
     aws.jobs.settle(ID, 0, FileState.OK, OK)
@@ -170,7 +170,7 @@ def gap(aws: Account) -> None:
     )
 
 
-def test_a_batch_with_a_number_without_a_row_is_finished_once_it_is_filled(aws: Account) -> None:
+def test_a_batch_with_a_missing_row_is_finished_after_it_is_filled(aws: Account) -> None:
     make(aws, (FileState.OK, OK))
     gap(aws)
     assert finish(aws).state is BatchState.RUNNING
@@ -212,7 +212,7 @@ def test_open_files_get_the_end_that_is_due(aws: Account, ending: BatchState | N
 def test_a_batch_ends_as_its_files_and_decisions_say(
     counts: dict[FileState, int], ending: BatchState | None, end: BatchState
 ) -> None:
-    assert ended(replace(BATCH, ending=ending), Counter(counts)) is end
+    assert final_state(replace(BATCH, ending=ending), Counter(counts)) is end
 
 
 def test_a_decision_between_the_documents_and_the_row_is_not_overwritten(

@@ -35,7 +35,7 @@ def test_an_upload_key_names_its_file(number: int) -> None:
         "",
     ],
 )
-def test_any_other_key_names_none(key: str) -> None:
+def test_other_keys_are_not_upload_keys(key: str) -> None:
     assert parse_upload_key(key) is None
 
 
@@ -56,7 +56,7 @@ def test_dropped_objects_never_share_a_prefix() -> None:
 
 
 @pytest.mark.parametrize("letter", ["a", "/", "é", "長"])
-def test_the_longest_key_still_has_a_place_for_its_results(letter: str) -> None:
+def test_the_longest_dropped_key_has_a_valid_result_prefix(letter: str) -> None:
     longest = "drop/" + letter * ((1024 - 5) // len(letter.encode()))
     prefix = drop_prefix(longest, "v" * 100, "0" * 26)
 

@@ -29,7 +29,7 @@ def refusing(code: str) -> Any:  # noqa: ANN401 - stands for any method
     return refuse
 
 
-def test_an_upload_link_signs_size_type_checksum_and_that_nothing_is_there(aws: Account) -> None:
+def test_an_upload_link_signs_size_type_checksum_and_if_none_match(aws: Account) -> None:
     url, headers = aws.staging.upload_link(FILE, lifetime_s=600)
 
     query = parse_qs(urlsplit(url).query)
@@ -70,7 +70,7 @@ def test_a_version_is_read_though_a_newer_one_exists(aws: Account) -> None:
     assert aws.staging.read(Stored("k"), max_bytes=10) == b"second"
 
 
-def test_bytes_that_are_no_longer_there_are_superseded(aws: Account) -> None:
+def test_reading_replaced_bytes_raises_superseded(aws: Account) -> None:
     first = put(aws, b"first")
     put(aws, b"second")
     aws.clients.s3.delete_object(Bucket=aws.settings.bucket, Key="k", VersionId=first.version)
@@ -81,14 +81,14 @@ def test_bytes_that_are_no_longer_there_are_superseded(aws: Account) -> None:
 
 
 @pytest.mark.parametrize("code", ["SlowDown", "AccessDenied", "InternalError", "503"])
-def test_another_refusal_is_no_superseding(aws: Account, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+def test_other_s3_errors_are_raised_as_they_are(aws: Account, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setattr(aws.clients.s3, "get_object", refusing(code))
 
     with pytest.raises(ClientError):
         aws.staging.read(Stored("k"), max_bytes=10)
 
 
-def test_no_more_is_read_than_allowed(aws: Account) -> None:
+def test_rejects_an_object_over_the_limit(aws: Account) -> None:
     stored = put(aws, b"12345")
 
     assert aws.staging.read(stored, max_bytes=5) == b"12345"
@@ -96,14 +96,14 @@ def test_no_more_is_read_than_allowed(aws: Account) -> None:
         aws.staging.read(stored, max_bytes=4)
 
 
-def test_writing_answers_the_digest_of_what_is_there(aws: Account) -> None:
+def test_writing_returns_the_digest_of_the_object(aws: Account) -> None:
     assert aws.staging.write("k", b"bytes", "image/png") == SHA256
 
     there = aws.clients.s3.get_object(Bucket=aws.settings.bucket, Key="k")
     assert (there["Body"].read(), there["ContentType"]) == (b"bytes", "image/png")
 
 
-def test_what_is_written_once_stays_as_it_is(aws: Account) -> None:
+def test_write_once_keeps_the_existing_object(aws: Account) -> None:
     aws.staging.write_once("k", b"first", "text/plain")
     aws.staging.write_once("k", b"second", "text/plain")
 
@@ -111,16 +111,14 @@ def test_what_is_written_once_stays_as_it_is(aws: Account) -> None:
     assert len(list(aws.staging.uploaded("k"))) == 1
 
 
-def test_while_another_writes_the_same_nothing_is_taken_for_written(
-    aws: Account, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_write_once_raises_on_a_conflicting_write(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aws.clients.s3, "put_object", refusing("ConditionalRequestConflict"))
 
     with pytest.raises(ClientError):
         aws.staging.write_once("k", b"first", "text/plain")
 
 
-def test_a_listing_names_the_latest_version_of_each_and_when_it_came(aws: Account) -> None:
+def test_a_listing_has_the_latest_version_and_time_of_each_object(aws: Account) -> None:
     put(aws, b"first", "in/a")
     latest, other = put(aws, b"second", "in/a"), put(aws, b"x", "in/b")
     put(aws, b"deleted", "in/c")
@@ -133,7 +131,7 @@ def test_a_listing_names_the_latest_version_of_each_and_when_it_came(aws: Accoun
     assert all(each.modified is not None and abs(each.modified - time.time()) < 60 for each in listed)
 
 
-def test_erasing_leaves_no_version(aws: Account) -> None:
+def test_erasing_deletes_all_versions(aws: Account) -> None:
     put(aws, b"first", "in/a")
     put(aws, b"second", "in/a")
     aws.clients.s3.delete_object(Bucket=aws.settings.bucket, Key="in/a")
