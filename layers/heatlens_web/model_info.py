@@ -11,7 +11,7 @@ from heatlens_web.schemas.model_info import LayerCard, ModelCard, ModelCards
 
 def cards(models: ModelRegistry, batches: BatchLimits | None) -> ModelCards:
     """Return the cards of all models, the default model's first, and the limits of staged batches."""
-    described = [_card(name, found, models.default) for name, found in models.by_name.items()]
+    described = [_card(name, model, models.default) for name, model in models.by_name.items()]
     return ModelCards(models=described, batches=batches)
 
 
@@ -19,7 +19,7 @@ def health_of(models: ModelRegistry) -> Health:
     """Return the health of the server and of each model."""
     default = models.by_name[models.default]
     broken = models.failures
-    states = [_health(name, found) for name, found in models.by_name.items()]
+    states = [_health(name, model) for name, model in models.by_name.items()]
     if isinstance(default, ModelError):
         return Health(
             status="unhealthy",
@@ -39,23 +39,23 @@ def health_of(models: ModelRegistry) -> Health:
     )
 
 
-def _health(name: str, found: Model | ModelError) -> ModelHealth:
-    if isinstance(found, ModelError):
-        return ModelHealth(name=name, loaded=False, reason=found.detail)
-    return ModelHealth(name=name, loaded=True, version=found.card.version)
+def _health(name: str, model: Model | ModelError) -> ModelHealth:
+    if isinstance(model, ModelError):
+        return ModelHealth(name=name, loaded=False, reason=model.detail)
+    return ModelHealth(name=name, loaded=True, version=model.card.version)
 
 
-def _card(name: str, found: Model | ModelError, default: str) -> ModelCard:
-    if isinstance(found, ModelError):
-        return ModelCard(name=name, default=name == default, loaded=False, reason=found.detail)
-    card = found.card
+def _card(name: str, model: Model | ModelError, default: str) -> ModelCard:
+    if isinstance(model, ModelError):
+        return ModelCard(name=name, default=name == default, loaded=False, reason=model.detail)
+    card = model.card
     return ModelCard(
         name=name,
         default=name == default,
         loaded=True,
         model=card.name,
         version=card.version,
-        sha256=found.sha256,
+        sha256=model.sha256,
         notice=card.notice,
         classes=list(card.classes),
         output=card.output,
@@ -64,8 +64,8 @@ def _card(name: str, found: Model | ModelError, default: str) -> ModelCard:
             LayerCard(name=layer.name, shape=layer.shape, parity=layer.parity, calibration=layer.calibration)
             for layer in card.layers
         ],
-        methods=method_names(found.engine),
-        engine=found.engine.name,
-        precision=found.engine.precision,
+        methods=method_names(model.engine),
+        engine=model.engine.name,
+        precision=model.engine.precision,
         evaluation=card.evaluation,
     )
