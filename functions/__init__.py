@@ -1,1 +1,1 @@
-"""The doors: one folder each, adapting its protocol to the core and back, nothing else."""
+"""The deployed functions: one folder each, which adapts a protocol to the shared packages."""
