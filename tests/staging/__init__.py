@@ -1,1 +1,1 @@
-"""Staging and queue again, against LocalStack: see `make test-staging`."""
+"""Tests of staging and queue against LocalStack: see `make test-staging`."""

@@ -1,4 +1,4 @@
-"""An upload -> the bucket's own message in the queue -> key, version and size as they are."""
+"""The bucket's own message of an upload has its key, version and size."""
 
 import json
 

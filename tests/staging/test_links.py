@@ -1,4 +1,4 @@
-"""A signed link -> exactly the upload or the download it was signed for, and no other."""
+"""A signed link allows exactly the upload or download that it was signed for."""
 
 import base64
 import hashlib
@@ -32,7 +32,7 @@ KEY, RESULT = f"in/{ID}/00007", "out/scan 1+2/overlay.png"
 
 @dataclass(frozen=True)
 class Put:
-    """A request, and what its answer must be."""
+    """A request and the expected status."""
 
     url: str
     headers: dict[str, str]
@@ -61,7 +61,7 @@ def without(put: Put, name: str) -> Put:
 
 
 def stored(aws: Account, key: str = KEY) -> list[bytes]:
-    """The bytes of every version under a key."""
+    """Read the bytes of every version under a key."""
     s3, bucket = aws.clients.s3, aws.settings.bucket
     versions = s3.list_object_versions(Bucket=bucket, Prefix=key).get("Versions", [])
     return [s3.get_object(Bucket=bucket, Key=key, VersionId=each["VersionId"])["Body"].read() for each in versions]

@@ -1,4 +1,4 @@
-"""The API, links that are checked, a queue that is the bucket's own, and the worker: from declaring to results."""
+"""API, verified links, the bucket's queue and the worker together, from declaring to results."""
 
 import hashlib
 import subprocess
@@ -30,7 +30,7 @@ def api(staged: Staged, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> T
 
 
 def declared(api: TestClient, files: list[bytes]) -> tuple[str, list[dict[str, Any]]]:
-    """A batch's address, and the links to its files."""
+    """Declare a batch; return its URL and the links to its files."""
     batch = f"{URL}/{api.post(URL, json={'expected_files': len(files)}).json()['batch_id']}"
     declarations = [
         {"name": "a.png", "size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "media_type": "image/png"}
@@ -44,7 +44,7 @@ def send(link: dict[str, Any], data: bytes) -> int:
 
 
 def ended(api: TestClient, batch: str, poller: Poller) -> str:
-    """Close it, work until it ends, and say how."""
+    """Close a batch, process it to its end and return its state."""
     api.post(f"{batch}/close")
     answer: dict[str, Any] = {}
     poller.until(lambda: answer.update(api.get(batch).json()) or answer["state"] not in ("open", "running"))

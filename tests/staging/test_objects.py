@@ -1,4 +1,4 @@
-"""Reads pinned to what an event spoke of, and documents written once, against conditions that are enforced."""
+"""Versioned reads and documents written once, with enforced conditions."""
 
 from concurrent.futures import ThreadPoolExecutor
 

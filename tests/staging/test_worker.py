@@ -1,4 +1,4 @@
-"""The worker behind a real queue: commits, comes again, gives up, and leaves dead letters for what nobody can do."""
+"""The worker behind a real queue: commits, redelivery, giving up, dead letters."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from tests.support.staged import ID, Staged, grey, picture
 
 
 def upload(staged: Staged, number: int, data: bytes) -> None:
-    """As a client does, by its link."""
+    """Upload through the link, as a client does."""
     url, headers = staged.aws.staging.upload_link(staged.file(number), lifetime_s=60)
     assert httpx2.put(url, headers=headers, content=data).status_code == 200
 
@@ -40,7 +40,7 @@ def reader(staged: Staged, key: str) -> bytes | None:
 
 @pytest.fixture
 def dead_letters(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A queue of dead letters behind the queue, where what comes again does so at once."""
+    """A dead-letter queue, with redelivery at once."""
     monkeypatch.setattr(worker, "FIRST_DELAY_S", 0)
     sqs, settings = staged.aws.clients.sqs, staged.aws.settings
     queue: str = sqs.create_queue(QueueName=f"{settings.queue_url.rpartition('/')[2]}-dead")["QueueUrl"]

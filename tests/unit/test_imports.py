@@ -13,7 +13,7 @@ from tests.support.paths import ROOT
 
 TRAINING = {"torch", "torchvision", "pytorch_grad_cam", "cv2", "matplotlib", "sklearn", "scipy", "nncf"}
 ON_DEMAND = {"onnx", "onnxruntime", "pydicom"}  # by a setting, while compiling, or with the first DICOM file
-AWS = {"boto3", "botocore"}
+AWS = {"aws_lambda_powertools", "boto3", "botocore", "jmespath"}
 WEB = {"fastapi", "mangum", "starlette", "uvicorn"}
 # What each entry point loads none of. The functions of a batch stand in an account; the others here have none.
 ABSENT = {

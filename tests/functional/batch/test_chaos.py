@@ -1,4 +1,4 @@
-"""Faults at every call and at random -> the invariants hold; without a protection, or with a mutant, they do not."""
+"""With faults at every call and at random the invariants hold; without a protection, or with a mutant, they break."""
 
 import ast
 import json
@@ -61,7 +61,7 @@ STAGED = ("layers/heatlens_aws", "functions/batch")
 
 @contextmanager
 def finished(model: Model, counts: Counter[str], name: str = "closed") -> Iterator[World]:
-    """A world in which one small life has come to its end."""
+    """Run one small life to its end and return its world."""
     with world(model, 2, counts) as made:
         Life.of(made, name).live()
         yield made
@@ -89,7 +89,7 @@ def test_all_invariants_hold_after_a_fault_at_each_call_in_turn(tiny_model: Mode
 
 
 def called() -> dict[str, set[str]]:
-    """Operations that the staged side's source calls, by service."""
+    """Find the operations that the source of staged batches calls, by service."""
     found: dict[str, set[str]] = {}
     sources = [ROOT / "layers/heatlens_web/batches/service.py"]
     for folder in STAGED:
@@ -180,7 +180,7 @@ def other_options(options: Options) -> Options:
 
 
 def painted_otherwise(model: Model, uploads: Any, options: Options, **limits: Any) -> Any:  # noqa: ANN401
-    """As a worker does that explains a group with its first one's options."""
+    """Explain as a worker that uses the first file's options for a whole group."""
     return explain(model, uploads, other_options(options), **limits)
 
 
@@ -259,7 +259,7 @@ def put_row(made: World, row: Json) -> None:
 
 
 def put_again(made: World, key: str, data: bytes) -> None:
-    """Replace an object as if it had always been so."""
+    """Replace an object without a trace."""
     made.account.staging.erase(key)
     made.raw.s3.put_object(Bucket=made.bucket.name, Key=key, Body=data)
 

@@ -1,4 +1,4 @@
-"""Options of staged batches: checked when a batch is opened, kept in its row, done by worker and endpoint alike."""
+"""Options of staged batches: validated at opening, kept in the row, applied by worker and endpoint alike."""
 
 import io
 import json
@@ -44,7 +44,7 @@ def client(aws: Account, make_client: MakeClient, colours_folder: Path, monkeypa
 
 
 def opened(client: TestClient, jobs: BatchTable, **options: object) -> dict[str, Any]:
-    """The options in the row of a new batch."""
+    """Open a batch and return the options in its row."""
     answer = client.post(URL, json={"expected_files": 1} | options)
     assert answer.status_code == 201, answer.text
     batch = jobs.batch(answer.json()["batch_id"])
@@ -114,7 +114,7 @@ def test_rejects_options_longer_than_the_endpoints_header(
 
 
 def explained(staged: Staged) -> tuple[dict[str, Any], Any]:
-    """The committed result and its map."""
+    """Read the committed result and its map."""
     file = staged.file()
     assert file.state is FileState.OK, file.outcome
     prefix = attempt_prefix(file.batch, file.number, file.outcome["attempt"])

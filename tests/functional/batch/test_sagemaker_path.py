@@ -1,4 +1,4 @@
-"""Files of a batch with the backend sagemaker -> submitted, answered, committed once, whatever the notices do."""
+"""Files of the backend sagemaker are submitted and committed once, whatever happens to their notices."""
 
 import hashlib
 import json
@@ -49,7 +49,7 @@ def runtime(staged: Staged, tiny_folder: Path) -> FakeRuntime:
 
 
 def submitted(staged: Staged, *files: bytes) -> None:
-    """Make a batch of these files, upload them and let their events come."""
+    """Make a batch of these files, upload them and process their events."""
     staged.batch(*files, options=REMOTE)
     stored = [staged.put(data, number) for number, data in enumerate(files)]
     assert staged.work(staged.received(*stored)) == set()
@@ -69,7 +69,7 @@ def lines(capsys: pytest.CaptureFixture[str], event: str = "notice") -> list[Jso
 
 
 def committed(staged: Staged, number: int = 0, batch: str = ID) -> dict[str, bytes]:
-    """The objects that the row names, each as its digest says."""
+    """Read the objects that the row names and check their digests."""
     file = staged.file(number, batch)
     assert file.state is FileState.OK, file.outcome
     prefix = attempt_prefix(batch, number, file.outcome["attempt"])
@@ -532,7 +532,7 @@ def test_a_sweeper_without_an_endpoint_waits_as_long(staged: Staged, runtime: Fa
 def test_the_object_is_not_read_when_s3_has_its_digest(
     staged: Staged, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The account in memory says no checksums; S3 says those that the upload link has signed."""
+    """The account in memory returns no checksums; S3 returns those that the upload link has signed."""
     good, bad = picture(1), picture(2)
     digests = {upload_key(ID, 0): hashlib.sha256(good).hexdigest(), upload_key(ID, 1): hashlib.sha256(good).hexdigest()}
     look = Staging.look
@@ -874,7 +874,7 @@ def test_the_settings_of_the_call_are_the_accounts(staged: Staged, runtime: Fake
 
 @pytest.fixture
 def make_api(aws: Account, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TestClient]:
-    """A door with staging; the keyword names its endpoint."""
+    """A client of an API with staging; the keyword names its endpoint."""
 
     def make(endpoint: str = "") -> TestClient:
         monkeypatch.setenv("HEATLENS_BUCKET", aws.settings.bucket)

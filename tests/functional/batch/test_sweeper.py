@@ -1,4 +1,4 @@
-"""Batches that nobody else brings on -> their end; everything may be interrupted and repeated."""
+"""The sweeper ends batches that no other call does; every step may be interrupted and repeated."""
 
 import json
 import time
@@ -34,7 +34,7 @@ def swept(staged: Staged, *, after: float = 0, now: int = 0) -> dict[str, int]:
 
 
 def queued(staged: Staged) -> list[Json]:
-    """Take all messages off the queue, as the function is given them."""
+    """Take all messages off the queue, as records of the function's event."""
     sqs, queue = staged.aws.clients.sqs, staged.aws.settings.queue_url
     records = []
     names = {"AttributeNames": ["All"], "MessageAttributeNames": ["All"], "MaxNumberOfMessages": 10}

@@ -1,4 +1,4 @@
-"""Deliveries of every kind -> at most one commit per object, and nothing lost."""
+"""Every kind of delivery leads to at most one commit per object, and no object is lost."""
 
 import hashlib
 import io

@@ -30,7 +30,7 @@ OK = {"attempt": "a", "probability": 0.25, "label": "BRIGHT", "objects": {"map.n
 
 
 def make(aws: Account, *ends: tuple[FileState, dict[str, Any]] | None) -> Batch:
-    """A closed batch whose files have these ends, or none."""
+    """Make a closed batch whose files have these states."""
     aws.jobs.create(BATCH)
     for number, end in enumerate(ends):
         aws.jobs.declare(BATCH, [Declared(f"Zoë {number}.png", 5, f"{number:064x}", "image/png")])
@@ -161,7 +161,7 @@ def test_an_open_batch_is_not_finished(aws: Account) -> None:
 
 
 def gap(aws: Account) -> None:
-    """What a declaring call leaves behind that dies after it took its number."""
+    """Make the gap that a declaring call leaves when it dies after reserving a number."""
     aws.clients.dynamodb.update_item(
         TableName=aws.settings.table,
         Key={"PK": {"S": f"B#{ID}"}, "SK": {"S": "META"}},
