@@ -1,1 +1,1 @@
-"""Benchmarks: ratios with both sides in one run, never timed tests. `make bench-engine`."""
+"""Measure ratios, both sides in one run; these are no timed tests. `make bench-engine`."""

@@ -1,4 +1,4 @@
-"""`make bench-engine`: the explanation against its peers, both sides in one run -> ratios and peak memory.
+"""`make bench-engine`: compare the explanation with its peers in one run, in time and peak memory.
 
 Peers take turns, round after round, so that a busy machine is busy for all of them, each after a pause in which the
 threads of the one before come to rest; each figure is a median. Peak memory is that of a process of its own.

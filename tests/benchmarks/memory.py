@@ -1,7 +1,7 @@
-"""Resident memory over many explanations: a model folder, an engine and a number of calls -> a table of MiB.
+"""Measure the resident memory of a process over many explanations.
 
 `python -m tests.benchmarks.memory --engine onnxruntime --calls 2000`. Each line is after that many calls, with batches
-of one to eight images and mixed classes, from as many threads as `--workers` says. What grows without end is a leak.
+of one to eight images and mixed classes, from as many threads as `--workers` says. Memory that keeps growing is a leak.
 """
 
 import argparse
@@ -32,17 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--calls", type=int, default=2000)
-    wish = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     print(f"{'imports':>14} {resident():8.1f} MiB")
-    model = load_model(wish.model, engine=wish.engine, precision=wish.precision, threads=wish.threads)
+    model = load_model(options.model, engine=options.engine, precision=options.precision, threads=options.threads)
     print(f"{'loaded':>14} {resident():8.1f} MiB  {model.engine.name} {model.engine.precision} {model.engine.device}")
     explain(model, 1)
     print(f"{'one image':>14} {resident():8.1f} MiB")
     explain(model, LARGEST_BATCH)
     print(f"{'a batch of 8':>14} {resident():8.1f} MiB")
-    each = max(1, wish.calls // LINES)
-    with ThreadPoolExecutor(wish.workers) as pool:  # kept, as the doors keep theirs
-        for done in range(each, wish.calls + 1, each):
+    each = max(1, options.calls // LINES)
+    with ThreadPoolExecutor(options.workers) as pool:  # kept, as the servers keep theirs
+        for done in range(each, options.calls + 1, each):
             many(model, each, pool)
             print(f"{done:>14} {resident():8.1f} MiB", flush=True)
     print(f"{'peak':>14} {peak_megabytes():8.1f} MiB")
@@ -56,7 +56,7 @@ def many(model: Model, calls: int, pool: ThreadPoolExecutor) -> None:
 
 
 def explain(model: Model, count: int, seed: int = 0) -> None:
-    """Run trunk and tail on noise, and keep nothing of it."""
+    """Run trunk and tail on noise, and drop the results."""
     rng = np.random.default_rng(seed)
     crossing = model.engine.trunk(rng.random((count, 3, *model.card.preprocess.shape), np.float32))
     selector = np.zeros((count, model.card.logits), np.float32)
@@ -65,7 +65,7 @@ def explain(model: Model, count: int, seed: int = 0) -> None:
 
 
 def resident() -> float:
-    """MiB of this process in memory now."""
+    """Return the resident memory of this process in MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / MIB
 

@@ -1,4 +1,4 @@
-"""Who is measured: each a function of image batch [B,3,H,W] and classes per image, as its own users call it."""
+"""Define the measured peers: functions of an image batch `[B,3,H,W]` and classes per image, called as users do."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -30,8 +30,8 @@ def compiled_forward(subject: Subject) -> Explain:
     import openvino as ov
 
     torch = _torch()
-    some = torch.zeros(2, 3, SIDE, SIDE)
-    exported = torch.export.export(_network(subject), (some,), dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    sample = torch.zeros(2, 3, SIDE, SIDE)
+    exported = torch.export.export(_network(subject), (sample,), dynamic_shapes=({0: torch.export.Dim.AUTO},))
     converted = ov.convert_model(exported)
     hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     request = ov.Core().compile_model(converted, "CPU", hints).create_infer_request()

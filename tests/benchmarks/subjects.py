@@ -1,4 +1,4 @@
-"""What is measured: an architecture with seeded weights at 224x224 -> the original network and its compiled folder."""
+"""Define what is measured: architectures with seeded weights at 224x224, and their compiled folders."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -25,24 +25,24 @@ std = [0.229, 0.224, 0.225]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """An architecture by torchvision's name, in a folder that keeps what was compiled."""
+    """An architecture by torchvision's name, in a folder that keeps its compiled model."""
 
     name: str
     home: Path
 
     @property
     def description(self) -> Path:
-        """Its `model.toml`."""
+        """Return the path of its `model.toml`."""
         return self.home / self.name / "model.toml"
 
     @property
     def folder(self) -> Path:
-        """Its compiled model."""
+        """Return the folder of its compiled model."""
         return self.home / self.name / "model"
 
 
 def prepare(subject: Subject) -> None:
-    """Compile it, unless that was done."""
+    """Compile it, unless its folder exists."""
     if subject.folder.exists():
         return
     from heatlens_torch.compile import compile_model
@@ -54,10 +54,10 @@ def prepare(subject: Subject) -> None:
 
 @cache
 def images(count: int) -> Floats:
-    """Noise, `[B,3,224,224]`: what an image shows costs nothing more or less."""
+    """Draw noise, `[B,3,224,224]`: the content of an image does not change the time."""
     return np.random.default_rng(0).standard_normal((count, 3, SIDE, SIDE), dtype=np.float32)
 
 
 def classes(count: int, targets: int) -> list[list[int]]:
-    """Other classes for every image, so that nobody can share them."""
+    """List different classes for every image, so that no work can be shared."""
     return [[(image * targets + target) % CLASSES for target in range(targets)] for image in range(count)]

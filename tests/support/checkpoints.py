@@ -1,4 +1,4 @@
-"""Checkpoints as people have them, made on the spot: network and state dict -> a file of each kind.
+"""Make checkpoints of every kind that users have, from a network and its state dict.
 
 `python -m tests.support.checkpoints FOLDER` writes them all, to look at.
 """
@@ -38,19 +38,19 @@ class Tiny(nn.Module):
 
 
 def tiny(classes: int = 2, *, width: int = 8) -> Tiny:
-    """The factory that descriptions name."""
+    """Build the network; descriptions name this factory."""
     return Tiny(classes, width=width)
 
 
 def state_of(seed: int = 1, **arguments: int) -> State:
-    """Weights that no constructor would make."""
+    """Make weights that no constructor makes."""
     torch.manual_seed(seed)
     state = tiny(**arguments).state_dict()
     return {key: value + torch.rand_like(value) if value.is_floating_point() else value for key, value in state.items()}
 
 
 class Stage(enum.Enum):
-    """A user's own class; another class than its members'."""
+    """A class of the user's own."""
 
     TRAIN = 1
 
@@ -163,7 +163,7 @@ class Call:
 
 
 class Slot:
-    """Unpickled, it calls a function through the state of an object that really is allowed."""
+    """Unpickled, it calls a function through the state of an allowed object."""
 
     def __init__(self, inner: object) -> None:
         self._inner = inner
@@ -173,7 +173,7 @@ class Slot:
 
 
 def attacks(marker: Path) -> dict[str, object]:
-    """Objects that make `marker` when their pickle is executed, in different ways."""
+    """Make objects that create the file `marker` when they are unpickled, in different ways."""
     touch = f"__import__('pathlib').Path({str(marker)!r}).touch()"
     return {
         "os.system": Call(os.system, f"touch {marker}"),
@@ -189,7 +189,7 @@ def attacks(marker: Path) -> dict[str, object]:
 
 
 def save_tar(path: Path, content: object) -> None:
-    """torch's format from before 0.1.10, as far as a reader looks before it unpickles."""
+    """Save in torch's format from before 0.1.10, as far as a reader looks before it unpickles."""
     with tarfile.open(path, "w") as archive:
         for name in ("sys_info", "storages", "tensors", "pickle"):
             data = pickle.dumps(content, protocol=2)

@@ -1,4 +1,4 @@
-"""A model of three classes and two layers whose maps are known: a class's evidence is how much of its color there is.
+"""Write a model of three classes and two layers whose maps are known: a class's evidence is its color in the image.
 
 The activation is the mean red, green and blue of each cell, a logit 8 times the mean of its color. So the map of a
 class is the cells' own color times 8 over the number of cells, and a contrast is the difference of two such maps.
@@ -19,7 +19,7 @@ FLOAT = TensorProto.FLOAT
 
 
 def write_colors_model(folder: Path, calibration: Calibration | None = None, **changes: object) -> Path:
-    """Write it; `calibration` is of the first layer's maps, `changes` replace fields of its card."""
+    """Write the model; `calibration` is of the first layer's maps, `changes` replace fields of its card."""
     folder.mkdir(parents=True, exist_ok=True)
     proof = Parity(
         inputs=1, nonempty=1, signed_map=0, gradient=0, logits=0, threshold=1e-4, reference="by construction"
@@ -58,7 +58,7 @@ def _trunk(grid: int) -> GraphProto:
 
 
 def _tail(grid: int) -> GraphProto:
-    """logits = w * mean(A) of each channel; gradient = selector * w / cells, zeros selecting the largest logit."""
+    """Compute logits = w * mean(A) per channel; gradient = selector * w / cells, zeros selecting the largest logit."""
     nodes = [
         helper.make_node("ReduceMean", ["activation", "over_cells"], ["mean"], keepdims=0),
         helper.make_node("Mul", ["mean", "weight"], ["logits"]),

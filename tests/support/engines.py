@@ -1,4 +1,4 @@
-"""What every engine must be able to do, asked of each in its own test file."""
+"""Checks that the test file of each engine shares."""
 
 import threading
 from collections.abc import Sequence
@@ -15,22 +15,22 @@ THREADS, CALLS = 8, 200
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One call: images and what of them is explained."""
+class EngineCall:
+    """One call: images and their selectors."""
 
     batch: Floats
     selector: Floats
 
 
 def graphs_of(folder: Path) -> tuple[Graph, Graph]:
-    """The trunk and the tail of a model folder's default layer."""
+    """Read the trunk and the tail of a model folder's default layer."""
     return read_card(folder)[0].layer().graphs_at("f32")
 
 
-def mixed(card: Card, count: int = 12, *, most: int = 3) -> list[Asked]:
-    """Batches of up to `most` images whose rows ask for the predicted class, a class, a negated one and a contrast."""
+def mixed_calls(card: Card, count: int = 12, *, most: int = 3) -> list[EngineCall]:
+    """Make batches of up to `most` images whose rows select the predicted class, a class, a negated one, a contrast."""
     rng = np.random.default_rng(3)
-    asked = []
+    calls = []
     for index in range(count):
         images = 1 + index % most
         selector = np.zeros((images, card.logits), np.float32)
@@ -42,30 +42,30 @@ def mixed(card: Card, count: int = 12, *, most: int = 3) -> list[Asked]:
                 selector[row, (index + 1) % card.logits] = -1
             elif kind == 3:
                 selector[row] = rng.standard_normal(card.logits, dtype=np.float32)
-        asked.append(Asked(rng.standard_normal((images, 3, *card.preprocess.shape), dtype=np.float32), selector))
-    return asked
+        calls.append(EngineCall(rng.standard_normal((images, 3, *card.preprocess.shape), dtype=np.float32), selector))
+    return calls
 
 
-def answer(engine: Engine, asked: Asked) -> tuple[Floats, ...]:
-    """Activation, logits and gradient of one call."""
-    crossing = engine.trunk(asked.batch)
-    return (crossing[0], *engine.tail(crossing, asked.selector))
+def run_call(engine: Engine, call: EngineCall) -> tuple[Floats, ...]:
+    """Return activation, logits and gradient of one call."""
+    crossing = engine.trunk(call.batch)
+    return (crossing[0], *engine.tail(crossing, call.selector))
 
 
-def furthest(engine: Engine, other: Engine, calls: Sequence[Asked]) -> float:
-    """The largest difference of anything two engines answer, as a part of the largest value of its kind."""
+def largest_difference(engine: Engine, other: Engine, calls: Sequence[EngineCall]) -> float:
+    """Compute the largest difference of two engines' results, relative to the largest value of each result."""
     differences = []
-    for asked in calls:
-        for ours, theirs in zip(answer(engine, asked), answer(other, asked), strict=True):
+    for call in calls:
+        for ours, theirs in zip(run_call(engine, call), run_call(other, call), strict=True):
             assert ours.shape == theirs.shape
             assert ours.dtype == theirs.dtype == np.float32
             differences.append(float(np.abs(ours - theirs).max() / np.abs(theirs).max()))
     return max(differences)
 
 
-def wrong_of_many_threads(engine: Engine, calls: Sequence[Asked]) -> list[int]:
-    """Which calls, of `THREADS` threads that make `CALLS` each at once, differ in any bit from the same made alone."""
-    alone = [answer(engine, asked) for asked in calls]
+def calls_wrong_in_threads(engine: Engine, calls: Sequence[EngineCall]) -> list[int]:
+    """List the calls that differ in any bit when `THREADS` threads make `CALLS` each at once."""
+    alone = [run_call(engine, call) for call in calls]
     wrong: list[int] = []
     together = threading.Barrier(THREADS)
 
@@ -73,8 +73,8 @@ def wrong_of_many_threads(engine: Engine, calls: Sequence[Asked]) -> list[int]:
         together.wait()
         for step in range(CALLS):
             index = (first * 5 + step) % len(calls)
-            found = answer(engine, calls[index])
-            if not all(np.array_equal(*pair) for pair in zip(found, alone[index], strict=True)):
+            results = run_call(engine, calls[index])
+            if not all(np.array_equal(*pair) for pair in zip(results, alone[index], strict=True)):
                 wrong.append(index)
 
     threads = [threading.Thread(target=work, args=(first,)) for first in range(THREADS)]

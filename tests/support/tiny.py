@@ -1,4 +1,4 @@
-"""A model whose map is known: the activation is the mean brightness of each cell, the logit their weighted mean."""
+"""Write a model whose map is known: the activation is each cell's mean brightness, the logit their weighted mean."""
 
 import hashlib
 from pathlib import Path
@@ -18,7 +18,7 @@ FLOAT = TensorProto.FLOAT
 def write_tiny_model(folder: Path, *, grid: tuple[int, int, int] = (1, GRID, GRID), **changes: Any) -> Path:  # noqa: ANN401 - fields of the card
     """Write a one-logit model of a 32x32 input and an 8x8 grid; `changes` replace fields of its card.
 
-    `grid` is what the card says of the layer's.
+    `grid` is the shape of the layer in the card.
     """
     folder.mkdir(parents=True, exist_ok=True)
     card = Card(
@@ -51,7 +51,7 @@ def write_tiny_model(folder: Path, *, grid: tuple[int, int, int] = (1, GRID, GRI
 
 
 def bare_card(classes: tuple[str, ...], output: Literal["softmax", "sigmoid", "multilabel"]) -> Card:
-    """A card without a model, for what only asks for its classes."""
+    """Make a card without a model, for code that reads only its classes."""
     graph = Graph(file="none.onnx", sha256="0" * 64, inputs=(), outputs=())
     proof = Parity(inputs=1, nonempty=0, signed_map=0, gradient=0, logits=0, threshold=0, reference="none")
     return Card(
@@ -66,8 +66,8 @@ def bare_card(classes: tuple[str, ...], output: Literal["softmax", "sigmoid", "m
 
 def _trunk() -> onnx.GraphProto:
     nodes = [
-        helper.make_node("ReduceMean", ["image", "channels"], ["grey"], keepdims=1),
-        helper.make_node("AveragePool", ["grey"], ["activation"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("ReduceMean", ["image", "channels"], ["gray"], keepdims=1),
+        helper.make_node("AveragePool", ["gray"], ["activation"], kernel_shape=[4, 4], strides=[4, 4]),
     ]
     image = helper.make_tensor_value_info("image", FLOAT, ["B", 3, SIDE, SIDE])
     activation = helper.make_tensor_value_info("activation", FLOAT, ["B", 1, GRID, GRID])
@@ -76,7 +76,7 @@ def _trunk() -> onnx.GraphProto:
 
 
 def _tail() -> onnx.GraphProto:
-    """logit = w * mean(A) + b; gradient = selector * w / cells, the selector of 0 being the logit's sign."""
+    """Compute logit = w * mean(A) + b; gradient = selector * w / cells, the selector of 0 being the logit's sign."""
     nodes = [
         helper.make_node("ReduceMean", ["activation", "cells"], ["mean"], keepdims=0),
         helper.make_node("Mul", ["mean", "weight"], ["weighted"]),
@@ -105,7 +105,7 @@ def _tail() -> onnx.GraphProto:
 
 
 def save(graph: onnx.GraphProto, path: Path) -> Graph:
-    """Write a graph and say what a card says of it."""
+    """Write a graph and return the card's record of it."""
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.checker.check_model(model)
     raw = model.SerializeToString()

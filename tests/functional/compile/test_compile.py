@@ -1,4 +1,4 @@
-"""model.toml -> a proven model folder: small networks for every rule, the real architectures for the proof itself."""
+"""A model.toml compiles to a proven model folder: small networks for every rule, real architectures for the proof."""
 
 import hashlib
 import json
@@ -239,7 +239,7 @@ def resnet18(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
 def plain_gradcam(
     network: nn.Module, layer: str, images: Floats, classes: list[int]
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """The slow reference: pytorch-grad-cam as its manual says, the whole backward pass and one image at a time."""
+    """The slow reference: pytorch-grad-cam as documented, with the whole backward pass and one image at a time."""
     module = network.get_submodule(layer)
     parts: list[tuple[Floats, ...]] = []
     with GradCAM(model=network, target_layers=[module]) as cam:
@@ -357,7 +357,7 @@ def test_litresnet_enhanced_compiles_from_a_lightning_checkpoint(tmp_path: Path)
 
 
 @torch.no_grad()
-def test_a_densenet_of_the_zoo_answers_as_torchvisions() -> None:
+def test_the_zoos_densenet_returns_torchvisions_logits() -> None:
     ours, theirs = zoo.build("torchvision:densenet121", {}), torchvision.models.densenet121(weights=None).eval()
     ours.load_state_dict(theirs.state_dict())
     image = _batch(synthetic.images(2, size=(64, 64)))
@@ -512,14 +512,14 @@ def test_a_folder_holds_two_graphs_and_a_card_that_fits_them(three_logits: Compi
     assert card.methods == METHOD_NAMES
 
 
-def test_what_crosses_the_cut_beside_the_activation_is_named(tmp_path: Path) -> None:
+def test_further_values_that_cross_the_cut_are_named(tmp_path: Path) -> None:
     model = compiled(BYPASS, tmp_path)
     layer = model.card.layer()
     assert layer.trunk.outputs == ("activation", "crossing.0")
     assert layer.tail.inputs == ("activation", "crossing.0", "selector")
 
 
-def test_every_tensor_has_a_free_batch_and_nothing_else(three_logits: Compiled) -> None:
+def test_only_the_batch_of_a_tensor_is_dynamic(three_logits: Compiled) -> None:
     for name in ("trunk.onnx", "tail.onnx"):
         graph = onnx.load(three_logits.folder / name).graph
         for value in [*graph.input, *graph.output]:
@@ -542,7 +542,7 @@ def test_the_folder_is_readable_by_others(three_logits: Compiled) -> None:
     assert three_logits.folder.stat().st_mode & 0o777 == 0o777 & ~umask
 
 
-def test_functions_of_the_description_calibrate_and_judge_the_compiled_model(tmp_path: Path) -> None:
+def test_functions_of_the_description_calibrate_and_evaluate_the_compiled_model(tmp_path: Path) -> None:
     (tmp_path / "training.json").write_text('{"epochs": 3}')
     hooks = {"inputs": f"{__name__}:pictures", "evaluation": f"{__name__}:judge", "training": "training.json"}
     model = compiled(Description(**{**vars(ONE_LOGIT), "more": hooks}), tmp_path)
@@ -696,7 +696,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_a_refusal_is_one_sentence_and_leaves_no_folder(case: str, tmp_path: Path) -> None:
+def test_a_failed_compilation_is_one_sentence_and_leaves_no_folder(case: str, tmp_path: Path) -> None:
     description, message = REFUSALS[case]
     path = description.write(tmp_path)
     with pytest.raises(ModelError) as caught:
@@ -707,7 +707,9 @@ def test_a_refusal_is_one_sentence_and_leaves_no_folder(case: str, tmp_path: Pat
 
 @pytest.mark.parametrize("case", ["data in Python", "no conversion"])
 @pytest.mark.parametrize("chosen", [None, [2, 0, 1]], ids=["predicted", "chosen"])
-def test_what_a_refusal_offers_explains_the_network(case: str, chosen: list[int] | None, tmp_path: Path) -> None:
+def test_the_alternative_that_an_error_offers_explains_the_network(
+    case: str, chosen: list[int] | None, tmp_path: Path
+) -> None:
     description, message = REFUSALS[case]
     path, images = description.write(tmp_path), pictures(3)
     offered = re.search(r"heatlens_torch\.uncompiled\.explain\(.*?\)", message)
@@ -736,7 +738,9 @@ def test_what_a_refusal_offers_explains_the_network(case: str, chosen: list[int]
     ],
     ids=["no picture", "too few classes", "no such class", "no such layer"],
 )
-def test_what_it_cannot_explain_is_refused_in_a_sentence(asked: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_uncompiled_explain_rejects_invalid_arguments_in_one_sentence(
+    asked: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     path = TINY.write(tmp_path)
     with pytest.raises(ModelError) as caught:
         heatlens_torch.uncompiled.explain(path, **{"images": pictures(2)} | asked)
@@ -788,7 +792,7 @@ def test_a_wrong_cut_is_caught(
 
 
 @pytest.mark.provokes("model.parity")
-def test_a_parity_error_tells_the_three_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_parity_error_has_the_three_ratios(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity, "gradcam", lambda *given: gradcam(*given) * np.float32(1.01))
     small = r"\d\.\de-0[67]"
     with pytest.raises(ParityError, match=rf"map 1\.0e-02, gradient {small}, logits {small}, allowed 1e-04; choose"):
@@ -813,7 +817,7 @@ def test_a_failure_leaves_the_existing_model_as_it_was(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["model.toml", "out"]
 
 
-def test_success_replaces_an_existing_model_whole(tmp_path: Path) -> None:
+def test_success_replaces_an_existing_model_completely(tmp_path: Path) -> None:
     model = compiled(TINY, tmp_path)
     (model.folder / "stale.bin").touch()
     compile_model(changed(TINY, output="multilabel").write(tmp_path), model.folder)
@@ -822,7 +826,7 @@ def test_success_replaces_an_existing_model_whole(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["model.toml", "out"]
 
 
-def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_model_is_never_replaced(tmp_path: Path) -> None:
     precious = tmp_path / "home" / "thesis.tex"
     precious.parent.mkdir()
     precious.write_text("years")

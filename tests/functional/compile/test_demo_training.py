@@ -1,4 +1,4 @@
-"""The demonstration model: training repeats itself and learns, and the committed weights know where to look."""
+"""Training the demonstration model is reproducible and learns; the committed weights classify and point."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_training_leaves_the_process_as_it_was() -> None:
     assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before[1:]
 
 
-def test_a_short_training_already_learns_to_tell_and_to_point() -> None:
+def test_a_short_training_learns_to_classify_and_to_point() -> None:
     network, record = train(seed=3, steps=80, batch=16, threads=1)
     measured = evaluate(torch_scorer(network), count=100)
     # Seeds 1, 2, 3 reached AUC 0.81 to 0.86, pointing 0.76 to 0.94; chance is 0.5 (standard error 0.06) and below 0.15.
@@ -74,7 +74,7 @@ def test_training_writes_weights_and_record(tmp_path: Path) -> None:
     assert (record["steps"], record["images_seen"]) == (2, 4)
 
 
-def test_committed_weights_tell_and_point(score: Scorer) -> None:
+def test_committed_weights_classify_and_point(score: Scorer) -> None:
     measured = evaluate(score, count=120)
     assert measured["auc"] >= 0.98
     assert measured["accuracy"] >= 0.95
@@ -82,7 +82,7 @@ def test_committed_weights_tell_and_point(score: Scorer) -> None:
     assert measured["pointing_tolerance"] >= 0.85
 
 
-def test_the_measurement_notices_a_map_turned_over(score: Scorer) -> None:
+def test_the_evaluation_notices_a_negated_map(score: Scorer) -> None:
     def turned(images: list[Image.Image]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         logits, maps = score(images)
         return -logits, maps[:, :, ::-1]
@@ -142,7 +142,7 @@ def test_network_has_the_promised_shape() -> None:
     assert not any(module.inplace for module in network.modules() if isinstance(module, torch.nn.ReLU))
 
 
-def test_signed_map_is_grad_cam_by_the_book() -> None:
+def test_signed_map_equals_grad_cam_by_autograd() -> None:
     torch.manual_seed(0)
     network = DemoNet().eval()
     images = torch.randn(2, 3, SIZE, SIZE)
@@ -170,7 +170,7 @@ def test_pool_keeps_truth_and_label_together_and_repeats_itself() -> None:
     np.testing.assert_array_equal(pool.pixels, draw_pool(24, seed=5).pixels)
 
 
-def test_pixel_path() -> None:
+def test_pixels_are_resized_and_normalized() -> None:
     pixels = resized(Image.new("L", (50, 70), 153))
     tensor = normalized(pixels[None])
     assert tensor.shape == (1, 3, SIZE, SIZE)

@@ -1,4 +1,4 @@
-"""Token grids, the compiler's choice of layer, and several layers in one model; small transformers and networks."""
+"""Token grids, the compiler's choice of layer, and several layers in one model, on small networks."""
 
 import re
 from collections.abc import Callable
@@ -97,7 +97,7 @@ Reshape = Callable[[torch.Tensor], torch.Tensor]
 
 
 def plainly(network: nn.Module, layers: list[str], batch: Floats, reshape: Reshape | None) -> tuple[Floats, ...]:
-    """pytorch-grad-cam as its manual says, of each image's predicted class: gradient, signed map (one layer), heat."""
+    """pytorch-grad-cam as documented, of each image's predicted class: gradient, signed map (one layer), heat."""
     modules = [network.get_submodule(layer) for layer in layers]
     with torch.no_grad():
         targets = [ClassifierOutputTarget(index) for index in predicted(network(torch.from_numpy(batch)).numpy())]
@@ -159,7 +159,7 @@ def test_a_transformer_as_wide_as_real_ones_is_proven(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 0), (1, 0), (0, 1), (5, 0)])
-def test_tokens_that_are_no_cells_are_told_apart(before: int, after: int) -> None:
+def test_tokens_that_are_not_cells_are_recognized(before: int, after: int) -> None:
     torch.manual_seed(0)
     network = Tokenized(before=before, after=after).eval()
 
@@ -211,7 +211,7 @@ def test_tokens_that_fill_no_grid_are_refused() -> None:
         ((64, 3, 9), (9, 3), None, "answers (64, 3, 9), which is no map of 9x3 cells"),
     ],
 )
-def test_a_grid_that_is_given(
+def test_a_given_grid_is_used(
     shape: tuple[int, ...], grid: tuple[int, int], before: int | None, expected: grids.Layout | str
 ) -> None:
     if isinstance(expected, str):
@@ -229,7 +229,7 @@ def striped() -> nn.Module:
     return network
 
 
-def test_a_grid_that_is_given_is_compiled(tmp_path: Path) -> None:
+def test_a_given_grid_is_compiled(tmp_path: Path) -> None:
     path = write(tmp_path, "striped", ["tokens"])
     with pytest.raises(CompileError, match=r"layer 'tokens' answers 4 tokens, which|no grid of these follows"):
         compile_model(path, tmp_path / "out")
@@ -287,7 +287,7 @@ def test_an_oblong_image_has_an_oblong_grid() -> None:
 
 
 def test_a_wrong_grid_is_refused_by_the_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The graphs are given a grid that is turned over; the referee keeps the true one."""
+    """The graphs are given a grid that is turned over; pytorch-grad-cam keeps the true one."""
     regrid = grids.regrid
 
     def shifted(captured: torch.fx.GraphModule, output: torch.fx.Node, layout: grids.Layout) -> torch.fx.Node:
@@ -314,7 +314,7 @@ def test_a_wrong_grid_is_refused_by_the_proof(tmp_path: Path, monkeypatch: pytes
         ((64,), (224, 224), []),
     ],
 )
-def test_what_a_shape_can_be(
+def test_layouts_lists_the_possible_grids_of_a_shape(
     shape: tuple[int, ...], image: tuple[int, int], expected: list[tuple[object, ...]]
 ) -> None:
     found = grids.layouts(shape, image)
@@ -348,7 +348,7 @@ def test_the_last_layer_with_a_grid_that_matters_is_chosen(architecture: str, la
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_the_list_leaves_out_what_cannot_be_explained() -> None:
+def test_layers_that_cannot_be_explained_are_not_listed() -> None:
     names = [candidate.name for candidate in layers_of(tiny(3).eval(), (SIDE, SIDE))]
 
     # Neither what an in-place activation overwrites, nor two names of one tensor, nor what has no grid.
@@ -357,7 +357,7 @@ def test_the_list_leaves_out_what_cannot_be_explained() -> None:
     assert twice == ["stem.0", "stem", "layer3.0", "layer3"]
 
 
-def test_a_candidate_says_what_it_is() -> None:
+def test_a_candidate_has_class_shape_and_tokens() -> None:
     network = zoo.build(f"{__name__}:swin", {})
 
     [found] = [each for each in layers_of(network, (SIDE, SIDE)) if each.name == "features.1"]
@@ -428,7 +428,7 @@ def test_a_layer_named_twice_is_refused(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------ refusals
 
 
-def test_an_operator_that_fixes_the_batch_is_named_and_pytorch_offered(
+def test_an_operator_that_fixes_the_batch_is_named_with_an_alternative(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("heatlens_torch.graph.export.simplify", lambda captured: None)

@@ -1,4 +1,4 @@
-"""Lower precisions of a compiled model: what is written, what is measured, and what is refused."""
+"""Lower precisions of a compiled model: what is written, measured and rejected."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from heatlens_torch.loading.spec import PROOF_INPUTS, ModelSpec, read_spec
 from heatlens_torch.proof import precisions
 from tests.functional.compile.test_compile import THREE_LOGITS, changed, hook
 from tests.functional.compile.test_layers import write
-from tests.support.engines import mixed
+from tests.support.engines import mixed_calls
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def measured_precisions() -> list[str]:
     return (["bf16"] if has_bf16() else []) + ["int8"]
 
 
-def test_the_card_says_how_near_each_precision_is(folder: Path, card: Card, spec: ModelSpec) -> None:
+def test_the_card_has_the_agreement_of_each_precision(folder: Path, card: Card, spec: ModelSpec) -> None:
     layer = card.layer()
     images = images_of(spec)[:PROOF_INPUTS]
     classes = np.eye(3, dtype=np.float32)
@@ -76,7 +76,7 @@ def test_the_card_says_how_near_each_precision_is(folder: Path, card: Card, spec
         assert (found.same_maximum, found.top1_kept) == (np.mean(same), np.mean(kept))
 
 
-def test_the_description_judges_each_precision_itself(card: Card) -> None:
+def test_the_evaluation_function_runs_at_each_precision(card: Card) -> None:
     judged = [found.evaluation for found in card.layer().agreements.values()]
 
     assert card.evaluation is not None
@@ -84,7 +84,7 @@ def test_the_description_judges_each_precision_itself(card: Card) -> None:
     assert card.evaluation not in judged, "at a lower precision it saw other numbers"
 
 
-def test_the_trunk_of_8_bits_is_a_graph_like_the_others(folder: Path, card: Card) -> None:
+def test_the_8_bit_trunk_is_an_ordinary_graph(folder: Path, card: Card) -> None:
     written = card.layer().trunk_int8
     assert written is not None
     assert (written.file, written.inputs, written.outputs) == (
@@ -100,8 +100,8 @@ def test_the_trunk_of_8_bits_is_a_graph_like_the_others(folder: Path, card: Card
     assert str(folder.parent).encode() not in (folder / written.file).read_bytes()
 
 
-def test_every_engine_of_graphs_runs_it_alike(folder: Path, card: Card) -> None:
-    batch = mixed(card, 1)[0].batch
+def test_openvino_and_onnx_runtime_run_the_8_bit_trunk_alike(folder: Path, card: Card) -> None:
+    batch = mixed_calls(card, 1)[0].batch
     [exact] = load_model(folder, engine="openvino").engine.trunk(batch)
     [openvino] = load_model(folder, engine="openvino", precision="int8").engine.trunk(batch)
     [onnxruntime] = load_model(folder, engine="onnxruntime", precision="int8").engine.trunk(batch)
@@ -111,7 +111,7 @@ def test_every_engine_of_graphs_runs_it_alike(folder: Path, card: Card) -> None:
     assert np.abs(openvino - onnxruntime).max() / scale < 0.1
 
 
-def test_bits_do_not_change_with_the_batch(folder: Path, card: Card) -> None:
+def test_results_are_bit_identical_in_every_batch(folder: Path, card: Card) -> None:
     batch = np.random.default_rng(1).random((3, 3, *card.preprocess.shape), dtype=np.float32)
     for precision in measured_precisions():
         engine = load_model(folder, precision=precision).engine  # type: ignore[arg-type]
@@ -120,7 +120,7 @@ def test_bits_do_not_change_with_the_batch(folder: Path, card: Card) -> None:
         assert all(np.array_equal(engine.trunk(batch[row : row + 1])[0][0], together[row]) for row in range(3))
 
 
-def test_a_transformer_has_a_trunk_of_8_bits_that_openvino_can_run(tmp_path: Path) -> None:
+def test_openvino_runs_a_transformers_8_bit_trunk(tmp_path: Path) -> None:
     path = write(tmp_path, "vit", ["encoder.layers.encoder_layer_0"])
 
     layer = compile_model(path, tmp_path / "out", int8=True).layer()
@@ -135,7 +135,7 @@ def test_the_facts_name_the_precisions(folder: Path) -> None:
     assert set(measured_precisions()) <= set(lines)
 
 
-def test_without_bfloat16_nothing_is_said_of_it(
+def test_without_bfloat16_the_card_has_no_agreement_for_it(
     folder: Path, card: Card, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precisions, "has_bf16", lambda: False)
@@ -163,7 +163,9 @@ def ranged_on(card: Card, images: Floats, spec: ModelSpec, monkeypatch: pytest.M
     return taken[0]
 
 
-def test_no_image_that_is_judged_gives_a_range(card: Card, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranges_are_taken_from_images_that_are_not_measured(
+    card: Card, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
     images = images_of(spec)
 
     taken = ranged_on(card, images, spec, monkeypatch)
@@ -172,7 +174,7 @@ def test_no_image_that_is_judged_gives_a_range(card: Card, spec: ModelSpec, monk
     assert not any(np.array_equal(one, other) for one in taken for other in images[:PROOF_INPUTS])
 
 
-def test_synthetic_images_give_other_synthetic_ones(
+def test_synthetic_images_for_ranges_differ_from_the_proofs(
     card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = read_spec(THREE_LOGITS.write(tmp_path))
@@ -184,7 +186,7 @@ def test_synthetic_images_give_other_synthetic_ones(
     assert not any(np.array_equal(one, other) for one in taken for other in images)
 
 
-def test_too_few_images_are_refused(card: Card, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejects_too_few_images_for_int8(card: Card, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelFileError, match="returned 47 images: --int8 needs 48, because"):
         ranged_on(card, images_of(spec)[:47], spec, monkeypatch)
 
@@ -192,7 +194,7 @@ def test_too_few_images_are_refused(card: Card, spec: ModelSpec, monkeypatch: py
 # -------------------------------------------------------------------------------------------------------- refusals
 
 
-def test_without_the_tool_it_is_refused_before_anything_is_built(
+def test_rejects_int8_without_nncf_before_building_the_network(
     spec_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("heatlens_torch.graph.quantize.find_spec", lambda _: None)
@@ -202,7 +204,9 @@ def test_without_the_tool_it_is_refused_before_anything_is_built(
         compile_model(spec_path, tmp_path / "out", int8=True)
 
 
-def test_a_trunk_that_cannot_be_quantized_is_one_sentence(card: Card, spec: ModelSpec, tmp_path: Path) -> None:
+def test_a_trunk_that_cannot_be_quantized_is_reported_in_one_sentence(
+    card: Card, spec: ModelSpec, tmp_path: Path
+) -> None:
     check_quantizable()
     (tmp_path / card.layer().trunk.file).write_bytes(b"not a graph")
 

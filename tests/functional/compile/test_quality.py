@@ -1,4 +1,4 @@
-"""What a compiled model says of its maps' worth: in the card, on the terminal, and to who inspects it."""
+"""Sanity checks and calibrations are in the card, on the terminal and in `heatlens inspect`."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ CALIBRATED = Description(**{**vars(ONE_LOGIT), "more": {"inputs": f"{HOME}:pictu
 
 
 def words(*arguments: object) -> str:
-    """What the command says, on lines of any length."""
+    """Run the command with lines of any length, and return its output."""
     done = CliRunner(env={"COLUMNS": "500"}).invoke(app, [str(argument) for argument in arguments])
     assert done.exit_code == 0, done.output
     return done.output
@@ -35,7 +35,7 @@ def words(*arguments: object) -> str:
     ],
     ids=["edges", "ordinary"],
 )
-def test_sanity_is_in_the_card_and_said(description: Description, verdict: str, tmp_path: Path) -> None:
+def test_sanity_is_in_the_card_and_in_inspect(description: Description, verdict: str, tmp_path: Path) -> None:
     compiling = words("compile", description.write(tmp_path), "-o", tmp_path / "out")
 
     [layer] = read_card(tmp_path / "out")[0].layers
@@ -48,7 +48,7 @@ def test_sanity_is_in_the_card_and_said(description: Description, verdict: str, 
     assert line in words("inspect", tmp_path / "out")
 
 
-def test_calibrations_are_told(tmp_path: Path) -> None:
+def test_calibrations_are_shown(tmp_path: Path) -> None:
     words("compile", CALIBRATED.write(tmp_path), "-o", tmp_path / "out")
 
     [layer] = read_card(tmp_path / "out")[0].layers
@@ -63,7 +63,7 @@ def test_calibrations_are_told(tmp_path: Path) -> None:
     )
 
 
-def test_what_an_older_card_does_not_say_is_not_told(tmp_path: Path) -> None:
+def test_fields_that_an_older_card_lacks_are_not_shown(tmp_path: Path) -> None:
     words("compile", EDGES.write(tmp_path), "-o", tmp_path / "out")
     assert "sanity      edges" in words("inspect", tmp_path / "out")
     card = tmp_path / "out" / "card.json"

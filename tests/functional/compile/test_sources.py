@@ -1,4 +1,4 @@
-"""Every source of a network -> the network with its weights, or one sentence; some compiled to the end."""
+"""Every source of a network gives the network with its weights, or fails in one sentence."""
 
 import contextlib
 import dataclasses
@@ -120,7 +120,7 @@ def test_the_factorys_arguments_may_be_the_checkpoints_hyper_parameters(tmp_path
     assert torch.equal(found.network.get_parameter("head.weight"), state_of(width=12)["head.weight"])
 
 
-def test_a_misfit_tells_of_hyper_parameters_that_may_explain_it(tmp_path: Path) -> None:
+def test_a_mismatch_mentions_the_checkpoints_hyper_parameters(tmp_path: Path) -> None:
     wide(tmp_path / "a.ckpt")
 
     assert refusal(describe(tmp_path, weights="a.ckpt")) == (
@@ -131,7 +131,7 @@ def test_a_misfit_tells_of_hyper_parameters_that_may_explain_it(tmp_path: Path) 
     )
 
 
-def test_hyper_parameters_must_be_there_to_be_used(tmp_path: Path) -> None:
+def test_rejects_hyper_parameters_that_the_checkpoint_lacks(tmp_path: Path) -> None:
     torch.save(state_of(), tmp_path / "a.pt")
 
     assert refusal(describe(tmp_path, weights="a.pt", arguments="hyper_parameters")) == (
@@ -139,7 +139,7 @@ def test_hyper_parameters_must_be_there_to_be_used(tmp_path: Path) -> None:
     )
 
 
-def test_the_file_must_be_the_one_that_was_meant(tmp_path: Path) -> None:
+def test_rejects_weights_with_another_digest(tmp_path: Path) -> None:
     torch.save(state_of(), tmp_path / "a.pt")
     digest = hashlib.sha256((tmp_path / "a.pt").read_bytes()).hexdigest()
 
@@ -213,7 +213,7 @@ def own_weights(folder: Path, **fields: Any) -> Path:  # noqa: ANN401 - TOML val
     return describe(folder, **(own | dict.fromkeys(("classes", "output", "preprocess", "layer")) | fields))
 
 
-def test_torchvisions_weights_are_fetched_and_say_the_rest(tmp_path: Path, published: Published) -> None:
+def test_torchvisions_weights_are_fetched_and_complete_the_description(tmp_path: Path, published: Published) -> None:
     spec = read_spec(own_weights(tmp_path))
     found = build_network(spec, tmp_path)
 
@@ -235,7 +235,7 @@ def test_a_cached_file_needs_no_network(tmp_path: Path, published: Published) ->
 
 
 @pytest.mark.parametrize("error", [URLError("no route"), TimeoutError()])
-def test_without_a_network_the_sentence_says_what_to_do(
+def test_without_a_network_the_error_says_what_to_do(
     tmp_path: Path,
     published: Published,
     error: Exception,
@@ -355,7 +355,7 @@ def test_a_program_with_a_fixed_batch_is_refused_with_the_line_to_use(tmp_path: 
     )
 
 
-def test_the_line_of_that_refusal_works(tmp_path: Path) -> None:
+def test_the_export_line_of_the_error_works(tmp_path: Path) -> None:
     exported(tmp_path / "a.pt2", trained(), static=True)
     line = refusal(program_of(tmp_path)).partition("export it again with ")[2]
     program = eval(line, {"torch": torch, "model": trained(), "image": images(5)})
@@ -412,7 +412,7 @@ def test_a_hostile_program_runs_nothing(tmp_path: Path, place: str) -> None:
         assert "holds more than a program and its tensors" in sentence
 
 
-def test_torchs_reader_alone_would_run_it(tmp_path: Path) -> None:
+def test_torchs_reader_alone_would_run_a_hostile_program(tmp_path: Path) -> None:
     """Otherwise that nothing ran would prove nothing."""
     marker = tmp_path / "ran"
     path = exported(tmp_path / "a.pt2", trained())
@@ -433,7 +433,7 @@ def test_torchs_reader_alone_would_run_it(tmp_path: Path) -> None:
         (b"not a zip", "architecture: a.pt2 is not a .pt2 file of torch.export"),
     ],
 )
-def test_an_unusable_program_is_one_sentence(tmp_path: Path, content: bytes | None, message: str) -> None:
+def test_an_unusable_program_is_reported_in_one_sentence(tmp_path: Path, content: bytes | None, message: str) -> None:
     if content is not None:
         (tmp_path / "a.pt2").write_bytes(content)
 
@@ -506,14 +506,14 @@ def rich_description(folder: Path, kind: str, **fields: Any) -> Path:  # noqa: A
         ("namedtuple", 0),
     ],
 )
-def test_the_logits_are_chosen_from_a_richer_answer(tmp_path: Path, kind: str, entry: int | str) -> None:
+def test_output_entry_selects_the_logits(tmp_path: Path, kind: str, entry: int | str) -> None:
     network = made(rich_description(tmp_path, kind, output_entry=entry)).network
 
     assert torch.equal(answers(network), answers(trained()))
     assert [name for name, _ in network.named_children()] == ["features", "head"]
 
 
-def test_a_richer_answer_compiles(tmp_path: Path) -> None:
+def test_a_network_with_several_outputs_compiles(tmp_path: Path) -> None:
     path = rich_description(tmp_path, "dataclass", output_entry="logits")
 
     card = compile_model(path, tmp_path / "out", with_torch=True)
@@ -534,7 +534,7 @@ def test_a_richer_answer_compiles(tmp_path: Path) -> None:
         ("nothing", None, "the network answers a str, which has no tensors to take"),
     ],
 )
-def test_a_wrong_entry_is_refused_with_those_there_are(
+def test_rejects_a_wrong_output_entry_and_lists_the_entries(
     tmp_path: Path, kind: str, entry: int | str | None, message: str
 ) -> None:
     sentence = refusal(rich_description(tmp_path, kind, output_entry=entry))
@@ -562,7 +562,7 @@ def test_every_kind_of_output_compiles_and_is_counted(tmp_path: Path, output: st
         ("sigmoid", 1, ["a", "b", "c"], "a sigmoid model has exactly two, negative then positive"),
     ],
 )
-def test_a_count_that_does_not_fit_the_labels(
+def test_rejects_a_class_count_that_differs_from_the_logits(
     tmp_path: Path, output: str, logits: int, labels: Sequence[str], message: str
 ) -> None:
     torch.save(trained(logits).state_dict(), tmp_path / "a.pt")
@@ -590,7 +590,7 @@ def test_the_network_is_stored_with_its_architecture(with_torch: Path) -> None:
     assert torch.equal(answers(load_network(with_torch, card)), answers(trained()))
 
 
-def test_stored_weights_are_held_against_the_card(with_torch: Path, tmp_path: Path) -> None:
+def test_stored_weights_are_verified_by_the_card(with_torch: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     folder.mkdir()
     for file in with_torch.iterdir():
@@ -604,7 +604,7 @@ def test_stored_weights_are_held_against_the_card(with_torch: Path, tmp_path: Pa
         read_card(folder)
 
 
-def test_without_it_the_network_cannot_be_loaded(with_torch: Path) -> None:
+def test_rejects_loading_a_network_that_was_not_stored(with_torch: Path) -> None:
     card: Card = read_card(with_torch)[0].model_copy(update={"torch": None})
 
     with pytest.raises(CardError, match=r"^test has no weights for PyTorch: compile it again with --with-torch$"):
@@ -625,7 +625,7 @@ class Forgetful(Tiny):
         return super().forward(image) * self.scale
 
 
-def test_a_network_that_cannot_be_made_again_is_not_stored(tmp_path: Path) -> None:
+def test_rejects_storing_a_network_that_cannot_be_rebuilt(tmp_path: Path) -> None:
     torch.save(trained().state_dict(), tmp_path / "a.pt")
     path = describe(tmp_path, architecture=f"{__name__}:Forgetful", weights="a.pt")
 
@@ -648,7 +648,7 @@ def test_candidate_layers_are_listed_with_their_grids(tmp_path: Path) -> None:
     assert not {"fc", "avgpool"} & set(layers)
 
 
-def test_the_last_of_them_is_compiled_where_none_is_named(tmp_path: Path) -> None:
+def test_without_layer_the_last_candidate_is_compiled(tmp_path: Path) -> None:
     torch.save(trained().state_dict(), tmp_path / "a.pt")
     path = describe(tmp_path, weights="a.pt", layer=None)
 

@@ -1,4 +1,4 @@
-"""model.toml -> ModelSpec, or one sentence that says where it is wrong."""
+"""A model.toml is read into a ModelSpec, or rejected in one sentence that names the place."""
 
 import re
 import tomllib
@@ -44,7 +44,7 @@ def test_a_valid_description_is_read(tmp_path: Path) -> None:
     assert (spec.seed, spec.labels, spec.preprocess.shape, spec.arguments) == (7, ("no", "yes"), (64, 64), {})
 
 
-def test_imagenet_stands_for_its_thousand_classes(tmp_path: Path) -> None:
+def test_imagenet_means_its_thousand_classes(tmp_path: Path) -> None:
     spec = read_spec(written(tmp_path, VALID.replace('["no", "yes"]', '"imagenet"')))
     assert (len(spec.labels), spec.labels[0], spec.labels[999]) == (1000, "tench", "toilet tissue")
 
@@ -103,7 +103,7 @@ def test_only_seed_and_a_number_is_a_seed(tmp_path: Path, weights: str) -> None:
         ('name = "a"', "name = ", "model.toml:2: not valid TOML: Invalid value"),
     ],
 )
-def test_the_sentence_says_where(tmp_path: Path, before: str, after: str, message: str) -> None:
+def test_an_invalid_description_names_file_line_and_key(tmp_path: Path, before: str, after: str, message: str) -> None:
     assert before in VALID
     with pytest.raises(ModelFileError) as caught:
         read_spec(written(tmp_path, VALID.replace(before, after)))
@@ -115,7 +115,7 @@ def test_one_layer_or_several_are_named(tmp_path: Path, layer: str, layers: tupl
     assert read_spec(written(tmp_path, VALID.replace('"layer4"', layer))).layers == layers
 
 
-def test_no_layer_is_named_where_it_is_to_be_found(tmp_path: Path) -> None:
+def test_layers_are_empty_if_the_description_names_none(tmp_path: Path) -> None:
     assert read_spec(written(tmp_path, VALID.replace('layer = "layer4"', ""))).layers == ()
 
 
@@ -127,7 +127,7 @@ weights = "IMAGENET1K_SWAG_E2E_V1"
 """
 
 
-def test_torchvisions_own_weights_say_classes_output_and_preprocessing(tmp_path: Path) -> None:
+def test_torchvisions_weights_give_classes_output_and_preprocessing(tmp_path: Path) -> None:
     spec = read_spec(written(tmp_path, OWN))
     transforms = ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1.transforms()
 
@@ -138,7 +138,7 @@ def test_torchvisions_own_weights_say_classes_output_and_preprocessing(tmp_path:
     assert np.abs(preprocess(image, spec.preprocess) - expected).max() < 1e-5
 
 
-def test_the_description_goes_before_torchvisions_metadata(tmp_path: Path) -> None:
+def test_the_description_overrides_torchvisions_metadata(tmp_path: Path) -> None:
     spec = read_spec(written(tmp_path, OWN + 'output = "multilabel"\n' + VALID[VALID.index("[preprocess]") :]))
 
     assert (spec.output, spec.preprocess.shape, len(spec.classes)) == ("multilabel", (64, 64), 1000)
@@ -157,7 +157,7 @@ def test_every_member_of_torchvisions_enumerations_is_understood() -> None:
     assert [name for name, each in known.items() if len(each) < 3] == [("vgg16", "IMAGENET1K_FEATURES")]
 
 
-def test_an_error_about_a_key_says_where_the_key_is(tmp_path: Path) -> None:
+def test_an_error_about_a_key_has_its_file_and_line(tmp_path: Path) -> None:
     path = written(tmp_path, VALID)
     with pytest.raises(ModelFileError, match=r"^model\.toml:5: weights: gone$"), located(path):
         raise ModelFileError("weights: gone")
@@ -166,14 +166,14 @@ def test_an_error_about_a_key_says_where_the_key_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["torchvision:resnet50", "litresnet-enhanced"])
-def test_a_template_of_a_known_network_is_a_whole_description(tmp_path: Path, architecture: str) -> None:
+def test_a_template_of_a_known_network_is_a_complete_description(tmp_path: Path, architecture: str) -> None:
     spec = read_spec(written(tmp_path, template(architecture)))
 
     assert (spec.architecture, spec.preprocess.shape) == (architecture, (224, 224))
 
 
 @pytest.mark.parametrize("architecture", ["package.module:factory", "torch.export:a.pt2"])
-def test_a_template_of_an_unknown_network_asks(tmp_path: Path, architecture: str) -> None:
+def test_a_template_of_an_unknown_network_marks_what_to_fill_in(tmp_path: Path, architecture: str) -> None:
     with pytest.raises(ModelFileError, match=r"^model\.toml: classes: missing"):
         read_spec(written(tmp_path, template(architecture)))
 
@@ -189,7 +189,7 @@ def test_every_comment_of_a_template_that_looks_like_a_key_is_one(tmp_path: Path
     Description.model_validate(fields)
 
 
-def test_a_template_never_takes_the_place_of_a_file(tmp_path: Path) -> None:
+def test_a_template_never_overwrites_a_file(tmp_path: Path) -> None:
     path = written(tmp_path, VALID)
     with pytest.raises(ModelFileError, match=r"^model\.toml exists"):
         write_template(path, "torchvision:resnet50")

@@ -1,4 +1,4 @@
-"""The engine of PyTorch on stored weights: the same answers as the compiled graphs', and any method of the referee."""
+"""The PyTorch engine computes what the compiled graphs do, and any method of pytorch-grad-cam."""
 
 import builtins
 import shutil
@@ -30,7 +30,7 @@ from heatlens_torch.engine import TorchEngine
 from heatlens_torch.loading.checkpoints import digest_of
 from heatlens_torch.proof.method_names import CLASSES, HEAT_ONLY, METHODS, SESS_PASSES
 from tests.functional.compile.test_layers import network_and_images, write
-from tests.support.engines import answer, furthest, mixed, wrong_of_many_threads
+from tests.support.engines import calls_wrong_in_threads, largest_difference, mixed_calls, run_call
 from tests.support.images import encoded, noise
 from tests.support.paths import ROOT
 
@@ -78,40 +78,40 @@ def test_it_computes_what_openvino_does(
 
     assert ours.engine.name == "torch"
     for layer in LAYERS[factory]:
-        assert furthest(ours.engine_of(layer), theirs.engine_of(layer), mixed(ours.card)) < 1e-4
+        assert largest_difference(ours.engine_of(layer), theirs.engine_of(layer), mixed_calls(ours.card)) < 1e-4
 
 
 def test_it_computes_what_openvino_does_of_the_demo_model(tmp_path: Path, demo_model: Model) -> None:
     ours = load_model(demo_with_weights(tmp_path / "demo"), engine="torch")
 
-    assert furthest(ours.engine, demo_model.engine, mixed(ours.card)) < 1e-4
+    assert largest_difference(ours.engine, demo_model.engine, mixed_calls(ours.card)) < 1e-4
 
 
 def test_an_altered_activation_is_what_the_tail_starts_from(three: Model, folders: dict[str, Path]) -> None:
     openvino = load_model(folders["three"], engine="openvino").engine
-    [asked] = mixed(three.card, 1)
-    activation, *others = three.engine.trunk(asked.batch)
+    [call] = mixed_calls(three.card, 1)
+    activation, *others = three.engine.trunk(call.batch)
     activation[:, ::2] = 0
 
-    ours, theirs = (engine.tail([activation, *others], asked.selector) for engine in (three.engine, openvino))
+    ours, theirs = (engine.tail([activation, *others], call.selector) for engine in (three.engine, openvino))
 
     for one, other in zip(ours, theirs, strict=True):
         assert np.abs(one - other).max() <= 1e-4 * np.abs(other).max()
 
 
-def test_many_threads_answer_what_one_would_to_the_last_bit(three: Model) -> None:
-    assert wrong_of_many_threads(three.engine, mixed(three.card)) == []
+def test_results_of_many_threads_are_bit_identical_to_those_of_one(three: Model) -> None:
+    assert calls_wrong_in_threads(three.engine, mixed_calls(three.card)) == []
 
 
-def test_answers_do_not_change_with_what_was_asked_before(three: Model) -> None:
-    first, *others = mixed(three.card)
-    alone = answer(three.engine, first)
+def test_results_do_not_depend_on_earlier_calls(three: Model) -> None:
+    first, *others = mixed_calls(three.card)
+    alone = run_call(three.engine, first)
     copies = [values.copy() for values in alone]
-    for asked in others:
-        answer(three.engine, asked)
+    for call in others:
+        run_call(three.engine, call)
     three.engine.maps("scorecam", first.batch, first.selector)  # type: ignore[attr-defined]
 
-    again = answer(three.engine, first)
+    again = run_call(three.engine, first)
 
     assert all(np.array_equal(*pair) for pair in zip(again, copies, strict=True))
     assert all(np.array_equal(*pair) for pair in zip(alone, copies, strict=True)), "an answer was written over"
@@ -130,24 +130,24 @@ class Convolutions(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
 
 
 def test_only_the_tail_is_differentiated(three: Model) -> None:
-    [asked] = mixed(three.card, 1)
+    [call] = mixed_calls(three.card, 1)
     counts = {}
     for layer in LAYERS["three"]:
         engine = three.engine_of(layer)
-        crossing = engine.trunk(asked.batch)
+        crossing = engine.trunk(call.batch)
         with Convolutions() as counter:
-            engine.tail(crossing, asked.selector)
+            engine.tail(crossing, call.selector)
         counts[layer] = counter.count
 
     assert counts == {"layer4": 0, "layer3": 2}, "behind layer3 there is one: forward, and backward to its input"
 
 
-def test_bfloat16_is_autocasts(folders: dict[str, Path]) -> None:
+def test_bfloat16_rounds_like_autocast(folders: dict[str, Path]) -> None:
     card, _ = read_card(folders["three"])
     if "bf16" not in card.layer().agreements:
         pytest.skip("this processor has no bfloat16: the card has no agreement for it")
     rounded, exact = (load_model(folders["three"], engine="torch", precision=each) for each in ("bf16", "f32"))
-    batch = mixed(card, 1)[0].batch
+    batch = mixed_calls(card, 1)[0].batch
 
     difference = np.abs(rounded.engine.trunk(batch)[0] - exact.engine.trunk(batch)[0]).max()
 
@@ -192,7 +192,7 @@ EXPLAINED = [2, 0]
 
 
 @pytest.mark.parametrize("method", sorted(set(CLASSES) - {"randomcam"}))
-def test_a_method_is_what_pytorch_grad_cam_says(method: str, three: Model, folders: dict[str, Path]) -> None:
+def test_each_method_equals_pytorch_grad_cam(method: str, three: Model, folders: dict[str, Path]) -> None:
     network, batch = network_and_images(folders["three"].parent / "model.toml", 2)
     assert isinstance(three.engine, TorchEngine)
 
@@ -224,24 +224,24 @@ def test_the_core_and_the_engine_have_every_method_between_them() -> None:
 
 def test_the_passes_of_sess_are_counted(three: Model) -> None:
     assert isinstance(three.engine, TorchEngine)
-    [asked] = mixed(three.card, 1)
+    [call] = mixed_calls(three.card, 1)
     rows: list[int] = []
     network = three.engine._network
     handle = network.register_forward_hook(lambda _module, inputs, _output: rows.append(len(inputs[0])))
     try:
-        three.engine.maps("sess", asked.batch, asked.selector)
+        three.engine.maps("sess", call.batch, call.selector)
     finally:
         handle.remove()
 
     assert sum(rows) == SESS_PASSES + 1, "one to see what is predicted"
 
 
-def test_eigen_smooth_is_pytorch_grad_cams(three: Model) -> None:
+def test_eigen_smooth_changes_the_map(three: Model) -> None:
     assert isinstance(three.engine, TorchEngine)
-    [asked] = mixed(three.card, 1)
+    [call] = mixed_calls(three.card, 1)
 
     plain, smooth = (
-        three.engine.maps("shapleycam", asked.batch, asked.selector, eigen_smooth=each) for each in (False, True)
+        three.engine.maps("shapleycam", call.batch, call.selector, eigen_smooth=each) for each in (False, True)
     )
 
     assert plain.shape == smooth.shape
@@ -265,7 +265,7 @@ def test_a_request_may_name_a_method_of_the_engine(method: str, three: Model, ti
         explain(tiny_model, [upload], options, limits=limits, batch_images=8)
 
 
-def test_a_request_pays_for_what_the_method_costs(three: Model) -> None:
+def test_a_request_is_charged_the_methods_passes(three: Model) -> None:
     limits = LIMITS.model_copy(update={"passes": SESS_PASSES})
     upload = Upload("a.png", encoded(noise((60, 50))))
 
@@ -273,14 +273,14 @@ def test_a_request_pays_for_what_the_method_costs(three: Model) -> None:
         explain(three, [upload] * 2, Options(method="sess"), limits=limits, batch_images=8)
 
 
-def test_gradcam_is_the_same_from_every_side(three: Model) -> None:
-    [asked] = mixed(three.card, 1, most=3)
+def test_gradcam_of_the_engine_equals_gradcam_from_the_tail(three: Model) -> None:
+    [call] = mixed_calls(three.card, 1, most=3)
     assert isinstance(three.engine, TorchEngine)
-    activation, _, gradient = answer(three.engine, asked)
+    activation, _, gradient = run_call(three.engine, call)
 
     signed = (gradient.mean(axis=(2, 3), keepdims=True) * activation).sum(axis=1)
 
-    assert three.engine.maps("gradcam", asked.batch, asked.selector) == pytest.approx(
+    assert three.engine.maps("gradcam", call.batch, call.selector) == pytest.approx(
         signed, abs=1e-4 * float(signed.max())
     )
 
@@ -288,23 +288,23 @@ def test_gradcam_is_the_same_from_every_side(three: Model) -> None:
 @pytest.mark.parametrize("method", ["gradcam", "ablationcam", "fem"])
 def test_a_method_sees_the_grid_of_tokens(method: str, tokens: Model) -> None:
     assert isinstance(tokens.engine, TorchEngine)
-    [asked] = mixed(tokens.card, 1)
+    [call] = mixed_calls(tokens.card, 1)
 
-    maps = tokens.engine.maps(method, asked.batch, asked.selector)
+    maps = tokens.engine.maps(method, call.batch, call.selector)
 
     assert maps.shape == (1, *tokens.card.layer().shape[1:])
     assert np.isfinite(maps).all()
 
 
-def test_what_pytorch_grad_cam_cannot_do_is_one_sentence(three: Model, tokens: Model) -> None:
-    [asked] = mixed(three.card, 1)
+def test_a_method_that_pytorch_grad_cam_cannot_run_is_one_sentence(three: Model, tokens: Model) -> None:
+    [call] = mixed_calls(three.card, 1)
     assert isinstance(three.engine, TorchEngine)
     assert isinstance(tokens.engine, TorchEngine)
 
     with pytest.raises(EngineError, match="no method 'psychiccam': it has gradcam, "):
-        three.engine.maps("psychiccam", asked.batch, asked.selector)
+        three.engine.maps("psychiccam", call.batch, call.selector)
     with pytest.raises(EngineError, match=r"cannot explain layer 'encoder.* of this network by shapleycam"):
-        tokens.engine.maps("shapleycam", *vars(mixed(tokens.card, 1)[0]).values())
+        tokens.engine.maps("shapleycam", *vars(mixed_calls(tokens.card, 1)[0]).values())
 
 
 def test_without_pytorch_grad_cam_its_methods_are_refused(three: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,11 +318,11 @@ def test_without_pytorch_grad_cam_its_methods_are_refused(three: Model, monkeypa
     monkeypatch.delitem(sys.modules, "heatlens_torch.proof.reference")
     monkeypatch.delattr("heatlens_torch.proof.reference")
     monkeypatch.setattr(builtins, "__import__", importing)
-    [asked] = mixed(three.card, 1)
+    [call] = mixed_calls(three.card, 1)
     assert isinstance(three.engine, TorchEngine)
 
     with pytest.raises(EngineError, match="the method fem needs pytorch-grad-cam"):
-        three.engine.maps("fem", asked.batch, asked.selector)
+        three.engine.maps("fem", call.batch, call.selector)
 
 
 # ----------------------------------------------------------------------------------------------------------------- CUDA
@@ -335,19 +335,19 @@ def test_a_gpu_computes_what_openvino_does(factory: str, folders: dict[str, Path
 
     assert ours.engine.device == "CUDA"
     for layer in LAYERS[factory]:
-        assert furthest(ours.engine_of(layer), theirs.engine_of(layer), mixed(ours.card)) < 1e-4
+        assert largest_difference(ours.engine_of(layer), theirs.engine_of(layer), mixed_calls(ours.card)) < 1e-4
 
 
 @needs_cuda
 def test_many_threads_on_a_gpu_answer_what_one_would_to_the_last_bit(three: Model) -> None:
     assert three.engine.device == "CUDA"
-    assert wrong_of_many_threads(three.engine, mixed(three.card)) == []
+    assert calls_wrong_in_threads(three.engine, mixed_calls(three.card)) == []
 
 
 @needs_cuda
 @pytest.mark.parametrize("method", ["gradcam", "scorecam", "finercam"])
 def test_a_method_runs_on_a_gpu(method: str, three: Model) -> None:
-    [asked] = mixed(three.card, 1)
+    [call] = mixed_calls(three.card, 1)
     assert isinstance(three.engine, TorchEngine)
 
-    assert np.isfinite(three.engine.maps(method, asked.batch, asked.selector)).all()
+    assert np.isfinite(three.engine.maps(method, call.batch, call.selector)).all()

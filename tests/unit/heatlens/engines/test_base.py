@@ -1,4 +1,4 @@
-"""Which engine a setting means on this machine, and what is refused before anything is loaded."""
+"""The engine that a setting means on this machine, and what is rejected before anything is loaded."""
 
 import builtins
 import logging
@@ -53,7 +53,7 @@ def without(monkeypatch: pytest.MonkeyPatch, *libraries: str) -> None:
     monkeypatch.setattr(builtins, "__import__", importing)
 
 
-def test_auto_is_openvino_where_there_is_no_gpu(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_openvino_without_a_gpu(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("heatlens.engines.base.cuda_devices", lambda: 0)
 
     engine = load_model(tiny_folder).engine
@@ -66,7 +66,7 @@ def on_a_gpu(monkeypatch: pytest.MonkeyPatch, open_layers: Callable[..., Any]) -
     monkeypatch.setattr("heatlens.engines.onnx_runtime.open_layers", open_layers)
 
 
-def test_auto_is_onnx_runtime_where_that_runs_on_a_gpu(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_onnx_runtime_if_it_runs_on_a_gpu(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class OnGpu(OpenVinoEngine):
         device = "CUDA"
 
@@ -83,7 +83,7 @@ def refuses(*_: object, **__: object) -> None:
 
 
 @pytest.mark.parametrize("fault", ["on the processor after all", "refused"])
-def test_a_gpu_that_cannot_be_used_is_left_alone_and_the_log_says_so(
+def test_a_gpu_that_cannot_be_used_is_logged_and_ignored(
     fault: str, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     card, _ = read_card(tiny_folder)
@@ -97,9 +97,7 @@ def test_a_gpu_that_cannot_be_used_is_left_alone_and_the_log_says_so(
     assert "there is a GPU, but" in caplog.text
 
 
-def test_a_gpu_is_not_looked_for_where_onnx_runtime_is_not_installed(
-    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_onnx_runtime_gpus_are_not_counted(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("heatlens.engines.base.find_spec", lambda _: None)
     monkeypatch.setattr("heatlens.engines.base.cuda_devices", lambda: pytest.fail("the driver was loaded"))
 
@@ -107,16 +105,14 @@ def test_a_gpu_is_not_looked_for_where_onnx_runtime_is_not_installed(
 
 
 @pytest.mark.parametrize(("engine", "precision"), [("onnxruntime", "bf16"), ("torch", "int8")])
-def test_an_engine_that_has_no_such_precision_is_refused(
-    engine: EngineName, precision: Precision, tmp_path: Path
-) -> None:
+def test_rejects_a_precision_that_the_engine_lacks(engine: EngineName, precision: Precision, tmp_path: Path) -> None:
     folder, card = agreed(tmp_path)
 
     with pytest.raises(EngineError, match=f"{engine} does not run in {precision}: it has f32, "):
         open_engines(folder, card, engine=engine, precision=precision)
 
 
-def test_a_precision_without_its_agreement_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+def test_rejects_a_precision_without_measured_agreement(tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(CardError, match=r"tiny has no measured agreement for bf16 at 'cells': .* or use f32$"):
         load_model(tiny_folder, precision="bf16")
     with pytest.raises(CardError, match="'cells' has no trunk of 8 bits: compile the model again with --int8"):
@@ -137,7 +133,7 @@ def test_every_layer_needs_its_agreement(tmp_path: Path) -> None:
         open_engines(folder, card.model_copy(update={"layers": (*card.layers, other)}), precision="bf16")
 
 
-def test_torch_without_stored_weights_is_refused_before_torch_is_imported(
+def test_rejects_torch_without_stored_weights_before_importing_torch(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without(monkeypatch, "torch", "heatlens_torch")
@@ -147,7 +143,7 @@ def test_torch_without_stored_weights_is_refused_before_torch_is_imported(
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
-def test_an_engine_that_is_not_installed_names_its_extra(
+def test_a_missing_engine_library_names_its_extra(
     engine: EngineName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_tiny_model(tmp_path)
@@ -160,7 +156,7 @@ def test_an_engine_that_is_not_installed_names_its_extra(
         load_model(folder, engine=engine)
 
 
-def test_only_files_that_are_read_are_verified(tmp_path: Path) -> None:
+def test_verifies_only_the_files_that_the_engine_reads(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path)
     card, _ = read_card(folder)
     gone = TorchWeights(file="weights.safetensors", sha256="0" * 64, architecture="a:b")
@@ -185,7 +181,7 @@ def test_the_environment_chooses_engine_and_precision(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize(("variable", "value"), [("HEATLENS_ENGINE", "tensorrt"), ("HEATLENS_PRECISION", "fp16")])
-def test_an_engine_or_precision_that_there_is_not_is_one_sentence(
+def test_an_unknown_engine_or_precision_is_one_sentence(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -195,9 +191,7 @@ def test_an_engine_or_precision_that_there_is_not_is_one_sentence(
     assert "\n" not in str(caught.value)
 
 
-def test_an_engine_that_breaks_while_it_is_opened_is_one_sentence(
-    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_engine_that_fails_to_open_is_one_sentence(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(*_: object, **__: object) -> None:
         raise MemoryError("CUDA out of memory\nsee the manual")
 
@@ -208,5 +202,5 @@ def test_an_engine_that_breaks_while_it_is_opened_is_one_sentence(
     assert isinstance(caught.value.__cause__, MemoryError)
 
 
-def test_another_folder_than_the_one_that_is_set(tiny_folder: Path) -> None:
+def test_loads_another_folder_than_the_configured_one(tiny_folder: Path) -> None:
     assert load_by_settings(Settings(), tiny_folder).card.name == "tiny"

@@ -25,13 +25,13 @@ MEASURED: dict[str, tuple[EngineName, float, float]] = {
 
 
 @pytest.mark.parametrize("model", MEASURED)
-def test_the_estimate_is_a_little_over_what_was_measured(model: str) -> None:
+def test_the_estimate_is_slightly_above_the_measurement(model: str) -> None:
     engine, files, resident = MEASURED[model]
 
     assert 0.99 < estimate_bytes(round(files * MIB), engine) / (resident * MIB) < 1.15
 
 
-def test_both_numbers_are_named(tmp_path: Path) -> None:
+def test_the_error_names_needed_and_available_memory(tmp_path: Path) -> None:
     graph = tmp_path / "graph"
     graph.write_bytes(b"\0" * MIB)
 
@@ -46,7 +46,7 @@ def test_without_a_limit_nothing_is_checked() -> None:
     check_memory([], None)
 
 
-def test_a_model_is_checked_before_it_is_compiled(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_checked_before_the_model_is_opened(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
     compile_model = ov.Core.compile_model
 

@@ -11,7 +11,14 @@ from heatlens.engines.resources import Machine, cuda_devices
 from heatlens.errors import EngineError
 from heatlens.model import Model, load_model
 from heatlens.settings import DEMO_MODEL
-from tests.support.engines import Asked, answer, furthest, graphs_of, mixed, wrong_of_many_threads
+from tests.support.engines import (
+    EngineCall,
+    calls_wrong_in_threads,
+    graphs_of,
+    largest_difference,
+    mixed_calls,
+    run_call,
+)
 from tests.support.tiny import SIDE, write_tiny_model
 
 needs_cuda = pytest.mark.skipif(
@@ -36,38 +43,38 @@ def test_it_computes_what_openvino_does(model: str, request: pytest.FixtureReque
     openvino: Model = request.getfixturevalue(f"{model}_model")
 
     assert loaded.engine.name == "onnxruntime"
-    assert furthest(loaded.engine, openvino.engine, mixed(loaded.card)) < 1e-4
+    assert largest_difference(loaded.engine, openvino.engine, mixed_calls(loaded.card)) < 1e-4
 
 
 @pytest.mark.parametrize(("model", "most"), [("tiny", 3), ("demo", 1)])
-def test_many_threads_answer_what_one_would_to_the_last_bit(
+def test_results_of_many_threads_are_bit_identical_to_those_of_one(
     model: str, most: int, request: pytest.FixtureRequest
 ) -> None:
     loaded: Model = request.getfixturevalue(model)
 
-    assert wrong_of_many_threads(loaded.engine, mixed(loaded.card, most=most)) == []
+    assert calls_wrong_in_threads(loaded.engine, mixed_calls(loaded.card, most=most)) == []
 
 
 @pytest.mark.parametrize("model", ["tiny", "demo"])
-def test_bits_do_not_change_with_the_batch(model: str, request: pytest.FixtureRequest) -> None:
+def test_results_are_bit_identical_in_every_batch(model: str, request: pytest.FixtureRequest) -> None:
     loaded: Model = request.getfixturevalue(model)
     batch = np.random.default_rng(1).random((5, 3, *loaded.card.preprocess.shape), dtype=np.float32)
     selector = np.zeros((5, loaded.card.logits), np.float32)
 
-    together = answer(loaded.engine, Asked(batch, selector))
+    together = run_call(loaded.engine, EngineCall(batch, selector))
 
     for row in range(5):
-        alone = answer(loaded.engine, Asked(batch[row : row + 1], selector[:1]))
+        alone = run_call(loaded.engine, EngineCall(batch[row : row + 1], selector[:1]))
         assert all(np.array_equal(one[0], many[row]) for one, many in zip(alone, together, strict=True))
 
 
-def test_answers_do_not_change_with_what_was_asked_before(tiny: Model) -> None:
-    first, *others = mixed(tiny.card)
-    alone = answer(tiny.engine, first)
-    for asked in others:
-        answer(tiny.engine, asked)
+def test_results_do_not_depend_on_earlier_calls(tiny: Model) -> None:
+    first, *others = mixed_calls(tiny.card)
+    alone = run_call(tiny.engine, first)
+    for call in others:
+        run_call(tiny.engine, call)
 
-    assert all(np.array_equal(*pair) for pair in zip(answer(tiny.engine, first), alone, strict=True))
+    assert all(np.array_equal(*pair) for pair in zip(run_call(tiny.engine, first), alone, strict=True))
 
 
 def asked_of_sessions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ort.SessionOptions, list[Any]]]:
@@ -92,7 +99,7 @@ def test_threads_follow_the_share_of_processors(tiny_folder: Path, monkeypatch: 
     assert [options.intra_op_num_threads for options, _ in asked] == [2, 2, 5, 5, 0, 0]
 
 
-def test_a_gpu_is_asked_for_float32_that_is_float32(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_session_disables_tf32(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = asked_of_sessions(monkeypatch)
 
     engine = OnnxRuntimeEngine(tiny_folder, *graphs_of(tiny_folder), cuda=True)
@@ -104,7 +111,7 @@ def test_a_gpu_is_asked_for_float32_that_is_float32(tiny_folder: Path, monkeypat
         assert providers[0][1]["use_tf32"] == "0"
 
 
-def test_a_gpu_that_fails_leaves_the_processor(
+def test_falls_back_to_the_processor_if_the_gpu_fails(
     tiny_folder: Path, tiny_model: Model, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real = ort.InferenceSession
@@ -121,11 +128,11 @@ def test_a_gpu_that_fails_leaves_the_processor(
         [engine] = open_layers(tiny_folder, tiny_model.card, precision="f32", threads=0).values()
 
     assert engine.device == "CPU"
-    assert furthest(engine, tiny_model.engine, mixed(tiny_model.card)) < 1e-4
+    assert largest_difference(engine, tiny_model.engine, mixed_calls(tiny_model.card)) < 1e-4
     assert "cannot use the GPU" in caplog.text
 
 
-def test_a_graph_with_other_tensors_is_refused(tmp_path: Path) -> None:
+def test_rejects_a_graph_with_other_tensors_than_its_record(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path)
     trunk, tail = graphs_of(folder)
     swapped = tail.model_copy(update={"outputs": ("gradient", "logits")})
@@ -134,7 +141,7 @@ def test_a_graph_with_other_tensors_is_refused(tmp_path: Path) -> None:
         OnnxRuntimeEngine(folder, trunk, swapped)
 
 
-def test_a_graph_that_is_no_graph_is_refused(tmp_path: Path) -> None:
+def test_rejects_a_file_that_is_not_a_graph(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path)
     graphs = graphs_of(folder)
     (folder / "trunk.onnx").write_bytes(b"not a graph")
@@ -143,7 +150,7 @@ def test_a_graph_that_is_no_graph_is_refused(tmp_path: Path) -> None:
         OnnxRuntimeEngine(folder, *graphs)
 
 
-def test_images_of_another_kind_than_float32_are_refused(tiny: Model) -> None:
+def test_rejects_images_that_are_not_float32(tiny: Model) -> None:
     with pytest.raises(Exception, match="float"):
         tiny.engine.trunk(np.zeros((1, 3, SIDE, SIDE), np.float64))
 
@@ -156,12 +163,12 @@ def test_a_gpu_computes_what_openvino_does(model: str, request: pytest.FixtureRe
     [engine] = open_layers(folder, openvino.card, precision="f32", threads=0).values()
 
     assert engine.device == "CUDA"
-    assert furthest(engine, openvino.engine, mixed(openvino.card)) < 1e-4
-    assert wrong_of_many_threads(engine, mixed(openvino.card)) == []
+    assert largest_difference(engine, openvino.engine, mixed_calls(openvino.card)) < 1e-4
+    assert calls_wrong_in_threads(engine, mixed_calls(openvino.card)) == []
 
 
 @needs_cuda
-def test_auto_takes_the_gpu(tiny_folder: Path) -> None:
+def test_auto_uses_the_gpu(tiny_folder: Path) -> None:
     engine = load_model(tiny_folder).engine
 
     assert (engine.name, engine.device) == ("onnxruntime", "CUDA")

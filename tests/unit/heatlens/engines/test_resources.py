@@ -32,7 +32,7 @@ def tree(root: Path, group: str, **files: str) -> Path:
         ("99999", 6, 6),
     ],
 )
-def test_on_lambda_processors_come_with_the_memory(
+def test_on_lambda_memory_determines_the_processors(
     memory: str, processors: float, threads: int, tmp_path: Path
 ) -> None:
     machine = read_machine({MEMORY_ENV: memory}, tmp_path)
@@ -41,13 +41,13 @@ def test_on_lambda_processors_come_with_the_memory(
     assert machine.threads == threads
 
 
-def test_on_lambda_control_groups_are_not_asked(tmp_path: Path) -> None:
+def test_on_lambda_control_groups_are_not_read(tmp_path: Path) -> None:
     tree(tmp_path, "0::/\n", memory_max="1000", cpu_max="50000 100000")
 
     assert read_machine({MEMORY_ENV: "1769"}, tmp_path) == Machine(1769 * MIB, 1)
 
 
-def test_a_container_of_version_2(tmp_path: Path) -> None:
+def test_reads_control_groups_of_version_2(tmp_path: Path) -> None:
     tree(tmp_path, "0::/\n", memory_max="536870912\n", cpu_max="150000 100000\n")
 
     machine = read_machine({}, tmp_path)
@@ -56,7 +56,7 @@ def test_a_container_of_version_2(tmp_path: Path) -> None:
     assert machine.threads == 2
 
 
-def test_the_narrowest_of_the_groups_around_a_process_counts(tmp_path: Path) -> None:
+def test_the_lowest_limit_of_the_enclosing_groups_applies(tmp_path: Path) -> None:
     files = {"a__b__memory_max": "max", "a__memory_max": "3000", "memory_max": "4000"}
     files |= {"a__b__cpu_max": "400000 100000", "a__cpu_max": "max 100000"}
     tree(tmp_path, "0::/a/b\n", **files)
@@ -64,7 +64,7 @@ def test_the_narrowest_of_the_groups_around_a_process_counts(tmp_path: Path) -> 
     assert read_machine({}, tmp_path) == Machine(3000, 4.0)
 
 
-def test_a_container_of_version_1(tmp_path: Path) -> None:
+def test_reads_control_groups_of_version_1(tmp_path: Path) -> None:
     group = "9:name=systemd:/\n4:memory:/docker/1\n1:cpu,cpuacct:/docker/1\n0::/\n"
     # The path is the host's; the container's own group is what it sees at the top.
     files = {"memory__memory_limit_in_bytes": "2000", "cpu__cpu_cfs_quota_us": "50000"}
@@ -103,9 +103,7 @@ class Driver:
 
 
 @pytest.mark.parametrize(("driver", "gpus"), [(Driver(2), 2), (Driver(0), 0), (Driver(2, error=100), 0), (None, 0)])
-def test_gpus_are_those_that_the_driver_counts(
-    driver: Driver | None, gpus: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_counts_the_gpus_of_the_driver(driver: Driver | None, gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def load(name: str) -> Driver:
         assert name == "libcuda.so.1"
         if driver is None:
@@ -117,5 +115,5 @@ def test_gpus_are_those_that_the_driver_counts(
     assert cuda_devices() == gpus
 
 
-def test_where_there_are_no_control_groups_nothing_is_known(tmp_path: Path) -> None:
+def test_without_control_groups_nothing_is_known(tmp_path: Path) -> None:
     assert read_machine({}, tmp_path) == Machine(None, None)

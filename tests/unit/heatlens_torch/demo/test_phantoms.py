@@ -1,4 +1,4 @@
-"""Phantoms: ground truth that can be trusted, the same at every size, and no giveaway of the class."""
+"""Phantoms have reliable ground truth, look the same at every size, and do not give away their class."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def pairs() -> list[tuple[Phantom, Phantom]]:
     return [(phantom(seed, size=SIZE, opacity=False), phantom(seed, size=SIZE, opacity=True)) for seed in SEEDS]
 
 
-def test_a_seed_is_a_phantom() -> None:
+def test_the_same_seed_gives_the_same_phantom() -> None:
     first, again, other = phantom(5, size=SIZE), phantom(5, size=SIZE), phantom(6, size=SIZE)
     np.testing.assert_array_equal(first.image, again.image)
     np.testing.assert_array_equal(first.mask, again.mask)
@@ -58,7 +58,7 @@ def test_mask_matches_label() -> None:
     assert 30 <= sum(it.label for it in drawn) <= 70
 
 
-def test_label_can_be_asked_for(pairs: list[tuple[Phantom, Phantom]]) -> None:
+def test_label_can_be_requested(pairs: list[tuple[Phantom, Phantom]]) -> None:
     assert [(clear.label, ill.label) for clear, ill in pairs] == [(0, 1)] * len(pairs)
     assert not any(clear.mask.any() for clear, _ in pairs)
     assert all(ill.mask.any() for _, ill in pairs)
@@ -95,7 +95,7 @@ def test_opacities_lie_on_both_sides(pairs: list[tuple[Phantom, Phantom]]) -> No
     assert 0.3 < left.mean() < 0.7
 
 
-def test_distractors_are_blind_to_the_class(pairs: list[tuple[Phantom, Phantom]]) -> None:
+def test_distractors_do_not_depend_on_the_class(pairs: list[tuple[Phantom, Phantom]]) -> None:
     for clear, ill in pairs:
         np.testing.assert_array_equal(clear.markers, ill.markers)
         assert clear.markers.any()

@@ -1,4 +1,4 @@
-"""Backward operators written as forward ones, against autograd's own."""
+"""Backward operators written in forward operators equal autograd's."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Which combination of the logits is explained, where a selector leaves it open."""
+"""Rows of zeros in a selector stand for the predicted class."""
 
 import numpy as np
 import pytest

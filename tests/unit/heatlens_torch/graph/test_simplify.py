@@ -1,4 +1,4 @@
-"""A captured graph rewritten: the same function, in operators whose derivatives convert."""
+"""A simplified graph computes the same with operators whose derivatives have a conversion."""
 
 import pytest
 import torch

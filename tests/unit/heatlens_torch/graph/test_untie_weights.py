@@ -1,4 +1,4 @@
-"""Weights used both ways round, executed by OpenVINO, against PyTorch."""
+"""Weights that are used both ways, executed by OpenVINO, compared with PyTorch."""
 
 from collections.abc import Callable
 
@@ -73,7 +73,7 @@ def difference(model: onnx.ModelProto, weight: Tensor, way: Way) -> float:
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_each_way_has_a_weight_of_its_own(name: str) -> None:
+def test_transposed_uses_get_a_second_constant(name: str) -> None:
     shape, nodes, way = GRAPHS[name]
     weight = drawn(*shape)
     model = model_of(weight, nodes)
@@ -90,7 +90,7 @@ def test_each_way_has_a_weight_of_its_own(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "shape"), [("a matrix and its transpose", (12, 20)), ("in groups", (24, 3, 3, 3))])
-def test_what_cannot_be_mixed_up_stays_shared(name: str, shape: tuple[int, ...]) -> None:
+def test_weights_whose_shape_changes_when_transposed_stay_shared(name: str, shape: tuple[int, ...]) -> None:
     """The two ways have different shapes."""
     _, nodes, way = GRAPHS[name]
     weight = drawn(*shape)
@@ -103,7 +103,7 @@ def test_what_cannot_be_mixed_up_stays_shared(name: str, shape: tuple[int, ...])
     assert difference(model, weight, way) < 1e-5
 
 
-def test_a_weight_used_one_way_stays_as_it_is() -> None:
+def test_a_weight_used_one_way_is_unchanged() -> None:
     nodes = [TURN, node("MatMul", ["x", "t"], ["y"])]
     model = model_of(drawn(12, 12), nodes)
     before = model.SerializeToString(deterministic=True)

@@ -1,4 +1,4 @@
-"""Checkpoint files -> a filled network, or one sentence; nothing but tensors is ever unpickled."""
+"""Checkpoint files fill a network or fail in one sentence; only tensors are unpickled."""
 
 import hashlib
 import pickle
@@ -95,7 +95,7 @@ def test_safetensors_fill_the_network(tmp_path: Path) -> None:
         ("averaged.pth", set()),
     ],
 )
-def test_what_was_not_called_is_named(tmp_path: Path, kind: str, dropped: set[str]) -> None:
+def test_globals_that_were_not_called_are_listed(tmp_path: Path, kind: str, dropped: set[str]) -> None:
     torch.save(KINDS[kind](state_of()), tmp_path / kind)
 
     assert set(read_checkpoint(tmp_path / kind).dropped) == dropped
@@ -110,13 +110,13 @@ def test_what_was_not_called_is_named(tmp_path: Path, kind: str, dropped: set[st
         ("plain.pt", {}),
     ],
 )
-def test_plain_hyper_parameters_are_found(tmp_path: Path, kind: str, known: dict[str, object]) -> None:
+def test_reads_plain_hyper_parameters(tmp_path: Path, kind: str, known: dict[str, object]) -> None:
     torch.save(KINDS[kind](state_of()), tmp_path / kind)
 
     assert read_checkpoint(tmp_path / kind).hyper_parameters == known
 
 
-def test_a_checkpoint_from_before_batch_counting_is_complete(tmp_path: Path) -> None:
+def test_accepts_a_checkpoint_without_batch_counts(tmp_path: Path) -> None:
     weights = {key: value for key, value in state().items() if not key.endswith("num_batches_tracked")}
     torch.save(weights, tmp_path / "old.pt")
 
@@ -134,13 +134,13 @@ def both(path: Path) -> Path:
     return path
 
 
-def test_of_several_state_dicts_one_must_be_chosen(tmp_path: Path) -> None:
+def test_rejects_several_state_dicts_without_weights_entry(tmp_path: Path) -> None:
     assert refusal(tiny(), both(tmp_path / "a.pt")) == (
         "weights: a.pt holds several state dicts: choose one by weights_entry (state_dict, state_dict_ema)"
     )
 
 
-def test_the_chosen_state_dict_is_read(tmp_path: Path) -> None:
+def test_reads_the_state_dict_that_weights_entry_names(tmp_path: Path) -> None:
     filled = tiny()
     found = fill(filled, both(tmp_path / "a.pt"), entry="state_dict_ema")
 
@@ -148,7 +148,7 @@ def test_the_chosen_state_dict_is_read(tmp_path: Path) -> None:
     assert torch.equal(filled.head.weight, state_of(2)["head.weight"])
 
 
-def test_a_chosen_state_dict_must_be_there(tmp_path: Path) -> None:
+def test_rejects_a_weights_entry_that_is_missing(tmp_path: Path) -> None:
     assert refusal(tiny(), both(tmp_path / "a.pt"), entry="ema") == (
         "weights_entry: a.pt has no state dict under 'ema': it has state_dict, state_dict_ema"
     )
@@ -159,20 +159,20 @@ def teachers(path: Path) -> Path:
     return path
 
 
-def test_of_several_networks_one_must_be_chosen(tmp_path: Path) -> None:
+def test_rejects_several_prefixes_without_weights_prefix(tmp_path: Path) -> None:
     assert refusal(tiny(), teachers(tmp_path / "a.pt")) == (
         "weights: a.pt holds the network several times: choose one by weights_prefix (student., teacher.)"
     )
 
 
-def test_the_chosen_network_is_read(tmp_path: Path) -> None:
+def test_reads_the_network_that_weights_prefix_names(tmp_path: Path) -> None:
     filled = tiny()
     fill(filled, teachers(tmp_path / "a.pt"), prefix="teacher.")
 
     assert torch.equal(filled.head.weight, state_of(2)["head.weight"])
 
 
-def test_lightnings_own_state_dict_needs_no_choice(tmp_path: Path) -> None:
+def test_reads_lightnings_state_dict_without_weights_entry(tmp_path: Path) -> None:
     averaging = {"current_model_state": renamed(state_of(2), "model.")}
     torch.save(checkpoints.LIGHTNING | {"state_dict": renamed(state_of(1), "model.")} | averaging, tmp_path / "a.ckpt")
 
@@ -197,7 +197,7 @@ def attack_names() -> list[str]:
 @pytest.mark.parametrize("form", ["zip", "legacy", "tar"])
 @pytest.mark.parametrize("where", ["alone", "hyper_parameters", "state_dict"])
 @pytest.mark.parametrize("attack", attack_names())
-def test_no_attack_runs_anything(tmp_path: Path, marker: Path, attack: str, where: str, form: str) -> None:
+def test_a_malicious_checkpoint_runs_no_code(tmp_path: Path, marker: Path, attack: str, where: str, form: str) -> None:
     hostile = attacks(marker)[attack]
     good = renamed(state_of(), "model.")
     content: dict[str, object] = {
@@ -221,14 +221,14 @@ def test_no_attack_runs_anything(tmp_path: Path, marker: Path, attack: str, wher
 
 
 @pytest.mark.parametrize("attack", ["os.mkdir", "builtins.exec", "builtins.eval", "pathlib", "pickle.loads"])
-def test_the_attacks_are_real(marker: Path, attack: str) -> None:
+def test_the_malicious_pickles_run_code_when_unpickled(marker: Path, attack: str) -> None:
     """Otherwise that nothing ran would prove nothing."""
     pickle.loads(pickle.dumps(attacks(marker)[attack]))
 
     assert marker.exists()
 
 
-def test_the_pickles_globals_are_listed_without_running_it(tmp_path: Path, marker: Path) -> None:
+def test_lists_a_pickles_globals_without_running_it(tmp_path: Path, marker: Path) -> None:
     torch.save({"a": attacks(marker)["builtins.exec"], "b": torch.zeros(1)}, tmp_path / "a.pt")
 
     assert {"builtins.exec", "torch._utils._rebuild_tensor_v2"} <= uses_of(tmp_path / "a.pt").named
@@ -244,7 +244,7 @@ def test_the_pickles_globals_are_listed_without_running_it(tmp_path: Path, marke
         (nn.ReLU, "torch.nn.modules.activation.ReLU"),
     ],
 )
-def test_an_unknown_object_inside_the_state_dict_is_refused(tmp_path: Path, value: object, origin: str) -> None:
+def test_rejects_an_unknown_object_in_the_state_dict(tmp_path: Path, value: object, origin: str) -> None:
     torch.save({"state_dict": state_of() | {"metric": value}}, tmp_path / "a.ckpt")
 
     assert refusal(tiny(), tmp_path / "a.ckpt") == (
@@ -253,14 +253,14 @@ def test_an_unknown_object_inside_the_state_dict_is_refused(tmp_path: Path, valu
     )
 
 
-def test_a_plain_value_beside_the_tensors_is_no_weight(tmp_path: Path) -> None:
+def test_drops_plain_values_among_the_tensors(tmp_path: Path) -> None:
     torch.save(state_of() | {"version": 3}, tmp_path / "a.pt")
 
     fill(tiny(), tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize("key", [None, "model"])
-def test_a_whole_pickled_module_is_refused(tmp_path: Path, key: str | None) -> None:
+def test_rejects_a_pickled_module(tmp_path: Path, key: str | None) -> None:
     whole = tiny()
     torch.save(whole if key is None else {key: whole, "epoch": 3}, tmp_path / "a.pt")
 
@@ -271,7 +271,7 @@ def test_a_whole_pickled_module_is_refused(tmp_path: Path, key: str | None) -> N
     )
 
 
-def test_a_pickled_criterion_beside_the_weights_is_dropped(tmp_path: Path) -> None:
+def test_drops_a_pickled_criterion_next_to_the_weights(tmp_path: Path) -> None:
     settings = {"criterion": nn.CrossEntropyLoss(), "width": 8}
     torch.save({"state_dict": state_of(), "hyper_parameters": settings, "loss": nn.MSELoss()}, tmp_path / "a.ckpt")
 
@@ -281,7 +281,7 @@ def test_a_pickled_criterion_beside_the_weights_is_dropped(tmp_path: Path) -> No
     assert {"torch.nn.modules.loss.CrossEntropyLoss", "torch.nn.modules.loss.MSELoss"} <= set(found.dropped)
 
 
-def test_torchscript_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_rejects_torchscript_and_says_what_to_do(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(tiny().eval(), torch.zeros(1, 3, 16, 16))  # type: ignore[no-untyped-call]
@@ -316,13 +316,15 @@ def emptied(_weights: State) -> State:
         (emptied, "missing 0.weight, 0.bias, 1.weight and 5 more"),
     ],
 )
-def test_a_misfit_is_one_sentence(tmp_path: Path, change: Callable[[State], State], difference: str) -> None:
+def test_mismatched_weights_are_reported_in_one_sentence(
+    tmp_path: Path, change: Callable[[State], State], difference: str
+) -> None:
     torch.save(change(state()), tmp_path / "a.pt")
 
     assert refusal(network(), tmp_path / "a.pt") == f"weights: a.pt does not fit the architecture: {difference}"
 
 
-def test_a_misfit_under_a_prefix_names_it(tmp_path: Path) -> None:
+def test_a_mismatch_under_a_prefix_names_the_prefix(tmp_path: Path) -> None:
     torch.save(renamed(without_head(state()), "model."), tmp_path / "a.pt")
 
     assert refusal(network(), tmp_path / "a.pt") == (
@@ -331,7 +333,7 @@ def test_a_misfit_under_a_prefix_names_it(tmp_path: Path) -> None:
     )
 
 
-def test_a_misfit_leaves_the_network_as_it_was(tmp_path: Path) -> None:
+def test_mismatched_weights_leave_the_network_unchanged(tmp_path: Path) -> None:
     torch.save(reshaped(state()), tmp_path / "a.pt")
     untouched = network()
     before = {key: value.clone() for key, value in untouched.state_dict().items()}
@@ -341,7 +343,7 @@ def test_a_misfit_leaves_the_network_as_it_was(tmp_path: Path) -> None:
     assert all(torch.equal(value, before[key]) for key, value in untouched.state_dict().items())
 
 
-def test_a_file_that_is_not_the_one_meant_is_refused(tmp_path: Path) -> None:
+def test_rejects_a_file_with_another_digest(tmp_path: Path) -> None:
     torch.save(state(), tmp_path / "a.pt")
     digest = hashlib.sha256((tmp_path / "a.pt").read_bytes()).hexdigest()
 
@@ -362,7 +364,9 @@ def test_a_file_that_is_not_the_one_meant_is_refused(tmp_path: Path) -> None:
         ("a.pt", None, "weights: a.pt: no such file beside the model description"),
     ],
 )
-def test_an_unusable_file_is_one_sentence(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+def test_an_unusable_file_is_reported_in_one_sentence(
+    tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
 
@@ -370,7 +374,7 @@ def test_an_unusable_file_is_one_sentence(tmp_path: Path, name: str, content: by
 
 
 @pytest.mark.parametrize("content", [[torch.zeros(1)], {"epoch": 3}, torch.zeros(1)])
-def test_a_file_of_something_else_holds_no_state_dict(tmp_path: Path, content: object) -> None:
+def test_rejects_a_file_without_a_state_dict(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "a.pt")
 
     assert refusal(network(), tmp_path / "a.pt") == "weights: a.pt holds no state dict (names to tensors)"

@@ -1,4 +1,4 @@
-"""TOML text and key -> the line to look at; tomllib says which keys there are."""
+"""Keys of a TOML text are found with their lines; tomllib tells which keys there are."""
 
 import tomllib
 from collections.abc import Iterator
@@ -61,11 +61,11 @@ def test_every_key_has_its_line() -> None:
     assert set(leaves(tomllib.loads(TEXT))) == set(EXPECTED) - {("preprocess",), ("arguments", "deep")}
 
 
-def test_a_part_of_a_value_is_where_its_key_is() -> None:
+def test_part_of_a_value_has_the_line_of_its_key() -> None:
     assert line_of(TEXT, ("preprocess", "std", 2)) == 17
     assert line_of(TEXT, ("arguments", "deep", "inline", "a")) == 24
 
 
-def test_a_missing_key_is_where_its_table_is() -> None:
+def test_a_missing_key_has_the_line_of_its_table() -> None:
     assert line_of(TEXT, ("preprocess", "resize")) == 14
     assert line_of(TEXT, ("resize",)) is None

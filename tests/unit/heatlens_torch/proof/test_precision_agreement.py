@@ -38,7 +38,7 @@ def peak(row: int, column: int, height: float = 1.0) -> Floats:
     return values
 
 
-def test_every_number_is_what_its_docstring_says() -> None:
+def test_each_figure_is_computed_as_documented() -> None:
     theirs = Drawn(np.stack([peak(2, 2)] * 4), np.array([[2, 1], [1, 2], [2, 1], [2, 1]], np.float32))
     ours = Drawn(
         np.stack([peak(2, 2), peak(3, 1), peak(0, 2), peak(2, 2) * 3]),

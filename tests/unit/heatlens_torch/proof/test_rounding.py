@@ -1,4 +1,4 @@
-"""The proof where rounding decides: images at the very place where an activation jumps, and an engine that does."""
+"""The proof sets aside images whose explanation rounding decides."""
 
 from collections.abc import Sequence
 
@@ -95,7 +95,7 @@ def prove(network: Kinked, images: Floats, **wrong: float) -> tuple[int, int, li
     return found.inputs, found.undecided, kept
 
 
-def test_an_image_on_which_pytorch_grad_cam_contradicts_itself_is_set_aside_for_the_next(network: Kinked) -> None:
+def test_an_image_that_pytorch_grad_cam_explains_unstably_is_replaced_by_the_next(network: Kinked) -> None:
     images = pictures(network, at_the_kink=[3, 17, 33])
     ours = parity.explain_compiled(Jumping(network), images, np.zeros((COUNT, 3), np.float32))
     theirs = parity.explain_reference(network, "features", images, LAYOUT)
@@ -105,11 +105,11 @@ def test_an_image_on_which_pytorch_grad_cam_contradicts_itself_is_set_aside_for_
     assert prove(network, images) == (32, 3, [each for each in range(35) if each not in (3, 17, 33)])
 
 
-def test_where_it_does_not_nothing_is_set_aside(network: Kinked) -> None:
+def test_no_image_is_set_aside_if_the_reference_is_stable(network: Kinked) -> None:
     assert prove(network, pictures(network)) == (32, 0, list(range(32)))
 
 
-def test_a_wrong_gradient_is_not_excused_and_blames_no_activation(network: Kinked) -> None:
+def test_a_wrong_gradient_fails_the_proof(network: Kinked) -> None:
     with pytest.raises(ParityError) as caught:
         prove(network, pictures(network), gradient=1.001)
 
@@ -117,18 +117,20 @@ def test_a_wrong_gradient_is_not_excused_and_blames_no_activation(network: Kinke
 
 
 @pytest.mark.parametrize("wrong", [{"gradient": 100.0}, {"logits": 0.01}])
-def test_more_than_the_contradiction_is_not_excused(network: Kinked, wrong: dict[str, float]) -> None:
+def test_a_difference_larger_than_the_references_own_move_fails_the_proof(
+    network: Kinked, wrong: dict[str, float]
+) -> None:
     with pytest.raises(ParityError, match=r"the compiled explanation of 'features' differs"):
         prove(network, pictures(network, at_the_kink=range(COUNT)), **wrong)
 
 
-def test_a_contradiction_below_the_threshold_excuses_nothing(network: Kinked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_move_below_the_threshold_sets_no_image_aside(network: Kinked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rounding, "largest_moves", lambda _moved, images: np.full(len(images), 0.9e-4))
     with pytest.raises(ParityError, match="the compiled explanation of 'features' differs"):
         prove(network, pictures(network), gradient=1.00015)
 
 
-def test_with_too_few_left_the_reason_is_told(network: Kinked) -> None:
+def test_too_few_stable_images_fail_with_the_reason(network: Kinked) -> None:
     with pytest.raises(ParityError) as caught:
         prove(network, pictures(network, at_the_kink=range(10)))
 

@@ -1,4 +1,4 @@
-"""Random weights come and go, and tell maps that depend on weights from one that does not."""
+"""Weights are randomized and restored, and the check tells maps that depend on them from maps that do not."""
 
 import copy
 from pathlib import Path
@@ -92,7 +92,7 @@ def checked(network: nn.Module, layer: str, channels: int) -> Sanity:
 
 
 @pytest.mark.parametrize("logits", [1, 3])
-def test_a_map_that_ignores_what_was_learnt_is_not_sensitive(logits: int) -> None:
+def test_a_map_that_ignores_learned_weights_is_not_sensitive(logits: int) -> None:
     torch.manual_seed(0)
     found = checked(EdgeCounter(logits).eval(), "edges", 2)
     assert not found.sensitive
@@ -109,7 +109,7 @@ def test_an_ordinary_network_is_sensitive(logits: int) -> None:
     assert max(abs(found.stages[-1].signed), abs(found.stages[-1].absolute)) < 0.4
 
 
-def test_a_map_turned_round_is_not_sensitive(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_negated_map_is_not_sensitive(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sign of the random network's logit is chance: where the map is hot and cold is still the same."""
     network, turns, plain = EdgeCounter().eval(), iter((1, -1, -1)), reference.explain
 
@@ -123,7 +123,7 @@ def test_a_map_turned_round_is_not_sensitive(monkeypatch: pytest.MonkeyPatch) ->
     assert found.stages[-1].signed == pytest.approx(-1)
 
 
-def test_weights_go_from_the_logits_down(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_randomized_from_the_logits_down(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
 
     def noted(network: nn.Module, layers: list[list[nn.Parameter]], image: torch.Tensor, *, seed: int) -> object:
@@ -137,7 +137,7 @@ def test_weights_go_from_the_logits_down(monkeypatch: pytest.MonkeyPatch) -> Non
     assert drawn == [runs[-1:], runs[-2:], runs]
 
 
-def test_the_class_stays_the_originals(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_originals_predicted_class_is_explained_throughout(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, plain = [], reference.explain
 
     def noted(network: nn.Module, layer: str, image: torch.Tensor, classes: list[int], **more: Layout) -> object:
@@ -153,7 +153,7 @@ def test_the_class_stays_the_originals(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(set(predicted)) > 1
 
 
-def test_without_weights_or_maps_there_is_nothing_to_say() -> None:
+def test_returns_none_without_weights_or_with_flat_maps() -> None:
     bare = nn.Sequential(Edges(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     assert sanity.check(bare, "0", images(), layout(2)) is None
     assert sanity.check(convolutions(), "0", np.zeros_like(images()), layout()) is not None
@@ -182,7 +182,7 @@ def test_spearman_is_pearsons_correlation_of_mean_ranks(pairs: list[tuple[int, i
         assert sanity.spearman(one, other) == pytest.approx(expected, abs=1e-9)
 
 
-def test_a_map_that_is_not_finite_is_like_nothing() -> None:
+def test_a_map_that_is_not_finite_has_correlation_zero() -> None:
     assert sanity.spearman(np.array([1, 2, 3], np.float32), np.array([1, 2, np.nan], np.float32)) == 0
     assert sanity.spearman(np.array([1, 2, 3], np.float32), np.array([1, 2, 3], np.float32)) == pytest.approx(1)
 
@@ -203,7 +203,7 @@ def test_layers_are_in_the_order_in_which_they_run() -> None:
     ]
 
 
-def test_parameters_of_a_transformer_have_their_places() -> None:
+def test_parameters_of_a_transformer_are_in_running_order() -> None:
     layers = named(VisionTransformer(SIDE, 16, 1, 2, 16, 32, num_classes=3).eval())
     inside = "encoder.layers.encoder_layer_0."
     assert [layer[0].removeprefix(inside) for layer in layers] == [
@@ -218,7 +218,7 @@ def test_parameters_of_a_transformer_have_their_places() -> None:
     ]
 
 
-def test_an_exported_program_has_layers_and_loses_them(tmp_path: Path) -> None:
+def test_an_exported_program_is_randomized_and_restored(tmp_path: Path) -> None:
     path = tmp_path / "a.pt2"
     batch = torch.from_numpy(images())
     network = convolutions()
@@ -231,7 +231,7 @@ def test_an_exported_program_has_layers_and_loses_them(tmp_path: Path) -> None:
         assert torch.allclose(program(batch), network(batch), atol=1e-5)
 
 
-def test_random_weights_are_gone_afterwards_even_after_an_error() -> None:
+def test_weights_are_restored_after_an_error() -> None:
     network, batch = convolutions(), torch.from_numpy(images())
     before = copy.deepcopy(network.state_dict())
     momenta = [module.momentum for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -249,7 +249,7 @@ def test_random_weights_are_gone_afterwards_even_after_an_error() -> None:
     assert [module.momentum for module in network.modules() if isinstance(module, nn.BatchNorm2d)] == momenta
 
 
-def test_only_the_layers_asked_for_are_random_and_as_large_as_before() -> None:
+def test_only_the_given_layers_are_randomized_at_their_original_scale() -> None:
     network, batch = convolutions(), torch.from_numpy(images())
     before = copy.deepcopy(network.state_dict())
     with randomized(network, weight_layers(network, batch)[-2:], batch, seed=0):
@@ -263,7 +263,7 @@ def test_only_the_layers_asked_for_are_random_and_as_large_as_before() -> None:
     assert size == pytest.approx(1, abs=0.1)
 
 
-def test_a_random_network_of_any_depth_still_answers() -> None:
+def test_a_randomized_deep_network_still_tells_images_apart() -> None:
     torch.manual_seed(1)
     deep = nn.Sequential(
         nn.Conv2d(3, 8, 3, 4, 1),

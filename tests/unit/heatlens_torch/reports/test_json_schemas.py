@@ -1,4 +1,4 @@
-"""The committed JSON schemas are those of the code, and hold what it reads and writes."""
+"""The committed JSON schemas are current and accept what the code reads and writes."""
 
 import json
 import tomllib
@@ -25,7 +25,7 @@ def test_a_committed_schema_is_current(path: Path, schema: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize(("instance", "schema"), [(DESCRIPTION, model_schema()), (CARD, card_schema())])
-def test_a_schema_accepts_what_is_right_and_nothing_else(instance: dict[str, Any], schema: dict[str, Any]) -> None:
+def test_a_schema_accepts_valid_and_rejects_invalid_instances(instance: dict[str, Any], schema: dict[str, Any]) -> None:
     jsonschema.validate(instance, schema)
     with pytest.raises(jsonschema.ValidationError, match="color"):
         jsonschema.validate(instance | {"color": "red"}, schema)
@@ -33,7 +33,7 @@ def test_a_schema_accepts_what_is_right_and_nothing_else(instance: dict[str, Any
         jsonschema.validate({key: value for key, value in instance.items() if key != "name"}, schema)
 
 
-def test_the_schema_of_the_card_is_of_its_version() -> None:
+def test_the_card_schema_has_the_current_version() -> None:
     assert card_schema()["properties"]["schema_version"]["const"] == SCHEMA_VERSION
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(CARD | {"schema_version": SCHEMA_VERSION + 1}, card_schema())
