@@ -13,9 +13,9 @@ from heatlens_aws.conditional_writes import (
     CONDITION_FAILED,
     Contended,
     InvalidTransition,
+    cancellation_codes,
     error_code,
     retry_contention,
-    transact,
 )
 from heatlens_aws.records import (
     FILES_PER_PARTITION,
@@ -348,7 +348,17 @@ class BatchTable:
             for file in files
         ]
         for start in range(0, len(puts), WRITE_CHUNK):
-            transact(self._dynamodb, [{"ConditionCheck": batch_exists}, *puts[start : start + WRITE_CHUNK]])
+            self._transact([{"ConditionCheck": batch_exists}, *puts[start : start + WRITE_CHUNK]])
+
+    @retry_contention
+    def _transact(self, items: list[dict[str, Any]]) -> None:
+        """Write all items or none."""
+        try:
+            self._dynamodb.transact_write_items(TransactItems=items)
+        except ClientError as error:
+            if "ConditionalCheckFailed" in cancellation_codes(error):
+                raise InvalidTransition from error
+            raise
 
     def _partition(self, batch: str, chunk: int, start: int) -> Iterator[Attributes]:
         pages = self._dynamodb.get_paginator("query").paginate(

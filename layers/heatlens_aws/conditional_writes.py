@@ -1,7 +1,5 @@
 """Conditional DynamoDB writes: what they raise, and retries where calls write the same rows at once."""
 
-from typing import Any
-
 from botocore.exceptions import ClientError
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -23,14 +21,15 @@ def error_code(error: ClientError) -> str:
     return str(error.response["Error"]["Code"])
 
 
+def cancellation_codes(error: ClientError) -> set[str | None]:
+    """Return why the items of a transaction were not written."""
+    return {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}
+
+
 def _is_contention(error: BaseException) -> bool:
     if isinstance(error, ClientError):
-        return "TransactionConflict" in _cancellation_codes(error)
+        return "TransactionConflict" in cancellation_codes(error)
     return isinstance(error, Contended)
-
-
-def _cancellation_codes(error: ClientError) -> set[str | None]:
-    return {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}
 
 
 # Pauses are of random length, so that calls that collided do not collide again.
@@ -40,18 +39,3 @@ retry_contention = retry(
     stop=stop_after_attempt(TRIES),
     reraise=True,
 )
-
-
-@retry_contention
-def transact(dynamodb: Any, items: list[dict[str, Any]]) -> None:  # noqa: ANN401 - boto3 has no types
-    """Write all items or none.
-
-    Raises:
-        InvalidTransition: A condition does not hold.
-    """
-    try:
-        dynamodb.transact_write_items(TransactItems=items)
-    except ClientError as error:
-        if "ConditionalCheckFailed" in _cancellation_codes(error):
-            raise InvalidTransition from error
-        raise
