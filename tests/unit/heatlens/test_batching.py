@@ -1,4 +1,4 @@
-"""Batches, deadlines and failures, without a model: how often a batch is run, and whose error is whose."""
+"""Batches, deadlines and failures without a model: how often a batch runs, and which image has which error."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""The Python door: what `import heatlens` offers, and what it explains."""
+"""The Python API: the names of `import heatlens`, and `Explainer`."""
 
 import dataclasses
 import doctest

@@ -1,4 +1,4 @@
-"""Where an ONNX file can hide a reference to another file, and what is none."""
+"""References to other files anywhere in an ONNX file are found; similar values are not mistaken for one."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ VALUES = np.arange(6, dtype=np.float32)
 
 
 def outside() -> TensorProto:
-    """A tensor whose values are in another file."""
+    """Make a tensor whose values are in another file."""
     tensor = numpy_helper.from_array(VALUES, "weight")
     onnx.external_data_helper.set_external_data(tensor, "weights.bin")
     tensor.ClearField("raw_data")
@@ -27,12 +27,12 @@ def outside() -> TensorProto:
 
 
 def half_said() -> TensorProto:
-    """One that says so without saying where."""
+    """Make a tensor that is external but has no location."""
     return TensorProto(name="weight", data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
 
 
 def half_kept() -> TensorProto:
-    """One that says where without saying so."""
+    """Make a tensor that has a location but is not marked external."""
     tensor = outside()
     tensor.ClearField("data_location")
     return tensor
@@ -43,7 +43,7 @@ def model_of(graph: onnx.GraphProto, **more: object) -> onnx.ModelProto:
 
 
 def holding(tensor: TensorProto) -> dict[str, onnx.ModelProto]:
-    """Models with the tensor in each place that ONNX has for one."""
+    """Make models with the tensor in each place that ONNX allows."""
     constant = helper.make_node("Constant", [], ["c"], value=tensor)
     several = helper.make_node("Custom", [], ["c"], values=[tensor])
     inner = helper.make_graph([constant], "inner", [], [])
@@ -101,7 +101,7 @@ def test_rejects_files_that_are_not_protocol_buffers(data: bytes) -> None:
 
 
 def repointed(folder: Path, data: bytes) -> None:
-    """Another tail, whose digest the card knows."""
+    """Write another tail, and its digest into the card."""
     (folder / "tail.onnx").write_bytes(data)
     path = folder / "card.json"
     fields = json.loads(path.read_text())
@@ -128,7 +128,7 @@ def test_rejects_a_file_that_is_not_a_graph(tmp_path: Path) -> None:
 
 
 def test_weights_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred times the weights are not more steps."""
+    """A hundred times more weights take no more steps."""
     steps: list[int] = []
     varint = external_data._varint
     monkeypatch.setattr(external_data, "_varint", lambda data, at: steps.append(at) or varint(data, at))  # type: ignore[func-returns-value]

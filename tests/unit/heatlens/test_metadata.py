@@ -1,4 +1,4 @@
-"""What is planted in an input is in no derived output, whatever is asked for."""
+"""Metadata of an upload is in no derived output, whatever the options."""
 
 import io
 from typing import Any

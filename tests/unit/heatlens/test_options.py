@@ -47,7 +47,7 @@ def test_missing_options_have_defaults_and_unknown_ones_are_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"colormap": "newest"}, "colormap is 'newest': "),
         ({"include": ["smell"]}, "include is ['smell']: "),
@@ -58,13 +58,13 @@ def test_missing_options_have_defaults_and_unknown_ones_are_ignored() -> None:
         ({"layer": ["x" * 5000]}, "layer is ['xxxx"),
     ],
 )
-def test_an_invalid_value_is_named(values: dict[str, Any], said: str) -> None:
+def test_an_invalid_value_is_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidOption) as refused:
         from_json(values)
 
-    assert str(refused.value).startswith(said)
+    assert str(refused.value).startswith(message)
     assert len(str(refused.value)) < 300
-    assert refused.value.mistakes[0].field == said.partition(" ")[0]
+    assert refused.value.mistakes[0].field == message.partition(" ")[0]
 
 
 @pytest.mark.parametrize("options", [Options(), EVERYTHING])

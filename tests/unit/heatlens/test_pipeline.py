@@ -161,7 +161,7 @@ def test_a_smoothed_map_is_the_heat_at_the_input(tiny_model: Model) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (Options(method="grad-cam"), "method: unknown method 'grad-cam': one of gradcam, gradcam++"),
         (Options(layer="features"), "layer: there is no layer 'features' in this model: it has cells"),
@@ -170,9 +170,9 @@ def test_a_smoothed_map_is_the_heat_at_the_input(tiny_model: Model) -> None:
     ],
 )
 def test_rejects_unknown_methods_layers_and_classes_before_decoding(
-    tiny_model: Model, options: Options, said: str
+    tiny_model: Model, options: Options, message: str
 ) -> None:
-    with pytest.raises(InvalidOption, match=re.escape(said)):
+    with pytest.raises(InvalidOption, match=re.escape(message)):
         explain(tiny_model, [Upload("empty", b"")], options, limits=LIMITS, batch_images=1)
 
 

@@ -1,4 +1,4 @@
-"""What holds for any image: decode, geometry, colour, encode and strip, on inputs that nobody would think of."""
+"""Properties of decode, preprocess, color, encode and strip_metadata that hold for any image."""
 
 import io
 from typing import Any
@@ -31,11 +31,11 @@ SIDES = some.integers(1, 24)
 FINITE = {"allow_nan": False, "allow_infinity": False}
 
 
-def pixels(dtype: Any, colours: bool | None = None) -> some.SearchStrategy[Array]:  # noqa: ANN401, FBT001
-    """Greys, colours, or either."""
+def pixels(dtype: Any, colors: bool | None = None) -> some.SearchStrategy[Array]:  # noqa: ANN401, FBT001
+    """Grayscale, colors, or either."""
     grey = some.tuples(SIDES, SIDES)
     colour = some.tuples(SIDES, SIDES, some.just(3))
-    return arrays.arrays(dtype, grey | colour if colours is None else colour if colours else grey)
+    return arrays.arrays(dtype, grey | colour if colors is None else colour if colors else grey)
 
 
 def seen(data: bytes, **options: Any) -> Array:  # noqa: ANN401
@@ -56,7 +56,7 @@ def test_eight_bits_are_read_as_they_are(image: Array, kind: str) -> None:
     assert measure(data, max_pixels=MANY) == image.shape[0] * image.shape[1]
 
 
-@given(pixels(np.uint16, colours=False) | pixels(np.int32, colours=False))
+@given(pixels(np.uint16, colors=False) | pixels(np.int32, colors=False))
 def test_high_bit_depth_grayscale_spans_black_to_white_in_order(values: Array) -> None:
     drawn_levels = seen(encoded(Image.fromarray(values), "PNG" if values.dtype == np.uint16 else "TIFF"))
 
@@ -86,7 +86,7 @@ def test_a_window_keeps_the_order_and_has_gray_at_its_center(
     assert abs(int(middle) - 127.5) <= 0.5 + 128 / (width + 1)
 
 
-@given(pixels(np.int16, colours=False), some.integers(-3000, 3000), some.integers(1, 9000), some.integers(-1024, 1024))
+@given(pixels(np.int16, colors=False), some.integers(-3000, 3000), some.integers(1, 9000), some.integers(-1024, 1024))
 def test_a_dicom_window_applies_to_rescaled_values(values: Array, centre: int, width: int, intercept: int) -> None:
     data = dicom(values, RescaleSlope=1, RescaleIntercept=intercept, WindowCenter=centre, WindowWidth=width)
 
@@ -146,7 +146,7 @@ SIZES = some.tuples(some.integers(1, 3000), some.integers(1, 3000))
 
 
 def centres_seen(length: int, resized: int, crop: int) -> list[int]:
-    """Pixels of a side whose centres, where the resized image has them, lie within the centre crop; one at a time."""
+    """Find, one at a time, the pixels of a side whose centers lie within the center crop of the resized image."""
     start = round((resized - crop) / 2)
     return [pixel for pixel in range(length) if start <= (pixel + 0.5) * resized / length < start + crop]
 

@@ -13,7 +13,7 @@ from tests.support.tiny import write_tiny_model
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two models and what a mount leaves beside them."""
+    """Make a folder of two models and the hidden folders of a mount."""
     models = tmp_path / "models"
     write_tiny_model(models / "grey")
     write_colors_model(models / "colours")

@@ -1,4 +1,4 @@
-"""Scores of maps against literal readings of their papers, pytorch-grad-cam and Quantus; and their time budget."""
+"""Faithfulness scores compared with their papers' definitions, pytorch-grad-cam and Quantus; time budgets."""
 
 import itertools
 import math
@@ -27,7 +27,7 @@ SOFTMAX = bare_card(("a", "b", "c", "d"), "softmax")
 
 @dataclass
 class Whole:
-    """A network as an engine: the trunk hands the images on."""
+    """A network as an engine: the trunk returns the images."""
 
     network: nn.Module
     name: str = "whole"
@@ -160,7 +160,7 @@ def test_noise_changes_road_little_and_always_alike(monkeypatch: pytest.MonkeyPa
 
 
 def spot() -> tuple[Floats, Floats]:
-    """An image with a bright spot, and the map of what makes the tiny model's logit."""
+    """Make an image with a bright spot, and the map of its share in the tiny model's logit."""
     y, x = np.mgrid[:TINY_SIDE, :TINY_SIDE]
     bright = np.exp(-((x - 20) ** 2 + (y - 11) ** 2) / 40).astype(np.float32)
     return np.stack([bright] * 3), bright
@@ -219,7 +219,7 @@ def test_places_rank_the_hottest_first() -> None:
 
 
 class Ticking(Whole):
-    """Takes a second for an image, or what `seconds` says of how many were seen before."""
+    """Takes a second for an image, or the time that `seconds` returns for the number of images before."""
 
     def __init__(self, seconds: Callable[[int], float] = lambda _seen: 1.0) -> None:
         super().__init__(network())

@@ -1,4 +1,4 @@
-"""The linear imputation against its equations written out, and against pytorch-grad-cam's."""
+"""The linear imputation compared with its equations written out, and with pytorch-grad-cam's."""
 
 from unittest.mock import Mock
 

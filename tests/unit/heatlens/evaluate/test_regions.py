@@ -1,4 +1,4 @@
-"""Regions against a flood fill, their contours against an even-odd filling pixel by pixel."""
+"""Regions compared with a flood fill, their contours with an even-odd filling pixel by pixel."""
 
 from unittest.mock import Mock
 
@@ -52,7 +52,7 @@ def flood_fill(mask: Mask) -> list[Pixels]:
 
 
 def filled(contours: tuple[Polygon, ...], width: int, height: int) -> Pixels:
-    """Pixels from whose centre a ray to the left crosses the polygons an odd number of times."""
+    """Find the pixels from whose center a ray to the left crosses the polygons an odd number of times."""
     inside = set()
     for y in range(height):
         for x in range(width):
@@ -71,7 +71,7 @@ def turning(polygon: Polygon) -> int:
 
 
 def slow(heat: Floats, threshold: float) -> list[tuple[float, Pixels]]:
-    """Peak and pixels of each region, in the order they are answered."""
+    """Return peak and pixels of each region, in their order."""
 
     def rank(found: tuple[float, Pixels]) -> tuple[float, ...]:
         peak, pixels = found

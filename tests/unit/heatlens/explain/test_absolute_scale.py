@@ -1,4 +1,4 @@
-"""Colours that mean the same in two images, where the model can say what they mean."""
+"""The absolute scale: one color means the same in all images of a calibrated model."""
 
 import re
 from dataclasses import replace
@@ -34,7 +34,7 @@ def test_full_heat_is_the_99th_percentile_of_the_methods_peaks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layer", "method", "said"),
+    ("layer", "method", "message"),
     [
         (LAYER, "gradcam", "no calibration for gradcam at none as it is asked for here: every map can be shown by"),
         (
@@ -54,8 +54,8 @@ def test_full_heat_is_the_99th_percentile_of_the_methods_peaks() -> None:
         ),
     ],
 )
-def test_rejects_the_absolute_scale_without_a_usable_calibration(layer: Layer, method: str, said: str) -> None:
-    with pytest.raises(InvalidOption, match=re.escape(said)) as raised:
+def test_rejects_the_absolute_scale_without_a_usable_calibration(layer: Layer, method: str, message: str) -> None:
+    with pytest.raises(InvalidOption, match=re.escape(message)) as raised:
         full_heat(layer.calibration_of(method), layer, method)
     assert [mistake.field for mistake in raised.value.mistakes] == ["scale"]
 

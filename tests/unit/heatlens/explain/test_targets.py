@@ -13,7 +13,7 @@ LOGITS = np.array([0.5, 2.0, -1.0, 2.0, 1.0], np.float32)
 
 
 @pytest.mark.parametrize(
-    ("targets", "contrast", "card", "wanted"),
+    ("targets", "contrast", "card", "target_request"),
     [
         ([], None, SEVERAL, PREDICTED),
         (["dog"], None, SEVERAL, TargetRequest((1,))),
@@ -29,12 +29,12 @@ LOGITS = np.array([0.5, 2.0, -1.0, 2.0, 1.0], np.float32)
         ([], "4", SEVERAL, TargetRequest(ranks=1, contrast=4)),
     ],
 )
-def test_parses_targets(targets: list[str], contrast: str | None, card: Card, wanted: TargetRequest) -> None:
-    assert parse_targets(targets, contrast, card) == wanted
+def test_parses_targets(targets: list[str], contrast: str | None, card: Card, target_request: TargetRequest) -> None:
+    assert parse_targets(targets, contrast, card) == target_request
 
 
 @pytest.mark.parametrize(
-    ("targets", "contrast", "card", "said"),
+    ("targets", "contrast", "card", "message"),
     [
         (["horse"], None, SEVERAL, "target: 'horse' is no class of this model: a label, 0 to 4, or top-1"),
         (["5"], None, SEVERAL, "target: '5' is no class"),
@@ -50,17 +50,17 @@ def test_parses_targets(targets: list[str], contrast: str | None, card: Card, wa
         (["cat", "dog"], "1", SEVERAL, "contrast: 'dog' cannot be contrasted with itself"),
     ],
 )
-def test_rejects_invalid_targets(targets: list[str], contrast: str | None, card: Card, said: str) -> None:
+def test_rejects_invalid_targets(targets: list[str], contrast: str | None, card: Card, message: str) -> None:
     with pytest.raises(InvalidOption) as refused:
         parse_targets(targets, contrast, card)
 
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert len(str(refused.value)) < 200
-    assert refused.value.mistakes[0].field == said.split(":")[0] or "is no class" in said
+    assert refused.value.mistakes[0].field == message.split(":")[0] or "is no class" in message
 
 
 @pytest.mark.parametrize(
-    ("wanted", "indices"),
+    ("target_request", "indices"),
     [
         (PREDICTED, [1]),  # the first of equals, as argmax has it
         (TargetRequest(ranks=3), [1, 3, 4]),
@@ -69,8 +69,8 @@ def test_rejects_invalid_targets(targets: list[str], contrast: str | None, card:
         (TargetRequest(ranks=2, contrast=1), [3, 4]),
     ],
 )
-def test_ranks_are_by_logit(wanted: TargetRequest, indices: list[int]) -> None:
-    assert choose_classes(wanted, LOGITS, SEVERAL) == indices
+def test_ranks_are_by_logit(target_request: TargetRequest, indices: list[int]) -> None:
+    assert choose_classes(target_request, LOGITS, SEVERAL) == indices
 
 
 @pytest.mark.parametrize(("logit", "indices"), [(0.2, [1, 0]), (-0.2, [0, 1]), (0.0, [1, 0])])
@@ -79,7 +79,7 @@ def test_the_two_classes_of_one_logit_are_its_signs(logit: float, indices: list[
 
 
 @pytest.mark.parametrize(
-    ("index", "wanted", "card", "row"),
+    ("index", "target_request", "card", "row"),
     [
         (1, PREDICTED, SEVERAL, [0, 1, 0, 0, 0]),
         (1, TargetRequest(contrast=4), SEVERAL, [0, 1, 0, 0, -1]),
@@ -88,6 +88,6 @@ def test_the_two_classes_of_one_logit_are_its_signs(logit: float, indices: list[
         (1, TargetRequest(contrast=0), ONE, [1]),  # its logit is already the lead of one class over the other
     ],
 )
-def test_selectors(index: int, wanted: TargetRequest, card: Card, row: list[float]) -> None:
-    made: Floats = selector(index, wanted, card)
+def test_selectors(index: int, target_request: TargetRequest, card: Card, row: list[float]) -> None:
+    made: Floats = selector(index, target_request, card)
     assert made.tolist() == row

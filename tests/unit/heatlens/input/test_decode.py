@@ -77,7 +77,7 @@ def test_rejects_a_float_tiff_without_finite_values(value: float, window: Window
 def deep_tiff(
     values: np.ndarray[Any, Any], photometric: int, sample_format: int = 1, *, deflated: bool = False
 ) -> bytes:
-    """A TIFF of one strip, in the values' order of bytes, written by hand: Pillow does not write all of these."""
+    """Write a TIFF of one strip in the values' byte order by hand: Pillow does not write all of these."""
     order = ">" if values.dtype.str[0] == ">" else "<"
     (height, width), samples = values.shape[:2], values.size // (values.shape[0] * values.shape[1])
     strip = zlib.compress(values.tobytes()) if deflated else values.tobytes()
@@ -143,14 +143,14 @@ def test_16_bit_grayscale_with_alpha_is_stretched_as_without() -> None:
     assert decode(deep_png(4, np.stack([grey, alpha], axis=-1)), max_pixels=MANY).verbatim is None
 
 
-GREYS = np.random.default_rng(1).integers(0, 4096, (6, 9))
-COLOURS = np.random.default_rng(2).integers(0, 65536, (6, 9, 3))
+GRAYS = np.random.default_rng(1).integers(0, 4096, (6, 9))
+COLORS = np.random.default_rng(2).integers(0, 65536, (6, 9, 3))
 
 
 def of_equal_channels(kind: str) -> bytes:
     """GREYS, stored as colours."""
-    three = np.stack([GREYS] * 3, axis=-1)
-    opaque = np.full((*GREYS.shape, 1), 65535)
+    three = np.stack([GRAYS] * 3, axis=-1)
+    opaque = np.full((*GRAYS.shape, 1), 65535)
     return {
         "PNG": lambda: deep_png(2, three),
         "PNG with alpha": lambda: deep_png(6, np.concatenate([three, opaque], axis=-1)),
@@ -165,20 +165,20 @@ def test_high_bit_depth_grayscale_stored_as_colors_keeps_its_depth(kind: str) ->
     picture = decode(of_equal_channels(kind), max_pixels=MANY)
 
     assert picture.image.mode == "L"
-    assert np.array_equal(np.asarray(picture.image), pixels(deep_png(0, GREYS)))
+    assert np.array_equal(np.asarray(picture.image), pixels(deep_png(0, GRAYS)))
 
 
 def test_16_bit_colors_keep_their_upper_8_bits() -> None:
-    nearly_grey = np.stack([GREYS, GREYS ^ 1, GREYS], axis=-1)
+    nearly_gray = np.stack([GRAYS, GRAYS ^ 1, GRAYS], axis=-1)
 
-    for colours in (COLOURS, nearly_grey):
-        assert np.array_equal(pixels(deep_png(2, colours)), colours >> 8)
-        assert np.array_equal(pixels(deep_tiff(colours.astype("<u2"), 2)), colours >> 8)
+    for colors in (COLORS, nearly_gray):
+        assert np.array_equal(pixels(deep_png(2, colors)), colors >> 8)
+        assert np.array_equal(pixels(deep_tiff(colors.astype("<u2"), 2)), colors >> 8)
 
 
 def test_a_window_is_linear_from_black_to_white() -> None:
-    expected = np.rint(np.clip((GREYS - 2047.5) / 999 + 0.5, 0, 1) * 255)
-    kinds = [deep_png(0, GREYS), of_equal_channels("PNG"), deep_tiff(GREYS.astype("<u2"), 1)]
+    expected = np.rint(np.clip((GRAYS - 2047.5) / 999 + 0.5, 0, 1) * 255)
+    kinds = [deep_png(0, GRAYS), of_equal_channels("PNG"), deep_tiff(GRAYS.astype("<u2"), 1)]
 
     for data in kinds:
         assert np.array_equal(np.asarray(decode(data, max_pixels=MANY, window=(2048, 1000)).image), expected)
@@ -219,12 +219,12 @@ def test_transparent_grayscale_stored_as_16_bit_colors_is_black() -> None:
 
 
 def test_a_transparent_16_bit_color_is_black_and_similar_ones_are_not() -> None:
-    """The colour is compared in all 16 bits: one of equal upper bytes is another, one of swapped bytes too."""
-    colour = np.array([0x1234, 0x5678, 0x9ABC])
-    row = np.stack([colour, colour ^ 1, colour >> 8 | (colour & 255) << 8])
+    """All 16 bits of a color are compared: equal upper bytes or swapped bytes are another color."""
+    color = np.array([0x1234, 0x5678, 0x9ABC])
+    row = np.stack([color, color ^ 1, color >> 8 | (color & 255) << 8])
     expected = np.where(np.arange(3)[:, None] == 0, 0, row >> 8)
 
-    found = pixels(deep_png(2, row[None], chunk(b"tRNS", struct.pack(">3H", *colour))))
+    found = pixels(deep_png(2, row[None], chunk(b"tRNS", struct.pack(">3H", *color))))
 
     assert np.array_equal(found, expected[None])
 
@@ -255,7 +255,7 @@ def test_every_orientation_is_turned_upright(kind: str, orientation: int) -> Non
 
 
 def test_an_orientation_after_the_pixels_is_applied() -> None:
-    data = deep_png(4, np.stack([GREYS, np.full(GREYS.shape, 65535)], axis=-1))
+    data = deep_png(4, np.stack([GRAYS, np.full(GRAYS.shape, 65535)], axis=-1))
     exif = Image.Exif()
     exif[0x0112] = 6
     behind = data[:-12] + chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")) + data[-12:]

@@ -1,4 +1,4 @@
-"""DICOM's pixels against pydicom's own rendering functions, on the files that pydicom carries and on made ones."""
+"""DICOM pictures compared with pydicom's own rendering functions, for pydicom's sample files and made ones."""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ MANY = 10_000_000
 GENERATOR = np.random.default_rng(0)
 TWELVE_BITS = GENERATOR.integers(100, 3000, (12, 17)).astype("<u2")
 SIGNED = GENERATOR.integers(-2000, 2000, (12, 17)).astype("<i2")
-COLOURS = GENERATOR.integers(0, 256, (8, 9, 3)).astype("u1")
+COLORS = GENERATOR.integers(0, 256, (8, 9, 3)).astype("u1")
 # JPEG 2000 wants some pixels for its five resolutions.
 LARGER = [
     GENERATOR.integers(100, 3000, (40, 50)).astype("<u2"),
@@ -80,7 +80,7 @@ def shown(data: bytes, window: Window | None = None) -> Array:
 
 
 def by_pydicom(file: Dataset) -> Array:
-    """The first frame by pydicom's functions alone, as levels that are not rounded yet."""
+    """Compute the first frame by pydicom's functions alone, as levels before rounding."""
     frames = file.pixel_array
     stored = frames[0] if int(file.get("NumberOfFrames") or 1) > 1 else frames
     if file.PhotometricInterpretation == "PALETTE COLOR":
@@ -96,7 +96,7 @@ def by_pydicom(file: Dataset) -> Array:
 
 
 def output_range(file: Dataset, values: Array) -> tuple[float, float]:
-    """What apply_voi_lut's results lie in, as its documentation has it; of no VOI stage the values' own range."""
+    """Return the documented range of apply_voi_lut's results; without a VOI stage the values' own."""
     if file.get("VOILUTSequence"):
         return 0, 2 ** file.VOILUTSequence[0].LUTDescriptor[2] - 1
     if file.get("WindowCenter") is None:
@@ -258,7 +258,7 @@ def test_an_enhanced_file_has_its_stages_in_groups(groups: str) -> None:
 @pytest.mark.parametrize(
     "syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
 )
-@pytest.mark.parametrize("pixels", [TWELVE_BITS, SIGNED, COLOURS], ids=["unsigned", "signed", "colours"])
+@pytest.mark.parametrize("pixels", [TWELVE_BITS, SIGNED, COLORS], ids=["unsigned", "signed", "colours"])
 def test_every_transfer_syntax_gives_the_same_image(pixels: Array, syntax: UID) -> None:
     order = ">" if syntax == ExplicitVRBigEndian else "<"
     tags: dict[str, Any] = {"RescaleSlope": "1", "RescaleIntercept": "-5", "PixelPaddingValue": 0}
@@ -339,38 +339,38 @@ def test_a_table_has_the_byte_order_of_the_file() -> None:
 
 
 def test_near_lossless_jpeg_ls_stays_within_its_error() -> None:
-    made = dataset(COLOURS)
+    made = dataset(COLORS)
     made.compress(JPEGLSNearLossless, jls_error=3)
 
-    assert 0 < np.abs(shown(written(made)).astype(int) - COLOURS).max() <= 3
+    assert 0 < np.abs(shown(written(made)).astype(int) - COLORS).max() <= 3
 
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_a_palette_of_either_width(bits: int) -> None:
-    """Some writers keep 8-bit entries in a palette that they call 16 bits wide."""
+    """Some writers store 8-bit entries in a palette declared as 16 bits wide."""
     entries = GENERATOR.integers(0, 256, (3, 256))
     index = GENERATOR.integers(0, 256, (5, 6)).astype("u1")
     tags: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
-    for colour, column in zip(("Red", "Green", "Blue"), entries, strict=True):
-        tags[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, bits]
+    for color, column in zip(("Red", "Green", "Blue"), entries, strict=True):
+        tags[f"{color}PaletteColorLookupTableDescriptor"] = [256, 0, bits]
         data = column.astype("u1") if bits == 8 else column.astype("<u2")
-        tags[f"{colour}PaletteColorLookupTableData"] = data.tobytes()
+        tags[f"{color}PaletteColorLookupTableData"] = data.tobytes()
 
     assert np.array_equal(shown(dicom(index, **tags)), np.moveaxis(entries[:, index], 0, -1))
 
 
 def test_16_bit_colors_keep_their_full_range() -> None:
-    deep = COLOURS.astype("<u2") * 257
+    deep = COLORS.astype("<u2") * 257
 
-    assert np.array_equal(shown(dicom(deep)), COLOURS)
+    assert np.array_equal(shown(dicom(deep)), COLORS)
 
 
-@pytest.mark.parametrize("colours", ["ARGB", "CMYK", "HSV", "YBR_PARTIAL_420", "SOMETHING"])
-def test_rejects_other_color_spaces(colours: str) -> None:
+@pytest.mark.parametrize("colors", ["ARGB", "CMYK", "HSV", "YBR_PARTIAL_420", "SOMETHING"])
+def test_rejects_other_color_spaces(colors: str) -> None:
     with pytest.raises(UnsupportedImage, match="grayscale, palette, RGB, YBR_FULL are read") as refusal:
-        shown(dicom(COLOURS, PhotometricInterpretation=colours))
+        shown(dicom(COLORS, PhotometricInterpretation=colors))
 
-    assert colours not in refusal.value.detail
+    assert colors not in refusal.value.detail
 
 
 def test_floats_are_stretched_and_windowed() -> None:
@@ -387,7 +387,7 @@ def test_floats_are_stretched_and_windowed() -> None:
 
 
 def test_a_dicom_picture_is_not_returned_verbatim() -> None:
-    picture = decode(dicom(COLOURS), max_pixels=MANY)
+    picture = decode(dicom(COLORS), max_pixels=MANY)
 
     assert picture.verbatim is None
     assert picture.image.info == {}

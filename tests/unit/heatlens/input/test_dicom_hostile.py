@@ -1,4 +1,4 @@
-"""DICOM files that lie, burst or break: a clear answer, within bounds, and no word of what is in them."""
+"""Damaged and hostile DICOM files: a clear error within limits, and no value of the file in it."""
 
 import io
 import struct
@@ -67,7 +67,7 @@ def test_frames_count_once() -> None:
 
 
 def compressed(syntax: UID, frame: bytes, **tags: object) -> bytes:
-    """A file whose header speaks of PIXELS, and whose one frame is this."""
+    """Make a file whose header describes PIXELS, with this as its only frame."""
     made = dataset(PIXELS.astype("u1"), syntax)
     for keyword, value in tags.items():
         setattr(made, keyword, value)
@@ -77,7 +77,7 @@ def compressed(syntax: UID, frame: bytes, **tags: object) -> bytes:
 
 
 def frame_of(pixels: Array, syntax: UID) -> bytes:
-    """Any pixels as one frame."""
+    """Make a file with any pixels as its only frame."""
     if syntax == JPEGBaseline8Bit:
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "JPEG")
@@ -104,7 +104,7 @@ def test_rejects_a_frame_whose_size_differs_from_the_header(syntax: UID, shape: 
 
 
 def decoded(data: bytes) -> Array | HeatlensError:
-    """The pixels, or why there are none."""
+    """Decode a file to its pixels, or return its error."""
     try:
         return np.asarray(decode(data, max_pixels=MANY).image)
     except HeatlensError as error:
@@ -117,7 +117,7 @@ def same(outcome: Array | HeatlensError, expected: Array) -> bool:
 
 @contextmanager
 def bounded(most: int) -> Iterator[None]:
-    """Hold the memory that Python and numpy had meanwhile against a bound."""
+    """Compare the memory that Python and numpy allocate within with a bound."""
     tracemalloc.start()
     try:
         yield
@@ -156,7 +156,7 @@ def test_rejects_rle_with_a_wrong_number_of_segments(frame: bytes, sentence: str
 
 
 def deflated(unpacked: Iterator[bytes]) -> bytes:
-    """A file whose data set, when unpacked, is this."""
+    """Make a deflated file of this data set."""
     template = dicom(np.zeros((1, 1), "u1"), DeflatedExplicitVRLittleEndian)
     head = 144 + struct.unpack_from("<L", template, 140)[0]
     packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
@@ -237,7 +237,7 @@ def test_a_truncated_frame_in_a_whole_file_is_truncated(syntax: UID, kept: float
 
 
 def test_rejects_a_jpeg_ls_frame_without_an_end_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """CharLS counts zeros up to 2**32 where a stream ends without its marker, which takes a quarter of a minute."""
+    """CharLS counts zeros up to 2**32 where a stream ends without its marker, which takes 15 seconds."""
     frame = frame_of(PIXELS.astype("u1"), JPEGLSLossless)
     given: list[bytes] = []
     read = jpeg_ls.decode_pixel_data
@@ -299,7 +299,7 @@ def test_rejects_a_jpeg_frame_with_too_many_scans_before_decoding() -> None:
 
 
 def marked() -> dict[str, bytes]:
-    """Files with a patient's name in every corner, from whole ones to hopeless ones."""
+    """Make files with a patient's name in every element, some intact, some damaged."""
     everywhere: dict[str, Any] = {
         "PatientName": MARKER,
         "PatientID": MARKER,
@@ -339,7 +339,7 @@ def marked() -> dict[str, bytes]:
 def test_no_value_of_a_file_is_logged_warned_or_returned(
     name: str, heard: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    data, told = marked()[name], ""
+    data, error_text = marked()[name], ""
     assert MARKER.encode() in data
 
     with warnings.catch_warnings(record=True) as warned:
@@ -347,15 +347,15 @@ def test_no_value_of_a_file_is_logged_warned_or_returned(
         outcome = decoded(data)
     if isinstance(outcome, HeatlensError):
         assert isinstance(outcome, InputError)
-        told = f"{outcome!r} {outcome.__cause__!r} {outcome.__context__!r}"
+        error_text = f"{outcome!r} {outcome.__cause__!r} {outcome.__context__!r}"
 
-    all_of_it = " ".join([told, *heard, *[str(each.message) for each in warned], *capfd.readouterr()])
+    all_of_it = " ".join([error_text, *heard, *[str(each.message) for each in warned], *capfd.readouterr()])
     for part in ("Lovelace", "Ada"):
         assert part not in all_of_it
 
 
 def test_the_files_with_marked_values_reach_the_library() -> None:
-    """Some of them are drawn, and for some it would have spoken: or the test above would show nothing."""
+    """Some files are drawn and some make the library warn; otherwise the test above would prove nothing."""
     outcomes = {name: decoded(data) for name, data in marked().items()}
 
     assert isinstance(outcomes["whole"], np.ndarray)

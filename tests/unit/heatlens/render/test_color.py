@@ -106,8 +106,8 @@ def test_overlay_is_alpha_heat_plus_the_rest_original(alpha: float, mode: str) -
     drawn = overlay(picture, heat(), box, colormap="viridis", alpha=alpha)
 
     index = np.asarray(levels(heat(), picture.size, box))
-    colours = np.frombuffer(table("viridis"), np.uint8).reshape(256, 3)[index]
-    expected = alpha * colours + (1 - alpha) * np.asarray(picture.convert("RGB"), np.float64)
+    colors = np.frombuffer(table("viridis"), np.uint8).reshape(256, 3)[index]
+    expected = alpha * colors + (1 - alpha) * np.asarray(picture.convert("RGB"), np.float64)
     assert np.abs(np.asarray(drawn, np.float64) - expected).max() < 1
 
 

@@ -1,4 +1,4 @@
-"""Metadata goes, pixels stay: every kind of both, planted and looked for."""
+"""Stripping removes every kind of metadata and keeps the pixels."""
 
 import io
 import struct
