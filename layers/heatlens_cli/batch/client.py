@@ -12,6 +12,7 @@ from heatlens_cli.batch.journal import BatchFailed
 from heatlens_cli.retry import call_with_retries, is_retryable
 from heatlens_web.http_errors import BatchClosed, BatchNotFound
 from heatlens_web.schemas.batches import (
+    MAX_PAGE,
     BatchCreated,
     BatchLimits,
     BatchStatus,
@@ -22,7 +23,6 @@ from heatlens_web.schemas.batches import (
 )
 
 TIMEOUT_S = 60
-PAGE = 200  # results in one call
 UNLIMITED = BatchLimits(batch_files=sys.maxsize, call_files=sys.maxsize, file_bytes=sys.maxsize)
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -117,7 +117,7 @@ class BatchClient:
         """Yield the results of all files, page by page."""
         start: int | None = 0
         while start is not None:
-            page = self._page(batch, start, PAGE)
+            page = self._page(batch, start, MAX_PAGE)
             yield page.results
             start = page.next
 

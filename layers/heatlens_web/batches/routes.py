@@ -29,6 +29,7 @@ from heatlens_web.http_errors import MalformedBody, UnsupportedContentType
 from heatlens_web.openapi import problems
 from heatlens_web.request_id import request_id
 from heatlens_web.schemas.batches import (
+    MAX_PAGE,
     Backend,
     BatchCreate,
     BatchCreated,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:  # it loads boto3
 
 audit = logging.getLogger("heatlens.audit")
 
-PAGE, MAX_PAGE = 100, 200  # results
+PAGE = 100  # results
 MAX_BODY_BYTES = 2_000_000  # 500 declared files with long names have half a megabyte
 MAX_ATTRIBUTES = 1024  # characters of custom attributes that SageMaker passes on
 POLL_S = 5  # seconds in Retry-After; counts are that old at most

@@ -9,6 +9,7 @@ from heatlens.types import Quality
 from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_web.schemas.options import HeatmapOptions
 
+MAX_PAGE = 200  # results in one response
 NAME_BYTES = 255  # of UTF-8: with the rest, a file's row stays under 1 KB
 
 Backend = Literal["lambda", "sagemaker"]
