@@ -89,7 +89,7 @@ bench-engine: $(VENV)/.dev ## Compare the explanation with its peers from PyPI: 
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable .[bench]
 	$(BIN)/python -m tests.benchmarks.engine --out tests/benchmarks/ENGINE.md
 
-parity: $(VENV)/.dev ## Compile every architecture of the parity table and method, and write layers/PARITY.md and METHODS.md (an hour; results are committed)
+parity: $(VENV)/.dev ## Compare every architecture and method with pytorch-grad-cam, in layers/PARITY.md and METHODS.md (an hour; results are committed)
 	@mkdir -p out
 	$(BIN)/python -m heatlens_torch.reports.parity_table --rows out/parity.jsonl
 	$(BIN)/python -m heatlens_torch.reports.methods_table

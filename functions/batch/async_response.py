@@ -1,6 +1,6 @@
 """Read an endpoint's JSON response as the core's own results, or as the code and detail of a failure.
 
-The fields are those of the API's `HeatmapResponse` and `Problem` that are read; none may be missing.
+The fields are those of the API's `HeatmapResponse` and `Problem` that the worker needs.
 """
 
 import base64

@@ -34,4 +34,4 @@ class NoEndpoint(Exception):
 
 
 class TryAgain(Exception):
-    """Objects of an event that comes from no queue are not done; its sender is to send it again."""
+    """Some objects of an event are not done. The event came from no queue, so its sender must send it again."""

@@ -1,4 +1,4 @@
-"""The batch functions' log and metrics; neither holds file names, keys or addresses."""
+"""The batch functions' log and CloudWatch metrics; neither holds file names, keys or addresses."""
 
 import traceback
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Expire, settle and finish batches that no other call does, and re-send lost events.
+"""Expire, settle and finish the batches that no other call has finished, and re-send lost events.
 
 Every step may be interrupted and repeated. An event is taken for lost when its object is old, its file is still
 pending and the queue is empty.
@@ -46,7 +46,7 @@ def sweep(account: Account, now: int, time_left: Callable[[], float]) -> dict[st
         if time_left() < MARGIN_S:
             break
         swept += 1
-        # First, or a batch that uses up the time would keep the others waiting for ever.
+        # Postponed first: otherwise a batch that uses up the time would keep the others waiting forever.
         with suppress(Exception):
             account.jobs.postpone(name, now)
         try:

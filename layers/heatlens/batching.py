@@ -1,4 +1,4 @@
-"""Split a request into batches; keep its deadline, and each image's error and timings in that image's place."""
+"""Split a request into batches and keep its deadline. Keep each image's error and timings in the image's place."""
 
 import logging
 import time
@@ -44,7 +44,7 @@ def in_batches(
     batch_images: int,
     time_left: TimeLeft | None,
 ) -> list[Made | HeatlensError]:
-    """Run one batch after the other, as long as there is time for one more as slow as the slowest so far.
+    """Run one batch after the other, while the time left is enough for a batch as slow as the slowest so far.
 
     Args:
         uploads: Images, or why they could not be read.

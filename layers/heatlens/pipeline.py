@@ -44,8 +44,8 @@ class Run:
 def explain_batch(run: Run, uploads: Sequence[Upload | HeatlensError]) -> list[Outcome]:
     """Explain the images of one batch: the stages, in order.
 
-    A stage gets `run` and one image (`each`) or all images (`together`). An image that fails at one stage is its
-    `HeatlensError` at all later ones.
+    A stage gets `run` and one image (`each`) or all images (`together`). If an image fails at one stage, its
+    `HeatlensError` takes its place at all later stages.
     """
     jobs = each(uploads, partial(decode_upload, run))
     jobs = each(jobs, partial(preprocess_picture, run))
@@ -66,9 +66,9 @@ def explain(
 
     Args:
         model: A loaded model.
-        uploads: Images; one that could not be read is the error that says why, and is returned as it is.
-        options: Of all of them.
-        limits: Of the caller's deployment.
+        uploads: Images. An error stands for an image that could not be read, and is returned unchanged.
+        options: The options of all images.
+        limits: The limits of the caller's deployment.
         batch_images: Images decoded and run together.
         time_left: Seconds until the answer is due; images that are not done by then are `OutOfTime`. `None` means
             without end.

@@ -22,7 +22,7 @@ INTERRUPTED = 130  # exit status by the shells' convention: 128 plus the signal'
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-batch = typer.Typer(no_args_is_help=True, help="Staged batches: any number of images.")
+batch = typer.Typer(no_args_is_help=True, help="Explain any number of images in staged batches.")
 app.add_typer(batch, name="batch")
 
 Images = Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE...")]
@@ -40,12 +40,12 @@ def explain(
     alpha: AlphaWeight = 0.4,
     *,
     target: Annotated[str, typer.Option(help="Class label or index; by default the predicted class.")] = "top-1",
-    contrast: Annotated[str | None, typer.Option(help="Explain the target against this class.")] = None,
+    contrast: Annotated[str | None, typer.Option(help="Class whose logit is subtracted from the target's.")] = None,
     method: Annotated[str, typer.Option(help="gradcam, gradcam++, layercam, eigencam, ablationcam, …")] = "gradcam",
     layer: Annotated[str | None, typer.Option(help="Layer from the model card; by default the first.")] = None,
     form: Annotated[str, typer.Option("--format", help="png, jpeg or webp.")] = "png",
     window: Annotated[
-        str | None, typer.Option(help="centre,width for DICOM and high-bit-depth grayscale, such as 40,400.")
+        str | None, typer.Option(help="center,width for DICOM and high-bit-depth grayscale, such as 40,400.")
     ] = None,
 ) -> None:
     """Write a heatmap for each image, without a server."""
@@ -140,7 +140,7 @@ def compile_(
 def inspect(
     path: Annotated[Path, typer.Argument(help="model.toml, or the folder of a compiled model.", metavar="PATH")],
 ) -> None:
-    """List the layers of a described network that can be explained, or the facts of a compiled model."""
+    """List the layers at which a network can be explained, or the facts of a compiled model."""
     with _clear_errors(), requires_extra("torch", "inspect of a model description"):
         from heatlens_cli.inspect import facts
 
@@ -165,14 +165,14 @@ def init_model(
 
 @batch.command("run")
 def batch_run(
-    source: Annotated[str, typer.Argument(help="Folder, searched with its subfolders, or s3://BUCKET/PREFIX.")],
+    source: Annotated[str, typer.Argument(help="Folder (subfolders included), or s3://BUCKET/PREFIX.")],
     folder: OutFolder = Path("out/batch"),
     url: Annotated[str, typer.Option(help="Address of the server.")] = "http://127.0.0.1:8000",
     header: Annotated[list[str] | None, typer.Option(help="Header of every call, such as 'Authorization: …'.")] = None,
     colormap: ColormapName = "jet",
     alpha: AlphaWeight = 0.4,
 ) -> None:
-    """Run a folder of images as staged batches; run it again after an interruption to send only what is missing."""
+    """Explain a folder of images in staged batches. Run again after an interruption to send only what is missing."""
     with _clear_errors(interrupted="interrupted: run the same command again to continue"):
         from heatlens_cli.batch.run import parse_headers, run_batch
 
@@ -195,7 +195,7 @@ def verify(
 def redrive(
     dead_letters: Annotated[str, typer.Option(help="URL of the dead-letter queue.")],
 ) -> None:
-    """Move dead-letter messages of batches that are still open back to their queue."""
+    """Re-queue the dead-letter messages of open batches and of objects below drop/."""
     with _clear_errors():
         with requires_extra("aws", "redrive"):
             from heatlens_cli.redrive import redrive_open

@@ -11,9 +11,9 @@ logger = logging.getLogger(__name__)
 
 
 class EngineHealth:
-    """Health of the engines: one that failed at an image is tried with the black image of its start.
+    """Health of the engines: an engine that failed at an image is tried with a black image, as at start.
 
-    If it fails at that too, it is unhealthy until it explains an image again.
+    If that fails too, the engine is unhealthy until it explains an image again.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,7 @@
-"""Answer every exception with an RFC 9457 problem, and never with a traceback, a path or a library's message."""
+"""Assign HTTP statuses, and answer every exception with an RFC 9457 problem.
+
+No response contains a traceback, a path or a library's message.
+"""
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

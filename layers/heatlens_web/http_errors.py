@@ -1,4 +1,4 @@
-"""Errors of HTTP requests and of calls about staged batches.
+"""Error classes of HTTP requests and of calls about staged batches.
 
 HeatlensError
 ├── InputError                    in `heatlens.errors`
@@ -21,7 +21,7 @@ HeatlensError
     ├── BatchUnfinished
     └── NothingToRetry
 
-`heatlens_web.errors` says with which status each is answered.
+`STATUSES` in `heatlens_web.errors` assigns the HTTP status of each.
 """
 
 from heatlens.errors import HeatlensError, InputError, LimitError

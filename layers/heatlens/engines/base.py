@@ -1,4 +1,4 @@
-"""Define the protocol of an engine, and open the engine that a setting means on this machine."""
+"""Define the protocol of an engine, and open the engine that the settings select."""
 
 import importlib
 import logging
@@ -92,8 +92,8 @@ def open_engines(
         folder: The model folder, already verified.
         card: Its card.
         engine: `auto` is ONNX Runtime if it can use a GPU and the precision is float32, else OpenVINO.
-        precision: Of trunk and tail; `int8` is of the trunk alone. A processor without bfloat16 runs `bf16` in float32,
-            and the engine's `precision` says so.
+        precision: That of trunk and tail; `int8` applies to the trunk alone. A processor without bfloat16 runs `bf16`
+            in float32, and the engine's `precision` says so.
         threads: Size of the engine's thread pool; 0 lets the engine choose.
 
     Raises:

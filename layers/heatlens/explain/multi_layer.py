@@ -1,4 +1,4 @@
-"""Combine the signed maps [B,h,w] of several layers, each at its own grid, to heat [B,H,W] at the input's size."""
+"""Combine the signed maps [B,h,w] of several layers, each at its own grid, into heat [B,H,W] of the input's size."""
 
 from collections.abc import Sequence
 

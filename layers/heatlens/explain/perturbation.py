@@ -1,4 +1,4 @@
-"""Compute channel weights [T,C] without gradients, by running the network again for every channel."""
+"""Score-CAM and Ablation-CAM: channel weights [T,C] without gradients, from one run of the network per channel."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -14,8 +14,8 @@ def ablationcam(engine: Engine, image: Floats, crossing: Sequence[Floats], selec
     """`w_k = (y - y_k) / y`, y_k being the logit with channel k set to 0.
 
     Desai and Ramaswamy, "Ablation-CAM", WACV 2020, equations 2 and 3. Costs C + 1 passes of the tail, whatever the
-    number of targets. pytorch-grad-cam also sets channels to 0 where the least activation is 0; otherwise
-    it sets them far below it, which this does not.
+    number of targets. pytorch-grad-cam sets a channel to 0 only where the least activation is 0. Otherwise it sets
+    the channel far below the least activation, which this does not.
 
     Args:
         engine: Of the layer.

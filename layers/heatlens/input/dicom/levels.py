@@ -1,4 +1,4 @@
-"""Map the stored values of a grayscale DICOM frame to 8-bit levels: the three stages of PS3.3 C.11."""
+"""Map the stored values of a grayscale DICOM frame to 8-bit levels by window or table: the stages of PS3.3 C.11."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ def grey_levels(dataset: Dataset, stored: Samples, window: Window | None) -> npt
     Args:
         dataset: Its pixel module's elements.
         stored: Its stored values, `[rows, columns]`.
-        window: In the modality stage's values, linear, in place of the VOI stage.
+        window: Linear window that replaces the VOI stage, in units of the modality stage's output.
 
     Returns:
         Levels of the same shape. Without a VOI stage they span the frame's smallest to largest value, without padding,
@@ -48,7 +48,7 @@ def grey_levels(dataset: Dataset, stored: Samples, window: Window | None) -> npt
 
 
 def full_range(bits: int) -> Curve:
-    """Make the curve that maps the whole range of unsigned values of so many bits to 0..255."""
+    """Make the curve that maps the whole range of unsigned values of `bits` bits to 0..255."""
     return stretch(0, 2**bits - 1)
 
 
