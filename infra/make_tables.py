@@ -8,10 +8,10 @@ from functions.batch import errors as batch_errors
 from heatlens import errors
 from heatlens.errors import HeatlensError, ModelError
 from heatlens_aws import errors as aws_errors
-from heatlens_web import http_errors
-from heatlens_web.errors import status_of
+from heatlens_web import errors as web_errors
+from heatlens_web.problems import status_of
 
-MODULES = (errors, aws_errors, http_errors)
+MODULES = (errors, aws_errors, web_errors)
 ROOT = Path(__file__).parents[1]
 ERRORS_PAGE = ROOT / "functions" / "errors.md"
 DECISIONS = ROOT / "infra" / "decisions"

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from functions.endpoint.state import InferenceBackend, ServerState, load_server
 from heatlens.results import Outcome
 from heatlens.types import Options, Upload
-from heatlens_web import errors, upload
+from heatlens_web import problems, upload
 from heatlens_web.context import CurrentState, RequestContext
 from heatlens_web.inference import explain_one
 from heatlens_web.request_id import RequestId
@@ -34,7 +34,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.replies = None  # SageMaker delivers a response of any size
     app.add_middleware(RequestId)
     app.include_router(router)
-    errors.install(app, settings)
+    problems.install(app, settings)
     return app
 
 
@@ -96,8 +96,8 @@ def read_attributes(text: str) -> HeatmapOptions:
         raise _invalid(error.errors(include_url=False, include_context=False, include_input=False)) from error
 
 
-def _invalid(problems: Sequence[Mapping[str, Any]]) -> errors.InvalidRequest:
-    return errors.invalid([{**problem, "loc": [*PLACE, *problem["loc"]]} for problem in problems])
+def _invalid(mistakes: Sequence[Mapping[str, Any]]) -> problems.InvalidRequest:
+    return problems.invalid([{**mistake, "loc": [*PLACE, *mistake["loc"]]} for mistake in mistakes])
 
 
 def _server(request: Request) -> ServerState:

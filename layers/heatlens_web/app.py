@@ -9,7 +9,7 @@ from fastapi.staticfiles import StaticFiles
 import heatlens
 from heatlens.settings import read_table
 from heatlens_aws.settings import AwsSettings
-from heatlens_web import errors, kserve, large_replies
+from heatlens_web import kserve, large_replies, problems
 from heatlens_web.batches import routes as batch_routes
 from heatlens_web.openapi import describe
 from heatlens_web.request_id import RequestId
@@ -40,7 +40,7 @@ def create_app(settings: ServerSettings, *, deployment: Deployment) -> FastAPI:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/", _page, include_in_schema=False)
     app.add_api_route("/docs", _docs, include_in_schema=False)
-    errors.install(app, settings)
+    problems.install(app, settings)
     return app
 
 

@@ -14,8 +14,8 @@ from heatlens.batching import TimeLeft
 from heatlens.errors import HeatlensError
 from heatlens.model import Model
 from heatlens.types import Options, Upload
-from heatlens_web.errors import located
 from heatlens_web.large_replies import Replies, carry
+from heatlens_web.problems import located
 from heatlens_web.request_id import request_id
 from heatlens_web.schemas.options import ModelOptions
 from heatlens_web.state import State

@@ -1,207 +1,117 @@
-"""Assign HTTP statuses, and answer every exception with an RFC 9457 problem.
+"""Error classes of HTTP requests and of calls about staged batches.
 
-No response contains a traceback, a path or a library's message.
+HeatlensError
+├── InputError                    in `heatlens.errors`
+│   └── BadBase64
+├── LimitError                    in `heatlens.errors`
+│   ├── BodyTooLarge
+│   └── AnswerTooLarge
+├── InvalidOption                 in `heatlens.errors`
+│   └── InvalidRequest            in `heatlens_web.problems`, which adds the place of each mistake
+├── RequestError                  the request around the images
+│   ├── MalformedBody
+│   └── TooManyFiles
+├── UnsupportedContentType
+├── UnknownPrincipal
+├── ModelNotFound
+├── BatchNotFound
+└── BatchConflict                 a staged batch's state forbids the call
+    ├── BatchClosed
+    ├── BatchFull
+    ├── BatchUnfinished
+    └── NothingToRetry
+
+`STATUSES` in `heatlens_web.problems` assigns the HTTP status of each.
 """
 
-import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from http import HTTPStatus
-from typing import Any
-
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.routing import Match
-
-from heatlens.errors import (
-    GenerationFailed,
-    HeatlensError,
-    InputError,
-    InvalidOption,
-    LimitError,
-    Mistake,
-    ModelError,
-    ModelUnavailable,
-    OutOfTime,
-)
-from heatlens_aws.errors import Busy, StagingUnavailable, Stopping
-from heatlens_web.http_errors import (
-    BatchConflict,
-    BatchNotFound,
-    ModelNotFound,
-    RequestError,
-    UnknownPrincipal,
-    UnsupportedContentType,
-)
-from heatlens_web.request_id import request_id
-from heatlens_web.schemas.problem import Problem
-from heatlens_web.settings import ServerSettings
-
-logger = logging.getLogger(__name__)
-
-Loc = Sequence[str | int]
-MEDIA_TYPE = "application/problem+json"
-MAX_ERRORS = 10  # listed in one response
-# Status and title of an error's class; a class that is not listed has those of the nearest class above it.
-STATUSES: Mapping[type[HeatlensError], tuple[int, str]] = {
-    HeatlensError: (500, "Internal error"),
-    InputError: (400, "Unusable image"),
-    RequestError: (400, "Bad request"),
-    UnknownPrincipal: (403, "Unknown principal"),
-    BatchNotFound: (404, "No such batch"),
-    ModelNotFound: (404, "No such model"),
-    BatchConflict: (409, "Conflict with the batch's state"),
-    LimitError: (413, "Too large"),
-    UnsupportedContentType: (415, "Unsupported content type"),
-    InvalidOption: (422, "Invalid request"),
-    GenerationFailed: (500, "Generation failed"),
-    ModelError: (500, "Unusable model"),
-    Busy: (503, "Too many requests at once"),
-    ModelUnavailable: (503, "Model not loaded"),
-    StagingUnavailable: (503, "Staged batches unavailable"),
-    Stopping: (503, "Shutting down"),
-    OutOfTime: (504, "Out of time"),
-}
-METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+from heatlens.errors import HeatlensError, InputError, LimitError
 
 
-def status_of(error: type[HeatlensError]) -> int:
-    """Return the HTTP status that answers an error."""
-    return _status_and_title(error)[0]
+class BadBase64(InputError):
+    """An image in JSON is not base64."""
+
+    code = "input.bad_base64"
 
 
-def _status_and_title(error: type[HeatlensError]) -> tuple[int, str]:
-    return next(STATUSES[each] for each in error.__mro__ if each in STATUSES)
+class BodyTooLarge(LimitError):
+    """The request's body has more bytes than its limit."""
+
+    code = "limit.body_bytes"
 
 
-def install(app: FastAPI, settings: ServerSettings) -> None:
-    """Install the handlers that answer every failure of a request with a problem."""
+class AnswerTooLarge(LimitError):
+    """The response is over the deployment's limit and there is no bucket for it; the detail names the ways out."""
 
-    async def ours(request: Request, error: Exception) -> Response:
-        if isinstance(error, RequestValidationError):
-            error = invalid(error.errors())
-        assert isinstance(error, HeatlensError)
-        headers = {"retry-after": str(settings.retry_after_s)} if error.retryable else {}
-        if isinstance(error, InvalidOption) and not isinstance(error, InvalidRequest):
-            error = _in_place(error, lambda _: ("query",))
-        errors = error.errors if isinstance(error, InvalidRequest) else None
-        status, title = _status_and_title(type(error))
-        if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-            logger.error("request %s failed: %s", request_id(request), error, exc_info=error)
-        return _problem(request, status, title, error.detail, error.code, headers=headers, errors=errors)
-
-    app.add_exception_handler(HeatlensError, ours)
-    app.add_exception_handler(RequestValidationError, ours)
-    app.add_exception_handler(HTTPException, _framework)
-    app.add_exception_handler(Exception, _unexpected)
+    code = "limit.answer_bytes"
 
 
-class InvalidRequest(InvalidOption):
-    """A value is wrong or a field is missing, each at its place in the request: a `loc` as FastAPI clients read it."""
+class RequestError(HeatlensError):
+    """The body of the request is wrong."""
 
-    def __init__(self, locs: Sequence[Loc], mistakes: Sequence[Mistake]) -> None:
-        super().__init__(*mistakes)
-        self._locs = locs
-
-    @property
-    def errors(self) -> list[dict[str, object]]:
-        """The `errors` of the response."""
-        return [
-            {"loc": list(loc), "msg": mistake.message, "type": mistake.kind}
-            for loc, mistake in zip(self._locs, self.mistakes, strict=True)
-        ]
+    code = "request"
 
 
-def invalid(details: Sequence[Mapping[str, Any]]) -> InvalidRequest:
-    """Turn the first few validation errors, as pydantic lists them, into one error."""
-    listed = details[:MAX_ERRORS]
-    mistakes = [Mistake(_named(detail["loc"]), detail["msg"], detail["type"]) for detail in listed]
-    return InvalidRequest([detail["loc"] for detail in listed], mistakes)
+class MalformedBody(RequestError):
+    """The body is not what its content type says."""
+
+    code = "request.malformed"
 
 
-def _named(loc: Sequence[object]) -> str:
-    """Join a location by dots, without its first part (query or body) where there are others."""
-    return ".".join(map(str, loc[1:] or loc))
+class TooManyFiles(RequestError):
+    """More files than a request, a declaring call or a batch may have."""
+
+    code = "request.too_many_files"
 
 
-def _in_place(error: InvalidOption, place: Callable[[str], Sequence[str]]) -> InvalidRequest:
-    """Add to each mistake where its option stood."""
-    return InvalidRequest([(*place(mistake.field), mistake.field) for mistake in error.mistakes], error.mistakes)
+class UnsupportedContentType(HeatlensError):
+    """The request's content type is neither multipart, JSON nor an image."""
+
+    code = "request.unsupported_content_type"
 
 
-@contextmanager
-def located(*places: tuple[tuple[str, ...], Collection[str]]) -> Iterator[None]:
-    """Report an option that the core refuses where the client wrote it.
+class UnknownPrincipal(HeatlensError):
+    """The gateway's authorizer names no principal that a batch could belong to."""
 
-    Args:
-        places: Where options stood, the strongest first, and the names of those that stood there.
-
-    Raises:
-        InvalidRequest: In place of the core's `InvalidOption`.
-    """
-
-    def place(field: str) -> Sequence[str]:
-        return next((place for place, names in places if field in names), ("query",))
-
-    try:
-        yield
-    except InvalidRequest:
-        raise
-    except InvalidOption as error:
-        raise _in_place(error, place) from error
+    code = "principal.unknown"
 
 
-async def _framework(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    phrase = HTTPStatus(error.status_code).phrase
-    code = "http." + phrase.lower().replace(" ", "_")
-    headers = dict(error.headers or {})
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers = {"allow": ", ".join(_allowed(request))}
-    return _problem(request, error.status_code, phrase, str(error.detail), code, headers=headers)
+class ModelNotFound(HeatlensError):
+    """The address names an unknown model."""
+
+    code = "model.not_found"
 
 
-def _allowed(request: Request) -> list[str]:
-    """Return the methods of an address; the framework names only those of the first route that has it."""
+class BatchNotFound(HeatlensError):
+    """There is no such batch, or it belongs to another principal."""
 
-    def answered(method: str) -> bool:
-        scope = {**request.scope, "method": method}
-        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
-
-    return [method for method in METHODS if answered(method)] or [
-        "GET",
-        "HEAD",
-    ]  # static files are no routes
+    code = "batch.not_found"
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
-    logger.error("request %s failed unexpectedly", request_id(request), exc_info=error)
-    detail = f"an unexpected error, logged under request {request_id(request)}"
-    # The framework answers unexpected errors outside of every middleware, so the id is set here.
-    headers = {"x-request-id": request_id(request)}
-    status, title = _status_and_title(HeatlensError)
-    return _problem(request, status, title, detail, HeatlensError.code, headers=headers)
+class BatchConflict(HeatlensError):
+    """The staged batch is in a state that does not allow this."""
+
+    code = "batch"
 
 
-def _problem(
-    request: Request,
-    status: int,
-    title: str,
-    detail: str,
-    code: str,
-    *,
-    headers: dict[str, str],
-    errors: list[dict[str, object]] | None = None,
-) -> Response:
-    problem = Problem(
-        type=f"urn:heatlens:error:{code}",
-        title=title,
-        status=status,
-        detail=detail,
-        code=code,
-        request_id=request_id(request),
-        errors=errors,
-    )
-    body = problem.model_dump_json(exclude_none=True)
-    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+class BatchClosed(BatchConflict):
+    """The batch accepts no more files."""
+
+    code = "batch.closed"
+
+
+class BatchFull(BatchConflict):
+    """More files than the batch expects; none of them was declared."""
+
+    code = "batch.full"
+
+
+class BatchUnfinished(BatchConflict):
+    """Only a finished batch can be retried."""
+
+    code = "batch.unfinished"
+
+
+class NothingToRetry(BatchConflict):
+    """Every file of the batch succeeded."""
+
+    code = "batch.nothing_to_retry"

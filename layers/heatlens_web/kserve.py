@@ -13,8 +13,8 @@ from starlette.convertors import Convertor, register_url_convertor
 from heatlens.model import Model
 from heatlens_web import deliver, inference, upload
 from heatlens_web.context import CurrentState
-from heatlens_web.http_errors import ModelNotFound
-from heatlens_web.openapi import IMAGE_BASE64, OF_IMAGES, json_body, problems
+from heatlens_web.errors import ModelNotFound
+from heatlens_web.openapi import IMAGE_BASE64, OF_IMAGES, json_body, problem_responses
 from heatlens_web.schemas.kserve import (
     ExplainInstances,
     InstanceExplanations,
@@ -56,14 +56,17 @@ async def find_model(state: CurrentState, name: str) -> Model:
     return state.models[name]
 
 
-@router.get("", operation_id="kserve_list", responses=problems())
+@router.get("", operation_id="kserve_list", responses=problem_responses())
 async def names(state: CurrentState) -> ModelsList:
     """List this server's models, the default one first."""
     return ModelsList(models=list(state.models.by_name))
 
 
 @router.get(
-    "/{name:model}", operation_id="kserve_ready", responses=problems(404, 503), dependencies=[Depends(find_model)]
+    "/{name:model}",
+    operation_id="kserve_ready",
+    responses=problem_responses(404, 503),
+    dependencies=[Depends(find_model)],
 )
 async def ready(name: str) -> ModelReady:
     """Respond with 200 once this model is ready, 503 until then."""
@@ -74,7 +77,7 @@ async def ready(name: str) -> ModelReady:
     "/{name:model}:predict",
     operation_id="kserve_predict",
     response_model=InstancePredictions,
-    responses=OF_IMAGES | problems(404),
+    responses=OF_IMAGES | problem_responses(404),
     openapi_extra=json_body(PredictInstances, INSTANCES),
     dependencies=[Depends(find_model)],
 )
@@ -97,7 +100,7 @@ async def predict(
     "/{name:model}:explain",
     operation_id="kserve_explain",
     response_model=InstanceExplanations,
-    responses=OF_IMAGES | problems(404),
+    responses=OF_IMAGES | problem_responses(404),
     openapi_extra=json_body(ExplainInstances, INSTANCES | {"include": "map"}),
     dependencies=[Depends(find_model)],
 )

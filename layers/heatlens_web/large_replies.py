@@ -11,7 +11,7 @@ from fastapi import Response
 from heatlens_aws.errors import StagingUnavailable
 from heatlens_aws.object_keys import reply_key
 from heatlens_aws.settings import AwsSettings
-from heatlens_web.http_errors import AnswerTooLarge
+from heatlens_web.errors import AnswerTooLarge
 from heatlens_web.settings import ServerLimits
 from heatlens_web.upload import JSON
 

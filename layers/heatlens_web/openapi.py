@@ -43,12 +43,12 @@ REDIRECT: dict[int | str, Json] = {
 }
 
 
-def problems(*statuses: int) -> dict[int | str, Json]:
+def problem_responses(*statuses: int) -> dict[int | str, Json]:
     """Describe errors of these statuses, and those of every operation."""
     return {status: {"description": _WHEN[status], "content": {PROBLEM: {}}} for status in sorted({*statuses, 500})}
 
 
-OF_IMAGES = problems(400, 413, 415, 422, 503, 504) | REDIRECT
+OF_IMAGES = problem_responses(400, 413, 415, 422, 503, 504) | REDIRECT
 
 
 def body_of(field: str, multipart: Json, json: type[BaseModel], example: Json) -> Json:
@@ -107,7 +107,7 @@ def _described(app: FastAPI) -> Json:
     for operation in _operations(description):
         # For an invalid path or query the framework describes its own shape; a problem is sent.
         if "application/json" in operation["responses"].get("422", {}).get("content", {}):
-            operation["responses"]["422"] = problems(422)[422]
+            operation["responses"]["422"] = problem_responses(422)[422]
         for status, response in operation["responses"].items():
             if int(status) >= HTTPStatus.BAD_REQUEST:
                 response["content"] = {PROBLEM: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}

@@ -11,7 +11,7 @@ from heatlens_web.batches.limits import batch_limits
 from heatlens_web.context import CurrentState
 from heatlens_web.inference import explain, explain_one, infer, score
 from heatlens_web.model_info import cards, health_of
-from heatlens_web.openapi import BINARY, IMAGE_BASE64, OF_IMAGES, body_of, problems
+from heatlens_web.openapi import BINARY, IMAGE_BASE64, OF_IMAGES, body_of, problem_responses
 from heatlens_web.schemas.bodies import BatchHeatmapBody, BatchPredictBody, HeatmapBody, PredictBody
 from heatlens_web.schemas.health import Health, Ready
 from heatlens_web.schemas.heatmap import BatchHeatmapResponse, HeatmapResponse
@@ -77,19 +77,19 @@ async def predict_batch(request: Request, state: CurrentState, query: Annotated[
     return await infer(request, state, query, receive=receive, work=score, deliver=deliver.deliver_many_scores)
 
 
-@router.get("/models", operation_id="models", responses=problems())
+@router.get("/models", operation_id="models", responses=problem_responses())
 async def models(request: Request, state: CurrentState) -> ModelCards:
     """Return the cards of this server's models, and the limits of staged batches."""
     return cards(state.models, batch_limits(request))
 
 
-@router.get("/health", operation_id="health", responses=problems())
+@router.get("/health", operation_id="health", responses=problem_responses())
 async def health(state: CurrentState) -> Health:
     """Report whether the models are loaded, and if not, why."""
     return health_of(state.models)
 
 
-@router.get("/ready", operation_id="ready", responses=problems(503))
+@router.get("/ready", operation_id="ready", responses=problem_responses(503))
 async def ready(state: CurrentState) -> Ready:
     """Respond with 200 once the default model is ready, 503 until then."""
     models = state.models

@@ -12,9 +12,9 @@ from starlette.requests import ClientDisconnect
 
 from heatlens.errors import FileTooLarge, HeatlensError
 from heatlens.types import Upload
-from heatlens_web.errors import invalid
-from heatlens_web.http_errors import BadBase64, BodyTooLarge, MalformedBody, TooManyFiles, UnsupportedContentType
+from heatlens_web.errors import BadBase64, BodyTooLarge, MalformedBody, TooManyFiles, UnsupportedContentType
 from heatlens_web.multipart import Part, read_parts
+from heatlens_web.problems import invalid
 from heatlens_web.schemas.bodies import ImageBody, ImagesBody, OneImage, SeveralImages
 from heatlens_web.settings import ServerLimits
 

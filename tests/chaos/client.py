@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from heatlens_aws.object_keys import upload_key
-from heatlens_web.http_errors import BatchClosed, BatchFull, BatchNotFound, BatchUnfinished, NothingToRetry
+from heatlens_web.errors import BatchClosed, BatchFull, BatchNotFound, BatchUnfinished, NothingToRetry
 from heatlens_web.schemas.batches import Backend, FileDeclaration
 from tests.chaos.faults import Plan
 from tests.chaos.images import image

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from heatlens.errors import HeatlensError
 from heatlens.settings import DEMO_MODEL
 from heatlens_web.app import STATIC, create_app
-from heatlens_web.errors import status_of
+from heatlens_web.problems import status_of
 from heatlens_web.settings import ServerSettings
 from infra.make_tables import response_errors
 from tests.support.aws import Account

@@ -9,7 +9,7 @@ import pytest
 import heatlens
 from heatlens.errors import HeatlensError
 from heatlens_aws.settings import AwsSettings
-from heatlens_web.errors import status_of
+from heatlens_web.problems import status_of
 from heatlens_web.settings import ServerSettings
 from infra.make_tables import ERRORS_PAGE, TABLES, replace_table, response_errors, staged_file_errors
 from tests.support.paths import ROOT

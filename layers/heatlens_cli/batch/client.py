@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from heatlens_aws.errors import StagingUnavailable
 from heatlens_cli.batch.journal import BatchFailed
 from heatlens_cli.retry import call_with_retries, is_retryable
-from heatlens_web.http_errors import BatchClosed, BatchNotFound
+from heatlens_web.errors import BatchClosed, BatchNotFound
 from heatlens_web.schemas.batches import (
     MAX_PAGE,
     BatchCreated,

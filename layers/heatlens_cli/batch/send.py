@@ -15,7 +15,7 @@ from heatlens_cli.progress import Bars
 from heatlens_cli.retry import call_with_retries, is_retryable
 from heatlens_cli.sources import MEDIA_TYPES, Changed, Image, RejectedFile, Source, Unreadable
 from heatlens_cli.worker_pool import THREADS, WorkerPool, open_worker_pool
-from heatlens_web.http_errors import BatchFull
+from heatlens_web.errors import BatchFull
 from heatlens_web.schemas.batches import NAME_BYTES, UploadLink
 
 DECLARE_TRIES = 3

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import Request
 
-from heatlens_web.http_errors import UnknownPrincipal
+from heatlens_web.errors import UnknownPrincipal
 
 LOCAL = "local"
 ANONYMOUS = "anonymous"

@@ -22,11 +22,11 @@ from heatlens.types import Options
 from heatlens_aws.errors import StagingUnavailable
 from heatlens_aws.object_keys import is_batch_id
 from heatlens_aws.settings import STAGED_LIMITS, AwsSettings
-from heatlens_web import errors, upload
+from heatlens_web import problems, upload
 from heatlens_web.batches.principal import principal
 from heatlens_web.context import CurrentState
-from heatlens_web.http_errors import MalformedBody, UnsupportedContentType
-from heatlens_web.openapi import problems
+from heatlens_web.errors import MalformedBody, UnsupportedContentType
+from heatlens_web.openapi import problem_responses
 from heatlens_web.request_id import request_id
 from heatlens_web.schemas.batches import (
     MAX_PAGE,
@@ -103,7 +103,9 @@ async def _read(request: Request) -> bytes:
 
 
 router = APIRouter(
-    prefix="/api/inference/batches", route_class=_BatchRoute, responses=problems(400, 403, 404, 409, 413, 415, 422, 503)
+    prefix="/api/inference/batches",
+    route_class=_BatchRoute,
+    responses=problem_responses(400, 403, 404, 409, 413, 415, 422, 503),
 )
 
 
@@ -113,14 +115,14 @@ def create(request: Request, state: CurrentState, body: BatchCreate) -> BatchCre
     with _access(request, "batch.create") as access:
         if body.retry_of is not None:
             old = access.batches.find(access.who, body.retry_of)
-            with errors.located((("body",), {"model"})):
+            with problems.located((("body",), {"model"})):
                 model = state.models[old.options.get("model")]
             created = access.batches.retry(access.who, body.retry_of, model=model.sha256)
         else:
-            with errors.located((("body",), body.model_fields_set)):
+            with problems.located((("body",), body.model_fields_set)):
                 model = state.models[body.model]
             assert body.expected_files is not None, "validated"
-            with errors.located((("body",), body.model_fields_set)):
+            with problems.located((("body",), body.model_fields_set)):
                 options = _checked(body.over(None), model, state.settings.limits(STAGED_LIMITS), backend=body.backend)
             created = access.batches.create(
                 access.who,
@@ -249,7 +251,7 @@ def _checked(options: Options, model: Model, limits: Limits, *, backend: Backend
     """
     run = make_plan(model, options)
     if run.request.several:
-        raise errors.invalid([_wrong("target", "one for each file: make a batch for every target")])
+        raise problems.invalid([_wrong("target", "one for each file: make a batch for every target")])
     check_plan(run, 1, limits)
     named = replace(
         options,
@@ -257,7 +259,7 @@ def _checked(options: Options, model: Model, limits: Limits, *, backend: Backend
         contrast=_label(options.contrast, model) if options.contrast is not None else None,
     )
     if backend == "sagemaker" and len(as_query(named)) > MAX_ATTRIBUTES:
-        raise errors.invalid([_wrong("backend", f"options of more than {MAX_ATTRIBUTES} letters in a query")])
+        raise problems.invalid([_wrong("backend", f"options of more than {MAX_ATTRIBUTES} letters in a query")])
     return named
 
 

@@ -25,8 +25,7 @@ from heatlens_aws.object_keys import ASYNC, IN, MAP, OUT, RESULT, attempt_prefix
 from heatlens_aws.records import OPEN_FILE_STATES, Batch, BatchState, File, FileState
 from heatlens_aws.settings import AwsSettings
 from heatlens_aws.staging import Staging, Stored
-from heatlens_web.errors import invalid
-from heatlens_web.http_errors import (
+from heatlens_web.errors import (
     BatchClosed,
     BatchFull,
     BatchNotFound,
@@ -34,6 +33,7 @@ from heatlens_web.http_errors import (
     NothingToRetry,
     TooManyFiles,
 )
+from heatlens_web.problems import invalid
 from heatlens_web.schemas.batches import (
     Backend,
     BatchCreated,

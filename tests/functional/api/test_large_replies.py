@@ -23,7 +23,7 @@ from starlette.testclient import TestClient
 from heatlens_aws.settings import AwsSettings
 from heatlens_cli.events.http_events import KINDS, LambdaContext, heatmap_request
 from heatlens_web.app import create_app
-from heatlens_web.http_errors import AnswerTooLarge
+from heatlens_web.errors import AnswerTooLarge
 from heatlens_web.large_replies import Replies, carried_bytes, carry, open_replies
 from heatlens_web.settings import DEPLOYMENT_LIMITS, ServerSettings
 from infra.local_account import BUCKET, LocalAccount, local_account

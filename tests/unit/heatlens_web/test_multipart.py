@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from heatlens_cli.events.http_events import multipart
-from heatlens_web.http_errors import TooManyFiles
+from heatlens_web.errors import TooManyFiles
 from heatlens_web.multipart import Part, read_parts
 from tests.support.coroutines import awaited
 

@@ -4,7 +4,7 @@ import pytest
 from fastapi import Request
 
 from heatlens_web.batches.principal import principal
-from heatlens_web.http_errors import UnknownPrincipal
+from heatlens_web.errors import UnknownPrincipal
 
 CLAIMS = {"iss": "https://issuer.example", "sub": "alice"}
 USER = "arn:aws:iam::123456789012:user/alice"

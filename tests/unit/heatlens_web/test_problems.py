@@ -3,7 +3,7 @@
 import pytest
 
 from heatlens.errors import InvalidOption, Mistake
-from heatlens_web.errors import InvalidRequest, invalid, located
+from heatlens_web.problems import InvalidRequest, invalid, located
 
 UNKNOWN = InvalidOption(Mistake("layer", "no such layer", "unknown_layer"), Mistake("alpha", "too large", "le", "2"))
 
