@@ -93,7 +93,6 @@ COVERED = {
     "heatlens_web/batches/service.py": "functional/api/test_batches.py",
     "heatlens_web/context.py": "contract/test_limits.py",
     "heatlens_web/deliver.py": "functional/api/test_heatmap.py",
-    "heatlens_web/errors.py": "contract/test_errors.py",
     "heatlens_web/inference.py": "functional/api/test_heatmap.py",
     "heatlens_web/lambda_handler.py": "functional/api/test_emulator.py",
     "heatlens_web/model_info.py": "functional/api/test_models.py",
