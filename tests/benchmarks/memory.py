@@ -13,7 +13,7 @@ from typing import get_args
 
 import numpy as np
 
-import heatlens_web.app  # noqa: F401 - what a door has in memory before its model
+import heatlens_web.app  # noqa: F401 - what a server has in memory before its model
 from heatlens.model import Model, load_model
 from heatlens.settings import DEMO_MODEL, MIB
 from heatlens.types import EngineName, Precision
