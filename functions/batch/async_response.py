@@ -14,6 +14,7 @@ from heatlens.evaluate.regions import Regions
 from heatlens.render.encode import MEDIA_TYPES
 from heatlens.results import Explained, Explanation
 from heatlens.types import Box, Encoded, Floats, Format, Options, Prediction, Quality
+from heatlens_web.schemas.answer import ModelAnswer
 
 # The first bytes of each format, and those from the ninth on; a length between them is not checked.
 _SIGNATURES: dict[Format, tuple[bytes, bytes]] = {
@@ -28,20 +29,6 @@ class Failure(BaseModel):
 
     code: str = Field(pattern="^[a-z_.]{1,40}$")
     detail: str
-
-
-class MadeBy(BaseModel):
-    """Which model and computation made the result."""
-
-    name: str
-    version: str
-    sha256: str
-    layer: str
-    method: str
-    engine: str
-    precision: str
-    notice: str
-    image: str = ""
 
 
 class Map(BaseModel):
@@ -91,7 +78,7 @@ class EndpointResponse(BaseModel):
     regions: Regions | None = None
     faithfulness: Faithfulness | None = None
     timings_ms: dict[str, float]
-    model: MadeBy
+    model: ModelAnswer
 
     def explanation(self, options: Options) -> Explanation:
         """Convert to the core's type.
