@@ -58,8 +58,8 @@ class Download:
                 self._bring(result.links, target)
             except _Forbidden:
                 self._bring(self.client.result(batch, result.number).links or result.links, target)
-        except DownloadError as trouble:
-            return trouble
+        except DownloadError as failure:
+            return failure
         except OSError as error:
             return DownloadError(f"it cannot be written: {error.strerror}")
         return None

@@ -77,14 +77,14 @@ def fetch(
             httpx2.Client(timeout=TIMEOUT_S) as storage,
             open_worker_pool() as workers,
         ):
-            for line, trouble in _each(parts, Download(client, storage, folder, workers), refused):
+            for line, failure in _each(parts, Download(client, storage, folder, workers), refused):
                 lines.write(f"{json.dumps(line)}\n".encode())
                 bars.advance("fetch", line["number"] is not None)
-                _count(outcome, line, trouble, refused.get(line["name"]))
-                in_a_row = in_a_row + 1 if trouble and trouble.lasting else 0
-                if trouble and in_a_row == THREADS:
+                _count(outcome, line, failure, refused.get(line["name"]))
+                in_a_row = in_a_row + 1 if failure and failure.lasting else 0
+                if failure and in_a_row == THREADS:
                     raise BatchFailed(
-                        f"the storage refuses downloads ({trouble}): run the same command again to continue"
+                        f"the storage refuses downloads ({failure}): run the same command again to continue"
                     )
     except OSError as error:
         raise BatchFailed(f"{folder / RESULTS}: {error.strerror}") from error
@@ -102,9 +102,9 @@ def _each(
             # A number is unknown here if its file has changed since and was sent again.
             results = [each for each in page if each.number in names]
             theirs = [names[each.number] for each in results]
-            troubles = download.workers.executor.map(download.fetch, itertools.repeat(part.batch_id), results, theirs)
-            for result, name, trouble in zip(results, theirs, troubles, strict=True):
-                yield _line(part, result, name, unsent.pop(name, None)), trouble
+            failures = download.workers.executor.map(download.fetch, itertools.repeat(part.batch_id), results, theirs)
+            for result, name, failure in zip(results, theirs, failures, strict=True):
+                yield _line(part, result, name, unsent.pop(name, None)), failure
     for name, refusal in unsent.items():
         download.remove(name)
         known = dict.fromkeys(("label", "probability", "quality"))
@@ -117,16 +117,16 @@ def _line(part: Part, result: FileResult, name: str, refusal: RejectedFile | Non
 
 
 def _count(
-    outcome: FileOutcome, line: dict[str, Any], trouble: DownloadError | None, refusal: RejectedFile | None
+    outcome: FileOutcome, line: dict[str, Any], failure: DownloadError | None, refusal: RejectedFile | None
 ) -> None:
     name = shown(line["name"])
     if line["state"] != "OK":
         outcome.failed += 1
         why = f" ({refusal.why})" if refusal else ""
         out.print(escape(f"{name}: {line['state']} {line['code'] or ''}{why}"))
-    elif trouble:
+    elif failure:
         outcome.unfetched += 1
-        out.print(escape(f"{name}: heatmap not downloaded: {trouble}"))
+        out.print(escape(f"{name}: heatmap not downloaded: {failure}"))
     else:
         outcome.done += 1
 
