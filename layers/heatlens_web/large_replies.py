@@ -38,7 +38,7 @@ class Replies:
         """Store a response, byte for byte.
 
         Returns:
-            A presigned address: whoever has it can read the response until it expires.
+            A presigned address: anyone who has it can read the response until it expires.
 
         Raises:
             StagingUnavailable: The storage does not respond.

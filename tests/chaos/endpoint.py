@@ -60,20 +60,20 @@ class Container(Hook):
         self._counts[f"inference: {fate}"] += 1
         if fate == "busy":
             self._turned_away.add(key)
-            told = self._refused(asked, places, BUSY)
+            notice = self._refused(asked, places, BUSY)
         elif self._is_there(key):
             self._runtime.broken = fate == "failed"
             self._runtime.waiting.append((asked, places))
             self._runtime.run()
-            told = self._runtime.notices.pop()
+            notice = self._runtime.notices.pop()
         else:
-            told = self._refused(asked, places, b"there is nothing to compute: it was purged meanwhile")
-        if fate != "busy" and told["invocationStatus"] != "Completed":
+            notice = self._refused(asked, places, b"there is nothing to compute: it was purged meanwhile")
+        if fate != "busy" and notice["invocationStatus"] != "Completed":
             self._story.failed.add(key)
         if fate == "lost":
             return
         for _ in range(2 if fate == "doubled" else 1):
-            self._queue.send(json.dumps(enveloped(told)), delay_s=LATE_S if fate == "late" else 0.0)
+            self._queue.send(json.dumps(enveloped(notice)), delay_s=LATE_S if fate == "late" else 0.0)
 
     def _refused(self, asked: Json, places: Json, words: bytes) -> Json:
         place = places["FailureLocation"]

@@ -122,8 +122,8 @@ class Promises:
         asked = {name: options[name] for name in ("colormap", "alpha")}
         text = self.data(prefix + "result.json", None)
         if text is not None:
-            said = json.loads(text).get("options", {})
-            self._expect(9, where, "with other options than asked", holds=asked.items() <= said.items())
+            recorded = json.loads(text).get("options", {})
+            self._expect(9, where, "with other options than asked", holds=asked.items() <= recorded.items())
         overlay = self.data(prefix + "overlay.png", None)
         if overlay is not None and hashlib.sha256(overlay).hexdigest() == outcome["objects"].get("overlay.png"):
             self._expect(9, where, "not painted as asked", holds=painted(overlay, source, **asked))

@@ -43,12 +43,12 @@ def running_loop() -> Iterator[Loop]:
     words = [sys.executable, "infra/local_batches.py"]
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
-    said = process.stdout.readline().split()
+    words = process.stdout.readline().split()
     # It prints a line per image from now on, and would block once the pipe is full.
     reader = threading.Thread(target=process.stdout.read)
     reader.start()
     try:
-        yield Loop(said[3].removesuffix("/api/inference/batches,"), said[-1])
+        yield Loop(words[3].removesuffix("/api/inference/batches,"), words[-1])
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)

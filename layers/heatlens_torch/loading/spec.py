@@ -207,10 +207,10 @@ def _complete(description: Description) -> ModelSpec:
         from heatlens_torch.loading import torchvision_weights
 
         facts = torchvision_weights.facts(*description.torchvision_weights)
-    said = {key: value for key, value in dict(description).items() if value is not None}
-    if said.get("classes") == "imagenet":
-        said["classes"] = _imagenet()
-    spec = facts | said
+    given = {key: value for key, value in dict(description).items() if value is not None}
+    if given.get("classes") == "imagenet":
+        given["classes"] = _imagenet()
+    spec = facts | given
     _check_source(description)
     _check_grid(description)
     if "classes" not in spec:

@@ -65,7 +65,7 @@ def test_an_index_is_kept_as_its_label_which_means_the_same_everywhere(client: T
 
 
 @pytest.mark.parametrize(
-    ("options", "name", "said"),
+    ("options", "name", "message"),
     [
         ({"target": "BLUE"}, "target", "'BLUE' is no class of this model"),
         ({"contrast": "BLUE"}, "contrast", "'BLUE' is no class of this model"),
@@ -76,11 +76,11 @@ def test_an_index_is_kept_as_its_label_which_means_the_same_everywhere(client: T
     ],
 )
 def test_opening_a_batch_rejects_options_that_no_worker_supports(
-    client: TestClient, options: dict[str, Any], name: str, said: str
+    client: TestClient, options: dict[str, Any], name: str, message: str
 ) -> None:
     found = problem(client.post(URL, json={"expected_files": 1} | options), 422, "request.invalid")
 
-    assert said in found["detail"]
+    assert message in found["detail"]
     assert found["errors"][0]["loc"] == ["body", name]
 
 
@@ -106,9 +106,9 @@ def test_rejects_options_longer_than_the_endpoints_header(
     long = "Ü" * 180
     client = make_client(model_dir=write_colors_model(tmp_path / "long", classes=(long, "GREEN", "BLUE")))
 
-    wish = {"expected_files": 1, "target": long}
-    assert client.post(URL, json=wish).status_code == 201
-    found = problem(client.post(URL, json=wish | {"backend": "sagemaker"}), 422, "request.invalid")
+    body = {"expected_files": 1, "target": long}
+    assert client.post(URL, json=body).status_code == 201
+    found = problem(client.post(URL, json=body | {"backend": "sagemaker"}), 422, "request.invalid")
 
     assert found["errors"][0]["loc"] == ["body", "backend"]
 

@@ -55,7 +55,7 @@ def submitted(staged: Staged, *files: bytes) -> None:
     assert staged.work(staged.received(*stored)) == set()
 
 
-def told(staged: Staged, *notices: Json) -> set[str]:
+def deliver(staged: Staged, *notices: Json) -> set[str]:
     return staged.work(staged.received(*(enveloped(each) for each in notices)))
 
 
@@ -81,7 +81,7 @@ def committed(staged: Staged, number: int = 0, batch: str = ID) -> dict[str, byt
 def test_the_committed_result_equals_the_functions_own(staged: Staged, runtime: FakeRuntime) -> None:
     data = picture()
     submitted(staged, data)
-    assert told(staged, *runtime.notices) == set()
+    assert deliver(staged, *runtime.notices) == set()
 
     staged.batch(data, number_of_batch=OTHER, options=LOCAL)
     staged.work(staged.received(staged.put(data, key=upload_key(OTHER, 0))))
@@ -124,7 +124,7 @@ def test_every_picture_has_the_requested_format(staged: Staged, runtime: FakeRun
     staged.batch(data, options=REMOTE | more)
     staged.work(staged.received(staged.put(data)))
 
-    told(staged, *runtime.notices)
+    deliver(staged, *runtime.notices)
     staged.batch(data, number_of_batch=OTHER, options=LOCAL | more)
     staged.work(staged.received(staged.put(data, key=upload_key(OTHER, 0))))
 
@@ -140,7 +140,7 @@ def test_a_batch_without_overlays_gets_none(staged: Staged, runtime: FakeRuntime
     staged.batch(data, options=REMOTE | {"include": ["map"]})
     staged.work(staged.received(staged.put(data)))
 
-    told(staged, *runtime.notices)
+    deliver(staged, *runtime.notices)
 
     assert runtime.asked[0]["CustomAttributes"].endswith("include=map")
     assert sorted(committed(staged)) == ["map.npy", "result.json"]
@@ -167,7 +167,7 @@ def test_a_second_delivery_of_the_event_submits_nothing(staged: Staged, runtime:
     assert (len(runtime.asked), staged.file()) == (1, first)
 
     runtime.run()
-    told(staged, *runtime.notices)
+    deliver(staged, *runtime.notices)
     assert staged.work(staged.received(stored, receives=3)) == set()
     assert len(runtime.asked) == 1
 
@@ -176,10 +176,10 @@ def test_a_duplicate_notice_commits_once(
     staged: Staged, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
 ) -> None:
     submitted(staged, picture())
-    told(staged, *runtime.notices)
+    deliver(staged, *runtime.notices)
     first, objects = staged.file(), staged.keys("out/")
 
-    assert told(staged, *runtime.notices, *runtime.notices) == set()
+    assert deliver(staged, *runtime.notices, *runtime.notices) == set()
 
     assert [each["state"] for each in lines(capsys)] == ["OK", "SETTLED", "SETTLED"]
     assert (staged.file(), staged.keys("out/")) == (first, objects)
@@ -191,7 +191,7 @@ def test_notices_of_several_files_may_arrive_in_any_order(staged: Staged, runtim
     submitted(staged, *(grey(level) for level in levels))
     runtime.run()
 
-    told(staged, *reversed(runtime.notices))
+    deliver(staged, *reversed(runtime.notices))
 
     inputs = [json.loads(committed(staged, number)["result.json"])["input"]["sha256"] for number in range(3)]
     assert inputs == [hashlib.sha256(grey(level)).hexdigest() for level in levels]
@@ -202,10 +202,10 @@ def test_notices_of_several_files_may_arrive_in_any_order(staged: Staged, runtim
 def test_the_last_notice_finishes_a_closed_batch(staged: Staged, runtime: FakeRuntime) -> None:
     submitted(staged, picture(1), picture(2))
     staged.aws.jobs.close(ID)
-    told(staged, runtime.notices[0])
+    deliver(staged, runtime.notices[0])
     assert staged.read().state is BatchState.RUNNING
 
-    told(staged, runtime.notices[1])
+    deliver(staged, runtime.notices[1])
 
     assert staged.read().state is BatchState.SUCCEEDED
     assert staged.keys(manifest_key(ID))
@@ -214,7 +214,7 @@ def test_the_last_notice_finishes_a_closed_batch(staged: Staged, runtime: FakeRu
 def test_an_image_that_the_endpoint_refuses_fails_with_the_endpoints_code(staged: Staged, runtime: FakeRuntime) -> None:
     submitted(staged, b"no image")
 
-    assert told(staged, *runtime.notices) == set()
+    assert deliver(staged, *runtime.notices) == set()
 
     outcome = staged.file().outcome
     assert (staged.file().state, outcome["code"]) == (FileState.FAILED, "input.unsupported")
@@ -227,14 +227,14 @@ def test_an_image_that_the_endpoint_turns_away_is_submitted_again(staged: Staged
     server: FastAPI = runtime.server.app  # type: ignore[assignment]
     server.state.server.admission.closed = True
     submitted(staged, picture())
-    assert told(staged, *runtime.notices) == set()
+    assert deliver(staged, *runtime.notices) == set()
     assert (staged.file().state, staged.file().outcome) == (FileState.PENDING, {})
 
     server.state.server.admission.closed = False
     swept(staged, after=GRACE_S + 60)  # sends its event again
     [sent] = staged.aws.clients.sqs.receive_message(QueueUrl=staged.aws.settings.queue_url)["Messages"]
     staged.work(staged.received(sent["Body"]))
-    told(staged, *runtime.notices[1:])
+    deliver(staged, *runtime.notices[1:])
 
     assert len(runtime.asked) == 2
     committed(staged)
@@ -252,7 +252,7 @@ def test_a_rejection_before_the_row_is_written_leaves_the_file_pending(staged: S
         patch.setattr(BatchTable, "submit", died)
         assert staged.work(staged.received(staged.put(picture()))) == {"m0"}
 
-    assert told(staged, *runtime.notices) == set()
+    assert deliver(staged, *runtime.notices) == set()
     assert staged.file().state is FileState.PENDING
 
 
@@ -262,7 +262,7 @@ def test_a_late_rejection_does_not_withdraw_another_attempt(staged: Staged, runt
 
     assert not staged.aws.jobs.withdraw(replace(file, outcome=file.outcome | {"attempt": ATTEMPT}))
     assert staged.file().state is FileState.SUBMITTED
-    told(staged, *runtime.notices)
+    deliver(staged, *runtime.notices)
     assert not staged.aws.jobs.withdraw(file)
     assert staged.file().state is FileState.OK
 
@@ -272,13 +272,13 @@ def test_a_failure_without_a_body_fails_the_file(staged: Staged, runtime: FakeRu
     runtime.broken = True
     submitted(staged, picture())
 
-    told(staged, *runtime.notices)
+    deliver(staged, *runtime.notices)
 
     assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, "async.failed")
 
 
 @pytest.mark.parametrize(
-    "said",
+    "response",
     [
         {},
         {"code": "x" * 1000},
@@ -287,15 +287,15 @@ def test_a_failure_without_a_body_fails_the_file(staged: Staged, runtime: FakeRu
     ],
 )
 def test_a_failure_body_that_is_no_problem_document_is_not_quoted(
-    staged: Staged, runtime: FakeRuntime, said: Json
+    staged: Staged, runtime: FakeRuntime, response: Json
 ) -> None:
     runtime.broken = True
     submitted(staged, picture())
-    problem = {"type": "t", "title": "t", "status": 400, "detail": "d" * 5000, "request_id": "r"} | said
+    problem = {"type": "t", "title": "t", "status": 400, "detail": "d" * 5000, "request_id": "r"} | response
     place = staged.file().outcome["failure"].removeprefix(f"s3://{runtime.bucket}/")
     runtime.s3.put_object(Bucket=runtime.bucket, Key=place, Body=json.dumps(problem).encode())
 
-    told(staged, *runtime.notices)
+    deliver(staged, *runtime.notices)
 
     assert staged.file().outcome["code"] == "async.failed"
 
@@ -307,7 +307,7 @@ def test_the_detail_of_a_failure_is_truncated_to_fit_a_row(staged: Staged, runti
     place = staged.file().outcome["failure"].removeprefix(f"s3://{runtime.bucket}/")
     runtime.s3.put_object(Bucket=runtime.bucket, Key=place, Body=json.dumps(problem).encode())
 
-    told(staged, *runtime.notices)
+    deliver(staged, *runtime.notices)
 
     assert staged.file().outcome["code"] == "input.new"
     assert len(json.dumps(staged.file().outcome)) < 700
@@ -319,7 +319,7 @@ def test_a_failure_is_found_with_its_location_elsewhere_or_missing(staged: Stage
     beside["failureLocation"] = beside.pop("responseParameters")["failureLocation"]
     del silent["responseParameters"]
 
-    told(staged, beside, silent)
+    deliver(staged, beside, silent)
 
     assert [staged.file(number).outcome["code"] for number in (0, 1)] == ["input.unsupported"] * 2
 
@@ -348,7 +348,7 @@ def test_an_invalid_response_fails_the_file(
     spoil(answer)
     runtime.s3.put_object(Bucket=runtime.bucket, Key=place, Body=json.dumps(answer).encode())
 
-    assert told(staged, *runtime.notices) == set()
+    assert deliver(staged, *runtime.notices) == set()
 
     assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, "async.failed")
     assert staged.keys("out/") == []
@@ -385,7 +385,7 @@ def test_a_file_without_any_response_fails_after_the_timeout(staged: Staged, run
     assert (staged.file().state, outcome["code"]) == (FileState.FAILED, "async.failed")
     assert "in time" in outcome["detail"]
     runtime.run()
-    assert told(staged, *runtime.notices) == set()
+    assert deliver(staged, *runtime.notices) == set()
     assert staged.file().outcome == outcome
 
 
@@ -420,11 +420,11 @@ def test_a_file_is_submitted_again_after_a_crash_before_its_row(
     first, second = runtime.notices
     assert first["inferenceId"] != second["inferenceId"]
     assert first["inferenceId"] != f"{ID}.0.{staged.file().outcome['attempt']}"
-    told(staged, first)
+    deliver(staged, first)
     assert staged.file().outcome["attempt"] == first["inferenceId"].rpartition(".")[2]
     settled = staged.file()
     assert committed(staged)
-    told(staged, second)
+    deliver(staged, second)
     assert staged.file() == settled
     assert len(staged.keys("out/")) == 3
 
@@ -436,11 +436,11 @@ def test_a_failed_attempt_does_not_end_a_file_with_another_attempt(
     asked = runtime.asked[0] | {"InferenceId": f"{ID}.0.{ATTEMPT}"}
     stale = notice(asked, f"s3://{runtime.bucket}/async/{ID}/00000/{ATTEMPT}/x", "text/plain", completed=False)
 
-    told(staged, stale)
+    deliver(staged, stale)
     assert staged.file().state is FileState.SUBMITTED
     assert lines(capsys)[-1]["state"] == "SETTLED"
 
-    told(staged, *runtime.notices)
+    deliver(staged, *runtime.notices)
     assert committed(staged)
 
 
@@ -450,7 +450,7 @@ def test_a_notice_before_the_row_is_written_commits(
     submit = BatchTable.submit
 
     def slow(jobs: BatchTable, *arguments: Any) -> bool:  # noqa: ANN401 - hands on
-        assert told(staged, *runtime.notices) == set()
+        assert deliver(staged, *runtime.notices) == set()
         return submit(jobs, *arguments)
 
     monkeypatch.setattr(BatchTable, "submit", slow)
@@ -466,10 +466,10 @@ def test_a_cancelled_batch_ignores_late_responses(
     staged.aws.jobs.decide_end(ID, BatchState.CANCELLED, now=1)
 
     [first] = [each for each in runtime.notices if f"{ID}.0." in each["inferenceId"]]
-    told(staged, first)  # decided, and not yet carried out
+    deliver(staged, first)  # decided, and not yet carried out
     assert staged.file(0).state is FileState.CANCELLED
     swept(staged)
-    told(staged, *runtime.notices)
+    deliver(staged, *runtime.notices)
 
     assert [staged.file(number).state for number in (0, 1)] == ["CANCELLED", "CANCELLED"]
     assert staged.read().state is BatchState.CANCELLED
@@ -585,7 +585,7 @@ def test_a_response_to_bytes_replaced_after_the_check_fails_the_file(staged: Sta
     staged.put(grey(10))  # what only an administrator can do
     runtime.run()
 
-    told(staged, *runtime.notices)
+    deliver(staged, *runtime.notices)
 
     assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, "input.digest")
     assert staged.keys("out/") == []
@@ -625,7 +625,7 @@ def test_responses_outside_the_async_prefix_are_never_read(
         raise AssertionError("it was read")
 
     monkeypatch.setattr(Staging, "read", unread)
-    assert told(staged, sent) == set()
+    assert deliver(staged, sent) == set()
 
     assert staged.file().state is FileState.PENDING
     assert lines(capsys)[-1]["state"] == "FOREIGN"
@@ -636,7 +636,7 @@ def test_a_response_of_another_file_is_ignored(staged: Staged, runtime: FakeRunt
     one, other = runtime.notices
     one["responseParameters"], other["responseParameters"] = other["responseParameters"], one["responseParameters"]
 
-    assert told(staged, one, other) == set()
+    assert deliver(staged, one, other) == set()
 
     assert [staged.file(number).state for number in (0, 1)] == ["SUBMITTED", "SUBMITTED"]
     swept(staged, after=LONG)
@@ -647,7 +647,7 @@ def test_a_response_is_read_from_the_location_that_sagemaker_returned(staged: St
     runtime.root = ASYNC + "deeper/"
     submitted(staged, picture())
 
-    told(staged, *runtime.notices)
+    deliver(staged, *runtime.notices)
 
     assert committed(staged)
 
@@ -656,7 +656,7 @@ def test_a_response_outside_its_batchs_folder_is_not_read(staged: Staged, runtim
     runtime.root = "out/"
     submitted(staged, picture())
 
-    assert told(staged, *runtime.notices) == set()
+    assert deliver(staged, *runtime.notices) == set()
 
     assert staged.file().state is FileState.SUBMITTED
 
@@ -691,7 +691,7 @@ def test_a_foreign_inference_is_ignored(
     submitted(staged, picture())
     before = staged.file()
 
-    assert told(staged, runtime.notices[0] | {"inferenceId": name}) == set()
+    assert deliver(staged, runtime.notices[0] | {"inferenceId": name}) == set()
 
     assert Attempt.parse(name) is None
     assert lines(capsys)[-1]["state"] == "FOREIGN"
@@ -704,7 +704,7 @@ def test_an_inference_of_a_missing_file_is_ignored(
 ) -> None:
     submitted(staged, picture())
 
-    assert told(staged, runtime.notices[0] | {"inferenceId": name}) == set()
+    assert deliver(staged, runtime.notices[0] | {"inferenceId": name}) == set()
 
     assert lines(capsys)[-1]["state"] == "FOREIGN"
 
@@ -767,7 +767,7 @@ def test_an_expired_response_is_superseded(
     submitted(staged, picture())
     runtime.s3.delete_object(Bucket=runtime.bucket, Key=staged.keys(ASYNC)[0])
 
-    assert told(staged, *runtime.notices) == set()
+    assert deliver(staged, *runtime.notices) == set()
 
     assert lines(capsys)[-1]["state"] == "SUPERSEDED"
     swept(staged, after=LONG)
@@ -936,7 +936,7 @@ def purge(staged: Staged) -> None:
 
 def test_a_purge_erases_the_endpoints_responses(staged: Staged, runtime: FakeRuntime) -> None:
     submitted(staged, picture())
-    told(staged, *runtime.notices)
+    deliver(staged, *runtime.notices)
     assert staged.keys(ASYNC)
 
     purge(staged)
@@ -956,7 +956,7 @@ def test_a_response_collected_during_a_purge_is_erased(
         return write(staging, key, data, media_type)
 
     monkeypatch.setattr(Staging, "write", purged_before)
-    told(staged, *runtime.notices)
+    deliver(staged, *runtime.notices)
 
     assert staged.keys("out/") == []
 

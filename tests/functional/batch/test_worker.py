@@ -109,8 +109,8 @@ def test_pictures_have_the_requested_format(staged: Staged, form: str, kind: str
     for name in ("map", "overlay"):
         image = Image.open(io.BytesIO(staged.object(f"{prefix}{name}.{suffix}")))
         assert (image.format, image.size) == (kind, (32, 24))
-    said = json.loads(staged.object(prefix + "result.json"))["options"]
-    assert {name: said[name] for name in options} == options
+    recorded = json.loads(staged.object(prefix + "result.json"))["options"]
+    assert {name: recorded[name] for name in options} == options
 
 
 def test_the_overlay_is_written_only_when_included(staged: Staged) -> None:
@@ -236,10 +236,10 @@ def test_the_error_of_a_failed_drop_is_written_to_the_bucket(staged: Staged) -> 
 
     [key] = staged.keys("out/drop/a.png/")
     data = staged.object(key)
-    told = json.loads(data)
+    result = json.loads(data)
     assert key.endswith("/result.json")
-    assert told["error"]["code"] == "input.unsupported"
-    assert told["input"]["sha256"] == hashlib.sha256(b"no image").hexdigest()
+    assert result["error"]["code"] == "input.unsupported"
+    assert result["input"]["sha256"] == hashlib.sha256(b"no image").hexdigest()
     name = f"{staged.aws.settings.bucket}\n{stored.key}\n{stored.identity}"
     outcome = staged.aws.jobs.drop(hashlib.sha256(name.encode()).hexdigest())
     assert outcome is not None
@@ -499,15 +499,15 @@ def test_a_memory_error_while_decoding_redelivers_the_message(staged: Staged, mo
 def test_redelivery_is_delayed_longer_each_time(
     staged: Staged, receives: int, seconds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[dict[str, object]] = []
-    monkeypatch.setattr(staged.aws.clients.sqs, "change_message_visibility", lambda **call: told.append(call))
+    calls: list[dict[str, object]] = []
+    monkeypatch.setattr(staged.aws.clients.sqs, "change_message_visibility", lambda **call: calls.append(call))
     monkeypatch.setattr(BatchTable, "batch", throttled)
     monkeypatch.setattr(BatchTable, "settle", throttled)
 
     staged.work(staged.received(staged.put(picture()), receives=receives))
 
     queue = staged.aws.settings.queue_url
-    assert told == [{"QueueUrl": queue, "ReceiptHandle": "receipt-m0", "VisibilityTimeout": seconds}]
+    assert calls == [{"QueueUrl": queue, "ReceiptHandle": "receipt-m0", "VisibilityTimeout": seconds}]
 
 
 def test_a_message_whose_delay_cannot_be_set_is_redelivered(staged: Staged) -> None:

@@ -119,10 +119,10 @@ def test_a_failed_download_is_reported_and_repeated_by_the_next_run(
         answers(patch, lambda request: wanted(request) and "/00001/" in request.url.path, 404)
         assert loop.run(source, out) == 1
 
-    said = capsys.readouterr().out
-    assert "1.png: heatmap not downloaded: the storage refused with status 404" in said
-    assert "2.png: heatmap not downloaded: it cannot be written: Is a directory" in said
-    assert "2 heatmaps were not downloaded: run the same command again to download them" in said
+    output = capsys.readouterr().out
+    assert "1.png: heatmap not downloaded: the storage refused with status 404" in output
+    assert "2.png: heatmap not downloaded: it cannot be written: Is a directory" in output
+    assert "2 heatmaps were not downloaded: run the same command again to download them" in output
     assert (out / JOURNAL).exists()
 
     (out / "2.png.heatmap.png").rmdir()

@@ -58,11 +58,11 @@ def test_each_bad_file_is_reported_and_the_others_are_sent(
         "\udcff.png": "source.name",
     }
     assert heatmaps(tmp_path / "out") == ["good.png.heatmap.png"]
-    said = capsys.readouterr().out
-    assert "broken.png: FAILED input.unsupported" in said
-    assert "empty.png: FAILED input.empty (the file is empty)" in said
-    assert "\N{REPLACEMENT CHARACTER}.png: FAILED source.name (its name is not UTF-8: rename it)" in said
-    assert "1 heatmaps in" in said
+    output = capsys.readouterr().out
+    assert "broken.png: FAILED input.unsupported" in output
+    assert "empty.png: FAILED input.empty (the file is empty)" in output
+    assert "\N{REPLACEMENT CHARACTER}.png: FAILED source.name (its name is not UTF-8: rename it)" in output
+    assert "1 heatmaps in" in output
 
 
 def test_bad_files_alone_create_no_batch(

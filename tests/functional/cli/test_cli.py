@@ -191,12 +191,12 @@ def test_compiling_says_what_was_proven_of_every_layer(
 
     compile_(tmp_path / "model.toml", tmp_path / "out", with_torch=False)
 
-    said = (
+    figures = (
         "equals the referee 2 on 32 inputs, 30 with a map: "
         "signed map 2.0e-06, gradient 3.0e-07, logits 4.0e-08 (at most 1e-04)"
     )
     combined = "combined, all 2 layers: 5.0e-06 (at most 1e-04)"
-    assert capsys.readouterr().out.splitlines() == [f"late {said}", f"early[1] {said}", combined]
+    assert capsys.readouterr().out.splitlines() == [f"late {figures}", f"early[1] {figures}", combined]
 
 
 def test_init_model_needs_no_torch(tmp_path: Path) -> None:

@@ -245,7 +245,7 @@ def test_a_given_grid_is_compiled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("line", "message"),
     [
         ("grid = [7, 7]", "model.toml:1: grid: layer 'tokens' has 17 tokens, fewer than 7x7 cells"),
         ("class_tokens = 1", "model.toml:1: class_tokens: means nothing without grid"),
@@ -253,9 +253,9 @@ def test_a_given_grid_is_compiled(tmp_path: Path) -> None:
         ("grid = {patches = [4, 4]}", "model.toml:1: grid: 'patches' is not among the layers tokens"),
     ],
 )
-def test_a_wrong_grid_is_refused_with_its_place(said: str, message: str, tmp_path: Path) -> None:
+def test_a_wrong_grid_is_refused_with_its_place(line: str, message: str, tmp_path: Path) -> None:
     path = write(tmp_path, "Tokenized", ["tokens"])
-    path.write_text(f"{said}\n{path.read_text()}")
+    path.write_text(f"{line}\n{path.read_text()}")
 
     with pytest.raises(ModelFileError) as caught:
         compile_model(path, tmp_path / "out")

@@ -72,6 +72,6 @@ def test_fields_that_an_older_card_lacks_are_not_shown(tmp_path: Path) -> None:
         del fields["layers"][0][key]
     card.write_text(json.dumps(fields))
 
-    said = words("inspect", tmp_path / "out")
-    assert "sanity      " not in said
-    assert "calibration none of edges: no absolute scale (inputs in the description make one)\n" in said
+    output = words("inspect", tmp_path / "out")
+    assert "sanity      " not in output
+    assert "calibration none of edges: no absolute scale (inputs in the description make one)\n" in output

@@ -39,10 +39,10 @@ PREPROCESS = {"resize": [PIXELS, PIXELS], "mean": [0.5, 0.5, 0.5], "std": [0.25,
 
 def describe(folder: Path, **fields: Any) -> Path:  # noqa: ANN401 - TOML values
     """A description of the tiny network; `None` leaves a key out."""
-    said: dict[str, Any] = {"name": "test", "version": "1", "architecture": FACTORY, "classes": ["a", "b"]}
-    said |= {"output": "softmax", "layer": "features", "preprocess": PREPROCESS} | fields
-    tables = {key: value for key, value in said.items() if isinstance(value, dict)}
-    lines = [f"{key} = {json.dumps(value)}" for key, value in said.items() if value is not None and key not in tables]
+    keys: dict[str, Any] = {"name": "test", "version": "1", "architecture": FACTORY, "classes": ["a", "b"]}
+    keys |= {"output": "softmax", "layer": "features", "preprocess": PREPROCESS} | fields
+    tables = {key: value for key, value in keys.items() if isinstance(value, dict)}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items() if value is not None and key not in tables]
     for table, values in tables.items():
         lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
     path = folder / "model.toml"

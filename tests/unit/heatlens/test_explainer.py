@@ -56,9 +56,9 @@ def test_every_public_method_is_documented() -> None:
 
 def test_importing_heatlens_loads_no_engine() -> None:
     program = "import heatlens, json, sys; print(json.dumps([heatlens.__version__, *sys.modules]))"
-    said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    text = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True, text=True).stdout
 
-    loaded = set(json.loads(said))
+    loaded = set(json.loads(text))
     assert heatlens.__version__ in loaded
     assert loaded & {"numpy", "PIL", "openvino", "pydantic", "heatlens.card"} == set()
 

@@ -194,18 +194,18 @@ def test_batches_at_once_are_limited(workers: ThreadPoolExecutor) -> None:
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    "failure",
     [RequestImagesTooLarge("all of them"), TooManyPasses("all of them"), MemoryError(), RuntimeError()],
 )
-def test_a_batch_that_fails_is_explained_one_image_at_a_time(trouble: Exception, workers: ThreadPoolExecutor) -> None:
+def test_a_batch_that_fails_is_explained_one_image_at_a_time(failure: Exception, workers: ThreadPoolExecutor) -> None:
     batches = []
 
     def explain(uploads: Sequence[Upload], _: Options) -> list[Outcome]:
         batches.append(len(uploads))
         if any(upload.data == b"poison" for upload in uploads):
-            if isinstance(trouble, HeatlensError):
-                return [trouble] * len(uploads)
-            raise trouble
+            if isinstance(failure, HeatlensError):
+                return [failure] * len(uploads)
+            raise failure
         return [outcome_of(upload.data) for upload in uploads]
 
     async def run() -> list[str | BaseException]:
@@ -215,7 +215,7 @@ def test_a_batch_that_fails_is_explained_one_image_at_a_time(trouble: Exception,
     first, poisoned, last = awaited(run())
 
     assert (first, last) == ("a", "b")
-    assert poisoned == (str(trouble) if isinstance(trouble, HeatlensError) else trouble)
+    assert poisoned == (str(failure) if isinstance(failure, HeatlensError) else failure)
     assert batches == [3, 1, 1, 1]
 
 
