@@ -17,21 +17,25 @@ class HandlerExplainer:
     """Sends images to the Lambda handler as events of one kind."""
 
     def __init__(self, *, kind: str, colormap: str, alpha: float) -> None:
-        """Import the handler, which loads the model as Lambda's init phase does.
+        """Make the handler and load the model, as Lambda's init phase does.
 
         Raises:
             InvalidOption: The kind of event is unknown.
             MissingExtra: The handler's libraries are not installed.
-            ModelError: The handler has no model.
+            ModelError: The handler has no model, or a setting is invalid.
         """
         if kind not in KINDS:
             message = f"unknown event kind {kind!r}: one of {', '.join(KINDS)}"
             raise InvalidOption(Mistake("kind", message, "unknown_kind"))
         with requires_extra("aws", "invoke with HEATLENS_BUCKET set"), requires_extra("server", "invoke"):
-            from heatlens_web.lambda_handler import app, handler
+            from heatlens_web.app import create_app
+            from heatlens_web.lambda_handler import create_handler
+            from heatlens_web.settings import read_server_settings
+
+            app = create_app(read_server_settings(), deployment="lambda")
         if isinstance(loaded := app.state.heatlens.loaded, ModelError):
             raise loaded
-        self._handler = handler
+        self._handler = create_handler(app)
         self._wrap = KINDS[kind]
         self._query = urlencode({"colormap": colormap, "alpha": alpha, "include": "overlay"})
 
