@@ -1,6 +1,5 @@
 """The Python API: load a compiled model folder and explain images."""
 
-import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +9,7 @@ from PIL import Image
 
 from heatlens.card import Card
 from heatlens.errors import FileTooLarge, HeatlensError, UnreadableImage
+from heatlens.input.pillow_image import image_file
 from heatlens.model import Model, load_by_settings
 from heatlens.options import OptionArguments, read_options
 from heatlens.pipeline import explain
@@ -18,8 +18,6 @@ from heatlens.settings import LIMITS, Settings, read_settings
 from heatlens.types import Options, Upload
 
 ImageSource = bytes | str | os.PathLike[str] | Image.Image
-
-_PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
 
 
 class Explainer:
@@ -132,7 +130,10 @@ class Explainer:
 
 def _upload(image: ImageSource, file_bytes: int) -> Upload | HeatlensError:
     if isinstance(image, Image.Image):
-        return Upload("unknown", _png(image))
+        try:
+            return Upload("unknown", image_file(image))
+        except UnreadableImage as error:
+            return error
     if isinstance(image, bytes):
         name, data = "unknown", image
     else:
@@ -148,9 +149,3 @@ def _upload(image: ImageSource, file_bytes: int) -> Upload | HeatlensError:
     if len(data) > file_bytes:
         return FileTooLarge(f"{name} has more than {file_bytes} bytes")
     return Upload(name, data)
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    (image if image.mode in _PNG_MODES else image.convert("RGB")).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()

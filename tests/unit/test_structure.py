@@ -71,7 +71,6 @@ COVERED = {
     "heatlens_torch/graph/quantize.py": "functional/compile/test_precisions.py",
     "heatlens_torch/inspection.py": "functional/compile/test_layers.py",
     "heatlens_torch/loading/exported_program.py": "functional/compile/test_sources.py",
-    "heatlens_torch/loading/network.py": "functional/compile/test_sources.py",
     "heatlens_torch/loading/outputs.py": "functional/compile/test_sources.py",
     "heatlens_torch/loading/pickle_scan.py": "unit/heatlens_torch/loading/test_checkpoints.py",
     "heatlens_torch/loading/saved_network.py": "functional/compile/test_sources.py",

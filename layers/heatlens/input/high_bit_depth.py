@@ -46,7 +46,7 @@ def high_bit_depth_picture(image: ImageFile.ImageFile, data: bytes, window: Wind
         return None
     values = _samples(image)
     curve = _curve(values, window)
-    levels = apply_curve(values, invert(curve) if _white_is_zero(image) else curve)
+    levels = apply_curve(values, invert(curve) if is_white_zero(image) else curve)
     if (transparent := image.info.get("transparency")) is not None:
         levels[values == transparent] = 0
     return Image.fromarray(levels)
@@ -73,8 +73,8 @@ def _samples(image: Image.Image) -> Samples:
     return values.view(np.uint32) if image.mode == "I" and unsigned else values
 
 
-def _white_is_zero(image: Image.Image) -> bool:
-    """Whether 0 is white: Pillow inverts 8-bit grayscale of this kind, but none of more bits."""
+def is_white_zero(image: Image.Image) -> bool:
+    """Tell whether 0 is white: Pillow inverts 8-bit grayscale of this kind, but none of more bits."""
     return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
 

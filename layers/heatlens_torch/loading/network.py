@@ -14,6 +14,8 @@ from torch import nn
 
 from heatlens.card import Preprocess
 from heatlens.errors import ModelFileError
+from heatlens.input.decode import decode
+from heatlens.input.pillow_image import image_file
 from heatlens.input.preprocess import preprocess
 from heatlens.types import Floats
 from heatlens_torch.errors import running
@@ -89,8 +91,13 @@ def proof_images(spec: ModelSpec, images: Floats) -> Floats:
 
 def stack(images: list[Image.Image], recipe: Preprocess) -> Floats:
     """Preprocess images of any size and mode into one batch `[N,3,H,W]`."""
-    modes = (image if image.mode in ("L", "RGB") else image.convert("RGB") for image in images)
-    return np.stack([preprocess(image, recipe) for image in modes])
+    return np.stack([preprocess(_eight_bits(image), recipe) for image in images])
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode in ("L", "RGB"):
+        return image
+    return decode(image_file(image), max_pixels=image.width * image.height).image
 
 
 # ------------------------------------------------------------------------------------------------------------- sources

@@ -123,6 +123,21 @@ def test_an_image_may_come_in_any_form(tiny: Explainer, tmp_path: Path, mode: st
     assert [tiny.explain(form).png for form in forms] == [opened.png] * 3
 
 
+@pytest.mark.parametrize("dtype", ["int32", "float32", ">u2", "unit"])
+def test_a_deep_pillow_image_is_explained_as_its_file(tiny: Explainer, dtype: str) -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (30, 40))
+    file = encoded(Image.fromarray(values.astype(np.uint16)))
+    deep = (values / 4096).astype(np.float32) if dtype == "unit" else values.astype(dtype)
+
+    assert tiny.explain(Image.fromarray(deep)).png == tiny.explain(file).png
+
+
+def test_a_pillow_image_that_cannot_be_read_fails_alone(tiny: Explainer) -> None:
+    outcomes = tiny.explain([Image.new("LAB", (4, 4)), noise((9, 7)), Image.new("F", (4, 4), float("nan"))])
+
+    assert [type(outcome) for outcome in outcomes] == [UnreadableImage, Explanation, UnreadableImage]
+
+
 def test_several_images_are_explained_in_order(tiny: Explainer, tmp_path: Path) -> None:
     pictures = [encoded(noise((20 + index, 20), seed=index)) for index in range(19)]
     bad: dict[int, bytes | Path] = {3: b"", 10: b"text", 17: tmp_path / "gone.png"}
