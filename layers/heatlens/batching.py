@@ -128,28 +128,33 @@ def shared_timer(jobs: Sequence[Job]) -> Iterator[Timer]:
         job.timings_ms |= {stage: ms / len(jobs) for stage, ms in shared.items()}
 
 
-def check_request_pixels(uploads: Sequence[Upload | HeatlensError], limits: Limits) -> None:
+def check_request_pixels(uploads: Sequence[Upload | HeatlensError], limits: Limits) -> list[Upload | HeatlensError]:
     """Compare the pixels of all images with the limit of a request, without decoding one.
+
+    Returns:
+        The uploads; an image that cannot be measured is its error, so that none is decoded that was not counted.
 
     Raises:
         RequestImagesTooLarge: They have more.
     """
-    total = sum(count_pixels(upload, limits.image_pixels) for upload in uploads)
+    measured = each(uploads, lambda upload: (upload, measure(upload.data, max_pixels=limits.image_pixels)))
+    total = sum(item[1] for item in measured if not isinstance(item, HeatlensError))
     if total > limits.request_pixels:
         raise RequestImagesTooLarge(
             f"the images have {total / 1e6:.1f} megapixels together, over the limit of "
             f"{limits.request_pixels / 1e6:g} per request: send fewer or smaller ones at a time"
         )
+    return [item if isinstance(item, HeatlensError) else item[0] for item in measured]
 
 
 def count_pixels(upload: Upload | HeatlensError, max_pixels: int) -> int:
-    """Count the pixels of an image that will be decoded: 0 where it cannot be, or has over `max_pixels`."""
+    """Count the pixels of an image: `max_pixels` where they cannot be counted or are more; of an error 0."""
     if isinstance(upload, HeatlensError):
         return 0
     try:
         return measure(upload.data, max_pixels=max_pixels)
     except HeatlensError:
-        return 0
+        return max_pixels
 
 
 def _attempt(run: Callable[[Sequence[Item]], Sequence[Made]], items: Sequence[Item]) -> list[Made | Exception]:

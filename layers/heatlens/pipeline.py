@@ -83,7 +83,7 @@ def explain(
     """
     plan = make_plan(model, options)
     check_plan(plan, len(uploads), limits)
-    check_request_pixels(uploads, limits)
+    uploads = check_request_pixels(uploads, limits)
     budget_s = limits.faithfulness_s / max(1, len(uploads) * plan.targets)
     run = Run(model, plan, options, limits, budget_s)
     return in_batches(uploads, partial(explain_batch, run), batch_images=batch_images, time_left=time_left)
@@ -113,7 +113,7 @@ def score_all(
     Raises:
         LimitError: The images have too many pixels together. Nothing was decoded.
     """
-    check_request_pixels(uploads, limits)
+    uploads = check_request_pixels(uploads, limits)
     run = Run(model, make_plan(model, Options()), options, limits, budget_s=0)
     return in_batches(uploads, partial(score_batch, run), batch_images=batch_images, time_left=time_left)
 

@@ -4,9 +4,29 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from heatlens.batching import Job, each, in_batches, shared_timer, together, try_together
-from heatlens.errors import EmptyFile, GenerationFailed, HeatlensError, OutOfTime, UnreadableImage
+from heatlens.batching import (
+    Job,
+    check_request_pixels,
+    count_pixels,
+    each,
+    in_batches,
+    shared_timer,
+    together,
+    try_together,
+)
+from heatlens.errors import (
+    EmptyFile,
+    GenerationFailed,
+    HeatlensError,
+    ImageTooLarge,
+    OutOfTime,
+    RequestImagesTooLarge,
+    UnreadableImage,
+    UnsupportedImage,
+)
+from heatlens.settings import LIMITS
 from heatlens.types import Upload
+from tests.support.images import encoded, noise
 
 
 class Engine:
@@ -173,3 +193,25 @@ def test_batches_after_the_deadline_are_not_begun() -> None:
     assert outcomes[:2] == ["a", "b"]
     assert isinstance(outcomes[2], OutOfTime)
     assert outcomes[3] is refused
+
+
+def test_an_image_that_cannot_be_measured_is_not_decoded_and_does_not_count() -> None:
+    small = Upload("small.png", encoded(noise((10, 10))))
+    limits = LIMITS.model_copy(update={"image_pixels": 150, "request_pixels": 200})
+
+    small_again, unread, not_an_image, large = check_request_pixels(
+        [small, EmptyFile("empty"), Upload("x", b"not an image"), Upload("large.png", encoded(noise((20, 20))))], limits
+    )
+
+    assert small_again is small
+    assert [type(error) for error in (unread, not_an_image, large)] == [EmptyFile, UnsupportedImage, ImageTooLarge]
+    check_request_pixels([small, small], limits)
+    with pytest.raises(RequestImagesTooLarge, match="send fewer or smaller ones at a time"):
+        check_request_pixels([small, small, small], limits)
+
+
+def test_counting_pixels_gives_the_limit_where_they_are_unknown() -> None:
+    assert count_pixels(Upload("", encoded(noise((10, 10)))), 150) == 100
+    assert count_pixels(Upload("", encoded(noise((10, 10)))), 99) == 99
+    assert count_pixels(Upload("", b"not an image"), 150) == 150
+    assert count_pixels(EmptyFile("empty"), 150) == 0

@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from heatlens.batching import count_pixels
 from heatlens.errors import HeatlensError, RequestImagesTooLarge, TooManyPasses, UnreadableImage
 from heatlens.results import Outcome
 from heatlens.types import Options, Upload
+from heatlens_web import dynamic_batching
 from heatlens_web.dynamic_batching import Bounds, DynamicBatcher, Explain
 from tests.support.coroutines import awaited
 from tests.support.staged import grey
@@ -36,6 +38,16 @@ class Stub:
 
 def outcome_of(data: bytes) -> Outcome:
     return UnreadableImage(data.decode("latin-1"))
+
+
+@pytest.fixture(autouse=True)
+def count_short_texts_as_one_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts such as `b"a"` stand for small images here."""
+
+    def count(upload: Upload, most: int) -> int:
+        return 1 if len(upload.data) < 10 else count_pixels(upload, most)
+
+    monkeypatch.setattr(dynamic_batching, "count_pixels", count)
 
 
 @pytest.fixture
@@ -152,14 +164,23 @@ def test_a_batch_is_limited_in_images(stub: Stub, workers: ThreadPoolExecutor) -
 
 
 def test_a_batch_is_limited_in_pixels(stub: Stub, workers: ThreadPoolExecutor) -> None:
-    server = Server(
-        stub, workers, pixels=200, window_s=0
-    )  # an image below has 100; the last has 400 and will be refused
-    images = [grey(1, 10), grey(2, 10), grey(3, 10), grey(4, 20)]
+    server = Server(stub, workers, pixels=200, window_s=0)
+    images = [grey(1, 10), grey(2, 10), grey(3, 10)]  # of 100 pixels
 
     awaited(batch_behind_one(server, stub, *[(image, PLAIN) for image in images]))
 
-    assert stub.batches[1:] == [[images[0], images[1], images[3]], [images[2]]]
+    assert stub.batches[1:] == [images[:2], images[2:]]
+
+
+@pytest.mark.parametrize("unmeasured", [grey(4, 20), b"no image at all"])
+def test_an_image_that_cannot_be_measured_counts_as_the_limit(
+    unmeasured: bytes, stub: Stub, workers: ThreadPoolExecutor
+) -> None:
+    server = Server(stub, workers, pixels=200, window_s=0)
+
+    awaited(batch_behind_one(server, stub, (grey(1, 10), PLAIN), (unmeasured, PLAIN), (grey(2, 10), PLAIN)))
+
+    assert stub.batches[1:] == [[grey(1, 10), grey(2, 10)], [unmeasured]]
 
 
 def test_images_with_different_options_are_different_batches(stub: Stub, workers: ThreadPoolExecutor) -> None:

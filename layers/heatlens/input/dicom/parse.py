@@ -6,9 +6,9 @@ small file can have millions, and unpacks a deflated file without a limit.
 
 import struct
 import zlib
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from io import BytesIO
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -40,11 +40,14 @@ PIXELS = (
     *PIXEL_DATA,
     *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
 )
+_PIXEL_TAGS = {int(Tag(name)) for name in PIXEL_DATA}
 _SEQUENCES = {Tag(name) for name in (*FUNCTIONAL_GROUPS, "ModalityLUTSequence", "VOILUTSequence")}
 
 _PREAMBLE = bytes(128) + b"DICM"
 _TRANSFER_SYNTAX = 0x00020010
 _META_GROUP = 0x0002
+_Order = Literal["<", ">"]
+_ITEM_GROUP = {"<": b"\xfe\xff", ">": b"\xff\xfe"}
 _HEADER_BYTES = 8  # of an element at least
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
@@ -74,20 +77,19 @@ def read(data: bytes, keywords: tuple[str, ...], *, max_pixels: int) -> Dataset:
     """
     walk = _Walk(data, order="<", implicit=False)
     syntax, start = UID(""), len(_PREAMBLE)
-    for element in walk.elements(start, groups=(_META_GROUP,)):
+    for element in walk.elements(start, group=_META_GROUP):
         if element.tag == _TRANSFER_SYNTAX:
             syntax = UID(data[element.value : element.stop].rstrip(b"\0 ").decode("ascii", "replace"))
         start = element.stop
     if syntax == DeflatedExplicitVRLittleEndian:
         data, start, syntax = _inflated(data[start:], max_pixels), 0, ExplicitVRLittleEndian
-    # As in pydicom, the form of the first element decides, not the transfer syntax.
-    implicit = not (data[start + 4 : start + 6].isalpha() and data[start + 4 : start + 6].isupper())
+    order: _Order = ">" if syntax == ExplicitVRBigEndian else "<"
+    implicit = _has_implicit_vrs(data, start, order)
     syntax = syntax or (ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian)
 
-    walk = _Walk(data, order=">" if syntax == ExplicitVRBigEndian else "<", implicit=implicit)
+    walk = _Walk(data, order=order, implicit=implicit)
     tags = {int(Tag(keyword)) for keyword in keywords}
-    last = max(tags) >> 16
-    elements = [walk.cut(element) for element in walk.elements(start, groups=range(last + 1)) if element.tag in tags]
+    elements = [walk.cut(element) for element in walk.elements(start) if element.tag in tags]
     return dcmread(BytesIO(_PREAMBLE + _meta(syntax) + b"".join(elements)))
 
 
@@ -103,24 +105,43 @@ class _Element(NamedTuple):
 class _Walk:
     """Step from element to element, in one byte order, with implicit or explicit VRs."""
 
-    def __init__(self, data: bytes, *, order: str, implicit: bool) -> None:
+    def __init__(self, data: bytes, *, order: _Order, implicit: bool) -> None:
         self._data = data
         self._implicit = implicit
         self._tag, self._long, self._short = (struct.Struct(order + code) for code in ("HH", "L", "H"))
         self._left = _MAX_ELEMENTS
 
-    def elements(self, start: int, *, groups: Container[int]) -> Iterator[_Element]:
-        """Yield the elements from `start` on, as long as they belong to these groups."""
-        at = start
+    def elements(self, start: int, *, group: int | None = None) -> Iterator[_Element]:
+        """Yield the elements from `start` on: all, in whatever order they are, or as long as they are of one group.
+
+        What cannot be read behind the pixels is ignored: it is a file's padding, and no part of its image.
+        """
+        at, has_pixels = start, False
         while at + _HEADER_BYTES <= len(self._data):
-            tag, value, length, implicit = self._header(at, implicit=self._implicit)
-            if tag >> 16 not in groups:
+            if group is not None and self._tag.unpack_from(self._data, at)[0] != group:
                 return
-            stop = self._end(_Level(item=False, implicit=implicit), value) if length == _UNDEFINED else value + length
-            if stop > len(self._data):
-                raise UnreadableImage("the DICOM file is truncated")
-            yield _Element(tag, at, value, stop)
-            at = stop
+            try:
+                element = self._element(at)
+            except (UnreadableImage, struct.error):
+                if has_pixels:
+                    return
+                raise
+            if element.tag >> 16 != _ITEM >> 16:
+                yield element
+            has_pixels |= element.tag in _PIXEL_TAGS
+            at = element.stop
+
+    def _element(self, at: int) -> _Element:
+        tag, value, length, implicit = self._header(at, implicit=self._implicit)
+        if length != _UNDEFINED:
+            stop = value + length
+        elif tag >> 16 == _ITEM >> 16:  # outside of any sequence: its elements follow
+            stop = value
+        else:
+            stop = self._end(_Level(item=False, implicit=implicit), value)
+        if stop > len(self._data):
+            raise UnreadableImage("the DICOM file is truncated")
+        return _Element(tag, at, value, stop)
 
     def cut(self, element: _Element) -> bytes:
         """Copy an element; of a sequence that may be long, only the first item."""
@@ -176,6 +197,14 @@ class _Level(NamedTuple):
 
     item: bool
     implicit: bool
+
+
+def _has_implicit_vrs(data: bytes, start: int, order: _Order) -> bool:
+    """Whether VRs are implicit: as in pydicom, the form of the first element decides, not the transfer syntax."""
+    while data.startswith(_ITEM_GROUP[order], start):  # an item outside of any sequence has no VR
+        start += _HEADER_BYTES
+    vr = data[start + 4 : start + 6]
+    return not (vr.isalpha() and vr.isupper())
 
 
 def _inflated(packed: bytes, max_pixels: int) -> bytes:

@@ -58,6 +58,82 @@ def test_rejects_one_pixel_over_the_limit(read: Callable[..., object], syntax: U
         read(data, max_pixels=1999)
 
 
+def element(tag: int, vr: bytes, value: bytes) -> bytes:
+    return struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr, len(value)) + value
+
+
+PRIVATE = element(0x00291010, b"LO", b"private ")
+STRAY = {
+    "an item": struct.pack("<HHL", 0xFFFE, 0xE000, 0),
+    "an open item": struct.pack("<HHL", 0xFFFE, 0xE000, 2**32 - 1),
+    "an item's end": struct.pack("<HHL", 0xFFFE, 0xE00D, 0),
+    "a sequence's end": struct.pack("<HHL", 0xFFFE, 0xE0DD, 0),
+}
+START = 144 + struct.unpack_from("<L", PLAIN, 140)[0]  # of the data set
+SIZES = element(0x00280010, b"US", b"\x28\0") + element(0x00280011, b"US", b"\x32\0")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PLAIN[:START] + PRIVATE + PLAIN[START:],
+        PLAIN[:GROUP_28] + PRIVATE + PLAIN[GROUP_28:],
+        PLAIN[:START] + element(0x00431010, b"LO", b"x ") + PLAIN[START:],
+        PLAIN.replace(SIZES, b"") + SIZES,
+        PLAIN.replace(SIZES, b"").replace(struct.pack("<HH", 0x7FE0, 0x10), SIZES + struct.pack("<HH", 0x7FE0, 0x10)),
+        *[PLAIN[:START] + stray + PLAIN[START:] for stray in STRAY.values()],
+        *[PLAIN[:GROUP_28] + stray + PLAIN[GROUP_28:] for stray in STRAY.values()],
+        PLAIN + STRAY["an item"],
+        PLAIN + bytes(4000),
+        PLAIN + b"\xff" * 40,
+    ],
+    ids=[
+        *("private first", "private before group 28", "group 43 first", "size behind the pixels", "size just before"),
+        *[f"{name} first" for name in STRAY],
+        *[f"{name} before group 28" for name in STRAY],
+        *("an item last", "zeros last", "rubbish last"),
+    ],
+)
+def test_what_is_decoded_is_measured_whatever_the_order_of_the_elements(data: bytes) -> None:
+    assert len(data) >= len(PLAIN)
+
+    assert same(decoded(data), np.asarray(decode(PLAIN, max_pixels=MANY).image))
+    assert measure(data, max_pixels=2000) == 2000
+    for read in (measure, decode):
+        with pytest.raises(ImageTooLarge):
+            read(data, max_pixels=1999)
+
+
+def test_the_last_of_two_sizes_is_measured_and_decoded() -> None:
+    small = element(0x00280010, b"US", b"\1\0") + element(0x00280011, b"US", b"\1\0")
+
+    for data in (PLAIN.replace(SIZES, small + SIZES), PLAIN + SIZES, PLAIN[:START] + small + PLAIN[START:]):
+        assert measure(data, max_pixels=MANY) == 2000
+        assert same(decoded(data), np.asarray(decode(PLAIN, max_pixels=MANY).image))
+    assert measure(PLAIN + small, max_pixels=MANY) == 1
+    assert decode(PLAIN + small, max_pixels=MANY).image.size == (1, 1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_cannot_be_measured_is_not_decoded(seed: int) -> None:
+    """Insert elements and change a byte: both functions see the same image or none."""
+    generator = np.random.default_rng(seed)
+    parts = [PRIVATE, SIZES, *STRAY.values()]
+
+    images = 0
+    for _ in range(150):
+        data = bytearray(PLAIN)
+        for part in generator.permutation(len(parts))[:3]:
+            place = generator.choice([START, GROUP_28, len(PLAIN)])
+            data[place:place] = parts[part]
+        data[generator.integers(START, GROUP_28 + 100)] = generator.integers(256)
+        outcome = decoded(bytes(data))
+        if not isinstance(outcome, HeatlensError):
+            images += 1
+            assert measure(bytes(data), max_pixels=MANY) == outcome.shape[0] * outcome.shape[1]
+    assert images > 20
+
+
 def test_frames_count_once() -> None:
     film = dataset(PIXELS, NumberOfFrames=100)
     film.PixelData = PIXELS.tobytes() * 100
