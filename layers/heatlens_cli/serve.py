@@ -1,15 +1,13 @@
 """Serve the HTTP API and its web page with uvicorn."""
 
-import contextlib
 import errno
 import socket
-
-import uvicorn
 
 from heatlens.errors import HeatlensError
 from heatlens_cli.console import out
 from heatlens_cli.extras import requires_extra
 from heatlens_web.app import create_app
+from heatlens_web.http_server import Server
 from heatlens_web.settings import read_server_settings
 
 
@@ -24,13 +22,12 @@ def serve_forever(host: str, port: int) -> None:
         CannotListen: The port is in use, or the address is not one of this machine.
         MissingExtra: A bucket is configured and the extra aws is not installed.
     """
+    settings = read_server_settings()
     with _listen(host, port) as listener:
         with requires_extra("aws", "serve with HEATLENS_BUCKET set"):
-            app = create_app(read_server_settings(), deployment="server")
+            app = create_app(settings, deployment="server")
         out.print(f"Heatlens serves http://{host}:{listener.getsockname()[1]} (Ctrl-C ends it)")
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
-        with contextlib.suppress(KeyboardInterrupt):
-            server.run(sockets=[listener])
+        Server(app, settings, log_level="warning").run(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:

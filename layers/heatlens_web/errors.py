@@ -10,6 +10,7 @@ HeatlensError
 │   └── InvalidRequest            in `heatlens_web.problems`, which adds the place of each mistake
 ├── RequestError                  the request around the images
 │   ├── MalformedBody
+│   ├── BodyTooSlow
 │   └── TooManyFiles
 ├── UnsupportedContentType
 ├── UnknownPrincipal
@@ -55,6 +56,12 @@ class MalformedBody(RequestError):
     """The body is not what its content type says."""
 
     code = "request.malformed"
+
+
+class BodyTooSlow(RequestError):
+    """The client did not send the body within the server's time limit; the connection is closed."""
+
+    code = "request.body_too_slow"
 
 
 class TooManyFiles(RequestError):

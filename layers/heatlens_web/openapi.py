@@ -27,6 +27,7 @@ _WHEN: dict[int, str] = {
     400: "The body or an image in it cannot be used.",
     403: "The gateway names no principal that a batch could belong to.",
     404: "There is nothing of this name.",
+    408: "The body arrived too slowly.",
     409: "The batch's state forbids it.",
     413: "Something is over a limit.",
     415: "The content type is not supported.",
@@ -48,7 +49,7 @@ def problem_responses(*statuses: int) -> dict[int | str, Json]:
     return {status: {"description": _WHEN[status], "content": {PROBLEM: {}}} for status in sorted({*statuses, 500})}
 
 
-OF_IMAGES = problem_responses(400, 413, 415, 422, 503, 504) | REDIRECT
+OF_IMAGES = problem_responses(400, 408, 413, 415, 422, 503, 504) | REDIRECT
 
 
 def body_of(field: str, multipart: Json, json: type[BaseModel], example: Json) -> Json:

@@ -29,6 +29,7 @@ from heatlens_aws.errors import Busy, StagingUnavailable, Stopping
 from heatlens_web.errors import (
     BatchConflict,
     BatchNotFound,
+    BodyTooSlow,
     ModelNotFound,
     RequestError,
     UnknownPrincipal,
@@ -51,6 +52,7 @@ STATUSES: Mapping[type[HeatlensError], tuple[int, str]] = {
     UnknownPrincipal: (403, "Unknown principal"),
     BatchNotFound: (404, "No such batch"),
     ModelNotFound: (404, "No such model"),
+    BodyTooSlow: (408, "Request body too slow"),
     BatchConflict: (409, "Conflict with the batch's state"),
     LimitError: (413, "Too large"),
     UnsupportedContentType: (415, "Unsupported content type"),

@@ -54,12 +54,21 @@ class ServerSettings(Settings):
     answer_json_bytes: int | None = Field(None, gt=0, description="Largest JSON answer, in bytes.")
     answer_binary_bytes: int | None = Field(None, gt=0, description="Largest image answer, in bytes.")
 
+    # Of the plain server and the SageMaker endpoint.
+    connections: int = Field(512, gt=0, description="Connections at once; one that carries no request makes room.")
+    head_s: float = Field(10, gt=0, allow_inf_nan=False, description="Seconds for the head of a request.")
+    stall_s: float = Field(
+        20, gt=0, allow_inf_nan=False, description="Seconds in which a client sends, or reads, 64 KiB at least."
+    )
+    # Longer than load balancers keep a connection: else they send requests on one that is closing.
+    keep_alive_s: int = Field(75, gt=0, description="Seconds that a connection stays open without a request.")
+    # SageMaker kills the container 30 s after SIGTERM; the last bytes need a moment.
+    stop_s: float = Field(25, gt=0, allow_inf_nan=False, description="Seconds to finish requests after SIGTERM.")
+
     # Of the SageMaker endpoint.
     port: int = Field(DEFAULT_PORT, gt=0, lt=65536, description="Port to listen on; SageMaker uses 8080.")
     in_flight: int = Field(32, gt=0, description="Requests held at once; more are refused, not queued.")
     gather_ms: float = Field(5, ge=0, allow_inf_nan=False, description="Milliseconds an image waits for others.")
-    # SageMaker kills the container 30 s after SIGTERM; the last bytes need a moment.
-    stop_s: float = Field(25, gt=0, allow_inf_nan=False, description="Seconds to finish requests after SIGTERM.")
 
 
 def read_server_settings() -> ServerSettings:
