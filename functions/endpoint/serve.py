@@ -26,6 +26,11 @@ class Server(http_server.Server):
         self._state.admission.closed = True
 
 
+def listen(settings: ServerSettings) -> socket.socket:
+    """Listen on all addresses at the configured port."""
+    return socket.create_server((HOST, settings.port))
+
+
 def main() -> None:
     """Serve until SIGTERM."""
     # The first process of a container has no default action for SIGTERM: without this it is ignored while loading.
@@ -35,7 +40,7 @@ def main() -> None:
         server = Server(settings)
     except ModelError as error:
         sys.exit(str(error))
-    with socket.create_server((HOST, settings.port)) as listener:
+    with listen(settings) as listener:
         server.run(sockets=[listener])
 
 

@@ -15,6 +15,7 @@ from functions.endpoint.app import create_app
 from heatlens.errors import GenerationFailed
 from heatlens_web.app import create_app as create_api
 from heatlens_web.settings import ServerSettings
+from tests.support.emulator import free_port
 
 CONFORMANCE = Path(__file__).parents[2] / "contract" / "conformance"
 IMAGE = (CONFORMANCE / "rgb.jpg").read_bytes()
@@ -217,11 +218,12 @@ def test_a_ping_is_answered_while_images_are_explained(tiny_folder: Path, monkey
             asking.join()
 
 
-def test_listens_on_all_addresses_at_sagemakers_port(tiny_folder: Path) -> None:
-    config = serve.Server(ServerSettings(model_dir=tiny_folder)).config
+def test_listens_on_all_addresses_by_default_at_sagemakers_port() -> None:
+    port = free_port()
 
-    assert (config.host, config.port) == ("0.0.0.0", 8080)
-    assert config.workers == 1
+    with serve.listen(ServerSettings(port=port)) as listener:
+        assert listener.getsockname() == ("0.0.0.0", port)
+    assert ServerSettings().port == 8080
 
 
 def test_an_invalid_setting_ends_the_process_with_its_message(monkeypatch: pytest.MonkeyPatch) -> None:
