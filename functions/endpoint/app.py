@@ -3,13 +3,12 @@
 The image is the body of an invocation, its options are in the custom attributes; the response is the API's.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Annotated, Any
-from urllib.parse import parse_qs
+from collections.abc import AsyncIterator
+from typing import Annotated
+from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
 
 from functions.endpoint.state import InferenceBackend, ServerState, load_server
 from heatlens.results import Outcome
@@ -18,8 +17,9 @@ from heatlens_web import problems, upload
 from heatlens_web.context import CurrentState, RequestContext
 from heatlens_web.inference import explain_one
 from heatlens_web.request_id import RequestId
-from heatlens_web.schemas.options import LISTS, HeatmapOptions
+from heatlens_web.schemas.options import HeatmapOptions
 from heatlens_web.settings import ServerSettings
+from heatlens_web.text_options import known_query, read_text_options
 
 CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 PLACE = ("header", CUSTOM_ATTRIBUTES)
@@ -33,7 +33,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.heatlens = server.state
     app.state.replies = None  # SageMaker delivers a response of any size
     app.add_middleware(RequestId)
-    app.include_router(router)
+    app.include_router(router, dependencies=[Depends(known_query)])
     problems.install(app, settings)
     return app
 
@@ -81,23 +81,14 @@ def read_attributes(text: str) -> HeatmapOptions:
     """Read options from custom attributes, which are written as a query string.
 
     Raises:
-        InvalidRequest: They are not a query string, or a value is invalid.
+        InvalidRequest: They are not a query string, a name is not that of an option, or a value is invalid.
     """
     try:
-        values = parse_qs(text, keep_blank_values=True, strict_parsing=True) if text else {}
+        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True) if text else []
     except ValueError as error:
-        wrong = {"loc": [], "msg": "not a query string such as colormap=hot&alpha=0.5", "type": "query"}
-        raise _invalid([wrong]) from error
-    # As the API reads a query: the last value of a repeated option counts, except of lists.
-    given = {name: texts if name in LISTS else texts[-1] for name, texts in values.items()}
-    try:
-        return HeatmapOptions.model_validate(given)
-    except ValidationError as error:
-        raise _invalid(error.errors(include_url=False, include_context=False, include_input=False)) from error
-
-
-def _invalid(mistakes: Sequence[Mapping[str, Any]]) -> problems.InvalidRequest:
-    return problems.invalid([{**mistake, "loc": [*PLACE, *mistake["loc"]]} for mistake in mistakes])
+        wrong = {"loc": [*PLACE], "msg": "not a query string such as colormap=hot&alpha=0.5", "type": "query"}
+        raise problems.invalid([wrong]) from error
+    return read_text_options(HeatmapOptions, pairs, place=PLACE)
 
 
 def _server(request: Request) -> ServerState:

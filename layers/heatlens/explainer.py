@@ -105,7 +105,7 @@ class Explainer:
             explained is its `HeatlensError`, without affecting the others.
 
         Raises:
-            InvalidOption: An unknown colormap, method, layer or class, or an invalid weight or window.
+            InvalidOption: An unknown option, colormap, method, layer or class, or an invalid weight or window.
             LimitError: Too many targets for one image, or too many passes of the network.
             HeatlensError: One image that cannot be explained; the classes of `heatlens.errors` say why.
         """

@@ -1,7 +1,8 @@
 """Read `Options` from Python arguments, the command line or JSON, and write them as JSON or a query string."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields
+from difflib import get_close_matches
 from typing import Any, TypedDict
 from urllib.parse import urlencode
 
@@ -11,7 +12,9 @@ from pydantic_core import ErrorDetails
 from heatlens.errors import InvalidOption, Mistake
 from heatlens.types import Include, Options
 
+UNKNOWN_NAME = "unknown_name"  # the kind of a mistake in a name
 _OPTIONS = TypeAdapter(Options)
+_SHOWN = 80  # characters of a name in a message
 
 
 class OptionArguments(TypedDict, total=False):
@@ -35,8 +38,11 @@ def read_options(arguments: OptionArguments, include: frozenset[Include]) -> Opt
     """Read the options of a Python or command-line caller, where one target needs no list.
 
     Raises:
-        InvalidOption: A value is invalid.
+        InvalidOption: A name is not that of an option, or a value is invalid.
     """
+    known = OptionArguments.__annotations__
+    if unknown := [name for name in arguments if name not in known]:
+        raise InvalidOption(*(unknown_name(name, known) for name in unknown))
     target = arguments.get("target", ())
     targets = (target,) if isinstance(target, str | int) else tuple(target)
     return check_options({**arguments, "target": targets, "include": include})
@@ -55,6 +61,16 @@ def check_options(given: Mapping[str, Any]) -> Options:
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
         raise InvalidOption(*(_mistake(detail, given) for detail in details)) from error
+
+
+def unknown_name(name: str, known: Collection[str]) -> Mistake:
+    """Describe a name that is none of those known: by the nearest one, or by all where none is near."""
+    spelled = name.lower().replace("-", "_")
+    if near := get_close_matches(spelled[:_SHOWN], known, n=1, cutoff=0.7):
+        advice = f"did you mean {near[0]!r}?"
+    else:
+        advice = f"known are {', '.join(known)}" if known else "none is known here"
+    return Mistake(name[:_SHOWN], f"unknown name; {advice}", UNKNOWN_NAME)
 
 
 def as_json(options: Options) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -16,6 +16,7 @@ from heatlens_web.request_id import RequestId
 from heatlens_web.routes import router
 from heatlens_web.settings import Deployment, ServerSettings
 from heatlens_web.state import load_state
+from heatlens_web.text_options import known_query
 
 STATIC = Path(__file__).parent / "static"
 
@@ -33,10 +34,8 @@ def create_app(settings: ServerSettings, *, deployment: Deployment) -> FastAPI:
     app.state.replies = large_replies.open_replies(aws)
     batch_routes.configure_audit_logger()
     app.add_middleware(RequestId)
-    app.include_router(router)
-    app.include_router(batch_routes.router)
-    if deployment == "server":
-        app.include_router(kserve.router)
+    for routes in [router, batch_routes.router, *([kserve.router] if deployment == "server" else [])]:
+        app.include_router(routes, dependencies=[Depends(known_query)])
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/", _page, include_in_schema=False)
     app.add_api_route("/docs", _docs, include_in_schema=False)

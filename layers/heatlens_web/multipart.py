@@ -1,7 +1,7 @@
-"""Read the parts of one multipart/form-data field from a stream, with every limit enforced while reading.
+"""Read the files and fields of multipart/form-data from a stream, with every limit enforced while reading.
 
 Starlette's own parser spools files to disk, has no limit on a file's size, and takes a part without a filename for
-text; here every part of the field is a file, and stays in memory.
+text; here every part of one name is a file, every other one a field, and all stay in memory.
 """
 
 from collections.abc import AsyncIterable
@@ -16,26 +16,45 @@ from heatlens_web.errors import MalformedBody, TooManyFiles
 if TYPE_CHECKING:  # the library defines it for type checkers only
     from python_multipart.multipart import MultipartCallbacks
 
-MAX_OTHER_PARTS = 100  # parts of other names are skipped; a body with more of them is refused
+MAX_FIELDS = 100  # a body with more is refused
+MAX_FIELD_BYTES = 4096  # of a field's value: a class's label is the longest
 
 
 @dataclass(slots=True)
 class Part:
-    """One file as sent; `oversize` means that `data` was dropped because it is over the limit."""
+    """One part as sent; `oversize` means that `data` was dropped because it is over `max_bytes`."""
 
     filename: str | None
+    max_bytes: int
     data: bytearray = field(default_factory=bytearray)
     oversize: bool = False
 
+    def add(self, data: bytes) -> None:
+        """Append data, or drop all of it where that is over the limit."""
+        self.oversize = self.oversize or len(self.data) + len(data) > self.max_bytes
+        if self.oversize:
+            self.data = bytearray()
+        else:
+            self.data += data
 
-async def read_parts(
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The files, and the parts of other names with their names, both in their order."""
+
+    files: list[Part] = field(default_factory=list)
+    fields: list[tuple[str, Part]] = field(default_factory=list)
+
+
+async def read_form(
     chunks: AsyncIterable[bytes], content_type: str, *, name: str, max_parts: int, max_part_bytes: int
-) -> list[Part]:
-    """Read the parts called `name`, in order.
+) -> Form:
+    """Read the parts called `name` as files, and all others as fields.
 
     Raises:
-        MalformedBody: No boundary, broken syntax, or the body ends before its closing boundary.
-        TooManyFiles: More than `max_parts` of them.
+        MalformedBody: No boundary, broken syntax, a part without a name, too many fields, or the body ends before its
+            closing boundary.
+        TooManyFiles: More than `max_parts` files.
     """
     collector = _Collector(name, max_parts=max_parts, max_part_bytes=max_part_bytes)
     boundary = parse_options_header(content_type)[1].get(b"boundary")
@@ -49,19 +68,18 @@ async def read_parts(
         raise MalformedBody("the body is not valid multipart/form-data") from error
     if not collector.ended:
         raise MalformedBody("the multipart body ends before its closing boundary")
-    return collector.parts
+    return collector.form
 
 
 class _Collector:
-    """Callbacks of the streaming parser, and the parts that they have collected."""
+    """Callbacks of the streaming parser, and the form that they have collected."""
 
     def __init__(self, name: str, *, max_parts: int, max_part_bytes: int) -> None:
-        self.parts: list[Part] = []
+        self.form = Form()
         self.ended = False
         self._name = name
         self._max_parts = max_parts
         self._max_part_bytes = max_part_bytes
-        self._others = 0
         self._header = bytearray()
         self._value = bytearray()
         self._disposition = b""
@@ -95,26 +113,28 @@ class _Collector:
 
     def _on_headers_finished(self) -> None:
         _, options = parse_options_header(self._disposition)
-        if options.get(b"name", b"").decode("utf-8", "replace") != self._name:
-            self._others += 1
-            if self._others > MAX_OTHER_PARTS:
-                raise MalformedBody(f"more than {MAX_OTHER_PARTS} parts are not called {self._name!r}")
-            return
-        if len(self.parts) == self._max_parts:
+        name, filename = (options.get(key, b"").decode("utf-8", "replace") for key in (b"name", b"filename"))
+        if not name:
+            raise MalformedBody("a part of the multipart body has no name in its Content-Disposition")
+        self._part = self._file(filename or None) if name == self._name else self._field(name)
+
+    def _file(self, filename: str | None) -> Part:
+        if len(self.form.files) == self._max_parts:
             raise TooManyFiles(f"more than {self._max_parts} in the field {self._name!r}: send fewer at a time")
-        filename = options.get(b"filename")
-        self._part = Part(filename.decode("utf-8", "replace") if filename else None)
-        self.parts.append(self._part)
+        part = Part(filename, self._max_part_bytes)
+        self.form.files.append(part)
+        return part
+
+    def _field(self, name: str) -> Part:
+        if len(self.form.fields) == MAX_FIELDS:
+            raise MalformedBody(f"more than {MAX_FIELDS} parts are not called {self._name!r}")
+        part = Part(None, MAX_FIELD_BYTES)
+        self.form.fields.append((name, part))
+        return part
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        part = self._part
-        if part is None or part.oversize:
-            return
-        if len(part.data) + end - start > self._max_part_bytes:
-            part.oversize = True
-            part.data = bytearray()
-            return
-        part.data += data[start:end]
+        assert self._part is not None, "its headers are finished"
+        self._part.add(data[start:end])
 
     def _on_end(self) -> None:
         self.ended = True

@@ -11,6 +11,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from heatlens.render.encode import png
+from heatlens_web.schemas.bodies import ImagesBody
 from heatlens_web.schemas.problem import Problem
 
 Json = dict[str, Any]
@@ -52,9 +53,15 @@ def problem_responses(*statuses: int) -> dict[int | str, Json]:
 OF_IMAGES = problem_responses(400, 408, 413, 415, 422, 503, 504) | REDIRECT
 
 
-def body_of(field: str, multipart: Json, json: type[BaseModel], example: Json) -> Json:
-    """Describe a body with images: a form's field, JSON, or one image alone."""
-    form = {"type": "object", "required": [field], "properties": {field: multipart}}
+def body_of(field: str, multipart: Json, json: type[ImagesBody], example: Json) -> Json:
+    """Describe a body with images: a form's field with options beside it, JSON, or one image alone."""
+    options = inlined(json.options.model_json_schema())["properties"]
+    form = {
+        "type": "object",
+        "required": [field],
+        "properties": {field: multipart} | options,
+        "additionalProperties": False,
+    }
     content = {
         "multipart/form-data": {"schema": form},
         "application/json": {"schema": inlined(json.model_json_schema()), "example": example},

@@ -25,6 +25,7 @@ from heatlens.errors import (
     ModelUnavailable,
     OutOfTime,
 )
+from heatlens.options import UNKNOWN_NAME
 from heatlens_aws.errors import Busy, StagingUnavailable, Stopping
 from heatlens_web.errors import (
     BatchConflict,
@@ -118,8 +119,15 @@ class InvalidRequest(InvalidOption):
 def invalid(details: Sequence[Mapping[str, Any]]) -> InvalidRequest:
     """Turn the first few validation errors, as pydantic lists them, into one error."""
     listed = details[:MAX_ERRORS]
-    mistakes = [Mistake(_named(detail["loc"]), detail["msg"], detail["type"]) for detail in listed]
-    return InvalidRequest([detail["loc"] for detail in listed], mistakes)
+    locs = [_loc(detail) for detail in listed]
+    mistakes = [Mistake(_named(loc), detail["msg"], detail["type"]) for loc, detail in zip(locs, listed, strict=True)]
+    return InvalidRequest(locs, mistakes)
+
+
+def _loc(detail: Mapping[str, Any]) -> Loc:
+    """Return where a validation error is: that of an unknown name is located at its owner, and has the name."""
+    loc: Loc = detail["loc"]
+    return (*loc, detail["ctx"]["name"]) if detail["type"] == UNKNOWN_NAME else loc
 
 
 def _named(loc: Sequence[object]) -> str:

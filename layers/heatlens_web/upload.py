@@ -1,9 +1,10 @@
-"""Read a request's images, and the options of a JSON body; every limit is enforced while the body is read."""
+"""Read a request's images, and the options beside them; every limit is enforced while the body is read."""
 
 import base64
 import binascii
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from fastapi import Request
 from pydantic import ValidationError
@@ -13,10 +14,12 @@ from starlette.requests import ClientDisconnect
 from heatlens.errors import FileTooLarge, HeatlensError
 from heatlens.types import Upload
 from heatlens_web.errors import BadBase64, BodyTooLarge, MalformedBody, TooManyFiles, UnsupportedContentType
-from heatlens_web.multipart import Part, read_parts
+from heatlens_web.multipart import MAX_FIELD_BYTES, Form, Part, read_form
 from heatlens_web.problems import invalid
 from heatlens_web.schemas.bodies import ImageBody, ImagesBody, OneImage, SeveralImages
+from heatlens_web.schemas.options import ModelOptions
 from heatlens_web.settings import ServerLimits
+from heatlens_web.text_options import read_text_options, unknown_details
 
 UNNAMED = "unknown"
 RAW = ("image/", "application/dicom")
@@ -26,11 +29,11 @@ _LONGEST_LENGTH = 18  # digits of a content length that is still worth reading a
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What a request holds: for each file its upload or error and its name, and the options of a JSON body."""
+    """What a request holds: for each file its upload or error and its name, and the options beside them."""
 
     filenames: list[str]
     uploads: list[Upload | HeatlensError]
-    options: ImagesBody | None = None
+    options: ModelOptions | None = None
 
 
 async def receive_one(
@@ -85,17 +88,15 @@ async def _receive(
     content_type, kind = request.headers.get("content-type", ""), media_type(request)
     chunks = read_limited(request, limits.body_bytes)
     if kind == "multipart/form-data":
-        parts = await read_parts(
-            chunks, content_type, name=field, max_parts=max_files, max_part_bytes=limits.file_bytes
-        )
-        return _from_parts(parts, field, limits)
+        form = await read_form(chunks, content_type, name=field, max_parts=max_files, max_part_bytes=limits.file_bytes)
+        return _from_form(form, field, limits, options=body.options)
     if kind == JSON:
         text = b"".join([chunk async for chunk in chunks])
         return await run_in_threadpool(_from_json, text, body, max_files, limits)
     if kind.startswith(raw):
         return _from_parts([await _whole(chunks, limits)], field, limits)
     if not kind and not [chunk async for chunk in chunks if chunk]:
-        raise _missing(field)
+        raise invalid([_missing(field)])
     raise UnsupportedContentType("send multipart/form-data, application/json or an image as the body")
 
 
@@ -132,19 +133,30 @@ async def read_limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]
 
 
 async def _whole(chunks: AsyncIterator[bytes], limits: ServerLimits) -> Part:
-    part = Part(None)
-    async for chunk in chunks:
-        part.oversize = part.oversize or len(part.data) + len(chunk) > limits.file_bytes
-        if part.oversize:  # the rest is read and dropped: clients read the response only after sending all
-            part.data = bytearray()
-        else:
-            part.data += chunk
+    part = Part(None, limits.file_bytes)
+    async for chunk in chunks:  # also those of a part over the limit: clients read the response only after sending all
+        part.add(chunk)
     return part
+
+
+def _from_form(form: Form, field: str, limits: ServerLimits, *, options: type[ModelOptions]) -> Received:
+    known = [field, *options.model_fields]
+    if unknown := unknown_details([name for name, _ in form.fields], known, place=("body",)):
+        raise invalid([*([] if form.files else [_missing(field)]), *unknown])
+    pairs = [(name, _text(name, part)) for name, part in form.fields]
+    return replace(_from_parts(form.files, field, limits), options=read_text_options(options, pairs, place=("body",)))
+
+
+def _text(name: str, part: Part) -> str:
+    if part.oversize:
+        message = f"more than {MAX_FIELD_BYTES:,} bytes"
+        raise invalid([{"loc": ["body", name], "msg": message, "type": "string_too_long"}])
+    return part.data.decode("utf-8", "replace")
 
 
 def _from_parts(parts: Sequence[Part], field: str, limits: ServerLimits) -> Received:
     if not parts:
-        raise _missing(field)
+        raise invalid([_missing(field)])
     names = [part.filename or UNNAMED for part in parts]
     uploads: list[Upload | HeatlensError] = [
         _too_large(limits) if part.oversize else Upload(name, bytes(part.data))
@@ -175,14 +187,14 @@ def _decoded(name: str, image: ImageBody, limits: ServerLimits) -> Upload | Heat
 
 
 def _invalid_json(error: ValidationError) -> HeatlensError:
-    details = error.errors(include_url=False, include_context=False, include_input=False)
+    details = error.errors(include_url=False, include_input=False)
     if details[0]["type"] == "json_invalid":
         return MalformedBody("the body is not JSON")
     return invalid([dict(detail) | {"loc": ["body", *detail["loc"]]} for detail in details])
 
 
-def _missing(field: str) -> HeatlensError:
-    return invalid([{"loc": ["body", field], "msg": "Field required", "type": "missing"}])
+def _missing(field: str) -> dict[str, Any]:
+    return {"loc": ["body", field], "msg": "Field required", "type": "missing"}
 
 
 def _too_large(limits: ServerLimits) -> FileTooLarge:

@@ -81,6 +81,8 @@ class _BatchRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             _service(request)
             body = await _read(request)
+            if not self.body_field and body.strip() not in (b"", b"{}", b"null"):
+                raise MalformedBody("this address takes no body: send none")
 
             async def replay() -> Message:
                 return {"type": "http.request", "body": body, "more_body": False}

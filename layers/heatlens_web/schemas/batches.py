@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from heatlens.types import Quality
 from heatlens_aws.settings import STAGED_LIMITS
+from heatlens_web.schemas.body import Body
 from heatlens_web.schemas.options import HeatmapOptions
 
 MAX_PAGE = 200  # results in one response
@@ -31,7 +32,7 @@ MediaType = Annotated[
 ]
 
 
-class BatchCreate(HeatmapOptions):
+class BatchCreate(HeatmapOptions, Body):
     """A new batch: how many files will come and how they are explained, or which finished batch to repeat."""
 
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": [{"expected_files": 1, "colormap": "hot"}]})
@@ -51,7 +52,7 @@ class BatchCreate(HeatmapOptions):
         return self
 
 
-class FileDeclaration(BaseModel):
+class FileDeclaration(Body):
     """One file before its upload; the upload must match it exactly."""
 
     name: Name
@@ -60,7 +61,7 @@ class FileDeclaration(BaseModel):
     media_type: MediaType
 
 
-class FilesDeclaration(BaseModel):
+class FilesDeclaration(Body):
     """Some of a batch's files."""
 
     model_config = ConfigDict(

@@ -1,22 +1,25 @@
 """JSON bodies of the inference routes: images as base64, and options beside them."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, FailFast, Field
+from pydantic import FailFast, Field
 
+from heatlens_web.schemas.body import Body
 from heatlens_web.schemas.options import HeatmapOptions, ModelOptions
 
 
-class ImageBody(BaseModel):
+class ImageBody(Body):
     """One image in JSON; base64 without a `data:` prefix."""
 
     image_base64: str
     filename: str | None = None
 
 
-class ImagesBody(ModelOptions):
+class ImagesBody(ModelOptions, Body):
     """A JSON body: images, and options beside them."""
+
+    options: ClassVar[type[ModelOptions]] = ModelOptions  # that a form may have beside the images
 
     def listed(self) -> Sequence[ImageBody]:
         """Return the images."""
@@ -43,9 +46,13 @@ class SeveralImages(ImagesBody):
 class HeatmapBody(HeatmapOptions, OneImage):
     """JSON body of the heatmap route."""
 
+    options = HeatmapOptions
+
 
 class BatchHeatmapBody(HeatmapOptions, SeveralImages):
     """JSON body of the heatmap-batch route."""
+
+    options = HeatmapOptions
 
 
 class PredictBody(OneImage):

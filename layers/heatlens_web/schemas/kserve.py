@@ -3,26 +3,28 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BaseModel, FailFast, Field
+from pydantic import AliasChoices, FailFast, Field
 
 from heatlens.types import Prediction
 from heatlens_web.schemas.answer import Answer, ModelAnswer
 from heatlens_web.schemas.bodies import ImageBody, ImagesBody
+from heatlens_web.schemas.body import Body
 from heatlens_web.schemas.heatmap import Drawn
 from heatlens_web.schemas.options import HeatmapOptions
 from heatlens_web.schemas.predict import Scored
 
 
-class Base64(BaseModel):
+class Base64(Body):
     """Bytes in JSON, as TensorFlow Serving and KServe write them."""
 
     b64: str
 
 
-class Instance(BaseModel):
+class Instance(Body):
     """One image in KServe's form."""
 
     image_bytes: Base64
+    key: str | int | None = Field(None, description="The client's own name of the instance; it is not used.")
 
 
 class PredictInstances(ImagesBody):
@@ -31,6 +33,7 @@ class PredictInstances(ImagesBody):
     instances: Annotated[list[Instance], FailFast(), Field(min_length=1)] = Field(
         validation_alias=AliasChoices("instances", "inputs")
     )
+    signature_name: str | None = Field(None, description="Of TensorFlow Serving's clients; it is not used.")
 
     def listed(self) -> Sequence[ImageBody]:
         return [ImageBody(image_base64=each.image_bytes.b64) for each in self.instances]

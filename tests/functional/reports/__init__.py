@@ -1,0 +1,1 @@
+"""Situations that people report, each as a test that is named after it."""

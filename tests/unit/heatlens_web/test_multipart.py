@@ -3,17 +3,21 @@ from collections.abc import AsyncIterator
 import pytest
 
 from heatlens_cli.events.http_events import multipart
-from heatlens_web.errors import TooManyFiles
-from heatlens_web.multipart import Part, read_parts
+from heatlens_web.errors import MalformedBody, TooManyFiles
+from heatlens_web.multipart import MAX_FIELD_BYTES, Form, Part, read_form
 from tests.support.coroutines import awaited
 
 
 def read(body: bytes, content_type: str, *, step: int, max_parts: int = 10, max_part_bytes: int = 1000) -> list[Part]:
+    return form_of(body, content_type, step=step, max_parts=max_parts, max_part_bytes=max_part_bytes).files
+
+
+def form_of(body: bytes, content_type: str, *, step: int, max_parts: int = 10, max_part_bytes: int = 1000) -> Form:
     async def chunks() -> AsyncIterator[bytes]:
         for start in range(0, len(body), step):
             yield body[start : start + step]
 
-    return awaited(read_parts(chunks(), content_type, name="files", max_parts=max_parts, max_part_bytes=max_part_bytes))
+    return awaited(read_form(chunks(), content_type, name="files", max_parts=max_parts, max_part_bytes=max_part_bytes))
 
 
 @pytest.mark.parametrize("step", [1, 7, 64, 10_000])
@@ -46,7 +50,27 @@ def test_rejects_one_part_too_many_before_reading_it() -> None:
         read(body, content_type, step=10, max_parts=2)
 
 
-def test_skips_parts_of_other_names() -> None:
-    content_type, body = multipart("other", [("a", b"1")])
+@pytest.mark.parametrize("step", [1, 10_000])
+def test_parts_of_other_names_are_fields_with_their_values(step: int) -> None:
+    content_type, body = multipart("other", [("a", b"1"), ("", b"22")])
 
-    assert read(body, content_type, step=10) == []
+    form = form_of(body, content_type, step=step)
+
+    assert form.files == []
+    assert [(name, bytes(part.data)) for name, part in form.fields] == [("other", b"1"), ("other", b"22")]
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_limit_of_a_fields_value_is_exact(more: int) -> None:
+    content_type, body = multipart("other", [("", bytes(MAX_FIELD_BYTES + more))])
+
+    [(_, part)] = form_of(body, content_type, step=1000).fields
+
+    assert (part.oversize, len(part.data)) == (bool(more), 0 if more else MAX_FIELD_BYTES)
+
+
+def test_a_part_without_a_name_is_refused() -> None:
+    body = b"--x\r\nContent-Disposition: form-data\r\n\r\n1\r\n--x--\r\n"
+
+    with pytest.raises(MalformedBody, match="no name"):
+        form_of(body, "multipart/form-data; boundary=x", step=10)
