@@ -29,7 +29,7 @@ def full_heat(calibration: Calibration | None, layer: Layer, method: str) -> flo
             + " by scale=image"
         )
     full = calibration.peak_percentiles.get(PERCENTILE, 0.0)
-    if full <= 0:
+    if np.float32(full) <= 0:
         raise _refused(f"the calibration for {method} at {layer.name} has no positive evidence: use scale=image")
     return full
 

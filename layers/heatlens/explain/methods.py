@@ -1,8 +1,9 @@
 """Compute the weights of CAM methods, of channels [B,C] or cells [B,C,h,w], from activation and gradient [B,C,h,w].
 
 A is the activation, G the gradient of the explained logit with respect to it. The map before its ReLU is the sum over
-channels `s = sum_k w_k A_k`, or its projection for the methods in `PROJECTED`. Constants that keep divisors from 0 are
-pytorch-grad-cam's, so that the maps are too.
+channels `s = sum_k w_k A_k`, or its projection for the methods in `PROJECTED`. Constants added to divisors are
+pytorch-grad-cam's, so that the maps are too. They do not keep a divisor from 0 where A has negative values, as behind a
+LayerNorm: `away_from_zero` does.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,14 @@ import numpy as np
 
 from heatlens.types import Floats
 
+LEAST_DIVISOR = 1e-12  # far under the constants that are added
+
 Weigh = Callable[[Floats, Floats], Floats]
+
+
+def away_from_zero(divisor: Floats, least: float) -> Floats:
+    """Move divisors nearer to 0 than `least` to it, with their sign; 0 itself becomes positive."""
+    return np.where(np.abs(divisor) < least, np.where(divisor < 0, -least, least), divisor).astype(np.float32)
 
 
 def gradcam(activation: Floats, gradient: Floats) -> Floats:
@@ -27,7 +35,8 @@ def gradcam_plus_plus(activation: Floats, gradient: Floats) -> Floats:
     """
     square = gradient**2
     total = activation.sum(axis=(2, 3), keepdims=True)
-    share = square / (2 * square + total * square * gradient + np.float32(1e-6))
+    below = 2 * square + total * square * gradient + np.float32(1e-6)
+    share = square / away_from_zero(below, LEAST_DIVISOR)
     weights: Floats = (np.maximum(gradient, 0) * np.where(gradient != 0, share, 0)).sum(axis=(2, 3))
     return weights
 
@@ -35,7 +44,7 @@ def gradcam_plus_plus(activation: Floats, gradient: Floats) -> Floats:
 def xgradcam(activation: Floats, gradient: Floats) -> Floats:
     """`w_k = sum_ij G_kij A_kij / sum_ij A_kij` (Fu et al., "Axiom-based Grad-CAM", BMVC 2020, equation 8)."""
     total = activation.sum(axis=(2, 3), keepdims=True) + np.float32(1e-7)
-    weights: Floats = (gradient * activation / total).sum(axis=(2, 3))
+    weights: Floats = (gradient * activation / away_from_zero(total, LEAST_DIVISOR)).sum(axis=(2, 3))
     return weights
 
 

@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from heatlens.engines.base import Engine
+from heatlens.explain.methods import away_from_zero
 from heatlens.types import Floats
+
+LEAST_LOGIT = 1e-7
 
 Rerun = Callable[[Engine, Floats, Sequence[Floats], Floats, int], Floats]
 
@@ -15,7 +18,8 @@ def ablationcam(engine: Engine, image: Floats, crossing: Sequence[Floats], selec
 
     Desai and Ramaswamy, "Ablation-CAM", WACV 2020, equations 2 and 3. Costs C + 1 passes of the tail, whatever the
     number of targets. pytorch-grad-cam sets a channel to 0 only where the least activation is 0. Otherwise it sets
-    the channel far below the least activation, which this does not.
+    the channel far below the least activation, which this does not. A logit nearer to 0 than 1e-7 is divided by as if
+    it were 1e-7 away: a black image can have a logit of exactly 0.
 
     Args:
         engine: Of the layer.
@@ -36,7 +40,7 @@ def ablationcam(engine: Engine, image: Floats, crossing: Sequence[Floats], selec
         ablated[np.arange(len(ablated)), np.arange(span.start, span.stop)] = 0
         beside = [np.repeat(other, len(ablated), axis=0) for other in others]
         drops[:, span] = whole - _scores(engine, [ablated, *beside], selectors)
-    weights: Floats = drops / whole
+    weights: Floats = drops / away_from_zero(whole, LEAST_LOGIT)
     return weights
 
 

@@ -48,6 +48,11 @@ def test_full_heat_is_the_99th_percentile_of_the_methods_peaks() -> None:
             "has no positive evidence: use scale=image",
         ),
         (
+            LAYER.model_copy(update={"calibration": Calibration(images=1, peak_percentiles={"99": 1e-60})}),
+            "gradcam",
+            "has no positive evidence: use scale=image",  # in float32 it is 0
+        ),
+        (
             LAYER.model_copy(update={"calibration": Calibration(images=1, peak_percentiles={})}),
             "gradcam",
             "has no positive evidence: use scale=image",

@@ -202,3 +202,37 @@ def test_many_targets_run_in_parts(
     for one, other in zip(whole, parts, strict=True):
         assert np.array(one.signed_maps) == pytest.approx(np.array(other.signed_maps), abs=1e-7)
         assert one.logits == pytest.approx(other.logits, abs=1e-7)
+
+
+class LinearEngine:
+    """One channel, whose mean is the logit of class 0; class 1's is the negated one."""
+
+    name, precision, device = "linear", "f32", "CPU"
+
+    def trunk(self, batch: Floats) -> tuple[Floats, ...]:
+        return (batch[:, :1],)
+
+    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
+        mean = crossing[0].mean(axis=(1, 2, 3))
+        side = np.where(selector.any(axis=1), selector[:, 0] - selector[:, 1], 1).astype(np.float32)
+        return np.stack([mean, -mean], axis=1), np.ones_like(crossing[0]) * side[:, None, None, None]
+
+
+FLAT = {
+    "black": np.zeros((1, 3, 4, 4), np.float32),
+    "a logit next to 0": np.full((1, 3, 4, 4), 1e-42, np.float32),
+    "values that cancel": np.tile(np.array([1, -1], np.float32), (1, 3, 4, 2)),
+    "white": np.full((1, 3, 4, 4), 2, np.float32),
+}
+
+
+@pytest.mark.parametrize("eigen_smooth", [False, True], ids=["plain", "eigen_smooth"])
+@pytest.mark.parametrize("image", FLAT.values(), ids=FLAT)
+@pytest.mark.parametrize("method", METHOD_NAMES)
+def test_maps_of_flat_images_are_finite(method: str, image: Floats, *, eigen_smooth: bool) -> None:
+    requests = [TargetRequest((0,)), TargetRequest((1,)), TargetRequest((0,), contrast=1)]
+    for each in requests:
+        [found] = attribute(
+            LinearEngine(), bare_card(("a", "b"), "softmax"), image, [each], MethodOptions(method, eigen_smooth)
+        )
+        assert np.isfinite(found.signed_maps[0]).all()

@@ -71,3 +71,22 @@ def test_the_weights_of_an_empty_activation_are_finite(name: str) -> None:
     empty = np.zeros_like(ACTIVATION)
 
     assert np.isfinite(METHODS[name](empty, empty)).all()
+
+
+# A channel's activation and its gradient: sums that cancel to 0, or cancel the constant that is added to them.
+CANCELLED = {
+    "to 0": ([1.0, -1.0], 1.0),
+    "the constant of xgradcam": ([-1e-7, 0.0], 1.0),
+    "the divisor of gradcam++": ([-(float(np.float32(1e-6)) + 2**-21) * 2**33, 0.0], 2**-11),
+}
+
+
+@pytest.mark.parametrize(("channel", "slope"), CANCELLED.values(), ids=CANCELLED)
+@pytest.mark.parametrize("name", METHODS)
+def test_the_weights_of_an_activation_that_cancels_are_finite(name: str, channel: list[float], slope: float) -> None:
+    activation = np.array(channel, np.float32).reshape(1, 1, 1, 2)
+
+    with np.errstate(divide="raise", invalid="raise", over="raise"):
+        weights = METHODS[name](activation, np.full_like(activation, slope))
+
+    assert np.isfinite(weights).all()
