@@ -14,6 +14,7 @@ from functions.batch.messages import parse_messages
 from functions.batch.worker import work
 from heatlens_aws.events import Json
 from heatlens_aws.lambda_init import start
+from heatlens_aws.warmup import is_ping
 
 if TYPE_CHECKING:  # it imports a model of every kind of event
     from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
@@ -32,6 +33,8 @@ def handler(event: Json, context: LambdaContext) -> "PartialItemFailureResponse 
         TryAgain: Objects of an event that comes from no queue are not done.
         NotAnEvent: The event is of no known kind.
     """
+    if is_ping(event):
+        return None
     messages = parse_messages(event)
     unfinished = work(worker_context, messages, lambda: context.get_remaining_time_in_millis() / 1000)
     if any(message.receipt for message in messages):

@@ -62,7 +62,9 @@ def explain(
 def invoke(
     images: Images,
     folder: OutFolder = Path("out"),
-    kind: Annotated[str, typer.Option(help="http-api-v2, rest-api-v1, alb or function-url.")] = "http-api-v2",
+    kind: Annotated[
+        str, typer.Option(help="http-api-v2, rest-api-v1, alb, function-url or vpc-lattice-v2.")
+    ] = "http-api-v2",
     colormap: ColormapName = "jet",
     alpha: AlphaWeight = 0.4,
 ) -> None:
@@ -80,8 +82,8 @@ def event(
     kind: Annotated[
         str,
         typer.Option(
-            help="http-api-v2, rest-api-v1, alb, function-url: an HTTP request. sqs, s3, eventbridge: an object "
-            "below drop/. json: the body of a JSON request."
+            help="http-api-v2, rest-api-v1, alb, function-url, vpc-lattice-v2: an HTTP request. sqs, s3, eventbridge: "
+            "an object below drop/. json: the body of a JSON request."
         ),
     ] = "http-api-v2",
     query: Annotated[str, typer.Option(help="Query of the request, such as 'colormap=hot&include=map'.")] = "",

@@ -1,15 +1,17 @@
 """Build the FastAPI application of the API, for Lambda and for the plain server."""
 
+from html import escape
 from pathlib import Path
 
-from fastapi import Depends, FastAPI
-from fastapi.responses import FileResponse
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 import heatlens
 from heatlens.settings import read_table
 from heatlens_aws.settings import AwsSettings
 from heatlens_web import kserve, large_replies, problems
+from heatlens_web.base_path import BARE, BasePath
 from heatlens_web.batches import routes as batch_routes
 from heatlens_web.openapi import describe
 from heatlens_web.request_id import RequestId
@@ -34,6 +36,7 @@ def create_app(settings: ServerSettings, *, deployment: Deployment) -> FastAPI:
     app.state.replies = large_replies.open_replies(aws)
     batch_routes.configure_audit_logger()
     app.add_middleware(RequestId)
+    app.add_middleware(BasePath, base_path=settings.base_path)
     for routes in [router, batch_routes.router, *([kserve.router] if deployment == "server" else [])]:
         app.include_router(routes, dependencies=[Depends(known_query)])
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
@@ -43,8 +46,12 @@ def create_app(settings: ServerSettings, *, deployment: Deployment) -> FastAPI:
     return app
 
 
-async def _page() -> FileResponse:
-    return FileResponse(STATIC / "index.html")
+async def _page(request: Request) -> Response:
+    if not request.scope.get(BARE):
+        return FileResponse(STATIC / "index.html")
+    # The page's links are relative, and the address does not end with a slash.
+    base = f'<base href="{escape(request.scope["root_path"])}/">'
+    return HTMLResponse((STATIC / "index.html").read_text(encoding="utf-8").replace("<head>", f"<head>\n{base}", 1))
 
 
 async def _docs() -> FileResponse:

@@ -53,6 +53,9 @@ class ServerSettings(Settings):
     files: int | None = Field(None, gt=0, description="Files in one request.")
     answer_json_bytes: int | None = Field(None, gt=0, description="Largest JSON answer, in bytes.")
     answer_binary_bytes: int | None = Field(None, gt=0, description="Largest image answer, in bytes.")
+    base_path: str = Field(
+        "", pattern=r"^(/[^/?#]+)*$", description="Path below which clients see the API, such as /v1."
+    )
 
     # Of the plain server and the SageMaker endpoint.
     connections: int = Field(512, gt=0, description="Connections at once; one that carries no request makes room.")

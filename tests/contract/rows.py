@@ -107,6 +107,7 @@ ROWS: dict[str, dict[str, str]] = {
         "REST API": "API Gateway REST v1",
         "ALB": "Application Load Balancer",
         "function URL": "Lambda function URL",
+        "VPC Lattice": "VPC Lattice, event version 2",
         "SQS": "SQS carrying S3 events",
         "S3": "S3 events",
         "EventBridge": "EventBridge S3 events",

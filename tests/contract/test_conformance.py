@@ -115,7 +115,7 @@ def test_engines_differ_by_at_most_one_level(engines: list[TestClient], file: Pa
         assert (difference > 1).mean() < 1e-4
 
 
-@pytest.mark.contract("HTTP API", "REST API", "ALB", "function URL")
+@pytest.mark.contract("HTTP API", "REST API", "ALB", "function URL", "VPC Lattice")
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_recorded_events_get_the_servers_response(clients: dict[str, Client], kind: str) -> None:
     from functions.api.handler import handler

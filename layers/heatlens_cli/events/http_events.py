@@ -1,4 +1,4 @@
-"""Make the Lambda events that carry an image: HTTP API v2, REST API v1, ALB and function URL."""
+"""Make the Lambda events that carry an image: HTTP API v2, REST API v1, ALB, function URL and VPC Lattice v2."""
 
 import base64
 import json
@@ -145,11 +145,33 @@ def alb(request: HttpRequest) -> Event:
     }
 
 
+def vpc_lattice_v2(request: HttpRequest) -> Event:
+    """Make an event of VPC Lattice, event version 2, of a service without authorization."""
+    arn = "arn:aws:vpc-lattice:us-east-1:123456789012"
+    return {
+        "version": "2.0",
+        "path": request.path,
+        "method": request.method,
+        "headers": {name: [value] for name, value in _headers(request).items()},
+        "queryStringParameters": parse_qs(request.query, keep_blank_values=True),
+        "requestContext": {
+            "serviceNetworkArn": f"{arn}:servicenetwork/sn-0",
+            "serviceArn": f"{arn}:service/svc-0",
+            "targetGroupArn": f"{arn}:targetgroup/tg-0",
+            "identity": {"sourceVpcArn": "arn:aws:ec2:us-east-1:123456789012:vpc/vpc-0"},
+            "region": "us-east-1",
+            "timeEpoch": "1773342238000000",
+        },
+        **_body(request),
+    }
+
+
 KINDS: dict[str, Callable[[HttpRequest], Event]] = {
     "http-api-v2": http_api_v2,
     "rest-api-v1": rest_api_v1,
     "alb": alb,
     "function-url": function_url,
+    "vpc-lattice-v2": vpc_lattice_v2,
 }
 
 

@@ -1,4 +1,4 @@
-// /openapi.json -> every operation with its parameters, bodies and answers. Loads nothing else.
+// openapi.json -> every operation with its parameters, bodies and answers. Loads nothing else.
 const main = document.getElementById("operations");
 
 const element = (name, ...children) => {
@@ -87,7 +87,7 @@ function operation(path, method, each, description) {
 }
 
 try {
-  const response = await fetch("/openapi.json");
+  const response = await fetch("openapi.json");
   if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
   const description = await response.json();
   main.replaceChildren(

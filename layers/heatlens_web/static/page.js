@@ -19,7 +19,7 @@ async function explain() {
   body.append("file", chosen, chosen.name);
   say("Looking…");
   try {
-    const response = await fetch(`/api/inference/heatmap?${query}`, { method: "POST", body });
+    const response = await fetch(`api/inference/heatmap?${query}`, { method: "POST", body });
     const answer = await response.json();
     if (mine !== latest) return;
     if (!response.ok) throw new Error(answer.detail ?? answer.message ?? response.statusText);
@@ -54,20 +54,20 @@ function show(answer) {
 }
 
 async function offerSamples() {
-  const response = await fetch("/static/samples/samples.json");
+  const response = await fetch("static/samples/samples.json");
   if (!response.ok) return;
   for (const { file: name } of (await response.json()).samples) {
     const button = document.createElement("button");
     button.type = "button";
     button.setAttribute("aria-pressed", "false");
-    button.append(Object.assign(document.createElement("img"), { src: `/static/samples/${name}`, alt: name, loading: "lazy" }));
+    button.append(Object.assign(document.createElement("img"), { src: `static/samples/${name}`, alt: name, loading: "lazy" }));
     button.addEventListener("click", () => chooseSample(name, button));
     samples.append(button);
   }
 }
 
 async function chooseSample(name, button) {
-  const blob = await (await fetch(`/static/samples/${name}`)).blob();
+  const blob = await (await fetch(`static/samples/${name}`)).blob();
   for (const other of samples.children) other.setAttribute("aria-pressed", String(other === button));
   form.file.value = "";
   chosen = new File([blob], name);

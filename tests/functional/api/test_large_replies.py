@@ -17,13 +17,13 @@ import httpx2
 import pytest
 import uvicorn
 from fastapi import FastAPI, Response
-from mangum import Mangum
 from starlette.testclient import TestClient
 
 from heatlens_aws.settings import AwsSettings
 from heatlens_cli.events.http_events import KINDS, LambdaContext, heatmap_request
 from heatlens_web.app import create_app
 from heatlens_web.errors import AnswerTooLarge
+from heatlens_web.lambda_handler import create_handler
 from heatlens_web.large_replies import Replies, carried_bytes, carry, open_replies
 from heatlens_web.settings import DEPLOYMENT_LIMITS, ServerSettings
 from infra.local_account import BUCKET, LocalAccount, local_account
@@ -137,7 +137,7 @@ def test_every_gateway_passes_the_redirect_on(account: LocalAccount, tiny_folder
     app = create_app(ServerSettings(model_dir=tiny_folder, answer_json_bytes=3000), deployment="lambda")
     context = LambdaContext(aws_request_id=f"the-id-{kind}")
 
-    answer = Mangum(app, lifespan="off")(KINDS[kind](heatmap_request(NAME, DATA)), context)  # type: ignore[arg-type]
+    answer = create_handler(app)(KINDS[kind](heatmap_request(NAME, DATA)), context)  # type: ignore[arg-type]
 
     headers = answer.get("headers") or {n: v[0] for n, v in answer["multiValueHeaders"].items()}
     assert answer["statusCode"] == 303

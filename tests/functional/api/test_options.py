@@ -20,6 +20,7 @@ from heatlens.input.preprocess import preprocess
 from heatlens.model import Model
 from heatlens_cli.events.http_events import KINDS, LambdaContext, answer_json, heatmap_request
 from heatlens_web.app import create_app
+from heatlens_web.lambda_handler import create_handler
 from heatlens_web.settings import ServerSettings
 from tests.functional.api.test_bad_input import problem
 from tests.support.colors import CLASSES, GRIDS
@@ -262,9 +263,7 @@ def test_a_target_in_the_query_replaces_those_of_the_body(client: TestClient) ->
 @pytest.mark.contract("target")
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "alb"])
 def test_a_target_may_be_repeated_in_every_event(colours_folder: Path, kind: str) -> None:
-    from mangum import Mangum
-
-    handler = Mangum(create_app(ServerSettings(model_dir=colours_folder), deployment="lambda"), lifespan="off")
+    handler = create_handler(create_app(ServerSettings(model_dir=colours_folder), deployment="lambda"))
     event = KINDS[kind](heatmap_request("a.png", DATA, query="include=map&target=RED&target=0&method=gradcam%2B%2B"))
 
     answer = answer_json(handler(event, LambdaContext()))  # type: ignore[arg-type]

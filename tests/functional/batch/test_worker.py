@@ -880,6 +880,12 @@ def test_the_handler_opens_its_context_at_import(
     assert staged.file().state is FileState.OK
 
 
+def test_a_ping_that_keeps_the_worker_warm_is_no_error(staged: Staged) -> None:
+    event = {"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}
+
+    assert staged.invoke(event) is None
+
+
 def test_invocations_share_nothing(staged: Staged) -> None:
     files = [picture(1), picture(2)]
     staged.batch(*files)

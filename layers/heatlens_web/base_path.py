@@ -1,0 +1,36 @@
+"""Serve the application below a base path: a stage, a mapping of a custom domain, or a proxy's prefix."""
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from heatlens_web.event_kinds import ADDRESS
+
+BARE = "heatlens.bare"  # set in the scope if the address is the base path without a slash after it
+
+
+class BasePath:
+    """ASGI middleware that takes the base path off the path, before a route is chosen."""
+
+    def __init__(self, app: ASGIApp, base_path: str) -> None:
+        """Wrap an application.
+
+        Args:
+            app: The application.
+            base_path: What clients see before each path, such as `/v1`; empty where the event says it or there is
+                none.
+        """
+        self._app, self._base_path = app, base_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Set the base path as the scope's `root_path`."""
+        if scope["type"] == "http":
+            base, path = self._address(scope)
+            scope.update({"root_path": base, "path": base + (path or "/"), BARE: not path})
+        await self._app(scope, receive, send)
+
+    def _address(self, scope: Scope) -> tuple[str, str]:
+        base, path = (scope.get("aws.event") or {}).get(ADDRESS, ("", scope["path"]))
+        setting = self._base_path
+        if setting and (path == setting or path.startswith(f"{setting}/")):
+            return base + setting, path.removeprefix(setting)
+        # A proxy may take it off itself, as API Gateway does with a mapping.
+        return base or setting, path

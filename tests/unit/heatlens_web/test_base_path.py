@@ -1,0 +1,38 @@
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from heatlens_web.base_path import BARE, BasePath
+from heatlens_web.event_kinds import ADDRESS
+from tests.support.coroutines import awaited
+
+
+def seen(path: str, setting: str = "", address: tuple[str, str] | None = None) -> tuple[str, str, bool]:
+    scope: Scope = {"type": "http", "path": path} | ({"aws.event": {ADDRESS: address}} if address else {})
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        pass
+
+    awaited(BasePath(app, setting)(scope, None, None))  # type: ignore[arg-type]
+    return scope["root_path"], scope["path"], scope[BARE]
+
+
+@pytest.mark.parametrize(
+    ("path", "setting", "address", "expected"),
+    [
+        ("/docs", "", None, ("", "/docs", False)),
+        ("/v1/docs", "/v1", None, ("/v1", "/v1/docs", False)),
+        ("/docs", "/v1", None, ("/v1", "/v1/docs", False)),
+        ("/v1", "/v1", None, ("/v1", "/v1/", True)),
+        ("/v1/", "/v1", None, ("/v1", "/v1/", False)),
+        ("/v1docs", "/v1", None, ("/v1", "/v1/v1docs", False)),
+        ("/docs", "", ("/prod", "/docs"), ("/prod", "/prod/docs", False)),
+        ("/docs", "/v1", ("", "/docs"), ("/v1", "/v1/docs", False)),
+        ("/docs", "/v1", ("/prod", "/docs"), ("/prod", "/prod/docs", False)),
+        ("/v1/docs", "/v1", ("/prod", "/v1/docs"), ("/prod/v1", "/prod/v1/docs", False)),
+        ("/", "", ("/prod", ""), ("/prod", "/prod/", True)),
+    ],
+)
+def test_the_base_path_is_the_events_or_the_settings(
+    path: str, setting: str, address: tuple[str, str] | None, expected: tuple[str, str, bool]
+) -> None:
+    assert seen(path, setting, address) == expected
