@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from heatlens.errors import GenerationFailed, HeatlensError, OutOfTime, RequestImagesTooLarge
+from heatlens.errors import (
+    GenerationFailed,
+    HeatlensError,
+    OutOfMemory,
+    OutOfTime,
+    RequestImagesTooLarge,
+    is_out_of_memory,
+)
 from heatlens.explain.attribution import Attribution
 from heatlens.input.decode import measure
 from heatlens.settings import Limits
@@ -84,7 +91,7 @@ def together(
         failure: The message of an image whose stage fails when it runs alone.
 
     Raises:
-        MemoryError: The stage ran out of memory, which says nothing of these images: the caller may send fewer.
+        OutOfMemory: The stage ran out of memory, which says nothing of these images: the caller may send fewer.
     """
     ready = [item for item in items if not isinstance(item, HeatlensError)]
     if not ready:
@@ -169,26 +176,36 @@ def _attempt_one(stage: Callable[[Item], Made], item: Item) -> Made | HeatlensEr
         return stage(item)
     except HeatlensError as error:
         return error
+    except MemoryError as error:
+        return _out_of_memory(error)
 
 
 def _run_logged(stage: Callable[[Sequence[Item]], Sequence[Made]], items: Sequence[Item]) -> Sequence[Made]:
     try:
         return stage(items)
-    except MemoryError:
-        raise
-    except Exception:
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise _out_of_memory(error)  # noqa: B904 - it has its cause
         logger.exception("inference of %d images failed", len(items))
         raise
 
 
 def _is_not_memory(error: Exception) -> bool:
-    return not isinstance(error, MemoryError)
+    return not isinstance(error, OutOfMemory)
 
 
 def _or_failure(result: Made | Exception, failure: str) -> Made | HeatlensError:
-    if isinstance(result, MemoryError):
+    if isinstance(result, OutOfMemory):
         raise result
     return GenerationFailed(failure) if isinstance(result, Exception) else result
+
+
+def _out_of_memory(cause: Exception) -> OutOfMemory:
+    """Log that memory ran out, with the place, and make the client's error; its cause is always a `MemoryError`."""
+    logger.error("out of memory", exc_info=cause)
+    error = OutOfMemory()
+    error.__cause__ = cause if isinstance(cause, MemoryError) else MemoryError(str(cause))
+    return error
 
 
 def _out_of_time() -> OutOfTime:

@@ -8,12 +8,14 @@ HeatlensError
 ├── LimitError
 │   ├── FileTooLarge
 │   ├── ImageTooLarge
+│   ├── TooMuchMemory
 │   ├── RequestImagesTooLarge
 │   ├── TooManyTargets
 │   └── TooManyPasses
 ├── InvalidOption
 ├── ModelUnavailable
 ├── OutOfTime
+├── OutOfMemory
 ├── GenerationFailed
 └── ModelError                    a model folder or its making; never raised while answering a client
     ├── SettingsError
@@ -89,6 +91,12 @@ class ImageTooLarge(LimitError):
     code = "limit.image_pixels"
 
 
+class TooMuchMemory(LimitError):
+    """An image takes more memory to decode or draw than there is for one; in a batch only its item fails."""
+
+    code = "limit.image_memory"
+
+
 class RequestImagesTooLarge(LimitError):
     """The images of one request together have more pixels than the limit."""
 
@@ -145,6 +153,16 @@ class OutOfTime(HeatlensError):
     retryable = True
 
 
+class OutOfMemory(HeatlensError):
+    """The process ran out of memory at this image; the log has it; in a batch only such items fail; `Retry-After`."""
+
+    code = "memory"
+    retryable = True
+
+    def __init__(self) -> None:
+        super().__init__("there was not enough memory for this image: try again later, or send fewer or smaller ones")
+
+
 class GenerationFailed(HeatlensError):
     """The map could not be made; the cause is in the log."""
 
@@ -191,3 +209,23 @@ class ParityError(CompileError):
     """The compiled explanation differs from pytorch-grad-cam's: nothing is written."""
 
     code = "model.parity"
+
+
+_MEMORY_MESSAGES = (
+    "bad_alloc",
+    "failed to allocate",
+    "cannot allocate memory",
+    "out of memory",
+    "can't alloc",
+    "failed to map",
+)
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Tell whether an error, or one of its causes, is that memory ran out: libraries raise kinds of their own."""
+    while error is not None:
+        message = str(error).lower()
+        if isinstance(error, MemoryError) or any(words in message for words in _MEMORY_MESSAGES):
+            return True
+        error = error.__cause__
+    return False

@@ -8,11 +8,16 @@ import numpy as np
 
 from heatlens.card import Card, Layer, read_card
 from heatlens.engines.base import Engine, files_of, open_engines
-from heatlens.engines.memory_estimate import check_memory
+from heatlens.engines.memory_estimate import check_memory, left_for_images
 from heatlens.engines.resources import Machine, read_machine
-from heatlens.errors import EngineError
+from heatlens.errors import EngineError, is_out_of_memory
 from heatlens.settings import Settings
 from heatlens.types import EngineName, Options, Precision
+
+_NO_MEMORY = (
+    "the memory ran out while the model was loaded: give the function, the container or the process (ulimit -v) more, "
+    "or compile a smaller model"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +25,8 @@ class Model:
     """A loaded model.
 
     `sha256` is the card's, which covers every graph's; `image` is the digest of the container image. `engine` runs the
-    default layer, the card's first; `others` the further layers, by name. `file_bytes` is the size of all graphs.
+    default layer, the card's first; `others` the further layers, by name. `file_bytes` is the size of all graphs,
+    `image_bytes` the memory that is left for one image, `None` if no limit is known.
     """
 
     card: Card
@@ -29,6 +35,7 @@ class Model:
     image: str = ""
     others: Mapping[str, Engine] = field(default_factory=dict)
     file_bytes: int = 0
+    image_bytes: int | None = None
 
     def facts(self, options: Options) -> dict[str, str]:
         """Describe model and computation, as every response and result does."""
@@ -88,11 +95,17 @@ def load_model(
     files = [folder / file.file for file in files_of(card, engine, precision)]
     check_memory(files, machine.memory_bytes, engine=engine, beside=beside)
     threads = threads or machine.threads
-    engines = open_engines(folder, card, engine=engine, precision=precision, threads=threads)
-    for layer in card.layers:
-        try_out(engines[layer.name], card, layer)
+    try:
+        engines = open_engines(folder, card, engine=engine, precision=precision, threads=threads)
+        for layer in card.layers:
+            try_out(engines[layer.name], card, layer)
+    except (EngineError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise EngineError(_NO_MEMORY) from error
+        raise
     file_bytes = sum(file.stat().st_size for file in files)
-    return Model(card, sha256, engines.pop(card.layers[0].name), image, engines, file_bytes)
+    left = left_for_images(machine.memory_bytes, beside + file_bytes, engine)
+    return Model(card, sha256, engines.pop(card.layers[0].name), image, engines, file_bytes, left)
 
 
 def load_by_settings(

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -17,16 +17,18 @@ from heatlens.explain.attribution import attribute, logits_of
 from heatlens.explain.cam import quality
 from heatlens.explain.predict import predict, score, scores
 from heatlens.input.decode import decode
+from heatlens.input.decode_memory import DRAWING_BYTES_PER_PIXEL, check_memory
 from heatlens.input.preprocess import preprocess, seen_box
 from heatlens.model import Model
 from heatlens.plan import Plan, check_plan, make_plan
 from heatlens.results import Explained, Explanation, Outcome
 from heatlens.settings import Limits
-from heatlens.types import Box, Floats, Options, Scores, Upload
+from heatlens.types import Box, Floats, Include, Options, Scores, Upload
 
 logger = logging.getLogger(__name__)
 
 NO_HEATMAP = "the heatmap could not be generated"
+_DRAWN: frozenset[Include] = frozenset({"overlay", "heatmap"})
 NO_SCORES = "the image could not be classified"
 
 
@@ -39,6 +41,11 @@ class Run:
     options: Options
     limits: Limits
     budget_s: float
+
+    @property
+    def max_bytes(self) -> int | None:
+        """Memory that one image may take: the limit's, else what the model leaves."""
+        return self.limits.image_bytes or self.model.image_bytes
 
 
 def explain_batch(run: Run, uploads: Sequence[Upload | HeatlensError]) -> list[Outcome]:
@@ -114,7 +121,7 @@ def score_all(
         LimitError: The images have too many pixels together. Nothing was decoded.
     """
     uploads = check_request_pixels(uploads, limits)
-    run = Run(model, make_plan(model, Options()), options, limits, budget_s=0)
+    run = Run(model, make_plan(model, Options()), replace(options, include=frozenset()), limits, budget_s=0)
     return in_batches(uploads, partial(score_batch, run), batch_images=batch_images, time_left=time_left)
 
 
@@ -122,7 +129,13 @@ def decode_upload(run: Run, upload: Upload) -> Job:
     """Begin an image's job with its decoded picture."""
     job = Job(upload)
     with job.timed("decode"):
-        job.picture = decode(upload.data, max_pixels=run.limits.image_pixels, window=run.options.window)
+        limits, max_bytes = run.limits, run.max_bytes
+        job.picture = decode(
+            upload.data, max_pixels=limits.image_pixels, max_bytes=max_bytes, window=run.options.window
+        )
+    if run.options.include & _DRAWN:
+        pixels = job.picture.image.width * job.picture.image.height
+        check_memory(pixels, DRAWING_BYTES_PER_PIXEL, max_bytes, work="drawing")
     return job
 
 
@@ -152,7 +165,7 @@ def draw_explanation(run: Run, job: Job) -> Explanation:
     """
     try:
         return _draw_explanation(run, job)
-    except HeatlensError:
+    except (HeatlensError, MemoryError):
         raise
     except Exception:
         logger.exception("drawing failed")

@@ -27,6 +27,7 @@ class Limits(BaseModel):
     targets: int
     passes: int
     faithfulness_s: float
+    image_bytes: int | None = None  # memory of one image; None: what the model leaves of the process's memory
 
 
 # For a process with one caller (Python, the command line); a server adds limits of its own.
@@ -57,6 +58,7 @@ class Settings(BaseSettings):
     batch_images: int = Field(8, gt=0, description="Images per engine batch: bounds the decoded images held at once.")
     file_bytes: int | None = Field(None, gt=0, description="Largest file, in bytes.")
     image_pixels: int | None = Field(None, gt=0, description="Largest image, in pixels.")
+    image_bytes: int | None = Field(None, gt=0, description="Memory that decoding or drawing one image may take.")
     request_pixels: int | None = Field(None, gt=0, description="Pixels of all images of one request together.")
     targets: int | None = Field(None, gt=0, description="Classes explained for each image.")
     passes: int | None = Field(None, gt=0, description="Runs of the network for one request.")

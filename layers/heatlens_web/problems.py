@@ -23,6 +23,7 @@ from heatlens.errors import (
     Mistake,
     ModelError,
     ModelUnavailable,
+    OutOfMemory,
     OutOfTime,
 )
 from heatlens.options import UNKNOWN_NAME
@@ -64,6 +65,7 @@ STATUSES: Mapping[type[HeatlensError], tuple[int, str]] = {
     ModelUnavailable: (503, "Model not loaded"),
     StagingUnavailable: (503, "Staged batches unavailable"),
     Stopping: (503, "Shutting down"),
+    OutOfMemory: (503, "Out of memory"),
     OutOfTime: (504, "Out of time"),
 }
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
@@ -84,6 +86,9 @@ def install(app: FastAPI, settings: ServerSettings) -> None:
     async def ours(request: Request, error: Exception) -> Response:
         if isinstance(error, RequestValidationError):
             error = invalid(error.errors())
+        if isinstance(error, MemoryError):
+            logger.error("request %s ran out of memory", request_id(request), exc_info=error)
+            error = OutOfMemory()
         assert isinstance(error, HeatlensError)
         headers = {"retry-after": str(settings.retry_after_s)} if error.retryable else {}
         if isinstance(error, InvalidOption) and not isinstance(error, InvalidRequest):
@@ -96,6 +101,7 @@ def install(app: FastAPI, settings: ServerSettings) -> None:
 
     app.add_exception_handler(HeatlensError, ours)
     app.add_exception_handler(RequestValidationError, ours)
+    app.add_exception_handler(MemoryError, ours)
     app.add_exception_handler(HTTPException, _framework)
     app.add_exception_handler(Exception, _unexpected)
 

@@ -46,6 +46,10 @@ def image_pixels(client: TestClient, pixels: int) -> Any:  # noqa: ANN401 - a re
     return client.post(URL, content=wide(pixels), headers=RAW)
 
 
+def image_bytes(client: TestClient, size: int) -> Any:  # noqa: ANN401 - a response
+    return client.post(URL, content=wide(max(1, -(-size // 22))), headers=RAW)  # 22 bytes for each pixel drawn
+
+
 def request_pixels(client: TestClient, pixels: int) -> Any:  # noqa: ANN401 - a response
     return client.post(f"{URL}-batch", files=[("files", wide(100)), ("files", wide(pixels - 100))])
 
@@ -71,6 +75,10 @@ def passes(client: TestClient, count: int) -> Any:  # noqa: ANN401 - a response
 TOGETHER = (
     "the images have 0.0 megapixels together, over the limit of 0.001 per request: send fewer or smaller ones at a time"
 )
+DRAWING = (
+    "drawing this image of 0.0 megapixels takes about 0 MB of memory and there are 0 for it: "
+    "send a smaller image, or give the function or the server more memory"
+)
 CASES: dict[str, tuple[str, int, dict[str, int], Ask, int, str, str]] = {
     # limit: (setting, number, further settings, how to reach it, status, code, message)
     "a file": ("file_bytes", 5000, {}, file_bytes, 413, "limit.file_bytes",
@@ -79,6 +87,8 @@ CASES: dict[str, tuple[str, int, dict[str, int], Ask, int, str, str]] = {
                "the request body is over the limit of 5,000 bytes"),
     "an image": ("image_pixels", 2000, {}, image_pixels, 413, "limit.image_pixels",
                  "the image is over the limit of 0.002 megapixels per image"),
+    "the memory of an image": ("image_bytes", 22 * 2000, {}, image_bytes, 413, "limit.image_memory",
+                               DRAWING),
     "the images of a request": ("request_pixels", 1000, {}, request_pixels, 413, "limit.request_pixels", TOGETHER),
     "the files of a form": ("files", 3, {}, files, 400, "request.too_many_files",
                             "more than 3 in the field 'files': send fewer at a time"),

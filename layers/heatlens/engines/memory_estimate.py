@@ -52,6 +52,11 @@ def estimate_bytes(file_bytes: int, engine: EngineName = "auto") -> int:
     return cost.base + round(cost.factor * file_bytes)
 
 
+def left_for_images(memory_bytes: int | None, file_bytes: int, engine: EngineName = "auto") -> int | None:
+    """Estimate what a loaded model leaves of the memory; `None` if no limit is known."""
+    return None if memory_bytes is None else max(1, memory_bytes - estimate_bytes(file_bytes, engine))
+
+
 def check_memory(
     files: Iterable[Path], memory_bytes: int | None, *, engine: EngineName = "auto", beside: int = 0
 ) -> None:

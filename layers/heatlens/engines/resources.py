@@ -3,6 +3,7 @@
 import ctypes
 import math
 import os
+import resource
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ class Machine:
 
 
 def read_machine(environ: Mapping[str, str] = os.environ, root: Path = Path("/")) -> Machine:
-    """Read Lambda's environment, else the control groups of version 2 or 1.
+    """Read Lambda's environment, else the control groups of version 2 or 1 and the process's own limit (`ulimit -v`).
 
     Args:
         environ: On Lambda it has the memory; there is one processor per 1,769 MiB, six at most.
@@ -44,6 +45,7 @@ def read_machine(environ: Mapping[str, str] = os.environ, root: Path = Path("/")
         processors = int(memory) / LAMBDA_MIB_PER_PROCESSOR
         return Machine(int(memory) * MIB, min(processors, LAMBDA_MOST_PROCESSORS))
     limits = [limit for folder in _folders(root, "memory") if (limit := _memory(folder))]
+    limits += [own] if (own := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY else []
     shares = [share for folder in _folders(root, "cpu") if (share := _processors(folder))]
     return Machine(min(limits, default=None), min(shares, default=None))
 

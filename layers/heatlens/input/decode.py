@@ -6,7 +6,15 @@ from types import ModuleType
 
 from PIL import Image, ImageFile
 
-from heatlens.errors import EmptyFile, HeatlensError, ImageTooLarge, UnreadableImage, UnsupportedImage
+from heatlens.errors import (
+    EmptyFile,
+    HeatlensError,
+    ImageTooLarge,
+    UnreadableImage,
+    UnsupportedImage,
+    is_out_of_memory,
+)
+from heatlens.input.decode_memory import bytes_per_pixel, check_free, check_memory
 from heatlens.input.high_bit_depth import high_bit_depth_picture
 from heatlens.input.jpeg import check_scans
 from heatlens.types import Picture, Window
@@ -26,6 +34,7 @@ _TURNS: dict[int | None, Image.Transpose] = {
 }
 _NO_DICOM = "DICOM files need the extra dicom, which is missing here: pip install 'heatlens[dicom]'"
 _UNCONVERTIBLE = {"LAB"}
+_BAND_PIXELS = 1_000_000
 
 
 def _is_webp(head: bytes) -> bool:
@@ -59,7 +68,7 @@ def measure(data: bytes, *, max_pixels: int) -> int:
         return image.width * image.height
 
 
-def decode(data: bytes, *, max_pixels: int, window: Window | None = None) -> Picture:
+def decode(data: bytes, *, max_pixels: int, max_bytes: int | None = None, window: Window | None = None) -> Picture:
     """Decode the first frame of an image as people see it: upright, alpha composed on black, 8 bits.
 
     High-bit-depth grayscale is mapped linearly, from its own minimum and maximum to 0 and 255 or by the window; a
@@ -69,15 +78,19 @@ def decode(data: bytes, *, max_pixels: int, window: Window | None = None) -> Pic
     Args:
         data: The file.
         max_pixels: The limit of one image.
+        max_bytes: Memory that decoding it may take; `None` for no limit.
         window: Center and width for high-bit-depth grayscale.
 
     Raises:
         InputError: As `measure`, and `UnreadableImage` where the pixels are truncated or damaged.
         ImageTooLarge: More than `max_pixels`; nothing was decoded.
+        TooMuchMemory: More than `max_bytes`; nothing was decoded.
+        MemoryError: The memory ran out.
     """
     if _is_dicom(data):
-        return Picture(_dicom().decode(data, max_pixels=max_pixels, window=window), None)
+        return Picture(_dicom().decode(data, max_pixels=max_pixels, max_bytes=max_bytes, window=window), None)
     with _open(data, max_pixels=max_pixels) as image:
+        check_memory(image.width * image.height, bytes_per_pixel(image), max_bytes)
         try:
             picture = _eight_bits(image, data, window)
             turn = _TURNS.get(_orientation(image))
@@ -85,6 +98,8 @@ def decode(data: bytes, *, max_pixels: int, window: Window | None = None) -> Pic
             raise
         # Pillow's decoders raise whatever their format's parser meets; none of it may reach a client.
         except Exception as error:
+            _raise_memory_error(error)
+            check_free(image.width * image.height, bytes_per_pixel(image))
             raise UnreadableImage("the image is truncated or damaged: it cannot be decoded to its end") from error
         verbatim = None if turn is not None else _verbatim(image, data)
     upright = picture.transpose(turn) if turn is not None else picture
@@ -116,6 +131,7 @@ def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
     try:
         image = Image.open(io.BytesIO(data), formats=[kind])
     except Exception as error:
+        _raise_memory_error(error)
         raise UnreadableImage(f"the {kind} image cannot be opened: damaged, or of a rare variant") from error
     if image.mode in _UNCONVERTIBLE:
         raise UnreadableImage(f"the {kind} image is of a rare variant, with {image.mode} colors: convert it to RGB")
@@ -124,10 +140,18 @@ def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
     return image
 
 
+def _raise_memory_error(error: Exception) -> None:
+    """Raise a `MemoryError` where a decoder ran out of memory, which says nothing of the image."""
+    if is_out_of_memory(error):
+        raise MemoryError from error
+
+
 def _orientation(image: Image.Image) -> int | None:
     """Read the EXIF orientation; a damaged EXIF has none, and does not fail the image."""
     try:
         return image.getexif().get(_ORIENTATION)
+    except MemoryError:
+        raise
     except Exception:
         return None
 
@@ -145,11 +169,18 @@ def _eight_bits(image: ImageFile.ImageFile, data: bytes, window: Window | None) 
         return picture
     image.load()
     if image.has_transparency_data:
-        return _on_black(image.convert("RGBA"))
+        return _on_black(image)
     if image.mode in ("1", "L"):
         return image.convert("L")
     return image.convert("RGB")
 
 
 def _on_black(image: Image.Image) -> Image.Image:
-    return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
+    """Compose on black in bands of rows: whole, the intermediate pictures take 12 bytes a pixel."""
+    picture = Image.new("RGB", image.size)
+    rows = max(1, _BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        black = Image.new("RGBA", band.size, (0, 0, 0, 255))
+        picture.paste(Image.alpha_composite(black, band).convert("RGB"), (0, top))
+    return picture

@@ -15,6 +15,7 @@ Levels = npt.NDArray[np.float64]
 Curve = Callable[[Samples], Levels]  # maps values to levels; those outside 0 to 255 are clipped
 WindowFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 
+_BAND_VALUES = 1_000_000
 _TABLE_BYTES = 2  # a sample of at most 2 bytes has at most 65,536 values
 
 
@@ -27,14 +28,28 @@ def apply_curve(values: Samples, curve: Curve) -> npt.NDArray[np.uint8]:
         curve: Receives whole numbers as int64, others as they are.
     """
     if values.dtype.kind == "f":
-        return _rounded(curve(values))
+        return in_bands(lambda band: _rounded(curve(band)), values)
     native = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
     if native.itemsize > _TABLE_BYTES:
-        return _rounded(curve(native.astype(np.int64)))
+        return in_bands(lambda band: _rounded(curve(band.astype(np.int64))), native)
     index = native.view(f"u{native.itemsize}")
     all_values = np.arange(2 ** (8 * native.itemsize), dtype=index.dtype).view(native.dtype)
     table = _rounded(curve(all_values.astype(np.int64)))
     levels: npt.NDArray[np.uint8] = table[index]
+    return levels
+
+
+def in_bands(work: Callable[..., npt.NDArray[np.uint8]], *arrays: Samples) -> npt.NDArray[np.uint8]:
+    """Compute levels in bands of rows: intermediate values take up to 24 bytes a pixel.
+
+    Args:
+        work: Answers bands of the arrays with the levels of their first one's pixels.
+        *arrays: Of the same pixels, rows first.
+    """
+    levels = np.empty(arrays[0].shape, np.uint8)
+    rows = max(1, _BAND_VALUES // max(1, levels[0].size))
+    for start in range(0, len(levels), rows):
+        levels[start : start + rows] = work(*(array[start : start + rows] for array in arrays))
     return levels
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, TiffImagePlugin
 
-from heatlens.input.grey_levels import Curve, Samples, apply_curve, invert, stretch, windowing
+from heatlens.input.grey_levels import Curve, Samples, apply_curve, in_bands, invert, stretch, windowing
 from heatlens.types import Window
 
 _PNG_GREY_ALPHA_16 = b"\x10\x04"  # bit depth and color type in IHDR
@@ -59,9 +59,14 @@ def _curve(values: Samples, window: Window | None) -> Curve:
     return windowing(window, "LINEAR_EXACT" if values.dtype.kind == "f" else "LINEAR")
 
 
-def _under(values: Samples, alpha: npt.NDArray[np.float64], window: Window | None) -> Image.Image:
-    levels = np.clip(_curve(values, window)(values), 0, 255) * alpha
-    return Image.fromarray(np.rint(levels).astype(np.uint8))
+def _under(values: Samples, alpha: Samples, window: Window | None) -> Image.Image:
+    """Map the values and weigh the levels by alpha, of 16 bits."""
+    curve = _curve(values, window)
+
+    def levels(values: Samples, alpha: Samples) -> npt.NDArray[np.uint8]:
+        return np.rint(np.clip(curve(values), 0, 255) * (alpha / 65535)).astype(np.uint8)
+
+    return Image.fromarray(in_bands(levels, values, alpha))
 
 
 def _samples(image: Image.Image) -> Samples:
@@ -86,8 +91,8 @@ def _is_grey_alpha_16(data: bytes) -> bool:
     return data.startswith(b"\x89PNG") and data[12:16] == b"IHDR" and data[24:26] == _PNG_GREY_ALPHA_16
 
 
-def _grey_alpha_16(data: bytes) -> tuple[Samples, npt.NDArray[np.float64]]:
-    """Read values 0..65535 and alpha 0..1 of a PNG of which Pillow would keep the high bytes only.
+def _grey_alpha_16(data: bytes) -> tuple[Samples, Samples]:
+    """Read values and alpha, both 0..65535, of a PNG of which Pillow would keep the high bytes only.
 
     Two 16-bit samples are four bytes per pixel, as four 8-bit samples are, and PNG filters bytes: with a header that
     says RGBA, Pillow reads the same file as four channels, the high and low bytes.
@@ -96,8 +101,8 @@ def _grey_alpha_16(data: bytes) -> tuple[Samples, npt.NDArray[np.float64]]:
     crc = struct.pack(">I", zlib.crc32(header))
     as_rgba = data[: _IHDR.start] + header + crc + data[_IHDR_CRC.stop :]
     with Image.open(io.BytesIO(as_rgba), formats=["PNG"]) as image:
-        halves = np.asarray(image).astype(np.uint16)
-    return halves[..., 0] << 8 | halves[..., 1], (halves[..., 2] << 8 | halves[..., 3]) / 65535
+        pairs = np.asarray(image).view(">u2")
+    return pairs[..., 0], pairs[..., 1]
 
 
 def _is_16_bit(image: ImageFile.ImageFile) -> bool:
@@ -113,11 +118,13 @@ def _colors(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> I
     upper, transparent = np.asarray(image), image.info.get("transparency")
     if transparent is None and not _is_grey(upper):
         return None
-    samples = upper.astype(np.uint16) << 8 | _lower_bytes(image, data)
+    samples = upper.astype(np.uint16)
+    samples <<= 8
+    samples |= _lower_bytes(image, data)
     if _is_grey(samples):
         values = samples[..., 0]
         if image.mode == "RGBA":
-            return _under(values, samples[..., 3] / 65535, window)
+            return _under(values, samples[..., 3], window)
         levels = apply_curve(values, _curve(values, window))
     elif transparent is None:
         return None

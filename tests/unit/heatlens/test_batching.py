@@ -19,6 +19,7 @@ from heatlens.errors import (
     GenerationFailed,
     HeatlensError,
     ImageTooLarge,
+    OutOfMemory,
     OutOfTime,
     RequestImagesTooLarge,
     UnreadableImage,
@@ -124,13 +125,40 @@ def test_together_hides_the_cause_of_an_item_that_fails_alone(error: type[Except
     assert engine.batches == [[1, 2], [1], [2]]
 
 
-def test_together_raises_memory_errors_and_does_not_retry() -> None:
-    engine = Engine(broken=[2], error=MemoryError)
+class AllocationFailed(RuntimeError):
+    """An engine's own error."""
 
-    with pytest.raises(MemoryError):
+    def __str__(self) -> str:
+        return "Failed to allocate 331776 bytes of memory"
+
+
+@pytest.mark.parametrize("error", [MemoryError, AllocationFailed])
+def test_together_raises_that_memory_ran_out_and_does_not_retry(
+    error: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = Engine(broken=[2], error=error)
+
+    with pytest.raises(OutOfMemory) as caught:
         together([1, 2], engine, failure="no")
 
+    assert isinstance(caught.value.__cause__, MemoryError)
     assert engine.batches == [[1, 2]]
+    assert [record.message for record in caplog.records] == ["out of memory"]
+
+
+def test_an_image_for_which_memory_runs_out_fails_alone_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def stage(number: int) -> int:
+        if number == 2:
+            raise MemoryError
+        return number
+
+    first, second = each([1, 2], stage)
+
+    assert (first, type(second)) == (1, OutOfMemory)
+    assert isinstance(second, OutOfMemory)
+    assert isinstance(second.__cause__, MemoryError)
+    assert second.retryable
+    assert caplog.records[0].exc_info
 
 
 def test_each_keeps_an_error_in_its_place_and_raises_what_is_unexpected() -> None:

@@ -1,6 +1,7 @@
 """Decode the first frame of a DICOM file to an 8-bit picture; no value of its tags leaves this package."""
 
 import logging
+import math
 import re
 import warnings
 from collections.abc import Callable
@@ -11,7 +12,8 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
-from heatlens.errors import HeatlensError, ImageTooLarge, UnreadableImage, UnsupportedImage
+from heatlens.errors import HeatlensError, ImageTooLarge, UnreadableImage, UnsupportedImage, is_out_of_memory
+from heatlens.input.decode_memory import check_memory
 from heatlens.input.dicom.frame import NO_PIXELS, first_frame
 from heatlens.input.dicom.levels import full_range, grey_levels
 from heatlens.input.dicom.parse import PIXELS, SIZE, read
@@ -22,6 +24,9 @@ Result = TypeVar("Result")
 
 _GRAYSCALE = ("MONOCHROME1", "MONOCHROME2")
 _COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_COPIES = 4  # of the samples, at the peak of decoding
+_BYTE_BITS = 8
+_PICTURE_BYTES = 8  # per pixel
 _DAMAGED = "the DICOM file is truncated or damaged, or of a rare variant: its image cannot be decoded"
 
 # Messages of these libraries quote values of the file, which are a patient's: they go to no log and no warning.
@@ -36,7 +41,7 @@ def measure(data: bytes, *, max_pixels: int) -> int:
     return _without_details(lambda: _pixels(read(data, SIZE, max_pixels=max_pixels), max_pixels))
 
 
-def decode(data: bytes, *, max_pixels: int, window: Window | None) -> Image.Image:
+def decode(data: bytes, *, max_pixels: int, max_bytes: int | None = None, window: Window | None = None) -> Image.Image:
     """Decode the first frame as DICOM defines its presentation.
 
     Stored values go through the modality stage (rescale or table) and the VOI stage (table or window); without a VOI
@@ -45,6 +50,7 @@ def decode(data: bytes, *, max_pixels: int, window: Window | None) -> Image.Imag
     Args:
         data: The file, with its preamble.
         max_pixels: The limit of one image.
+        max_bytes: Memory that decoding it may take; `None` for no limit.
         window: Center and width in the modality stage's values (of a CT: Hounsfield units), in place of the file's
             own VOI stage; ignored for colors.
 
@@ -55,8 +61,10 @@ def decode(data: bytes, *, max_pixels: int, window: Window | None) -> Image.Imag
         UnsupportedImage: A transfer syntax or a color space that is not supported.
         UnreadableImage: No pixels, or truncated or damaged ones.
         ImageTooLarge: More than `max_pixels`; no pixel was decoded.
+        TooMuchMemory: More than `max_bytes`; no pixel was decoded.
+        MemoryError: The memory ran out.
     """
-    return _without_details(lambda: _decode(data, max_pixels, window))
+    return _without_details(lambda: _decode(data, max_pixels, max_bytes, window))
 
 
 def _without_details(work: Callable[[], Result]) -> Result:
@@ -65,18 +73,16 @@ def _without_details(work: Callable[[], Result]) -> Result:
         warnings.filterwarnings("ignore", module=_SILENCED[3].pattern)
     try:
         return work()
-    except (HeatlensError, MemoryError) as error:
-        kept: HeatlensError | MemoryError | None = error
-    except Exception:
-        kept = None
-    if isinstance(kept, HeatlensError):
-        raise kept
-    raise UnreadableImage(_DAMAGED) from kept
+    except HeatlensError as error:
+        kept: Exception = error
+    except Exception as error:
+        kept = MemoryError() if is_out_of_memory(error) else UnreadableImage(_DAMAGED)
+    raise kept
 
 
-def _decode(data: bytes, max_pixels: int, window: Window | None) -> Image.Image:
+def _decode(data: bytes, max_pixels: int, max_bytes: int | None, window: Window | None) -> Image.Image:
     dataset = read(data, PIXELS, max_pixels=max_pixels)
-    _pixels(dataset, max_pixels)
+    check_memory(_pixels(dataset, max_pixels), _bytes_per_pixel(dataset), max_bytes)
     color_space = dataset.get("PhotometricInterpretation")
     if color_space in _GRAYSCALE:
         return Image.fromarray(grey_levels(dataset, first_frame(dataset), window))
@@ -94,6 +100,12 @@ def _pixels(dataset: Dataset, max_pixels: int) -> int:
     if pixels > max_pixels:
         raise ImageTooLarge(f"the image is over the limit of {max_pixels / 1e6:g} megapixels per image")
     return pixels
+
+
+def _bytes_per_pixel(dataset: Dataset) -> int:
+    """Estimate the memory of the decoder: the file's pixels, the frame, its samples and a copy of them."""
+    samples = int(dataset.get("SamplesPerPixel") or 1)
+    return _COPIES * samples * math.ceil(int(dataset.get("BitsAllocated") or _BYTE_BITS) / _BYTE_BITS) + _PICTURE_BYTES
 
 
 def _palette(entries: Samples) -> Samples:

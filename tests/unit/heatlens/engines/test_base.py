@@ -2,6 +2,7 @@
 
 import builtins
 import logging
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from heatlens.model import load_by_settings, load_model
 from heatlens.settings import Settings, read_settings
 from heatlens.types import EngineName, Options, Precision
 from tests.support.engines import graphs_of
+from tests.support.paths import ROOT
 from tests.support.tiny import write_tiny_model
 
 AGREED = Agreement(
@@ -193,13 +195,49 @@ def test_an_unknown_engine_or_precision_is_one_sentence(
 
 def test_an_engine_that_fails_to_open_is_one_sentence(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(*_: object, **__: object) -> None:
-        raise MemoryError("CUDA out of memory\nsee the manual")
+        raise ZeroDivisionError("a driver's\nsee the manual")
 
     monkeypatch.setattr("heatlens.engines.openvino.open_layers", breaks)
 
     with pytest.raises(EngineError, match=r"^the engine openvino cannot be made ready here$") as caught:
         load_model(tiny_folder)
-    assert isinstance(caught.value.__cause__, MemoryError)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    "message", ["CUDA out of memory\nsee the manual", "Check 'ptr' failed\nFailed to allocate 3 bytes"]
+)
+def test_a_start_without_enough_memory_says_so(
+    tiny_folder: Path, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object, **__: object) -> None:
+        raise RuntimeError(message)
+
+    monkeypatch.setattr("heatlens.engines.openvino.open_layers", breaks)
+
+    with pytest.raises(EngineError, match=r"^the memory ran out while the model was loaded: give .*ulimit -v.* more"):
+        load_model(tiny_folder)
+
+
+def test_a_start_under_a_small_limit_of_address_space_says_memory(tiny_folder: Path) -> None:
+    """The limit is what is mapped once the engine is imported, and little more."""
+    program = f"""
+import resource
+import openvino
+from pathlib import Path
+from heatlens.engines.resources import Machine
+from heatlens.errors import EngineError
+from heatlens.model import load_model
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 30_000_000,) * 2)
+try:
+    load_model(Path({str(tiny_folder)!r}), machine=Machine())
+except EngineError as error:
+    print(error)
+"""
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True, text=True)
+
+    assert result.stdout.startswith("the memory ran out while the model was loaded")
 
 
 def test_loads_another_folder_than_the_configured_one(tiny_folder: Path) -> None:

@@ -1,3 +1,4 @@
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,16 @@ def test_without_a_limit_nothing_is_known(environ: dict[str, str], tmp_path: Pat
 
     assert machine == Machine(None, None)
     assert machine.threads == 0
+
+
+@pytest.mark.parametrize(("own", "memory"), [(2000, 2000), (4000, 3000), (resource.RLIM_INFINITY, 3000)])
+def test_the_limit_of_the_process_counts(
+    own: int, memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree(tmp_path, "0::/\n", memory_max="3000")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (own, own))
+
+    assert read_machine({}, tmp_path) == Machine(memory)
 
 
 class Driver:
