@@ -15,6 +15,7 @@ from heatlens.results import Outcome
 from heatlens.types import Options, Upload
 from heatlens_web import problems, upload
 from heatlens_web.context import CurrentState, RequestContext
+from heatlens_web.head import HeadAsGet
 from heatlens_web.inference import explain_one
 from heatlens_web.request_id import RequestId
 from heatlens_web.schemas.options import HeatmapOptions
@@ -23,7 +24,6 @@ from heatlens_web.text_options import known_query, read_text_options
 
 CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 PLACE = ("header", CUSTOM_ATTRIBUTES)
-RAW = (*upload.RAW, "application/octet-stream")  # the last is for callers that do not know the type
 
 
 def create_app(settings: ServerSettings) -> FastAPI:
@@ -32,6 +32,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.server = server = load_server(settings)
     app.state.heatlens = server.state
     app.state.replies = None  # SageMaker delivers a response of any size
+    app.add_middleware(HeadAsGet)
     app.add_middleware(RequestId)
     app.include_router(router, dependencies=[Depends(known_query)])
     problems.install(app, settings)
@@ -74,7 +75,7 @@ async def invocations(request: Request, state: CurrentState, backend: Ready) -> 
         assert isinstance(image, Upload), "receive_one raises an error instead"
         return [await backend.batcher.explain(image, options)]
 
-    return await explain_one(request, state, attributes, raw=RAW, work=work, place=PLACE)
+    return await explain_one(request, state, attributes, work=work, place=PLACE)
 
 
 def read_attributes(text: str) -> HeatmapOptions:

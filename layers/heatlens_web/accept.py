@@ -7,7 +7,7 @@ from heatlens.types import Format, Options
 from heatlens_web.upload import JSON
 
 _ANSWERS: dict[str, Format | None] = dict.fromkeys([JSON, "application/*", "*/*"])
-_ANSWERS |= {media_type: form for form, media_type in MEDIA_TYPES.items()}
+_ANSWERS |= {media_type: form for form, media_type in MEDIA_TYPES.items()} | {"image/jpg": "jpeg"}
 
 
 def picture_format(accept: str, form: Format) -> Format | None:

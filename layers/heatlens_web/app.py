@@ -4,6 +4,7 @@ from html import escape
 from pathlib import Path
 
 from fastapi import Depends, FastAPI, Request, Response
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -13,6 +14,8 @@ from heatlens_aws.settings import AwsSettings
 from heatlens_web import kserve, large_replies, problems
 from heatlens_web.base_path import BARE, BasePath
 from heatlens_web.batches import routes as batch_routes
+from heatlens_web.cors import cors
+from heatlens_web.head import HeadAsGet
 from heatlens_web.openapi import describe
 from heatlens_web.request_id import RequestId
 from heatlens_web.routes import router
@@ -35,8 +38,11 @@ def create_app(settings: ServerSettings, *, deployment: Deployment) -> FastAPI:
     app.state.batches = batch_routes.open_staging(aws)
     app.state.replies = large_replies.open_replies(aws)
     batch_routes.configure_audit_logger()
+    app.add_middleware(HeadAsGet)
     app.add_middleware(RequestId)
     app.add_middleware(BasePath, base_path=settings.base_path)
+    if deployment == "server" and settings.cors_origins:
+        app.add_middleware(CORSMiddleware, **cors(settings.cors_origins))
     for routes in [router, batch_routes.router, *([kserve.router] if deployment == "server" else [])]:
         app.include_router(routes, dependencies=[Depends(known_query)])
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -29,7 +29,7 @@ from heatlens.errors import HeatlensError, InputError, LimitError
 
 
 class BadBase64(InputError):
-    """An image in JSON is not base64."""
+    """An image in JSON, or a part of a form that says so, is not base64."""
 
     code = "input.bad_base64"
 
@@ -71,7 +71,7 @@ class TooManyFiles(RequestError):
 
 
 class UnsupportedContentType(HeatlensError):
-    """The request's content type is neither multipart, JSON nor an image."""
+    """The request's content type is neither multipart, JSON nor an image, or it is compressed by other than gzip."""
 
     code = "request.unsupported_content_type"
 

@@ -67,6 +67,7 @@ def body_of(field: str, multipart: Json, json: type[ImagesBody], example: Json) 
         "application/json": {"schema": inlined(json.model_json_schema()), "example": example},
         "image/*": {"schema": BINARY},
         "application/dicom": {"schema": BINARY},
+        "application/octet-stream": {"schema": BINARY},
     }
     return {"requestBody": {"required": True, "content": content}}
 

@@ -182,7 +182,7 @@ def _allowed(request: Request) -> list[str]:
     """Return the methods of an address; the framework names only those of the first route that has it."""
 
     def answered(method: str) -> bool:
-        scope = {**request.scope, "method": method}
+        scope = {**request.scope, "method": "GET" if method == "HEAD" else method}
         return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
 
     return [method for method in METHODS if answered(method)] or [

@@ -1,7 +1,7 @@
 """Read a request's images, and the options beside them; every limit is enforced while the body is read."""
 
-import base64
-import binascii
+import codecs
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +13,8 @@ from starlette.requests import ClientDisconnect
 
 from heatlens.errors import FileTooLarge, HeatlensError
 from heatlens.types import Upload
+from heatlens_web.base64_text import decode_base64
+from heatlens_web.content_encoding import decoded
 from heatlens_web.errors import BadBase64, BodyTooLarge, MalformedBody, TooManyFiles, UnsupportedContentType
 from heatlens_web.multipart import MAX_FIELD_BYTES, Form, Part, read_form
 from heatlens_web.problems import invalid
@@ -22,8 +24,11 @@ from heatlens_web.settings import ServerLimits
 from heatlens_web.text_options import read_text_options, unknown_details
 
 UNNAMED = "unknown"
-RAW = ("image/", "application/dicom")
+RAW = ("image/", "application/dicom", "application/octet-stream")
 JSON = "application/json"
+_KINDS_OF_JSON = re.compile(r"application/([^/]+\+)?json")
+_URLENCODED = "application/x-www-form-urlencoded"
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LONGEST_LENGTH = 18  # digits of a content length that is still worth reading as a number
 
 
@@ -71,8 +76,7 @@ async def receive_json(request: Request, limits: ServerLimits, *, body: type[Ima
     Raises:
         HeatlensError: The body or its type cannot be used; an image that cannot be used is an error in its own place.
     """
-    if media_type(request) != JSON:
-        raise UnsupportedContentType(f"send {JSON}")
+    check_json(request)
     return await _receive(request, body, field="instances", max_files=limits.files, limits=limits)
 
 
@@ -89,15 +93,51 @@ async def _receive(
     chunks = read_limited(request, limits.body_bytes)
     if kind == "multipart/form-data":
         form = await read_form(chunks, content_type, name=field, max_parts=max_files, max_part_bytes=limits.file_bytes)
-        return _from_form(form, field, limits, options=body.options)
-    if kind == JSON:
-        text = b"".join([chunk async for chunk in chunks])
+        return await run_in_threadpool(_from_form, form, field, limits, body.options)
+    if is_json(kind):
+        text = await read_json(chunks)
         return await run_in_threadpool(_from_json, text, body, max_files, limits)
-    if kind.startswith(raw):
-        return _from_parts([await _whole(chunks, limits)], field, limits)
-    if not kind and not [chunk async for chunk in chunks if chunk]:
-        raise invalid([_missing(field)])
-    raise UnsupportedContentType("send multipart/form-data, application/json or an image as the body")
+    if not kind or kind.startswith(raw):
+        part = await _whole(chunks, limits)
+        empty = not kind and not part.data and not part.oversize
+        return await run_in_threadpool(_from_parts, [] if empty else [part], field, limits)
+    raise UnsupportedContentType(_advice(kind, field))
+
+
+def _advice(kind: str, field: str) -> str:
+    if kind == _URLENCODED:
+        return (
+            f"{kind} has no place for an image (curl's --data-binary sends it): send the form field {field!r} (curl "
+            "-F), or name the image's own type in Content-Type"
+        )
+    return "send multipart/form-data, application/json or an image as the body"
+
+
+def is_json(kind: str) -> bool:
+    """Return whether a media type is JSON's, or that of a format in JSON (`application/…+json`)."""
+    return _KINDS_OF_JSON.fullmatch(kind) is not None
+
+
+def check_json(request: Request) -> None:
+    """Check that the content type is JSON's.
+
+    Raises:
+        UnsupportedContentType: It is another.
+    """
+    if not is_json(media_type(request)):
+        raise UnsupportedContentType(f"send {JSON}")
+
+
+async def read_json(chunks: AsyncIterator[bytes]) -> bytes:
+    """Read a body of JSON, without its byte-order mark.
+
+    Raises:
+        MalformedBody: It is in UTF-16.
+    """
+    text = b"".join([chunk async for chunk in chunks]).removeprefix(codecs.BOM_UTF8)
+    if text.startswith(_UTF_16) or b"\0" in text[:2]:
+        raise MalformedBody("the JSON is in UTF-16: send it in UTF-8")
+    return text
 
 
 def media_type(request: Request) -> str:
@@ -106,30 +146,45 @@ def media_type(request: Request) -> str:
 
 
 def declared_bytes(request: Request, *, most: int) -> int:
-    """Return the body's size by its header, `most` where it is larger or not declared."""
+    """Return the body's size by its header, `most` where it is larger, compressed or not declared."""
+    if request.headers.get("content-encoding"):
+        return most
     declared = request.headers.get("content-length", "")
     return min(int(declared), most) if declared.isdecimal() and len(declared) <= _LONGEST_LENGTH else most
 
 
 async def read_limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
-    """Yield the body in chunks.
+    """Yield the body in chunks, without its `Content-Encoding`.
 
     Raises:
-        BodyTooLarge: The body has more than `max_bytes`, by its header or as it arrives.
-        MalformedBody: The client disconnected before the end.
+        BodyTooLarge: The body has more than `max_bytes`, by its header, as it arrives, or once it is inflated.
+        UnsupportedContentType: The encoding is not supported.
+        MalformedBody: The client disconnected before the end, or the body is not in the encoding that it names.
     """
     too_large = BodyTooLarge(f"the request body is over the limit of {max_bytes:,} bytes")
-    if "content-length" in request.headers and declared_bytes(request, most=max_bytes + 1) > max_bytes:
+    if _declares_more(request, max_bytes):
         raise too_large
-    seen = 0
+    encoding = ", ".join(request.headers.getlist("content-encoding"))
+    arriving = _limited(request.stream(), max_bytes, too_large)
     try:
-        async for chunk in request.stream():
-            seen += len(chunk)
-            if seen > max_bytes:
-                raise too_large
+        async for chunk in _limited(decoded(arriving, encoding), max_bytes, too_large):
             yield chunk
     except ClientDisconnect as error:
         raise MalformedBody("the client disconnected before the end of the body") from error
+
+
+def _declares_more(request: Request, max_bytes: int) -> bool:
+    declared = request.headers.get("content-length", "")
+    return declared.isdecimal() and (len(declared) > _LONGEST_LENGTH or int(declared) > max_bytes)
+
+
+async def _limited(chunks: AsyncIterator[bytes], max_bytes: int, error: BodyTooLarge) -> AsyncIterator[bytes]:
+    seen = 0
+    async for chunk in chunks:
+        seen += len(chunk)
+        if seen > max_bytes:
+            raise error
+        yield chunk
 
 
 async def _whole(chunks: AsyncIterator[bytes], limits: ServerLimits) -> Part:
@@ -139,7 +194,7 @@ async def _whole(chunks: AsyncIterator[bytes], limits: ServerLimits) -> Part:
     return part
 
 
-def _from_form(form: Form, field: str, limits: ServerLimits, *, options: type[ModelOptions]) -> Received:
+def _from_form(form: Form, field: str, limits: ServerLimits, options: type[ModelOptions]) -> Received:
     known = [field, *options.model_fields]
     if unknown := unknown_details([name for name, _ in form.fields], known, place=("body",)):
         raise invalid([*([] if form.files else [_missing(field)]), *unknown])
@@ -151,18 +206,25 @@ def _text(name: str, part: Part) -> str:
     if part.oversize:
         message = f"more than {MAX_FIELD_BYTES:,} bytes"
         raise invalid([{"loc": ["body", name], "msg": message, "type": "string_too_long"}])
-    return part.data.decode("utf-8", "replace")
+    return part.content().decode("utf-8", "replace")
 
 
 def _from_parts(parts: Sequence[Part], field: str, limits: ServerLimits) -> Received:
     if not parts:
         raise invalid([_missing(field)])
     names = [part.filename or UNNAMED for part in parts]
-    uploads: list[Upload | HeatlensError] = [
-        _too_large(limits) if part.oversize else Upload(name, bytes(part.data))
-        for name, part in zip(names, parts, strict=True)
-    ]
-    return Received(names, uploads)
+    return Received(names, [_upload(name, part, limits) for name, part in zip(names, parts, strict=True)])
+
+
+def _upload(name: str, part: Part, limits: ServerLimits) -> Upload | HeatlensError:
+    try:
+        return _too_large(limits) if part.oversize else _within(limits, Upload(name, part.content()))
+    except BadBase64 as error:
+        return error
+
+
+def _within(limits: ServerLimits, upload: Upload) -> Upload | HeatlensError:
+    return _too_large(limits) if len(upload.data) > limits.file_bytes else upload
 
 
 def _from_json(raw: bytes, body: type[ImagesBody], max_files: int, limits: ServerLimits) -> Received:
@@ -180,10 +242,9 @@ def _from_json(raw: bytes, body: type[ImagesBody], max_files: int, limits: Serve
 
 def _decoded(name: str, image: ImageBody, limits: ServerLimits) -> Upload | HeatlensError:
     try:
-        data = base64.b64decode(image.image_base64, validate=True)
-    except (binascii.Error, ValueError):
-        return BadBase64("the image is not base64 (the standard alphabet, padded, without a data: prefix)")
-    return _too_large(limits) if len(data) > limits.file_bytes else Upload(name, data)
+        return _within(limits, Upload(name, decode_base64(image.image_base64)))
+    except BadBase64 as error:
+        return error
 
 
 def _invalid_json(error: ValidationError) -> HeatlensError:

@@ -20,7 +20,7 @@ from tests.support.aws import Account
 from tests.support.paths import SAMPLES
 
 Json = dict[str, Any]
-KINDS = {"multipart/form-data", "application/json", "image/*", "application/dicom"}
+KINDS = {"multipart/form-data", "application/json", "image/*", "application/dicom", "application/octet-stream"}
 
 
 @pytest.fixture(scope="module")

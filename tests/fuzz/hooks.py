@@ -33,7 +33,7 @@ damaged = st.builds(lambda data, at: data[: at % len(data)] if data else data, r
 anything = st.one_of(real, real, damaged, st.binary(max_size=200))
 
 schemathesis.openapi.format("binary", anything)
-for media_type in ("image/*", "application/dicom"):
+for media_type in ("image/*", "application/dicom", "application/octet-stream"):
     schemathesis.openapi.media_type(media_type, anything)
 
 

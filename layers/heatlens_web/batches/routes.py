@@ -25,7 +25,7 @@ from heatlens_aws.settings import STAGED_LIMITS, AwsSettings
 from heatlens_web import problems, upload
 from heatlens_web.batches.principal import principal
 from heatlens_web.context import CurrentState
-from heatlens_web.errors import MalformedBody, UnsupportedContentType
+from heatlens_web.errors import MalformedBody
 from heatlens_web.openapi import problem_responses
 from heatlens_web.request_id import request_id
 from heatlens_web.schemas.batches import (
@@ -94,9 +94,9 @@ class _BatchRoute(APIRoute):
 
 async def _read(request: Request) -> bytes:
     """Read the body, which must be JSON if there is one."""
-    body = b"".join([chunk async for chunk in upload.read_limited(request, MAX_BODY_BYTES)])
-    if body and upload.media_type(request) != upload.JSON:
-        raise UnsupportedContentType(f"send {upload.JSON}")
+    body = await upload.read_json(upload.read_limited(request, MAX_BODY_BYTES))
+    if body:
+        upload.check_json(request)
     try:
         _ = body and pydantic_core.from_json(body)
     except ValueError as error:

@@ -1,6 +1,8 @@
 """Requests as people send them: each gets the right answer, or an error that says what is wrong."""
 
 import base64
+import gzip
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from heatlens_web.app import create_app
 from heatlens_web.settings import ServerSettings
 from tests.functional.api.test_bad_input import problem
 from tests.functional.api.test_options import PIXELS
+from tests.functional.conftest import MakeClient
 from tests.support.aws import Account
 from tests.support.images import encoded
 
@@ -261,6 +264,312 @@ def test_a_file_in_a_field_of_another_name_is_named(client: TestClient) -> None:
         "file: Field required; files: unknown name; did you mean 'file'?"
     )
     assert mistake(beside)[0] == ["body", "mask"]
+
+
+# Base64
+
+
+WRAPPED = "\r\n".join(TEXT[start : start + 76] for start in range(0, len(TEXT), 76))
+SPELLINGS = {
+    "data: URI": f"data:image/png;base64,{TEXT}",
+    "data: URI with a name and in capitals": f"DATA:image/png;name=a.png;BASE64,{TEXT}",
+    "lines of MIME": WRAPPED + "\r\n",
+    "lines of coreutils": WRAPPED.replace("\r", "") + "\n",
+    "URL-safe": TEXT.replace("+", "-").replace("/", "_"),
+    "without padding": TEXT.rstrip("="),
+    "all at once": "\n data:;base64," + WRAPPED.replace("+", "-").replace("/", "_").rstrip("=") + " \n",
+}
+
+
+@pytest.mark.contract("JSON")
+@pytest.mark.parametrize("text", SPELLINGS.values(), ids=SPELLINGS)
+def test_every_common_spelling_of_base64_is_the_same_image(client: TestClient, endpoint: TestClient, text: str) -> None:
+    assert set(TEXT) >= {"+", "/"}
+    expected = overlay(post_form(client, "heatmap"))
+
+    assert overlay(client.post(f"{API}/heatmap", json={"image_base64": text})) == expected
+    assert overlay(client.post(f"{API}/heatmap-batch", json={"images": [{"image_base64": text}]})) == expected
+    assert overlay(endpoint.post("/invocations", json={"image_base64": text})) == expected
+    instances = {"instances": [{"image_bytes": {"b64": text}}]}
+    answer = client.post("/v1/models/colours:explain", json=instances).json()
+    assert answer["explanations"][0]["heatmap_base64"] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        ("data:image/svg+xml,%3Csvg/%3E", "the image is a data: URI that is not base64: write data:image/png;base64,…"),
+        (
+            TEXT.replace("+", " "),
+            "the image has spaces in its base64: write each as +, which a form turns into a space",
+        ),
+        ("AAAAA", "the image is not base64, or its base64 is cut short"),
+        ("scan.png", "the image is not base64"),
+    ],
+)
+def test_base64_that_cannot_be_read_is_refused_with_its_reason(client: TestClient, text: str, detail: str) -> None:
+    answer = client.post(f"{API}/heatmap", json={"image_base64": text})
+
+    assert problem(answer, 400, "input.bad_base64")["detail"] == detail
+
+
+# Bodies
+
+
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "application/vnd.api+json", "Application/JSON"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_json_of_any_kind_with_or_without_a_byte_order_mark(
+    client: TestClient, staged: TestClient, kind: str, mark: bytes
+) -> None:
+    headers = {"content-type": kind}
+    image = mark + json.dumps(body_of("heatmap")).encode()
+
+    assert client.post(f"{API}/heatmap", content=image, headers=headers).status_code == 200
+    instances = client.post(
+        "/v1/models/colours:predict", content=mark + json.dumps(INSTANCES).encode(), headers=headers
+    )
+    assert instances.status_code == 200
+    batch = staged.post(f"{API}/batches", content=mark + b'{"expected_files": 1}', headers=headers)
+    assert batch.status_code == 201
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_json_in_utf_16_is_named(staged: TestClient, encoding: str) -> None:
+    headers = {"content-type": "application/json"}
+
+    for path, body in ((f"{API}/heatmap", body_of("heatmap")), (f"{API}/batches", {"expected_files": 1})):
+        answer = staged.post(path, content=json.dumps(body).encode(encoding), headers=headers)
+        assert problem(answer, 400, "request.malformed")["detail"] == "the JSON is in UTF-16: send it in UTF-8"
+
+
+@pytest.mark.contract("body")
+@pytest.mark.parametrize("route", IMAGES)
+@pytest.mark.parametrize("kind", ["application/octet-stream", "image/jpg", "IMAGE/PNG", None])
+def test_an_image_of_a_type_that_is_not_told_or_not_quite_right_may_be_the_body(
+    client: TestClient, route: str, kind: str | None
+) -> None:
+    headers = {"content-type": kind} if kind else {}
+
+    answer = client.post(f"{API}/{route}", content=DATA, headers=headers)
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json().get("failed", 0) == 0
+
+
+def test_image_jpg_in_accept_is_jpeg(client: TestClient) -> None:
+    answer = client.post(f"{API}/heatmap", files={"file": DATA}, headers={"accept": "image/jpg"})
+
+    assert (answer.headers["content-type"], answer.content[:2]) == ("image/jpeg", b"\xff\xd8")
+
+
+def test_curls_data_binary_without_a_type_is_refused_with_the_way_out(client: TestClient) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+
+    answer = client.post(f"{API}/heatmap-batch", content=DATA, headers=headers)
+
+    assert "curl -F" in problem(answer, 415, "request.unsupported_content_type")["detail"]
+    assert "'files'" in answer.json()["detail"]
+
+
+# Compressed bodies
+
+
+def kinds_of_body() -> dict[str, tuple[str, bytes]]:
+    form = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + DATA + b"\r\n--x--\r\n"
+    return {
+        "multipart": ("multipart/form-data; boundary=x", form),
+        "JSON": ("application/json", json.dumps(body_of("heatmap")).encode()),
+        "image": ("image/png", DATA),
+    }
+
+
+@pytest.mark.parametrize("kind", kinds_of_body())
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "GZIP", "identity"])
+def test_a_body_may_be_compressed_with_gzip(client: TestClient, endpoint: TestClient, kind: str, encoding: str) -> None:
+    content_type, body = kinds_of_body()[kind]
+    sent = body if encoding == "identity" else gzip.compress(body)
+    headers = {"content-type": content_type, "content-encoding": encoding}
+    expected = overlay(post_form(client, "heatmap"))
+
+    assert overlay(client.post(f"{API}/heatmap", content=sent, headers=headers)) == expected
+    assert overlay(endpoint.post("/invocations", content=sent, headers=headers)) == expected
+
+
+def test_a_batch_may_be_created_with_a_compressed_body(staged: TestClient) -> None:
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+
+    assert staged.post(f"{API}/batches", content=gzip.compress(b'{"expected_files": 1}'), headers=headers).is_success
+
+
+def test_a_compression_bomb_is_refused_at_the_limit_of_the_body(make_client: MakeClient) -> None:
+    headers = {"content-type": "image/png", "content-encoding": "gzip"}
+    client = make_client(body_bytes=1_000_000)
+
+    fits = client.post(f"{API}/heatmap", content=gzip.compress(bytes(1_000_000)), headers=headers)
+    bomb = client.post(f"{API}/heatmap", content=gzip.compress(bytes(1_000_001)), headers=headers)
+
+    problem(fits, 400, "input.unsupported")
+    assert problem(bomb, 413, "limit.body_bytes")["detail"] == "the request body is over the limit of 1,000,000 bytes"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "status", "detail"),
+    [
+        ("br", DATA, 415, "the Content-Encoding 'br' is not supported: send the body as it is, or with gzip"),
+        (
+            "gzip, gzip",
+            DATA,
+            415,
+            "the Content-Encoding 'gzip, gzip' is not supported: send the body as it is, or with gzip",
+        ),
+        ("gzip", DATA, 400, "the body is not gzip, which its Content-Encoding says it is"),
+        ("gzip", gzip.compress(DATA)[:-9], 400, "the gzip body ends early"),
+    ],
+)
+def test_an_encoding_that_cannot_be_undone_is_named(
+    client: TestClient, encoding: str, body: bytes, status: int, detail: str
+) -> None:
+    headers = {"content-type": "image/png", "content-encoding": encoding}
+
+    answer = client.post(f"{API}/heatmap", content=body, headers=headers)
+
+    code = "request.malformed" if status == 400 else "request.unsupported_content_type"
+    assert problem(answer, status, code)["detail"] == detail
+
+
+# Multipart
+
+
+def part(headers: str, content: bytes, before: bytes = b"") -> bytes:
+    return before + f"--x\r\n{headers}\r\n\r\n".encode() + content + b"\r\n--x--\r\n"
+
+
+FILE = 'Content-Disposition: form-data; name="file"; filename="a.png"'
+
+
+def send_parts(client: TestClient, body: bytes, route: str = "heatmap") -> Any:  # noqa: ANN401 - a response
+    return client.post(f"{API}/{route}", content=body, headers={"content-type": "multipart/form-data; boundary=x"})
+
+
+@pytest.mark.parametrize("encoding", ["base64", "BASE64", "binary", "8bit"])
+def test_a_part_may_have_a_content_transfer_encoding(client: TestClient, encoding: str) -> None:
+    content = base64.encodebytes(DATA) if encoding.lower() == "base64" else DATA
+
+    answer = send_parts(client, part(f"{FILE}\r\nContent-Transfer-Encoding: {encoding}", content))
+
+    assert overlay(answer) == overlay(post_form(client, "heatmap"))
+    assert base64.b64decode(answer.json()["original_image_base64"]) == DATA
+
+
+def test_an_option_in_base64_is_read_too(client: TestClient) -> None:
+    option = (
+        b'--x\r\nContent-Disposition: form-data; name="colormap"\r\nContent-Transfer-Encoding: base64\r\n\r\naG90\r\n'
+    )
+
+    assert overlay(send_parts(client, part(FILE, DATA, option))) == overlay(
+        post_form(client, "heatmap", "?colormap=hot")
+    )
+
+
+def test_the_file_limit_counts_the_decoded_bytes_of_a_part_in_base64(make_client: MakeClient) -> None:
+    body = part(f"{FILE}\r\nContent-Transfer-Encoding: base64", base64.encodebytes(DATA))
+
+    assert send_parts(make_client(file_bytes=len(DATA)), body).status_code == 200
+    problem(send_parts(make_client(file_bytes=len(DATA) - 1), body), 413, "limit.file_bytes")
+
+
+def test_transfer_encodings_that_are_not_read_are_named(client: TestClient) -> None:
+    quoted = send_parts(client, part(f"{FILE}\r\nContent-Transfer-Encoding: quoted-printable", DATA))
+    broken = send_parts(client, part(f"{FILE}\r\nContent-Transfer-Encoding: base64", b"scan.png"))
+
+    assert "'quoted-printable'" in problem(quoted, 400, "request.malformed")["detail"]
+    problem(broken, 400, "input.bad_base64")
+
+
+@pytest.mark.parametrize("before", [b"\r\n", b"This is a message in MIME.\r\n", b"text --x\r\n\r\n"])
+def test_text_before_the_first_boundary_is_skipped(client: TestClient, before: bytes) -> None:
+    assert overlay(send_parts(client, part(FILE, DATA, before))) == overlay(post_form(client, "heatmap"))
+
+
+def test_lines_that_end_with_lf_alone_are_named(client: TestClient) -> None:
+    body = part(FILE, b"x").replace(b"\r\n", b"\n")
+
+    detail = problem(send_parts(client, body), 400, "request.malformed")["detail"]
+
+    assert detail == "the lines of the multipart body end with LF alone: end them with CRLF"
+
+
+@pytest.mark.parametrize("body", [b"--y\r\n", DATA, bytes(1_000_000)])
+def test_another_boundary_than_the_content_type_names_is_named(client: TestClient, body: bytes) -> None:
+    detail = problem(send_parts(client, body), 400, "request.malformed")["detail"]
+
+    assert detail == "the multipart body does not begin with the boundary that its content type names"
+
+
+# HEAD and CORS
+
+
+GET = ["/", "/docs", "/openapi.json", "/static/page.js", f"{API}/health", f"{API}/ready", f"{API}/models",
+       "/v1/models", "/v1/models/colours"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", GET)
+def test_head_is_answered_wherever_get_is(client: TestClient, path: str) -> None:
+    head, get = client.head(path), client.get(path)
+
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("content-type", "content-length"):
+        assert head.headers[name] == get.headers[name]
+    assert "HEAD" in client.put(path).headers["allow"]
+
+
+def test_head_is_answered_by_the_endpoint_and_by_staged_batches(endpoint: TestClient, staged: TestClient) -> None:
+    batch = staged.post(f"{API}/batches", json={"expected_files": 1}).json()["batch_id"]
+
+    assert endpoint.head("/ping").status_code == 200
+    assert staged.head(f"{API}/batches/{batch}").status_code == 200
+    assert staged.head(f"{API}/batches/{batch}/results").status_code == 200
+
+
+def test_head_of_an_address_without_get_is_an_error_without_a_body(client: TestClient) -> None:
+    answer = client.head(f"{API}/heatmap")
+
+    assert (answer.status_code, answer.headers["allow"], answer.content) == (405, "POST", b"")
+
+
+def ask_from_a_page(client: TestClient, origin: str) -> tuple[Any, Any]:
+    """Return the answers to a browser's preflight and to its request."""
+    headers = {"origin": origin}
+    preflight = headers | {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
+    return (
+        client.options(f"{API}/heatmap", headers=preflight),
+        client.post(f"{API}/heatmap?alpha=9", files={"file": DATA}, headers=headers),
+    )
+
+
+def test_a_page_of_another_origin_is_not_answered_by_default(client: TestClient) -> None:
+    for answer in ask_from_a_page(client, "https://pacs.example"):
+        assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("origins", ["https://pacs.example, http://localhost:3000/", "*"])
+def test_pages_of_the_origins_in_the_settings_may_use_the_plain_server(colours_folder: Path, origins: str) -> None:
+    settings = ServerSettings(model_dir=colours_folder, cors_origins=origins)
+    client = TestClient(create_app(settings, deployment="server"))
+
+    for origin in ("https://pacs.example", "http://localhost:3000"):
+        preflight, refused = ask_from_a_page(client, origin)
+        assert (preflight.status_code, refused.status_code) == (200, 422)
+        for answer in (preflight, refused):
+            assert answer.headers["access-control-allow-origin"] == ("*" if origins == "*" else origin)
+        assert "x-request-id" in refused.headers["access-control-expose-headers"]
+    other, _ = ask_from_a_page(client, "https://elsewhere.example")
+    assert ("access-control-allow-origin" in other.headers) == (origins == "*")
+
+
+def test_the_lambda_function_leaves_cors_to_its_gateway(make_client: MakeClient) -> None:
+    for answer in ask_from_a_page(make_client(cors_origins="*"), "https://pacs.example"):
+        assert "access-control-allow-origin" not in answer.headers
 
 
 # Python

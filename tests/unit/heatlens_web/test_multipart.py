@@ -4,7 +4,7 @@ import pytest
 
 from heatlens_cli.events.http_events import multipart
 from heatlens_web.errors import MalformedBody, TooManyFiles
-from heatlens_web.multipart import MAX_FIELD_BYTES, Form, Part, read_form
+from heatlens_web.multipart import MAX_FIELD_BYTES, MAX_PREAMBLE_BYTES, Form, Part, read_form
 from tests.support.coroutines import awaited
 
 
@@ -67,6 +67,28 @@ def test_the_limit_of_a_fields_value_is_exact(more: int) -> None:
     [(_, part)] = form_of(body, content_type, step=1000).fields
 
     assert (part.oversize, len(part.data)) == (bool(more), 0 if more else MAX_FIELD_BYTES)
+
+
+@pytest.mark.parametrize("step", [1, 5, 10_000])
+@pytest.mark.parametrize("before", [b"", b"text\r\n", b"--\n--o\n\r\n"])
+def test_text_before_the_first_boundary_is_skipped_for_every_chunk_size(step: int, before: bytes) -> None:
+    content_type, body = multipart("files", [("a", b"1")], boundary="one")
+
+    [part] = read(before + body, content_type, step=step)
+
+    assert bytes(part.data) == b"1"
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_limit_of_the_text_before_the_first_boundary(more: int) -> None:
+    content_type, body = multipart("files", [("a", b"1")], boundary="one")
+    before = bytes(MAX_PREAMBLE_BYTES - 2 + more) + b"\r\n"
+
+    if more:
+        with pytest.raises(MalformedBody, match="does not begin with the boundary"):
+            read(before + body, content_type, step=len(before))
+    else:
+        assert len(read(before + body, content_type, step=len(before))) == 1
 
 
 def test_a_part_without_a_name_is_refused() -> None:
