@@ -19,6 +19,7 @@ class Server(http_server.Server):
     def __init__(self, settings: ServerSettings) -> None:
         """Load the model, without listening yet."""
         app = create_app(settings)
+        app.state.heatlens.start()
         super().__init__(app, settings)
         self._state: ServerState = app.state.server
 

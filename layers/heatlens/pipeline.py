@@ -1,7 +1,7 @@
 """START HERE. Explain images: decode, preprocess, trunk, tail, cam, color, encode."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -23,9 +23,11 @@ from heatlens.model import Model
 from heatlens.plan import Plan, check_plan, make_plan
 from heatlens.results import Explained, Explanation, Outcome
 from heatlens.settings import Limits
-from heatlens.types import Box, Floats, Include, Options, Scores, Upload
+from heatlens.types import Box, Floats, Include, Options, Picture, Scores, Upload
 
 logger = logging.getLogger(__name__)
+
+Decode = Callable[..., Picture]  # with the arguments of `decode`
 
 NO_HEATMAP = "the heatmap could not be generated"
 _DRAWN: frozenset[Include] = frozenset({"overlay", "heatmap"})
@@ -41,6 +43,7 @@ class Run:
     options: Options
     limits: Limits
     budget_s: float
+    decode: Decode = decode
 
     @property
     def max_bytes(self) -> int | None:
@@ -68,6 +71,7 @@ def explain(
     limits: Limits,
     batch_images: int,
     time_left: TimeLeft | None = None,
+    decode: Decode = decode,
 ) -> list[Outcome]:
     """Explain any number of images.
 
@@ -79,6 +83,7 @@ def explain(
         batch_images: Images decoded and run together.
         time_left: Seconds until the answer is due; images that are not done by then are `OutOfTime`. `None` means
             without end.
+        decode: Decodes an image; a server does so in another process.
 
     Returns:
         One outcome per upload, in order; an image that fails is an error in its own place and affects no other.
@@ -92,7 +97,7 @@ def explain(
     check_plan(plan, len(uploads), limits)
     uploads = check_request_pixels(uploads, limits)
     budget_s = limits.faithfulness_s / max(1, len(uploads) * plan.targets)
-    run = Run(model, plan, options, limits, budget_s)
+    run = Run(model, plan, options, limits, budget_s, decode)
     return in_batches(uploads, partial(explain_batch, run), batch_images=batch_images, time_left=time_left)
 
 
@@ -112,6 +117,7 @@ def score_all(
     limits: Limits,
     batch_images: int,
     time_left: TimeLeft | None = None,
+    decode: Decode = decode,
 ) -> list[Scores | HeatlensError]:
     """Classify any number of images, without an explanation.
 
@@ -121,7 +127,8 @@ def score_all(
         LimitError: The images have too many pixels together. Nothing was decoded.
     """
     uploads = check_request_pixels(uploads, limits)
-    run = Run(model, make_plan(model, Options()), replace(options, include=frozenset()), limits, budget_s=0)
+    run_options = replace(options, include=frozenset())
+    run = Run(model, make_plan(model, Options()), run_options, limits, budget_s=0, decode=decode)
     return in_batches(uploads, partial(score_batch, run), batch_images=batch_images, time_left=time_left)
 
 
@@ -130,7 +137,7 @@ def decode_upload(run: Run, upload: Upload) -> Job:
     job = Job(upload)
     with job.timed("decode"):
         limits, max_bytes = run.limits, run.max_bytes
-        job.picture = decode(
+        job.picture = run.decode(
             upload.data, max_pixels=limits.image_pixels, max_bytes=max_bytes, window=run.options.window
         )
     if run.options.include & _DRAWN:

@@ -65,6 +65,7 @@ class ServerSettings(Settings):
     )
     # Longer than load balancers keep a connection: else they send requests on one that is closing.
     keep_alive_s: int = Field(75, gt=0, description="Seconds that a connection stays open without a request.")
+    decode_s: float = Field(60, gt=0, allow_inf_nan=False, description="Seconds to decode one large image.")
     # SageMaker kills the container 30 s after SIGTERM; the last bytes need a moment.
     stop_s: float = Field(25, gt=0, allow_inf_nan=False, description="Seconds to finish requests after SIGTERM.")
 

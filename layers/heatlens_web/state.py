@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from heatlens.batching import TimeLeft
 from heatlens.errors import HeatlensError, ModelError
+from heatlens.input.decode import decode
 from heatlens.model import Model
 from heatlens.pipeline import explain, score_all
 from heatlens.registry import ModelRegistry, load_models
 from heatlens.results import Outcome
 from heatlens.types import Options, Scores, Upload
+from heatlens_web.decode_pool import DecodePool
 from heatlens_web.settings import DEPLOYMENT_LIMITS, Deployment, ServerLimits, ServerSettings
 
 
@@ -23,11 +25,18 @@ class State:
     models: ModelRegistry
     # Not the framework's pool of forty threads: as many decoded images would exhaust the memory.
     workers: ThreadPoolExecutor
+    # On Lambda there is none: a function works on one request at a time.
+    decoders: DecodePool | None = None
 
     @property
     def loaded(self) -> Model | ModelError:
         """The default model, or why it is not loaded."""
         return self.models.by_name[self.models.default]
+
+    def start(self) -> None:
+        """Start the processes that decode images, so that the first image does not wait for them."""
+        if self.decoders:
+            self.decoders.start()
 
     def check(self) -> None:
         """Check, before a body is read, that a model is loaded.
@@ -49,6 +58,7 @@ class State:
             limits=self.limits,
             batch_images=self.settings.batch_images,
             time_left=time_left,
+            decode=self.decoders.decode if self.decoders else decode,
         )
 
     def score(
@@ -62,6 +72,7 @@ class State:
             limits=self.limits,
             batch_images=self.settings.batch_images,
             time_left=time_left,
+            decode=self.decoders.decode if self.decoders else decode,
         )
 
 
@@ -74,4 +85,6 @@ def load_state(settings: ServerSettings, deployment: Deployment) -> State:
     models = load_models(settings)
     models.log_failures()
     limits = settings.limits(DEPLOYMENT_LIMITS[deployment])
-    return State(settings, limits, models, ThreadPoolExecutor(settings.concurrency, "explain"))
+    decoders = DecodePool(processes=settings.concurrency, deadline_s=settings.decode_s)
+    workers = ThreadPoolExecutor(settings.concurrency, "explain")
+    return State(settings, limits, models, workers, decoders if deployment == "server" else None)

@@ -92,6 +92,7 @@ COVERED = {
     "heatlens_web/batches/service.py": "functional/api/test_batches.py",
     "heatlens_web/connections.py": "functional/reports/test_slow_clients.py",
     "heatlens_web/context.py": "contract/test_limits.py",
+    "heatlens_web/decode_worker.py": "unit/heatlens_web/test_decode_pool.py",
     "heatlens_web/deliver.py": "functional/api/test_heatmap.py",
     "heatlens_web/http_server.py": "functional/reports/test_slow_clients.py",
     "heatlens_web/inference.py": "functional/api/test_heatmap.py",
