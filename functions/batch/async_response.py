@@ -78,6 +78,7 @@ class EndpointResponse(BaseModel):
     regions: Regions | None = None
     faithfulness: Faithfulness | None = None
     timings_ms: dict[str, float]
+    notes: list[str] = []
     model: ModelAnswer
 
     def explanation(self, options: Options) -> Explanation:
@@ -108,6 +109,7 @@ class EndpointResponse(BaseModel):
             ),
             original=None,
             timings_ms=self.timings_ms,
+            notes=tuple(self.notes),
         )
 
     def _picture(self, text: str | None, options: Options) -> Encoded:

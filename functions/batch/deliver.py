@@ -112,6 +112,7 @@ def _result(sha256: str, explanation: Explanation, model: Json, options: Options
             "contrast": explained.contrast,
         },
         "quality": explanation.quality,
+        "notes": list(explanation.notes),
         "regions": asdict(explained.regions) if explained.regions else None,
         "faithfulness": asdict(explained.faithfulness) if explained.faithfulness else None,
         "options": requested,

@@ -192,6 +192,7 @@ def _draw_explanation(run: Run, job: Job) -> Explanation:
         explained=tuple(_explain_target(run, job, place, box) for place in range(len(attribution.classes))),
         original=draw_original(job, run.options),
         timings_ms=job.timings_ms,
+        notes=job.picture.notes,
     )
 
 
@@ -258,4 +259,5 @@ def read_scores(run: Run, classified: tuple[Job, Floats]) -> Scores:
         prediction=predict(logits, run.model.card),
         classes=scores(logits, run.model.card),
         timings_ms=job.timings_ms,
+        notes=job.picture.notes,
     )

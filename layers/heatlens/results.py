@@ -36,7 +36,7 @@ class Explanation:
 
     `explained` has each target, in the order of the options; `box` is the part of the original that the model
     saw; `original` is `None` where the options left it out; `timings_ms` is per stage, trunk, tail and cam being this
-    image's share of its batch.
+    image's share of its batch; `notes` say what was assumed to read the file.
     """
 
     width: int
@@ -46,6 +46,7 @@ class Explanation:
     explained: tuple[Explained, ...]
     original: Encoded | None
     timings_ms: dict[str, float]
+    notes: tuple[str, ...] = ()
 
     @property
     def signed_map(self) -> Floats:

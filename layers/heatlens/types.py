@@ -62,11 +62,13 @@ class Upload:
 class Picture:
     """A decoded image: upright, 8 bits, mode `L` or `RGB`.
 
-    `verbatim` is the upload's media type where the upload itself can be returned as the original, else `None`.
+    `verbatim` is the upload's media type where the upload itself can be returned as the original, else `None`. `notes`
+    are short sentences: what was assumed to read the file, which does not say it, or contradicts itself.
     """
 
     image: Image.Image
     verbatim: str | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +122,17 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """One image's prediction and every class's score, in the order of the classes, without an explanation."""
+    """One image's prediction and every class's score, in the order of the classes, without an explanation.
+
+    `notes` are the picture's.
+    """
 
     width: int
     height: int
     prediction: Prediction
     classes: tuple[Score, ...]
     timings_ms: dict[str, float]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

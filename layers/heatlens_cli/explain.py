@@ -36,4 +36,4 @@ class CoreExplainer:
             raise outcome
         assert outcome.overlay is not None, "included by the options"
         first = outcome.explained[0]
-        return FileExplanation(first.label, first.probability, outcome.overlay.data)
+        return FileExplanation(first.label, first.probability, outcome.overlay.data, outcome.notes)

@@ -1,7 +1,7 @@
 """Explain image files one after the other, write their heatmaps and print a line for each."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +18,12 @@ class WouldOverwrite(HeatlensError):
 
 @dataclass(frozen=True, slots=True)
 class FileExplanation:
-    """The explained class, its probability and the encoded overlay."""
+    """The explained class, its probability, the encoded overlay, and what was assumed to read the file."""
 
     label: str
     probability: float
     picture: bytes
+    notes: Sequence[str] = ()
 
 
 def explain_files(
@@ -71,6 +72,8 @@ def _explain_file(
     target.write_bytes(answer.picture)
     row = f"{image.name:<34} {answer.label:<12} {answer.probability:>11.4f} {elapsed_ms:>7.1f}  {target}"
     out.print(escape(row))
+    for note in answer.notes:
+        out.print(escape(f"  note: {note}"))
 
 
 def _distinct(images: list[Path], folder: Path, suffix: str) -> list[Path]:

@@ -59,4 +59,5 @@ def read_answer(answer: Event) -> FileExplanation:
     if answer["statusCode"] != 200:
         raise RequestFailed(body["detail"])
     prediction = body["prediction"]
-    return FileExplanation(prediction["label"], prediction["probability"], base64.b64decode(body["heatmap_base64"]))
+    picture = base64.b64decode(body["heatmap_base64"])
+    return FileExplanation(prediction["label"], prediction["probability"], picture, body["notes"])

@@ -103,6 +103,8 @@ def _picture(explanation: Explanation, model: Model) -> Response:
         "x-heatlens-quality": explanation.quality,
         "x-heatlens-model": model.sha256,
     }
+    if explanation.notes:
+        headers["x-heatlens-notes"] = quote("; ".join(explanation.notes))
     return Response(overlay.data, media_type=overlay.media_type, headers=headers)
 
 
@@ -192,6 +194,7 @@ def scored(scores: Scores) -> dict[str, Any]:
         "prediction": scores.prediction,
         "classes": list(scores.classes),
         "timings_ms": scores.timings_ms,
+        "notes": list(scores.notes),
     }
 
 
@@ -215,6 +218,7 @@ def _drawn(explanation: Explanation, model: Model, options: Options) -> dict[str
         "faithfulness": explanation.explained[0].faithfulness,
         "explanations": [_target(each, explanation, options) for each in explanation.explained] if several else None,
         "timings_ms": explanation.timings_ms,
+        "notes": list(explanation.notes),
     }
 
 

@@ -15,6 +15,7 @@ from heatlens.errors import (
     is_out_of_memory,
 )
 from heatlens.input.decode_memory import bytes_per_pixel, check_free, check_memory
+from heatlens.input.dicom_signature import is_dicom
 from heatlens.input.high_bit_depth import high_bit_depth_picture
 from heatlens.input.jpeg import check_scans
 from heatlens.types import Picture, Window
@@ -61,7 +62,7 @@ def measure(data: bytes, *, max_pixels: int) -> int:
         UnreadableImage: The header is damaged.
         ImageTooLarge: More than `max_pixels`.
     """
-    if _is_dicom(data):
+    if is_dicom(data):
         pixels: int = _dicom().measure(data, max_pixels=max_pixels)
         return pixels
     with _open(data, max_pixels=max_pixels) as image:
@@ -87,8 +88,9 @@ def decode(data: bytes, *, max_pixels: int, max_bytes: int | None = None, window
         TooMuchMemory: More than `max_bytes`; nothing was decoded.
         MemoryError: The memory ran out.
     """
-    if _is_dicom(data):
-        return Picture(_dicom().decode(data, max_pixels=max_pixels, max_bytes=max_bytes, window=window), None)
+    if is_dicom(data):
+        of_dicom: Picture = _dicom().decode(data, max_pixels=max_pixels, max_bytes=max_bytes, window=window)
+        return of_dicom
     with _open(data, max_pixels=max_pixels) as image:
         check_memory(image.width * image.height, bytes_per_pixel(image), max_bytes)
         try:
@@ -105,10 +107,6 @@ def decode(data: bytes, *, max_pixels: int, max_bytes: int | None = None, window
     upright = picture.transpose(turn) if turn is not None else picture
     upright.info = {}  # an encoder would write profile and comment from here into derived pictures
     return Picture(upright, verbatim)
-
-
-def _is_dicom(data: bytes) -> bool:
-    return data[128:132] == b"DICM"
 
 
 def _dicom() -> ModuleType:

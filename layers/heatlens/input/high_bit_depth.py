@@ -17,7 +17,7 @@ _PNG_RGBA_8 = b"\x08\x06"
 _IHDR = slice(12, 29)  # chunk type and body
 _IHDR_CRC = slice(29, 33)
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # TIFF tags
-_SAMPLE_FORMAT, _UNSIGNED = 339, 1
+_SAMPLE_FORMAT, _UNSIGNED, _SIGNED = 339, 1, 2
 # Of 16-bit colors Pillow unpacks the upper bytes; with the other byte order named, it unpacks the lower ones.
 _OTHER_ORDER = {"16B": "16L", "16L": "16B", "16N": "16B" if np.little_endian else "16L"}
 
@@ -42,7 +42,7 @@ def high_bit_depth_picture(image: ImageFile.ImageFile, data: bytes, window: Wind
         return _under(values, alpha, window)
     if image.mode in ("RGB", "RGBA"):
         return _colors(image, data, window) if _is_16_bit(image) else None
-    if not image.mode.startswith(("I", "F")):
+    if not (image.mode.startswith(("I", "F")) or _is_signed_8_bit(image)):
         return None
     values = _samples(image)
     curve = _curve(values, window)
@@ -70,12 +70,22 @@ def _under(values: Samples, alpha: Samples, window: Window | None) -> Image.Imag
 
 
 def _samples(image: Image.Image) -> Samples:
-    """Read the values of the file: Pillow holds unsigned 32-bit values as signed ones."""
+    """Read the values of the file: Pillow holds unsigned 32-bit and signed 8-bit values with the other sign."""
     values = np.asarray(image)
-    unsigned = isinstance(image, TiffImagePlugin.TiffImageFile) and (
-        _first(image.tag_v2.get(_SAMPLE_FORMAT, _UNSIGNED)) == _UNSIGNED
-    )
-    return values.view(np.uint32) if image.mode == "I" and unsigned else values
+    if _is_signed_8_bit(image):
+        return values.view(np.int8)
+    return values.view(np.uint32) if image.mode == "I" and _sample_format(image) == _UNSIGNED else values
+
+
+def _is_signed_8_bit(image: Image.Image) -> bool:
+    return image.mode == "L" and _sample_format(image) == _SIGNED
+
+
+def _sample_format(image: Image.Image) -> int | None:
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return None
+    sample_format: int = _first(image.tag_v2.get(_SAMPLE_FORMAT, _UNSIGNED))
+    return sample_format
 
 
 def is_white_zero(image: Image.Image) -> bool:

@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+NOTES = Field(None, description="What was assumed to read the file, a sentence each; an empty list if nothing was.")
+
 
 class Answer(BaseModel):
     """A response or a part of one."""

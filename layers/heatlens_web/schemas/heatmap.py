@@ -7,7 +7,7 @@ from pydantic import Field
 from heatlens.evaluate.faithfulness import Faithfulness
 from heatlens.evaluate.regions import Regions
 from heatlens.types import Box, Prediction, Quality
-from heatlens_web.schemas.answer import Answer, ModelAnswer
+from heatlens_web.schemas.answer import NOTES, Answer, ModelAnswer
 
 
 class ExplainedAnswer(Answer):
@@ -60,6 +60,7 @@ class Drawn(Answer):
         None, description="Every target, if several were requested; the first is the one beside it."
     )
     timings_ms: dict[str, float] | None = None
+    notes: list[str] | None = NOTES
 
 
 class HeatmapResponse(Drawn):

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from heatlens.types import Prediction, Score
-from heatlens_web.schemas.answer import Answer, ModelAnswer
+from heatlens_web.schemas.answer import NOTES, Answer, ModelAnswer
 
 
 class Scored(Answer):
@@ -16,6 +16,7 @@ class Scored(Answer):
     prediction: Prediction | None = None
     classes: list[Score] | None = Field(None, description="Every class, in the model's order.")
     timings_ms: dict[str, float] | None = None
+    notes: list[str] | None = NOTES
 
 
 class PredictResponse(Scored):

@@ -8,22 +8,23 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
 from heatlens.errors import HeatlensError, ImageTooLarge, UnreadableImage, UnsupportedImage, is_out_of_memory
 from heatlens.input.decode_memory import check_memory
+from heatlens.input.dicom.describe import COLORS, GRAYSCALE, PALETTE, complete
 from heatlens.input.dicom.frame import NO_PIXELS, first_frame
 from heatlens.input.dicom.levels import full_range, grey_levels
-from heatlens.input.dicom.parse import PIXELS, SIZE, read
+from heatlens.input.dicom.numbers import Notes, add_note
+from heatlens.input.dicom.parse import PIXEL_DATA, PIXELS, SIZE, read
 from heatlens.input.grey_levels import Samples, apply_curve
-from heatlens.types import Window
+from heatlens.types import Picture, Window
 
 Result = TypeVar("Result")
 
-_GRAYSCALE = ("MONOCHROME1", "MONOCHROME2")
-_COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _COPIES = 4  # of the samples, at the peak of decoding
 _BYTE_BITS = 8
 _PICTURE_BYTES = 8  # per pixel
@@ -38,24 +39,24 @@ for _name in _LIBRARIES:
 
 def measure(data: bytes, *, max_pixels: int) -> int:
     """Count the pixels of one frame by the header; raises what `decode` raises."""
-    return _without_details(lambda: _pixels(read(data, SIZE, max_pixels=max_pixels), max_pixels))
+    return _without_details(lambda: _pixels(read(data, SIZE, [], max_pixels=max_pixels), max_pixels))
 
 
-def decode(data: bytes, *, max_pixels: int, max_bytes: int | None = None, window: Window | None = None) -> Image.Image:
+def decode(data: bytes, *, max_pixels: int, max_bytes: int | None = None, window: Window | None = None) -> Picture:
     """Decode the first frame as DICOM defines its presentation.
 
     Stored values go through the modality stage (rescale or table) and the VOI stage (table or window); without a VOI
     stage grayscale is stretched from its own minimum to its maximum. MONOCHROME1 is inverted.
 
     Args:
-        data: The file, with its preamble.
+        data: The file.
         max_pixels: The limit of one image.
         max_bytes: Memory that decoding it may take; `None` for no limit.
         window: Center and width in the modality stage's values (of a CT: Hounsfield units), in place of the file's
             own VOI stage; ignored for colors.
 
     Returns:
-        Mode `L` or `RGB`, without metadata.
+        A picture without metadata; its notes name what the file leaves open or contradicts itself in.
 
     Raises:
         UnsupportedImage: A transfer syntax or a color space that is not supported.
@@ -80,17 +81,32 @@ def _without_details(work: Callable[[], Result]) -> Result:
     raise kept
 
 
-def _decode(data: bytes, max_pixels: int, max_bytes: int | None, window: Window | None) -> Image.Image:
-    dataset = read(data, PIXELS, max_pixels=max_pixels)
-    check_memory(_pixels(dataset, max_pixels), _bytes_per_pixel(dataset), max_bytes)
-    color_space = dataset.get("PhotometricInterpretation")
-    if color_space in _GRAYSCALE:
-        return Image.fromarray(grey_levels(dataset, first_frame(dataset), window))
-    if color_space == "PALETTE COLOR":
-        return Image.fromarray(_palette(apply_color_lut(first_frame(dataset), dataset)))
-    if color_space in _COLORS:
-        return Image.fromarray(apply_curve(first_frame(dataset), full_range(dataset.BitsStored)))
-    raise UnsupportedImage("the DICOM image has an unsupported color space: grayscale, palette, RGB, YBR_FULL are read")
+def _decode(data: bytes, max_pixels: int, max_bytes: int | None, window: Window | None) -> Picture:
+    notes: Notes = []
+    dataset = read(data, PIXELS, notes, max_pixels=max_pixels)
+    pixels = _pixels(dataset, max_pixels)
+    if not any(tag in dataset for tag in PIXEL_DATA):
+        raise UnreadableImage(NO_PIXELS)
+    complete(dataset, notes)
+    check_memory(pixels, _bytes_per_pixel(dataset), max_bytes)
+    levels = _levels(dataset, window, notes)
+    if np.array_equal(levels.min(axis=(0, 1)), levels.max(axis=(0, 1))):
+        add_note(notes, "All pixels of the image have the same value.")
+    return Picture(Image.fromarray(levels), None, tuple(notes))
+
+
+def _levels(dataset: Dataset, window: Window | None, notes: Notes) -> npt.NDArray[np.uint8]:
+    color_space = dataset.PhotometricInterpretation
+    if color_space not in (*GRAYSCALE, PALETTE, *COLORS):
+        raise UnsupportedImage(
+            "the DICOM image has an unsupported color space: grayscale, palette, RGB, YBR_FULL are read"
+        )
+    stored = first_frame(dataset, notes)
+    if color_space in GRAYSCALE:
+        return grey_levels(dataset, stored, window, notes)
+    if color_space == PALETTE:
+        return _palette(apply_color_lut(stored, dataset))
+    return apply_curve(stored, full_range(dataset.BitsStored))
 
 
 def _pixels(dataset: Dataset, max_pixels: int) -> int:

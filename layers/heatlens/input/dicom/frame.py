@@ -4,6 +4,7 @@ A frame's own header is compared with the data set's before anything is decoded:
 """
 
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,51 +20,66 @@ from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.utils import pixel_array
 
 from heatlens.errors import UnreadableImage, UnsupportedImage
+from heatlens.input.dicom.numbers import Notes, add_note
 from heatlens.input.dicom.parse import PIXEL_DATA
+from heatlens.input.dicom.values import place_bits
 from heatlens.input.grey_levels import Samples
 from heatlens.input.jpeg import check_scans
 
 NO_PIXELS = "the DICOM file has no image in it: it is a report, a plan, or something else without pixels"
 _NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)
+_DEFLATED_FRAME = uid.UID("1.2.840.10008.1.2.8.1")  # Deflated Image Frame Compression
 _LOSSLESS = (uid.JPEGLossless, uid.JPEGLosslessSV1)
 _INSTEAD = "which is not supported: send it uncompressed, or as RLE, JPEG-LS, JPEG 2000 or 8-bit JPEG"
 _END_OF_IMAGE = b"\xff\xd9"  # of all three kinds of JPEG
 _LAST_BYTES = 16  # that contain it, whatever padding a writer appends
 _START_OF_CODESTREAM = b"\xff\x4f\xff\x51"  # and of its size segment
-_SIZE_SEGMENT = struct.Struct(">8LH")
+_SIZE_SEGMENT = struct.Struct(">8LHB")
+_SIGN_BIT, _PRECISION_BITS = 0x80, 0x7F  # of a component's size
 _MAX_TILES = 4096  # of 256 x 256 pixels: more than the largest image
 _RLE_HEADER = struct.Struct("<16L")  # number of segments, and where each begins
 
 Shape = tuple[int, int, int]  # rows, columns, samples per pixel
 
 
-def _jpeg(frame: bytes) -> tuple[Shape, bytes]:
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """A compressed frame, and what its own header says; `signed` is `None` where its format has no such thing."""
+
+    data: bytes
+    shape: Shape
+    bits: int
+    signed: bool | None = None
+
+
+def _jpeg(frame: bytes) -> _Stream:
     check_scans(frame)
     with Image.open(BytesIO(frame), formats=["JPEG"]) as image:
-        return (image.height, image.width, len(image.getbands())), frame
+        return _Stream(frame, (image.height, image.width, len(image.getbands())), bits=8)
 
 
-def _jpeg_ls(frame: bytes) -> tuple[Shape, bytes]:
+def _jpeg_ls(frame: bytes) -> _Stream:
     header = read_header(frame)
-    return (header["height"], header["width"], header["components"]), frame
+    return _Stream(frame, (header["height"], header["width"], header["components"]), header["bits_per_sample"])
 
 
-def _jpeg_2000(frame: bytes) -> tuple[Shape, bytes]:
+def _jpeg_2000(frame: bytes) -> _Stream:
     """Read the size (ISO 15444-1 A.5.1) here: the decoder allocates memory for all tiles when it reads the header."""
     stream = frame[frame.index(_START_OF_CODESTREAM) :]  # some writers put boxes before it
-    right, bottom, left, top, across, down, first_left, first_top, samples = _SIZE_SEGMENT.unpack_from(stream, 8)
+    right, bottom, left, top, across, down, first_left, first_top, samples, size = _SIZE_SEGMENT.unpack_from(stream, 8)
     tiles = -(-(right - first_left) // across) * -(-(bottom - first_top) // down)
     if tiles > _MAX_TILES:
         raise UnreadableImage(f"the DICOM image has more than {_MAX_TILES:,} tiles, which no picture needs")
-    return (bottom - top, right - left, samples), stream
+    shape = (bottom - top, right - left, samples)
+    return _Stream(stream, shape, bits=(size & _PRECISION_BITS) + 1, signed=bool(size & _SIGN_BIT))
 
 
 @dataclass(frozen=True, slots=True)
 class _Codec:
-    """pydicom's name of a decoder, and a function that reads a frame's shape and returns the bytes to decode."""
+    """pydicom's name of a decoder, and a function that reads a frame's own header."""
 
     plugin: str
-    read_shape: Callable[[bytes], tuple[Shape, bytes]]
+    read_header: Callable[[bytes], _Stream]
 
 
 _CODECS = (
@@ -73,30 +89,38 @@ _CODECS = (
 )
 
 
-def first_frame(dataset: Dataset) -> Samples:
+def first_frame(dataset: Dataset, notes: Notes) -> Samples:
     """Decode the first frame; YBR becomes RGB.
+
+    Args:
+        dataset: Its pixel module's elements, complete; its signedness is added where it is missing.
+        notes: Receives a sentence for each assumption.
 
     Returns:
         The stored values, `[rows, columns]`, or `[rows, columns, 3]` for colors.
 
     Raises:
         UnsupportedImage: A transfer syntax that is not supported.
-        UnreadableImage: No pixels, or others than the data set describes.
+        UnreadableImage: No pixels, others than the data set describes, or values that can be read in two ways.
         Exception: Any error of pydicom and its decoders.
     """
     if not any(tag in dataset for tag in PIXEL_DATA):
         raise UnreadableImage(NO_PIXELS)
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax not in _NATIVE:
-        _extract(dataset, syntax)
+        _extract(dataset, syntax, notes)
+    elif "PixelData" in dataset and dataset["PixelData"].is_undefined_length:
+        raise UnreadableImage("the DICOM image is compressed, and the file does not say how (transfer syntax)")
     plugin = _CODECS[syntax].plugin if syntax in _CODECS else ""
-    samples: Samples = pixel_array(dataset, index=0, decoding_plugin=plugin)
-    return samples
+    if "PixelData" not in dataset:
+        floats: Samples = pixel_array(dataset, index=0)
+        return floats
+    return place_bits(dataset, lambda: pixel_array(dataset, index=0, decoding_plugin=plugin), notes)
 
 
-def _extract(dataset: Dataset, syntax: uid.UID) -> None:
-    """Leave only the first frame in the data set: checked, and unpacked where it is RLE."""
-    if syntax != uid.RLELossless and syntax not in _CODECS:
+def _extract(dataset: Dataset, syntax: uid.UID, notes: Notes) -> None:
+    """Leave only the first frame in the data set: checked, and unpacked where it is RLE or deflated."""
+    if syntax not in (uid.RLELossless, _DEFLATED_FRAME, *_CODECS):
         raise UnsupportedImage(f"the DICOM image is compressed {_compression(syntax)}, {_INSTEAD}")
     if syntax == uid.JPEGExtended12Bit and dataset.BitsStored > 8:
         raise UnsupportedImage(f"the DICOM image is compressed as JPEG of 12 bits, {_INSTEAD}")
@@ -112,25 +136,54 @@ def _extract(dataset: Dataset, syntax: uid.UID) -> None:
     shape = int(dataset.Rows), int(dataset.Columns), int(dataset.SamplesPerPixel)
     if syntax in _CODECS:
         # For a truncated frame Pillow raises, but JPEG 2000's decoder invents pixels and JPEG-LS's runs for 15 s.
-        if _END_OF_IMAGE not in frame[-_LAST_BYTES:]:
+        if _END_OF_IMAGE not in frame.rstrip(b"\0")[-_LAST_BYTES:]:
             raise UnreadableImage("the DICOM image is truncated")
-        own_shape, frame = _CODECS[syntax].read_shape(frame)
-        if own_shape != shape:
+        stream = _CODECS[syntax].read_header(frame)
+        if stream.shape != shape:
             raise UnreadableImage("the DICOM image has another size than its header says")
-        dataset.PixelData = encapsulate([frame])
+        _compare(dataset, stream, notes)
+        dataset.PixelData = encapsulate([stream.data])
     else:
-        dataset.PixelData = _unpacked(frame, shape, int(dataset.BitsAllocated))
-        dataset.PlanarConfiguration = 1
+        unpack = _inflated if syntax == _DEFLATED_FRAME else _unpacked
+        dataset.PixelData = unpack(frame, shape, int(dataset.BitsAllocated))
+        dataset.PlanarConfiguration = 1 if unpack is _unpacked else dataset.get("PlanarConfiguration", 0)
         dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
     dataset.NumberOfFrames = 1
     for table in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
         dataset.pop(table, None)
 
 
+def _compare(dataset: Dataset, stream: _Stream, notes: Notes) -> None:
+    """Follow a stream's own header where the data set's differs, as PS3.5 8.2 says."""
+    if stream.bits > dataset.BitsStored:
+        dataset.BitsStored = stream.bits
+        dataset.BitsAllocated = max(int(dataset.BitsAllocated), 8 * -(-stream.bits // 8))
+        dataset.HighBit = stream.bits - 1
+        add_note(notes, "The compressed image has more bits than BitsStored: all are read.")
+    if stream.signed is None or stream.shape[-1] > 1:
+        return
+    signed = dataset.get("PixelRepresentation")
+    if signed is None:
+        dataset.PixelRepresentation = int(stream.signed)
+        add_note(notes, "PixelRepresentation is missing: read as in the compressed image.")
+    elif stream.signed and not signed:
+        dataset.PixelRepresentation = 1
+        add_note(notes, "PixelRepresentation says unsigned, and the compressed image is signed: read as signed.")
+    elif signed and not stream.signed:  # their bits are those of signed values: pydicom reads them so
+        add_note(notes, "PixelRepresentation says signed, and the compressed image is unsigned: read as signed.")
+
+
 def _compression(syntax: uid.UID) -> str:
     if syntax in _LOSSLESS:
         return "as JPEG Lossless"
     return f"as {syntax.name}" if syntax.is_transfer_syntax else "in a way that DICOM does not know"
+
+
+def _inflated(frame: bytes, shape: Shape, bits: int) -> bytes:
+    """Inflate a frame (PS3.5 A.4.13), to no more than its size."""
+    rows, columns, samples = shape
+    size = -(-rows * columns * samples * bits // 8)
+    return zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, size)
 
 
 def _unpacked(frame: bytes, shape: Shape, bits: int) -> bytes:

@@ -1,12 +1,13 @@
 """Map the stored values of a grayscale DICOM frame to 8-bit levels by window or table: the stages of PS3.3 C.11."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
+from heatlens.input.dicom.numbers import Notes, add_note, first_number
 from heatlens.input.dicom.parse import FUNCTIONAL_GROUPS
 from heatlens.input.grey_levels import Curve, Samples, WindowFunction, apply_curve, invert, stretch, windowing
 from heatlens.types import Window
@@ -17,21 +18,22 @@ _FUNCTIONS: dict[str, WindowFunction] = {"LINEAR_EXACT": "LINEAR_EXACT", "SIGMOI
 Modality = Callable[[Samples], Samples]
 
 
-def grey_levels(dataset: Dataset, stored: Samples, window: Window | None) -> npt.NDArray[np.uint8]:
+def grey_levels(dataset: Dataset, stored: Samples, window: Window | None, notes: Notes) -> npt.NDArray[np.uint8]:
     """Compute the levels of the first frame: modality, VOI and presentation stages.
 
     Args:
         dataset: Its pixel module's elements.
         stored: Its stored values, `[rows, columns]`.
         window: Linear window that replaces the VOI stage, in units of the modality stage's output.
+        notes: Receives a sentence for each assumption.
 
     Returns:
         Levels of the same shape. Without a VOI stage they span the frame's smallest to largest value, without padding,
         which is black; values of at most 8 bits keep their own range where they are not rescaled.
     """
     transformation = _group(dataset, "PixelValueTransformationSequence")
-    modality = _modality(transformation)
-    voi = _voi(_group(dataset, "FrameVOILUTSequence"))
+    modality = _modality(transformation, notes)
+    voi = _voi(_group(dataset, "FrameVOILUTSequence"), notes) if window is None else None
     if window is not None:
         voi = windowing(window, "LINEAR_EXACT" if stored.dtype.kind == "f" else "LINEAR")
     elif voi is None and modality is None and stored.dtype.kind == "u" and dataset.BitsStored <= _BYTE_BITS:
@@ -65,36 +67,48 @@ def _group(dataset: Dataset, name: str) -> Dataset:
     return dataset
 
 
-def _modality(dataset: Dataset) -> Modality | None:
+def _modality(dataset: Dataset, notes: Notes) -> Modality | None:
     if tables := dataset.get("ModalityLUTSequence"):
         look_up, _ = _table(tables[0], dataset)
         return look_up
-    slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
-    if slope is None or intercept is None or (slope, intercept) == (1, 0):
+    slope, intercept = (first_number(dataset, keyword, notes) for keyword in ("RescaleSlope", "RescaleIntercept"))
+    if slope is None and intercept is None:
         return None
-    return lambda values: values.astype(np.float64) * slope + intercept
+    factor = _usable(slope, "RescaleSlope", 1, notes) or 1.0
+    if slope == 0:
+        add_note(notes, "RescaleSlope is 0: read as 1.")
+    summand = _usable(intercept, "RescaleIntercept", 0, notes)
+    if (factor, summand) == (1, 0):
+        return None
+    return lambda values: values.astype(np.float64) * factor + summand
 
 
-def _voi(dataset: Dataset) -> Curve | None:
+def _usable(number: float | None, keyword: str, otherwise: int, notes: Notes) -> float:
+    if number is not None and math.isfinite(number):
+        return number
+    add_note(notes, f"{keyword} is {'missing' if number is None else 'not a number'}: read as {otherwise}.")
+    return otherwise
+
+
+def _voi(dataset: Dataset, notes: Notes) -> Curve | None:
     tables = dataset.get("VOILUTSequence")
     if tables and "LUTData" in tables[0]:
         look_up, bits = _table(tables[0], dataset)
         return _after(look_up, full_range(bits))
-    center, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
-    function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
-    if center is None or width is None or width <= 0 or (function == "LINEAR" and width < 1):
+    if not any(keyword in dataset for keyword in ("WindowCenter", "WindowWidth")):
         return None
-    return windowing((center, width), _FUNCTIONS.get(function, "LINEAR"))
-
-
-def _number(dataset: Dataset, keyword: str) -> float | None:
-    """The value, or the first of several; `None` where there is none."""
-    value = dataset.get(keyword)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        value = value[0] if value else None
-    if value is None or not math.isfinite(number := float(value)):
-        return None
-    return number
+    center, width = (first_number(dataset, keyword, notes) for keyword in ("WindowCenter", "WindowWidth"))
+    function = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
+    if function not in ("LINEAR", *_FUNCTIONS):
+        add_note(notes, "VOILUTFunction is unknown: read as LINEAR.")
+        function = "LINEAR"
+    if center is None or width is None or not math.isfinite(center + width):
+        add_note(notes, "The window of the file is not two numbers and was ignored.")
+    elif width <= 0 or (function == "LINEAR" and width < 1):
+        add_note(notes, "The window of the file has no width and was ignored.")
+    else:
+        return windowing((center, width), _FUNCTIONS.get(function, "LINEAR"))
+    return None
 
 
 def _table(item: Dataset, dataset: Dataset) -> tuple[Modality, int]:

@@ -22,6 +22,8 @@ from pydicom.uid import (
 )
 
 from heatlens.errors import ImageTooLarge, UnreadableImage
+from heatlens.input.dicom.numbers import Notes, add_note
+from heatlens.input.dicom_signature import META_GROUP, data_start
 
 SIZE = ("Rows", "Columns")
 # Where multi-frame files keep a frame's values: its own group, then that of all frames (PS3.3 C.7.6.16).
@@ -45,7 +47,6 @@ _SEQUENCES = {Tag(name) for name in (*FUNCTIONAL_GROUPS, "ModalityLUTSequence", 
 
 _PREAMBLE = bytes(128) + b"DICM"
 _TRANSFER_SYNTAX = 0x00020010
-_META_GROUP = 0x0002
 _Order = Literal["<", ">"]
 _ITEM_GROUP = {"<": b"\xfe\xff", ">": b"\xff\xfe"}
 _HEADER_BYTES = 8  # of an element at least
@@ -60,12 +61,13 @@ _MAX_ITEMS_WITHIN = 1000  # a frame's own group has a dozen
 _INFLATED_BYTES_PER_PIXEL, _INFLATED_MORE_BYTES = 4, 16_000_000
 
 
-def read(data: bytes, keywords: tuple[str, ...], *, max_pixels: int) -> Dataset:
+def read(data: bytes, keywords: tuple[str, ...], notes: Notes, *, max_pixels: int) -> Dataset:
     """Read some elements of a file, and of sequences the first item.
 
     Args:
-        data: The file, with its preamble.
+        data: The file.
         keywords: `PIXELS`, or some of them.
+        notes: Receives a sentence for each assumption.
         max_pixels: The limit of one image, which also bounds a deflated file.
 
     Returns:
@@ -76,20 +78,26 @@ def read(data: bytes, keywords: tuple[str, ...], *, max_pixels: int) -> Dataset:
         ImageTooLarge: A deflated file has more bytes than an image of `max_pixels` needs.
     """
     walk = _Walk(data, order="<", implicit=False)
-    syntax, start = UID(""), len(_PREAMBLE)
-    for element in walk.elements(start, group=_META_GROUP):
+    syntax, start = UID(""), data_start(data)
+    if start < len(_PREAMBLE):
+        add_note(notes, "The file has no DICOM preamble: it was recognized by its first elements.")
+    for element in walk.elements(start, group=META_GROUP):
         if element.tag == _TRANSFER_SYNTAX:
             syntax = UID(data[element.value : element.stop].rstrip(b"\0 ").decode("ascii", "replace"))
         start = element.stop
     if syntax == DeflatedExplicitVRLittleEndian:
         data, start, syntax = _inflated(data[start:], max_pixels), 0, ExplicitVRLittleEndian
-    order: _Order = ">" if syntax == ExplicitVRBigEndian else "<"
+    order: _Order = ">" if syntax == ExplicitVRBigEndian or (not syntax and data[start : start + 1] == b"\0") else "<"
     implicit = _has_implicit_vrs(data, start, order)
-    syntax = syntax or (ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian)
+    if not syntax:
+        syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if order == "<" else ExplicitVRBigEndian
+        add_note(notes, f"The file does not name its transfer syntax: read as {syntax.name}.")
 
     walk = _Walk(data, order=order, implicit=implicit)
     tags = {int(Tag(keyword)) for keyword in keywords}
     elements = [walk.cut(element) for element in walk.elements(start) if element.tag in tags]
+    if walk.without_end:
+        add_note(notes, "The pixels have no end mark: read to the last fragment.")
     return dcmread(BytesIO(_PREAMBLE + _meta(syntax) + b"".join(elements)))
 
 
@@ -110,6 +118,7 @@ class _Walk:
         self._implicit = implicit
         self._tag, self._long, self._short = (struct.Struct(order + code) for code in ("HH", "L", "H"))
         self._left = _MAX_ELEMENTS
+        self.without_end = False
 
     def elements(self, start: int, *, group: int | None = None) -> Iterator[_Element]:
         """Yield the elements from `start` on: all, in whatever order they are, or as long as they are of one group.
@@ -137,6 +146,8 @@ class _Walk:
             stop = value + length
         elif tag >> 16 == _ITEM >> 16:  # outside of any sequence: its elements follow
             stop = value
+        elif tag in _PIXEL_TAGS:
+            stop = self._end_of_fragments(value)
         else:
             stop = self._end(_Level(item=False, implicit=implicit), value)
         if stop > len(self._data):
@@ -146,7 +157,8 @@ class _Walk:
     def cut(self, element: _Element) -> bytes:
         """Copy an element; of a sequence that may be long, only the first item."""
         if element.tag not in _SEQUENCES:
-            return self._data[element.start : element.stop]
+            end = self._delimiter() if element.tag in _PIXEL_TAGS and self.without_end else b""
+            return self._data[element.start : element.stop] + end
         tag, value, length, _ = self._header(element.value, implicit=True)
         if tag != _ITEM or element.value >= element.stop:
             return b""
@@ -156,7 +168,10 @@ class _Walk:
             raise UnreadableImage("the DICOM file has a table or a group larger than any image needs")
         vr = b"" if self._implicit else b"SQ\0\0"
         head = self._packed(element.tag) + vr + self._long.pack(_UNDEFINED)
-        return head + item + self._packed(_SEQUENCE_END) + self._long.pack(0)
+        return head + item + self._delimiter()
+
+    def _delimiter(self) -> bytes:
+        return self._packed(_SEQUENCE_END) + self._long.pack(0)
 
     def _packed(self, tag: int) -> bytes:
         return self._tag.pack(tag >> 16, tag & 0xFFFF)
@@ -171,9 +186,23 @@ class _Walk:
         if implicit or group == _ITEM >> 16:  # items and their delimiters never have a VR
             return tag, at + 8, self._long.unpack_from(self._data, at + 4)[0], implicit
         vr = self._data[at + 4 : at + 6]
+        if not b"AA" <= vr <= b"ZZ":  # as in pydicom: some writers change to implicit VRs within a file
+            return tag, at + 8, self._long.unpack_from(self._data, at + 4)[0], True
         if vr in _LONG_VRS:
             return tag, at + 12, self._long.unpack_from(self._data, at + 8)[0], vr == b"UN"
         return tag, at + 8, self._short.unpack_from(self._data, at + 6)[0], False
+
+    def _end_of_fragments(self, at: int) -> int:
+        """Find the end of compressed pixels: behind their end mark, or behind the last fragment if there is none."""
+        while at + _HEADER_BYTES <= len(self._data):
+            tag, value, length, _ = self._header(at, implicit=True)
+            if tag == _SEQUENCE_END:
+                return value
+            if tag != _ITEM:
+                break
+            at = value + length
+        self.without_end = True
+        return at
 
     def _end(self, outermost: "_Level", at: int) -> int:
         """Find the end of a sequence or item of undefined length from `at` on, at any depth of nesting."""
@@ -218,5 +247,5 @@ def _inflated(packed: bytes, max_pixels: int) -> bytes:
 def _meta(syntax: UID) -> bytes:
     value = syntax.encode("ascii")
     value += bytes(len(value) % 2)
-    element = struct.pack("<HH2sH", _META_GROUP, _TRANSFER_SYNTAX & 0xFFFF, b"UI", len(value)) + value
-    return struct.pack("<HH2sHL", _META_GROUP, 0, b"UL", 4, len(element)) + element
+    element = struct.pack("<HH2sH", META_GROUP, _TRANSFER_SYNTAX & 0xFFFF, b"UI", len(value)) + value
+    return struct.pack("<HH2sHL", META_GROUP, 0, b"UL", 4, len(element)) + element

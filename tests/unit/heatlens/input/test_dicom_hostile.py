@@ -340,9 +340,9 @@ def test_rejects_a_jpeg_ls_frame_without_an_end_before_decoding(monkeypatch: pyt
         (dicom(PIXELS, Rows=0), "truncated or damaged"),
         (dicom(PIXELS, Rows=41), "truncated or damaged"),
         (with_text(PLAIN, NumberOfFrames="two"), "truncated or damaged"),
-        (dicom(PIXELS, SamplesPerPixel=3), "truncated or damaged"),
+        (dicom(PIXELS, SamplesPerPixel=3), "SamplesPerPixel is not that of its color space"),
         (with_text(PLAIN, RescaleSlope="nan", RescaleIntercept="0"), None),
-        (with_text(PLAIN, WindowCenter="1\\x", WindowWidth="y"), "truncated or damaged"),
+        (with_text(PLAIN, WindowCenter="1\\x", WindowWidth="y"), None),
         (compressed(JPEGLosslessSV1, b"x"), "compressed as JPEG Lossless, which is not supported"),
         (compressed(MPEG2MPML, b"x"), "compressed as MPEG2 Main Profile / Main Level, which"),
         (

@@ -1,0 +1,54 @@
+"""Recognize DICOM by its first bytes, with or without a preamble, without importing the library that reads it."""
+
+import struct
+from collections.abc import Iterator
+
+META_GROUP = 0x0002
+_MAGIC = b"DICM"
+_PREAMBLE_BYTES = 128
+_IDENTIFYING_GROUP = 0x0008  # the first of every data set: character set, image type, UIDs, dates
+_MIN_ELEMENTS = 3  # of ascending tags, before a file without a preamble counts as DICOM
+_MAX_VALUE_BYTES = 1024  # of each of them
+_VRS = frozenset(b"AE AS AT CS DA DS DT IS LO LT OB OW PN SH SQ ST TM UC UI UL UN UR US UT".split())
+_LONG_VRS = frozenset(b"OB OW SQ UC UN UR UT".split())
+
+
+def is_dicom(data: bytes) -> bool:
+    """Whether a file has a DICOM preamble, or begins with several elements in order as only DICOM has them."""
+    start = data_start(data)
+    return start > 0 or any(_begins_with_elements(data, order) for order in "<>")
+
+
+def data_start(data: bytes) -> int:
+    """Find the first element: behind the preamble, or behind its magic word alone, or at 0."""
+    if data[_PREAMBLE_BYTES : _PREAMBLE_BYTES + len(_MAGIC)] == _MAGIC:
+        return _PREAMBLE_BYTES + len(_MAGIC)
+    return len(_MAGIC) if data.startswith(_MAGIC) else 0
+
+
+def _begins_with_elements(data: bytes, order: str) -> bool:
+    last = -1
+    for count, tag in enumerate(_tags(data, order), start=1):
+        if tag <= last or tag >> 16 not in (META_GROUP, _IDENTIFYING_GROUP):
+            return False
+        if count == _MIN_ELEMENTS:
+            return True
+        last = tag
+    return False
+
+
+def _tags(data: bytes, order: str) -> Iterator[int]:
+    """Yield the tags of the first elements, as long as their VRs and lengths are possible."""
+    at = 0
+    implicit = data[4:6] not in _VRS
+    while at + 12 <= len(data):
+        group, number, long = struct.unpack_from(f"{order}HHL", data, at)
+        vr, length, value = data[at + 4 : at + 6], long, at + 8
+        if not implicit:
+            [length] = struct.unpack_from(f"{order}H", data, at + 6)
+            if vr in _LONG_VRS:
+                length, value = *struct.unpack_from(f"{order}L", data, at + 8), at + 12
+        if length > _MAX_VALUE_BYTES or length % 2 or not (implicit or vr in _VRS):
+            return
+        yield group << 16 | number
+        at = value + length
