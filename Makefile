@@ -25,7 +25,7 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.runtime ## Set up, write heatmaps of the samples (or IMAGES="a.png b.jpg") to out/, serve on PORT (8000)
-	@$(BIN)/heatlens invoke $(IMAGES) --out out || true
+	@$(BIN)/heatlens invoke $(IMAGES) --out out --force || true
 	@$(BIN)/heatlens serve --port $(PORT)
 
 dev: $(VENV)/.dev ## Install the development dependencies in .venv (torch and the rest)
@@ -83,7 +83,7 @@ format: $(VENV)/.dev ## Apply ruff's fixes and its formatting
 
 model: $(VENV)/.dev ## Train the demo model from its seed and compile it (minutes; result is committed)
 	$(BIN)/python -m heatlens_torch.demo.train -o $(DEMO)
-	$(BIN)/heatlens compile $(DEMO)/model.toml --out layers/heatlens/models/demo --int8
+	$(BIN)/heatlens compile $(DEMO)/model.toml --out layers/heatlens/models/demo --int8 --force
 
 bench-engine: $(VENV)/.dev ## Compare the explanation with its peers from PyPI: time and peak memory (half an hour)
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable .[bench]

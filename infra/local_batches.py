@@ -1,7 +1,7 @@
 """Run staged batches locally: account, API, worker and sweeper.
 
-`python infra/local_batches.py DIR OUT` explains the images of DIR as one batch; without arguments it serves until it is
-interrupted.
+`python infra/local_batches.py DIR OUT` explains the images of DIR as one batch, and overwrites the files of an
+earlier run in OUT. Without arguments it serves until it is interrupted.
 """
 
 import logging
@@ -97,7 +97,7 @@ def main(words: list[str]) -> int:
         print(f"staged batches at {url}/api/inference/batches, their account at {storage}", flush=True)
         if words:
             source, folder = words
-            return run_batch(source, Path(folder), url=url, headers={}, options={})
+            return run_batch(source, Path(folder), url=url, headers={}, options={}, force=True)
         threading.Event().wait()
     return 0
 

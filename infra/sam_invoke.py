@@ -1,6 +1,6 @@
 """Explain image files with `sam local invoke` and write the heatmaps to a folder.
 
-`python infra/sam_invoke.py OUT IMAGE...` after `sam build`.
+`python infra/sam_invoke.py OUT IMAGE...` after `sam build`. OUT belongs to this command: its heatmaps are overwritten.
 """
 
 import json
@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from heatlens.errors import HeatlensError
-from heatlens_cli.events.make_event import make_event
-from heatlens_cli.explain_files import FileExplanation, explain_files
+from heatlens.settings import LIMITS
+from heatlens_cli.events.make_event import wrap_image
+from heatlens_cli.explain_files import FileExplanation, Output, explain_files
 from heatlens_cli.invoke import read_answer
 from infra.tools import DEFAULTS, QUIET, ready
 
@@ -30,14 +31,14 @@ class SamExplainer:
     def __init__(self) -> None:
         self._command = [str(ready("sam")), "local", "invoke", FUNCTION, "--event", "-", "--skip-pull-image"]
 
-    def __call__(self, image: Path) -> FileExplanation:
+    def __call__(self, name: str, data: bytes) -> FileExplanation:
         """Send one image.
 
         Raises:
             NoAnswer: SAM printed no answer.
             Refused: The answer is a problem.
         """
-        event = make_event(image, "http-api-v2", query="include=overlay", bucket="")
+        event = wrap_image(name, data, "http-api-v2", query="include=overlay", bucket="")
         done = subprocess.run(  # noqa: S603 - a fixed command
             self._command,
             input=json.dumps(event),
@@ -58,9 +59,7 @@ def main(words: Sequence[str]) -> int:
     """Explain each image; return 0 if all were explained."""
     folder, *names = words
     images = [Path(name) for name in names]
-    explain = SamExplainer()
-    by_name = {image.name: image for image in images}
-    return explain_files(images, Path(folder), lambda name, _: explain(by_name[name]))
+    return explain_files(images, SamExplainer(), Output(Path(folder), force=True), max_bytes=LIMITS.file_bytes)
 
 
 if __name__ == "__main__":

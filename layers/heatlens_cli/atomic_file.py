@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,23 +12,42 @@ from heatlens_cli.sources import CHUNK
 
 
 @contextmanager
-def write_atomically(path: Path) -> Iterator[BinaryIO]:
+def write_atomically(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     """Write a temporary file beside the path, and move it there once all of it is on the disk.
 
-    The temporary file has the same name each time, so that one left by a killed process is overwritten.
+    The temporary file has a random name, so that two processes can write the same path at once.
+
+    Args:
+        path: The file to write; its folder is created if missing.
+        overwrite: Whether an existing file is replaced.
+
+    Raises:
+        FileExistsError: The path exists and is not to be overwritten; it is unchanged.
+        OSError: The file cannot be written; the path is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # the path's own name may have the maximum length
-    fresh = path.with_name(f".{name}.new")
+    fresh = path.with_name(f".{secrets.token_hex(8)}.new")  # the path's own name may have the maximum length
     try:
-        with fresh.open("wb") as file:
+        with fresh.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(path)
-    except BaseException:
+        _publish(fresh, path, overwrite=overwrite)
+    finally:
         fresh.unlink(missing_ok=True)
-        raise
+
+
+def _publish(fresh: Path, path: Path, *, overwrite: bool) -> None:
+    if not overwrite:
+        try:
+            os.link(fresh, path)  # fails if the path exists, which renaming does not
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            path.open("xb").close()
+        else:
+            return
+    fresh.replace(path)
 
 
 def sha256_of(path: Path) -> str | None:

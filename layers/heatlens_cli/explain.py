@@ -6,23 +6,33 @@ from heatlens.errors import HeatlensError
 from heatlens.model import load_by_settings
 from heatlens.options import OptionArguments, read_options
 from heatlens.pipeline import explain
+from heatlens.plan import check_plan, make_plan
+from heatlens.results import Explained
 from heatlens.settings import LIMITS, read_settings
 from heatlens.types import Upload
-from heatlens_cli.explain_files import FileExplanation
+from heatlens_cli.explain_files import ClassHeatmap, FileExplanation
 
 
 class CoreExplainer:
-    """Explains images with one model and the same options."""
+    """Explains images with one model and the same options.
+
+    `several` says whether an image may have more than one heatmap; `file_bytes` is the largest file.
+    """
 
     def __init__(self, model_dir: Path | None, options: OptionArguments) -> None:
         """Load the model.
 
         Raises:
-            HeatlensError: The options are invalid, or the model cannot be loaded.
+            HeatlensError: The model cannot be loaded, or does not have what the options name.
         """
         self.options = read_options(options, frozenset({"overlay"}))
-        self._settings = read_settings()
-        self._model = load_by_settings(self._settings, model_dir)
+        settings = read_settings()
+        self._limits = settings.limits(LIMITS)
+        self._model = load_by_settings(settings, model_dir)
+        plan = make_plan(self._model, self.options)
+        check_plan(plan, 1, self._limits)
+        self.several = plan.request.several
+        self.file_bytes = self._limits.file_bytes
 
     def __call__(self, name: str, data: bytes) -> FileExplanation:
         """Explain one image.
@@ -30,10 +40,15 @@ class CoreExplainer:
         Raises:
             HeatlensError: The image cannot be explained.
         """
-        limits = self._settings.limits(LIMITS)
-        [outcome] = explain(self._model, [Upload(name, data)], self.options, limits=limits, batch_images=1)
+        [outcome] = explain(self._model, [Upload(name, data)], self.options, limits=self._limits, batch_images=1)
         if isinstance(outcome, HeatlensError):
             raise outcome
-        assert outcome.overlay is not None, "included by the options"
-        first = outcome.explained[0]
-        return FileExplanation(first.label, first.probability, outcome.overlay.data, outcome.notes)
+        prediction = outcome.prediction
+        return FileExplanation(
+            prediction.label, prediction.probability, tuple(map(_heatmap, outcome.explained)), outcome.notes
+        )
+
+
+def _heatmap(explained: Explained) -> ClassHeatmap:
+    assert explained.overlay is not None, "included by the options"
+    return ClassHeatmap(explained.label, explained.index, explained.probability, explained.overlay.data)

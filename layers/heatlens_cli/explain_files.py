@@ -1,88 +1,168 @@
 """Explain image files one after the other, write their heatmaps and print a line for each."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.markup import escape
-
 from heatlens.errors import HeatlensError
 from heatlens.types import SUFFIXES
-from heatlens_cli.console import err, out
+from heatlens_cli.atomic_file import write_atomically
+from heatlens_cli.console import complain, say, shown
+from heatlens_cli.heatmap_names import below_common_folder, heatmap_name, unique_images
+from heatlens_cli.read_file import read_file
 
 
 class WouldOverwrite(HeatlensError):
-    """A heatmap would overwrite an image of the same run."""
+    """A heatmap would overwrite an existing file."""
+
+
+class NotWritten(HeatlensError):
+    """A heatmap cannot be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassHeatmap:
+    """One explained class, its probability and the encoded overlay."""
+
+    label: str
+    index: int
+    probability: float
+    picture: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class FileExplanation:
-    """The explained class, its probability, the encoded overlay, and what was assumed to read the file."""
+    """The predicted class of one image, its probability, a heatmap for each explained class, and notes.
+
+    The notes say what was assumed to read the file.
+    """
 
     label: str
     probability: float
-    picture: bytes
+    heatmaps: tuple[ClassHeatmap, ...]
     notes: Sequence[str] = ()
 
 
-def explain_files(
-    images: list[Path], folder: Path, explain: Callable[[str, bytes], FileExplanation], *, suffix: str = SUFFIXES["png"]
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where heatmaps are written: the folder, the file name suffix, and whether existing files are overwritten.
+
+    With `several` the name of a heatmap also has its class.
+    """
+
+    folder: Path
+    suffix: str = SUFFIXES["png"]
+    several: bool = False
+    force: bool = False
+
+    def target(self, image: Path, heatmap: ClassHeatmap | None = None) -> Path:
+        """Return the path of a heatmap, given its image's path below the folder."""
+        if heatmap is None or not self.several:
+            return self.folder / heatmap_name(image, self.suffix)
+        return self.folder / heatmap_name(image, self.suffix, index=heatmap.index, label=heatmap.label)
+
+
+Explain = Callable[[str, bytes], FileExplanation]
+
+
+def explain_files(images: list[Path], explain: Explain, output: Output, *, max_bytes: int) -> int:
     """Explain files one after the other; a file that fails is reported and the others continue.
 
     Args:
         images: Files to read.
-        folder: Folder for the heatmaps; created if missing.
         explain: Explains one image, given its file name and bytes; raises `HeatlensError` if it cannot.
-        suffix: File name suffix of the heatmaps.
+        output: Where the heatmaps are written; its folder is created if missing.
+        max_bytes: Largest file.
 
     Returns:
         The exit status: 0, or 1 if a file failed.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        output.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        err.print(escape(f"{folder}: {error.strerror}"))
+        complain(f"{output.folder}: {error.strerror}")
         return 1
-    out.print(f"{'file':<34} {'class':<12} {'probability':>11} {'ms':>7}  heatmap")
-    sources = {image.resolve() for image in images}
+    images, repeated = unique_images(images)
+    for image in repeated:
+        complain(f"{shown(image)}: named twice, explained once")
+    say(f"{'file':<34} {'class':<12} {'probability':>11} {'ms':>7}  heatmap")
+    run = _Run(explain, output, max_bytes, {identity for image in images if (identity := _identity(image))})
     failed = 0
-    for image, target in zip(images, _distinct(images, folder, suffix), strict=True):
+    for image, place in zip(images, below_common_folder(images), strict=True):
         try:
-            _explain_file(image, target, sources, explain)
-        except OSError as error:
+            rows = run.explain_file(image, place)
+        except (HeatlensError, OSError) as error:
             failed += 1
-            err.print(escape(f"{error.filename or image}: {error.strerror or error}"))
-        except HeatlensError as error:
-            failed += 1
-            err.print(escape(f"{image}: {error}"))
+            complain(f"{shown(image)}: {error.strerror or error if isinstance(error, OSError) else error}")
+        else:
+            for row in rows:
+                say(row)
     return int(failed > 0)
 
 
-def _explain_file(
-    image: Path, target: Path, sources: set[Path], explain: Callable[[str, bytes], FileExplanation]
-) -> None:
-    if target.resolve() in sources:
-        raise WouldOverwrite(f"its heatmap would overwrite {target}, an image of this run: choose another --out")
-    data = image.read_bytes()
-    start = time.perf_counter()
-    answer = explain(image.name, data)
-    elapsed_ms = (time.perf_counter() - start) * 1000
-    target.write_bytes(answer.picture)
-    row = f"{image.name:<34} {answer.label:<12} {answer.probability:>11.4f} {elapsed_ms:>7.1f}  {target}"
-    out.print(escape(row))
-    for note in answer.notes:
-        out.print(escape(f"  note: {note}"))
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What all files of a run share; `kept` are the images and the heatmaps of this run, which are not overwritten."""
+
+    explain: Explain
+    output: Output
+    max_bytes: int
+    kept: set[tuple[int, int]]
+
+    def explain_file(self, image: Path, place: Path) -> list[str]:
+        """Explain one file and write its heatmaps; return the rows to print."""
+        if not self.output.several:  # else the names depend on the classes
+            self._check_free(self.output.target(place))
+        data = read_file(image, self.max_bytes)
+        start = time.perf_counter()
+        answer = self.explain(image.name, data)
+        elapsed_ms = (time.perf_counter() - start) * 1000
+        targets = [self.output.target(place, heatmap) for heatmap in answer.heatmaps]
+        for target in targets:
+            self._check_free(target)
+        for target, heatmap in zip(targets, answer.heatmaps, strict=True):
+            self._write(target, heatmap.picture)
+        return [
+            f"{shown(image.name):<34} {answer.label:<12} {answer.probability:>11.4f} {elapsed_ms:>7.1f}  "
+            f"{shown(target)}{_explained(heatmap, answer)}"
+            for target, heatmap in zip(targets, answer.heatmaps, strict=True)
+        ] + [f"  note: {note}" for note in answer.notes]
+
+    def _check_free(self, target: Path) -> None:
+        if not os.path.lexists(target):
+            return
+        if _identity(target) in self.kept:
+            raise WouldOverwrite(
+                f"{shown(target)} is a file of this run, which is not overwritten: choose another --out"
+            )
+        if not self.output.force:
+            raise WouldOverwrite(f"{shown(target)} exists: choose another --out, or --force to overwrite it")
+
+    def _write(self, target: Path, picture: bytes) -> None:
+        try:
+            with write_atomically(target, overwrite=self.output.force) as file:
+                file.write(picture)
+        except FileExistsError as error:  # made since it was checked
+            raise WouldOverwrite(f"{shown(target)} exists: choose another --out") from error
+        except OSError as error:
+            raise NotWritten(f"{shown(target)} cannot be written: {error.strerror}") from error
+        if identity := _identity(target):
+            self.kept.add(identity)
 
 
-def _distinct(images: list[Path], folder: Path, suffix: str) -> list[Path]:
-    """Name one target per image, so that `a.jpg` and `a.png` do not overwrite each other."""
-    names: list[str] = []
-    for image in images:
-        name, count = f"{image.stem}{suffix}", 1
-        while name in names:
-            count += 1
-            name = f"{image.stem}-{count}{suffix}"
-        names.append(name)
-    return [folder / name for name in names]
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what two names of one file share, or None if there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _explained(heatmap: ClassHeatmap, answer: FileExplanation) -> str:
+    """Name the explained class where it is not the predicted one."""
+    if heatmap.label == answer.label:
+        return ""
+    return f"  explains {heatmap.label} ({heatmap.probability:.4f})"

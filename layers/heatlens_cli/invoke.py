@@ -4,8 +4,9 @@ import base64
 from urllib.parse import urlencode
 
 from heatlens.errors import HeatlensError, InvalidOption, Mistake, ModelError
+from heatlens.options import read_options
 from heatlens_cli.events.http_events import KINDS, Event, LambdaContext, answer_json, heatmap_request
-from heatlens_cli.explain_files import FileExplanation
+from heatlens_cli.explain_files import ClassHeatmap, FileExplanation
 from heatlens_cli.extras import requires_extra
 
 
@@ -14,19 +15,20 @@ class RequestFailed(HeatlensError):
 
 
 class HandlerExplainer:
-    """Sends images to the Lambda handler as events of one kind."""
+    """Sends images to the Lambda handler as events of one kind; `file_bytes` is the handler's largest file."""
 
     def __init__(self, *, kind: str, colormap: str, alpha: float) -> None:
         """Make the handler and load the model, as Lambda's init phase does.
 
         Raises:
-            InvalidOption: The kind of event is unknown.
+            InvalidOption: The kind of event is unknown, or an option is invalid.
             MissingExtra: The handler's libraries are not installed.
             ModelError: The handler has no model, or a setting is invalid.
         """
         if kind not in KINDS:
             message = f"unknown event kind {kind!r}: one of {', '.join(KINDS)}"
             raise InvalidOption(Mistake("kind", message, "unknown_kind"))
+        read_options({"colormap": colormap, "alpha": alpha}, frozenset({"overlay"}))
         with requires_extra("aws", "invoke with HEATLENS_BUCKET set"), requires_extra("server", "invoke"):
             from heatlens_web.app import create_app
             from heatlens_web.lambda_handler import create_handler
@@ -35,6 +37,7 @@ class HandlerExplainer:
             app = create_app(read_server_settings(), deployment="lambda")
         if isinstance(loaded := app.state.heatlens.loaded, ModelError):
             raise loaded
+        self.file_bytes = app.state.heatlens.limits.file_bytes
         self._handler = create_handler(app)
         self._wrap = KINDS[kind]
         self._query = urlencode({"colormap": colormap, "alpha": alpha, "include": "overlay"})
@@ -58,6 +61,6 @@ def read_answer(answer: Event) -> FileExplanation:
     body = answer_json(answer)
     if answer["statusCode"] != 200:
         raise RequestFailed(body["detail"])
-    prediction = body["prediction"]
+    label, index, probability = (body["prediction"][name] for name in ("label", "index", "probability"))
     picture = base64.b64decode(body["heatmap_base64"])
-    return FileExplanation(prediction["label"], prediction["probability"], picture, body["notes"])
+    return FileExplanation(label, probability, (ClassHeatmap(label, index, probability, picture),), body["notes"])

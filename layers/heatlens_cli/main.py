@@ -3,24 +3,43 @@
 Each command imports what it runs, so that `--help` and `explain` load neither the web framework nor torch.
 """
 
+import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from heatlens.errors import HeatlensError
 from heatlens.options import OptionArguments
-from heatlens_cli.console import err, out
-from heatlens_cli.explain_files import explain_files
+from heatlens_cli.console import OutputFailed, complain, discard_output, escape_unencodable, say
+from heatlens_cli.explain_files import Output, WouldOverwrite, explain_files
 from heatlens_cli.extras import requires_extra
 
+OUTPUT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}  # of help and progress bars
 INTERRUPTED = 130  # exit status by the shells' convention: 128 plus the signal's number
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+class CommandLine(typer.Typer):
+    """The command line; it ends with one line if its output cannot be written or it is interrupted."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - typer's own
+        """Run one command."""
+        escape_unencodable()
+        try:
+            return super().__call__(*args, **kwargs)
+        except (OutputFailed, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in OUTPUT_ERRORS:
+                raise
+            discard_output()
+            reason = error.strerror if isinstance(error, OSError) else error
+            complain(f"standard output cannot be written: {reason}")
+            raise SystemExit(1) from error
+
+
+app = CommandLine(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 batch = typer.Typer(no_args_is_help=True, help="Explain any number of images in staged batches.")
 app.add_typer(batch, name="batch")
@@ -29,6 +48,7 @@ Images = Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAG
 OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the heatmaps; created if missing.")]
 ColormapName = Annotated[str, typer.Option(help="jet, hot, viridis, turbo, …; coolwarm or seismic show both signs.")]
 AlphaWeight = Annotated[float, typer.Option(help="Weight of the heatmap in the overlay, 0.1 to 0.9.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 
 
 @app.command()
@@ -39,7 +59,10 @@ def explain(
     colormap: ColormapName = "jet",
     alpha: AlphaWeight = 0.4,
     *,
-    target: Annotated[str, typer.Option(help="Class label or index; by default the predicted class.")] = "top-1",
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="Class label, index or top-3; by default the predicted class. Repeat it for several."),
+    ] = None,
     contrast: Annotated[str | None, typer.Option(help="Class whose logit is subtracted from the target's.")] = None,
     method: Annotated[str, typer.Option(help="gradcam, gradcam++, layercam, eigencam, ablationcam, …")] = "gradcam",
     layer: Annotated[str | None, typer.Option(help="Layer from the model card; by default the first.")] = None,
@@ -47,15 +70,17 @@ def explain(
     window: Annotated[
         str | None, typer.Option(help="center,width for DICOM and high-bit-depth grayscale, such as 40,400.")
     ] = None,
+    force: Force = False,
 ) -> None:
-    """Write a heatmap for each image, without a server."""
-    from heatlens.types import SUFFIXES
-    from heatlens_cli.explain import CoreExplainer
-
+    """Write a heatmap for each image, without a server: IMAGE.heatmap.png, in the images' own subfolders."""
     with _clear_errors():
-        options: OptionArguments = {"colormap": colormap, "alpha": alpha, "target": target, "contrast": contrast}
+        from heatlens.types import SUFFIXES
+        from heatlens_cli.explain import CoreExplainer
+
+        options: OptionArguments = {"colormap": colormap, "alpha": alpha, "target": target or (), "contrast": contrast}
         explainer = CoreExplainer(model, options | {"method": method, "layer": layer, "format": form, "window": window})
-        raise typer.Exit(explain_files(images, folder, explainer, suffix=SUFFIXES[explainer.options.format]))
+        output = Output(folder, SUFFIXES[explainer.options.format], several=explainer.several, force=force)
+        raise typer.Exit(explain_files(images, explainer, output, max_bytes=explainer.file_bytes))
 
 
 @app.command()
@@ -67,13 +92,15 @@ def invoke(
     ] = "http-api-v2",
     colormap: ColormapName = "jet",
     alpha: AlphaWeight = 0.4,
+    *,
+    force: Force = False,
 ) -> None:
     """Send each image as an event to the Lambda handler, and write the PNG from its response."""
-    from heatlens_cli.invoke import HandlerExplainer
-
     with _clear_errors():
+        from heatlens_cli.invoke import HandlerExplainer
+
         explainer = HandlerExplainer(kind=kind, colormap=colormap, alpha=alpha)
-        raise typer.Exit(explain_files(images, folder, explainer))
+        raise typer.Exit(explain_files(images, explainer, Output(folder, force=force), max_bytes=explainer.file_bytes))
 
 
 @app.command()
@@ -90,15 +117,15 @@ def event(
     bucket: Annotated[str, typer.Option(help="Bucket of the object.")] = "bucket",
 ) -> None:
     """Print the Lambda event of an image, for example for `sam local invoke`."""
-    from heatlens_cli.events.make_event import make_event
-
     with _clear_errors():
+        from heatlens_cli.events.make_event import make_event
+
         try:
             made = make_event(image, kind, query=query, bucket=bucket)
         except OSError as error:
-            err.print(escape(f"{image}: {error.strerror}"))
+            complain(f"{image}: {error.strerror}")
             raise typer.Exit(1) from error
-        typer.echo(json.dumps(made))
+        say(json.dumps(made))
 
 
 @app.command()
@@ -124,18 +151,19 @@ def compile_(
     int8: Annotated[
         bool, typer.Option("--int8", help="Also write the trunk in 8 bits (needs the extra int8).")
     ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing model folder.")] = False,
 ) -> None:
     """Compile a PyTorch classifier and compare it with pytorch-grad-cam (needs the extra torch)."""
-    from heatlens_cli.inspect import agreements, proven, sanity
-
     with _clear_errors():
+        from heatlens_cli.inspect import agreements, proven, sanity
+
+        if not force and folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise WouldOverwrite(f"{folder} exists: choose another --out, or --force to replace a model folder")
         with requires_extra("torch", "compile"):
             from heatlens_torch.compile import compile_model
-        card = compile_model(
-            spec, folder, with_torch=with_torch, int8=int8, progress=lambda text: out.print(escape(text))
-        )
+        card = compile_model(spec, folder, with_torch=with_torch, int8=int8, progress=say)
         for line in (*proven(card), *agreements(card), *sanity(card)):
-            out.print(escape(line))
+            say(line)
 
 
 @app.command()
@@ -147,7 +175,7 @@ def inspect(
         from heatlens_cli.inspect import facts
 
         for line in facts(path):
-            out.print(escape(line))
+            say(line)
 
 
 @app.command("init-model")
@@ -159,10 +187,10 @@ def init_model(
 ) -> None:
     """Write a commented model description to fill in."""
     with _clear_errors():
-        from heatlens_torch.loading.template import write_template
+        from heatlens_cli.init_model import write_template
 
         write_template(path, architecture)
-    out.print(escape(f"wrote {path}: fill it in, then heatlens inspect {path}, heatlens compile {path}"))
+        say(f"wrote {path}: fill it in, then heatlens inspect {path}, heatlens compile {path}")
 
 
 @batch.command("run")
@@ -173,13 +201,16 @@ def batch_run(
     header: Annotated[list[str] | None, typer.Option(help="Header of every call, such as 'Authorization: …'.")] = None,
     colormap: ColormapName = "jet",
     alpha: AlphaWeight = 0.4,
+    *,
+    force: Force = False,
 ) -> None:
     """Explain a folder of images in staged batches. Run again after an interruption to send only what is missing."""
     with _clear_errors(interrupted="interrupted: run the same command again to continue"):
         from heatlens_cli.batch.run import parse_headers, run_batch
 
         options = {"colormap": colormap, "alpha": alpha}
-        raise typer.Exit(run_batch(source, folder, url=url, headers=parse_headers(header or []), options=options))
+        headers = parse_headers(header or [])
+        raise typer.Exit(run_batch(source, folder, url=url, headers=headers, options=options, force=force))
 
 
 @app.command()
@@ -210,8 +241,8 @@ def _clear_errors(*, interrupted: str = "interrupted") -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        err.print(interrupted)
+        complain(interrupted)
         raise typer.Exit(INTERRUPTED) from stop
     except HeatlensError as error:
-        err.print(escape(str(error)))
+        complain(str(error))
         raise typer.Exit(1) from error

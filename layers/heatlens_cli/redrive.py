@@ -12,7 +12,7 @@ from heatlens_aws.events import REQUEUED, NotAnEvent, created_objects, parse_bod
 from heatlens_aws.object_keys import DROP, parse_upload_key
 from heatlens_aws.sagemaker_async import read_notice
 from heatlens_aws.settings import AwsSettings
-from heatlens_cli.console import out
+from heatlens_cli.console import say
 
 WAIT_S = 1
 PAGE = 10  # messages of one call
@@ -50,7 +50,7 @@ def redrive_open(dead_letters: str) -> int:
         sent, left = redrive(connect(settings), settings, dead_letters)
     except (BotoCoreError, ClientError) as error:
         raise CannotRedrive(f"the queues do not answer: {type(error).__name__}") from error
-    out.print(f"{sent} moved back, {left} left: their batches have ended, or they name no known file")
+    say(f"{sent} moved back, {left} left: their batches have ended, or they name no known file")
     return 0
 
 

@@ -4,7 +4,7 @@ import errno
 import socket
 
 from heatlens.errors import HeatlensError
-from heatlens_cli.console import out
+from heatlens_cli.console import say
 from heatlens_cli.extras import requires_extra
 from heatlens_web.app import create_app
 from heatlens_web.http_server import Server
@@ -26,7 +26,7 @@ def serve_forever(host: str, port: int) -> None:
     with _listen(host, port) as listener:
         with requires_extra("aws", "serve with HEATLENS_BUCKET set"):
             app = create_app(settings, deployment="server")
-        out.print(f"Heatlens serves http://{host}:{listener.getsockname()[1]} (Ctrl-C ends it)")
+        say(f"Heatlens serves http://{host}:{listener.getsockname()[1]} (Ctrl-C ends it)")
         app.state.heatlens.start()
         Server(app, settings, log_level="warning").run(sockets=[listener])
 

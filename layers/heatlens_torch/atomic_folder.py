@@ -14,11 +14,11 @@ def replace_folder(out: Path) -> Iterator[Path]:
     """Give a fresh folder beside `out` that takes its place when the block ends without an error.
 
     Raises:
-        ModelFileError: `out` exists and is not a model folder.
+        ModelFileError: `out` exists and is not a model folder, or has files that are not the model's.
     """
     out = out.absolute()
-    if out.exists() and not _replaceable(out):
-        raise ModelFileError(f"{out.name!r} exists and is not a model folder: choose another, or remove it yourself")
+    if out.exists():
+        _check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
         fresh = Path(scratch) / "new"
@@ -27,8 +27,20 @@ def replace_folder(out: Path) -> Iterator[Path]:
         _swap(fresh, out, aside=Path(scratch) / "old")
 
 
-def _replaceable(out: Path) -> bool:
-    return out.is_dir() and ((out / CARD_FILE).is_file() or not any(out.iterdir()))
+def _check_replaceable(out: Path) -> None:
+    if not out.is_dir() or (any(out.iterdir()) and not (out / CARD_FILE).is_file()):
+        raise ModelFileError(f"{out.name!r} exists and is not a model folder: choose another, or remove it yourself")
+    if others := _other_files(out):
+        raise ModelFileError(
+            f"{out.name!r} has files that are not the model's ({', '.join(others[:3])}): choose another, or move them"
+        )
+
+
+def _other_files(out: Path) -> list[str]:
+    """List what the card does not name: replacing the folder would remove it."""
+    card = out / CARD_FILE
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    return sorted(path.name for path in out.iterdir() if path != card and f'"{path.name}"' not in text)
 
 
 def _swap(fresh: Path, out: Path, *, aside: Path) -> None:

@@ -53,7 +53,7 @@ def test_every_command_of_the_readme_is_run() -> None:
 
 @needs_project_venv
 def test_make_run_draws_the_samples_and_serves() -> None:
-    for old in (ROOT / "out").glob("phantom-*.png"):
+    for old in (ROOT / "out").glob("*.heatmap.png"):
         old.unlink()
     words = [*block("make run").split(), "PORT=0"]
     run = subprocess.Popen(
@@ -72,7 +72,8 @@ def test_make_run_draws_the_samples_and_serves() -> None:
 
     names = [path.name for path in sorted(SAMPLES.iterdir()) if path.suffix != ".json"]
     assert [line.split()[0] for line in lines if line.startswith("phantom-")] == names
-    assert sorted(path.stem for path in (ROOT / "out").glob("phantom-*.png")) == [Path(name).stem for name in names]
+    made = sorted(path.name for path in (ROOT / "out").glob("*.heatmap.png"))
+    assert made == [f"{name}.heatmap.png" for name in names]
     assert lines[-1].startswith("Heatlens serves")
 
 
@@ -160,9 +161,7 @@ def test_the_staged_batch_example(loop: Loop, tmp_path: Path) -> None:
 
 @needs_project_venv
 def test_the_readme_compiles_a_model_and_uses_it(tmp_path: Path) -> None:
-    script = block(".venv/bin/heatlens").replace("out/model", str(tmp_path / "model"))
-
-    shell(f"{script.rstrip()} --out {tmp_path}/out")
+    shell(block(".venv/bin/heatlens").replace("out/", f"{tmp_path}/"))
 
     assert (tmp_path / "model" / "card.json").is_file()
-    assert (tmp_path / "out" / "phantom-01-opacity.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "own" / "phantom-01-opacity.png.heatmap.png").read_bytes().startswith(b"\x89PNG")

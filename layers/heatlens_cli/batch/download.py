@@ -81,7 +81,7 @@ class Download:
             raise DownloadError("its result.json names no overlay") from error
         if sha256_of(target) == sha256:
             return
-        with write_atomically(target) as file:
+        with write_atomically(target, overwrite=True) as file:
             if links.overlay is None or self._read(links.overlay, file) != sha256:
                 raise DownloadError("its bytes differ from the committed digest")
 

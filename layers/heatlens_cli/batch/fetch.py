@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from rich.markup import escape
 
 from heatlens_cli.atomic_file import write_atomically
 from heatlens_cli.batch.client import BatchClient
 from heatlens_cli.batch.download import Download, DownloadError
 from heatlens_cli.batch.journal import BatchFailed, Part
-from heatlens_cli.batch.names import RESULTS, shown
-from heatlens_cli.console import out
+from heatlens_cli.batch.names import RESULTS
+from heatlens_cli.console import say, shown
 from heatlens_cli.progress import Bars
 from heatlens_cli.sources import RejectedFile
 from heatlens_cli.worker_pool import THREADS, open_worker_pool
@@ -73,7 +72,7 @@ def fetch(
     outcome, in_a_row = FileOutcome(), 0
     try:
         with (
-            write_atomically(folder / RESULTS) as lines,
+            write_atomically(folder / RESULTS, overwrite=True) as lines,
             httpx2.Client(timeout=TIMEOUT_S) as storage,
             open_worker_pool() as workers,
         ):
@@ -123,10 +122,10 @@ def _count(
     if line["state"] != "OK":
         outcome.failed += 1
         why = f" ({refusal.why})" if refusal else ""
-        out.print(escape(f"{name}: {line['state']} {line['code'] or ''}{why}"))
+        say(f"{name}: {line['state']} {line['code'] or ''}{why}")
     elif failure:
         outcome.unfetched += 1
-        out.print(escape(f"{name}: heatmap not downloaded: {failure}"))
+        say(f"{name}: heatmap not downloaded: {failure}")
     else:
         outcome.done += 1
 

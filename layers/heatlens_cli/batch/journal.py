@@ -52,7 +52,7 @@ class Run(_Strict):
             BatchFailed: The folder cannot be written.
         """
         try:
-            with write_atomically(folder / JOURNAL) as file:
+            with write_atomically(folder / JOURNAL, overwrite=True) as file:
                 file.write(self.model_dump_json().encode())
         except OSError as error:
             raise BatchFailed(f"{folder}: {error.strerror}") from error

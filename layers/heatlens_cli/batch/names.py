@@ -1,10 +1,13 @@
 """Sort the files of a source into those that can be sent and those that cannot, by name and size."""
 
+import os
 import unicodedata
 from collections.abc import Iterable
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from heatlens.errors import EmptyFile, FileTooLarge
+from heatlens_cli.console import shown
+from heatlens_cli.explain_files import WouldOverwrite
 from heatlens_cli.sources import RESULT_SUFFIX, Image, RejectedFile
 
 RESULTS = "results.jsonl"
@@ -57,9 +60,22 @@ def split_by_size(images: Iterable[Image], max_bytes: int) -> tuple[list[Image],
     return within, over
 
 
-def shown(name: str) -> str:
-    """Replace characters that cannot be printed."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
+def check_free(folder: Path, names: Iterable[str], *, fresh: bool) -> None:
+    """Check that the run overwrites nothing that another run or the user has written.
+
+    Args:
+        folder: Output folder.
+        names: Images whose heatmaps this run has not begun to write.
+        fresh: Whether the run is not a resumed one, which has results of its own.
+
+    Raises:
+        WouldOverwrite: A file exists.
+    """
+    targets = [folder / f"{name}{RESULT_SUFFIX}" for name in names] + ([folder / RESULTS] if fresh else [])
+    taken = [target for target in targets if os.path.lexists(target) and not target.is_dir()]
+    if taken:
+        count = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
+        raise WouldOverwrite(f"{shown(taken[0])}{count} exist: name another --out, or --force to overwrite them")
 
 
 def _name_fault(name: str) -> tuple[str, str] | None:

@@ -9,16 +9,18 @@ import httpx2
 from heatlens_cli.batch.client import TIMEOUT_S, BatchClient
 from heatlens_cli.batch.fetch import FileOutcome, fetch, wait
 from heatlens_cli.batch.journal import BatchFailed, DeclaredFile, Part, Run, begin
-from heatlens_cli.batch.names import JOURNAL, split_by_name, split_by_size
+from heatlens_cli.batch.names import JOURNAL, check_free, split_by_name, split_by_size
 from heatlens_cli.batch.send import Sender, give_up
-from heatlens_cli.console import out
+from heatlens_cli.console import say
 from heatlens_cli.progress import Bars
 from heatlens_cli.sources import MEDIA_TYPES, Image, source_at
 
 LOST = {"MISSING", "CANCELLED"}  # in a batch that ended before all was uploaded
 
 
-def run_batch(address: str, folder: Path, *, url: str, headers: dict[str, str], options: dict[str, Any]) -> int:
+def run_batch(
+    address: str, folder: Path, *, url: str, headers: dict[str, str], options: dict[str, Any], force: bool = False
+) -> int:
     """Run a folder of images as one batch, or as several if the server's limits require it.
 
     Args:
@@ -27,6 +29,7 @@ def run_batch(address: str, folder: Path, *, url: str, headers: dict[str, str], 
         url: URL of the server.
         headers: Headers of every call to the server, but not of uploads.
         options: `colormap` and `alpha` of the batch.
+        force: Whether files that another run or the user has written are overwritten.
 
     Returns:
         The exit status: 0 if every file succeeded, else 1.
@@ -40,6 +43,9 @@ def run_batch(address: str, folder: Path, *, url: str, headers: dict[str, str], 
     files = list(source.images())
     if not files and not run.parts:
         raise BatchFailed(f"{address} has no images ({', '.join(MEDIA_TYPES)})")
+    if not force:
+        known = {file.name for part in run.parts for file in part.files}
+        check_free(folder, (file.name for file in files if file.name not in known), fresh=not run.parts)
     run.save(folder)
     images, refused = split_by_name(files, one_case=(folder / JOURNAL.upper()).exists())
     try:
@@ -112,13 +118,13 @@ def _take_up(sender: Sender, images: dict[str, Image]) -> None:
         if status is None:
             give_up(sender.client, run, part)
             continue
-        out.print(f"resuming batch {part.batch_id}")
+        say(f"resuming batch {part.batch_id}")
         standing = [each for each in part.files if _stands(each, images, sender.failures)]
         if status.state != "open" and not part.sent:
             sender.client.close(part.batch_id)  # the run may have been interrupted before closing it
             standing, part.sent = _arrived(sender.client, part, standing, images), True
         if changed := len(part.files) - len(standing):
-            out.print(f"{changed} of its files have changed, or it ended without them: they go into another batch")
+            say(f"{changed} of its files have changed, or it ended without them: they go into another batch")
         part.files = standing
     run.save(sender.folder)
 
@@ -138,8 +144,8 @@ def _arrived(
 def _report(run: Run, folder: Path, outcome: FileOutcome) -> None:
     """Print the outcome, and remove the journal unless running again can download more."""
     batches = ", ".join(part.batch_id for part in run.parts) or "none was needed"
-    out.print(f"{outcome.done} heatmaps in {folder}, {outcome.failed} failed (batch: {batches})")
+    say(f"{outcome.done} heatmaps in {folder}, {outcome.failed} failed (batch: {batches})")
     if outcome.unfetched:
-        out.print(f"{outcome.unfetched} heatmaps were not downloaded: run the same command again to download them")
+        say(f"{outcome.unfetched} heatmaps were not downloaded: run the same command again to download them")
     else:
         (folder / JOURNAL).unlink(missing_ok=True)

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from heatlens.errors import InvalidOption, Mistake
+from heatlens.settings import LIMITS, read_settings
 from heatlens_cli.events.http_events import KINDS, Event, heatmap_request
 from heatlens_cli.events.object_events import OBJECT_KINDS, StoredObject
+from heatlens_cli.read_file import read_file
 
 Maker = Callable[[str, bytes, str, str], Event]
 
@@ -21,12 +23,23 @@ def make_event(image: Path, kind: str, *, query: str, bucket: str) -> Event:
         bucket: Bucket of the object; ignored by the other kinds.
 
     Raises:
+        FileTooLarge: The file is over the limit of a process with one caller.
         InvalidOption: No such kind.
         OSError: The file cannot be read.
     """
+    max_bytes = read_settings().limits(LIMITS).file_bytes
+    return wrap_image(image.name, read_file(image, max_bytes), kind, query=query, bucket=bucket)
+
+
+def wrap_image(name: str, data: bytes, kind: str, *, query: str, bucket: str) -> Event:
+    """Make one event of the bytes of one image; the arguments are those of `make_event`.
+
+    Raises:
+        InvalidOption: No such kind.
+    """
     if kind not in EVENT_KINDS:
         raise InvalidOption(Mistake("kind", f"unknown kind {kind!r}: one of {', '.join(EVENT_KINDS)}", "unknown_kind"))
-    return EVENT_KINDS[kind](image.name, image.read_bytes(), query, bucket)
+    return EVENT_KINDS[kind](name, data, query, bucket)
 
 
 def _request(wrap: Callable[..., Event]) -> Maker:

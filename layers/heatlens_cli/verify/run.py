@@ -10,10 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from heatlens.settings import read_table
-from heatlens_cli.console import err, out
+from heatlens_cli.console import complain, say
 from heatlens_cli.extras import requires_extra
 from heatlens_cli.sources import aws_code
 from heatlens_cli.verify.file import Read, differs, file_faults
@@ -66,9 +64,9 @@ def verify_manifest(address: str) -> int:
         raise NoManifest(f"{address} is the manifest of {manifest.batch}: it must lie as in the bucket, {manifest.key}")
     found = faults(manifest, read)
     for fault in found:
-        err.print(escape(fault))
+        complain(fault)
     if not found:
-        out.print(f"{manifest.batch}: {len(manifest.files)} files as written: {manifest.counts}")
+        say(f"{manifest.batch}: {len(manifest.files)} files as written: {manifest.counts}")
     return int(bool(found))
 
 

@@ -1,8 +1,5 @@
-"""Write a commented `model.toml` to start from, with the fields' own descriptions."""
+"""Make a commented `model.toml` to start from, with the fields' own descriptions."""
 
-from pathlib import Path
-
-from heatlens.errors import ModelFileError
 from heatlens_torch.loading.spec import PROGRAM, TORCHVISION, Description
 
 _OPTIONAL = {
@@ -64,21 +61,6 @@ def _request(key: str, scheme: str, filled: dict[str, str]) -> str:
     if key in filled or key not in (*_TO_FILL_IN, "preprocess"):
         return ""
     return " torchvision's own weights bring it." if scheme == TORCHVISION else " TO FILL IN."
-
-
-def write_template(path: Path, architecture: str) -> None:
-    """Write the template; an existing file is never overwritten.
-
-    Raises:
-        ModelFileError: The file exists, or cannot be written.
-    """
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(template(architecture))
-    except FileExistsError as error:
-        raise ModelFileError(f"{path.name} exists: choose another name, or remove it yourself") from error
-    except OSError as error:
-        raise ModelFileError(f"{path.name} cannot be written here") from error
 
 
 def _about(key: str) -> str:

@@ -209,11 +209,11 @@ def test_retries_are_bounded() -> None:
 
 def test_a_file_is_written_atomically(tmp_path: Path) -> None:
     path = tmp_path / "new" / ("x" * 250)
-    with write_atomically(path) as file:
+    with write_atomically(path, overwrite=False) as file:
         file.write(b"first")
         assert not path.exists()
 
-    with pytest.raises(ZeroDivisionError), write_atomically(path) as file:
+    with pytest.raises(ZeroDivisionError), write_atomically(path, overwrite=True) as file:
         file.write(b"second" * (1 // 0))
 
     assert path.read_bytes() == b"first"

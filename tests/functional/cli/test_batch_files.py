@@ -12,7 +12,8 @@ from botocore.exceptions import ReadTimeoutError
 from botocore.stub import Stubber
 
 from heatlens_aws.settings import STAGED_LIMITS
-from heatlens_cli.batch.names import shown, split_by_name
+from heatlens_cli.batch.names import split_by_name
+from heatlens_cli.console import shown
 from heatlens_cli.sources import CHUNK, Bucket, Folder, Image, NoSource, RejectedFile, Unreadable
 from tests.support.images import encoded, noise
 from tests.support.loop import Loop, asks, heatmaps, meddle, recorded, results, versions

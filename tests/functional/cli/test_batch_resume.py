@@ -12,6 +12,7 @@ from PIL import Image
 from heatlens_cli import worker_pool
 from heatlens_cli.batch.journal import BatchFailed
 from heatlens_cli.batch.names import JOURNAL
+from heatlens_cli.explain_files import WouldOverwrite
 from tests.support.images import encoded, noise
 from tests.support.loop import Loop, Wanted, asks, heatmaps, meddle, recorded, results, versions
 
@@ -204,7 +205,8 @@ def test_another_run_in_the_same_folder_is_refused_with_the_differences(
     with pytest.raises(BatchFailed, match=r"options was \{\}, is \{'colormap': 'hot'\}.*or remove .*batch.json"):
         loop.run(source, out, colormap="hot")
     assert loop.run(source, out) == 0
-    assert loop.run(other, out) == 0
+    with pytest.raises(WouldOverwrite, match="exist: name another --out, or --force to overwrite them"):
+        loop.run(other, out)
 
 
 @pytest.mark.parametrize("notes", ["[]", "{", '{"batch_id": "B", "files": []}', "\xff"])

@@ -32,7 +32,7 @@ def heatlens(*words: object) -> subprocess.CompletedProcess[str]:
 def test_each_image_gets_a_line_and_a_picture(command: str, tmp_path: Path) -> None:
     done = heatlens(command, JPEG, "-o", tmp_path / "new" / "out")
 
-    target = tmp_path / "new" / "out" / "phantom-03-opacity.png"
+    target = tmp_path / "new" / "out" / "phantom-03-opacity.jpg.heatmap.png"
     assert done.returncode == 0, done.stderr
     head, line = done.stdout.splitlines()
     assert head.split() == ["file", "class", "probability", "ms", "heatmap"]
@@ -48,7 +48,7 @@ def test_explain_and_invoke_make_the_same_picture(tmp_path: Path) -> None:
     for command in ("explain", "invoke"):
         heatlens(command, JPEG, "-o", tmp_path / command, "--colormap", "hot", "--alpha", "0.7")
 
-    name = "phantom-03-opacity.png"
+    name = "phantom-03-opacity.jpg.heatmap.png"
     assert (tmp_path / "explain" / name).read_bytes() == (tmp_path / "invoke" / name).read_bytes()
 
 
@@ -60,7 +60,7 @@ def test_explain_applies_format_and_window(tmp_path: Path) -> None:
         done = heatlens("explain", scan, "-o", tmp_path / folder, "--format", "webp", *words)
         assert done.returncode == 0, done.stderr
 
-    pictures = [(tmp_path / folder / "scan.webp").read_bytes() for folder in ("own", "wide")]
+    pictures = [(tmp_path / folder / "scan.dcm.heatmap.webp").read_bytes() for folder in ("own", "wide")]
     assert [(data[:4], data[8:12]) for data in pictures] == [(b"RIFF", b"WEBP")] * 2
     assert pictures[0] != pictures[1]
 
@@ -75,40 +75,18 @@ def test_bad_files_are_reported_and_the_others_explained(command: str, tmp_path:
     assert done.returncode == 1
     assert f"{text}: the bytes are not an image of a supported type" in done.stderr
     assert f"{tmp_path / 'gone.png'}: No such file or directory" in done.stderr
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["phantom-03-opacity.png"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["phantom-03-opacity.jpg.heatmap.png"]
     assert "Traceback" not in done.stderr
-
-
-def test_two_images_of_one_stem_do_not_overwrite_each_other(tmp_path: Path) -> None:
-    shutil.copy(JPEG, tmp_path / "a.jpg")
-    shutil.copy(JPEG, tmp_path / "a.jpeg")
-
-    heatlens("explain", tmp_path / "a.jpg", tmp_path / "a.jpeg", "-o", tmp_path / "out")
-
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a-2.png", "a.png"]
-
-
-@pytest.mark.parametrize("command", ["explain", "invoke"])
-def test_an_image_is_never_overwritten_by_its_heatmap(command: str, tmp_path: Path) -> None:
-    source = SAMPLES / "phantom-05-opacity-wide.png"
-    image, other = shutil.copy(source, tmp_path / "scan.png"), shutil.copy(JPEG, tmp_path / "other.jpg")
-
-    done = heatlens(command, image, other, "-o", tmp_path)
-
-    assert done.returncode == 1
-    assert "would overwrite" in done.stderr
-    assert Path(image).read_bytes() == source.read_bytes()
-    assert (tmp_path / "other.png").exists()
 
 
 @pytest.mark.parametrize("command", ["explain", "invoke"])
 def test_a_folder_that_cannot_be_written_is_reported_in_one_line(command: str, tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.write_text("a file")
-    (tmp_path / "out" / "phantom-03-opacity.png").mkdir(parents=True)
+    (tmp_path / "out" / "phantom-03-opacity.jpg.heatmap.png").mkdir(parents=True)
 
-    for folder, sentence in ((taken, "File exists"), (tmp_path / "out", "Is a directory")):
-        done = heatlens(command, JPEG, "-o", folder)
+    for folder, sentence in ((taken, "File exists"), (tmp_path / "out", "cannot be written: Is a directory")):
+        done = heatlens(command, JPEG, "-o", folder, "--force")
         assert done.returncode == 1
         assert sentence in done.stderr
         assert "Traceback" not in done.stderr

@@ -12,8 +12,9 @@ from torchvision.models import ViT_B_16_Weights
 from heatlens.card import Preprocess
 from heatlens.errors import ModelFileError
 from heatlens.input.preprocess import preprocess
+from heatlens_cli.init_model import write_template
 from heatlens_torch.loading.spec import Description, located, read_spec, read_training
-from heatlens_torch.loading.template import template, write_template
+from heatlens_torch.loading.template import template
 from heatlens_torch.loading.torchvision_weights import facts
 from tests.support.images import noise
 

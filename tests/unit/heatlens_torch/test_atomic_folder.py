@@ -27,9 +27,9 @@ def test_a_new_folder_appears_with_its_parents(tmp_path: Path) -> None:
     assert files_below(tmp_path) == ["a", "a/out", f"a/out/{CARD_FILE}"]
 
 
-def test_an_existing_model_is_replaced_and_nothing_else_remains(tmp_path: Path) -> None:
-    out = model_folder(tmp_path / "out")
-    (out / "only-in-the-old-one").touch()
+def test_an_existing_model_is_replaced_with_all_its_files(tmp_path: Path) -> None:
+    out = model_folder(tmp_path / "out", '{"file": "only-in-the-old-one.onnx"}')
+    (out / "only-in-the-old-one.onnx").touch()
 
     with replace_folder(out) as folder:
         (folder / CARD_FILE).write_text("new")
@@ -84,3 +84,17 @@ def test_rejects_to_replace_what_is_not_a_model(kind: str, tmp_path: Path) -> No
         pass
 
     assert out.exists()
+
+
+def test_a_file_that_the_card_does_not_name_is_not_removed_with_the_old_model(tmp_path: Path) -> None:
+    out = model_folder(tmp_path / "out", '{"file": "trunk.onnx"}')
+    (out / "trunk.onnx").touch()
+    (out / "weights.ckpt").write_text("months of training")
+
+    with (
+        pytest.raises(ModelFileError, match=r"has files that are not the model's \(weights.ckpt\)"),
+        replace_folder(out),
+    ):
+        pass
+
+    assert (out / "weights.ckpt").read_text() == "months of training"

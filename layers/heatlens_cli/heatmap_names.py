@@ -1,0 +1,41 @@
+"""Name the heatmaps of a run: each has the path of its image below the common folder of all images, and a suffix."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+LABEL_LETTERS = 24  # of a class label that a file name has
+
+
+def unique_images(images: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Split images into the first naming of each file and the repetitions."""
+    first: dict[tuple[str, str], Path] = {}
+    repeated: list[Path] = []
+    for image in images:
+        if (place := _place(image)) in first:
+            repeated.append(image)
+        else:
+            first[place] = image
+    return list(first.values()), repeated
+
+
+def below_common_folder(images: Sequence[Path]) -> list[Path]:
+    """Return each image's path below the deepest folder that has all of them."""
+    folders = [_place(image)[0] for image in images]
+    common = os.path.commonpath(folders)
+    return [Path(os.path.relpath(folder, common), image.name) for folder, image in zip(folders, images, strict=True)]
+
+
+def heatmap_name(image: Path, suffix: str, *, index: int | None = None, label: str = "") -> Path:
+    """Name a heatmap: `scan.jpg.heatmap.png`, and with an index `scan.jpg.1-OPACITY.heatmap.png`.
+
+    The full name of the image and the index make it unique; the label is there to be read.
+    """
+    readable = re.sub(r"[^\w-]+", "_", label)[:LABEL_LETTERS]
+    named = "" if index is None else f".{index}-{readable}"
+    return image.parent / f"{image.name}{named}.heatmap{suffix}"
+
+
+def _place(image: Path) -> tuple[str, str]:
+    return os.path.realpath(image.parent), image.name
