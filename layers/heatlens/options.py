@@ -1,6 +1,6 @@
 """Read `Options` from Python arguments, the command line or JSON, and write them as JSON or a query string."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from difflib import get_close_matches
 from typing import Any, TypedDict
@@ -43,8 +43,9 @@ def read_options(arguments: OptionArguments, include: frozenset[Include]) -> Opt
     known = OptionArguments.__annotations__
     if unknown := [name for name in arguments if name not in known]:
         raise InvalidOption(*(unknown_name(name, known) for name in unknown))
-    target = arguments.get("target", ())
-    targets = (target,) if isinstance(target, str | int) else tuple(target)
+    target: object = arguments.get("target", ())
+    # NumPy's numbers are single targets, and none of Python's.
+    targets = tuple(target) if isinstance(target, Iterable) and not isinstance(target, str | bytes) else (target,)
     return check_options({**arguments, "target": targets, "include": include})
 
 

@@ -73,10 +73,12 @@ class Explanation:
         """The overlay as a PNG file: the colored map blended over the original, at the original's size.
 
         Raises:
-            ValueError: The options left it out.
+            ValueError: The options left it out, or it was asked for in another format.
         """
         if self.overlay is None:
             raise ValueError("this explanation has no overlay: call explain with overlay=True")
+        if self.overlay.media_type != "image/png":
+            raise ValueError(f"the overlay is {self.overlay.media_type}: read its bytes from overlay.data")
         return self.overlay.data
 
 

@@ -32,6 +32,13 @@ def _parsed(window: object) -> object:
     return parse_window(window) if isinstance(window, str) else window
 
 
+def _no_truth(value: object) -> object:
+    if isinstance(value, bool):  # a number to Python, but no index
+        raise PydanticCustomError("class", "a class is a label, an index or top-k")
+    return value
+
+
+Class = Annotated[str | int, BeforeValidator(_no_truth)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 # Center and width, in the image's own values.
 Window = Annotated[tuple[_Finite, Annotated[_Finite, Field(ge=0)]], BeforeValidator(_parsed)]
@@ -84,8 +91,8 @@ class Options:
     colormap: Colormap = "jet"
     alpha: Alpha = 0.4
     include: frozenset[Include] = frozenset({"overlay", "original"})
-    target: tuple[str | int, ...] = ()
-    contrast: str | int | None = None
+    target: tuple[Class, ...] = ()
+    contrast: Class | None = None
     method: str = "gradcam"
     layer: str | None = None
     eigen_smooth: bool = False

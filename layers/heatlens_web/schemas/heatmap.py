@@ -21,7 +21,10 @@ class ExplainedAnswer(Answer):
 
 
 class MapAnswer(Answer):
-    """The signed map before ReLU at the layer's own grid: little-endian float32 in C order, base64."""
+    """The signed map before ReLU at the layer's own grid: little-endian float32 in C order, base64.
+
+    With `aug_smooth` it is the smoothed heat in 0..1, at the size of the network's input.
+    """
 
     shape: tuple[int, int]
     dtype: Literal["float32"] = "float32"

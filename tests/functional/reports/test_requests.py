@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
@@ -587,3 +588,75 @@ def test_a_misspelled_keyword_in_python_is_refused(colours_folder: Path, name: s
 def test_an_option_of_requests_that_python_does_not_have_is_refused(colours_folder: Path, name: str) -> None:
     with pytest.raises(InvalidOption, match=f"^{name}: unknown name"):
         Explainer.load(colours_folder).explain(DATA, **{name: "map"})  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(("form", "start"), [("jpeg", b"\xff\xd8\xff"), ("webp", b"RIFF")])
+def test_png_is_never_the_bytes_of_another_format(colours_folder: Path, form: str, start: bytes) -> None:
+    explainer = Explainer.load(colours_folder)
+    explanation = explainer.explain(DATA, format=form)
+
+    with pytest.raises(ValueError, match=f"the overlay is image/{form}: read its bytes from overlay.data"):
+        explanation.png  # noqa: B018
+    assert explanation.overlay is not None
+    assert explanation.overlay.data.startswith(start)
+    assert explainer.explain(DATA).png.startswith(b"\x89PNG")
+
+
+# Targets
+
+
+@pytest.mark.parametrize("target", [np.int64(2), np.uint8(2), [np.int32(2)], np.array([2]), iter([2])])
+def test_an_index_from_numpy_is_an_index(colours_folder: Path, target: Any) -> None:  # noqa: ANN401 - as people write it
+    assert [each.index for each in Explainer.load(colours_folder).explain(DATA, target=target).explained] == [2]
+
+
+@pytest.mark.parametrize(
+    "target", ["goldfish", "top-0", "top-4", "TOP-1", -1, 3, "3", "", None, True, [False], 0.5, [[0]]]
+)
+def test_a_target_that_the_model_does_not_have_is_refused(colours_folder: Path, target: Any) -> None:  # noqa: ANN401
+    with pytest.raises(InvalidOption, match=r"^target"):
+        Explainer.load(colours_folder).explain(DATA, target=target)
+
+
+@pytest.mark.parametrize("contrast", ["goldfish", 3, True, "top-1"])
+def test_a_contrast_that_the_model_does_not_have_is_refused(colours_folder: Path, contrast: Any) -> None:  # noqa: ANN401
+    with pytest.raises(InvalidOption, match=r"^contrast"):
+        Explainer.load(colours_folder).explain(DATA, contrast=contrast)
+
+
+@pytest.mark.contract("target")
+def test_a_target_is_checked_at_every_address(client: TestClient, endpoint: TestClient, staged: TestClient) -> None:
+    raw = {"content-type": "image/png"}
+    answers = [
+        post_form(client, "heatmap", "?target=goldfish"),
+        post_form(client, "heatmap-batch", "?target=RED&target=goldfish"),
+        post_form(client, "heatmap", target="goldfish"),
+        client.post(f"{API}/heatmap", json=body_of("heatmap") | {"target": "goldfish"}),
+        client.post("/v1/models/colours:explain", json=INSTANCES | {"target": "goldfish"}),
+        endpoint.post("/invocations", content=DATA, headers=raw | {CUSTOM_ATTRIBUTES: "target=goldfish"}),
+        staged.post(f"{API}/batches", json={"expected_files": 1, "target": "goldfish"}),
+    ]
+
+    for answer in answers:
+        assert problem(answer, 422, "request.invalid")["detail"].startswith(
+            "target: 'goldfish' is no class of this model"
+        )
+
+
+@pytest.mark.contract("target", "explanations")
+def test_top_2_is_two_maps_everywhere(client: TestClient, endpoint: TestClient, colours_folder: Path) -> None:
+    raw = {"content-type": "image/png", CUSTOM_ATTRIBUTES: "target=top-2"}
+    answers = [
+        post_form(client, "heatmap", "?target=top-2").json(),
+        post_form(client, "heatmap-batch", "?target=top-2").json()["results"][0],
+        post_form(client, "heatmap", target="top-2").json(),
+        client.post("/v1/models/colours:explain?target=top-2", json=INSTANCES).json()["explanations"][0],
+        endpoint.post("/invocations", content=DATA, headers=raw).json(),
+    ]
+
+    for answer in answers:
+        maps = [each["heatmap_base64"] for each in answer["explanations"]]
+        assert len(set(maps)) == 2
+    explained = Explainer.load(colours_folder).explain(DATA, target="top-2").explained
+    assert [each.label for each in explained] == ["GREEN, light", "RED"]
+    assert not np.array_equal(explained[0].signed_map, explained[1].signed_map)
