@@ -1,29 +1,31 @@
-"""The SageMaker endpoint's application: `GET /ping` and `POST /invocations`.
+"""The SageMaker endpoint's application: `GET /ping`, `GET /execution-parameters` and `POST /invocations`.
 
 The image is the body of an invocation, its options are in the custom attributes; the response is the API's.
 """
 
+import math
 from collections.abc import AsyncIterator
 from typing import Annotated
-from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
+from functions.endpoint.attributes import CUSTOM_ATTRIBUTES, PLACE, read_attributes
 from functions.endpoint.state import InferenceBackend, ServerState, load_server
 from heatlens.results import Outcome
+from heatlens.settings import MIB
 from heatlens.types import Options, Upload
 from heatlens_web import problems, upload
+from heatlens_web.accept import check_accept
 from heatlens_web.context import CurrentState, RequestContext
 from heatlens_web.head import HeadAsGet
 from heatlens_web.inference import explain_one
 from heatlens_web.request_id import RequestId
-from heatlens_web.schemas.options import HeatmapOptions
+from heatlens_web.schemas.invocation import InvocationBody
 from heatlens_web.settings import ServerSettings
-from heatlens_web.text_options import known_query, read_text_options
+from heatlens_web.text_options import known_query
 
-CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
-PLACE = ("header", CUSTOM_ATTRIBUTES)
+MOST_TRANSFORM_MB = 100  # that SageMaker allows for all concurrent records of a batch transform together
 
 
 def create_app(settings: ServerSettings) -> FastAPI:
@@ -62,12 +64,27 @@ async def ping(backend: Ready) -> JSONResponse:
     return JSONResponse({})
 
 
+@router.get("/execution-parameters")
+async def execution_parameters(request: Request) -> JSONResponse:
+    """Tell a batch transform job what to send: images alone, each of any size that is accepted."""
+    server = _server(request)
+    largest = min(math.ceil(server.state.limits.file_bytes / MIB), MOST_TRANSFORM_MB)
+    return JSONResponse(
+        {
+            "MaxConcurrentTransforms": max(1, min(server.state.settings.in_flight, MOST_TRANSFORM_MB // largest)),
+            "BatchStrategy": "SINGLE_RECORD",
+            "MaxPayloadInMB": largest,
+        }
+    )
+
+
 @router.post("/invocations", dependencies=[Depends(ready), Depends(admitted)])
 async def invocations(request: Request, state: CurrentState, backend: Ready) -> Response:
     """Explain one image, together with those of other requests.
 
     Accepted even while the engine is unhealthy: a success clears that state.
     """
+    check_accept(", ".join(request.headers.getlist("accept")))
     attributes = read_attributes(request.headers.get(CUSTOM_ATTRIBUTES, ""))
 
     async def work(context: RequestContext, options: Options) -> list[Outcome]:
@@ -75,21 +92,7 @@ async def invocations(request: Request, state: CurrentState, backend: Ready) -> 
         assert isinstance(image, Upload), "receive_one raises an error instead"
         return [await backend.batcher.explain(image, options)]
 
-    return await explain_one(request, state, attributes, work=work, place=PLACE)
-
-
-def read_attributes(text: str) -> HeatmapOptions:
-    """Read options from custom attributes, which are written as a query string.
-
-    Raises:
-        InvalidRequest: They are not a query string, a name is not that of an option, or a value is invalid.
-    """
-    try:
-        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True) if text else []
-    except ValueError as error:
-        wrong = {"loc": [*PLACE], "msg": "not a query string such as colormap=hot&alpha=0.5", "type": "query"}
-        raise problems.invalid([wrong]) from error
-    return read_text_options(HeatmapOptions, pairs, place=PLACE)
+    return await explain_one(request, state, attributes, body=InvocationBody, work=work, place=PLACE)
 
 
 def _server(request: Request) -> ServerState:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from heatlens.render.encode import MEDIA_TYPES
 from heatlens.types import Format, Options
+from heatlens_web.errors import NotAcceptable
 from heatlens_web.upload import JSON
 
 _ANSWERS: dict[str, Format | None] = dict.fromkeys([JSON, "application/*", "*/*"])
@@ -27,6 +28,18 @@ def picture_options(options: Options, *, accept: str) -> Options:
     """Return the options of a response that is the overlay itself where `Accept` asks for it, else those given."""
     form = picture_format(accept, options.format)
     return replace(options, include=frozenset({"overlay"}), format=form) if form else options
+
+
+def check_accept(accept: str) -> None:
+    """Check that an `Accept` header allows a response; an empty one allows all.
+
+    Raises:
+        NotAcceptable: It does not.
+    """
+    ranges = [_range(part) for part in accept.split(",")] if accept.strip() else []
+    if ranges and not any(weight > 0 and media in {*_ANSWERS, "image/*"} for weight, media in ranges):
+        served = ", ".join(media for media in _ANSWERS if "*" not in media)
+        raise NotAcceptable(f"the Accept header allows none of the types of a response: {served}")
 
 
 def _range(part: str) -> tuple[float, str]:

@@ -13,6 +13,7 @@ HeatlensError
 │   ├── BodyTooSlow
 │   └── TooManyFiles
 ├── UnsupportedContentType
+├── NotAcceptable
 ├── UnknownPrincipal
 ├── ModelNotFound
 ├── BatchNotFound
@@ -74,6 +75,12 @@ class UnsupportedContentType(HeatlensError):
     """The request's content type is neither multipart, JSON nor an image, or it is compressed by other than gzip."""
 
     code = "request.unsupported_content_type"
+
+
+class NotAcceptable(HeatlensError):
+    """The `Accept` header names no type in which the endpoint can answer."""
+
+    code = "request.not_acceptable"
 
 
 class UnknownPrincipal(HeatlensError):

@@ -14,7 +14,7 @@ from heatlens_web import deliver, upload
 from heatlens_web.accept import picture_options
 from heatlens_web.context import RequestContext
 from heatlens_web.deliver import Results
-from heatlens_web.schemas.bodies import HeatmapBody
+from heatlens_web.schemas.bodies import HeatmapBody, OneImage
 from heatlens_web.schemas.options import HeatmapOptions, ModelOptions
 from heatlens_web.settings import ServerLimits
 from heatlens_web.state import State
@@ -84,7 +84,7 @@ async def explain_one(
     state: State,
     outer_options: HeatmapOptions,
     *,
-    raw: tuple[str, ...] = upload.RAW,
+    body: type[OneImage] = HeatmapBody,
     work: Work[Explanation] = explain,
     place: tuple[str, ...] = QUERY,
 ) -> Response:
@@ -94,7 +94,7 @@ async def explain_one(
         request: The request; its body is not read yet.
         state: The server's.
         outer_options: Options outside the body; they win over those in it.
-        raw: Prefixes of the content types whose body is the image itself.
+        body: Schema of a JSON body.
         work: Explains the image.
         place: Where `outer_options` stood, as an error in them is reported.
     """
@@ -103,7 +103,7 @@ async def explain_one(
         request,
         state,
         outer_options,
-        receive=partial(upload.receive_one, body=HeatmapBody, raw=raw),
+        receive=partial(upload.receive_one, body=body),
         adapt=partial(picture_options, accept=accept),
         work=work,
         deliver=partial(deliver.deliver_one, accept=accept),

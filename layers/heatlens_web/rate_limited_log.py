@@ -8,9 +8,9 @@ PERIOD_S = 60
 class RateLimitedLog:
     """A message that is logged when it happens first, then once per period with a count. For one event loop."""
 
-    def __init__(self, logger: logging.Logger, message: str) -> None:
+    def __init__(self, logger: logging.Logger, message: str, *, level: int = logging.ERROR) -> None:
         """Begin with nothing logged; the message states what is wrong and what to do."""
-        self._logger, self._message = logger, message
+        self._logger, self._message, self._level = logger, message, level
         self._next = float("-inf")
         self._count = 0
 
@@ -19,6 +19,6 @@ class RateLimitedLog:
         self._count += 1
         if now < self._next:
             return
-        self._logger.error("%s (times since the last such line: %d)", self._message, self._count)
+        self._logger.log(self._level, "%s (times since the last such line: %d)", self._message, self._count)
         self._next = now + PERIOD_S
         self._count = 0

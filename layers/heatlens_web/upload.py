@@ -24,7 +24,7 @@ from heatlens_web.settings import ServerLimits
 from heatlens_web.text_options import read_text_options, unknown_details
 
 UNNAMED = "unknown"
-RAW = ("image/", "application/dicom", "application/octet-stream")
+RAW = ("image/", "application/x-image", "application/dicom", "application/octet-stream")  # the second is SageMaker's
 JSON = "application/json"
 _KINDS_OF_JSON = re.compile(r"application/([^/]+\+)?json")
 _URLENCODED = "application/x-www-form-urlencoded"

@@ -1,15 +1,16 @@
 """Bodies and responses of KServe's V1 protocol."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, FailFast, Field
+from pydantic import AliasChoices, FailFast, Field, model_validator
 
 from heatlens.types import Prediction
 from heatlens_web.schemas.answer import Answer, ModelAnswer
 from heatlens_web.schemas.bodies import ImageBody, ImagesBody
 from heatlens_web.schemas.body import Body
 from heatlens_web.schemas.heatmap import Drawn
+from heatlens_web.schemas.image_forms import image_text
 from heatlens_web.schemas.options import HeatmapOptions
 from heatlens_web.schemas.predict import Scored
 
@@ -21,10 +22,20 @@ class Base64(Body):
 
 
 class Instance(Body):
-    """One image in KServe's form."""
+    """One image in KServe's form; `image_text` has the others that are read."""
 
     image_bytes: Base64
     key: str | int | None = Field(None, description="The client's own name of the instance; it is not used.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_form(cls, value: Any) -> Any:  # noqa: ANN401 - a validator sees whatever the client sent
+        others = {name: each for name, each in value.items() if name != "key"} if isinstance(value, dict) else value
+        text = image_text(others)
+        if text is None:
+            return value
+        key = {"key": value["key"]} if isinstance(value, dict) and "key" in value else {}
+        return {"image_bytes": {"b64": text}} | key
 
 
 class PredictInstances(ImagesBody):

@@ -10,8 +10,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from functions.batch import context as batch_context
-from functions.endpoint.app import CUSTOM_ATTRIBUTES
 from functions.endpoint.app import create_app as create_endpoint
+from functions.endpoint.attributes import CUSTOM_ATTRIBUTES
 from heatlens.card import read_card
 from heatlens.explain.attribution import METHOD_NAMES
 from heatlens.registry import ModelRegistry, load_models

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from functions.endpoint.app import CUSTOM_ATTRIBUTES
 from functions.endpoint.app import create_app as create_endpoint
+from functions.endpoint.attributes import CUSTOM_ATTRIBUTES
 from heatlens.engines.openvino import OpenVinoEngine
 from heatlens.explain.attribution import METHOD_NAMES, MethodOptions, attribute
 from heatlens.explain.targets import TargetRequest

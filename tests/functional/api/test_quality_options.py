@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from functions.endpoint.app import CUSTOM_ATTRIBUTES
 from functions.endpoint.app import create_app as create_endpoint
+from functions.endpoint.attributes import CUSTOM_ATTRIBUTES
 from heatlens.card import Calibration
 from heatlens.evaluate.regions import find_regions
 from heatlens.explain.absolute_scale import absolute

@@ -139,7 +139,6 @@ def test_accept_asks_for_the_overlay_itself(endpoint: TestClient) -> None:
         ("include=everything", "include.0"),
         ("include=", "include.0"),
         ("colormap=hot&colormap=pink", "colormap"),
-        ("c000b4f9-df62-4c85-a0bf-7c525f9104a4", ""),
         ("colormap=hot&&", ""),
     ],
 )

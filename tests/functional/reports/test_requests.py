@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from functions.endpoint.app import CUSTOM_ATTRIBUTES
 from functions.endpoint.app import create_app as create_endpoint
+from functions.endpoint.attributes import CUSTOM_ATTRIBUTES
 from heatlens.errors import InvalidOption
 from heatlens.explainer import Explainer
 from heatlens_web.app import create_app

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from functions.endpoint.app import read_attributes
+from functions.endpoint.attributes import read_attributes
 from heatlens.errors import InvalidOption
 from heatlens.options import as_json, as_query, from_json
 from heatlens.types import Options
