@@ -86,7 +86,7 @@ class FileTooLarge(LimitError):
 
 
 class ImageTooLarge(LimitError):
-    """An image is over its limit and was not decoded, or is too long for `format`; in a batch only its item fails."""
+    """An image has too many pixels, or too many on a side, also for `format`; in a batch only its item fails."""
 
     code = "limit.image_pixels"
 

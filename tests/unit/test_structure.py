@@ -21,7 +21,6 @@ COVERED = {
     "heatlens/input/dicom/values.py": "functional/reports/test_dicom_files.py",
     "heatlens/input/dicom_signature.py": "functional/reports/test_dicom_files.py",
     "heatlens/input/high_bit_depth.py": "unit/heatlens/input/test_grey_levels.py",
-    "heatlens/input/jpeg.py": "unit/heatlens/input/test_decode.py",
     "heatlens/model.py": "unit/heatlens/test_registry.py",
     "heatlens/plan.py": "unit/heatlens/test_pipeline.py",
     "heatlens/results.py": "unit/heatlens/test_pipeline.py",

@@ -9,16 +9,20 @@ from PIL import Image, ImageFile
 from heatlens.errors import (
     EmptyFile,
     HeatlensError,
-    ImageTooLarge,
     UnreadableImage,
     UnsupportedImage,
     is_out_of_memory,
 )
+from heatlens.input import bmp_rle  # noqa: F401 - in place of Pillow's decoder
 from heatlens.input.decode_memory import bytes_per_pixel, check_free, check_memory
 from heatlens.input.dicom_signature import is_dicom
 from heatlens.input.high_bit_depth import high_bit_depth_picture
+from heatlens.input.image_size import check_size
 from heatlens.input.jpeg import check_scans
+from heatlens.input.tiff import check_parts, silence_libtiff
 from heatlens.types import Picture, Window
+
+silence_libtiff()
 
 # Our own limit is checked right after an image is opened, before any pixel; Pillow's lies below the server's.
 Image.MAX_IMAGE_PIXELS = None
@@ -124,8 +128,8 @@ def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
     kind = next((name for name, matches in _SNIFF.items() if matches(data[:16])), None)
     if kind is None:
         raise UnsupportedImage(f"the bytes are not an image of a supported type ({SUPPORTED})")
-    if kind == "JPEG":
-        check_scans(data)
+    if kind == "TIFF":
+        check_parts(data)
     try:
         image = Image.open(io.BytesIO(data), formats=[kind])
     except Exception as error:
@@ -133,8 +137,9 @@ def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
         raise UnreadableImage(f"the {kind} image cannot be opened: damaged, or of a rare variant") from error
     if image.mode in _UNCONVERTIBLE:
         raise UnreadableImage(f"the {kind} image is of a rare variant, with {image.mode} colors: convert it to RGB")
-    if image.width * image.height > max_pixels:
-        raise ImageTooLarge(f"the image is over the limit of {max_pixels / 1e6:g} megapixels per image")
+    pixels = check_size(image.width, image.height, max_pixels)
+    if kind == "JPEG":
+        check_scans(data, pixels)
     return image
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
-from heatlens.errors import HeatlensError, ImageTooLarge, UnreadableImage, UnsupportedImage, is_out_of_memory
+from heatlens.errors import HeatlensError, UnreadableImage, UnsupportedImage, is_out_of_memory
 from heatlens.input.decode_memory import check_memory
 from heatlens.input.dicom.describe import COLORS, GRAYSCALE, PALETTE, complete
 from heatlens.input.dicom.frame import NO_PIXELS, first_frame
@@ -21,6 +21,7 @@ from heatlens.input.dicom.levels import full_range, grey_levels
 from heatlens.input.dicom.numbers import Notes, add_note
 from heatlens.input.dicom.parse import PIXEL_DATA, PIXELS, SIZE, read
 from heatlens.input.grey_levels import Samples, apply_curve
+from heatlens.input.image_size import check_size
 from heatlens.types import Picture, Window
 
 Result = TypeVar("Result")
@@ -112,10 +113,7 @@ def _levels(dataset: Dataset, window: Window | None, notes: Notes) -> npt.NDArra
 def _pixels(dataset: Dataset, max_pixels: int) -> int:
     if any(dataset.get(keyword) is None for keyword in SIZE):
         raise UnreadableImage(NO_PIXELS)
-    pixels = int(dataset.Rows) * int(dataset.Columns)
-    if pixels > max_pixels:
-        raise ImageTooLarge(f"the image is over the limit of {max_pixels / 1e6:g} megapixels per image")
-    return pixels
+    return check_size(int(dataset.Columns), int(dataset.Rows), max_pixels)
 
 
 def _bytes_per_pixel(dataset: Dataset) -> int:

@@ -53,8 +53,8 @@ class _Stream:
 
 
 def _jpeg(frame: bytes) -> _Stream:
-    check_scans(frame)
     with Image.open(BytesIO(frame), formats=["JPEG"]) as image:
+        check_scans(frame, image.width * image.height)
         return _Stream(frame, (image.height, image.width, len(image.getbands())), bits=8)
 
 
