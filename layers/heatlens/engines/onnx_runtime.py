@@ -4,12 +4,14 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import onnxruntime as ort
-
 from heatlens.card import Card, Graph
 from heatlens.engines.resources import cuda_devices
+from heatlens.engines.telemetry import without_telemetry
 from heatlens.errors import EngineError
 from heatlens.types import Floats, Precision
+
+with without_telemetry():
+    import onnxruntime as ort
 
 logger = logging.getLogger(__name__)
 

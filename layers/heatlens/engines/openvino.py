@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 
 from heatlens.card import Card, Graph
+from heatlens.engines.telemetry import without_telemetry
 from heatlens.errors import EngineError
 from heatlens.types import Floats, Precision
+
+with without_telemetry():
+    import openvino as ov
 
 logger = logging.getLogger(__name__)
 

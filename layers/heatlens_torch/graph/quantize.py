@@ -2,13 +2,14 @@
 
 import contextlib
 import io
-import os
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import onnx
 
 from heatlens.card import Graph, Layer
+from heatlens.engines.telemetry import without_telemetry
 from heatlens.errors import CompileError
 from heatlens.types import Floats
 from heatlens_torch.graph.graph_file import write_graph
@@ -24,6 +25,13 @@ def check_quantizable() -> None:
     """
     if find_spec("nncf") is None or find_spec("onnxruntime") is None:
         raise CompileError("an 8-bit trunk needs NNCF and ONNX Runtime: pip install 'heatlens[int8]'")
+
+
+def import_nncf() -> Any:  # noqa: ANN401 - NNCF has no types
+    """Import NNCF without its usage statistics."""
+    with without_telemetry():
+        import nncf
+    return nncf
 
 
 def quantize(layer: Layer, images: Floats, folder: Path, *, plain: bool = False) -> Graph:
@@ -43,11 +51,10 @@ def quantize(layer: Layer, images: Floats, folder: Path, *, plain: bool = False)
     Raises:
         CompileError: NNCF cannot quantize it.
     """
-    os.environ.setdefault("NNCF_CI", "1")  # read on import: switches telemetry off
     [image] = layer.trunk.inputs
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # progress bars
-            import nncf
+            nncf = import_nncf()
             from nncf.quantization.advanced_parameters import QuantizationParameters
 
             nncf.set_log_level(40)

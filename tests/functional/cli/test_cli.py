@@ -75,7 +75,8 @@ def test_bad_files_are_reported_and_the_others_explained(command: str, tmp_path:
     assert done.returncode == 1
     assert f"{text}: the bytes are not an image of a supported type" in done.stderr
     assert f"{tmp_path / 'gone.png'}: No such file or directory" in done.stderr
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["phantom-03-opacity.jpg.heatmap.png"]
+    made = [path.name for path in (tmp_path / "out").rglob("*.*")]
+    assert made == ["phantom-03-opacity.jpg.heatmap.png"]
     assert "Traceback" not in done.stderr
 
 
