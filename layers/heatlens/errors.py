@@ -147,7 +147,7 @@ class ModelUnavailable(HeatlensError):
 
 
 class OutOfTime(HeatlensError):
-    """The request ran out of time before this image's turn; in a batch only such items fail; `Retry-After`."""
+    """The time was over before this image was explained; in a batch only such items fail; `Retry-After`."""
 
     code = "deadline"
     retryable = True
