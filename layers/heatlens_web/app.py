@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 import heatlens
 from heatlens.settings import read_table
 from heatlens_aws.settings import AwsSettings
-from heatlens_web import kserve, large_replies, problems
+from heatlens_web import kserve, kserve_v2, large_replies, problems
 from heatlens_web.base_path import BARE, BasePath
 from heatlens_web.batches import routes as batch_routes
 from heatlens_web.cors import cors
@@ -43,7 +43,7 @@ def create_app(settings: ServerSettings, *, deployment: Deployment) -> FastAPI:
     app.add_middleware(BasePath, base_path=settings.base_path)
     if deployment == "server" and settings.cors_origins:
         app.add_middleware(CORSMiddleware, **cors(settings.cors_origins))
-    for routes in [router, batch_routes.router, *([kserve.router] if deployment == "server" else [])]:
+    for routes in [router, batch_routes.router, *([kserve.router, kserve_v2.router] if deployment == "server" else [])]:
         app.include_router(routes, dependencies=[Depends(known_query)])
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/", _page, include_in_schema=False)

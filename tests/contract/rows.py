@@ -113,6 +113,7 @@ ROWS: dict[str, dict[str, str]] = {
         "EventBridge": "EventBridge S3 events",
         "SageMaker": "`GET /ping`, `POST /invocations`",
         "KServe": "KServe v1 `:explain` and `:predict`",
+        "KServe V2": "the Open Inference Protocol: health, metadata, `infer` with maps as output tensors",
         "uvicorn": "the plain server",
         "CLI": "the command line",
     },

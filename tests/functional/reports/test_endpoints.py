@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
@@ -199,3 +200,121 @@ def test_a_batch_transform_is_told_what_the_endpoint_takes(
         "MaxPayloadInMB": megabytes,
     }
     assert concurrent * megabytes <= 100
+
+
+def tensors(answer: Any) -> dict[str, Any]:  # noqa: ANN401 - httpx
+    assert answer.status_code == 200, answer.text
+    return {output["name"]: output for output in answer.json()["outputs"]}
+
+
+def infer(client: TestClient, *names: str, data: Any = None, query: str = "", **more: Any) -> Any:  # noqa: ANN401
+    data = [TEXT] if data is None else data
+    inputs = [{"name": "image", "shape": [len(data)], "datatype": "BYTES", "data": data}]
+    wanted = {"outputs": [{"name": name} for name in names]} if names else {}
+    return client.post(f"/v2/models/tiny/infer{query}", json={"inputs": inputs} | wanted | more)
+
+
+@pytest.mark.contract("KServe V2")
+def test_health_and_metadata_of_the_open_inference_protocol(server: TestClient) -> None:
+    assert server.get("/v2/health/live").json() == {"live": True}
+    assert server.get("/v2/health/ready").json() == {"ready": True}
+    assert server.get("/v2").json() | {"version": ""} == {"name": "heatlens", "version": "", "extensions": []}
+    assert server.get("/v2/models/tiny/ready").json() == {"name": "tiny", "ready": True}
+    metadata = server.get("/v2/models/tiny").json()
+    assert metadata["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
+    assert {"name": "saliency_map", "datatype": "FP32", "shape": [-1, -1, -1]} in metadata["outputs"]
+    problem(server.get("/v2/models/other/ready"), 404, "model.not_found")
+
+
+def test_a_server_without_a_model_lives_and_is_not_ready(tmp_path: Path) -> None:
+    client = TestClient(create_api(ServerSettings(model_dir=tmp_path / "none"), deployment="server"))
+
+    assert client.get("/v2/health/live").status_code == 200
+    problem(client.get("/v2/health/ready"), 503, "model.unavailable")
+    problem(client.get("/v2/models/none/ready"), 503, "model.unavailable")
+
+
+@pytest.mark.contract("KServe V2")
+def test_a_map_is_an_output_tensor(server: TestClient) -> None:
+    other = base64.b64encode(encoded(noise((40, 50)))).decode()
+    query = "include=map,overlay&method=layercam"
+    expected = [
+        server.post(f"/api/inference/heatmap?{query}", json={"image_base64": text}).json() for text in (TEXT, other)
+    ]
+    names = ["saliency_map", "label", "probability", "logit", "probabilities", "box", "quality", "heatmap"]
+
+    answer = infer(server, *names, data=[TEXT, other], parameters={"method": "layercam"}, id="mine")
+
+    outputs = tensors(answer)
+    assert (answer.json()["id"], answer.json()["model_name"], list(outputs)) == ("mine", "tiny", names)
+    height, width = expected[0]["map"]["shape"]
+    assert (outputs["saliency_map"]["shape"], outputs["saliency_map"]["datatype"]) == ([2, height, width], "FP32")
+    maps = [np.frombuffer(base64.b64decode(each["map"]["data_base64"]), "<f4") for each in expected]
+    assert np.array_equal(np.float32(outputs["saliency_map"]["data"]), np.concatenate(maps))
+    assert outputs["label"]["data"] == [each["prediction"]["label"] for each in expected]
+    assert outputs["probability"]["data"] == [each["prediction"]["probability"] for each in expected]
+    assert outputs["logit"]["data"] == [each["prediction"]["logit"] for each in expected]
+    assert outputs["quality"]["data"] == [each["quality"] for each in expected]
+    assert outputs["box"]["data"] == [side for each in expected for side in each["box"]]
+    assert outputs["heatmap"]["data"] == [each["heatmap_base64"] for each in expected]
+    assert outputs["heatmap"]["parameters"] == {"content_type": "base64", "media_type": "image/png"}
+    assert outputs["probabilities"]["shape"][0] == 2
+    assert sum(outputs["probabilities"]["data"]) == pytest.approx(2, abs=1e-4)
+
+
+def test_without_named_outputs_there_are_class_map_and_quality(server: TestClient) -> None:
+    answer = infer(server, parameters={"content_type": "base64"})
+
+    assert list(tensors(answer)) == ["label", "probability", "saliency_map", "box", "quality"]
+    assert answer.json()["id"] == answer.json()["parameters"]["request_id"]
+
+
+def test_outputs_that_need_no_map_compute_none(server: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heatlens_web.state.explain", None)
+
+    assert list(tensors(infer(server, "probabilities", "label"))) == ["probabilities", "label"]
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "code", "detail"),
+    [
+        ({"inputs": []}, 422, "request.invalid", "inputs"),
+        ({"outputs": [{"name": "attention"}]}, 422, "request.invalid", "outputs"),
+        ({"parameters": {"colourmap": "hot"}}, 422, "request.invalid", "did you mean 'colormap'?"),
+        ({"parameters": {"inputs": []}}, 422, "request.invalid", "parameters: inputs is no option"),
+        ({"parameters": {"target": ["top-2"]}}, 422, "request.invalid", "one target in a request"),
+        ({"parameters": {"alpha": 7}}, 422, "request.invalid", "alpha"),
+        ({"parameters": 1}, 422, "request.invalid", "parameters"),
+        (
+            {"inputs": [{"name": "i", "shape": [2], "datatype": "BYTES", "data": [TEXT]}]},
+            422,
+            "request.invalid",
+            "shape",
+        ),
+        (
+            {"inputs": [{"name": "i", "shape": [1], "datatype": "UINT8", "data": [0]}]},
+            422,
+            "request.invalid",
+            "'BYTES'",
+        ),
+    ],
+)
+def test_a_wrong_inference_is_refused_by_name(
+    server: TestClient, change: dict[str, Any], status: int, code: str, detail: str
+) -> None:
+    assert detail in json.dumps(problem(infer(server, **change), status, code), ensure_ascii=False)
+
+
+def test_the_protocols_binary_data_and_a_bad_image_are_refused(server: TestClient) -> None:
+    binary = {"content-type": "application/octet-stream", "inference-header-content-length": "10"}
+
+    problem(
+        server.post("/v2/models/tiny/infer", content=b"{}", headers=binary), 415, "request.unsupported_content_type"
+    )
+    bad = base64.b64encode(b"text").decode()
+    assert problem(infer(server, data=[TEXT, bad]), 400, "input.unsupported")["detail"].startswith("instance 1: ")
+
+
+@pytest.mark.parametrize("data", [[[TEXT]], [TEXT]])
+def test_rows_of_one_are_images_too(server: TestClient, data: list[Any]) -> None:
+    assert tensors(infer(server, "label", data=data))["label"]["shape"] == [1]
