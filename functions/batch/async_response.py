@@ -13,7 +13,7 @@ from heatlens.evaluate.faithfulness import Faithfulness
 from heatlens.evaluate.regions import Regions
 from heatlens.render.encode import MEDIA_TYPES
 from heatlens.results import Explained, Explanation
-from heatlens.types import Box, Encoded, Floats, Format, Options, Prediction, Quality
+from heatlens.types import Box, Encoded, Familiarity, Floats, Format, Options, Prediction, Quality
 from heatlens_web.schemas.answer import ModelAnswer
 
 # The first bytes of each format, and those from the ninth on; a length between them is not checked.
@@ -74,6 +74,7 @@ class EndpointResponse(BaseModel):
     prediction: Prediction
     explained: ExplainedClass
     quality: Quality
+    familiarity: Familiarity | None = None
     map: Map
     regions: Regions | None = None
     faithfulness: Faithfulness | None = None
@@ -110,6 +111,7 @@ class EndpointResponse(BaseModel):
             original=None,
             timings_ms=self.timings_ms,
             notes=tuple(self.notes),
+            familiarity=self.familiarity,
         )
 
     def _picture(self, text: str | None, options: Options) -> Encoded:

@@ -70,9 +70,14 @@ def record(attempt: str, version: str, explanation: Explanation, objects: dict[s
         "label": explanation.prediction.label,
         "probability": explanation.prediction.probability,
         "quality": explanation.quality,
+        "familiarity": _familiarity(explanation),
         "ms": round(sum(explanation.timings_ms.values())),
         "objects": objects,
     }
+
+
+def _familiarity(explanation: Explanation) -> Json | None:
+    return asdict(explanation.familiarity) if explanation.familiarity else None
 
 
 def _text(document: Json) -> bytes:
@@ -113,6 +118,7 @@ def _result(sha256: str, explanation: Explanation, model: Json, options: Options
         },
         "quality": explanation.quality,
         "notes": list(explanation.notes),
+        "familiarity": _familiarity(explanation),
         "regions": asdict(explained.regions) if explained.regions else None,
         "faithfulness": asdict(explained.faithfulness) if explained.faithfulness else None,
         "options": requested,

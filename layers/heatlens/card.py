@@ -1,5 +1,7 @@
 """Read, verify and write the card of a compiled model: `card.json` beside its ONNX graphs."""
 
+import base64
+import binascii
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -7,11 +9,12 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from heatlens.errors import CardError
 from heatlens.external_data import refers_to_files
-from heatlens.types import Precision
+from heatlens.types import Floats, Precision
 
 CARD_FILE = "card.json"
 SCHEMA_VERSION: Literal[2] = 2
@@ -106,14 +109,66 @@ class Agreement(_Frozen):
     evaluation: dict[str, Any] | None = None
 
 
-class Calibration(_Frozen):
+class Peaks(_Frozen):
     """Distribution of the map's peak (max of the signed map, in the method's unit) over `images` images.
 
-    `peak_percentiles` maps a percentile, as a string such as `"5"`, to the peak there.
+    `peak_percentiles` maps a percentile, as a string such as `"5"`, to the peak there. `floor` is the lower bound of
+    the 5th percentile with 95 % confidence: for few images the sample's own 5th percentile may lie far above it.
     """
 
     images: Positive
     peak_percentiles: dict[str, float]
+    floor: float | None = None
+
+
+class Calibration(Peaks):
+    """Peaks of all images together, and of those that were explained for one class, by its label.
+
+    A class with fewer than 20 images is not in `classes`.
+    """
+
+    classes: dict[str, Peaks] = Field(default_factory=dict)
+
+
+class FamiliarityReference(_Frozen):
+    """The features of `images` calibration images that an input's are compared with, see `explain/familiarity.py`.
+
+    `mean_base64` has the features' mean `[F]`, `whitening_base64` the lower triangle of `W` `[F,F]`, row by row, both
+    little-endian float32. `distance_percentiles` are of distances to the other calibration images, in increasing
+    order. `auroc` compares those with the distances of computed images that are no model's input (`strange`), and
+    `unfamiliar` is the share of each of their kinds that lies beyond the last percentile.
+    """
+
+    images: Positive
+    features: Positive
+    mean_base64: str
+    whitening_base64: str
+    distance_percentiles: dict[str, float]
+    auroc: Share
+    strange: Positive
+    unfamiliar: dict[str, Share]
+
+    @model_validator(mode="after")
+    def _arrays_have_their_size(self) -> Self:
+        count = self.features
+        sizes = (len(self.mean), len(_floats(self.whitening_base64)))
+        if sizes != (count, count * (count + 1) // 2):
+            raise ValueError(f"the arrays do not have the size of {count} features")
+        if "99.9" not in self.distance_percentiles:
+            raise ValueError("the 99.9th percentile of the distances is missing")
+        return self
+
+    @property
+    def mean(self) -> Floats:
+        """The mean of the features, `[F]`."""
+        return _floats(self.mean_base64)
+
+    @property
+    def whitening(self) -> Floats:
+        """The lower triangular matrix `W`, `[F,F]`."""
+        matrix = np.zeros((self.features, self.features), np.float32)
+        matrix[np.tril_indices(self.features)] = _floats(self.whitening_base64)
+        return matrix
 
 
 class Randomised(_Frozen):
@@ -176,7 +231,8 @@ class Layer(_Frozen):
     `shape` is `(channels, height, width)` of its activation as a grid; `tokens` is the network's own form of it.
     `trunk_int8` is the trunk with weights and activations of 8 bits. `agreements` are those of the measured lower
     precisions, by name.
-    `calibration` is of Grad-CAM's maps, `calibrations` of other methods', each in its own unit.
+    `calibration` is of Grad-CAM's maps, `calibrations` of other methods', each in its own unit. `familiarity` is `None`
+    where the description has no images.
     `sanity` is `None` where it was not checked, or the network has no weights.
     """
 
@@ -188,6 +244,7 @@ class Layer(_Frozen):
     parity: Parity
     calibration: Calibration | None = None
     calibrations: dict[str, Calibration] = Field(default_factory=dict)
+    familiarity: FamiliarityReference | None = None
     sanity: Sanity | None = None
     trunk_int8: Graph | None = None
     agreements: dict[str, Agreement] = Field(default_factory=dict)
@@ -290,6 +347,13 @@ class Card(_Frozen):
     def logits(self) -> int:
         """The number of logits: one for `sigmoid`, else one per class."""
         return 1 if self.output == "sigmoid" else len(self.classes)
+
+
+def _floats(text: str) -> Floats:
+    try:
+        return np.frombuffer(base64.b64decode(text, validate=True), "<f4").astype(np.float32)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError("not base64 of float32 values") from error
 
 
 def write_card(card: Card, folder: Path) -> None:

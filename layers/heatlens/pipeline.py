@@ -13,8 +13,9 @@ from heatlens.errors import GenerationFailed, HeatlensError
 from heatlens.evaluate.faithfulness import Faithfulness, enlarge, faithfulness
 from heatlens.evaluate.regions import Regions, find_regions
 from heatlens.explain.absolute_scale import scaled_heat
-from heatlens.explain.attribution import attribute, logits_of
+from heatlens.explain.attribution import attribute, classify
 from heatlens.explain.cam import quality
+from heatlens.explain.familiarity import familiarity
 from heatlens.explain.predict import predict, score, scores
 from heatlens.input.decode import decode
 from heatlens.input.decode_memory import DRAWING_BYTES_PER_PIXEL, check_memory
@@ -193,6 +194,7 @@ def _draw_explanation(run: Run, job: Job) -> Explanation:
         original=draw_original(job, run.options),
         timings_ms=job.timings_ms,
         notes=job.picture.notes,
+        familiarity=familiarity(attribution.pooled, run.plan.layer.familiarity),
     )
 
 
@@ -202,28 +204,29 @@ def _explain_target(run: Run, job: Job, place: int, box: Box) -> Explained:
     index, signed_map = attribution.classes[place], attribution.signed_maps[place]
     shown = attribution.heats[place] if attribution.heats else signed_map
     probability, logit = score(attribution.logits, index, card)
-    overlay, map_image = draw(job, shown, box, run.options, full=plan.full)
+    label = card.classes[index]
+    overlay, map_image = draw(job, shown, box, run.options, full=plan.full_of(label))
     contrast = plan.request.contrast
     return Explained(
-        label=card.classes[index],
+        label=label,
         index=index,
         probability=probability,
         logit=logit,
         signed_map=shown,
-        quality=quality(signed_map, plan.calibration),
+        quality=quality(signed_map, plan.peaks_of(label)),
         overlay=overlay,
         contrast=None if contrast is None else card.classes[contrast],
         map_image=map_image,
-        regions=_regions(run, job, shown, box),
+        regions=_regions(run, job, shown, box, label),
         faithfulness=_faithfulness(run, job, shown, index),
     )
 
 
-def _regions(run: Run, job: Job, shown: Floats, box: Box) -> Regions | None:
+def _regions(run: Run, job: Job, shown: Floats, box: Box, label: str) -> Regions | None:
     if "regions" not in run.options.include:
         return None
     with job.timed("regions"):
-        return find_regions(scaled_heat(shown, run.plan.full), box, threshold=run.options.threshold)
+        return find_regions(scaled_heat(shown, run.plan.full_of(label)), box, threshold=run.options.threshold)
 
 
 def _faithfulness(run: Run, job: Job, shown: Floats, index: int) -> Faithfulness | None:
@@ -235,21 +238,21 @@ def _faithfulness(run: Run, job: Job, shown: Floats, index: int) -> Faithfulness
         return faithfulness(run.plan.engine, card, job.tensor, heat, index, budget_s=run.budget_s, contrast=contrast)
 
 
-def run_network(run: Run, jobs: Sequence[Job]) -> list[tuple[Job, Floats]]:
-    """Compute the logits `[K]` of each image."""
+def run_network(run: Run, jobs: Sequence[Job]) -> list[tuple[Job, Floats, Floats]]:
+    """Compute the logits `[K]` and the pooled activation `[C]` of each image."""
     images = np.stack([job.tensor for job in jobs])
     with shared_timer(jobs) as timed:
-        logits = logits_of(run.model.engine, run.model.card, images, timed)
-    return list(zip(jobs, logits, strict=True))
+        logits, pooled = classify(run.model.engine, run.model.card, images, timed)
+    return list(zip(jobs, logits, pooled, strict=True))
 
 
-def read_scores(run: Run, classified: tuple[Job, Floats]) -> Scores:
-    """Read prediction and scores off an image's logits.
+def read_scores(run: Run, classified: tuple[Job, Floats, Floats]) -> Scores:
+    """Read prediction, scores and familiarity off an image's logits and pooled activation.
 
     Raises:
         GenerationFailed: They are not finite.
     """
-    job, logits = classified
+    job, logits, pooled = classified
     if not np.isfinite(logits).all():
         logger.error("the model answered values that are not finite")
         raise GenerationFailed(NO_SCORES)
@@ -260,4 +263,5 @@ def read_scores(run: Run, classified: tuple[Job, Floats]) -> Scores:
         classes=scores(logits, run.model.card),
         timings_ms=job.timings_ms,
         notes=job.picture.notes,
+        familiarity=familiarity(pooled, run.plan.layer.familiarity),
     )

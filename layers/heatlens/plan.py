@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from heatlens.card import Calibration, Layer
+from heatlens.card import Calibration, Layer, Peaks
 from heatlens.engines.base import Engine, OwnMethods
 from heatlens.errors import CardError, InvalidOption, Mistake, TooManyPasses, TooManyTargets
-from heatlens.explain.absolute_scale import full_heat
+from heatlens.explain.absolute_scale import full_heat, full_heat_of
 from heatlens.explain.attribution import METHOD_NAMES, MethodOptions, count_passes
 from heatlens.explain.targets import TargetRequest, parse_targets
 from heatlens.model import Model
@@ -18,7 +18,8 @@ from heatlens.types import Options
 class Plan:
     """The layer and its engine, the targets of every image, the method, and the network's runs for one image.
 
-    `full` is the value that is drawn as full heat, `None` where that is each map's own maximum.
+    `full` is the value that is drawn as full heat for a class without peaks of its own, `None` where full heat is each
+    map's own maximum.
     """
 
     layer: Layer
@@ -38,6 +39,14 @@ class Plan:
         """The calibration of maps in this plan's unit; `None` where there is none."""
         plain = self.method_options == MethodOptions(self.method_options.method) and self.request.contrast is None
         return self.layer.calibration_of(self.method_options.method) if plain else None
+
+    def peaks_of(self, label: str) -> Peaks | None:
+        """Return the peaks of maps of a class in this plan's unit, where there are any."""
+        return self.calibration.classes.get(label) if self.calibration else None
+
+    def full_of(self, label: str) -> float | None:
+        """Return the value that is drawn as full heat for a class, `None` for the map's own maximum."""
+        return None if self.full is None else full_heat_of(self.peaks_of(label), self.full)
 
 
 def make_plan(model: Model, options: Options) -> Plan:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from heatlens.errors import HeatlensError
 from heatlens.evaluate.faithfulness import Faithfulness
 from heatlens.evaluate.regions import Regions
-from heatlens.types import Box, Encoded, Floats, Prediction, Quality
+from heatlens.types import Box, Encoded, Familiarity, Floats, Prediction, Quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,8 @@ class Explanation:
 
     `explained` has each target, in the order of the options; `box` is the part of the original that the model
     saw; `original` is `None` where the options left it out; `timings_ms` is per stage, trunk, tail and cam being this
-    image's share of its batch; `notes` say what was assumed to read the file.
+    image's share of its batch; `notes` say what was assumed to read the file. `familiarity` is the input's, whatever
+    the maps look like; `None` where the card has no reference.
     """
 
     width: int
@@ -47,6 +48,7 @@ class Explanation:
     original: Encoded | None
     timings_ms: dict[str, float]
     notes: tuple[str, ...] = ()
+    familiarity: Familiarity | None = None
 
     @property
     def signed_map(self) -> Floats:

@@ -118,6 +118,17 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class Familiarity:
+    """How common an input is among the images that the model was calibrated on.
+
+    `percentile` is that of its distance from them, 0 to 100; beyond the 99.9th it is 100 and the input `unfamiliar`.
+    """
+
+    percentile: float
+    unfamiliar: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """Probability and logit of one class."""
 
@@ -132,6 +143,7 @@ class Scores:
     """One image's prediction and every class's score, in the order of the classes, without an explanation.
 
     `notes` are the picture's.
+    `familiarity` is `None` where the card has no reference.
     """
 
     width: int
@@ -140,6 +152,7 @@ class Scores:
     classes: tuple[Score, ...]
     timings_ms: dict[str, float]
     notes: tuple[str, ...] = ()
+    familiarity: Familiarity | None = None
 
 
 @dataclass(frozen=True, slots=True)

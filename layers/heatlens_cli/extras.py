@@ -9,7 +9,7 @@ from heatlens.errors import HeatlensError
 EXTRA_MODULES = {
     "server": {"fastapi", "mangum", "python_multipart", "starlette", "uvicorn"},
     "aws": {"aws_lambda_powertools", "boto3", "botocore", "ulid"},
-    "torch": {"onnx", "onnxscript", "pytorch_grad_cam", "safetensors", "scipy", "torch", "torchvision"},
+    "torch": {"onnx", "onnxscript", "pytorch_grad_cam", "safetensors", "scipy", "sklearn", "torch", "torchvision"},
 }
 
 

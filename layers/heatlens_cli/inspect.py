@@ -42,6 +42,7 @@ def _card_facts(card: Card, sha256: str) -> Iterator[str]:
     yield from (f"proven      {line}" for line in proven(card))
     yield from agreements(card)
     yield from calibrations(card)
+    yield from familiarity(card)
     yield from sanity(card)
     yield from (f"{key:<11} {value}" for key, value in card.source.items())
     yield f"torch       {card.torch.file if card.torch else 'not stored (compile --with-torch stores it)'}"
@@ -71,6 +72,24 @@ def calibrations(card: Card) -> Iterator[str]:
             f"calibration {layer.name}: peaks of gradcam on {layer.calibration.images} images, "
             + ", ".join(f"{peaks[at]:.3g} ({at} %)" for at in ("5", "50", "99") if at in peaks)
             + (f"; also of {', '.join(layer.calibrations)}" if layer.calibrations else "")
+        )
+        for label, own in layer.calibration.classes.items():
+            floor = "no floor" if own.floor is None else f"weak under {own.floor:.3g}"
+            yield f"calibration {layer.name}: {label}: {floor}, on {own.images} images"
+
+
+def familiarity(card: Card) -> Iterator[str]:
+    """Yield for each layer how well inputs of another kind are told from the calibration images."""
+    for layer in card.layers:
+        found = layer.familiarity
+        if found is None:
+            yield f"familiarity none of {layer.name}: inputs are not compared (inputs in the description do it)"
+            continue
+        missed = ", ".join(f"{kind} {share:.0%}" for kind, share in found.unfamiliar.items() if share < 1)
+        verdict = f"not all unfamiliar: {missed}" if missed else "all unfamiliar"
+        yield (
+            f"familiarity {layer.name}: {found.features} features of {found.images} images, AUROC {found.auroc:.4f} "
+            f"against {found.strange} computed ones, " + +verdict
         )
 
 

@@ -7,7 +7,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from heatlens.card import DEFAULT_METHOD, Calibration, Card, Graph, Layer, Parity, Sanity, write_card
+from heatlens.card import (
+    DEFAULT_METHOD,
+    Calibration,
+    Card,
+    FamiliarityReference,
+    Graph,
+    Layer,
+    Parity,
+    Sanity,
+    write_card,
+)
 from heatlens.engines.base import Engine
 from heatlens.engines.openvino import OpenVinoEngine
 from heatlens.errors import CompileError, ModelFileError
@@ -23,8 +33,8 @@ from heatlens_torch.graph.quantize import check_quantizable
 from heatlens_torch.loading import user_functions
 from heatlens_torch.loading.network import build_network, images_of, proof_images
 from heatlens_torch.loading.saved_network import check_storable, store_network
-from heatlens_torch.loading.spec import ModelSpec, located, read_spec, read_training
-from heatlens_torch.proof import calibration, parity, precisions, sanity
+from heatlens_torch.loading.spec import CALIBRATION_IMAGES, ModelSpec, located, read_spec, read_training
+from heatlens_torch.proof import calibration, familiarity, parity, precisions, sanity
 
 TRUNK_FILE = "trunk.onnx"
 TAIL_FILE = "tail.onnx"
@@ -84,7 +94,8 @@ def _compile(
         check_quantizable()
     progress("building the network")
     built = build_network(spec, home)
-    images = images_of(spec)
+    further = images_of(spec)
+    images = further[:CALIBRATION_IMAGES]
     sample = torch.from_numpy(images[:2])
     probed = _probe_targets(built.network, spec, sample)
     stored = store_network(spec, built, sample, folder) if with_torch else None
@@ -92,7 +103,7 @@ def _compile(
     progress(f"exporting, cut at {', '.join(probed)}")
     cuts = _write_graphs(built.network, probed, spec, folder)
     engines = {name: OpenVinoEngine(folder, cut.trunk, cut.tail) for name, cut in cuts.items()}
-    layers, combined = _prove(spec, built.network, cuts, engines, images, progress)
+    layers, combined = _prove(spec, built.network, cuts, engines, images, further, progress)
     card = Card(
         name=spec.name,
         version=spec.version,
@@ -155,17 +166,31 @@ def _prove(
     cuts: Mapping[str, _Cut],
     engines: Mapping[str, Engine],
     images: Floats,
+    further: Floats,
     progress: Callable[[str], None],
 ) -> tuple[tuple[Layer, ...], float | None]:
-    """Prove, check and calibrate each layer; return the layers and the parity of their combined map."""
+    """Prove and check each layer on `images`, calibrate it on `further`.
+
+    Returns:
+        The layers, and the parity of their combined map.
+    """
     progress("comparing with pytorch-grad-cam")
     layouts = {name: cut.layout for name, cut in cuts.items()}
     parities, combined = _compare(engines, network, layouts, proof_images(spec, images), spec.logits)
     progress("comparing with random weights")
     sanities = {name: sanity.check(network, name, images, layout) for name, layout in layouts.items()}
     progress("calibrating and evaluating")
-    calibrations = {name: calibration.calibrate(engine, spec, images) for name, engine in engines.items()}
-    layers = tuple(_layer(name, cut, parities[name], sanities[name], calibrations[name]) for name, cut in cuts.items())
+    layers = tuple(
+        _layer(
+            name,
+            cut,
+            parities[name],
+            sanities[name],
+            calibration.calibrate(engines[name], spec, further),
+            familiarity.measure(engines[name], spec, further),
+        )
+        for name, cut in cuts.items()
+    )
     return layers, combined
 
 
@@ -184,7 +209,12 @@ def _compare(
 
 
 def _layer(
-    name: str, cut: _Cut, proof: Parity, dependence: Sanity | None, calibrations: Mapping[str, Calibration]
+    name: str,
+    cut: _Cut,
+    proof: Parity,
+    dependence: Sanity | None,
+    calibrations: Mapping[str, Calibration],
+    reference: FamiliarityReference | None,
 ) -> Layer:
     return Layer(
         name=name,
@@ -195,5 +225,6 @@ def _layer(
         parity=proof,
         calibration=calibrations.get(DEFAULT_METHOD),
         calibrations={method: found for method, found in calibrations.items() if method != DEFAULT_METHOD},
+        familiarity=reference,
         sanity=dependence,
     )

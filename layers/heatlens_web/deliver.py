@@ -96,11 +96,13 @@ def _picture(explanation: Explanation, model: Model) -> Response:
     """Respond with the overlay itself; prediction and model are in headers."""
     assert explanation.overlay is not None, "asked for with the overlay included"
     overlay = explanation.overlay
+    familiarity = explanation.familiarity
     headers = {
         "x-heatlens-label": quote(explanation.prediction.label),
         "x-heatlens-explained": quote(explanation.explained[0].label),
         "x-heatlens-probability": f"{explanation.prediction.probability:.6f}",
         "x-heatlens-quality": explanation.quality,
+        "x-heatlens-familiarity": "unknown" if familiarity is None else f"{familiarity.percentile:g}",
         "x-heatlens-model": model.sha256,
     }
     if explanation.notes:
@@ -193,6 +195,7 @@ def scored(scores: Scores) -> dict[str, Any]:
         "height": scores.height,
         "prediction": scores.prediction,
         "classes": list(scores.classes),
+        "familiarity": scores.familiarity,
         "timings_ms": scores.timings_ms,
         "notes": list(scores.notes),
     }
@@ -213,6 +216,7 @@ def _drawn(explanation: Explanation, model: Model, options: Options) -> dict[str
         "prediction": explanation.prediction,
         "explained": ExplainedAnswer(**_facts(explanation.explained[0])),
         "quality": explanation.quality,
+        "familiarity": explanation.familiarity,
         "map": _map(explanation.explained[0], explanation, options),
         "regions": explanation.explained[0].regions,
         "faithfulness": explanation.explained[0].faithfulness,

@@ -38,7 +38,8 @@ ROWS: dict[str, dict[str, str]] = {
         "one pixel": "a 1x1 image is an image",
         "geometry": "heat is drawn only where the model looked; the response has the box",
         "image scale": "`relu(s) / max`, nothing subtracted",
-        "quality": "`ok`, `weak`, `empty` by share and peak",
+        "quality": "`ok`, `weak`, `empty` by share and the peaks of the explained class",
+        "familiarity": "percentile of the distance from the calibration set; beyond the 99.9th `unfamiliar`",
         "map": "`shape`, `dtype`, `order`, `data_base64`, `box`",
     },
     "Options": {

@@ -81,7 +81,6 @@ COVERED = {
     "heatlens_torch/loading/template.py": "functional/compile/test_spec.py",
     "heatlens_torch/loading/torchvision_weights.py": "functional/compile/test_sources.py",
     "heatlens_torch/loading/zoo.py": "functional/compile/test_sources.py",
-    "heatlens_torch/proof/calibration.py": "functional/compile/test_compile.py",
     "heatlens_torch/proof/method_names.py": "functional/compile/test_torch_engine.py",
     "heatlens_torch/proof/parity.py": "functional/compile/test_compile.py",
     "heatlens_torch/proof/randomize.py": "unit/heatlens_torch/proof/test_sanity.py",

@@ -1,8 +1,8 @@
-"""Scale signed maps [h,w] to heat in 0..1 that means the same in all images, by the model's calibration."""
+"""Scale signed maps [h,w] to heat in 0..1 that means the same in all images of a class, by its calibration."""
 
 import numpy as np
 
-from heatlens.card import DEFAULT_METHOD, Calibration, Layer
+from heatlens.card import DEFAULT_METHOD, Calibration, Layer, Peaks
 from heatlens.errors import InvalidOption, Mistake
 from heatlens.explain.cam import positive
 from heatlens.types import Floats
@@ -11,7 +11,7 @@ PERCENTILE = "99"
 
 
 def full_heat(calibration: Calibration | None, layer: Layer, method: str) -> float:
-    """Look up the value that is drawn as full heat: the 99th percentile of the calibration set's peaks.
+    """Look up the value that is drawn as full heat for all classes together: the 99th percentile of the peaks.
 
     Args:
         calibration: Of maps by this method with these smoothings and contrast; `None` where there is none.
@@ -32,6 +32,17 @@ def full_heat(calibration: Calibration | None, layer: Layer, method: str) -> flo
     if np.float32(full) <= 0:
         raise _refused(f"the calibration for {method} at {layer.name} has no positive evidence: use scale=image")
     return full
+
+
+def full_heat_of(peaks: Peaks | None, pooled: float) -> float:
+    """Look up the value that is drawn as full heat for one class.
+
+    Args:
+        peaks: Of the class; `None` where too few calibration images were explained for it.
+        pooled: The value of all classes together, which is used then.
+    """
+    own = peaks.peak_percentiles.get(PERCENTILE, 0.0) if peaks else 0.0
+    return own if np.float32(own) > 0 else pooled
 
 
 def absolute(signed_map: Floats, full: float) -> Floats:

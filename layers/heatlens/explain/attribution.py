@@ -11,6 +11,7 @@ import numpy as np
 from heatlens.card import Card
 from heatlens.engines.base import Engine, OwnMethods
 from heatlens.explain.cam import reduce, signed_map
+from heatlens.explain.familiarity import pool
 from heatlens.explain.methods import METHODS
 from heatlens.explain.multi_layer import combined
 from heatlens.explain.perturbation import RERUNS
@@ -39,10 +40,12 @@ class MethodOptions:
 class Attribution:
     """One image's `logits` `[K]`, and for each of its targets the class and the signed map `[h,w]`.
 
-    With `aug_smooth`, `heats` has for each target `[H,W]` in 0..1, at the size of the network's input.
+    `pooled` is the activation's mean over the cells, `[C]`. With `aug_smooth`, `heats` has for each target `[H,W]` in
+    0..1, at the size of the network's input.
     """
 
     logits: Floats
+    pooled: Floats
     classes: list[int]
     signed_maps: list[Floats]
     heats: list[Floats] | None = None
@@ -86,12 +89,15 @@ def attribute(
     return [replace(attribution, heats=heats) for attribution, heats in zip(plain, smoothed, strict=True)]
 
 
-def logits_of(engine: Engine, card: Card, images: Floats, timed: Timer = lambda _stage: nullcontext()) -> Floats:
-    """Compute the logits `[B,K]` of preprocessed images `[B,3,H,W]`."""
+def classify(
+    engine: Engine, card: Card, images: Floats, timed: Timer = lambda _stage: nullcontext()
+) -> tuple[Floats, Floats]:
+    """Compute the logits `[B,K]` and the pooled activation `[B,C]` of preprocessed images `[B,3,H,W]`."""
     with timed("trunk"):
         crossing = engine.trunk(images)
     with timed("tail"):
-        return engine.tail(crossing, np.zeros((len(images), card.logits), np.float32))[0]
+        logits, _ = engine.tail(crossing, np.zeros((len(images), card.logits), np.float32))
+    return logits, pool(crossing)
 
 
 def _smooth(
@@ -133,7 +139,7 @@ def _attribute(
         rows = [fixed_selectors(request, card) for request in requests]
         logits, maps = _by_gradient(engine, crossing, rows, method_options, timed)
         classes = [choose_classes(*pair, card) for pair in zip(requests, logits, strict=True)]
-        return [Attribution(*each) for each in zip(logits, classes, maps, strict=True)]
+        return [Attribution(*each) for each in zip(logits, pool(crossing), classes, maps, strict=True)]
     with timed("tail"):
         logits, _ = engine.tail(crossing, np.zeros((len(images), card.logits), np.float32))
     classes = [choose_classes(*pair, card) for pair in zip(requests, logits, strict=True)]
@@ -147,7 +153,7 @@ def _attribute(
         maps = list(_by_rerunning(engine, images, crossing, selectors, method_options, timed))
     else:
         _, maps = _by_gradient(engine, crossing, selectors, method_options, timed)
-    return [Attribution(*each) for each in zip(logits, classes, maps, strict=True)]
+    return [Attribution(*each) for each in zip(logits, pool(crossing), classes, maps, strict=True)]
 
 
 def _by_gradient(

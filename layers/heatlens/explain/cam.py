@@ -2,12 +2,11 @@
 
 import numpy as np
 
-from heatlens.card import Calibration
+from heatlens.card import Peaks
 from heatlens.explain.methods import METHODS, PROJECTED
 from heatlens.types import Floats, Quality
 
 WEAK_SHARE = 0.1  # of all evidence, positive and negative, in absolute value
-WEAK_PERCENTILE = "5"
 
 
 def signed_map(method: str, activation: Floats, gradient: Floats, *, eigen_smooth: bool = False) -> Floats:
@@ -71,16 +70,21 @@ def signed(signed_map: Floats, full: float | None = None) -> Floats:
     return heat if full is None else np.clip(heat, 0, 1)
 
 
-def quality(signed_map: Floats, calibration: Calibration | None) -> Quality:
+def quality(signed_map: Floats, peaks: Peaks | None) -> Quality:
     """Rate whether a map is worth showing.
+
+    Args:
+        signed_map: `[h, w]`.
+        peaks: Those of the explained class by the same method; `None` where there are none.
 
     Returns:
         `empty` where nothing is positive; `weak` where positive evidence is under a tenth of all (`sum relu(s) / sum
-        |s|`) or the peak is under the 5th percentile of the calibration set; else `ok`.
+        |s|`) or the peak is under the floor of the class: the 5th percentile of its peaks, or its lower bound with
+        95 % confidence; else `ok`.
     """
     peak = float(signed_map.max())
     if peak <= 0:
         return "empty"
     share = float(np.maximum(signed_map, 0).sum() / np.abs(signed_map).sum())
-    floor = calibration.peak_percentiles.get(WEAK_PERCENTILE, 0.0) if calibration else 0.0
-    return "weak" if share < WEAK_SHARE or peak < floor else "ok"
+    floor = peaks.floor if peaks else None
+    return "weak" if share < WEAK_SHARE or (floor is not None and peak < floor) else "ok"

@@ -106,7 +106,7 @@ def _each(
                 yield _line(part, result, name, unsent.pop(name, None)), failure
     for name, refusal in unsent.items():
         download.remove(name)
-        known = dict.fromkeys(("label", "probability", "quality"))
+        known = dict.fromkeys(("label", "probability", "quality", "familiarity"))
         yield {"batch": None, "number": None, "name": name, "state": "FAILED", **known, "code": refusal.code}, None
 
 

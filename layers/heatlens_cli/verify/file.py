@@ -65,6 +65,7 @@ def _document_faults(manifest: Manifest, file: ManifestFile, committed: Committe
         ("label", committed.label, document.prediction.label),
         ("probability", committed.probability, document.prediction.probability),
         ("quality", committed.quality, document.quality),
+        ("familiarity", committed.familiarity, document.familiarity),
         ("objects", others, document.objects),
         ("model", manifest.model, document.model.sha256),
     ]

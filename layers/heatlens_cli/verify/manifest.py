@@ -77,6 +77,7 @@ class Committed(_Record):
     label: str
     probability: float
     quality: str
+    familiarity: dict[str, Any] | None = None
     objects: dict[str, str]
 
 
@@ -99,6 +100,7 @@ class Document(_Record):
     input: _Input
     prediction: _Prediction
     quality: str
+    familiarity: dict[str, Any] | None = None
     objects: dict[str, str]
     options: dict[str, Any]
     model: _Model

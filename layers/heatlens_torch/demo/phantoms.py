@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from heatlens_torch.demo.anatomy import Field, chest, draw_patient
 from heatlens_torch.demo.grain import grain
@@ -18,6 +18,7 @@ TRAIN_SEEDS = range(1_000_000)
 HELD_OUT_SEEDS = range(1_000_000, 1_100_000)
 CALIBRATION_SEEDS = range(1_100_000, 1_200_000)
 SAMPLE_SEEDS = range(1_200_000, 1_300_000)
+TRUST_SEEDS = range(1_300_000, 1_400_000)
 
 RENDERED_SIZE = 448
 """Side in pixels at which held-out and calibration phantoms are drawn, before the model's own resize."""
@@ -73,8 +74,22 @@ def to_pil(phantom: Phantom, bits: Literal[8, 16] = 8) -> Image.Image:
 
 
 def calibration_images(count: int) -> list[Image.Image]:
-    """Draw 8-bit phantoms that no training or measurement sees, every second one with an opacity."""
-    return [to_pil(phantom(seed, size=RENDERED_SIZE, opacity=bool(seed % 2))) for seed in CALIBRATION_SEEDS[:count]]
+    """Draw 8-bit phantoms that no training or measurement sees, every second one with an opacity.
+
+    Every third has black bars on two sides, as in training: uploads are not always square, the input always is.
+    """
+    return [
+        ImageOps.expand(to_pil(phantom(seed, size=RENDERED_SIZE, opacity=bool(seed % 2))), border(seed, RENDERED_SIZE))
+        for seed in CALIBRATION_SEEDS[:count]
+    ]
+
+
+def border(seed: int, size: int) -> tuple[int, int, int, int]:
+    """Choose black bars on two sides for every third example, in pixels: left, top, right, bottom."""
+    if seed % 3:
+        return 0, 0, 0, 0
+    across, bar = seed % 2, (seed // 6) % (size // 6)
+    return (bar, 0, bar, 0) if across else (0, bar, 0, bar)
 
 
 def _expose(rng: np.random.Generator, density: Field) -> Field:

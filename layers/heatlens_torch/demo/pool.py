@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from heatlens_torch.demo.phantoms import TRAIN_SEEDS, phantom, to_pil
+from heatlens_torch.demo.phantoms import TRAIN_SEEDS, border, phantom, to_pil
 from heatlens_torch.demo.pixels import SIZE, resized
 
 GRID = SIZE // 8
@@ -42,15 +42,7 @@ def draw_pool(count: int, *, seed: int) -> Pool:
 
 def _example(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], int]:
     drawn = phantom(seed, size=_RENDERED_SIZES[seed % len(_RENDERED_SIZES)])
-    border = _border(seed, drawn.mask.shape[0])
-    mask = ImageOps.expand(Image.fromarray(drawn.mask.astype(np.uint8) * 255), border)
+    bars = border(seed, drawn.mask.shape[0])
+    mask = ImageOps.expand(Image.fromarray(drawn.mask.astype(np.uint8) * 255), bars)
     coverage = np.asarray(mask.resize((GRID, GRID), Image.Resampling.BOX), dtype=np.float32) * np.float32(1 / 255)
-    return resized(ImageOps.expand(to_pil(drawn), border)), coverage, drawn.label
-
-
-def _border(seed: int, size: int) -> tuple[int, int, int, int]:
-    """Every third example gets black bars on two sides: uploads are not always square, the input always is."""
-    if seed % 3:
-        return 0, 0, 0, 0
-    across, bar = seed % 2, (seed // 6) % (size // 6)
-    return (bar, 0, bar, 0) if across else (0, bar, 0, bar)
+    return resized(ImageOps.expand(to_pil(drawn), bars)), coverage, drawn.label

@@ -24,7 +24,6 @@ from heatlens_torch.loading.checkpoints import Checkpoint, digest_of, load_weigh
 from heatlens_torch.loading.outputs import select_output
 from heatlens_torch.loading.spec import PROOF_INPUTS, ModelSpec
 
-CALIBRATION_IMAGES = 64
 SETTLING_IMAGES, SETTLING_BATCHES = 32, 2
 SETTLING_SEED, PROOF_SEED, OTHER_SEED = 1, 2, 3
 _CHANGED_WITH_WEIGHTS = ("transform_input", "aux_logits")  # of GoogLeNet and Inception: what torchvision built, in full
@@ -61,19 +60,21 @@ def build_network(spec: ModelSpec, folder: Path) -> BuiltNetwork:
 
 
 def images_of(spec: ModelSpec) -> Floats:
-    """Make the images to prove on, `[N,3,H,W]`, preprocessed: 64 from the `inputs` function, else 32 synthetic ones.
+    """Make the images to prove on and calibrate with, `[N,3,H,W]`, preprocessed.
+
+    They are 64, or as many as the description asks for, from the `inputs` function, else 32 synthetic ones.
 
     Raises:
         ModelFileError: The function fails, or returns fewer images than the proof needs.
     """
     if spec.inputs is None:
         return _synthetic(spec, PROOF_INPUTS, seed=PROOF_SEED)
-    images = user_functions.call("inputs", spec.inputs, CALIBRATION_IMAGES)
+    images = user_functions.call("inputs", spec.inputs, spec.calibration_images)
     if not isinstance(images, list) or not all(isinstance(image, Image.Image) for image in images):
         raise ModelFileError(f"inputs: {spec.inputs!r} did not return a list of PIL images")
     if len(images) < PROOF_INPUTS:
         raise ModelFileError(f"inputs: {spec.inputs!r} returned {len(images)} images, the proof needs {PROOF_INPUTS}")
-    return stack(images[:CALIBRATION_IMAGES], spec.preprocess)
+    return stack(images[: spec.calibration_images], spec.preprocess)
 
 
 def other_images(spec: ModelSpec) -> Floats:

@@ -19,6 +19,8 @@ Classes = Annotated[tuple[Text, ...], Field(min_length=2)]
 Grid = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 Output = Literal["softmax", "sigmoid", "multilabel"]
 PROOF_INPUTS = 32  # images whose maps the proof compares
+CALIBRATION_IMAGES = 64  # the least; the proof sees no more
+MOST_CALIBRATION_IMAGES = 4096
 PROGRAM = "torch.export"
 SEED = "seed"
 TORCHVISION = "torchvision"
@@ -79,6 +81,11 @@ class Description(BaseModel):
     )
     inputs: Text | None = Field(
         None, description="package.module:function(count) -> PIL images, for proof and calibration."
+    )
+    calibration_images: Annotated[int, Field(ge=CALIBRATION_IMAGES, le=MOST_CALIBRATION_IMAGES)] = Field(
+        CALIBRATION_IMAGES,
+        description="How many images inputs is asked for. A class is calibrated by 20 of its own and more; several "
+        "hundred make quality and familiarity exact.",
     )
     evaluation: Text | None = Field(None, description="package.module:function(score) -> dict, kept in the card.")
     training: Text | None = Field(None, description="A JSON file with an object, kept in the card.")

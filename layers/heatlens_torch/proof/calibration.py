@@ -1,14 +1,16 @@
 """Measure what the card has besides the proof: calibration, evaluation, and the tools' releases."""
 
 import json
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from scipy import stats
 
 import heatlens
-from heatlens.card import Calibration
+from heatlens.card import Calibration, Peaks
 from heatlens.engines.base import Engine
 from heatlens.errors import ModelFileError
 from heatlens.explain.cam import signed_map
@@ -20,12 +22,14 @@ from heatlens_torch.loading.spec import ModelSpec
 from heatlens_torch.proof.parity import explain_compiled
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+WEAK_SHARE, CONFIDENCE = 0.05, 0.95  # of peaks under the floor; that no more are
+LEAST_OF_CLASS = 20  # of fewer, no peak stands for the 5th percentile
 BATCH = 8
 TOOLS = ("torch", "torchvision", "onnx", "openvino", "grad-cam")
 
 
 def calibrate(engine: Engine, spec: ModelSpec, images: Floats) -> dict[str, Calibration]:
-    """Take percentiles of the signed maps' peaks, by every method that needs no further run of the network.
+    """Take percentiles of the signed maps' peaks, in all and by class, by every method that needs no further run.
 
     Args:
         engine: Executes the compiled graphs.
@@ -35,20 +39,46 @@ def calibrate(engine: Engine, spec: ModelSpec, images: Floats) -> dict[str, Cali
     if spec.inputs is None:
         return {}
     peaks: dict[str, list[float]] = {method: [] for method in METHODS}
+    labels: list[str] = []
     for start in range(0, len(images), BATCH):
         crossing = engine.trunk(images[start : start + BATCH])
-        _, gradient = engine.tail(crossing, np.zeros((len(crossing[0]), spec.logits), np.float32))
+        logits, gradient = engine.tail(crossing, np.zeros((len(crossing[0]), spec.logits), np.float32))
+        labels += [spec.labels[_predicted(row)] for row in logits]
         for method, found in peaks.items():
             found += signed_map(method, crossing[0], gradient).max(axis=(1, 2)).tolist()
-    return {method: _percentiles(found) for method, found in peaks.items()}
+    return {method: calibration_of(found, labels) for method, found in peaks.items()}
 
 
-def _percentiles(peaks: list[float]) -> Calibration:
+def calibration_of(peaks: Sequence[float], labels: Sequence[str]) -> Calibration:
+    """Describe the peaks of images, each explained for the class of its label."""
+    by_class = {
+        label: [peak for peak, own in zip(peaks, labels, strict=True) if own == label] for label in sorted(set(labels))
+    }
+    classes = {label: _peaks(own) for label, own in by_class.items() if len(own) >= LEAST_OF_CLASS}
+    return Calibration(**_peaks(peaks).model_dump(exclude={"floor"}), classes=classes)
+
+
+def _peaks(peaks: Sequence[float]) -> Peaks:
     at = np.percentile(peaks, PERCENTILES)
-    return Calibration(
+    return Peaks(
         images=len(peaks),
         peak_percentiles={str(percentile): float(peak) for percentile, peak in zip(PERCENTILES, at, strict=True)},
+        floor=float(sorted(peaks)[_rank(len(peaks)) - 1]),
     )
+
+
+def _rank(count: int) -> int:
+    """Return which peak, from the least, is under the 5th percentile with 95 % confidence, the first if none is.
+
+    Wilks, "Determination of Sample Sizes for Setting Tolerance Limits", Annals of Mathematical Statistics, 1941: how
+    many of N peaks lie under the true percentile is binomial.
+    """
+    rank = int(stats.binom.ppf(1 - CONFIDENCE, count, WEAK_SHARE))
+    return max(1, rank)
+
+
+def _predicted(logits: Floats) -> int:
+    return int(logits[0] >= 0) if len(logits) == 1 else int(np.argmax(logits))
 
 
 def evaluate(engine: Engine, spec: ModelSpec) -> dict[str, Any] | None:

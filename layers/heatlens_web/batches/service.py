@@ -316,7 +316,7 @@ class BatchService:
         return UploadLink(number=file.number, url=url, headers=headers)
 
     def _result(self, file: File, pictures: dict[str, str]) -> FileResult:
-        known = {name: file.outcome.get(name) for name in ("label", "probability", "quality", "code")}
+        known = {name: file.outcome.get(name) for name in ("label", "probability", "quality", "familiarity", "code")}
         links = self._result_links(file, pictures) if file.state is FileState.OK else None
         return FileResult(number=file.number, name=file.name, state=file.state.value, links=links, **known)
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from heatlens.types import Quality
+from heatlens.types import Familiarity, Quality
 from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_web.schemas.body import Body
 from heatlens_web.schemas.options import HeatmapOptions
@@ -147,6 +147,7 @@ class FileResult(_Answer):
     label: str | None
     probability: float | None
     quality: Quality | None
+    familiarity: Familiarity | None = None
     code: str | None
     links: ResultLinks | None
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from heatlens.evaluate.faithfulness import Faithfulness
 from heatlens.evaluate.regions import Regions
-from heatlens.types import Box, Prediction, Quality
+from heatlens.types import Box, Familiarity, Prediction, Quality
 from heatlens_web.schemas.answer import NOTES, Answer, ModelAnswer
 
 
@@ -56,6 +56,9 @@ class Drawn(Answer):
     prediction: Prediction | None = None
     explained: ExplainedAnswer | None = Field(None, description="The class of the heatmap, quality and map beside it.")
     quality: Quality | None = None
+    familiarity: Familiarity | None = Field(
+        None, description="How common the input is among the calibration images; null for cards without a reference."
+    )
     map: MapAnswer | None = None
     regions: Regions | None = None
     faithfulness: Faithfulness | None = None

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from heatlens.types import Prediction, Score
+from heatlens.types import Familiarity, Prediction, Score
 from heatlens_web.schemas.answer import NOTES, Answer, ModelAnswer
 
 
@@ -15,6 +15,9 @@ class Scored(Answer):
     height: int | None = None
     prediction: Prediction | None = None
     classes: list[Score] | None = Field(None, description="Every class, in the model's order.")
+    familiarity: Familiarity | None = Field(
+        None, description="How common the input is among the calibration images; null for cards without a reference."
+    )
     timings_ms: dict[str, float] | None = None
     notes: list[str] | None = NOTES
 

@@ -38,6 +38,7 @@ function show(answer) {
   const facts = {
     Class: `${prediction.label} (${(prediction.probability * 100).toFixed(1)} %)`,
     Evidence: { ok: "clear", weak: "weak: do not rely on this map", empty: "none: nothing speaks for this class" }[answer.quality],
+    Familiarity: familiarityText(answer.familiarity),
     Time: `${answer.processing_time_ms.toFixed(0)} ms`,
     Model: `${model.name} ${model.version}, layer ${model.layer}, ${model.method}, ${model.engine} ${model.precision}`,
     Digest: model.sha256,
@@ -51,6 +52,12 @@ function show(answer) {
   document.getElementById("notice").textContent = model.notice;
   result.hidden = false;
   say(`${answer.filename}, ${answer.width} × ${answer.height}`);
+}
+
+function familiarityText(familiarity) {
+  if (!familiarity) return "unknown: this model has no reference";
+  if (familiarity.unfamiliar) return "UNFAMILIAR: unlike the images this model was calibrated on; do not rely on class or map";
+  return `familiar: nearer than ${(100 - familiarity.percentile).toFixed(1)} % of the calibration images`;
 }
 
 async function offerSamples() {

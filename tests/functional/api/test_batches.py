@@ -39,7 +39,8 @@ URL = "/api/inference/batches"
 NOBODYS = "01J00000000000000000000000"
 NAME = "Müller^Jürgen, thorax.png"
 DATA = b"not really an image"
-DONE = {"attempt": "01J0ATTEMPT", "label": "opacity", "probability": 0.75, "quality": "ok"}
+FAMILIAR = {"percentile": 12.5, "unfamiliar": False}
+DONE = {"attempt": "01J0ATTEMPT", "label": "opacity", "probability": 0.75, "quality": "ok", "familiarity": FAMILIAR}
 Answer = Any
 
 
@@ -495,6 +496,7 @@ def test_results_of_each_kind(staged: TestClient, aws: Account) -> None:
         "label": "opacity",
         "probability": 0.75,
         "quality": "ok",
+        "familiarity": FAMILIAR,
         "code": None,
     }
     assert failed == ok | {
@@ -503,6 +505,7 @@ def test_results_of_each_kind(staged: TestClient, aws: Account) -> None:
         "label": None,
         "probability": None,
         "quality": None,
+        "familiarity": None,
         "code": "input.unreadable",
         "links": None,
     }

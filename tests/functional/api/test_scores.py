@@ -148,7 +148,7 @@ def test_a_sigmoid_model_has_two_classes(tiny_folder: Path) -> None:
 def test_values_that_are_not_finite_are_a_failure_without_details(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "logits_of", lambda *_: np.full((1, 3), np.nan, np.float32))
+    monkeypatch.setattr(pipeline, "classify", lambda *_: (np.full((1, 3), np.nan, np.float32),) * 2)
 
     assert problem(client.post(URL, files={"file": DATA}), 500, "generation.failed")["detail"] == (
         "the image could not be classified"
@@ -157,7 +157,7 @@ def test_values_that_are_not_finite_are_a_failure_without_details(
     def broken(*_: object) -> Any:  # noqa: ANN401
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(pipeline, "logits_of", broken)
+    monkeypatch.setattr(pipeline, "classify", broken)
     assert "secret" not in client.post(URL, files={"file": DATA}).text
 
 

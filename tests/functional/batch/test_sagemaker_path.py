@@ -92,7 +92,7 @@ def test_the_committed_result_equals_the_functions_own(staged: Staged, runtime: 
     remote, local = json.loads(there["result.json"]), json.loads(here["result.json"])
     assert (remote["model"].pop("engine"), local["model"].pop("engine")) == ("openvino", "counting")
     assert remote == local
-    for name in ("label", "probability", "quality"):
+    for name in ("label", "probability", "quality", "familiarity"):
         assert staged.file().outcome[name] == staged.file(batch=OTHER).outcome[name]
     assert set(staged.file().outcome) == set(staged.file(batch=OTHER).outcome)
     assert staged.engine.sizes == [1]

@@ -82,6 +82,10 @@ def recount(manifest: Json) -> None:
             lambda m: m["files"][0]["outcome"].update(probability=0.001),
             "file 0: probability is 0.001, result.json says ",
         ),
+        (
+            lambda m: m["files"][0]["outcome"].update(familiarity={"percentile": 100.0, "unfamiliar": True}),
+            "file 0: familiarity is {'percentile': 100.0, 'unfamiliar': True}, result.json says ",
+        ),
         (lambda m: m["files"][0]["outcome"].update(quality="weak"), "file 0: quality is 'weak', result.json says "),
         (lambda m: m["files"][0]["outcome"].update(version="v"), "file 0: version is 'v', results.jsonl says "),
         (lambda m: m["files"][0]["outcome"].update(attempt=ID), "file 0: map.npy is missing"),

@@ -372,7 +372,12 @@ def test_the_demo_model_compiles(tmp_path: Path) -> None:
     assert max(card.parity.signed_map, card.parity.gradient, card.parity.logits) < 1e-5
     assert card.layers[0].shape[1] >= 16
     assert card.calibration is not None
-    assert card.calibration.images == 64
+    assert card.calibration.images == 512
+    assert {label: peaks.images for label, peaks in card.calibration.classes.items()} == {"CLEAR": 256, "OPACITY": 256}
+    reference = card.layers[0].familiarity
+    assert reference is not None
+    assert reference.auroc > 0.9999
+    assert min(reference.unfamiliar.values()) == 1
 
 
 def test_stopping_pytorch_grad_cams_backward_pass_at_the_layer_changes_nothing(three_logits: Compiled) -> None:

@@ -57,7 +57,12 @@ def test_calibrations_are_shown(tmp_path: Path) -> None:
     assert (
         f"calibration layer4: peaks of gradcam on 64 images, {peaks['5']:.3g} (5 %), {peaks['50']:.3g} (50 %), "
         f"{peaks['99']:.3g} (99 %); also of {', '.join(name for name in METHODS if name != 'gradcam')}\n"
-    ) in words("inspect", tmp_path / "out")
+    ) in (shown := words("inspect", tmp_path / "out"))
+    for label, own in layer.calibration.classes.items():
+        assert f"calibration layer4: {label}: weak under {own.floor:.3g}, on {own.images} images\n" in shown
+    found = layer.familiarity
+    assert found is not None
+    assert f"familiarity layer4: {found.features} features of 64 images, AUROC {found.auroc:.4f} against " in shown
     assert set(json.loads((tmp_path / "out" / "card.json").read_text())["layers"][0]["calibrations"]) == (
         set(METHODS) - {"gradcam"}
     )
@@ -68,10 +73,11 @@ def test_fields_that_an_older_card_lacks_are_not_shown(tmp_path: Path) -> None:
     assert "sanity      edges" in words("inspect", tmp_path / "out")
     card = tmp_path / "out" / "card.json"
     fields = json.loads(card.read_text())
-    for key in ("sanity", "calibrations"):
+    for key in ("sanity", "calibrations", "familiarity"):
         del fields["layers"][0][key]
     card.write_text(json.dumps(fields))
 
     output = words("inspect", tmp_path / "out")
     assert "sanity      " not in output
     assert "calibration none of edges: no absolute scale (inputs in the description make one)\n" in output
+    assert "familiarity none of edges: inputs are not compared (inputs in the description do it)\n" in output

@@ -6,16 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from heatlens.card import Calibration, Layer
+from heatlens.card import Calibration, Layer, Peaks
 from heatlens.errors import InvalidOption
-from heatlens.explain.absolute_scale import absolute, full_heat
+from heatlens.explain.absolute_scale import absolute, full_heat, full_heat_of
 from heatlens.explain.cam import positive, quality
 from heatlens.model import Model
 from heatlens.plan import make_plan
 from heatlens.types import Options
 from tests.support.tiny import bare_card
 
-PEAKS = Calibration(images=64, peak_percentiles={"5": 2.0, "99": 8.0})
+DARK = Peaks(images=40, peak_percentiles={"99": 4.0}, floor=2.0)
+PEAKS = Calibration(images=64, peak_percentiles={"5": 2.0, "99": 8.0}, classes={"DARK": DARK})
 OTHER = Calibration(images=64, peak_percentiles={"5": 0.02, "99": 0.5})
 LAYER: Layer = bare_card(("a", "b"), "softmax").layers[0]
 CALIBRATED = LAYER.model_copy(update={"calibration": PEAKS, "calibrations": {"layercam": OTHER}})
@@ -72,10 +73,22 @@ def model(tiny_model: Model) -> Model:
     return replace(tiny_model, card=tiny_model.card.model_copy(update={"layers": (layer,)}))
 
 
-def test_a_map_is_weak_by_the_calibration_of_its_method(model: Model) -> None:
+def test_a_map_is_weak_by_the_peaks_of_its_method_and_class(model: Model) -> None:
     one = np.ones((2, 2), np.float32)
-    assert quality(one, make_plan(model, Options()).calibration) == "weak"
-    assert quality(one, make_plan(model, Options(method="layercam")).calibration) == "ok"
+    assert quality(one, make_plan(model, Options()).peaks_of("DARK")) == "weak"
+    assert quality(one, make_plan(model, Options()).peaks_of("BRIGHT")) == "ok", "it has no peaks of its own"
+    assert quality(one, make_plan(model, Options(method="layercam")).peaks_of("DARK")) == "ok"
+
+
+def test_full_heat_is_that_of_the_class_or_of_all_where_it_has_no_peaks_of_its_own(model: Model) -> None:
+    plan = make_plan(model, Options(scale="absolute"))
+    assert (plan.full_of("DARK"), plan.full_of("BRIGHT")) == (4, 8)
+    assert make_plan(model, Options()).full_of("DARK") is None
+
+
+def test_a_class_without_positive_evidence_is_scaled_as_all_are() -> None:
+    assert full_heat_of(Peaks(images=20, peak_percentiles={"99": -1.0}), 8) == 8
+    assert full_heat_of(Peaks(images=20, peak_percentiles={}), 8) == 8
 
 
 @pytest.mark.parametrize(

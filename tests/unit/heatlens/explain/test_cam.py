@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
-from heatlens.card import Calibration
+from heatlens.card import Peaks
 from heatlens.explain.cam import gradcam, positive, quality, signed
 from heatlens.types import Floats
 
-CALIBRATION = Calibration(images=64, peak_percentiles={"5": 2.0, "50": 4.0})
+PEAKS = Peaks(images=64, peak_percentiles={"5": 2.5, "50": 4.0}, floor=2.0)
+UNRATED = Peaks(images=64, peak_percentiles={"5": 2.5, "50": 4.0})
 
 
 def grid(*values: float) -> Floats:
@@ -47,15 +48,16 @@ def test_signed_has_zero_in_its_middle_and_reaches_the_stronger_end() -> None:
 
 @pytest.mark.contract("quality")
 @pytest.mark.parametrize(
-    ("values", "calibration", "expected"),
+    ("values", "peaks", "expected"),
     [
         (grid(-1, 0), None, "empty"),
         (grid(5, -1), None, "ok"),
         (grid(1, -9.1), None, "weak"),  # share 1 / 10.1
         (grid(1, -8.9), None, "ok"),  # share 1 / 9.9
-        (grid(1.9, 0), CALIBRATION, "weak"),  # under the 5th percentile of peaks
-        (grid(2.1, 0), CALIBRATION, "ok"),
+        (grid(1.9, 0), PEAKS, "weak"),  # under the floor of its class
+        (grid(2.1, 0), PEAKS, "ok"),
+        (grid(1.9, 0), UNRATED, "ok"),
     ],
 )
-def test_quality(values: Floats, calibration: Calibration | None, expected: str) -> None:
-    assert quality(values, calibration) == expected
+def test_quality(values: Floats, peaks: Peaks | None, expected: str) -> None:
+    assert quality(values, peaks) == expected

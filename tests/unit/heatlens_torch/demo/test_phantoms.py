@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from heatlens_torch.demo.grain import grain
 from heatlens_torch.demo.opacities import CONTRASTS
@@ -20,6 +20,7 @@ from heatlens_torch.demo.phantoms import (
     SAMPLE_SEEDS,
     TRAIN_SEEDS,
     Phantom,
+    border,
     calibration_images,
     phantom,
     to_pil,
@@ -154,11 +155,20 @@ def test_sixteen_bits_use_only_a_part_of_the_range() -> None:
 
 
 def test_calibration_images_are_of_both_classes_and_not_held_out() -> None:
-    images = calibration_images(2)
-    assert [(image.mode, image.size) for image in images] == [("L", (RENDERED_SIZE, RENDERED_SIZE))] * 2
-    for image, seed, opacity in zip(images, CALIBRATION_SEEDS, (False, True), strict=False):
-        drawn = phantom(seed, size=RENDERED_SIZE, opacity=opacity)
-        np.testing.assert_array_equal(np.asarray(image), np.asarray(to_pil(drawn)))
+    for image, seed, opacity in zip(calibration_images(2), CALIBRATION_SEEDS, (False, True), strict=False):
+        drawn, bars = phantom(seed, size=RENDERED_SIZE, opacity=opacity), border(seed, RENDERED_SIZE)
+        assert image.mode == "L"
+        np.testing.assert_array_equal(np.asarray(image), np.asarray(ImageOps.expand(to_pil(drawn), bars)))
+
+
+def test_every_third_example_has_black_bars_on_two_sides() -> None:
+    borders = [border(seed, RENDERED_SIZE) for seed in range(120)]
+    assert [any(bars) for bars in borders[::3]].count(True) >= 38, "but for those of no width"
+    assert not any(any(bars) for at, bars in enumerate(borders) if at % 3)
+    for left, top, right, bottom in borders:
+        assert (left, top) == (right, bottom)
+        assert left == 0 or top == 0
+        assert max(left, top) < RENDERED_SIZE / 6
 
 
 def test_phantoms_need_no_torch() -> None:
