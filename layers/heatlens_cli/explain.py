@@ -10,7 +10,7 @@ from heatlens.plan import check_plan, make_plan
 from heatlens.results import Explained
 from heatlens.settings import LIMITS, read_settings
 from heatlens.types import Upload
-from heatlens_cli.explain_files import ClassHeatmap, FileExplanation
+from heatlens_cli.explain_files import ClassHeatmap, FileExplanation, warnings_of
 
 
 class CoreExplainer:
@@ -43,9 +43,14 @@ class CoreExplainer:
         [outcome] = explain(self._model, [Upload(name, data)], self.options, limits=self._limits, batch_images=1)
         if isinstance(outcome, HeatlensError):
             raise outcome
-        prediction = outcome.prediction
+        prediction, familiarity = outcome.prediction, outcome.familiarity
+        qualities = {explained.label: explained.quality for explained in outcome.explained}
         return FileExplanation(
-            prediction.label, prediction.probability, tuple(map(_heatmap, outcome.explained)), outcome.notes
+            prediction.label,
+            prediction.probability,
+            tuple(map(_heatmap, outcome.explained)),
+            outcome.notes,
+            warnings_of(qualities, unfamiliar=familiarity is not None and familiarity.unfamiliar),
         )
 
 

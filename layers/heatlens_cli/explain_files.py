@@ -2,12 +2,12 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from heatlens.errors import HeatlensError
-from heatlens.types import SUFFIXES
+from heatlens.types import SUFFIXES, Quality
 from heatlens_cli.atomic_file import write_atomically
 from heatlens_cli.console import complain, say, shown
 from heatlens_cli.heatmap_names import below_common_folder, heatmap_name, unique_images
@@ -34,15 +34,16 @@ class ClassHeatmap:
 
 @dataclass(frozen=True, slots=True)
 class FileExplanation:
-    """The predicted class of one image, its probability, a heatmap for each explained class, and notes.
+    """The predicted class of one image, its probability, a heatmap for each explained class, and what to know of them.
 
-    The notes say what was assumed to read the file.
+    The notes say what was assumed to read the file, the warnings why class or map may mean nothing.
     """
 
     label: str
     probability: float
     heatmaps: tuple[ClassHeatmap, ...]
     notes: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,10 @@ class Output:
 
 
 Explain = Callable[[str, bytes], FileExplanation]
+MAPS: dict[Quality, str] = {
+    "weak": "weak map, with little evidence for the class",
+    "empty": "empty map, with no evidence for the class",
+}
 
 
 def explain_files(images: list[Path], explain: Explain, output: Output, *, max_bytes: int) -> int:
@@ -124,11 +129,15 @@ class _Run:
             self._check_free(target)
         for target, heatmap in zip(targets, answer.heatmaps, strict=True):
             self._write(target, heatmap.picture)
-        return [
-            f"{shown(image.name):<34} {answer.label:<12} {answer.probability:>11.4f} {elapsed_ms:>7.1f}  "
-            f"{shown(target)}{_explained(heatmap, answer)}"
-            for target, heatmap in zip(targets, answer.heatmaps, strict=True)
-        ] + [f"  note: {note}" for note in answer.notes]
+        return (
+            [
+                f"{shown(image.name):<34} {answer.label:<12} {answer.probability:>11.4f} {elapsed_ms:>7.1f}  "
+                f"{shown(target)}{_explained(heatmap, answer)}"
+                for target, heatmap in zip(targets, answer.heatmaps, strict=True)
+            ]
+            + [f"  warning: {each}" for each in answer.warnings]
+            + [f"  note: {note}" for note in answer.notes]
+        )
 
     def _check_free(self, target: Path) -> None:
         if not os.path.lexists(target):
@@ -159,6 +168,18 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def warnings_of(qualities: Mapping[str, Quality], *, unfamiliar: bool) -> list[str]:
+    """Say why the class of an image or its maps may mean nothing.
+
+    Args:
+        qualities: Of the map of each explained class, by its label.
+        unfamiliar: Whether the model was calibrated on other images.
+    """
+    unlike = ["unfamiliar: unlike the images that the model was calibrated on; rely on neither class nor heatmap"]
+    maps = [f"{label}: {MAPS[own]}" for label, own in qualities.items() if own in MAPS]
+    return [*unlike, *maps] if unfamiliar else maps
 
 
 def _explained(heatmap: ClassHeatmap, answer: FileExplanation) -> str:

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from heatlens.errors import HeatlensError, InvalidOption, Mistake, ModelError
 from heatlens.options import read_options
 from heatlens_cli.events.http_events import KINDS, Event, LambdaContext, answer_json, heatmap_request
-from heatlens_cli.explain_files import ClassHeatmap, FileExplanation
+from heatlens_cli.explain_files import ClassHeatmap, FileExplanation, warnings_of
 from heatlens_cli.extras import requires_extra
 
 
@@ -63,4 +63,7 @@ def read_answer(answer: Event) -> FileExplanation:
         raise RequestFailed(body["detail"])
     label, index, probability = (body["prediction"][name] for name in ("label", "index", "probability"))
     picture = base64.b64decode(body["heatmap_base64"])
-    return FileExplanation(label, probability, (ClassHeatmap(label, index, probability, picture),), body["notes"])
+    familiarity = body["familiarity"]
+    warnings = warnings_of({label: body["quality"]}, unfamiliar=bool(familiarity) and familiarity["unfamiliar"])
+    heatmaps = (ClassHeatmap(label, index, probability, picture),)
+    return FileExplanation(label, probability, heatmaps, body["notes"], warnings)
