@@ -89,7 +89,7 @@ def familiarity(card: Card) -> Iterator[str]:
         verdict = f"not all unfamiliar: {missed}" if missed else "all unfamiliar"
         yield (
             f"familiarity {layer.name}: {found.features} features of {found.images} images, AUROC {found.auroc:.4f} "
-            f"against {found.strange} computed ones, " + +verdict
+            f"against {found.strange} computed ones, {verdict}"
         )
 
 

@@ -37,7 +37,8 @@ def features(pooled: Floats) -> Floats:
 def distances(found: Floats, mean: Floats, whitening: Floats) -> Floats:
     """Compute `|(f - mean) W| / sqrt(F)` of features `[N,F]`; `W W^T` is the inverse of the covariance."""
     whitened = (found.astype(np.float64) - mean) @ whitening  # the square of a large float32 is not finite
-    return np.sqrt(np.mean(whitened**2, axis=1)).astype(np.float32)
+    lengths: Floats = np.sqrt(np.mean(whitened**2, axis=1)).astype(np.float32)
+    return lengths
 
 
 def familiarity(pooled: Floats, reference: FamiliarityReference | None) -> Familiarity | None:
