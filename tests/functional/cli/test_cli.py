@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from heatlens.card import Parity, read_card
 from heatlens.settings import DEMO_MODEL
@@ -42,6 +43,20 @@ def test_each_image_gets_a_line_and_a_picture(command: str, tmp_path: Path) -> N
     assert 0.5 < float(probability) <= 1
     assert float(elapsed) > 0
     assert target.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.contract("familiarity")
+@pytest.mark.parametrize("command", ["explain", "invoke"])
+def test_an_unfamiliar_image_has_a_warning_below_its_line(command: str, tmp_path: Path) -> None:
+    image = tmp_path / "black.png"
+    Image.new("L", (64, 64)).save(image)
+
+    done = heatlens(command, image, "-o", tmp_path / "out")
+
+    assert done.returncode == 0, done.stderr
+    _, line, warning, *_ = done.stdout.splitlines()
+    assert line.startswith("black.png")
+    assert warning.startswith("  warning: unfamiliar: unlike the images that the model was calibrated on")
 
 
 def test_weak_and_empty_maps_have_a_warning() -> None:
