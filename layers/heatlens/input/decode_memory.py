@@ -7,9 +7,9 @@ from heatlens.errors import TooMuchMemory
 
 # Bytes per pixel at the peak of `decode`, by Pillow's mode: the decoded image, its copies, and the 8-bit picture.
 # Measured as the growth of resident memory at 16 megapixels, rounded up.
-_BY_MODE = {"1": 2, "L": 2, "P": 7, "I;16": 6, "I": 12, "F": 12, "LA": 10, "La": 10, "RGBA": 10, "RGB": 8}
+_BY_MODE = {"1": 2, "L": 2, "P": 7, "I;16": 6, "I": 12, "F": 12, "LA": 12, "La": 12, "RGBA": 12, "RGB": 8}
 _OTHER_MODE = 10
-_TRANSPARENT_VALUE = 7  # with a transparent value or color in place of an alpha channel
+_TRANSPARENT_VALUE = 10  # with a transparent value or color in place of an alpha channel
 _DEEP_COLORS = 28  # 16-bit colors are read twice, for the upper and the lower bytes, in case they are gray
 # What a codec holds besides: whole frames in its own form, a progressive JPEG's coefficients, a TIFF's only strip.
 _BY_FORMAT = {"WEBP": 8, "AVIF": 8, "HEIF": 8, "JPEG2000": 16, "GIF": 4, "TIFF": 4}

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
+from pydicom.uid import JPEGLSTransferSyntaxes, RLELossless
 
 from heatlens.errors import HeatlensError, UnreadableImage, UnsupportedImage, is_out_of_memory
 from heatlens.input.decode_memory import check_memory
 from heatlens.input.dicom.describe import COLORS, GRAYSCALE, PALETTE, complete
-from heatlens.input.dicom.frame import NO_PIXELS, first_frame
+from heatlens.input.dicom.frame import NATIVE, NO_PIXELS, first_frame
 from heatlens.input.dicom.levels import full_range, grey_levels
 from heatlens.input.dicom.numbers import Notes, add_note
 from heatlens.input.dicom.parse import PIXEL_DATA, PIXELS, SIZE, read
@@ -29,6 +30,9 @@ Result = TypeVar("Result")
 _COPIES = 4  # of the samples, at the peak of decoding
 _BYTE_BITS = 8
 _PICTURE_BYTES = 8  # per pixel
+_CONVERTED_COLOR_BYTES = 16  # per pixel, of colors that become RGB, or that a decoder holds in samples of 32 bits
+_PALETTE_BYTES = 8  # per pixel, of three 16-bit entries
+_PLAIN_COLORS = (*NATIVE, RLELossless, *JPEGLSTransferSyntaxes)
 _DAMAGED = "the DICOM file is truncated or damaged, or of a rare variant: its image cannot be decoded"
 
 # Messages of these libraries quote values of the file, which are a patient's: they go to no log and no warning.
@@ -118,8 +122,15 @@ def _pixels(dataset: Dataset, max_pixels: int) -> int:
 
 def _bytes_per_pixel(dataset: Dataset) -> int:
     """Estimate the memory of the decoder: the file's pixels, the frame, its samples and a copy of them."""
-    samples = int(dataset.get("SamplesPerPixel") or 1)
-    return _COPIES * samples * math.ceil(int(dataset.get("BitsAllocated") or _BYTE_BITS) / _BYTE_BITS) + _PICTURE_BYTES
+    samples, size = (
+        int(dataset.get("SamplesPerPixel") or 1),
+        math.ceil(int(dataset.get("BitsAllocated") or 1) / _BYTE_BITS),
+    )
+    more = _PALETTE_BYTES if dataset.PhotometricInterpretation == PALETTE else 0
+    is_plain = dataset.PhotometricInterpretation == "RGB" and dataset.file_meta.TransferSyntaxUID in _PLAIN_COLORS
+    if samples > 1 and not is_plain:
+        more = _CONVERTED_COLOR_BYTES * size
+    return _COPIES * samples * size + _PICTURE_BYTES + more
 
 
 def _palette(entries: Samples) -> Samples:

@@ -27,7 +27,7 @@ from heatlens.input.grey_levels import Samples
 from heatlens.input.jpeg import check_scans
 
 NO_PIXELS = "the DICOM file has no image in it: it is a report, a plan, or something else without pixels"
-_NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)
+NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)
 _DEFLATED_FRAME = uid.UID("1.2.840.10008.1.2.8.1")  # Deflated Image Frame Compression
 _LOSSLESS = (uid.JPEGLossless, uid.JPEGLosslessSV1)
 _INSTEAD = "which is not supported: send it uncompressed, or as RLE, JPEG-LS, JPEG 2000 or 8-bit JPEG"
@@ -107,7 +107,7 @@ def first_frame(dataset: Dataset, notes: Notes) -> Samples:
     if not any(tag in dataset for tag in PIXEL_DATA):
         raise UnreadableImage(NO_PIXELS)
     syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax not in _NATIVE:
+    if syntax not in NATIVE:
         _extract(dataset, syntax, notes)
     elif "PixelData" in dataset and dataset["PixelData"].is_undefined_length:
         raise UnreadableImage("the DICOM image is compressed, and the file does not say how (transfer syntax)")
