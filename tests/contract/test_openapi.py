@@ -124,6 +124,22 @@ def test_examples_get_the_described_response(client: TestClient, description: Js
     assert body.get("failed", 0) == 0
 
 
+@pytest.mark.contract("options in bodies", "openapi")
+@pytest.mark.parametrize("name", ["heatmap", "heatmap_batch", "predict", "predict_batch"])
+def test_forms_and_json_have_the_options_of_the_query_and_nothing_else(description: Json, name: str) -> None:
+    operation = operations(description)[name][2]
+    content = operation["requestBody"]["content"]
+    form, json_body = (content[kind]["schema"] for kind in ("multipart/form-data", "application/json"))
+    options = {each["name"] for each in operation["parameters"]}
+
+    assert form["properties"].keys() - options == ({"files"} if name.endswith("batch") else {"file"})
+    assert json_body["properties"].keys() - options == (
+        {"images"} if name.endswith("batch") else {"image_base64", "filename"}
+    )
+    assert options <= form["properties"].keys() & json_body["properties"].keys()
+    assert (form["additionalProperties"], json_body["additionalProperties"]) == (False, False)
+
+
 @pytest.mark.parametrize("name", ["kserve_predict", "kserve_explain"])
 def test_kserve_examples_get_the_described_response(client: TestClient, description: Json, name: str) -> None:
     _, path, operation = operations(description)[name]

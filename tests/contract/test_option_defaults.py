@@ -62,4 +62,4 @@ def test_the_commands_default_target_is_the_predicted_class() -> None:
     default = inspect.signature(main.explain).parameters["target"].default
     card = bare_card(("a", "b", "c"), "softmax")
 
-    assert parse_targets([default], None, card) == parse_targets(Options().target, None, card) == PREDICTED
+    assert parse_targets(default or (), None, card) == parse_targets(Options().target, None, card) == PREDICTED
