@@ -14,6 +14,9 @@ from heatlens_aws.records import Batch, BatchState, FileState
 
 SAGEMAKER = "sagemaker"
 End = tuple[FileState, Outcome]
+# Consoles make empty objects that end in / to show folders, Hadoop's tools ones that end in this.
+_FOLDER_MARKER, _APPLE_DOUBLE = "_$folder$", "._"
+_SYSTEM_FILES = {".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
 class Foreign(Exception):
@@ -157,9 +160,16 @@ class DroppedObject:
         return False
 
 
-def is_drop(key: str) -> bool:
-    """Return whether an undeclared object is to be explained; consoles make empty ones to show folders."""
-    return key.startswith(DROP) and not key.endswith("/")
+def is_drop(key: str, suffixes: tuple[str, ...]) -> bool:
+    """Return whether an undeclared object is to be explained: none that marks a folder or that a system leaves behind.
+
+    Args:
+        key: The object's key.
+        suffixes: Endings of the names that are explained, in lower case; none means any.
+    """
+    name = key.rpartition("/")[2]
+    marker = not name or name.endswith(_FOLDER_MARKER) or name.startswith(_APPLE_DOUBLE) or name in _SYSTEM_FILES
+    return key.startswith(DROP) and not marker and (not suffixes or name.lower().endswith(suffixes))
 
 
 def _without_original(options: Options) -> Options:

@@ -37,7 +37,7 @@ def handler(event: Json, context: LambdaContext) -> "PartialItemFailureResponse 
         return None
     messages = parse_messages(event)
     unfinished = work(worker_context, messages, lambda: context.get_remaining_time_in_millis() / 1000)
-    if any(message.receipt for message in messages):
+    if any(message.receipt is not None for message in messages):
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in sorted(unfinished)]}
     if unfinished:
         raise TryAgain("objects of this event are not done")

@@ -4,12 +4,25 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aws_lambda_powertools.utilities.data_classes import SQSEvent
-from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from pydantic import BaseModel, Field, ValidationError
 
 from functions.batch.logs import error_summary, logger
-from heatlens_aws.events import REQUEUED, Created, Json, NotAnEvent, created_objects, parse_body
+from heatlens_aws.events import KINDS, REQUEUED, Created, Json, NotAnEvent, created_objects, parse_body
 from heatlens_aws.sagemaker_async import Notice, read_notice
+
+
+class _Attributes(BaseModel):
+    receives: int = Field(1, alias="ApproximateReceiveCount", ge=1)
+
+
+class _SqsRecord(BaseModel):
+    """What is read of a queue's record."""
+
+    id: str = Field(alias="messageId", min_length=1)
+    receipt: str = Field("", alias="receiptHandle")
+    body: str = ""
+    attributes: _Attributes = _Attributes()
+    message_attributes: dict[str, object] | None = Field(None, alias="messageAttributes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +59,11 @@ def parse_messages(event: Json) -> list[Message]:
     Raises:
         NotAnEvent: The event is of no known kind.
     """
+    if not isinstance(event, dict):
+        raise NotAnEvent(f"an event that is no object; known are {KINDS}")
     records = event.get("Records")
-    if isinstance(records, list) and records and records[0].get("eventSource") == "aws:sqs":
-        return [_message(record) for record in SQSEvent(event).records]
+    if isinstance(records, list) and any(map(_is_from_queue, records)):
+        return [message for record in records if (message := _message(record))]
     return [Message(id="", receipt=None, receives=1, suspect=False, objects=tuple(created_objects(event)))]
 
 
@@ -66,24 +81,43 @@ def distinct_items(messages: Sequence[Message]) -> list[Item]:
     return sorted((_item(created, naming) for created, naming in senders.values()), key=_order)
 
 
-def _message(record: SQSRecord) -> Message:
-    receives = int(record.attributes.approximate_receive_count)
-    notice, objects = None, None
+def _is_from_queue(record: object) -> bool:
+    return isinstance(record, dict) and record.get("eventSource") == "aws:sqs"
+
+
+def _message(given: object) -> Message | None:
+    """Parse one record; `None` where it has no id, by which it could be redelivered."""
+    try:
+        record = _SqsRecord.model_validate(given)
+    except ValidationError as error:
+        return _unreadable(given, error)
+    receives, notice, objects = record.attributes.receives, None, None
     try:
         event = parse_body(record.body)
         notice = read_notice(event)
         objects = () if notice else tuple(created_objects(event))
     except NotAnEvent as error:
         # It is redelivered, and ends in the dead-letter queue: an operator may know what it is.
-        logger.warning("unreadable", message_id=record.message_id, error=error_summary(error))
+        logger.warning("unreadable", message_id=record.id, error=error_summary(error))
     return Message(
-        id=record.message_id,
-        receipt=record.receipt_handle,
+        id=record.id,
+        receipt=record.receipt,
         receives=receives,
-        suspect=receives > 1 or REQUEUED in (record.get("messageAttributes") or {}),
+        suspect=receives > 1 or REQUEUED in (record.message_attributes or {}),
         objects=objects,
         notice=notice,
     )
+
+
+def _unreadable(given: object, error: ValidationError) -> Message | None:
+    """Make a message of a record with values of wrong types, which is redelivered and does not affect the others."""
+    message_id = given.get("messageId") if isinstance(given, dict) else None
+    known = message_id if isinstance(message_id, str) and message_id else None
+    places = sorted({".".join(map(str, found["loc"])) for found in error.errors(include_input=False)})
+    logger.warning("unreadable", message_id=known, error=f"wrong values of {', '.join(places)}")
+    receipt = given.get("receiptHandle") if isinstance(given, dict) else None
+    handle = receipt if isinstance(receipt, str) else ""
+    return Message(id=known, receipt=handle, receives=1, suspect=False, objects=None) if known else None
 
 
 def _item(created: Created, messages: Sequence[Message]) -> Item:

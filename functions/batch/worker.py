@@ -142,7 +142,7 @@ class _Invocation:
         key, account = item.created.stored.key, self._account
         if item.created.bucket != account.settings.bucket:
             return FOREIGN
-        if is_drop(key):
+        if is_drop(key, account.settings.suffixes_of_drops):
             return DroppedObject(account.jobs, item, account.settings.row_life_s)
         if not key.startswith(IN):
             return IGNORED

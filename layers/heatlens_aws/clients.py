@@ -9,8 +9,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from heatlens_aws.settings import AwsSettings
 
-# The gateway waits thirty seconds, boto3 by default sixty for each try; a long poll of a queue takes twenty.
-CONNECT_S, READ_S, TRIES = 3, 25, 3
+TRIES = 3
+PAUSES = 1 / 8  # part of a call's time for the pauses between its tries: at most 1 and 2 s, which 24 s have room for
+CONNECT = 1 / 3  # part of a try's time for connecting
 FAILURES = (BotoCoreError, ClientError)  # of a service that is missing, refuses, or cannot be reached
 
 
@@ -31,7 +32,8 @@ def connect(settings: AwsSettings) -> Clients:
     """
     region, endpoint = settings.region, settings.endpoint_url or None
     retries = {"mode": "standard", "total_max_attempts": TRIES}
-    timeouts = Config(connect_timeout=CONNECT_S, read_timeout=READ_S, retries=retries)
+    connect_s, read_s = try_seconds(settings.aws_call_s)
+    timeouts = Config(connect_timeout=connect_s, read_timeout=read_s, retries=retries)
     addressing = "path" if endpoint else "virtual"
     signing = Config(
         signature_version="s3v4",
@@ -45,6 +47,15 @@ def connect(settings: AwsSettings) -> Clients:
         dynamodb=boto3.client("dynamodb", region_name=region, endpoint_url=endpoint, config=timeouts),
         sagemaker=_runtime(settings, timeouts) if settings.async_endpoint else None,
     )
+
+
+def try_seconds(call_s: float) -> tuple[float, float]:
+    """Divide the seconds of a call into those for connecting and for waiting for bytes, of each try.
+
+    The gateway waits thirty seconds for an answer, and boto3 by default sixty for each try.
+    """
+    one_try = call_s * (1 - PAUSES) / TRIES
+    return one_try * CONNECT, one_try * (1 - CONNECT)
 
 
 def _runtime(settings: AwsSettings, timeouts: Config) -> Any:  # noqa: ANN401 - boto3 has no types

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
-from aws_lambda_powertools.utilities.data_classes import S3Event
-from aws_lambda_powertools.utilities.data_classes.s3_event import S3EventRecord
+from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
 from heatlens_aws.staging import Stored
 
@@ -22,6 +21,26 @@ KINDS = (
 
 class NotAnEvent(ValueError):
     """The event or message is of no known kind."""
+
+
+class _Bucket(BaseModel):
+    name: str = Field(min_length=1)
+
+
+class _Object(BaseModel):
+    """An object as S3 or EventBridge names it."""
+
+    key: str = Field(min_length=1)
+    version: str | None = Field(None, validation_alias=AliasChoices("versionId", "version-id"))
+    etag: str | None = Field(None, validation_alias=AliasChoices("eTag", "etag"))
+    size: int | None = Field(None, ge=0)
+
+
+class _Entity(BaseModel):
+    """What an event says of a created object."""
+
+    bucket: _Bucket
+    object: _Object
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +63,7 @@ def created_objects(event: Json) -> list[Created]:
     if event.get("source") == "aws.s3" and "detail" in event:
         return list(_from_eventbridge(event))
     if isinstance(event.get("Records"), list):
-        return [created for record in S3Event(event).records for created in _from_s3(record)]
+        return [created for record in event["Records"] for created in _from_s3(record)]
     raise NotAnEvent(f"an event of an unknown kind; known are {KINDS}")
 
 
@@ -68,17 +87,14 @@ def _parse_object(text: Any) -> Json:  # noqa: ANN401 - an envelope holds whatev
     return event
 
 
-def _from_s3(record: S3EventRecord) -> Iterator[Created]:
+def _from_s3(record: Any) -> Iterator[Created]:  # noqa: ANN401 - an event holds whatever was sent
     """Read one record of any schema version; S3 encodes its keys as forms do."""
-    try:
-        entity = record.s3  # records of other services have none
-        if not str(record.get("eventName", "")).removeprefix("s3:").startswith(CREATED):
-            return
-        thing, bucket = entity.get_object, entity.bucket.name
-        stored = _stored(unquote_plus(thing.key), thing.version_id, thing.etag)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise NotAnEvent(f"a record that is none of S3's, or without bucket or key; known are {KINDS}") from error
-    yield Created(bucket, stored, thing.get("size"))
+    problem = f"a record that is none of S3's, or without bucket or key; known are {KINDS}"
+    if not isinstance(record, dict) or "s3" not in record:
+        raise NotAnEvent(problem)
+    if str(record.get("eventName", "")).removeprefix("s3:").startswith(CREATED):
+        entity = _entity(record["s3"], problem)
+        yield _created(entity, unquote_plus(entity.object.key))
 
 
 def _from_eventbridge(event: Json) -> Iterator[Created]:
@@ -86,15 +102,21 @@ def _from_eventbridge(event: Json) -> Iterator[Created]:
 
     Powertools' class for it decodes the key as a form's, which names another object where a key has `+` or `%`.
     """
-    if event.get("detail-type") != "Object Created":
-        return
-    detail = event["detail"]
+    if event.get("detail-type") == "Object Created":
+        entity = _entity(event["detail"], "an EventBridge event without bucket or key")
+        yield _created(entity, entity.object.key)
+
+
+def _entity(given: Any, problem: str) -> _Entity:  # noqa: ANN401 - an event holds whatever was sent
     try:
-        thing, bucket = detail["object"], detail["bucket"]["name"]
-        stored = _stored(thing["key"], thing.get("version-id"), thing.get("etag"))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise NotAnEvent("an EventBridge event without bucket or key") from error
-    yield Created(bucket, stored, thing.get("size"))
+        return _Entity.model_validate(given)
+    except ValidationError as error:
+        raise NotAnEvent(problem) from error
+
+
+def _created(entity: _Entity, key: str) -> Created:
+    thing = entity.object
+    return Created(entity.bucket.name, _stored(key, thing.version, thing.etag), thing.size)
 
 
 def _stored(key: str, version: str | None, etag: str | None) -> Stored:

@@ -50,12 +50,26 @@ class AwsSettings(BaseSettings):
     batch_files: int = Field(10_000, gt=0, le=100_000, description="Files in one batch; keys have five digits.")
     call_files: int = Field(500, gt=0, description="Files in one declaring call.")
 
+    drop_suffixes: str = Field(
+        "",
+        pattern=r"^(\.[\w.-]+(,\.[\w.-]+)*)?$",
+        description="Suffixes of objects under drop/ that are explained, such as .png,.dcm; the others are ignored.",
+    )
+    aws_call_s: float = Field(
+        24, ge=1, le=120, description="Seconds for one call of AWS, all tries together; less than the function has."
+    )
+
     async_endpoint: str = Field("", description="SageMaker endpoint of batches with the backend sagemaker.")
     async_timeout_s: int = Field(15 * 60, gt=0, le=HOUR, description="Seconds the endpoint may work at one image.")
     async_ttl_s: int = Field(6 * HOUR, ge=60, le=6 * HOUR, description="Seconds an image may wait for the endpoint.")
 
     # `sam local` names the bucket and the table after their places in the template, in an account that may have such.
     sam_local: bool = Field(default=False, description="Whether SAM emulates.", validation_alias="AWS_SAM_LOCAL")
+
+    @property
+    def suffixes_of_drops(self) -> tuple[str, ...]:
+        """The suffixes in lower case; none means any."""
+        return tuple(suffix for suffix in self.drop_suffixes.lower().split(",") if suffix)
 
     @property
     def ready(self) -> bool:
