@@ -19,6 +19,7 @@ from heatlens_web.app import create_app as create_api
 from heatlens_web.rate_limited_log import RateLimitedLog
 from heatlens_web.settings import ServerSettings
 from tests.support.images import encoded, noise
+from tests.support.slow_clients import read_to_end, running, status
 
 IMAGE = encoded(noise((30, 20)))
 TEXT = base64.b64encode(IMAGE).decode()
@@ -318,3 +319,19 @@ def test_the_protocols_binary_data_and_a_bad_image_are_refused(server: TestClien
 @pytest.mark.parametrize("data", [[[TEXT]], [TEXT]])
 def test_rows_of_one_are_images_too(server: TestClient, data: list[Any]) -> None:
     assert tensors(infer(server, "label", data=data))["label"]["shape"] == [1]
+
+
+def test_forty_stalled_uploads_block_the_endpoint_only_until_their_time_is_over(tiny_folder: Path) -> None:
+    with running("endpoint", tiny_folder, HEATLENS_IN_FLIGHT="32") as served:
+        stalled = [served.begin_upload() for _ in range(32)]
+        refused = [served.connect() for _ in range(8)]
+        for client in refused:
+            client.sendall(served.head(1_000_000))
+        answers = [read_to_end(client) for client in (*stalled, *refused)]
+        with served.connect() as client:
+            client.sendall(served.head(len(IMAGE), more="connection: close\r\n") + IMAGE)
+            answered = read_to_end(client)
+        assert [status(answer) for answer in answers] == [408] * 32 + [503] * 8
+        assert status(answered) == 200
+        for client in (*stalled, *refused):
+            client.close()
