@@ -37,6 +37,7 @@ _TURNS: dict[int | None, Image.Transpose] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_OPENING_BYTES = 64_000_000
 _NO_DICOM = "DICOM files need the extra dicom, which is missing here: pip install 'heatlens[dicom]'"
 _UNCONVERTIBLE = {"LAB"}
 _BAND_PIXELS = 1_000_000
@@ -134,6 +135,8 @@ def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
         image = Image.open(io.BytesIO(data), formats=[kind])
     except Exception as error:
         _raise_memory_error(error)
+        if kind == "WEBP":  # its decoder allocates the picture when it opens a file, and calls a failure damage
+            check_free(1, _OPENING_BYTES)
         raise UnreadableImage(f"the {kind} image cannot be opened: damaged, or of a rare variant") from error
     if image.mode in _UNCONVERTIBLE:
         raise UnreadableImage(f"the {kind} image is of a rare variant, with {image.mode} colors: convert it to RGB")

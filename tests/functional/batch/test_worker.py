@@ -26,6 +26,7 @@ from heatlens_aws.records import Batch, BatchState, FileState
 from heatlens_aws.staging import Absent, Staging, Stored
 from heatlens_web.batches.service import BatchService
 from tests.support.aws import Account
+from tests.support.dicom import dicom
 from tests.support.images import encoded
 from tests.support.staged import ID, NAME, Context, Staged, desk, grey, imported, picture
 
@@ -93,6 +94,16 @@ def test_the_result_has_its_provenance_and_never_the_file_name(
     assert (signed_map.dtype, signed_map.shape) == (np.dtype("<f4"), card.layers[0].shape[1:])
     written = "".join(staged.object(key).decode("latin-1") + key for key in staged.keys("out/"))
     assert "Doe" not in written + capsys.readouterr().out
+
+
+def test_the_result_says_what_was_assumed_to_read_the_file(staged: Staged) -> None:
+    data = dicom(np.arange(600, dtype="<u2").reshape(20, 30), WindowCenter=40, WindowWidth=0)
+    staged.batch(data)
+
+    staged.work(staged.received(staged.put(data)))
+
+    result = staged.object(attempt_prefix(ID, 0, staged.file().outcome["attempt"]) + "result.json")
+    assert json.loads(result)["notes"] == ["The window of the file has no width and was ignored."]
 
 
 @pytest.mark.parametrize(("form", "kind", "suffix"), [("jpeg", "JPEG", "jpg"), ("webp", "WEBP", "webp")])

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -28,6 +29,7 @@ from heatlens.errors import UnreadableImage
 from heatlens.input.decode import decode, measure
 from heatlens.input.dicom_signature import is_dicom
 from heatlens.types import Window
+from tests.functional.cli.test_cli import heatlens
 from tests.functional.conftest import MakeClient
 from tests.support.dicom import CARRIED, Array, dataset, dicom, with_text, written
 
@@ -419,3 +421,14 @@ def test_an_answer_that_is_the_overlay_has_the_notes_in_a_header(client: TestCli
 
     assert unquote(noted["x-heatlens-notes"]) == "RescaleSlope is missing: read as 1."
     assert "x-heatlens-notes" not in plain
+
+
+@pytest.mark.parametrize("command", ["explain", "invoke"])
+def test_the_command_line_says_what_was_assumed(command: str, tmp_path: Path) -> None:
+    scan = tmp_path / "scan.dcm"
+    scan.write_bytes(dicom(TWELVE, bits=12, WindowCenter=40, WindowWidth=0))
+
+    done = heatlens(command, scan, "-o", tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1:] == ["  note: The window of the file has no width and was ignored."]

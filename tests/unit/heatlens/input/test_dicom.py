@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
@@ -105,7 +108,7 @@ def output_range(file: Dataset, values: Array) -> tuple[float, float]:
     if file.get("VOILUTSequence"):
         return 0, 2 ** file.VOILUTSequence[0].LUTDescriptor[2] - 1
     if file.get("WindowCenter") is None:
-        eight_bits = file.BitsStored <= 8 and "RescaleSlope" not in file
+        eight_bits = file.BitsStored <= 8 and not file.PixelRepresentation and "RescaleSlope" not in file
         return (0, 2**file.BitsStored - 1) if eight_bits else (float(values.min()), float(values.max()))
     if file.get("ModalityLUTSequence"):
         return 0, 2 ** file.ModalityLUTSequence[0].LUTDescriptor[2] - 1
@@ -406,3 +409,42 @@ def test_rejects_uncompressed_pixels_declared_as_compressed() -> None:
 
     with pytest.raises(UnreadableImage, match="not compressed, though its header says so"):
         shown(data)
+
+
+NUMBERS = st.floats(-4000, 4000).map(lambda number: round(number, 3))
+
+
+@st.composite
+def grayscale_files(draw: st.DrawFn) -> bytes:
+    """Draw a file: bits, sign, color space, transfer syntax, and any modality and VOI stage."""
+    bits, signed = draw(st.integers(2, 16)), draw(st.booleans())
+    kind = f"{'i' if signed else 'u'}{1 if bits <= 8 else 2}"
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    shape = draw(st.tuples(st.integers(1, 6), st.integers(1, 6)))
+    values = draw(arrays(kind, shape, elements=st.integers(low, high)))
+    syntax = draw(st.sampled_from([ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless]))
+    tags: dict[str, Any] = {}
+    if draw(st.booleans()):
+        tags |= {
+            "RescaleSlope": str(draw(NUMBERS.filter(lambda n: n not in (0, 1)))),
+            "RescaleIntercept": str(draw(NUMBERS)),
+        }
+    if draw(st.booleans()):
+        tags |= {"WindowCenter": str(draw(NUMBERS)), "WindowWidth": str(draw(NUMBERS.filter(lambda n: n > 1.001)))}
+        tags |= {"VOILUTFunction": draw(st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]))}
+    if syntax == ExplicitVRBigEndian:
+        values = values.astype(values.dtype.newbyteorder(">"))
+    native = ExplicitVRLittleEndian if syntax == RLELossless else syntax
+    made = dataset(values, native, monochrome=draw(st.sampled_from([1, 2])), bits=bits, **tags)
+    if syntax == RLELossless:
+        made.compress(RLELossless)
+    return written(made)
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom's, of stages on floats and of numbers with many digits
+@given(grayscale_files())
+@settings(max_examples=150, deadline=None)
+def test_any_grayscale_file_is_drawn_as_pydicom_draws_it(data: bytes) -> None:
+    expected = by_pydicom(pydicom.dcmread(pydicom.filebase.DicomBytesIO(data)))
+
+    assert np.abs(shown(data) - np.clip(expected, 0, 255)).max() <= 0.5 + 1e-4
