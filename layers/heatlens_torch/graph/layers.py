@@ -10,7 +10,8 @@ from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd
 from heatlens.card import Tokens
 from heatlens.errors import CompileError
 from heatlens_torch.errors import running
-from heatlens_torch.graph import grids
+from heatlens_torch.graph import grids, places
+from heatlens_torch.graph.grids import Layout
 
 _SAMPLES = 2  # a batch of one would hide which dimension is the batch
 
@@ -37,9 +38,10 @@ def layers_of(network: nn.Module, shape: tuple[int, int]) -> list[Candidate]:
     """List the layers that can be explained, in the order in which they end.
 
     A layer can be explained if it runs once, returns one tensor with a grid of more than one cell, nothing overwrites
-    that tensor in place, and the logits depend on the grid. After the last attention of a transformer with a class
-    token they do not, and every map is empty. Of modules that return the same tensor only the outermost is listed.
-    Adaptive pooling is left out: it only resamples the layer before it.
+    that tensor in place, the logits depend on the grid, and its cells are places of the image. After the last attention
+    of a transformer with a class token the logits do not, and every map is empty; the cells of an attention matrix are
+    pairs of tokens. Of modules that return the same tensor only the outermost is listed. Adaptive pooling is left out:
+    it only resamples the layer before it.
 
     Args:
         network: In evaluation mode.
@@ -48,25 +50,13 @@ def layers_of(network: nn.Module, shape: tuple[int, int]) -> list[Candidate]:
     Raises:
         CompileError: The network does not run on images of this shape, or does not answer `[B,K]`.
     """
-    seen, logits = _run(network, shape)
-    runs = Counter(entry.name for entry in seen)
-    outermost = {id(entry.output): entry for entry in seen}  # modules end from the inside out
-    kept = [
-        entry
-        for entry in seen
-        if runs[entry.name] == 1 and outermost[id(entry.output)] is entry and entry.output._version == entry.version
-    ]
-    found = [(entry, grids.layouts(entry.output.shape[1:], shape)) for entry in kept]
-    usable = [(entry, layouts[0]) for entry, layouts in found if layouts and layouts[0].height * layouts[0].width > 1]
-    if not usable:
-        return []
-    gradients = torch.autograd.grad(
-        logits.max(dim=1).values.sum(), [entry.output for entry, _ in usable], allow_unused=True
-    )
+    candidates = _candidates(network, shape)
+    possible = {entry.name: layouts for entry, layouts in candidates}
+    found = places.following(network, possible, _noise(shape))
     return [
         Candidate(entry.name, entry.kind, layout.shape, layout.tokens)
-        for (entry, layout), gradient in zip(usable, gradients, strict=True)
-        if gradient is not None and bool(layout.grid(gradient).any())
+        for entry, _ in candidates
+        if (layout := found[entry.name]) is not None
     ]
 
 
@@ -76,10 +66,38 @@ def default_layer(network: nn.Module, shape: tuple[int, int]) -> str:
     Raises:
         CompileError: There is none.
     """
-    candidates = layers_of(network, shape)
-    if not candidates:
-        raise CompileError("no layer of the network returns a grid that its logits depend on: there is nothing to map")
-    return candidates[-1].name
+    for entry, layouts in reversed(_candidates(network, shape)):
+        if places.following(network, {entry.name: layouts}, _noise(shape))[entry.name] is not None:
+            return entry.name
+    raise CompileError("no layer of the network returns a grid that its logits depend on: there is nothing to map")
+
+
+def _candidates(network: nn.Module, shape: tuple[int, int]) -> list[tuple[_Seen, list[Layout]]]:
+    """List the layers whose output can be a grid that the logits depend on, with the layouts it can have."""
+    seen, logits = _run(network, shape)
+    runs = Counter(entry.name for entry in seen)
+    outermost = {id(entry.output): entry for entry in seen}  # modules end from the inside out
+    kept = [
+        entry
+        for entry in seen
+        if runs[entry.name] == 1 and outermost[id(entry.output)] is entry and entry.output._version == entry.version
+    ]
+    found = [(entry, grids.layouts(entry.output.shape[1:], shape)) for entry in kept]
+    usable = [(entry, layouts) for entry, layouts in found if layouts and layouts[0].height * layouts[0].width > 1]
+    if not usable:
+        return []
+    gradients = torch.autograd.grad(
+        logits.max(dim=1).values.sum(), [entry.output for entry, _ in usable], allow_unused=True
+    )
+    return [
+        (entry, layouts)
+        for (entry, layouts), gradient in zip(usable, gradients, strict=True)
+        if gradient is not None and bool(layouts[0].grid(gradient).any())
+    ]
+
+
+def _noise(shape: tuple[int, int]) -> torch.Tensor:
+    return torch.randn(_SAMPLES, 3, *shape, generator=torch.Generator().manual_seed(0))
 
 
 def _run(network: nn.Module, shape: tuple[int, int]) -> tuple[list[_Seen], torch.Tensor]:
@@ -99,7 +117,7 @@ def _run(network: nn.Module, shape: tuple[int, int]) -> tuple[list[_Seen], torch
             watch(name, module)
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     network.requires_grad_(requires_grad=False)
-    image = torch.randn(_SAMPLES, 3, *shape, generator=torch.Generator().manual_seed(0))
+    image = _noise(shape)
     try:
         with running(image.shape):
             logits = network(image.requires_grad_())

@@ -7,11 +7,9 @@ from torch import nn
 
 from heatlens.errors import CompileError, ModelFileError
 from heatlens_torch.errors import running
+from heatlens_torch.graph import places
 from heatlens_torch.graph.grids import Layout, layout_of, layouts
-
-PLACES = 9  # cells under which the image is disturbed, to see whether the same cell changes
-AGREEING_SHARE = 0.5
-NOISE = 2.0  # in units of the normalized image
+from heatlens_torch.graph.layers import default_layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +43,9 @@ def probe(
         class_tokens: With `grid`, how many tokens come before the cells; by default all tokens that are not cells.
 
     Raises:
-        ModelFileError: The layer's output cannot have the given grid.
-        CompileError: There is no such layer; it does not run exactly once; its output is no grid (`[B,C,h,w]`,
-            `[B,h,w,C]`, or tokens `[B,N,C]` that follow the image) or is overwritten in place afterwards, so that
+        ModelFileError: The layer's output cannot have the given grid, or that grid does not follow the image.
+        CompileError: There is no such layer; it does not run exactly once; its output is no grid that follows the
+            image (`[B,C,h,w]`, `[B,h,w,C]`, or tokens `[B,N,C]`) or is overwritten in place afterwards, so that
             pytorch-grad-cam itself would read other activations than were differentiated; or the network's output is
             not `[B,K]` or not finite.
     """
@@ -59,9 +57,15 @@ def probe(
     if grid is None:
         return Probe(_layout(network, layer, activation, image), logits.shape[1])
     try:
-        return Probe(layout_of(activation.shape[1:], grid, class_tokens), logits.shape[1])
+        layout = layout_of(activation.shape[1:], grid, class_tokens)
     except ValueError as error:
         raise ModelFileError(f"grid: layer {layer!r} {error}") from error
+    if not places.measure(network, layer, layout, image).follow(layout):
+        raise ModelFileError(
+            f"grid: layer {layer!r} does not follow the image as {grid[0]}x{grid[1]} cells: where the image is "
+            f"disturbed, other cells change{_usable(network, layer, image)}"
+        )
+    return Probe(layout, logits.shape[1])
 
 
 def _watch(network: nn.Module, layer: str, image: torch.Tensor) -> tuple[torch.Tensor, object]:
@@ -79,7 +83,7 @@ def _watch(network: nn.Module, layer: str, image: torch.Tensor) -> tuple[torch.T
 
 
 def _layout(network: nn.Module, layer: str, activation: torch.Tensor, image: torch.Tensor) -> Layout:
-    """Find the likeliest grid; where the shape alone is ambiguous, the likeliest that follows the image."""
+    """Find the likeliest grid that follows the image."""
     height, width = image.shape[2:]
     possible = layouts(activation.shape[1:], (height, width))
     if not possible:
@@ -87,41 +91,24 @@ def _layout(network: nn.Module, layer: str, activation: torch.Tensor, image: tor
             f"layer {layer!r} answers {activation.shape[1]} tokens, which are no grid over an input of "
             f"{height}x{width}: say which with grid = [height, width]"
         )
-    if len(possible) == 1 and possible[0].tokens is None:
-        return possible[0]
-    for layout in possible:
-        if _follows(network, layer, layout, image[:1]):
-            return layout
-    # A map whose cells see much of the image follows it loosely. Tokens that do not follow it cannot be guessed.
-    if activation.dim() == 4:
-        return possible[0]
-    raise CompileError(
-        f"layer {layer!r} answers {tuple(activation.shape[1:])}, and no grid of these follows the image: "
-        "where the image is disturbed, other cells change. If you know it, say grid = [height, width]"
-    )
+    found = places.following(network, {layer: possible}, image)[layer]
+    if found is None:
+        hint = ". If you know its grid, say grid = [height, width]" if activation.dim() == 3 else ""
+        raise CompileError(
+            f"layer {layer!r} answers {tuple(activation.shape[1:])}, and no grid of these follows the image: where "
+            f"the image is disturbed, other cells change{_usable(network, layer, image)}{hint}"
+        )
+    return found
 
 
-def _follows(network: nn.Module, layer: str, layout: Layout, image: torch.Tensor) -> bool:
-    """Tell whether disturbing the image under a cell changes that cell most, at half of the places tried or more.
-
-    The mean change over all places (of tokens that summarize the image) is subtracted first.
-    """
-    _, height, width = layout.shape
-    places = torch.linspace(0, height * width - 1, min(PLACES, height * width)).round().long()
-    batch = image.repeat(len(places) + 1, 1, 1, 1)
-    rng = torch.Generator().manual_seed(0)
-    for row, place in enumerate(places.tolist(), start=1):
-        rows, columns = _span(place // width, height, image.shape[2]), _span(place % width, width, image.shape[3])
-        part = batch[row, :, rows, columns]
-        part += NOISE * torch.randn(part.shape, generator=rng)
-    cells = layout.grid(_watch(network, layer, batch)[0])
-    response = (cells[1:] - cells[:1]).norm(dim=1).flatten(1)
-    most = (response - response.mean(dim=0)).argmax(dim=1)
-    return bool((most == places).float().mean() >= AGREEING_SHARE)
-
-
-def _span(cell: int, cells: int, pixels: int) -> slice:
-    return slice(cell * pixels // cells, (cell + 1) * pixels // cells)
+def _usable(network: nn.Module, layer: str, image: torch.Tensor) -> str:
+    """Name a layer to choose instead, where there is one."""
+    height, width = image.shape[2:]
+    try:
+        name = default_layer(network, (height, width))
+    except CompileError:
+        return ""
+    return f"; choose {name!r} instead" if name != layer else ""
 
 
 def target(network: nn.Module, layer: str) -> nn.Module:

@@ -73,13 +73,13 @@ class Tokenized(nn.Module):
 BUILT_AT: dict[str, Any] = {"classes": CLASSES, "pixels": SIDE}
 
 
-def description(factory: str, **fields: Any) -> Description:  # noqa: ANN401 - its fields
-    return Description(**{"architecture": f"{__name__}:{factory}", **BUILT_AT, **fields})
+def description(factory: str, at: str = __name__, **fields: Any) -> Description:  # noqa: ANN401 - its fields
+    return Description(**{"architecture": f"{at}:{factory}", **BUILT_AT, **fields})
 
 
-def write(folder: Path, factory: str, layers: list[str] | None, **arguments: object) -> Path:
-    """A description whose `layer` is a list, or absent."""
-    path = description(factory, arguments=arguments).write(folder)
+def write(folder: Path, factory: str, layers: list[str] | None, *, at: str = __name__, **arguments: object) -> Path:
+    """A description of a factory in the module `at`, whose `layer` is a list, or absent."""
+    path = description(factory, at, arguments=arguments).write(folder)
     lines = [line for line in path.read_text().splitlines() if not line.startswith("layer = ")]
     path.write_text("\n".join([*([f"layer = {layers!r}"] if layers else []), *lines]) + "\n")
     return path
@@ -177,10 +177,14 @@ def test_tokens_in_another_order_than_the_images_are_refused() -> None:
 
     assert str(caught.value) == (
         "layer 'tokens' answers (17, 8), and no grid of these follows the image: where the image is disturbed, other "
-        "cells change. If you know it, say grid = [height, width]"
+        "cells change; choose 'patches' instead. If you know its grid, say grid = [height, width]"
     )
-    known = probe(backwards, "tokens", torch.randn(2, 3, SIDE, SIDE), grid=(4, 4)).layout
-    assert known == grids.Layout(8, 4, 4, Tokens(order="rows", before=1))
+    with pytest.raises(ModelFileError) as refused:
+        probe(backwards, "tokens", torch.randn(2, 3, SIDE, SIDE), grid=(4, 4))
+    assert str(refused.value) == (
+        "grid: layer 'tokens' does not follow the image as 4x4 cells: where the image is disturbed, other cells "
+        "change; choose 'patches' instead"
+    )
 
 
 def test_tokens_that_fill_no_grid_are_refused() -> None:
@@ -193,7 +197,8 @@ def test_tokens_that_fill_no_grid_are_refused() -> None:
         "layer 'tokens' answers 3 tokens, which are no grid over an input of 48x48: "
         "say which with grid = [height, width]"
     )
-    assert probe(network, "tokens", torch.randn(2, 3, SIDE, SIDE), grid=(1, 3)).shape == (8, 1, 3)
+    with pytest.raises(ModelFileError, match="grid: layer 'tokens' does not follow the image as 1x3 cells"):
+        probe(network, "tokens", torch.randn(2, 3, SIDE, SIDE), grid=(1, 3))
 
 
 @pytest.mark.parametrize(
