@@ -225,6 +225,21 @@ class Tokens(_Frozen):
     after: Annotated[int, Field(ge=0)] = 0
 
 
+class Golden(_Frozen):
+    """An explanation made while compiling, which a server compares with its own when it loads the model.
+
+    `seed` generates the image and `sha256` is that of its pixels; no image is stored. `logits` `[K]` and `signed_map`
+    `[h,w]`, of the predicted class by Grad-CAM, are float32, little-endian, in base64. `tolerance` is the largest
+    difference in float32, relative to the largest value.
+    """
+
+    seed: int
+    sha256: str
+    logits: str
+    signed_map: str
+    tolerance: Annotated[float, Field(gt=0)]
+
+
 class Layer(_Frozen):
     """A target layer, the graphs cut at it, and the proof of its maps.
 
@@ -233,7 +248,8 @@ class Layer(_Frozen):
     precisions, by name.
     `calibration` is of Grad-CAM's maps, `calibrations` of other methods', each in its own unit. `familiarity` is `None`
     where the description has no images.
-    `sanity` is `None` where it was not checked, or the network has no weights.
+    `sanity` is `None` where it was not checked, or the network has no weights. `golden` is `None` in cards that were
+    made without it, or where no generated image has a steady map.
     """
 
     name: str
@@ -246,6 +262,7 @@ class Layer(_Frozen):
     calibrations: dict[str, Calibration] = Field(default_factory=dict)
     familiarity: FamiliarityReference | None = None
     sanity: Sanity | None = None
+    golden: Golden | None = None
     trunk_int8: Graph | None = None
     agreements: dict[str, Agreement] = Field(default_factory=dict)
 

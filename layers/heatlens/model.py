@@ -1,19 +1,24 @@
-"""Load a model folder: verify the card, compile the graphs, and warm up the engines."""
+"""Load a model folder: verify the card, compile the graphs, and compare the engines with the card."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from heatlens.card import Card, Layer, read_card
 from heatlens.engines.base import Engine, files_of, open_engines
+from heatlens.engines.golden import GoldenCheck, GoldenMismatchError, check_golden
 from heatlens.engines.memory_estimate import check_memory, left_for_images
 from heatlens.engines.resources import Machine, read_machine
-from heatlens.errors import EngineError, is_out_of_memory
+from heatlens.errors import EngineError, HeatlensError, is_out_of_memory
 from heatlens.settings import Settings
 from heatlens.types import EngineName, Options, Precision
 
+logger = logging.getLogger(__name__)
+
+GRAPH_ENGINES: tuple[EngineName, ...] = ("openvino", "onnxruntime")  # they run the ONNX graphs
 _NO_MEMORY = (
     "the memory ran out while the model was loaded: give the function, the container or the process (ulimit -v) more, "
     "or compile a smaller model"
@@ -27,6 +32,7 @@ class Model:
     `sha256` is the card's, which covers every graph's; `image` is the digest of the container image. `engine` runs the
     default layer, the card's first; `others` the further layers, by name. `file_bytes` is the size of all graphs,
     `image_bytes` the memory that is left for one image, `None` if no limit is known.
+    `golden` is the result of comparing the engines with the card.
     """
 
     card: Card
@@ -36,6 +42,7 @@ class Model:
     others: Mapping[str, Engine] = field(default_factory=dict)
     file_bytes: int = 0
     image_bytes: int | None = None
+    golden: GoldenCheck = field(default_factory=GoldenCheck)
 
     def facts(self, options: Options) -> dict[str, str]:
         """Describe model and computation, as every response and result does."""
@@ -71,7 +78,10 @@ def load_model(
     image: str = "",
     beside: int = 0,
 ) -> Model:
-    """Verify the folder, compile its graphs and run them once, so that the first request finds them warm.
+    """Verify the folder, compile its graphs, and compare their explanation of one image with the card's.
+
+    Where it differs, the same engine in float32 is tried, then the other engines of the graphs; the log says why. The
+    comparison also warms the engines up.
 
     Args:
         folder: The model folder.
@@ -86,26 +96,98 @@ def load_model(
     Raises:
         CardError: The folder is not a whole, unaltered model, or was not compiled for this engine or precision.
         EngineError: The engine is not installed, or the model does not fit the memory, or it does not run as the card
-            describes.
+            describes, or neither it nor another engine explains as the card says.
         ModelFileError: PyTorch cannot build the network.
         CompileError: PyTorch cannot cut the network.
     """
     machine = machine or read_machine()
+
+    def load(engine: EngineName, precision: Precision) -> Model:
+        return _load(
+            folder, engine, precision, threads=threads or machine.threads, machine=machine, image=image, beside=beside
+        )
+
+    try:
+        return load(engine, precision)
+    except GoldenMismatchError as mismatch:
+        reason = f"{engine} in {precision}: {mismatch}"
+    for other, instead in _fallbacks(engine, precision):
+        try:
+            model = load(other, instead)
+        except (GoldenMismatchError, EngineError) as error:
+            logger.warning("%s in %s cannot replace it: %s", other, instead, error)
+            continue
+        logger.warning("this machine does not explain as the card says, %s: %s in %s runs instead", reason, *_of(model))
+        return replace(model, golden=replace(model.golden, status="fell back", reason=reason))
+    raise EngineError(f"this machine does not explain as the card says, {reason}, and no other engine does")
+
+
+def _of(model: Model) -> tuple[str, str]:
+    return model.engine.name, model.engine.precision
+
+
+def _fallbacks(engine: EngineName, precision: Precision) -> Iterator[tuple[EngineName, Precision]]:
+    """Yield the engines and precisions to try instead, the nearest first."""
+    if precision != "f32":
+        yield engine, "f32"
+    for other in GRAPH_ENGINES:
+        if other != engine:
+            yield other, "f32"
+
+
+def _load(
+    folder: Path,
+    engine: EngineName,
+    precision: Precision,
+    *,
+    threads: int,
+    machine: Machine,
+    image: str,
+    beside: int,
+) -> Model:
+    """Load with one engine at one precision.
+
+    Raises:
+        GoldenMismatchError: It does not explain as the card says.
+    """
     card, sha256 = read_card(folder, files=lambda card: files_of(card, engine, precision))
     files = [folder / file.file for file in files_of(card, engine, precision)]
     check_memory(files, machine.memory_bytes, engine=engine, beside=beside)
-    threads = threads or machine.threads
     try:
         engines = open_engines(folder, card, engine=engine, precision=precision, threads=threads)
-        for layer in card.layers:
-            try_out(engines[layer.name], card, layer)
+        golden = check_layers(engines, card)
     except (EngineError, MemoryError) as error:
         if is_out_of_memory(error):
             raise EngineError(_NO_MEMORY) from error
         raise
     file_bytes = sum(file.stat().st_size for file in files)
     left = left_for_images(machine.memory_bytes, beside + file_bytes, engine)
-    return Model(card, sha256, engines.pop(card.layers[0].name), image, engines, file_bytes, left)
+    return Model(card, sha256, engines.pop(card.layers[0].name), image, engines, file_bytes, left, golden)
+
+
+def check_layers(engines: Mapping[str, Engine], card: Card) -> GoldenCheck:
+    """Compare every layer with its golden explanation; a layer without one runs once.
+
+    Raises:
+        GoldenMismatchError: A layer's explanation is another.
+        EngineError: A layer does not run as the card describes.
+    """
+    differences = []
+    for layer in card.layers:
+        if layer.golden is None:
+            try_out(engines[layer.name], card, layer)
+            continue
+        try:
+            difference = check_golden(engines[layer.name], card, layer)
+        except (GoldenMismatchError, HeatlensError):
+            raise
+        except Exception as error:  # engines raise their own kinds
+            raise EngineError("the graphs do not run on the input that the card describes") from error
+        differences.append(difference)
+    found = [difference for difference in differences if difference is not None]
+    if len(found) < len(card.layers):
+        return GoldenCheck()
+    return GoldenCheck("passed", f"the explanation differs by {max(found):.1e} from the card's", max(found))
 
 
 def load_by_settings(

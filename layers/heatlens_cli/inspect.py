@@ -15,6 +15,7 @@ def facts(path: Path) -> Iterator[str]:
     """
     if path.is_dir():
         yield from _card_facts(*read_card(path))
+        yield f"golden      {_golden(path)}"
     else:
         yield from _description_facts(path)
 
@@ -31,6 +32,14 @@ def proven(card: Card) -> Iterator[str]:
         )
     if card.combined is not None:
         yield f"combined, all {len(card.layers)} layers: {card.combined:.1e} (at most {card.parity.threshold:.0e})"
+
+
+def _golden(folder: Path) -> str:
+    """Load the model and say how its explanation of the golden image compares with the card's here."""
+    from heatlens.model import load_model
+
+    model = load_model(folder)
+    return f"{model.golden.status}, {model.engine.name} in {model.engine.precision}: {model.golden.reason}"
 
 
 def _card_facts(card: Card, sha256: str) -> Iterator[str]:

@@ -35,6 +35,7 @@ from heatlens_torch.loading.network import build_network, images_of, proof_image
 from heatlens_torch.loading.saved_network import check_storable, store_network
 from heatlens_torch.loading.spec import CALIBRATION_IMAGES, ModelSpec, located, read_spec, read_training
 from heatlens_torch.proof import calibration, familiarity, parity, precisions, sanity
+from heatlens_torch.proof.golden import make_golden
 
 TRUNK_FILE = "trunk.onnx"
 TAIL_FILE = "tail.onnx"
@@ -188,7 +189,7 @@ def _prove(
             sanities[name],
             calibration.calibrate(engines[name], spec, further),
             familiarity.measure(engines[name], spec, further),
-        )
+        ).model_copy(update={"golden": make_golden(engines[name], spec.preprocess, spec.logits)})
         for name, cut in cuts.items()
     )
     return layers, combined

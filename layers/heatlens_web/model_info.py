@@ -1,11 +1,13 @@
 """Describe the models and the server's health to a client."""
 
+from dataclasses import asdict
+
 from heatlens.errors import ModelError
 from heatlens.model import Model
 from heatlens.plan import method_names
 from heatlens.registry import ModelRegistry
 from heatlens_web.schemas.batches import BatchLimits
-from heatlens_web.schemas.health import Health, ModelHealth
+from heatlens_web.schemas.health import GoldenHealth, Health, ModelHealth
 from heatlens_web.schemas.model_info import LayerCard, ModelCard, ModelCards
 
 
@@ -42,7 +44,8 @@ def health_of(models: ModelRegistry) -> Health:
 def _health(name: str, model: Model | ModelError) -> ModelHealth:
     if isinstance(model, ModelError):
         return ModelHealth(name=name, loaded=False, reason=model.detail)
-    return ModelHealth(name=name, loaded=True, version=model.card.version)
+    golden = GoldenHealth.model_validate(asdict(model.golden))
+    return ModelHealth(name=name, loaded=True, version=model.card.version, golden=golden)
 
 
 def _card(name: str, model: Model | ModelError, default: str) -> ModelCard:

@@ -134,7 +134,7 @@ def _respond(
     handles = [watch(key, layout) for key, layout in watched.items()]
     try:
         with torch.no_grad():
-            for disturbed in _disturbed(image, size).split(AT_ONCE):
+            for disturbed in torch.split(_disturbed(image, size), AT_ONCE):
                 network(torch.cat([image[None], disturbed]))
     finally:
         for handle in handles:

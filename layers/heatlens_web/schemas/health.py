@@ -7,6 +7,14 @@ from pydantic import Field
 from heatlens_web.schemas.answer import Answer
 
 
+class GoldenHealth(Answer):
+    """Comparison of this machine's explanation with the card's at start; `reason` says what was found."""
+
+    status: Literal["passed", "not checked", "fell back"]
+    reason: str
+    difference: float | None = None
+
+
 class ModelHealth(Answer):
     """State of one model; `reason` says why it is not loaded."""
 
@@ -14,6 +22,7 @@ class ModelHealth(Answer):
     loaded: bool
     version: str | None = None
     reason: str | None = None
+    golden: GoldenHealth | None = None
 
 
 class Health(Answer):

@@ -3,19 +3,15 @@
 Without `layer` such a network was explained at its last softmax, whose cells are pairs of tokens.
 """
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
 
 from heatlens.card import Tokens
 from heatlens.errors import CompileError
-from heatlens_torch.compile import compile_model
 from heatlens_torch.graph import grids, places
 from heatlens_torch.graph.layers import default_layer, layers_of
 from heatlens_torch.graph.probe import probe
-from tests.functional.compile.test_layers import write
 
 SIDE, PATCH = 48, 6  # the side of the compile tests' images; 64 cells and a class token
 
@@ -88,14 +84,6 @@ class Transformer(nn.Module):
         return logits
 
 
-def vit() -> nn.Module:
-    return Transformer()
-
-
-def deepvit() -> nn.Module:
-    return Transformer(mix=True)
-
-
 def built(**changes: bool | int) -> nn.Module:
     torch.manual_seed(0)
     return Transformer(**changes).eval()  # type: ignore[arg-type]
@@ -103,15 +91,6 @@ def built(**changes: bool | int) -> nn.Module:
 
 def noise(side: int = SIDE) -> torch.Tensor:
     return torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
-
-
-@pytest.mark.parametrize("factory", ["vit", "deepvit"])
-def test_a_hand_written_transformer_is_explained_at_its_tokens(factory: str, tmp_path: Path) -> None:
-    [layer] = compile_model(write(tmp_path, factory, None, at=__name__), tmp_path / "out").layers
-
-    assert layer.name == "blocks.1.attention.qkv"
-    assert layer.tokens == Tokens(order="rows", before=1)
-    assert layer.shape == (96, 8, 8)
 
 
 @pytest.mark.parametrize("side", [SIDE, 84])
