@@ -21,6 +21,7 @@ _LEVEL = 3  # ISA-L's best: nearly the size of zlib's default, thirty times fast
 MEDIA_TYPES: dict[Format, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 _QUALITY = 90
 _LONGEST_SIDE: dict[Format, int] = {"png": 2**31 - 1, "jpeg": 65_500, "webp": 16_383}  # pixels, by encoder
+_INSTEAD: dict[Format, str] = {"png": "format=jpeg", "jpeg": "format=png", "webp": "format=png or format=jpeg"}
 
 
 def encode(image: Image.Image, form: Format) -> Encoded:
@@ -32,13 +33,20 @@ def encode(image: Image.Image, form: Format) -> Encoded:
             change from pixel to pixel; `webp` has quality 90 and colors at half resolution, as all lossy WebP.
 
     Raises:
-        ImageTooLarge: The image is over the format's longest side.
+        ImageTooLarge: The image is over the format's longest side, or has more in it than the format holds.
     """
     if max(image.size) > _LONGEST_SIDE[form]:
         raise ImageTooLarge(
-            f"a picture in {form} has at most {_LONGEST_SIDE[form]:,} pixels a side: ask for format=png"
+            f"a picture in {form} has at most {_LONGEST_SIDE[form]:,} pixels a side: ask for {_INSTEAD[form]}"
         )
-    return Encoded(_ENCODERS[form](image), MEDIA_TYPES[form])
+    try:
+        return Encoded(_ENCODERS[form](image), MEDIA_TYPES[form])
+    # Pillow's words for an encoder that refuses: of WebP, that the first partition is over 512 KB.
+    except (OSError, ValueError) as error:
+        raise ImageTooLarge(
+            f"this picture of {image.width} x {image.height} pixels is more than {form} holds: "
+            f"ask for {_INSTEAD[form]}, or send a smaller image"
+        ) from error
 
 
 def png(image: Image.Image) -> bytes:

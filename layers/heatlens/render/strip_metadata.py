@@ -1,6 +1,9 @@
-"""Remove the metadata of a JPEG or PNG file without decoding its pixels, which therefore do not change."""
+"""Remove the metadata of a JPEG or PNG file without encoding its pixels again."""
 
+import io
 import struct
+
+from PIL import Image
 
 _JPEG_START, _PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 
@@ -22,14 +25,32 @@ def strip_metadata(data: bytes) -> bytes | None:
         data: A JPEG or PNG that could be decoded.
 
     Returns:
-        The file with the same compressed pixels; `None` where it cannot be parsed.
+        The file with the same compressed pixels; `None` where it cannot be parsed, or decodes to other pixels, because
+        a damaged file is read in another way than here.
     """
     try:
-        if data.startswith(_JPEG_START):
-            return _jpeg(data)
-        return _png(data) if data.startswith(_PNG_START) else None
+        stripped = _jpeg(data) if data.startswith(_JPEG_START) else _png(data)
     except (IndexError, ValueError, struct.error):
         return None
+    return stripped if stripped and _same_pixels(data, stripped) else None
+
+
+def _same_pixels(data: bytes, stripped: bytes) -> bool:
+    """Compare what a decoder makes of both files."""
+    try:
+        return _shown(data) == _shown(stripped)
+    except MemoryError:
+        raise
+    # Decoders raise whatever their format's parser meets.
+    except Exception:
+        return False
+
+
+def _shown(data: bytes) -> tuple[str, tuple[int, int], bytes]:
+    with Image.open(io.BytesIO(data), formats=["JPEG", "PNG"]) as image:
+        image.load()
+        shown = image.convert("RGBA") if image.mode == "P" or image.has_transparency_data else image
+        return shown.mode, shown.size, shown.tobytes()
 
 
 def _png(data: bytes) -> bytes | None:

@@ -72,8 +72,30 @@ def test_a_jpeg_keeps_colors_at_full_resolution() -> None:
         assert JpegImagePlugin.get_sampling(image) == 0  # 4:4:4
 
 
-@pytest.mark.parametrize(("form", "longest"), [("jpeg", 65_500), ("webp", 16_383)])
-def test_rejects_a_side_longer_than_the_format_allows(form: Format, longest: int) -> None:
+@pytest.mark.parametrize(
+    ("form", "longest", "instead"), [("jpeg", 65_500, "format=png"), ("webp", 16_383, "format=png or format=jpeg")]
+)
+def test_rejects_a_side_longer_than_the_format_allows(form: Format, longest: int, instead: str) -> None:
     assert encode(Image.new("RGB", (1, longest)), form).data
-    with pytest.raises(ImageTooLarge, match=f"in {form} has at most {longest:,} pixels a side: ask for format=png"):
+    with pytest.raises(ImageTooLarge, match=f"in {form} has at most {longest:,} pixels a side: ask for {instead}$"):
         encode(Image.new("RGB", (longest + 1, 1)), form)
+
+
+def test_a_picture_that_webp_cannot_hold_is_too_large() -> None:
+    """Its encoder keeps the modes of all blocks in one partition of at most 512 KB, full at 64 megapixels."""
+    with pytest.raises(
+        ImageTooLarge, match="more than webp holds: ask for format=png or format=jpeg"
+    ):
+        encode(Image.new("L", (8000, 8000)), "webp")
+
+
+@pytest.mark.parametrize("error", [OSError("encoder error -2"), ValueError("encoding error 5")])
+@pytest.mark.parametrize("form", ["jpeg", "webp"])
+def test_what_an_encoder_refuses_is_a_limit(form: Format, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Image.Image, "save", refuse)
+
+    with pytest.raises(ImageTooLarge, match=f"8 x 6 pixels is more than {form} holds: ask for format=png"):
+        encode(noise((8, 6)), form)

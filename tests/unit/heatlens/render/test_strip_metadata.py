@@ -186,3 +186,30 @@ def test_a_file_without_metadata_stays_as_it_is() -> None:
 )
 def test_a_file_that_cannot_be_parsed_gives_none(data: bytes) -> None:
     assert strip_metadata(data) is None
+
+
+def test_a_damaged_jpeg_that_decoders_read_on_is_not_cut() -> None:
+    """An end of the image within the scan: decoders go on to the next scan or fill the rest, and so must the copy."""
+    data = encoded(noise((200, 160)), "JPEG", quality=95, progressive=True)
+    scans = [at for at in range(len(data) - 1) if data[at : at + 2] == b"\xff\xda"]
+    damaged = {
+        "an end before the last scans": data[: scans[4]] + b"\xff\xd9" + data[scans[4] :],
+        "an end within a scan": data[: scans[5] + 90] + b"\xff\xd9" + data[scans[5] + 92 :],
+        "a second start": data[:-2] + data,
+        "a segment that is too long": data[: scans[3] + 60] + b"\xff\xe1\x03\xff" + data[scans[3] + 60 :],
+    }
+    for name, bad in damaged.items():
+        bare = strip_metadata(bad)
+
+        assert bare is None or np.array_equal(pixels(bare), pixels(bad)), name
+
+
+def test_a_file_whose_pixels_would_change_is_not_stripped(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, other = laden_jpeg(RGB), laden_jpeg(noise((70, 45), seed=1))
+    png, other_png = laden_png(RGB), laden_png(noise((70, 45), seed=1))
+
+    monkeypatch.setattr("heatlens.render.strip_metadata._jpeg", lambda _: other)
+    monkeypatch.setattr("heatlens.render.strip_metadata._png", lambda _: other_png)
+
+    assert strip_metadata(data) is None
+    assert strip_metadata(png) is None
