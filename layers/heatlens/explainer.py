@@ -80,7 +80,7 @@ class Explainer:
 
         Args:
             image: The bytes of an image file, a path, or a Pillow image; or any number of these. Files are PNG, JPEG,
-                WebP, BMP or TIFF of 1 to 16 bits, and with the extra `dicom` DICOM.
+                TIFF, WebP, BMP, GIF, AVIF or JPEG 2000, with the extra `dicom` DICOM, with the extra `heic` HEIC.
             overlay: Whether to draw the overlay, which is most of the work on a large image.
             **options: Options by name.
 

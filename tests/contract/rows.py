@@ -84,7 +84,7 @@ ROWS: dict[str, dict[str, str]] = {
     "Inputs": {
         "PNG": "1, 2, 4, 8, 16 bit, palette, alpha",
         "JPEG": "gray, RGB, CMYK, EXIF orientation",
-        "other types": "WebP, BMP, TIFF (first frame)",
+        "other types": "WebP, BMP, GIF, AVIF, JPEG 2000, TIFF (first frame), HEIC (extra)",
         "DICOM": "rescale, VOI, MONOCHROME1, 16 bit, compressed transfer syntaxes",
         "bytes win": "the type is decided from the bytes",
         "16 bit": "grayscale is mapped linearly from its minimum to its maximum; a constant image becomes 0",

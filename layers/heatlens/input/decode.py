@@ -18,7 +18,9 @@ from heatlens.input.decode_memory import bytes_per_pixel, check_free, check_memo
 from heatlens.input.dicom_signature import is_dicom
 from heatlens.input.high_bit_depth import high_bit_depth_picture
 from heatlens.input.image_size import check_size
-from heatlens.input.jpeg import check_scans
+from heatlens.input.jpeg import check_scans, with_end
+from heatlens.input.jpeg2000 import check_tiles
+from heatlens.input.png import without_metadata
 from heatlens.input.tiff import check_parts, silence_libtiff
 from heatlens.types import Picture, Window
 
@@ -39,12 +41,32 @@ _TURNS: dict[int | None, Image.Transpose] = {
 }
 _OPENING_BYTES = 64_000_000
 _NO_DICOM = "DICOM files need the extra dicom, which is missing here: pip install 'heatlens[dicom]'"
+_NO_HEIC = "HEIC files need the extra heic, which is missing here: pip install 'heatlens[heic]'"
 _UNCONVERTIBLE = {"LAB"}
 _BAND_PIXELS = 1_000_000
+_HEAD_BYTES = 64  # that decide the type
 
 
 def _is_webp(head: bytes) -> bool:
     return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+
+
+def _brands(head: bytes) -> set[bytes]:
+    """Read the brands of a file of the ISO base media format, the major one and those it is compatible with."""
+    if head[4:8] != b"ftyp":
+        return set()
+    stop = min(int.from_bytes(head[:4]), len(head))
+    return {head[at : at + 4] for at in (8, *range(16, stop - 3, 4))}
+
+
+def _is_avif(head: bytes) -> bool:
+    return not _brands(head).isdisjoint((b"avif", b"avis"))
+
+
+def _is_heif(head: bytes) -> bool:
+    return not _is_avif(head) and not _brands(head).isdisjoint(
+        (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+    )
 
 
 # By Pillow's name of a format: whether a file that begins like this has it.
@@ -54,8 +76,13 @@ _SNIFF: dict[str, Callable[[bytes], bool]] = {
     "WEBP": _is_webp,
     "TIFF": lambda head: head.startswith((b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")),
     "BMP": lambda head: head.startswith(b"BM"),
+    "GIF": lambda head: head.startswith((b"GIF87a", b"GIF89a")),
+    "AVIF": _is_avif,
+    "JPEG2000": lambda head: head.startswith((b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")),
+    "HEIF": _is_heif,
 }
-SUPPORTED = ", ".join([*_SNIFF, "DICOM"])
+_NAMES = {"JPEG2000": "JPEG 2000", "HEIF": "HEIC"}
+SUPPORTED = ", ".join([*(_NAMES.get(kind, kind) for kind in _SNIFF), "DICOM"])
 
 
 def measure(data: bytes, *, max_pixels: int) -> int:
@@ -70,7 +97,7 @@ def measure(data: bytes, *, max_pixels: int) -> int:
     if is_dicom(data):
         pixels: int = _dicom().measure(data, max_pixels=max_pixels)
         return pixels
-    with _open(data, max_pixels=max_pixels) as image:
+    with _open(_pixels_only(data), max_pixels=max_pixels) as image:
         return image.width * image.height
 
 
@@ -96,8 +123,8 @@ def decode(data: bytes, *, max_pixels: int, max_bytes: int | None = None, window
     if is_dicom(data):
         of_dicom: Picture = _dicom().decode(data, max_pixels=max_pixels, max_bytes=max_bytes, window=window)
         return of_dicom
+    data = _readable(data, max_pixels=max_pixels, max_bytes=max_bytes)
     with _open(data, max_pixels=max_pixels) as image:
-        check_memory(image.width * image.height, bytes_per_pixel(image), max_bytes)
         try:
             picture = _eight_bits(image, data, window)
             turn = _TURNS.get(_orientation(image))
@@ -126,24 +153,50 @@ def _dicom() -> ModuleType:
 def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
     if not data:
         raise EmptyFile("the file is empty")
-    kind = next((name for name, matches in _SNIFF.items() if matches(data[:16])), None)
+    kind = next((name for name, matches in _SNIFF.items() if matches(data[:_HEAD_BYTES])), None)
     if kind is None:
         raise UnsupportedImage(f"the bytes are not an image of a supported type ({SUPPORTED})")
     if kind == "TIFF":
         check_parts(data)
+    if kind == "JPEG2000":
+        check_tiles(data)
+    if kind == "HEIF":
+        _register_heif()
+    name = _NAMES.get(kind, kind)
     try:
         image = Image.open(io.BytesIO(data), formats=[kind])
     except Exception as error:
         _raise_memory_error(error)
         if kind == "WEBP":  # its decoder allocates the picture when it opens a file, and calls a failure damage
             check_free(1, _OPENING_BYTES)
-        raise UnreadableImage(f"the {kind} image cannot be opened: damaged, or of a rare variant") from error
+        raise UnreadableImage(f"the {name} image cannot be opened: damaged, or of a rare variant") from error
     if image.mode in _UNCONVERTIBLE:
-        raise UnreadableImage(f"the {kind} image is of a rare variant, with {image.mode} colors: convert it to RGB")
+        raise UnreadableImage(f"the {name} image is of a rare variant, with {image.mode} colors: convert it to RGB")
     pixels = check_size(image.width, image.height, max_pixels)
     if kind == "JPEG":
         check_scans(data, pixels)
     return image
+
+
+def _readable(data: bytes, *, max_pixels: int, max_bytes: int | None) -> bytes:
+    """Check the memory of an image; leave out what its pixels do not need, and add the end that a JPEG lacks."""
+    data = _pixels_only(data)
+    with _open(data, max_pixels=max_pixels) as image:
+        check_memory(image.width * image.height, bytes_per_pixel(image), max_bytes)
+        return with_end(data) if image.format == "JPEG" else data
+
+
+def _pixels_only(data: bytes) -> bytes:
+    return without_metadata(data) if _SNIFF["PNG"](data[:_HEAD_BYTES]) else data
+
+
+def _register_heif() -> None:
+    """Import the HEIC reader with the first such file: it is an extra."""
+    try:
+        from pi_heif import register_heif_opener
+    except ModuleNotFoundError as error:
+        raise UnsupportedImage(_NO_HEIC) from error
+    register_heif_opener(thumbnails=False)
 
 
 def _raise_memory_error(error: Exception) -> None:
@@ -183,6 +236,7 @@ def _eight_bits(image: ImageFile.ImageFile, data: bytes, window: Window | None) 
 
 def _on_black(image: Image.Image) -> Image.Image:
     """Compose on black in bands of rows: whole, the intermediate pictures take 12 bytes a pixel."""
+    image = image.convert("LA") if image.mode == "La" else image
     picture = Image.new("RGB", image.size)
     rows = max(1, _BAND_PIXELS // image.width)
     for top in range(0, image.height, rows):

@@ -18,7 +18,7 @@ from tests.contract.clients import http_client
 from tests.support.paths import ROOT, SAMPLES
 
 PACKAGES = {"heatlens", "heatlens_aws", "heatlens_cli", "heatlens_torch", "heatlens_web"}
-EXTRAS = {"server", "aws", "dicom", "torch", "onnxruntime", "int8", "all", "dev", "bench"}
+EXTRAS = {"server", "aws", "dicom", "heic", "torch", "onnxruntime", "int8", "all", "dev", "bench"}
 JPEG = SAMPLES / "phantom-03-opacity.jpg"
 UNREACHABLE = ("Failed to fetch", "Network connectivity is disabled", "error sending request", "not found in the cache")
 

@@ -30,7 +30,7 @@ from pydicom.uid import (
 )
 
 from heatlens.errors import HeatlensError, InputError, UnreadableImage, UnsupportedImage
-from heatlens.input.decode import decode
+from heatlens.input.decode import SUPPORTED, decode
 from heatlens.types import Window
 from tests.support.dicom import CARRIED, Array, dataset, dicom, lookup_table, sequence, written
 
@@ -62,7 +62,7 @@ REFUSED = {
     "MR_truncated.dcm": "the DICOM file is truncated",
     "rtplan_truncated.dcm": "the DICOM file is truncated",
     # One element, without a preamble.
-    "no_meta.dcm": "the bytes are not an image of a supported type (PNG, JPEG, WEBP, TIFF, BMP, DICOM)",
+    "no_meta.dcm": f"the bytes are not an image of a supported type ({SUPPORTED})",
 } | dict.fromkeys(
     (
         *("UN_sequence.dcm", "empty_charset_LEI.dcm", "meta_missing_tsyntax.dcm", "nested_priv_SQ.dcm"),

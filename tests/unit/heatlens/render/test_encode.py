@@ -83,9 +83,7 @@ def test_rejects_a_side_longer_than_the_format_allows(form: Format, longest: int
 
 def test_a_picture_that_webp_cannot_hold_is_too_large() -> None:
     """Its encoder keeps the modes of all blocks in one partition of at most 512 KB, full at 64 megapixels."""
-    with pytest.raises(
-        ImageTooLarge, match="more than webp holds: ask for format=png or format=jpeg"
-    ):
+    with pytest.raises(ImageTooLarge, match="more than webp holds: ask for format=png or format=jpeg"):
         encode(Image.new("L", (8000, 8000)), "webp")
 
 
