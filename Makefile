@@ -17,7 +17,7 @@ DEMO := layers/heatlens_torch/demo
 TEMPLATES := template.yaml $(sort $(wildcard infra/*.yaml))
 TOOL := $(BIN)/python infra/tools.py # sam and checkov, each in its own virtual environment
 
-.PHONY: help run run-batch dev bench-engine parity image image-cuda invoke start-api endpoint push-endpoint test test-container chaos fuzz \
+.PHONY: help run run-batch dev bench-engine parity image image-cuda invoke start-api endpoint push-endpoint test test-container chaos fuzz corpus \
   test-staging lint format model lock tables samples clean
 .DEFAULT_GOAL := help
 
@@ -39,8 +39,13 @@ test: $(VENV)/.dev ## Run every test
 chaos: $(VENV)/.dev ## Run the fault campaign over staged batches (2,000 images; SEED=1, WITHOUT=condition|attempts|versions)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(WITHOUT),--without $(WITHOUT))
 
-fuzz: $(VENV)/.dev ## Send generated requests to a running server (2,000 and more; EXAMPLES=40, SEED=1)
+fuzz: $(VENV)/.dev ## Send generated requests to a server (EXAMPLES=40, SEED=1), then fuzz the parsers (SECONDS_EACH=60)
 	$(BIN)/python -m tests.fuzz $(if $(EXAMPLES),--examples $(EXAMPLES)) $(if $(SEED),--seed $(SEED))
+	for target in image dicom strip multipart request-event object-event; do \
+	  $(BIN)/python -m tests.fuzz.coverage $$target --seconds $(or $(SECONDS_EACH),60) || exit 1; done
+
+corpus: $(VENV)/.dev ## Send every file of DIR to a server; print statuses, slowest files, memory, sizes against Pillow
+	$(BIN)/python -m tests.fuzz.corpus "$(DIR)"
 
 test-staging: $(VENV)/.dev ## Run the staging tests against LocalStack, installed in .venv-localstack
 	$(BIN)/python infra/localstack.py .venv-localstack $(BIN)/python -m pytest tests/staging

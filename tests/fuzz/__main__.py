@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from infra.local_account import local_account
@@ -19,9 +20,18 @@ CONFIG = Path(__file__).parent / "schemathesis.toml"
 MODEL = "colours"  # what the configuration calls it
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server: its address, its process's number, and its environment."""
+
+    address: str
+    process: int
+    environment: dict[str, str]
+
+
 @contextmanager
-def serving(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Start a server with staging, its log in `folder`; give its address and its environment."""
+def serving(folder: Path) -> Iterator[Server]:
+    """Start a server with staging, its log in `folder`."""
     with local_account() as account, (folder / "server.log").open("w") as log:
         environment = os.environ | account.environment | {"HEATLENS_MODEL_DIR": str(write_colors_model(folder / MODEL))}
         command = [str(BIN / "heatlens"), "serve", "--port", "0"]
@@ -30,7 +40,7 @@ def serving(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
             try:
                 address = re.search(r"http://[0-9.:]+", server.stdout.readline())
                 assert address, "the server did not start"
-                yield address[0], environment
+                yield Server(address[0], server.pid, environment)
             finally:
                 server.terminate()
 
@@ -42,12 +52,12 @@ def main() -> int:
     parser.add_argument("--phases", default="examples,coverage,fuzzing,stateful")
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as (address, environment):
-        words = [BIN / "st", "--config-file", CONFIG, "run", f"{address}/openapi.json"]
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server:
+        words = [BIN / "st", "--config-file", CONFIG, "run", f"{server.address}/openapi.json"]
         words += ["--max-examples", chosen.examples, "--phases", chosen.phases, "--seed", chosen.seed]
         words += ["--checks", "all", "--continue-on-failure", "--no-color"]
         hooks = {"SCHEMATHESIS_HOOKS": "tests.fuzz.hooks", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-        ended = subprocess.run(list(map(str, words)), env=environment | hooks, cwd=folder, check=False)
+        ended = subprocess.run(list(map(str, words)), env=server.environment | hooks, cwd=folder, check=False)
         if ended.returncode:
             log = (Path(folder) / "server.log").read_text()
             print("\n".join(line for line in log.splitlines() if not line.startswith('{"who"')))
