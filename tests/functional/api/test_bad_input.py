@@ -478,6 +478,7 @@ def test_the_server_starts_without_a_model_and_reports_the_reason(make_client: M
                 "loaded": False,
                 "version": None,
                 "reason": "no readable card.json in the model folder 'gone': compile one",
+                "golden": None,
             }
         ],
     }

@@ -67,7 +67,7 @@ def test_a_dicom_file_names_the_extra_dicom_and_the_other_files_are_explained(tm
     assert done.stderr.startswith(f"{DICOM}: DICOM files need the extra dicom")
     assert done.stderr.endswith("pip install 'heatlens[dicom]'\n")
     assert done.stderr.count("\n") == 1
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["phantom-03-opacity.png"]
+    assert [path.name for path in (tmp_path / "out").rglob("*.*")] == ["phantom-03-opacity.jpg.heatmap.png"]
 
 
 @pytest.mark.parametrize(
