@@ -12,7 +12,7 @@ _OTHER_MODE = 10
 _TRANSPARENT_VALUE = 10  # with a transparent value or color in place of an alpha channel
 _DEEP_COLORS = 28  # 16-bit colors are read twice, for the upper and the lower bytes, in case they are gray
 # What a codec holds besides: whole frames in its own form, a progressive JPEG's coefficients, a TIFF's only strip.
-_BY_FORMAT = {"WEBP": 8, "AVIF": 8, "HEIF": 8, "JPEG2000": 16, "GIF": 4, "TIFF": 4}
+_BY_FORMAT = {"WEBP": 16, "AVIF": 8, "HEIF": 8, "JPEG2000": 16, "GIF": 4, "TIFF": 4}
 _PROGRESSIVE = 6
 
 DRAWING_BYTES_PER_PIXEL = 22  # the picture, the colored map, the overlay and its encoder's rows
