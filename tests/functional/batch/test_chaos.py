@@ -189,7 +189,7 @@ def never_give_up(invocation: Any, task: Any, error: Exception) -> None:  # noqa
 
 
 MUTANTS: dict[str, tuple[Any, str, Any, str, int]] = {
-    "drops are never explained": (worker, "is_drop", lambda _: False, "dropped", 11),
+    "drops are never explained": (worker, "is_drop", lambda *_: False, "dropped", 11),
     "lost events are never sent again": (sweeps, "send_lost", nothing, "event lost", 10),
     "every image fails": (worker, "explain", all_fail, "closed", 10),
     "files have other options than were asked": (destinations, "_without_original", other_options, "closed", 9),

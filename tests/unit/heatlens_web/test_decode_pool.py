@@ -142,7 +142,7 @@ def test_a_process_that_crashes_is_the_error_of_its_image_only(
 def test_a_process_that_ended_between_two_images_is_replaced_unnoticed(pool: DecodePool) -> None:
     process = started(pool)
     os.kill(process, signal.SIGKILL)
-    wait_until_gone(process)
+    os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)  # until all its threads have ended
 
     assert pool.decode(BMP, max_pixels=MOST).image.size == LARGE
 
