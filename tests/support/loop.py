@@ -34,8 +34,15 @@ class Loop:
         monkeypatch.setenv("HEATLENS_ENDPOINT_URL", self.storage)
         return connect(AwsSettings(endpoint_url=self.storage))
 
-    def run(self, source: Path | str, folder: Path, **options: Any) -> int:  # noqa: ANN401 - of any kind
-        return run_batch(str(source), folder, url=self.url, headers={}, options=options)
+    def run(
+        self,
+        source: Path | str,
+        folder: Path,
+        *,
+        force: bool = False,
+        **options: Any,  # noqa: ANN401 - of any kind
+    ) -> int:
+        return run_batch(str(source), folder, url=self.url, headers={}, options=options, force=force)
 
 
 @contextmanager

@@ -87,8 +87,8 @@ def test_a_server_that_names_no_limits_is_sent_everything_at_once(
 
 
 def test_heatmaps_of_an_earlier_run_are_not_sent(source: Path, loop: Loop) -> None:
-    for _ in range(2):
-        assert loop.run(source, source) == 0
+    for force in (False, True):
+        assert loop.run(source, source, force=force) == 0
 
     assert len(results(source)) == 6
 
@@ -98,7 +98,7 @@ def test_a_file_that_fails_now_has_no_heatmap_of_an_earlier_run(source: Path, tm
     (source / "1.png").write_bytes(b"no image")
     (source / "2.png").write_bytes(b"")
 
-    assert loop.run(source, tmp_path / "out") == 1
+    assert loop.run(source, tmp_path / "out", force=True) == 1
 
     names = ["0.png", "3.png", "4.png", "ward/Müller, Jürgen.jpg"]
     assert heatmaps(tmp_path / "out") == [f"{name}.heatmap.png" for name in names]
