@@ -129,7 +129,7 @@ def test_the_base_install_explains_an_image(base: Path, tmp_path: Path) -> None:
     done = call(base / "heatlens", "explain", JPEG, "-o", "out", cwd=tmp_path)
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert (tmp_path / "out" / "phantom-03-opacity.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "out" / "phantom-03-opacity.jpg.heatmap.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_base_install_imports_nothing_of_the_checkout(base: Path, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_the_base_install_imports_nothing_of_the_checkout(base: Path, tmp_path: 
     [
         ("compile --help", 0, "Compile a PyTorch classifier"),
         ("verify manifest.json", 1, "manifest.json: No such file or directory\n"),
-        ("serve --port 0", 1, "serve needs the extra server (uvicorn is missing): pip install 'heatlens[server]'\n"),
+        ("serve --port 0", 1, "serve needs the extra server (fastapi is missing): pip install 'heatlens[server]'\n"),
         ("compile model.toml -o out", 1, "pip install 'heatlens[torch]'\n"),
         ("redrive --dead-letters https://queue", 1, "pip install 'heatlens[aws]'\n"),
     ],
@@ -170,7 +170,7 @@ def test_a_users_own_package_functions_is_never_imported(server: Path, with_own_
         assert (done.returncode, done.stderr) == (0, "")
 
     pictures = [
-        (with_own_functions / command / "phantom-03-opacity.png").read_bytes() for command in ("explain", "invoke")
+        (with_own_functions / command / "phantom-03-opacity.jpg.heatmap.png").read_bytes() for command in ("explain", "invoke")
     ]
     assert pictures[0] == pictures[1]
 
