@@ -1,7 +1,8 @@
 """The Python API: load a compiled model folder and explain images."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from io import IOBase
 from pathlib import Path
 from typing import Self, Unpack, overload
 
@@ -18,6 +19,7 @@ from heatlens.settings import LIMITS, Settings, read_settings
 from heatlens.types import Options, Upload
 
 ImageSource = bytes | str | os.PathLike[str] | Image.Image
+ONE_IMAGE = (bytes, str, os.PathLike, Image.Image)
 
 
 class Explainer:
@@ -108,15 +110,16 @@ class Explainer:
             InvalidOption: An unknown option, colormap, method, layer or class, or an invalid weight or window.
             LimitError: Too many targets for one image, or too many passes of the network.
             HeatlensError: One image that cannot be explained; the classes of `heatlens.errors` say why.
+            TypeError: The image, or one of several, is of another type.
         """
         checked = read_options(options, frozenset({"overlay"} if overlay else ()))
-        if isinstance(image, bytes | str | os.PathLike | Image.Image):
+        if isinstance(image, ONE_IMAGE):
             [outcome] = self._explain([image], checked)
             if isinstance(outcome, HeatlensError):
                 raise outcome
             return outcome
         # Read one engine batch at a time: a thousand files do not fit the memory.
-        images, size = list(image), self._settings.batch_images
+        images, size = _several(image), self._settings.batch_images
         spans = (images[start : start + size] for start in range(0, len(images), size))
         return [outcome for span in spans for outcome in self._explain(span, checked)]
 
@@ -126,6 +129,18 @@ class Explainer:
         # The limit of a request's pixels does not apply to Python callers: only each image's limit does.
         limits = limits.model_copy(update={"request_pixels": limits.image_pixels * len(images)})
         return explain(self._model, uploads, options, limits=limits, batch_images=self._settings.batch_images)
+
+
+def _several(images: Iterable[ImageSource]) -> list[ImageSource]:
+    """List the images; an open file, an array or a mapping is iterable too, but none of its items is an image."""
+    listed = [images] if isinstance(images, IOBase | Mapping) or not isinstance(images, Iterable) else list(images)
+    for image in listed:
+        if not isinstance(image, ONE_IMAGE):
+            raise TypeError(
+                f"an image is the bytes of a file, a path or a Pillow image, and not {type(image).__name__}: read a "
+                "file, and make an array an image by PIL.Image.fromarray"
+            )
+    return listed
 
 
 def _upload(image: ImageSource, file_bytes: int) -> Upload | HeatlensError:

@@ -170,7 +170,8 @@ def test_a_users_own_package_functions_is_never_imported(server: Path, with_own_
         assert (done.returncode, done.stderr) == (0, "")
 
     pictures = [
-        (with_own_functions / command / "phantom-03-opacity.jpg.heatmap.png").read_bytes() for command in ("explain", "invoke")
+        (with_own_functions / command / "phantom-03-opacity.jpg.heatmap.png").read_bytes()
+        for command in ("explain", "invoke")
     ]
     assert pictures[0] == pictures[1]
 

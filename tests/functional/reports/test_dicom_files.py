@@ -391,6 +391,17 @@ def test_a_constant_image_says_so(pixels: Array) -> None:
     assert drawn(dicom(pixels))[1] == ("All pixels of the image have the same value.",)
 
 
+@pytest.mark.parametrize("tags", [{"Rows": 4}, {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}])
+def test_more_pixels_than_the_header_describes_are_named(tags: dict[str, Any]) -> None:
+    data = dicom(np.arange(64, dtype="<u2").reshape(8, 8), **tags)
+
+    assert drawn(data)[1] == ("There are more pixels than the header describes: the rest is ignored.",)
+
+
+def test_a_byte_that_makes_the_length_even_is_no_pixel() -> None:
+    assert drawn(dicom(np.arange(9, dtype="u1").reshape(3, 3)))[1] == ()
+
+
 def test_explicit_and_implicit_elements_in_one_file() -> None:
     start = 144 + struct.unpack_from("<L", PLAIN, 140)[0]
     implicit = struct.pack("<HHL", 0x0009, 0x1010, 300) + bytes(300)

@@ -234,3 +234,20 @@ def test_the_card_identifies_the_model(tiny: Explainer, tiny_folder: Path, tmp_p
     with pytest.raises(CardError):
         Explainer.load(tmp_path)
     assert Explainer.load(str(tiny_folder)).sha256 == tiny.sha256
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        (io.BytesIO(b"GIF89a\nimage"), "BytesIO"),
+        ([SAMPLE, None], "NoneType"),
+        (np.zeros((3, 3), np.uint8), "ndarray"),
+        ({"a": SAMPLE}, "dict"),
+        (7, "int"),
+        (bytearray(b"image"), "int"),
+    ],
+    ids=["open file", "one of several", "array", "mapping", "number", "bytearray"],
+)
+def test_what_is_no_image_is_named_before_any_is_explained(tiny: Explainer, given: object, kind: str) -> None:
+    with pytest.raises(TypeError, match=f"an image is the bytes of a file, a path or a Pillow image, and not {kind}:"):
+        tiny.explain(given)  # type: ignore[call-overload]

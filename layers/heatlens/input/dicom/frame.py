@@ -17,7 +17,7 @@ from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, get_frame
-from pydicom.pixels.utils import pixel_array
+from pydicom.pixels.utils import get_expected_length, pixel_array
 
 from heatlens.errors import UnreadableImage, UnsupportedImage
 from heatlens.input.dicom.numbers import Notes, add_note
@@ -115,7 +115,15 @@ def first_frame(dataset: Dataset, notes: Notes) -> Samples:
     if "PixelData" not in dataset:
         floats: Samples = pixel_array(dataset, index=0)
         return floats
+    _note_more_pixels(dataset, syntax, notes)
     return place_bits(dataset, lambda: pixel_array(dataset, index=0, decoding_plugin=plugin), notes)
+
+
+def _note_more_pixels(dataset: Dataset, syntax: uid.UID, notes: Notes) -> None:
+    """Say so if there are more pixels than the header describes: the size, bits or number of frames may be wrong."""
+    expected = get_expected_length(dataset)
+    if syntax in NATIVE and len(dataset.PixelData) > expected + expected % 2:
+        add_note(notes, "There are more pixels than the header describes: the rest is ignored.")
 
 
 def _extract(dataset: Dataset, syntax: uid.UID, notes: Notes) -> None:
