@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 from io import IOBase
 from pathlib import Path
-from typing import Self, Unpack, overload
+from typing import Self, Unpack, cast, overload
 
 from PIL import Image
 
@@ -119,7 +119,7 @@ class Explainer:
                 raise outcome
             return outcome
         # Read one engine batch at a time: a thousand files do not fit the memory.
-        images, size = _several(image), self._settings.batch_images
+        images, size = _several(image if isinstance(image, Iterable) else [image]), self._settings.batch_images
         spans = (images[start : start + size] for start in range(0, len(images), size))
         return [outcome for span in spans for outcome in self._explain(span, checked)]
 
@@ -133,14 +133,14 @@ class Explainer:
 
 def _several(images: Iterable[ImageSource]) -> list[ImageSource]:
     """List the images; an open file, an array or a mapping is iterable too, but none of its items is an image."""
-    listed = [images] if isinstance(images, IOBase | Mapping) or not isinstance(images, Iterable) else list(images)
-    for image in listed:
-        if not isinstance(image, ONE_IMAGE):
-            raise TypeError(
-                f"an image is the bytes of a file, a path or a Pillow image, and not {type(image).__name__}: read a "
-                "file, and make an array an image by PIL.Image.fromarray"
-            )
-    return listed
+    listed: list[object] = [images] if isinstance(images, IOBase | Mapping) else list(images)
+    wrong = [item for item in listed if not isinstance(item, ONE_IMAGE)]
+    if wrong:
+        raise TypeError(
+            f"an image is the bytes of a file, a path or a Pillow image, and not {type(wrong[0]).__name__}: read a "
+            "file, and make an array an image by PIL.Image.fromarray"
+        )
+    return cast("list[ImageSource]", listed)
 
 
 def _upload(image: ImageSource, file_bytes: int) -> Upload | HeatlensError:

@@ -21,6 +21,7 @@ from tests.unit.heatlens.input.test_decode import deep_png
 
 SIDE = 2000
 PIXELS = SIDE * SIDE
+COLORS = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3)).astype("u1")
 FILES = {
     "L PNG": lambda: encoded(Image.new("L", (SIDE, SIDE))),
     "P PNG with a transparent color": lambda: encoded(Image.new("P", (SIDE, SIDE)), transparency=0),
@@ -47,7 +48,6 @@ FILES = {
     "DICOM with a palette": lambda: palette_dicom(),
     "DICOM of 64-bit RLE": lambda: rle_dicom(),
 }
-COLORS = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3)).astype("u1")
 
 
 def compressed_dicom(syntax: UID) -> bytes:
