@@ -4,6 +4,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from heatlens_web.event_kinds import ADDRESS
 
+# First parts of the application's addresses: with the base path `/v1`, `/v1/models` is an address of its own.
+ROOTS = frozenset({"", "api", "docs", "openapi.json", "static", "v1", "v2"})
 BARE = "heatlens.bare"  # set in the scope if the address is the base path without a slash after it
 
 
@@ -30,7 +32,9 @@ class BasePath:
     def _address(self, scope: Scope) -> tuple[str, str]:
         base, path = (scope.get("aws.event") or {}).get(ADDRESS, ("", scope["path"]))
         setting = self._base_path
-        if setting and (path == setting or path.startswith(f"{setting}/")):
-            return base + setting, path.removeprefix(setting)
+        below = path.removeprefix(setting)
+        is_below = bool(setting) and path != below and below[:1] in ("", "/")
+        if is_below and below.partition("/")[2].partition("/")[0] in ROOTS:
+            return base + setting, below
         # A proxy may take it off itself, as API Gateway does with a mapping.
         return base or setting, path

@@ -20,6 +20,7 @@ from typing import Any
 
 from heatlens.errors import HeatlensError, OutOfTime, UnreadableImage
 from heatlens.input.decode import decode, measure
+from heatlens.input.jpeg2000 import START_OF_CODESTREAM
 from heatlens.types import Picture
 from heatlens_web import decode_worker
 
@@ -106,6 +107,8 @@ class _Worker:
             except BaseException:
                 self.end()  # what is left of the response must not be read as the next one
                 raise
+        if too_long.is_set():
+            self.end()  # it was killed, or will be, after its response had been read
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -166,6 +169,8 @@ def _end_all(workers: Iterable[_Worker]) -> None:
 def _is_apart(data: bytes, max_pixels: int) -> bool:
     if data.startswith(_IN_PROCESS):
         return False
+    if START_OF_CODESTREAM in data:
+        return True  # its work depends on more than its pixels
     try:
         return measure(data, max_pixels=max_pixels) >= APART_PIXELS
     except HeatlensError:

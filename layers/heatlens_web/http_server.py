@@ -71,6 +71,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         for listener in sockets or []:
             listener.listen(BACKLOG)  # asyncio has set it to the number accepted at once
+            logging.getLogger("uvicorn.error").info("listening on http://%s:%d", *listener.getsockname()[:2])
 
     def refuse_new(self) -> None:
         """Accept no further request; called repeatedly until the server ends."""

@@ -68,7 +68,8 @@ EXPLAINED: set[OutputName] = {"saliency_map", "box", "quality", "heatmap"}
 def tensor(name: OutputName, rows: Sequence[Row]) -> OutputTensor:
     """Make one output tensor of all images."""
     datatype, value, _ = OUTPUTS[name]
-    data = np.asarray([value(row) for row in rows])
+    # Texts as objects: an array of them would give each the room of the longest, four bytes for a character.
+    data = np.asarray([value(row) for row in rows], object if datatype == "BYTES" else None)
     about = {"content_type": "base64", "media_type": rows[0].overlay.media_type} if name == "heatmap" else None
     return OutputTensor(
         name=name, shape=list(data.shape), datatype=datatype, parameters=about, data=data.ravel().tolist()

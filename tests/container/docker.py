@@ -136,5 +136,5 @@ def function(image: str, handler: str, *options: str) -> Iterator[Container]:
 def endpoint(image: str, *options: str) -> Iterator[Container]:
     """Run the SageMaker server, published on a free local port."""
     with container(image, *HARDENED, "--publish", "127.0.0.1::8080", *options, command=["serve"]) as made:
-        made.wait("Uvicorn running")
+        made.wait("listening on http://")
         yield made

@@ -106,7 +106,6 @@ COVERED = {
     "heatlens_web/schemas/answer.py": "contract/test_base_schema.py",
     "heatlens_web/schemas/bodies.py": "contract/test_base_schema.py",
     "heatlens_web/schemas/health.py": "contract/test_base_schema.py",
-    "heatlens_web/schemas/kserve_v2.py": "functional/reports/test_endpoints.py",
     "heatlens_web/schemas/model_info.py": "contract/test_base_schema.py",
     "heatlens_web/schemas/predict.py": "contract/test_base_schema.py",
     "heatlens_web/schemas/problem.py": "contract/test_base_schema.py",

@@ -1,6 +1,8 @@
 """Decode an image file to an upright 8-bit picture; its bytes decide the type, never a header or a name."""
 
 import io
+import logging
+import warnings
 from collections.abc import Callable
 from types import ModuleType
 
@@ -21,10 +23,13 @@ from heatlens.input.image_size import check_size
 from heatlens.input.jpeg import check_scans, with_end
 from heatlens.input.jpeg2000 import check_tiles
 from heatlens.input.png import without_metadata
-from heatlens.input.tiff import check_parts, silence_libtiff
+from heatlens.input.tiff import check_parts, check_tile_size, silence_libtiff
 from heatlens.types import Picture, Window
 
 silence_libtiff()
+# Pillow warns and logs by each damaged tag of a file; a failure is reported by its exception.
+warnings.filterwarnings("ignore", module="PIL")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 # Our own limit is checked right after an image is opened, before any pixel; Pillow's lies below the server's.
 Image.MAX_IMAGE_PIXELS = None
@@ -128,6 +133,7 @@ def decode(data: bytes, *, max_pixels: int, max_bytes: int | None = None, window
         try:
             picture = _eight_bits(image, data, window)
             turn = _TURNS.get(_orientation(image))
+            verbatim = None if turn is not None else _verbatim(image, data)
         except HeatlensError:
             raise
         # Pillow's decoders raise whatever their format's parser meets; none of it may reach a client.
@@ -135,7 +141,6 @@ def decode(data: bytes, *, max_pixels: int, max_bytes: int | None = None, window
             _raise_memory_error(error)
             check_free(image.width * image.height, bytes_per_pixel(image))
             raise UnreadableImage("the image is truncated or damaged: it cannot be decoded to its end") from error
-        verbatim = None if turn is not None else _verbatim(image, data)
     upright = picture.transpose(turn) if turn is not None else picture
     upright.info = {}  # an encoder would write profile and comment from here into derived pictures
     return Picture(upright, verbatim)
@@ -175,6 +180,7 @@ def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
     pixels = check_size(image.width, image.height, max_pixels)
     if kind == "JPEG":
         check_scans(data, pixels)
+    check_tile_size(image)
     return image
 
 
@@ -219,8 +225,9 @@ def _verbatim(image: Image.Image, data: bytes) -> str | None:
     """Return the media type of an upload that any viewer shows: a JPEG, or a still PNG of 8 bits per sample."""
     if data.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
-    still = not getattr(image, "is_animated", False)
-    return "image/png" if still and data[12:16] == b"IHDR" and data[24] == 8 else None
+    if not _SNIFF["PNG"](data) or getattr(image, "is_animated", False):  # of a GIF, it reads the second frame
+        return None
+    return "image/png" if data[12:16] == b"IHDR" and data[24] == 8 else None
 
 
 def _eight_bits(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Image.Image:

@@ -4,10 +4,14 @@ import ctypes
 import struct
 from pathlib import Path
 
+from PIL import ImageFile, TiffImagePlugin
+
 from heatlens.errors import UnreadableImage
 
 _MAX_PARTS = 100_000  # strips or tiles: as many as 100 megapixels have of 32 x 32; each takes 10 microseconds
 _STRIPS, _TILES = 273, 324  # tags with a list of offsets
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
+_MAX_TILE_SHARE, _SMALL_PIXELS = 4, 1_000_000  # tiles of so many times the pixels of the image, which counts as one MP
 _BIG = 43  # the version of a TIFF with 64-bit offsets
 _MAPS = Path("/proc/self/maps")
 
@@ -24,6 +28,18 @@ def check_parts(tiff: bytes) -> None:
         return  # truncated: it cannot be opened
     if most > _MAX_PARTS:
         raise UnreadableImage(f"the TIFF image has more than {_MAX_PARTS:,} strips or tiles, which no picture needs")
+
+
+def check_tile_size(image: ImageFile.ImageFile) -> None:
+    """Refuse a TIFF whose tiles are far larger than the image: libtiff allocates and decodes whole tiles.
+
+    Raises:
+        UnreadableImage: They are.
+    """
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tile = int(image.tag_v2.get(_TILE_WIDTH, 0)) * int(image.tag_v2.get(_TILE_LENGTH, 0))
+        if tile > _MAX_TILE_SHARE * max(image.width * image.height, _SMALL_PIXELS):
+            raise UnreadableImage(f"the TIFF image has tiles of {tile:,} pixels, more than the image itself")
 
 
 def silence_libtiff() -> None:

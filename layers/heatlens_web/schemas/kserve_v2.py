@@ -14,6 +14,7 @@ from heatlens_web.schemas.options import HeatmapOptions
 
 OutputName = Literal["label", "probability", "logit", "probabilities", "saliency_map", "box", "quality", "heatmap"]
 DEFAULT_OUTPUTS: tuple[OutputName, ...] = ("label", "probability", "saliency_map", "box", "quality")
+MOST_DIMENSIONS, MOST_OUTPUTS = 2, 100  # of the images' tensor; of a request
 _ENVELOPE = {"inputs", "outputs", "id", "parameters"}
 _OF_CLIENTS = {"content_type", "headers"}  # that client libraries add; they change nothing here
 
@@ -22,7 +23,7 @@ class InputTensor(Body):
     """The images: base64, one text each."""
 
     name: str = Field(description="The client's own name; it is not used.")
-    shape: list[int]
+    shape: Annotated[list[int], FailFast(), Field(max_length=MOST_DIMENSIONS)]
     datatype: Literal["BYTES"]
     parameters: dict[str, Any] | None = Field(None, description="Such as `content_type`; they are not used.")
     data: Annotated[list[str], FailFast(), Field(min_length=1)]
@@ -53,7 +54,7 @@ class InferRequest(HeatmapOptions, ImagesBody):
     """Images as a tensor, the outputs that are wanted, and options as `parameters`."""
 
     inputs: Annotated[list[InputTensor], Field(min_length=1, max_length=1)]
-    outputs: list[RequestedOutput] | None = None
+    outputs: Annotated[list[RequestedOutput], Field(max_length=MOST_OUTPUTS, fail_fast=True)] | None = None
     id: str | None = None
     parameters: dict[str, Any] | None = Field(None, description="Options; beside `inputs` they mean the same.")
 

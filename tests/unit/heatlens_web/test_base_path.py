@@ -24,6 +24,8 @@ def seen(path: str, setting: str = "", address: tuple[str, str] | None = None) -
         ("/docs", "/v1", None, ("/v1", "/v1/docs", False)),
         ("/v1", "/v1", None, ("/v1", "/v1/", True)),
         ("/v1/", "/v1", None, ("/v1", "/v1/", False)),
+        ("/v1/models", "/v1", None, ("/v1", "/v1/v1/models", False)),
+        ("/api/inference/health", "/api", None, ("/api", "/api/api/inference/health", False)),
         ("/v1docs", "/v1", None, ("/v1", "/v1/v1docs", False)),
         ("/docs", "", ("/prod", "/docs"), ("/prod", "/prod/docs", False)),
         ("/docs", "/v1", ("", "/docs"), ("/v1", "/v1/docs", False)),

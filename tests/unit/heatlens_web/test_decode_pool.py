@@ -21,6 +21,7 @@ from pydicom.uid import JPEG2000Lossless
 from heatlens.errors import EmptyFile, HeatlensError, ImageTooLarge, OutOfTime, UnreadableImage
 from heatlens.input.decode import decode
 from heatlens.types import Picture
+from heatlens_web import decode_worker
 from heatlens_web.decode_pool import APART_PIXELS, DecodePool
 from tests.support.dicom import dataset, written
 from tests.support.images import encoded
@@ -297,3 +298,26 @@ def test_the_process_ends_with_its_server_also_while_its_decoder_holds_the_lock(
         ours.close()
 
         assert process.wait(WAIT_S) == -signal.SIGIO
+
+
+def test_a_deadline_that_passes_with_the_response_does_not_fail_the_next_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = DecodePool(processes=1, deadline_s=3)
+    receive = decode_worker.receive
+
+    def late(connection: object) -> Picture | Exception:
+        outcome = receive(connection)  # type: ignore[arg-type]
+        time.sleep(4)
+        return outcome
+
+    started(pool)
+    with monkeypatch.context() as slow:
+        slow.setattr(decode_worker, "receive", late)
+        assert pool.decode(BMP, max_pixels=MOST).image.size == LARGE
+
+    assert pool.decode(BMP, max_pixels=MOST).image.size == LARGE
+
+
+def test_jpeg_2000_of_any_size_is_decoded_apart(pool: DecodePool) -> None:
+    for data in (jpeg_2000(64), encoded(gradient("L", (8, 8)), "JPEG2000")):
+        pool.decode(data, max_pixels=MOST)
+        assert pool.process_ids

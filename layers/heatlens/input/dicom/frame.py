@@ -25,6 +25,7 @@ from heatlens.input.dicom.parse import PIXEL_DATA
 from heatlens.input.dicom.values import place_bits
 from heatlens.input.grey_levels import Samples
 from heatlens.input.jpeg import check_scans
+from heatlens.input.jpeg2000 import START_OF_CODESTREAM, check_tiles
 
 NO_PIXELS = "the DICOM file has no image in it: it is a report, a plan, or something else without pixels"
 NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)
@@ -33,10 +34,8 @@ _LOSSLESS = (uid.JPEGLossless, uid.JPEGLosslessSV1)
 _INSTEAD = "which is not supported: send it uncompressed, or as RLE, JPEG-LS, JPEG 2000 or 8-bit JPEG"
 _END_OF_IMAGE = b"\xff\xd9"  # of all three kinds of JPEG
 _LAST_BYTES = 16  # that contain it, whatever padding a writer appends
-_START_OF_CODESTREAM = b"\xff\x4f\xff\x51"  # and of its size segment
 _SIZE_SEGMENT = struct.Struct(">8LHB")
 _SIGN_BIT, _PRECISION_BITS = 0x80, 0x7F  # of a component's size
-_MAX_TILES = 4096  # of 256 x 256 pixels: more than the largest image
 _RLE_HEADER = struct.Struct("<16L")  # number of segments, and where each begins
 
 Shape = tuple[int, int, int]  # rows, columns, samples per pixel
@@ -64,12 +63,10 @@ def _jpeg_ls(frame: bytes) -> _Stream:
 
 
 def _jpeg_2000(frame: bytes) -> _Stream:
-    """Read the size (ISO 15444-1 A.5.1) here: the decoder allocates memory for all tiles when it reads the header."""
-    stream = frame[frame.index(_START_OF_CODESTREAM) :]  # some writers put boxes before it
-    right, bottom, left, top, across, down, first_left, first_top, samples, size = _SIZE_SEGMENT.unpack_from(stream, 8)
-    tiles = -(-(right - first_left) // across) * -(-(bottom - first_top) // down)
-    if tiles > _MAX_TILES:
-        raise UnreadableImage(f"the DICOM image has more than {_MAX_TILES:,} tiles, which no picture needs")
+    """Read the size (ISO 15444-1 A.5.1) here: the decoder allocates memory when it reads the header."""
+    check_tiles(frame)
+    stream = frame[frame.index(START_OF_CODESTREAM) :]  # some writers put boxes before it
+    right, bottom, left, top, *_, samples, size = _SIZE_SEGMENT.unpack_from(stream, 8)
     shape = (bottom - top, right - left, samples)
     return _Stream(stream, shape, bits=(size & _PRECISION_BITS) + 1, signed=bool(size & _SIGN_BIT))
 

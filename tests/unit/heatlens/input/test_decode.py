@@ -1,3 +1,4 @@
+import contextlib
 import io
 import struct
 import zlib
@@ -403,3 +404,22 @@ def test_rejects_a_decompression_bomb_by_its_header(side: int) -> None:
 
     with pytest.raises(ImageTooLarge):
         decode(bomb, max_pixels=25_000_000)
+
+
+@pytest.mark.parametrize("length", range(800, 1400, 25))
+def test_a_gif_cut_in_a_later_frame_is_read_or_refused(length: int) -> None:
+    frames = [noise((20, 20), seed=seed) for seed in range(3)]
+    file = io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+
+    with contextlib.suppress(UnreadableImage):
+        assert decode(file.getvalue()[:length], max_pixels=MANY).verbatim is None
+
+
+def test_a_gif_that_ends_after_its_first_frame_is_read() -> None:
+    data = bytes.fromhex(
+        "474946383761140014008100000001020000000000000000002c00000000140014004008220001081c48b0a0c18308132a5cc8b0a1c38710"
+        "234a9c48b1a2c58b18336adc6831200021"
+    )
+
+    assert decode(data, max_pixels=MANY).image.size == (20, 20)

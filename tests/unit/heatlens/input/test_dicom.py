@@ -57,7 +57,7 @@ REFUSED = {
     "JPEG-lossy.dcm": LOSSLESS.replace("JPEG Lossless", "JPEG of 12 bits"),
     "JPGExtended.dcm": LOSSLESS.replace("JPEG Lossless", "JPEG of 12 bits"),
     "SC_rgb_jpeg_gdcm.dcm": LOSSLESS,
-    "JPEG2000-embedded-sequence-delimiter.dcm": "the DICOM image has more than 4,096 tiles, which no picture needs",
+    "JPEG2000-embedded-sequence-delimiter.dcm": "the JPEG 2000 image has more than 4,096 tiles, which no picture needs",
     "badVR.dcm": DAMAGED,  # "1A" frames
     "MR_truncated.dcm": "the DICOM file is truncated",
     "rtplan_truncated.dcm": "the DICOM file is truncated",

@@ -351,8 +351,8 @@ def test_rejects_a_jpeg_ls_frame_without_an_end_before_decoding(monkeypatch: pyt
         ),
         (compressed(JPEGBaseline8Bit, b"x\xff\xd9"), "truncated or damaged"),
         (compressed(JPEGExtended12Bit, b"x", BitsStored=12, BitsAllocated=16), "as JPEG of 12 bits"),
-        (compressed(JPEG2000Lossless, b"\xff\x4f\xff\x51\0\xff\xd9"), "truncated or damaged"),
-        (compressed(JPEG2000Lossless, b"no codestream\xff\xd9"), "truncated or damaged"),
+        (compressed(JPEG2000Lossless, b"\xff\x4f\xff\x51\0\xff\xd9"), "is damaged: it does not say its size"),
+        (compressed(JPEG2000Lossless, b"no codestream\xff\xd9"), "is damaged: it does not say its size"),
         (compressed(JPEGLSLossless, b"\xff\xd8\xff\xf7\0\xff\xd9"), "truncated or damaged"),
     ],
 )

@@ -1,3 +1,5 @@
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -44,3 +46,33 @@ def test_a_file_without_a_size_is_damaged() -> None:
     for stop in (20, data.index(b"\xff\x4f\xff\x51") + 10):
         with pytest.raises(UnreadableImage, match="does not say its size"):
             decode(data[:stop], max_pixels=MANY)
+
+
+def codestream(side: int, *, layers: int, precinct: int) -> bytes:
+    """Write a gray codestream of one empty tile; `precinct` is the power of two of a precinct's sides."""
+    size = struct.pack(">HH8LH", 41, 0, side, side, 0, 0, side, side, 0, 0, 1) + bytes([7, 1, 1])
+    coding = bytes([1, 0]) + struct.pack(">H", layers) + bytes([0, 0, 4, 4, 0, 1, precinct | precinct << 4])
+    steps = bytes([0x40, 8 << 3])
+    segments = (b"\xff\x52", coding), (b"\xff\x5c", steps)
+    head = b"".join(marker + struct.pack(">H", len(body) + 2) + body for marker, body in segments)
+    tile = b"\xff\x93" + bytes(16)
+    part = b"\xff\x90" + struct.pack(">HHLBB", 10, 0, 12 + len(tile), 0, 1) + tile
+    return b"\xff\x4f\xff\x51" + size + head + part + b"\xff\xd9"
+
+
+def test_the_work_of_precincts_and_layers_is_limited() -> None:
+    check_tiles(codestream(300, layers=20, precinct=0))
+
+    for data in (codestream(400, layers=1, precinct=0), codestream(48, layers=65535, precinct=0)):
+        with pytest.raises(UnreadableImage, match=r"has [0-9,]+ precincts in [0-9,]+ layers, which no picture needs"):
+            decode(data, max_pixels=MANY)
+
+
+def test_the_precincts_of_one_component_count() -> None:
+    data = codestream(400, layers=1, precinct=15)
+    own = bytes([0, 1, 0, 4, 4, 0, 1, 0])
+    at = data.index(b"\xff\x5c")
+    check_tiles(data)
+
+    with pytest.raises(UnreadableImage, match="precincts"):
+        check_tiles(data[:at] + b"\xff\x53" + struct.pack(">H", len(own) + 2) + own + data[at:])

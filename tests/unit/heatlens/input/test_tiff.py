@@ -87,3 +87,39 @@ for path in sys.argv[2:]:
 
     assert written["ours"] == 0
     assert written["theirs"] > 100_000  # the file does make libtiff write, where nothing stops it
+
+
+def test_tiles_far_larger_than_the_image_are_refused() -> None:
+    fields = [
+        (256, 8),
+        (257, 8),
+        (258, 8),
+        (259, 8),
+        (262, 1),
+        (277, 1),
+        (322, 32768),
+        (323, 32768),
+        (324, 8),
+        (325, 8),
+    ]
+    entries = b"".join(struct.pack("<2H2L", tag, 4, 1, value) for tag, value in fields)
+    data = b"II*\0" + struct.pack("<L", 16) + bytes(8) + struct.pack("<H", len(fields)) + entries + bytes(4)
+
+    with pytest.raises(UnreadableImage, match="tiles of 1,073,741,824 pixels, more than the image itself"):
+        decode(data, max_pixels=MANY)
+
+
+def test_the_warnings_of_a_damaged_file_are_not_written() -> None:
+    program = """
+import io, sys
+from heatlens.input.decode import decode
+from PIL import Image, TiffImagePlugin
+tags = TiffImagePlugin.ImageFileDirectory_v2()
+file = io.BytesIO()
+Image.new("L", (8, 8)).save(file, "TIFF", tiffinfo={65000: "x" * 5000})
+data = file.getvalue().replace((5001).to_bytes(4, "little"), (10**9).to_bytes(4, "little"))
+decode(data, max_pixels=100)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True)
+
+    assert ended.stderr == b""
