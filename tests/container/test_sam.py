@@ -151,5 +151,5 @@ def test_make_invoke_of_the_readme() -> None:
 
     shell(block("make invoke"))
 
-    names = [path.stem for path in sorted(SAMPLES.iterdir()) if path.suffix != ".json"]
+    names = [f"{path.name}.heatmap" for path in sorted(SAMPLES.iterdir()) if path.suffix != ".json"]
     assert sorted(path.stem for path in (ROOT / "out" / "invoke").glob("*.png")) == names

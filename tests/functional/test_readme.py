@@ -125,7 +125,7 @@ def run_block(content: str, url: str, folder: Path) -> None:
 
 
 def test_every_command_of_the_function_pages_is_run() -> None:
-    assert len(FUNCTION_BLOCKS) == 3
+    assert len(FUNCTION_BLOCKS) == 4
     assert all("curl" in text for text in FUNCTION_BLOCKS)
     commands = [line for text in FUNCTION_BLOCKS for line in text.splitlines() if "curl" in line]
     assert all("--fail" in line for line in commands)
@@ -149,6 +149,14 @@ def test_the_kserve_example(server_port: int, tmp_path: Path) -> None:
     run_block("instances", f"http://127.0.0.1:{server_port}", tmp_path)
 
     assert json.loads((tmp_path / "kserve.json").read_text())["predictions"][0]["label"] == "OPACITY"
+
+
+def test_the_example_of_the_open_inference_protocol(server_port: int, tmp_path: Path) -> None:
+    run_block("BYTES", f"http://127.0.0.1:{server_port}", tmp_path)
+
+    outputs = {output["name"]: output for output in json.loads((tmp_path / "tensors.json").read_text())["outputs"]}
+    assert outputs["label"]["data"] == ["OPACITY"]
+    assert len(outputs["saliency_map"]["data"]) == 20 * 20
 
 
 def test_the_staged_batch_example(loop: Loop, tmp_path: Path) -> None:
