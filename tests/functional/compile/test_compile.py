@@ -824,10 +824,12 @@ def test_a_failure_leaves_the_existing_model_as_it_was(tmp_path: Path) -> None:
 
 def test_success_replaces_an_existing_model_completely(tmp_path: Path) -> None:
     model = compiled(TINY, tmp_path)
-    (model.folder / "stale.bin").touch()
+    card = model.folder / "card.json"
+    card.write_text(card.read_text().replace('"trunk.onnx"', '"stale.onnx"'))
+    (model.folder / "trunk.onnx").rename(model.folder / "stale.onnx")
     compile_model(changed(TINY, output="multilabel").write(tmp_path), model.folder)
     assert model.card.output == "multilabel"
-    assert not (model.folder / "stale.bin").exists()
+    assert not (model.folder / "stale.onnx").exists()
     assert sorted(os.listdir(tmp_path)) == ["model.toml", "out"]
 
 
