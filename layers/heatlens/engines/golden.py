@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from heatlens.card import Card, Golden, Layer, Preprocess
 from heatlens.engines.base import Engine
-from heatlens.errors import CardError
+from heatlens.errors import CardError, EngineError
 from heatlens.types import Floats
 
 COARSE = 8  # cells per side of the smooth part
@@ -52,10 +52,18 @@ def golden_input(pixels: npt.NDArray[np.uint8], recipe: Preprocess) -> Floats:
     return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None])
 
 
-def explain_golden(engine: Engine, batch: Floats, selector: Floats) -> tuple[Floats, Floats]:
-    """Return the logits `[1,K]` and the signed Grad-CAM map `[1,h,w]`."""
+def explain_golden(
+    engine: Engine, batch: Floats, selector: Floats, *, shape: tuple[int, ...] | None = None
+) -> tuple[Floats, Floats]:
+    """Return the logits `[1,K]` and the signed Grad-CAM map `[1,h,w]`.
+
+    Raises:
+        EngineError: The activation or its gradient has another shape than `[C,h,w]` of the card.
+    """
     crossing = engine.trunk(batch)
     logits, gradient = engine.tail(crossing, selector)
+    if shape is not None and not crossing[0].shape == gradient.shape == (1, *shape):
+        raise EngineError("the graphs answer other shapes than the card says: compile the model again")
     return logits, (gradient.mean(axis=(2, 3), keepdims=True) * crossing[0]).sum(axis=1)
 
 
@@ -74,6 +82,7 @@ def check_golden(engine: Engine, card: Card, layer: Layer) -> float | None:
     Raises:
         GoldenMismatchError: The explanation is another.
         CardError: The image cannot be made as it was.
+        EngineError: The graphs have other shapes than the card says.
     """
     golden = layer.golden
     if golden is None:
@@ -82,7 +91,8 @@ def check_golden(engine: Engine, card: Card, layer: Layer) -> float | None:
     if hashlib.sha256(pixels.tobytes()).hexdigest() != golden.sha256:
         raise CardError(f"the golden image of {layer.name!r} is another than its card says: compile the model again")
     expected, heat = decoded(golden.logits, (1, card.logits)), decoded(golden.signed_map, (1, *layer.shape[1:]))
-    logits, found = explain_golden(engine, golden_input(pixels, card.preprocess), selector_of(expected))
+    batch = golden_input(pixels, card.preprocess)
+    logits, found = explain_golden(engine, batch, selector_of(expected), shape=layer.shape)
     if engine.precision == "f32":
         return _compare_exactly(golden, layer.name, [("logits", logits, expected), ("map", found, heat)])
     return _compare_loosely(engine.precision, layer.name, found, heat)

@@ -12,6 +12,7 @@ _OPTIONAL = {
     "grid": "[14, 14]",
     "class_tokens": "1",
     "inputs": '"my_images:some"',
+    "calibration_images": "64",
     "evaluation": '"my_images:judge"',
     "training": '"training.json"',
     "notice": '"Not for medical use."',
