@@ -3,7 +3,7 @@
 from html import escape
 from pathlib import Path
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 import heatlens
 from heatlens.settings import read_table
 from heatlens_aws.settings import AwsSettings
-from heatlens_web import kserve, kserve_v2, large_replies, problems
+from heatlens_web import large_replies, problems
 from heatlens_web.base_path import BARE, BasePath
 from heatlens_web.batches import routes as batch_routes
 from heatlens_web.cors import cors
@@ -43,13 +43,19 @@ def create_app(settings: ServerSettings, *, deployment: Deployment) -> FastAPI:
     app.add_middleware(BasePath, base_path=settings.base_path)
     if deployment == "server" and settings.cors_origins:
         app.add_middleware(CORSMiddleware, **cors(settings.cors_origins))
-    for routes in [router, batch_routes.router, *([kserve.router, kserve_v2.router] if deployment == "server" else [])]:
+    for routes in [router, batch_routes.router, *(_kserve() if deployment == "server" else [])]:
         app.include_router(routes, dependencies=[Depends(known_query)])
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/", _page, include_in_schema=False)
     app.add_api_route("/docs", _docs, include_in_schema=False)
     problems.install(app, settings)
     return app
+
+
+def _kserve() -> list[APIRouter]:
+    from heatlens_web import kserve, kserve_v2  # a tenth of a second, which Lambda does not need
+
+    return [kserve.router, kserve_v2.router]
 
 
 async def _page(request: Request) -> Response:
