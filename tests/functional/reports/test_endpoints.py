@@ -144,6 +144,7 @@ def test_another_programs_attributes_are_ignored_with_a_line_in_the_log(
     endpoint: TestClient, text: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = logging.getLogger("ignored")
+    caplog.set_level(logging.WARNING, logger="ignored")
     monkeypatch.setattr(attributes, "_ignored", RateLimitedLog(log, "ignored", level=logging.WARNING))
 
     answer = invoke(endpoint, IMAGE, **{CUSTOM_ATTRIBUTES: text})
