@@ -33,8 +33,9 @@ dev: $(VENV)/.dev ## Install the development dependencies in .venv (torch and th
 run-batch: $(VENV)/.dev ## Explain the samples (or DIR=folder) as one batch, with a local account, into out/batch
 	@$(BIN)/python infra/local_batches.py $(or $(DIR),layers/heatlens_web/static/samples) out/batch
 
-test: $(VENV)/.dev ## Run every test
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev ## Run every test, two files at a time, then those of the image
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/container
+	$(BIN)/python -m pytest tests/container
 
 chaos: $(VENV)/.dev ## Run the fault campaign over staged batches (2,000 images; SEED=1, WITHOUT=condition|attempts|versions)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(WITHOUT),--without $(WITHOUT))
