@@ -105,7 +105,7 @@ class Client:
         left = list(self.images)
         while left:
             chunk = left[: self.world.rng.randint(1, 6)]
-            numbers = yield from self._answered(partial(self._declared, [_declaration(data) for data in chunk]))
+            numbers = yield from self._answered(partial(self._declared, [declaration(data) for data in chunk]))
             numbered += zip(numbers, chunk, strict=True)
             left = left[len(chunk) :]
         return numbered
@@ -154,6 +154,7 @@ class Client:
                 return answer
 
 
-def _declaration(data: bytes) -> FileDeclaration:
+def declaration(data: bytes) -> FileDeclaration:
+    """Declare an image as it is."""
     digest = hashlib.sha256(data).hexdigest()
     return FileDeclaration(name=NAME.format(digest[:4]), size=len(data), sha256=digest, media_type="image/png")

@@ -17,8 +17,7 @@ class Clock:
     def time(self) -> float:
         return self.now
 
-    @staticmethod
-    def sleep(_: float) -> None:
+    def sleep(self, seconds: float) -> None:
         """Return at once: pauses between tries have random lengths."""
 
     def advance(self, seconds: float) -> None:

@@ -13,6 +13,7 @@ from tests.chaos.story import Event, Story
 
 VISIBILITY_S = 720.0
 MAX_RECEIVES = 5
+URL = "https://queue"
 DOUBLE = 0.05  # deliveries of a message that another worker holds
 
 
@@ -28,6 +29,7 @@ class Letter:
     visible: float
     attributes: Json
     event: Event | None  # of an upload
+    sent: float = 0.0  # seconds since 1970
     receives: int = 0
     troubled: bool = False
 
@@ -43,17 +45,33 @@ class Letter:
             "messageId": self.id,
             "receiptHandle": self.id,
             "body": self.body,
-            "attributes": {"ApproximateReceiveCount": str(self.receives)},
+            "attributes": {
+                "ApproximateReceiveCount": str(self.receives),
+                "SentTimestamp": str(round(self.sent * 1000)),
+            },
             "messageAttributes": self.attributes,
             "eventSource": "aws:sqs",
         }
 
 
 class Queue(Hook):
-    """Answers the product's calls to SQS, and hands letters to workers."""
+    """Answers the product's calls to SQS about one queue, and hands letters to workers.
 
-    def __init__(self, clock: Clock, rng: random.Random, counts: Counter[str], story: Story) -> None:
+    `doubled` is the share of deliveries of a message that another worker receives too.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        rng: random.Random,
+        counts: Counter[str],
+        story: Story,
+        *,
+        url: str = URL,
+        doubled: float = DOUBLE,
+    ) -> None:
         self._clock, self._rng, self._counts, self._story = clock, rng, counts, story
+        self._url, self._doubled = url, doubled
         self._names = count()
         self._letters: dict[str, Letter] = {}
 
@@ -64,7 +82,8 @@ class Queue(Hook):
         self, body: str, *, delay_s: float = 0.0, attributes: Json | None = None, event: Event | None = None
     ) -> str:
         """Accept a message; it can be received after the delay."""
-        letter = Letter(f"m{next(self._names)}", body, self._clock.now + delay_s, attributes or {}, event)
+        now, name = self._clock.now, f"m{next(self._names)}"
+        letter = Letter(name, body, now + delay_s, attributes or {}, event, sent=now)
         self._letters[letter.id] = letter
         return letter.id
 
@@ -81,7 +100,7 @@ class Queue(Hook):
             letter.event.handled = True
 
     def before(self, call: Call) -> Json | None:
-        if call.service != "sqs":
+        if call.service != "sqs" or call.params["QueueUrl"] != self._url:
             return None
         if call.name == "SendMessage":
             self._counts["events sent again"] += 1
@@ -105,7 +124,7 @@ class Queue(Hook):
             return False
         letter.receives += 1
         letter.troubled = True
-        if self._rng.random() < DOUBLE:
+        if self._rng.random() < self._doubled:
             self._counts["event: delivered to two"] += 1
         else:
             letter.visible = self._clock.now + VISIBILITY_S

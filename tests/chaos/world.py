@@ -37,7 +37,7 @@ from tests.chaos.endpoint import TIMEOUT_S, TTL_S, Container
 from tests.chaos.faults import Faults
 from tests.chaos.hooks import Call, Hook, Json, Wires
 from tests.chaos.protections import HOOKS, Protection, one_attempt
-from tests.chaos.queue import MAX_RECEIVES, Queue
+from tests.chaos.queue import DOUBLE, MAX_RECEIVES, URL, Queue
 from tests.chaos.story import FILE_BYTES, Story
 from tests.support.aws import SETTINGS
 from tests.support.sagemaker import NAME
@@ -116,9 +116,17 @@ class World:
 
 
 @contextmanager
-def world(model: Model, seed: int, counts: Counter[str], *, without: Protection | None = None) -> Iterator[World]:
-    """Make a world that ends with the block."""
-    rng, clock = random.Random(seed), Clock()
+def world(
+    model: Model,
+    seed: int,
+    counts: Counter[str],
+    *,
+    without: Protection | None = None,
+    clock: Clock | None = None,
+    doubled: float = DOUBLE,
+) -> Iterator[World]:
+    """Make a world that ends with the block; `clock` may be a timeline, `doubled` is the queue's."""
+    rng, clock = random.Random(seed), clock or Clock()
     mock_random.seed(seed)
 
     def ulid() -> str:
@@ -133,6 +141,7 @@ def world(model: Model, seed: int, counts: Counter[str], *, without: Protection 
             (desks, "time", clock),
             (destinations, "time", clock),
             (async_submit, "time", clock),
+            (worker, "time", clock),
             (tenacity.nap, "time", clock),
             (botocore_endpoint, "time", clock),
             (desks, "ThreadPoolExecutor", Inline),
@@ -142,7 +151,8 @@ def world(model: Model, seed: int, counts: Counter[str], *, without: Protection 
             stack.enter_context(patch.object(module, name, put))
         if without == "attempts":
             stack.enter_context(one_attempt())
-        yield _made(model, rng, clock, counts, [HOOKS[without]()] if without in HOOKS else [])
+        switches = [HOOKS[without]()] if without in HOOKS else []
+        yield _made(model, rng, clock, counts, switches, doubled)
 
 
 @cache
@@ -153,10 +163,12 @@ def _clients() -> tuple[Clients, Clients, Wires]:
     return raw, hooked, Wires((hooked.s3, hooked.sqs, hooked.dynamodb, hooked.sagemaker))
 
 
-def _made(model: Model, rng: random.Random, clock: Clock, counts: Counter[str], switches: list[Hook]) -> World:
+def _made(
+    model: Model, rng: random.Random, clock: Clock, counts: Counter[str], switches: list[Hook], doubled: float
+) -> World:
     settings = SETTINGS.model_copy(
         update={
-            "queue_url": "https://queue",
+            "queue_url": URL,
             "batch_deadline_s": DEADLINE_S,
             "max_receives": MAX_RECEIVES,
             "async_endpoint": NAME,
@@ -172,7 +184,7 @@ def _made(model: Model, rng: random.Random, clock: Clock, counts: Counter[str], 
         StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
     )
     story = Story()
-    queue, faults = Queue(clock, rng, counts, story), Faults(rng, counts)
+    queue, faults = Queue(clock, rng, counts, story, doubled=doubled), Faults(rng, counts)
     bucket = Bucket(raw.s3, settings.bucket, queue, clock, rng, counts, story)
     container = Container(raw.s3, settings.bucket, queue, story, counts)
     # Faults come before those who answer: what they raise keeps nobody else from seeing an answer.
