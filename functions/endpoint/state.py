@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 
 from heatlens.errors import ModelError, ModelUnavailable
 from heatlens.results import Outcome
-from heatlens.settings import MIB
 from heatlens.types import Options, Upload
 from heatlens_web.admission import Admission
 from heatlens_web.dynamic_batching import Bounds, DynamicBatcher
 from heatlens_web.engine_health import EngineHealth
-from heatlens_web.settings import ServerLimits, ServerSettings
+from heatlens_web.settings import ServerSettings
 from heatlens_web.state import State, load_state
 
 
@@ -46,17 +45,13 @@ class ServerState:
 def load_server(settings: ServerSettings) -> ServerState:
     """Load the model; the server starts without one too, and its responses give the reason."""
     loaded = load_state(settings, "server")
-    state = replace(loaded, limits=_of_one(loaded.limits))
+    # A request has one image: the limit of one body elsewhere is that of all bodies together here.
+    limits = loaded.limits.model_copy(update={"body_bytes": loaded.limits.image_body_bytes})
+    state = replace(loaded, limits=limits)
     admission = Admission(most=settings.in_flight, most_bytes=loaded.limits.body_bytes)
     if isinstance(state.loaded, ModelError):
         return ServerState(state, admission, state.loaded)
     return ServerState(state, admission, _backend(state, admission))
-
-
-def _of_one(limits: ServerLimits) -> ServerLimits:
-    """A request has one image: the limit of one body elsewhere is that of all bodies together here."""
-    as_base64 = (limits.file_bytes + 2) // 3 * 4 + MIB  # 1 MiB for the options and the name in the JSON
-    return limits.model_copy(update={"body_bytes": min(limits.body_bytes, as_base64)})
 
 
 def _backend(state: State, admission: Admission) -> InferenceBackend:

@@ -6,8 +6,14 @@ import re
 from heatlens_web.errors import BadBase64
 
 _DATA_URI = re.compile(r"data:([^,]{0,200}),", re.IGNORECASE)
+_LONGEST_PREFIX = 206
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 _LINE_BREAKS = b"\r\n\t"
+
+
+def longest_base64(max_bytes: int) -> int:
+    """Return the characters that the base64 of `max_bytes` may have: four for three, line breaks, and a prefix."""
+    return max_bytes * 3 // 2 + _LONGEST_PREFIX
 
 
 def decode_base64(text: str) -> bytes:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TypeVar
 
 from fastapi import Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from heatlens.errors import HeatlensError
 from heatlens.results import Explanation, Outcome
@@ -63,9 +64,9 @@ async def infer(
     model = context.model(options.model)
     with context.located():
         outcomes = await work(context, options)
-        response = deliver(
-            Results(received.filenames, outcomes, model, options, context.request_id, context.elapsed_ms)
-        )
+        results = Results(received.filenames, outcomes, model, options, context.request_id, context.elapsed_ms)
+        # Encoding a large response takes seconds: in the event loop, health checks would wait for it.
+        response = await run_in_threadpool(deliver, results)
     return await context.send(response)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from heatlens_web.base64_text import decode_base64
+from heatlens_web.base64_text import decode_base64, longest_base64
 from heatlens_web.errors import MalformedBody, TooManyFiles
 
 if TYPE_CHECKING:  # the library defines it for type checkers only
@@ -34,8 +34,7 @@ class Part:
 
     def add(self, data: bytes) -> None:
         """Append data, or drop all of it where that is over the limit."""
-        # Base64 has four bytes for three, and line breaks.
-        most = self.max_bytes * 3 // 2 + 4 if self.is_base64 else self.max_bytes
+        most = longest_base64(self.max_bytes) if self.is_base64 else self.max_bytes
         self.oversize = self.oversize or len(self.data) + len(data) > most
         if self.oversize:
             self.data = bytearray()

@@ -18,6 +18,11 @@ class ServerLimits(Limits):
     answer_json_bytes: int | None
     answer_binary_bytes: int | None
 
+    @property
+    def image_body_bytes(self) -> int:
+        """The largest body of a request with one image: a file in base64, and 1 MiB for options and name."""
+        return min(self.body_bytes, (self.file_bytes + 2) // 3 * 4 + MIB)
+
 
 DEPLOYMENT_LIMITS: dict[Deployment, ServerLimits] = {
     # A Lambda event holds 6 MB of JSON, and API Gateway base64s the body into it: 4.5 MB of binary each way.

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from heatlens.errors import FileTooLarge, HeatlensError
 from heatlens.types import Upload
-from heatlens_web.base64_text import decode_base64
+from heatlens_web.base64_text import decode_base64, longest_base64
 from heatlens_web.content_encoding import decoded
 from heatlens_web.errors import BadBase64, BodyTooLarge, MalformedBody, TooManyFiles, UnsupportedContentType
 from heatlens_web.multipart import MAX_FIELD_BYTES, Form, Part, read_form
@@ -90,7 +90,10 @@ async def _receive(
     raw: tuple[str, ...] = RAW,
 ) -> Received:
     content_type, kind = request.headers.get("content-type", ""), media_type(request)
-    chunks = read_limited(request, limits.body_bytes)
+    # Files over their limit are dropped as they arrive; JSON is kept whole.
+    whole = is_json(kind) and max_files == 1
+    most = limits.image_body_bytes if whole else limits.body_bytes
+    chunks = read_limited(request, most, inflated_bytes=limits.image_body_bytes)
     if kind == "multipart/form-data":
         form = await read_form(chunks, content_type, name=field, max_parts=max_files, max_part_bytes=limits.file_bytes)
         return await run_in_threadpool(_from_form, form, field, limits, body.options)
@@ -128,13 +131,17 @@ def check_json(request: Request) -> None:
         raise UnsupportedContentType(f"send {JSON}")
 
 
-async def read_json(chunks: AsyncIterator[bytes]) -> bytes:
+async def read_json(chunks: AsyncIterator[bytes]) -> bytearray:
     """Read a body of JSON, without its byte-order mark.
 
     Raises:
         MalformedBody: It is in UTF-16.
     """
-    text = b"".join([chunk async for chunk in chunks]).removeprefix(codecs.BOM_UTF8)
+    text = bytearray()  # which grows in place: joined chunks would be in memory twice
+    async for chunk in chunks:
+        text += chunk
+    if text.startswith(codecs.BOM_UTF8):
+        del text[: len(codecs.BOM_UTF8)]
     if text.startswith(_UTF_16) or b"\0" in text[:2]:
         raise MalformedBody("the JSON is in UTF-16: send it in UTF-8")
     return text
@@ -153,8 +160,14 @@ def declared_bytes(request: Request, *, most: int) -> int:
     return min(int(declared), most) if declared.isdecimal() and len(declared) <= _LONGEST_LENGTH else most
 
 
-async def read_limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+async def read_limited(request: Request, max_bytes: int, *, inflated_bytes: int | None = None) -> AsyncIterator[bytes]:
     """Yield the body in chunks, without its `Content-Encoding`.
+
+    Args:
+        request: The request; its body is not read yet.
+        max_bytes: Limit of the body.
+        inflated_bytes: Limit of a body with an encoding once it is inflated, where that is lower: a thousandth of it
+            may have been sent.
 
     Raises:
         BodyTooLarge: The body has more than `max_bytes`, by its header, as it arrives, or once it is inflated.
@@ -166,8 +179,12 @@ async def read_limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]
         raise too_large
     encoding = ", ".join(request.headers.getlist("content-encoding"))
     arriving = _limited(request.stream(), max_bytes, too_large)
+    chunks = decoded(arriving, encoding)
+    if chunks is not arriving and inflated_bytes is not None and inflated_bytes < max_bytes:
+        max_bytes = inflated_bytes
+        too_large = BodyTooLarge(f"the compressed body inflates to more than {max_bytes:,} bytes: send it uncompressed")
     try:
-        async for chunk in _limited(decoded(arriving, encoding), max_bytes, too_large):
+        async for chunk in _limited(chunks, max_bytes, too_large):
             yield chunk
     except ClientDisconnect as error:
         raise MalformedBody("the client disconnected before the end of the body") from error
@@ -227,7 +244,7 @@ def _within(limits: ServerLimits, upload: Upload) -> Upload | HeatlensError:
     return _too_large(limits) if len(upload.data) > limits.file_bytes else upload
 
 
-def _from_json(raw: bytes, body: type[ImagesBody], max_files: int, limits: ServerLimits) -> Received:
+def _from_json(raw: bytearray, body: type[ImagesBody], max_files: int, limits: ServerLimits) -> Received:
     try:
         parsed = body.model_validate_json(raw, strict=True)  # JSON has numbers and booleans; a query has only text
     except ValidationError as error:
@@ -241,6 +258,8 @@ def _from_json(raw: bytes, body: type[ImagesBody], max_files: int, limits: Serve
 
 
 def _decoded(name: str, image: ImageBody, limits: ServerLimits) -> Upload | HeatlensError:
+    if len(image.image_base64) > longest_base64(limits.file_bytes):
+        return _too_large(limits)
     try:
         return _within(limits, Upload(name, decode_base64(image.image_base64)))
     except BadBase64 as error:

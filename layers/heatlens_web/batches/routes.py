@@ -94,7 +94,7 @@ class _BatchRoute(APIRoute):
 
 async def _read(request: Request) -> bytes:
     """Read the body, which must be JSON if there is one."""
-    body = await upload.read_json(upload.read_limited(request, MAX_BODY_BYTES))
+    body = bytes(await upload.read_json(upload.read_limited(request, MAX_BODY_BYTES)))
     if body:
         upload.check_json(request)
     try:
