@@ -13,6 +13,7 @@ from heatlens_aws.conditional_writes import (
     CONDITION_FAILED,
     Contended,
     InvalidTransition,
+    RetryingClient,
     cancellation_codes,
     error_code,
     retry_contention,
@@ -57,7 +58,7 @@ class BatchTable:
     """The table. Safe to share between threads; holds only the client and the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:  # noqa: ANN401 - boto3 has no types
-        self._dynamodb = dynamodb
+        self._dynamodb = RetryingClient(dynamodb)
         self._table = table
 
     # Batches
@@ -350,7 +351,6 @@ class BatchTable:
         for start in range(0, len(puts), WRITE_CHUNK):
             self._transact([{"ConditionCheck": batch_exists}, *puts[start : start + WRITE_CHUNK]])
 
-    @retry_contention
     def _transact(self, items: list[dict[str, Any]]) -> None:
         """Write all items or none."""
         try:
@@ -361,14 +361,19 @@ class BatchTable:
             raise
 
     def _partition(self, batch: str, chunk: int, start: int) -> Iterator[Attributes]:
-        pages = self._dynamodb.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression="PK = :partition AND SK >= :start",
-            ExpressionAttributeValues=attributes({":partition": partition(batch, chunk), ":start": f"F#{start:05d}"}),
-            ConsistentRead=True,
-        )
-        for page in pages:
+        query = {
+            "TableName": self._table,
+            "KeyConditionExpression": "PK = :partition AND SK >= :start",
+            "ExpressionAttributeValues": attributes(
+                {":partition": partition(batch, chunk), ":start": f"F#{start:05d}"}
+            ),
+            "ConsistentRead": True,
+        }
+        while query:
+            page = self._dynamodb.query(**query)
             yield from page["Items"]
+            after = page.get("LastEvaluatedKey")
+            query = query | {"ExclusiveStartKey": after} if after else {}
 
 
 def _has_room(batch: Batch, count: int) -> bool:

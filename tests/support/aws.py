@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from botocore.exceptions import ConnectionClosedError
@@ -61,3 +62,42 @@ def lose_an_answer(client: Any, operation: str) -> list[str]:  # noqa: ANN401 - 
 
     endpoint._do_get_response = broken
     return lost
+
+
+WRITES = {"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"}  # that a running transaction refuses
+LIBRARY_TRIES = 3  # of botocore, at what it retries itself
+
+
+def meet_transactions(client: Any) -> list[str]:  # noqa: ANN401 - boto3 has no types
+    """Refuse every call's first try: a write as if its row were in a running transaction, the others by throttling.
+
+    moto shows neither. botocore retries throttling itself, so such a call is refused as often as that.
+
+    Returns:
+        The refused operations, in order; the list grows.
+    """
+    refused: list[str] = []
+    before: list[str] = []  # tries of the current call
+    endpoint = client._endpoint
+    answered = endpoint._do_get_response
+
+    def meeting(request: Any, model: Any, context: Any) -> Any:  # noqa: ANN401
+        if len(before) == (1 if model.name in WRITES else LIBRARY_TRIES):
+            before.clear()
+            return answered(request, model, context)
+        before.append(model.name)
+        refused.append(model.name)
+        return (SimpleNamespace(status_code=400, headers={}, content=b""), _refusal(model.name)), None
+
+    endpoint._do_get_response = meeting
+    return refused
+
+
+def _refusal(operation: str) -> dict[str, Any]:
+    """Write DynamoDB's refusal as botocore parses it."""
+    code, reasons = "ProvisionedThroughputExceededException", dict[str, Any]()
+    if operation == "TransactWriteItems":
+        code, reasons = "TransactionCanceledException", {"CancellationReasons": [{"Code": "TransactionConflict"}]}
+    elif operation in WRITES:
+        code = "TransactionConflictException"
+    return reasons | {"Error": {"Code": code, "Message": "planned"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
