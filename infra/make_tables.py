@@ -8,6 +8,7 @@ from functions.batch import errors as batch_errors
 from heatlens import errors
 from heatlens.errors import HeatlensError, ModelError
 from heatlens_aws import errors as aws_errors
+from heatlens_aws.metrics import METRICS, SERVER_METRICS
 from heatlens_web import errors as web_errors
 from heatlens_web.problems import status_of
 
@@ -57,6 +58,16 @@ def benchmark_table() -> str:
     return head + "|---|---|---|---|---|---|---|\n" + "".join(lines)
 
 
+def metric_table() -> str:
+    """Return the Markdown table of all metrics, CloudWatch's first."""
+    rows = (
+        f"| `{each.name}` | {each.unit} | {', '.join(each.labels) or 'none'} "
+        f"| {', '.join(each.where)} | {each.meaning} |\n"
+        for each in (*METRICS, *SERVER_METRICS)
+    )
+    return "| name | unit | dimensions | where | meaning |\n|---|---|---|---|---|\n" + "".join(rows)
+
+
 def decision_table() -> str:
     """Return the Markdown table of the decisions, by number."""
     pages = sorted(DECISIONS.glob("[0-9]*.md"))
@@ -69,6 +80,7 @@ def decision_table() -> str:
 TABLES: dict[str, tuple[Path, Callable[[], str]]] = {
     "errors": (ERRORS_PAGE, error_table),
     "errors of files": (ERRORS_PAGE, file_error_table),
+    "metrics": (ROOT / "functions" / "metrics.md", metric_table),
     "benchmark": (ROOT / "README.md", benchmark_table),
     "decisions": (DECISIONS / "README.md", decision_table),
 }

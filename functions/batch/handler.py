@@ -9,7 +9,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.batch.context import open_context
 from functions.batch.errors import TryAgain
-from functions.batch.logs import logger
+from functions.batch.logs import logger, metrics_of
 from functions.batch.messages import parse_messages
 from functions.batch.worker import work
 from heatlens_aws.events import Json
@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # it imports a model of every kind of event
     from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 
 worker_context = start(open_context)
+metrics_of("batch")  # the end of its cold start
 
 
 @logger.inject_lambda_context(log_event=False)  # an event holds object keys

@@ -1,31 +1,32 @@
 """The batch functions' log and CloudWatch metrics; neither holds file names, keys or addresses."""
 
-import traceback
+import os
 from collections import Counter
+from functools import cache
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
+from heatlens_aws.error_summary import error_summary
+from heatlens_aws.function_logs import make_logger, share_format
+from heatlens_aws.function_metrics import FunctionMetrics
+from heatlens_aws.lambda_init import is_lambda
+from heatlens_aws.metrics import Metric
+from heatlens_aws.settings import STACK
 
-NAMESPACE, SERVICE = "Heatlens", "heatlens"
-DIMENSIONS = {"door": "batch"}  # each combination costs as a metric of its own
+__all__ = ["error_summary", "logger", "metrics_of", "write_counts"]
+
 # A logger takes the records of every logger whose name contains its own: "heatlens" would silence the packages'.
-logger = Logger(service="batch-worker")
-metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
-metrics.set_default_dimensions(**DIMENSIONS)
+logger = make_logger("batch-worker")
+if is_lambda():
+    share_format(logger)
 
 
-def error_summary(error: BaseException) -> str:
-    """Describe an error by kind and place; its message may hold keys."""
-    places = traceback.extract_tb(error.__traceback__)
-    where = f" at {places[-1].name}:{places[-1].lineno}" if places else ""
-    response = getattr(error, "response", {})
-    code = response.get("Error", {}).get("Code", "") if isinstance(response, dict) else ""
-    return f"{type(error).__name__}{f' {code}' if code else ''}{where}"
+@cache
+def metrics_of(function: str) -> FunctionMetrics:
+    """Return the metrics of a function; the first call is the moment when the function is ready."""
+    return FunctionMetrics(function, os.environ.get(STACK) or "none")
 
 
-def write_metrics(counts: Counter[str]) -> None:
-    """Write counts in CloudWatch's embedded metric format; nothing where there are none."""
-    for name, count in counts.items():
-        metrics.add_metric(name=name, unit=MetricUnit.Count, value=count)
-    if counts:
-        metrics.flush_metrics()
+def write_counts(metrics: FunctionMetrics, counts: Counter[Metric]) -> None:
+    """Write counts, and what else was added, in CloudWatch's embedded metric format; nothing where there is none."""
+    for metric, count in counts.items():
+        metrics.add(metric, count)
+    metrics.write()

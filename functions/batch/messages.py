@@ -13,6 +13,7 @@ from heatlens_aws.sagemaker_async import Notice, read_notice
 
 class _Attributes(BaseModel):
     receives: int = Field(1, alias="ApproximateReceiveCount", ge=1)
+    sent_ms: int | None = Field(None, alias="SentTimestamp", ge=0)
 
 
 class _SqsRecord(BaseModel):
@@ -35,6 +36,7 @@ class Message:
     suspect: bool  # an earlier delivery may have killed a worker
     objects: tuple[Created, ...] | None
     notice: Notice | None = None  # an asynchronous endpoint has answered, or failed
+    sent_ms: int | None = None  # when it was sent, in milliseconds since 1970
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ def _message(given: object) -> Message | None:
         suspect=receives > 1 or REQUEUED in (record.message_attributes or {}),
         objects=objects,
         notice=notice,
+        sent_ms=record.attributes.sent_ms,
     )
 
 

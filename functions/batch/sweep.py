@@ -5,6 +5,7 @@ pending and the queue is empty.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -13,10 +14,11 @@ from urllib.parse import quote_plus
 from functions.batch.async_collect import collect_lost
 from functions.batch.context import Account
 from functions.batch.destinations import SAGEMAKER
-from functions.batch.logs import error_summary, logger
+from functions.batch.logs import error_summary, logger, metrics_of, write_counts
 from heatlens_aws.conditional_writes import InvalidTransition
 from heatlens_aws.events import REQUEUED, Json
 from heatlens_aws.finishing import finish_if_done, settle_open
+from heatlens_aws.metrics import BATCHES_ENDED, BATCHES_SWEPT, BATCHES_UNSWEPT, ITEMS, SWEEPER_SUCCESS, Metric
 from heatlens_aws.object_keys import upload_key
 from heatlens_aws.records import Batch, BatchState, FileState
 from heatlens_aws.settings import STAGED_LIMITS
@@ -41,38 +43,50 @@ def sweep(account: Account, now: int, time_left: Callable[[], float]) -> dict[st
     Returns:
         How many batches were swept, and how many of them failed.
     """
-    swept = failed = 0
+    counts: Counter[Metric] = Counter({BATCHES_SWEPT: 0, BATCHES_UNSWEPT: 0})
     for name in account.jobs.unfinished(limit=BATCHES):
         if time_left() < MARGIN_S:
             break
-        swept += 1
+        counts[BATCHES_SWEPT] += 1
         # Postponed first: otherwise a batch that uses up the time would keep the others waiting forever.
         with suppress(Exception):
             account.jobs.postpone(name, now)
         try:
-            advance(account, name, now)
+            counts.update(advance(account, name, now))
         except Exception as error:
-            failed += 1
+            counts[BATCHES_UNSWEPT] += 1
             logger.warning("unswept", batch=name, error=error_summary(error))
-    return {"swept": swept, "failed": failed}
+    if not counts[BATCHES_UNSWEPT]:
+        counts[SWEEPER_SUCCESS] = 1
+    write_counts(metrics_of("sweeper"), counts)
+    return {"swept": counts[BATCHES_SWEPT], "failed": counts[BATCHES_UNSWEPT]}
 
 
-def advance(account: Account, name: str, now: int) -> None:
-    """Do everything that is due for one batch."""
+def advance(account: Account, name: str, now: int) -> Counter[Metric]:
+    """Do everything that is due for one batch.
+
+    Returns:
+        The files and batches that ended by this, as metrics.
+    """
+    counts: Counter[Metric] = Counter()
     batch = account.jobs.batch(name)
     if batch is None or batch.state.terminal:
-        return
+        return counts
     if now >= batch.deadline and not batch.ending:
         with suppress(InvalidTransition):
             account.jobs.decide_end(name, BatchState.EXPIRED, now)
         batch = account.jobs.batch(name) or batch
     if batch.state is BatchState.RUNNING:
-        settle_open(account.jobs, account.staging, batch)
+        ended = settle_open(account.jobs, account.staging, batch)
+        counts.update({ITEMS[state]: count for state, count in ended.items()})
     if not batch.ending:
         send_lost(account, batch, now)
         if batch.options.get("backend") == SAGEMAKER:
             collect_lost(account, batch, now, max_bytes=LARGEST)
-    finish_if_done(account.jobs, account.staging, batch)
+    after = finish_if_done(account.jobs, account.staging, batch)
+    if after.state.terminal:
+        counts[BATCHES_ENDED[after.state]] += 1
+    return counts
 
 
 def send_lost(account: Account, batch: Batch, now: int) -> int:

@@ -8,12 +8,13 @@ import time
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.batch.context import open_account
-from functions.batch.logs import logger
+from functions.batch.logs import logger, metrics_of
 from functions.batch.sweep import sweep
 from heatlens_aws.events import Json
 from heatlens_aws.lambda_init import start
 
 account = start(open_account)
+metrics_of("sweeper")  # the end of its cold start
 
 
 @logger.inject_lambda_context(log_event=False)

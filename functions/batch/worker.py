@@ -13,7 +13,7 @@ from functions.batch.context import WorkerContext
 from functions.batch.deliver import deliver, deliver_failure, record
 from functions.batch.destinations import DeclaredFile, DroppedObject, Foreign, Target, is_drop
 from functions.batch.errors import GaveUp, WrongDigest
-from functions.batch.logs import error_summary, logger, write_metrics
+from functions.batch.logs import error_summary, logger, metrics_of, write_counts
 from functions.batch.messages import Item, Message, distinct_items
 from functions.batch.tasks import AGAIN, FOREIGN, IGNORED, SETTLED, SUPERSEDED, ItemEnd, Task, bounded, groups
 from heatlens.batching import count_pixels, try_together
@@ -28,10 +28,12 @@ from heatlens.errors import (
     TooManyPasses,
 )
 from heatlens.pipeline import explain
+from heatlens.plan import make_plan
 from heatlens.results import Explanation, Outcome
 from heatlens.types import Options, Upload
 from heatlens_aws.batch_table import Outcome as Record
 from heatlens_aws.finishing import finish_if_done
+from heatlens_aws.metrics import BATCHES_ENDED, ITEMS, PASSES, PIXELS, QUEUE_WAIT_MS, STAGES, Metric
 from heatlens_aws.object_keys import IN, parse_upload_key
 from heatlens_aws.records import Batch, BatchState, FileState
 from heatlens_aws.sagemaker_async import Notice
@@ -59,6 +61,9 @@ def work(context: WorkerContext, messages: Sequence[Message], time_left: Callabl
     """
     invocation = _Invocation(context, time_left)
     invocation.redeliver |= {message.id for message in messages if message.objects is None}
+    for message in messages:
+        if message.sent_ms is not None:
+            invocation.metrics.add(QUEUE_WAIT_MS, max(0.0, time.time() * 1000 - message.sent_ms))
     for group in groups(invocation.admit(distinct_items(messages)), context.limits, context.batch_images):
         invocation.process(group)
     for message in messages:
@@ -66,7 +71,7 @@ def work(context: WorkerContext, messages: Sequence[Message], time_left: Callabl
             invocation.collect(message, message.notice)
     invocation.finish_batches()
     _delay(context, [message for message in messages if message.id in invocation.redeliver])
-    write_metrics(invocation.counts)
+    write_counts(invocation.metrics, invocation.counts)
     return invocation.redeliver
 
 
@@ -75,7 +80,8 @@ class _Invocation:
 
     def __init__(self, context: WorkerContext, time_left: Callable[[], float]) -> None:
         self.redeliver: set[str] = set()
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[Metric] = Counter()
+        self.metrics = metrics_of("batch")
         self._context, self._account = context, context.account
         self._time_left = time_left
         self._slowest = 0.0
@@ -134,7 +140,9 @@ class _Invocation:
         for batch in self._batches.values():
             if batch and batch.state is BatchState.RUNNING:
                 try:
-                    finish_if_done(self._account.jobs, self._account.staging, batch)
+                    ended = finish_if_done(self._account.jobs, self._account.staging, batch)
+                    if ended.state.terminal:
+                        self.counts[BATCHES_ENDED[ended.state]] += 1
                 except Exception as error:
                     logger.warning("unfinished", batch=batch.id, error=error_summary(error))
 
@@ -294,9 +302,17 @@ class _Invocation:
         ms = round((time.perf_counter() - task.began) * 1000)
         fields = task.target.log_fields | {"attempt": task.attempt, "error": error}
         logger.info("item", state=end.state, code=end.code, ms=ms, **fields)
+        if end.state == FileState.OK and isinstance(task.outcome, Explanation):
+            self._measure(task.options, task.outcome)
+
+    def _measure(self, options: Options, explanation: Explanation) -> None:
+        for stage in explanation.timings_ms.keys() & STAGES.keys():
+            self.metrics.add(STAGES[stage], explanation.timings_ms[stage])
+        self.counts[PIXELS] += explanation.width * explanation.height
+        self.counts[PASSES] += make_plan(self._context.models[options.model], options).passes
 
     def _count(self, state: str) -> None:
-        self.counts[f"Items{state.title()}"] += 1
+        self.counts[ITEMS[state]] += 1
 
     def _out_of_time(self, tasks: Sequence[Task]) -> bool:
         """Return tasks to their queue if there is no time for them."""

@@ -49,12 +49,15 @@ def finish_if_done(jobs: BatchTable, staging: Staging, batch: Batch) -> Batch:
     return after or batch
 
 
-def settle_open(jobs: BatchTable, staging: Staging, batch: Batch) -> None:
+def settle_open(jobs: BatchTable, staging: Staging, batch: Batch) -> Counter[FileState]:
     """End the open files of a closed, cancelled or expired batch that are due.
 
     In a cancelled batch all are cancelled. Otherwise a file that was never uploaded is missing; an uploaded one stays
     open for its worker, unless the batch expired: then it failed by the deadline. Numbers that a declaring call
     reserved before it died, without writing their rows, are missing too.
+
+    Returns:
+        How many files this call ended, by their ends.
     """
     files = list(jobs.files(batch))
     for number in set(range(batch.declared)) - {file.number for file in files}:
@@ -64,14 +67,13 @@ def settle_open(jobs: BatchTable, staging: Staging, batch: Batch) -> None:
     if open_files and batch.ending is not BatchState.CANCELLED:
         uploaded = {stored.key for stored in staging.uploaded(f"in/{batch.id}/")}
 
-    def settle(file: File) -> None:
+    def settle(file: File) -> FileState | None:
         due = _due(batch, is_uploaded=upload_key(batch.id, file.number) in uploaded)
-        if due:
-            jobs.settle(batch.id, file.number, *due)
+        return due[0] if due and jobs.settle(batch.id, file.number, *due) else None
 
     # One after another, ten thousand would take longer than the gateway waits.
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(settle, open_files))
+        return Counter(state for state in pool.map(settle, open_files) if state)
 
 
 def final_state(batch: Batch, counts: Counter[FileState]) -> BatchState:

@@ -4,6 +4,7 @@ With an exception instead, the runtime would log the reason between a traceback 
 """
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,6 +14,11 @@ from heatlens.errors import ModelError
 logger = logging.getLogger(__name__)
 
 Kept = TypeVar("Kept")
+
+
+def is_lambda() -> bool:
+    """Return whether this process is a function on AWS Lambda, or of its emulator."""
+    return "AWS_LAMBDA_FUNCTION_NAME" in os.environ
 
 
 def start(open_all: Callable[[], Kept]) -> Kept:

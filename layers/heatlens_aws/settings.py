@@ -7,6 +7,7 @@ from heatlens.settings import MIB, MP, Limits, Settings
 
 HOUR = 3600  # seconds
 DAY = 24 * HOUR
+STACK = "HEATLENS_STACK"  # the dimension of the functions' metrics
 
 
 class StagedLimits(Limits):
@@ -41,6 +42,7 @@ class AwsSettings(BaseSettings):
     table: str = Field("", description="DynamoDB table of batches and files.")
     queue_url: str = Field("", description="SQS queue that carries the bucket's events, for retries with a delay.")
     region: str = Field("us-east-1", description="Region of all of them.", validation_alias="AWS_REGION")
+    stack: str = Field("none", min_length=1, description="Name of the stack, a dimension of the functions' metrics.")
     endpoint_url: str = Field("", description="Address of another S3, SQS and DynamoDB, for local use.")
     upload_link_s: int = Field(HOUR, gt=0, description="Seconds an upload link lives.")
     result_link_s: int = Field(15 * 60, gt=0, description="Seconds a link to a result or an answer lives.")

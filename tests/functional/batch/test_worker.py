@@ -819,8 +819,10 @@ def test_every_item_is_logged_without_its_name(staged: Staged, capsys: pytest.Ca
     assert (bad["number"], bad["state"], bad["code"]) == (1, "FAILED", "input.unsupported")
     assert good["ms"] >= 0
     assert (metrics["ItemsOk"], metrics["ItemsFailed"]) == ([1], [1])
-    assert (metrics["service"], metrics["door"]) == ("heatlens", "batch")
-    assert [set(names) for names in metrics["_aws"]["CloudWatchMetrics"][0]["Dimensions"]] == [{"service", "door"}]
+    assert (metrics["service"], metrics["function"]) == ("heatlens", "batch")
+    assert [set(names) for names in metrics["_aws"]["CloudWatchMetrics"][0]["Dimensions"]] == [
+        {"service", "function", "stack"}
+    ]
 
 
 def event_bridge(staged: Staged, stored: Stored) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from functions.batch import tasks
-from functions.batch.logs import DIMENSIONS, NAMESPACE, SERVICE
+from heatlens_aws.metrics import NAMESPACE, SERVICE
 from heatlens_aws.records import FileState
 from tests.support.paths import ROOT
 from tests.support.stack import ACCOUNT, EVERYTHING, FUNCTIONS, REGION, TEMPLATE, Json, Stack, children
@@ -126,7 +126,7 @@ def test_the_dashboard_shows_the_metrics_that_the_worker_writes() -> None:
     }
 
     assert {metric[1] for metric in ours} == written
-    assert {tuple(metric[2:6]) for metric in ours} == {("service", SERVICE, "door", DIMENSIONS["door"])}
+    assert {tuple(metric[2:6]) for metric in ours} == {("service", SERVICE, "function", "batch")}
 
 
 def test_the_dashboard_shows_the_endpoint_only_if_there_is_one() -> None:
