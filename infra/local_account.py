@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
@@ -13,9 +13,12 @@ from moto.dynamodb.responses import DynamoHandler
 from moto.server import ThreadedMotoServer
 
 from heatlens_aws.clients import Clients, connect
+from heatlens_aws.object_keys import DROP, Lane
 from heatlens_aws.settings import AwsSettings
 
-BUCKET, TABLE, QUEUE = "heatlens-staging", "heatlens-jobs", "heatlens"
+BUCKET, TABLE = "heatlens-staging", "heatlens-jobs"
+QUEUES = {Lane.INTERACTIVE: "heatlens-interactive", Lane.BULK: "heatlens-bulk"}
+PREFIXES = ((Lane.INTERACTIVE.prefix, Lane.INTERACTIVE), (Lane.BULK.prefix, Lane.BULK), (DROP, Lane.BULK))
 VISIBILITY_S = 720
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -70,35 +73,50 @@ def atomic_table() -> Iterator[None]:
 
 
 def wired(endpoint_url: str) -> LocalAccount:
-    """Create bucket, queue and table at an endpoint, and send the bucket's events to the queue."""
+    """Create bucket, queues and table at an endpoint, and send the bucket's events to the lanes' queues."""
     settings = AwsSettings(bucket=BUCKET, table=TABLE, endpoint_url=endpoint_url)
     clients = connect(settings)
-    queue_url = clients.sqs.create_queue(QueueName=QUEUE, Attributes={"VisibilityTimeout": str(VISIBILITY_S)})[
-        "QueueUrl"
-    ]
     make_bucket(clients, BUCKET)
     make_table(clients, TABLE)
-    arn = clients.sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    clients.s3.put_bucket_notification_configuration(
-        Bucket=BUCKET,
-        NotificationConfiguration={
-            "QueueConfigurations": [
-                {
-                    "QueueArn": arn,
-                    "Events": ["s3:ObjectCreated:*"],
-                    "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": prefix}]}},
-                }
-                for prefix in ("in/", "drop/")
-            ]
-        },
-    )
+    urls = make_queues(clients)
+    announce_uploads(clients, BUCKET, urls)
     environment = CREDENTIALS | {
         "HEATLENS_BUCKET": BUCKET,
         "HEATLENS_TABLE": TABLE,
-        "HEATLENS_QUEUE_URL": queue_url,
         "HEATLENS_ENDPOINT_URL": endpoint_url,
     }
-    return LocalAccount(settings.model_copy(update={"queue_url": queue_url}), clients, environment)
+    environment |= {f"HEATLENS_{name.upper()}": url for name, url in urls.items()}
+    return LocalAccount(settings.model_copy(update=urls), clients, environment)
+
+
+def make_queues(clients: Clients, names: Mapping[Lane, str] = QUEUES) -> dict[str, str]:
+    """Create the queue of each lane; return their URLs by the names of their settings."""
+    attributes = {"VisibilityTimeout": str(VISIBILITY_S)}
+    return {
+        f"{lane}_queue_url": clients.sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+        for lane, name in names.items()
+    }
+
+
+def announce_uploads(clients: Clients, bucket: str, urls: Mapping[str, str]) -> None:
+    """Send the events of each prefix of a bucket to its lane's queue."""
+    queues = [
+        {
+            "QueueArn": _queue_arn(clients, urls[f"{lane}_queue_url"]),
+            "Events": ["s3:ObjectCreated:*"],
+            "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": prefix}]}},
+        }
+        for prefix, lane in PREFIXES
+    ]
+    clients.s3.put_bucket_notification_configuration(
+        Bucket=bucket, NotificationConfiguration={"QueueConfigurations": queues}
+    )
+
+
+def _queue_arn(clients: Clients, url: str) -> str:
+    answer = clients.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    arn: str = answer["Attributes"]["QueueArn"]
+    return arn
 
 
 def make_bucket(clients: Clients, bucket: str) -> None:
@@ -126,12 +144,12 @@ def make_table(clients: Clients, table: str) -> None:
     )
 
 
-def sqs_event(messages: list[dict[str, Any]]) -> dict[str, Any]:
-    """Build the event in which Lambda's poller passes messages to a function."""
-    return {"Records": [_record(message) for message in messages]}
+def sqs_event(messages: list[dict[str, Any]], queue: str = QUEUES[Lane.INTERACTIVE]) -> dict[str, Any]:
+    """Build the event in which Lambda's poller passes messages of a queue to a function."""
+    return {"Records": [_record(message, queue) for message in messages]}
 
 
-def _record(message: dict[str, Any]) -> dict[str, Any]:
+def _record(message: dict[str, Any], queue: str) -> dict[str, Any]:
     return {
         "messageId": message["MessageId"],
         "receiptHandle": message["ReceiptHandle"],
@@ -142,6 +160,6 @@ def _record(message: dict[str, Any]) -> dict[str, Any]:
             for name, value in message.get("MessageAttributes", {}).items()
         },
         "eventSource": "aws:sqs",
-        "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:heatlens",
+        "eventSourceARN": f"arn:aws:sqs:us-east-1:123456789012:{queue}",
         "awsRegion": "us-east-1",
     }

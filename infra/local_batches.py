@@ -16,12 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from heatlens_aws.object_keys import Lane
 from heatlens_cli.events.http_events import LambdaContext
-from infra.local_account import LocalAccount, local_account, sqs_event
+from infra.local_account import QUEUES, LocalAccount, local_account, sqs_event
 
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE, WINDOW_S = 10, 1
+WAIT_S = {Lane.INTERACTIVE: WINDOW_S, Lane.BULK: 0}  # one thread polls both: it waits where a person does
 SWEEP_S = 5.0
 EVERYTHING = {"AttributeNames": ["All"], "MessageAttributeNames": ["All"]}
 
@@ -44,7 +46,8 @@ class Worker(threading.Thread):
                 if time.monotonic() - swept > SWEEP_S:
                     swept = time.monotonic()
                     sweeper.handler({"source": "aws.events"}, _context())
-                self._turn(handler.handler)
+                for lane in Lane:
+                    self._turn(lane, handler.handler)
             except Exception:  # as on Lambda: the messages are redelivered
                 logger.exception("an invocation failed")
 
@@ -53,15 +56,15 @@ class Worker(threading.Thread):
         self._ending.set()
         self.join()
 
-    def _turn(self, handle: Callable[[Any, Any], Any]) -> None:
-        sqs, queue = self._account.clients.sqs, self._account.settings.queue_url
+    def _turn(self, lane: Lane, handle: Callable[[Any, Any], Any]) -> None:
+        sqs, queue = self._account.clients.sqs, self._account.settings.queue_url(lane)
         response = sqs.receive_message(
-            QueueUrl=queue, MaxNumberOfMessages=BATCH_SIZE, WaitTimeSeconds=WINDOW_S, **EVERYTHING
+            QueueUrl=queue, MaxNumberOfMessages=BATCH_SIZE, WaitTimeSeconds=WAIT_S[lane], **EVERYTHING
         )
         messages = response.get("Messages", [])
         if not messages:
             return
-        failures = handle(sqs_event(messages), _context())["batchItemFailures"]
+        failures = handle(sqs_event(messages, QUEUES[lane]), _context())["batchItemFailures"]
         failed = {failure["itemIdentifier"] for failure in failures}
         for message in messages:
             if message["MessageId"] not in failed:

@@ -13,7 +13,7 @@ from heatlens.errors import InputError, LimitError, ModelUnavailable
 from heatlens.settings import MIB
 from heatlens_aws.batch_table import Outcome
 from heatlens_aws.errors import Busy, Stopping
-from heatlens_aws.object_keys import ASYNC, upload_key
+from heatlens_aws.object_keys import ASYNC
 from heatlens_aws.records import Batch, File, FileState
 from heatlens_aws.sagemaker_async import Attempt, Notice, response_key
 from heatlens_aws.staging import Found, Stored, Superseded, TooLarge
@@ -54,7 +54,7 @@ def collect(account: Account, batch: Batch, notice: Notice, *, max_bytes: int) -
         if file.state is FileState.SUBMITTED:
             account.jobs.withdraw(file)
         return PENDING
-    if code != AsyncFailed.code and (mismatch := _mismatch(account, file, _current(account, file), max_bytes)):
+    if code != AsyncFailed.code and (mismatch := _mismatch(account, file, _current(account, target), max_bytes)):
         return _commit(target, FileState.FAILED, mismatch)
     return _fail(target, file, code, detail)
 
@@ -112,7 +112,7 @@ def _complete(
         explanation = response.explanation(target.options)
     except (ValueError, TooLarge):
         return _fail(target, file, AsyncFailed.code, "the endpoint's response cannot be used")
-    current = _current(account, file)
+    current = _current(account, target)
     if mismatch := _mismatch(account, file, current, max_bytes):
         return _commit(target, FileState.FAILED, mismatch)
     prefix, model = target.prefix(attempt.id), response.model.model_dump()
@@ -123,9 +123,9 @@ def _complete(
     return end
 
 
-def _current(account: Account, file: File) -> Found:
+def _current(account: Account, target: DeclaredFile) -> Found:
     """Look up what the key holds now: SageMaker reads a key, not a version, so this must still be as declared."""
-    return account.staging.look(upload_key(file.batch, file.number))
+    return account.staging.look(target.batch.upload_key(target.number))
 
 
 def _mismatch(account: Account, file: File, found: Found, max_bytes: int) -> Outcome | None:

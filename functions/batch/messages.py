@@ -22,13 +22,17 @@ class _SqsRecord(BaseModel):
     id: str = Field(alias="messageId", min_length=1)
     receipt: str = Field("", alias="receiptHandle")
     body: str = ""
+    queue: str = Field("", alias="eventSourceARN")
     attributes: _Attributes = _Attributes()
     message_attributes: dict[str, object] | None = Field(None, alias="messageAttributes")
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message; `objects` is `None` where it cannot be parsed, `receipt` where it comes from no queue."""
+    """One message; `objects` is `None` where it cannot be parsed, `receipt` where it comes from no queue.
+
+    `queue` is the ARN of the queue that it comes from.
+    """
 
     id: str
     receipt: str | None
@@ -37,6 +41,7 @@ class Message:
     objects: tuple[Created, ...] | None
     notice: Notice | None = None  # an asynchronous endpoint has answered, or failed
     sent_ms: int | None = None  # when it was sent, in milliseconds since 1970
+    queue: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,7 @@ def _message(given: object) -> Message | None:
         objects=objects,
         notice=notice,
         sent_ms=record.attributes.sent_ms,
+        queue=record.queue,
     )
 
 

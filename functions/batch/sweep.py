@@ -19,7 +19,7 @@ from heatlens_aws.conditional_writes import InvalidTransition
 from heatlens_aws.events import REQUEUED, Json
 from heatlens_aws.finishing import finish_if_done, settle_open
 from heatlens_aws.metrics import BATCHES_ENDED, BATCHES_SWEPT, BATCHES_UNSWEPT, ITEMS, SWEEPER_SUCCESS, Metric
-from heatlens_aws.object_keys import upload_key
+from heatlens_aws.object_keys import Lane
 from heatlens_aws.records import Batch, BatchState, FileState
 from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_aws.staging import Stored
@@ -96,35 +96,35 @@ def send_lost(account: Account, batch: Batch, now: int) -> int:
         How many.
     """
     waiting = {
-        upload_key(batch.id, file.number): file for file in account.jobs.files(batch) if file.state is FileState.PENDING
+        batch.upload_key(file.number): file for file in account.jobs.files(batch) if file.state is FileState.PENDING
     }
-    if not waiting or not account.settings.queue_url:
+    if not waiting or not account.settings.queue_url(batch.lane):
         return 0
     # While messages wait in the queue, a pending file hardly means a lost event, unless it is pending for very long.
-    latest = now - (PATIENCE_S if _backlog(account) else GRACE_S)
+    latest = now - (PATIENCE_S if _backlog(account, batch.lane) else GRACE_S)
     sent = 0
-    for stored in account.staging.uploaded(f"in/{batch.id}/"):
+    for stored in account.staging.uploaded(batch.upload_prefix):
         file = waiting.get(stored.key)
         if file is None or stored.modified is None or stored.modified > latest:
             continue
         if account.jobs.count_resend(file, now=now, after_s=GRACE_S, most=RESEND_MOST):
-            _send(account, stored)
+            _send(account, batch.lane, stored)
             sent += 1
     if sent:
         logger.info("lost", batch=batch.id, events=sent)
     return sent
 
 
-def _backlog(account: Account) -> bool:
-    """Return whether messages wait in the queue."""
+def _backlog(account: Account, lane: Lane) -> bool:
+    """Return whether messages wait in a lane's queue."""
     name = "ApproximateNumberOfMessages"
-    answer = account.sqs.get_queue_attributes(QueueUrl=account.settings.queue_url, AttributeNames=[name])
+    answer = account.sqs.get_queue_attributes(QueueUrl=account.settings.queue_url(lane), AttributeNames=[name])
     return int(answer["Attributes"][name]) > 0
 
 
-def _send(account: Account, stored: Stored) -> None:
+def _send(account: Account, lane: Lane, stored: Stored) -> None:
     account.sqs.send_message(
-        QueueUrl=account.settings.queue_url,
+        QueueUrl=account.settings.queue_url(lane),
         MessageBody=json.dumps(_event(account.settings.bucket, stored)),
         MessageAttributes={REQUEUED: {"DataType": "String", "StringValue": "1"}},
     )

@@ -155,8 +155,10 @@ class _Invocation:
         if not key.startswith(IN):
             return IGNORED
         upload = parse_upload_key(key)
-        batch = self._batch(upload[0]) if upload else None
-        return DeclaredFile(account.jobs, batch, upload[1]) if upload and batch else FOREIGN
+        batch = self._batch(upload.batch) if upload else None
+        if not (upload and batch and upload.lane is batch.lane):
+            return FOREIGN
+        return DeclaredFile(account.jobs, batch, upload.number)
 
     def _batch(self, batch_id: str) -> Batch | None:
         if batch_id not in self._batches:
@@ -283,12 +285,12 @@ class _Invocation:
             return False
         outcome = {"version": item.created.stored.identity, "code": GaveUp.code, "detail": GAVE_UP}
         try:
-            self._account.jobs.settle(*upload, FileState.FAILED, outcome)
+            self._account.jobs.settle(upload.batch, upload.number, FileState.FAILED, outcome)
         except Exception as error:
             logger.warning("item", state=AGAIN, error=error_summary(error), receives=item.receives)
             return False
         self._count(FileState.FAILED)
-        logger.info("item", state=FileState.FAILED, code=GaveUp.code, batch=upload[0], number=upload[1])
+        logger.info("item", state=FileState.FAILED, code=GaveUp.code, batch=upload.batch, number=upload.number)
         return True
 
     def _return(self, item: Item, error: Exception, task: Task | None = None) -> None:
@@ -354,8 +356,8 @@ def _catch(step: Callable[[Task], ItemEnd | None], task: Task) -> ItemEnd | Exce
 
 def _delay(context: WorkerContext, returned: Sequence[Message]) -> None:
     """Delay the redelivery of messages, longer each time; if that fails, the queue's own delay holds."""
-    queue = context.account.settings.queue_url
     for message in returned:
+        queue = context.account.settings.queue_named(message.queue)
         if queue and message.receipt:
             wait = min(FIRST_DELAY_S * 2 ** (message.receives - 1), LONGEST_DELAY_S)
             try:

@@ -13,7 +13,7 @@ from itertools import takewhile
 from typing import Any
 
 from heatlens_aws.batch_table import BatchTable, Outcome
-from heatlens_aws.object_keys import OUT, manifest_key, results_key, upload_key
+from heatlens_aws.object_keys import OUT, manifest_key, results_key
 from heatlens_aws.records import Batch, BatchState, File, FileState
 from heatlens_aws.staging import Staging
 
@@ -65,10 +65,10 @@ def settle_open(jobs: BatchTable, staging: Staging, batch: Batch) -> Counter[Fil
     open_files = [file for file in files if not file.state.terminal]
     uploaded: set[str] = set()
     if open_files and batch.ending is not BatchState.CANCELLED:
-        uploaded = {stored.key for stored in staging.uploaded(f"in/{batch.id}/")}
+        uploaded = {stored.key for stored in staging.uploaded(batch.upload_prefix)}
 
     def settle(file: File) -> FileState | None:
-        due = _due(batch, is_uploaded=upload_key(batch.id, file.number) in uploaded)
+        due = _due(batch, is_uploaded=batch.upload_key(file.number) in uploaded)
         return due[0] if due and jobs.settle(batch.id, file.number, *due) else None
 
     # One after another, ten thousand would take longer than the gateway waits.
@@ -104,6 +104,7 @@ def _manifest(batch: Batch, files: Sequence[File], results: bytes) -> bytes:
     manifest = {
         "schema_version": MANIFEST_VERSION,
         "batch": batch.id,
+        "lane": batch.lane.value,
         "model": batch.model,
         "options": batch.options,
         "counts": {state.value: count for state, count in Counter(file.state for file in files).items()},

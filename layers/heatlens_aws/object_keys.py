@@ -3,7 +3,8 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Any
+from enum import StrEnum
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 from heatlens.types import SUFFIXES
@@ -12,10 +13,38 @@ IN, DROP, OUT = "in/", "drop/", "out/"
 ASYNC = "async/"  # responses of an asynchronous endpoint
 REPLY = "reply/"  # responses too large for the API
 _ID = "[0-9A-HJKMNP-TV-Z]{26}"
-_DECLARED = re.compile(rf"in/({_ID})/([0-9]{{5}})")
+_DECLARED = re.compile(rf"{IN}([ib])/({_ID})/([0-9]{{5}})")
 _NAME_BYTES = 800  # leaves 224 for the rest of a key
 MAP, RESULT = "map.npy", "result.json"
 _PICTURES = {"overlay": "overlay", "heatmap": "map"}  # by their names in `include`; the second is the colored map
+
+
+class Lane(StrEnum):
+    """The queue that a file waits in: S3 chooses it by the prefix of the key."""
+
+    INTERACTIVE = "interactive"  # declared batches of few files
+    BULK = "bulk"  # larger batches, dropped objects and backfills
+
+    @classmethod
+    def of_batch(cls, files: int, *, interactive_files: int) -> Self:
+        """Choose the lane of a batch by the files that it may have at most."""
+        return cls.INTERACTIVE if files <= interactive_files else cls.BULK
+
+    @property
+    def prefix(self) -> str:
+        """The prefix of the uploads of its batches."""
+        return f"{IN}{self.value[0]}/"
+
+
+class UploadName(NamedTuple):
+    """What the key of an upload says."""
+
+    lane: Lane
+    batch: str
+    number: int
+
+
+_LANES = {lane.value[0]: lane for lane in Lane}
 
 
 def is_batch_id(text: str) -> bool:
@@ -23,15 +52,20 @@ def is_batch_id(text: str) -> bool:
     return re.fullmatch(_ID, text) is not None
 
 
-def upload_key(batch: str, number: int) -> str:
+def upload_prefix(lane: Lane, batch: str) -> str:
+    """Return the prefix of a batch's uploads."""
+    return f"{lane.prefix}{batch}/"
+
+
+def upload_key(lane: Lane, batch: str, number: int) -> str:
     """Return the key of a declared file's upload, which is written once."""
-    return f"{IN}{batch}/{number:05d}"
+    return f"{upload_prefix(lane, batch)}{number:05d}"
 
 
-def parse_upload_key(key: str) -> tuple[str, int] | None:
-    """Return batch and file number of an upload key, or `None` for any other key."""
+def parse_upload_key(key: str) -> UploadName | None:
+    """Return lane, batch and file number of an upload key, or `None` for any other key."""
     match = _DECLARED.fullmatch(key)
-    return (match[1], int(match[2])) if match else None
+    return UploadName(_LANES[match[1]], match[2], int(match[3])) if match else None
 
 
 def attempt_prefix(batch: str, number: int, attempt: str) -> str:

@@ -7,6 +7,8 @@ from typing import Any, Self
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
+from heatlens_aws.object_keys import Lane, upload_key, upload_prefix
+
 FILES_PER_PARTITION = 1000
 META = "META"
 OPEN_INDEX = "open"
@@ -55,11 +57,15 @@ OPEN_BATCH_STATES = (BatchState.OPEN, BatchState.RUNNING)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One declared batch; times are seconds since 1970."""
+    """One declared batch; times are seconds since 1970.
+
+    `deadline` is when the batch expires unless it makes progress, which moves it.
+    """
 
     id: str
     owner: str
     state: BatchState
+    lane: Lane
     expected: int
     declared: int
     options: dict[str, Any]
@@ -78,6 +84,7 @@ class Batch:
             id=row["PK"].removeprefix("B#"),
             owner=row["owner"],
             state=BatchState(row["state"]),
+            lane=Lane(row["lane"]),
             expected=int(row["expected"]),
             declared=int(row["declared"]),
             options=row["options"],
@@ -88,6 +95,15 @@ class Batch:
             ending=BatchState(row["ending"]) if "ending" in row else None,
             retry_of=row.get("retry_of"),
         )
+
+    @property
+    def upload_prefix(self) -> str:
+        """The prefix of its uploads."""
+        return upload_prefix(self.lane, self.id)
+
+    def upload_key(self, number: int) -> str:
+        """Return the key of a file's upload."""
+        return upload_key(self.lane, self.id, number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +140,7 @@ def batch_row(batch: Batch) -> Attributes:
     row = {
         "owner": batch.owner,
         "state": batch.state.value,
+        "lane": batch.lane.value,
         "expected": batch.expected,
         "declared": batch.declared,
         "options": batch.options,

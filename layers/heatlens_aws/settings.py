@@ -4,6 +4,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from heatlens.settings import MIB, MP, Limits, Settings
+from heatlens_aws.object_keys import Lane
 
 HOUR = 3600  # seconds
 DAY = 24 * HOUR
@@ -40,7 +41,8 @@ class AwsSettings(BaseSettings):
 
     bucket: str = Field("", description="Bucket of uploads and results; versioned.")
     table: str = Field("", description="DynamoDB table of batches and files.")
-    queue_url: str = Field("", description="SQS queue that carries the bucket's events, for retries with a delay.")
+    interactive_queue_url: str = Field("", description="SQS queue of the events of batches of few files.")
+    bulk_queue_url: str = Field("", description="SQS queue of the events of all other objects.")
     region: str = Field("us-east-1", description="Region of all of them.", validation_alias="AWS_REGION")
     stack: str = Field("none", min_length=1, description="Name of the stack, a dimension of the functions' metrics.")
     endpoint_url: str = Field("", description="Address of another S3, SQS and DynamoDB, for local use.")
@@ -51,6 +53,7 @@ class AwsSettings(BaseSettings):
     max_receives: int = Field(5, gt=0, description="Deliveries after which a file is given up; the queue's own number.")
     batch_files: int = Field(10_000, gt=0, le=100_000, description="Files in one batch; keys have five digits.")
     call_files: int = Field(500, gt=0, description="Files in one declaring call.")
+    interactive_files: int = Field(500, ge=0, description="Files of the largest batch in the interactive lane.")
 
     drop_suffixes: str = Field(
         "",
@@ -72,6 +75,16 @@ class AwsSettings(BaseSettings):
     def suffixes_of_drops(self) -> tuple[str, ...]:
         """The suffixes in lower case; none means any."""
         return tuple(suffix for suffix in self.drop_suffixes.lower().split(",") if suffix)
+
+    def queue_url(self, lane: Lane) -> str:
+        """Return the queue of a lane, or an empty text where none is configured."""
+        return self.interactive_queue_url if lane is Lane.INTERACTIVE else self.bulk_queue_url
+
+    def queue_named(self, arn: str) -> str:
+        """Return the URL of the queue with this ARN, or an empty text where it is none of the lanes'."""
+        urls = (self.interactive_queue_url, self.bulk_queue_url)
+        name = arn.rpartition(":")[2]
+        return next((url for url in urls if name and url.rpartition("/")[2] == name), "")
 
     @property
     def ready(self) -> bool:

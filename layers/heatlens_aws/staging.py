@@ -9,7 +9,6 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from heatlens_aws.object_keys import upload_key
 from heatlens_aws.records import File
 
 _EXISTS = {"412", "PreconditionFailed"}
@@ -60,7 +59,7 @@ class Staging:
         self._s3 = s3
         self.bucket = bucket
 
-    def upload_link(self, file: File, *, lifetime_s: int) -> tuple[str, dict[str, str]]:
+    def upload_link(self, file: File, key: str, *, lifetime_s: int) -> tuple[str, dict[str, str]]:
         """Sign a PUT for exactly this file: size, type, checksum, and only while there is no object.
 
         Returns:
@@ -69,7 +68,7 @@ class Staging:
         checksum = base64.b64encode(bytes.fromhex(file.sha256)).decode("ascii")
         parameters = {
             "Bucket": self.bucket,
-            "Key": upload_key(file.batch, file.number),
+            "Key": key,
             "ContentLength": file.size,
             "ContentType": file.media_type,
             "ChecksumSHA256": checksum,

@@ -226,7 +226,9 @@ def verify(
 
 @app.command()
 def redrive(
-    dead_letters: Annotated[str, typer.Option(help="URL of the dead-letter queue.")],
+    dead_letters: Annotated[
+        list[str], typer.Option(help="URL of a dead-letter queue; repeat it for the other lane's.")
+    ],
 ) -> None:
     """Re-queue the dead-letter messages of open batches and of objects below drop/."""
     with _clear_errors():

@@ -1,5 +1,6 @@
-"""Move dead-letter messages of open batches back to their queue, marked to be processed one at a time."""
+"""Move dead-letter messages of open batches back to their lane's queue, marked to be processed one at a time."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -9,7 +10,7 @@ from heatlens.settings import read_table
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.clients import Clients, connect
 from heatlens_aws.events import REQUEUED, NotAnEvent, created_objects, parse_body
-from heatlens_aws.object_keys import DROP, parse_upload_key
+from heatlens_aws.object_keys import DROP, Lane, parse_upload_key
 from heatlens_aws.sagemaker_async import read_notice
 from heatlens_aws.settings import AwsSettings
 from heatlens_cli.console import say
@@ -29,33 +30,37 @@ class CannotRedrive(HeatlensError):
     """The queues, the bucket or the table are not configured or do not respond."""
 
 
-def redrive_open(dead_letters: str) -> int:
-    """Move every dead-letter message of an open batch's file, or of a dropped object, back to the queue.
+def redrive_open(dead_letters: Sequence[str]) -> int:
+    """Move every dead-letter message of an open batch's file, or of a dropped object, back to its lane's queue.
 
     A finished batch never changes: its messages stay, and a new batch can retry its failures.
 
     Args:
-        dead_letters: URL of the dead-letter queue.
+        dead_letters: URLs of the dead-letter queues.
 
     Returns:
         The exit status, 0.
 
     Raises:
-        CannotRedrive: `HEATLENS_QUEUE_URL` or the staging settings are missing, or AWS refuses.
+        CannotRedrive: A lane's queue or the staging settings are missing, or AWS refuses.
     """
     settings = read_table(AwsSettings)
-    if not (settings.ready and settings.queue_url):
-        raise CannotRedrive("HEATLENS_BUCKET, HEATLENS_TABLE and HEATLENS_QUEUE_URL are required")
+    if not (settings.ready and all(map(settings.queue_url, Lane))):
+        raise CannotRedrive(
+            "HEATLENS_BUCKET, HEATLENS_TABLE, HEATLENS_INTERACTIVE_QUEUE_URL and HEATLENS_BULK_QUEUE_URL are required"
+        )
+    clients = connect(settings)
     try:
-        sent, left = redrive(connect(settings), settings, dead_letters)
+        counts = [redrive(clients, settings, url) for url in dead_letters]
     except (BotoCoreError, ClientError) as error:
         raise CannotRedrive(f"the queues do not answer: {type(error).__name__}") from error
+    sent, left = (sum(column) for column in zip(*counts, strict=True))
     say(f"{sent} moved back, {left} left: their batches have ended, or they name no known file")
     return 0
 
 
 def redrive(clients: Clients, settings: AwsSettings, dead_letters: str) -> tuple[int, int]:
-    """Move the messages and return how many were moved and how many are left."""
+    """Move the messages of one dead-letter queue and return how many were moved and how many are left."""
     jobs, sent = BatchTable(clients.dynamodb, settings.table), 0
     left: dict[str, int] = {}  # seconds for which it is held, by message
     while messages := _next(clients, dead_letters):
@@ -67,9 +72,9 @@ def redrive(clients: Clients, settings: AwsSettings, dead_letters: str) -> tuple
                 clients.sqs.change_message_visibility(
                     QueueUrl=dead_letters, ReceiptHandle=receipt, VisibilityTimeout=left[name]
                 )
-            elif _is_wanted(jobs, message["Body"]):
+            elif lane := _lane(jobs, message["Body"]):
                 # Sent first: a crash in between duplicates a message, which is harmless, but never loses one.
-                _send(clients, settings.queue_url, message)
+                _send(clients, settings.queue_url(lane), message)
                 clients.sqs.delete_message(QueueUrl=dead_letters, ReceiptHandle=receipt)
                 sent += 1
             else:
@@ -94,19 +99,21 @@ def _send(clients: Clients, queue: str, message: Message) -> None:
     clients.sqs.send_message(QueueUrl=queue, MessageBody=message["Body"], MessageAttributes=attributes)
 
 
-def _is_wanted(jobs: BatchTable, body: str) -> bool:
-    """Return whether a message is about a dropped object, or about a file whose batch is open."""
+def _lane(jobs: BatchTable, body: str) -> Lane | None:
+    """Return the lane of a message about a dropped object, or about a file whose batch is open."""
     try:
         event = parse_body(body)
         if notice := read_notice(event):
-            return notice.attempt is not None and _is_open(jobs, notice.attempt.batch)
+            return _open_lane(jobs, notice.attempt.batch) if notice.attempt else None
         keys = [created.stored.key for created in created_objects(event)]
     except (NotAnEvent, RecursionError):
-        return False
-    named = [parse_upload_key(key) for key in keys]
-    return any(key.startswith(DROP) for key in keys) or any(_is_open(jobs, each[0]) for each in named if each)
+        return None
+    if any(key.startswith(DROP) for key in keys):
+        return Lane.BULK
+    uploads = filter(None, map(parse_upload_key, keys))
+    return next((upload.lane for upload in uploads if _open_lane(jobs, upload.batch) is upload.lane), None)
 
 
-def _is_open(jobs: BatchTable, name: str) -> bool:
+def _open_lane(jobs: BatchTable, name: str) -> Lane | None:
     batch = jobs.batch(name)
-    return batch is not None and not batch.state.terminal
+    return batch.lane if batch and not batch.state.terminal else None

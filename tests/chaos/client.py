@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from heatlens_aws.object_keys import upload_key
+from heatlens_aws.object_keys import Lane, upload_key
 from heatlens_web.errors import BatchClosed, BatchFull, BatchNotFound, BatchUnfinished, NothingToRetry
 from heatlens_web.schemas.batches import Backend, FileDeclaration
 from tests.chaos.faults import Plan
@@ -59,7 +59,7 @@ class Client:
         """Overwrite a file without its link, as anyone with rights on the bucket can."""
         if self.batch_id:
             self.world.counts["objects overwritten"] += 1
-            self.world.bucket.put(upload_key(self.batch_id, number), image(self.world.rng))
+            self.world.bucket.put(upload_key(Lane.INTERACTIVE, self.batch_id, number), image(self.world.rng))
 
     def end(self, ending: str, plan: Plan | None = None) -> bool:
         """Close, cancel or purge; return whether there was a response."""
@@ -115,7 +115,7 @@ class Client:
         return [link.number for link in desk.declare(desk.find(OWNER, self.batch_id), files).files]
 
     def _upload(self, number: int, data: bytes) -> None:
-        world, habit, key = self.world, self.habit, upload_key(self.batch_id, number)
+        world, habit, key = self.world, self.habit, upload_key(Lane.INTERACTIVE, self.batch_id, number)
         if world.rng.random() < habit.skip:
             world.counts["uploads left out"] += 1
             return

@@ -30,7 +30,7 @@ class Promises:
         self._end(batch, meta)
         for row in files:
             number = int(row["SK"][2:])
-            where, key = f"{batch}/{row['SK']}", f"in/{batch}/{number:05d}"
+            where, key = f"{batch}/{row['SK']}", f"in/i/{batch}/{number:05d}"
             if row["state"] in ("OK", "FAILED"):
                 outcome = row["outcome"] | {"state": row["state"]}
                 prefix = f"out/{batch}/{number:05d}/{outcome.get('attempt')}/"
@@ -50,7 +50,7 @@ class Promises:
         results = [key for key in self.objects if key.startswith(f"out/{batch}/")]
         self._expect(7, batch, "results left by a purge", holds=not (results and self.story.untroubled))
         for upload in self.story.uploads[: asked.uploads]:
-            if upload.key.startswith(f"in/{batch}/"):
+            if upload.key.startswith(f"in/i/{batch}/"):
                 here = any(each["VersionId"] == upload.version for each in self.objects.get(upload.key, ()))
                 self._expect(7, upload.key, "an upload left by a purge", holds=not here)
 

@@ -13,7 +13,7 @@ from tests.chaos.story import Event, Story
 
 VISIBILITY_S = 720.0
 MAX_RECEIVES = 5
-URL = "https://queue"
+URL = "https://queue/interactive"
 DOUBLE = 0.05  # deliveries of a message that another worker holds
 
 
@@ -51,6 +51,7 @@ class Letter:
             },
             "messageAttributes": self.attributes,
             "eventSource": "aws:sqs",
+            "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:interactive",
         }
 
 

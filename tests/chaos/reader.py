@@ -81,7 +81,7 @@ class Reader:
             reading.expect(holds=done or now < meta["deadline"], invariant=4, where=where, what=f"still {row['state']}")
             if row["state"] in ("OK", "FAILED"):
                 prefix = f"out/{batch}/{int(row['SK'][2:]):05d}/{row['outcome'].get('attempt')}/"
-                key = f"in/{batch}/{int(row['SK'][2:]):05d}"
+                key = f"in/i/{batch}/{int(row['SK'][2:]):05d}"
                 self._result(reading, where, prefix, key, row | {"committed": row["outcome"]}, objects)
         if state in BATCH_ENDS:
             self._documents(reading, batch, meta, files, objects)

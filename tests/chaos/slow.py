@@ -24,7 +24,7 @@ from functions.batch import worker
 from heatlens.model import Model, load_model
 from heatlens.pipeline import explain
 from heatlens.types import Upload
-from heatlens_aws.object_keys import upload_key
+from heatlens_aws.object_keys import Lane, upload_key
 from heatlens_aws.records import FileState
 from tests.chaos.client import OPTIONS, OWNER, declaration
 from tests.chaos.clock import START
@@ -103,7 +103,7 @@ def upload(world: World, images: Sequence[bytes]) -> str:
     batch_id = desk.create(OWNER, expected=len(images), options=OPTIONS, model="m" * 64).batch_id
     links = desk.declare(desk.find(OWNER, batch_id), [declaration(data) for data in images]).files
     for link, data in zip(links, images, strict=True):
-        world.bucket.put(upload_key(batch_id, link.number), data, once=True)
+        world.bucket.put(upload_key(Lane.INTERACTIVE, batch_id, link.number), data, once=True)
     desk.close(desk.find(OWNER, batch_id))
     return batch_id
 

@@ -168,7 +168,8 @@ def _made(
 ) -> World:
     settings = SETTINGS.model_copy(
         update={
-            "queue_url": URL,
+            "interactive_queue_url": URL,
+            "bulk_queue_url": URL,  # one queue stands for both lanes'
             "batch_deadline_s": DEADLINE_S,
             "max_receives": MAX_RECEIVES,
             "async_endpoint": NAME,

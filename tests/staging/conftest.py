@@ -69,10 +69,12 @@ def services(localstack: str, tables: str, monkeypatch: pytest.MonkeyPatch) -> N
 def local(services: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[local_account.LocalAccount]:
     """An empty account, set up as the local one, under its own names."""
     mark = uuid.uuid4().hex[:8]
-    for name in ("BUCKET", "TABLE", "QUEUE"):
+    for name in ("BUCKET", "TABLE"):
         monkeypatch.setattr(local_account, name, f"{getattr(local_account, name)}-{mark}")
+    for lane, queue in dict(local_account.QUEUES).items():
+        monkeypatch.setitem(local_account.QUEUES, lane, f"{queue}-{mark}")
     account = local_account.wired("")
-    for name in ("BUCKET", "TABLE", "QUEUE_URL"):
+    for name in ("BUCKET", "TABLE", "INTERACTIVE_QUEUE_URL", "BULK_QUEUE_URL"):
         monkeypatch.setenv(f"HEATLENS_{name}", account.environment[f"HEATLENS_{name}"])
     yield account
     for client in (account.clients.s3, account.clients.sqs, account.clients.dynamodb):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from heatlens_aws.events import Json
+from heatlens_aws.object_keys import Lane
 from infra.local_account import sqs_event
 from tests.support.aws import Account
 from tests.support.staged import Context
@@ -15,9 +16,9 @@ PATIENCE_S = 20
 class Poller:
     """Passes messages to the handler and deletes those that it did not return."""
 
-    def __init__(self, aws: Account, handle: Callable[[Json, Any], Any]) -> None:
+    def __init__(self, aws: Account, handle: Callable[[Json, Any], Any], lane: Lane = Lane.INTERACTIVE) -> None:
         self._handle = handle
-        self._sqs, self._queue = aws.clients.sqs, aws.settings.queue_url
+        self._sqs, self._queue = aws.clients.sqs, aws.settings.queue_url(lane)
 
     def receive(self, *, wait_s: int = 1, queue: str = "", **more: Any) -> list[dict[str, Any]]:  # noqa: ANN401
         """Receive up to ten messages of the queue, or of another."""
@@ -37,7 +38,7 @@ class Poller:
         messages = self.receive()
         if not messages:
             return []
-        event = sqs_event(messages)
+        event = sqs_event(messages, self._queue.rpartition("/")[2])
         for record, message in zip(event["Records"], messages, strict=True):
             sent = message.get("MessageAttributes", {})
             record["messageAttributes"] = {name: {"stringValue": each["StringValue"]} for name, each in sent.items()}

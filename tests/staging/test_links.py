@@ -27,7 +27,7 @@ FILE = File(
     sha256=hashlib.sha256(DATA).hexdigest(),
     media_type="image/png",
 )
-KEY, RESULT = f"in/{ID}/00007", "out/scan 1+2/overlay.png"
+KEY, RESULT = f"in/i/{ID}/00007", "out/scan 1+2/overlay.png"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Put:
 
 @pytest.fixture
 def put(aws: Account) -> Put:
-    return Put(*aws.staging.upload_link(FILE, lifetime_s=60))
+    return Put(*aws.staging.upload_link(FILE, KEY, lifetime_s=60))
 
 
 def checksum(data: bytes) -> str:
@@ -84,7 +84,7 @@ def test_one_of_several_concurrent_uploads_is_accepted(aws: Account, put: Put) -
 def test_a_fresh_link_to_an_existing_object_is_rejected(aws: Account, put: Put) -> None:
     put.send()
 
-    assert Put(*aws.staging.upload_link(FILE, lifetime_s=60)).send() == (412, "PreconditionFailed")
+    assert Put(*aws.staging.upload_link(FILE, KEY, lifetime_s=60)).send() == (412, "PreconditionFailed")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_link_for_reading_does_not_write(aws: Account) -> None:
 
 
 def test_an_upload_link_expires(aws: Account) -> None:
-    put = Put(*aws.staging.upload_link(FILE, lifetime_s=1))
+    put = Put(*aws.staging.upload_link(FILE, KEY, lifetime_s=1))
     time.sleep(2.1)
 
     assert put.send() == (403, "AccessDenied")
@@ -150,7 +150,7 @@ def test_a_link_to_the_buckets_own_host_is_good(aws: Account, localstack: str, m
     here = urlsplit(localstack)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://s3.localhost.localstack.cloud:{here.port}")
     staging = Staging(connect(aws.settings).s3, aws.settings.bucket)
-    url, headers = staging.upload_link(FILE, lifetime_s=60)
+    url, headers = staging.upload_link(FILE, KEY, lifetime_s=60)
     host = urlsplit(url).netloc
 
     assert host.startswith(f"{aws.settings.bucket}.s3.")

@@ -23,7 +23,7 @@ from tests.support.staged import ID, Staged, grey, picture
 
 def upload(staged: Staged, number: int, data: bytes) -> None:
     """Upload through the link, as a client does."""
-    url, headers = staged.aws.staging.upload_link(staged.file(number), lifetime_s=60)
+    url, headers = staged.aws.staging.upload_link(staged.file(number), staged.read().upload_key(number), lifetime_s=60)
     assert httpx2.put(url, headers=headers, content=data).status_code == 200
 
 
@@ -43,10 +43,10 @@ def dead_letters(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> str:
     """A dead-letter queue, with redelivery at once."""
     monkeypatch.setattr(worker, "FIRST_DELAY_S", 0)
     sqs, settings = staged.aws.clients.sqs, staged.aws.settings
-    queue: str = sqs.create_queue(QueueName=f"{settings.queue_url.rpartition('/')[2]}-dead")["QueueUrl"]
+    queue: str = sqs.create_queue(QueueName=f"{settings.interactive_queue_url.rpartition('/')[2]}-dead")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     policy = {"deadLetterTargetArn": arn, "maxReceiveCount": settings.max_receives}
-    sqs.set_queue_attributes(QueueUrl=settings.queue_url, Attributes={"RedrivePolicy": json.dumps(policy)})
+    sqs.set_queue_attributes(QueueUrl=settings.interactive_queue_url, Attributes={"RedrivePolicy": json.dumps(policy)})
     return queue
 
 
@@ -76,7 +76,7 @@ def test_a_duplicate_message_is_processed_once(staged: Staged, poller: Poller) -
     staged.batch(data)
     upload(staged, 0, data)
     [message] = poller.receive(VisibilityTimeout=0)
-    staged.aws.clients.sqs.send_message(QueueUrl=staged.aws.settings.queue_url, MessageBody=message["Body"])
+    staged.aws.clients.sqs.send_message(QueueUrl=staged.aws.settings.interactive_queue_url, MessageBody=message["Body"])
 
     poller.until(lambda: poller.held() == 0)
 
@@ -118,7 +118,7 @@ def test_only_messages_that_no_worker_can_end_become_dead_letters(
     data = picture()
     staged.batch(data)
     upload(staged, 0, data)
-    staged.aws.clients.sqs.send_message(QueueUrl=staged.aws.settings.queue_url, MessageBody="no event")
+    staged.aws.clients.sqs.send_message(QueueUrl=staged.aws.settings.interactive_queue_url, MessageBody="no event")
     monkeypatch.setattr(Staging, "read", throttled)
     letters: list[dict[str, Any]] = []
 
@@ -180,7 +180,9 @@ def test_a_lost_event_is_resent_and_processed(staged: Staged, poller: Poller) ->
     upload(staged, 0, data)
     while messages := poller.receive():  # all of them are lost
         for message in messages:
-            account.sqs.delete_message(QueueUrl=account.settings.queue_url, ReceiptHandle=message["ReceiptHandle"])
+            account.sqs.delete_message(
+                QueueUrl=account.settings.interactive_queue_url, ReceiptHandle=message["ReceiptHandle"]
+            )
     later = int(time.time()) + sweeps.GRACE_S + 60
 
     assert sweeps.sweep(account, later, lambda: 100) == {"swept": 1, "failed": 0}

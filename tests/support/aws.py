@@ -1,4 +1,4 @@
-"""An AWS account in memory: versioned bucket, table and queue, as the stack makes them."""
+"""An AWS account in memory: versioned bucket, table and queues, as the stack makes them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.clients import Clients, connect
 from heatlens_aws.settings import AwsSettings
 from heatlens_aws.staging import Staging
-from infra.local_account import atomic_table, make_bucket, make_table
+from infra.local_account import atomic_table, make_bucket, make_queues, make_table
 
 SETTINGS = AwsSettings(bucket="heatlens-staging", table="heatlens-jobs")
 
@@ -33,8 +33,7 @@ def account() -> Iterator[Account]:
         clients = connect(SETTINGS)
         make_bucket(clients, SETTINGS.bucket)
         make_table(clients, SETTINGS.table)
-        queue = clients.sqs.create_queue(QueueName="heatlens", Attributes={"VisibilityTimeout": "720"})["QueueUrl"]
-        settings = SETTINGS.model_copy(update={"queue_url": queue})
+        settings = SETTINGS.model_copy(update=make_queues(clients))
         yield Account(
             settings,
             clients,

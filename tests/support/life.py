@@ -18,7 +18,7 @@ from heatlens.model import Model
 from heatlens.registry import ModelRegistry
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.clients import Clients, connect
-from heatlens_aws.object_keys import manifest_key, upload_key
+from heatlens_aws.object_keys import Lane, manifest_key
 from heatlens_aws.records import Batch, BatchState, FileState, batch_key, file_key
 from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_aws.staging import Staging, Stored
@@ -33,6 +33,7 @@ from tests.support.sagemaker import NAME, FakeRuntime, connected, enveloped, wit
 from tests.support.staged import picture
 
 OPTIONS = {"colormap": "jet", "alpha": 0.4, "include": ["overlay", "original"]}
+BULK = 501  # files of a batch in the bulk lane
 LATER = 3600  # seconds after which an event is taken for lost
 LONG = 6 * 3600 + 900 + 60  # seconds after which an endpoint no longer responds
 
@@ -86,9 +87,9 @@ class Life:
         self.context = WorkerContext(account, ModelRegistry.of(self.model), STAGED_LIMITS, 8)
         self.sweeping = replace(self.sweeper.account, settings=self.settings)
 
-    def open(self, *files: bytes, **options: Any) -> Batch:  # noqa: ANN401 - as the desk's
+    def open(self, *files: bytes, expected: int | None = None, **options: Any) -> Batch:  # noqa: ANN401 - as the desk's
         """Open a batch and declare its files."""
-        made = self.desk.create("me", expected=len(files), options=OPTIONS, model="m", **options)
+        made = self.desk.create("me", expected=expected or len(files), options=OPTIONS, model="m", **options)
         batch = self.desk.find("me", made.batch_id)
         if files:
             self.desk.declare(batch, [declaration(each) for each in files])
@@ -98,10 +99,11 @@ class Life:
         return self.desk.find("me", batch.id)
 
     def put(self, batch: Batch, number: int, data: bytes) -> Stored:
-        return self.plain.put(data, key=upload_key(batch.id, number))
+        return self.plain.put(data, key=batch.upload_key(number))
 
     def work(self, *bodies: Any, seconds: float = 100) -> None:  # noqa: ANN401 - as `received`
-        work(self.context, parse_messages(self.plain.received(*bodies)), lambda: seconds)
+        for lane in Lane:
+            work(self.context, parse_messages(self.plain.received(*bodies, lane=lane)), lambda: seconds)
 
     def sweep(self, after: float = 0) -> None:
         assert sweep(self.sweeping, int(time.time() + after), lambda: 100)["failed"] == 0
@@ -160,9 +162,10 @@ def _a_batch_and_its_retry(life: Life) -> None:
 
 def _lost_things(life: Life) -> None:
     data = picture(3)
-    batch = life.open(data)
+    batch, bulk = life.open(data), life.open(data, expected=BULK)
     life.put(batch, 0, data)
-    life.sweep(after=LATER)  # its event is sent again
+    life.put(bulk, 0, data)
+    life.sweep(after=LATER)  # their events are sent again
     # A declaring call that died reserved a number without a row; no call follows until the deadline.
     life.aws.clients.dynamodb.delete_item(TableName=life.aws.settings.table, Key=file_key(batch.id, 0))
     life.sweep(after=life.settings.batch_deadline_s + 1)

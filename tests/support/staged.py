@@ -24,10 +24,11 @@ from heatlens.model import Model
 from heatlens.registry import ModelRegistry
 from heatlens.types import Floats
 from heatlens_aws.batch_table import Declared
-from heatlens_aws.object_keys import upload_key
+from heatlens_aws.object_keys import Lane, upload_key
 from heatlens_aws.records import Batch, BatchState, File
 from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_aws.staging import Stored
+from infra.local_account import QUEUES
 from tests.support.aws import Account
 from tests.support.images import encoded, noise
 
@@ -92,12 +93,15 @@ class Staged:
     context: WorkerContext
     engine: Counting
 
-    def batch(self, *files: bytes, number_of_batch: str = ID, options: Json | None = None) -> Batch:
+    def batch(
+        self, *files: bytes, number_of_batch: str = ID, options: Json | None = None, lane: Lane = Lane.INTERACTIVE
+    ) -> Batch:
         """Declare files with their size and digest."""
         made = Batch(
             id=number_of_batch,
             owner="me",
             state=BatchState.OPEN,
+            lane=lane,
             expected=max(len(files), 1),
             declared=0,
             options=options or {},
@@ -124,7 +128,7 @@ class Staged:
 
     def put(self, data: bytes, number: int = 0, *, key: str = "") -> Stored:
         """Upload as a client does."""
-        key = key or upload_key(ID, number)
+        key = key or upload_key(Lane.INTERACTIVE, ID, number)
         answer = self.aws.clients.s3.put_object(Bucket=self.aws.settings.bucket, Key=key, Body=data)
         return Stored(key, answer.get("VersionId"), answer["ETag"])
 
@@ -140,11 +144,11 @@ class Staged:
             "s3": {"bucket": {"name": bucket or self.aws.settings.bucket}, "object": thing},
         }
 
-    def received(self, *bodies: Json | str | Stored, receives: int = 1) -> Json:
+    def received(self, *bodies: Json | str | Stored, receives: int = 1, lane: Lane = Lane.INTERACTIVE) -> Json:
         """Make a queue's event with a message per body."""
-        return {"Records": [self.message(body, f"m{index}", receives) for index, body in enumerate(bodies)]}
+        return {"Records": [self.message(body, f"m{index}", receives, lane) for index, body in enumerate(bodies)]}
 
-    def message(self, body: Json | str | Stored, name: str, receives: int = 1) -> Json:
+    def message(self, body: Json | str | Stored, name: str, receives: int = 1, lane: Lane = Lane.INTERACTIVE) -> Json:
         if isinstance(body, Stored):
             body = {"Records": [self.record(body)]}
         return {
@@ -153,6 +157,7 @@ class Staged:
             "body": body if isinstance(body, str) else json.dumps(body),
             "attributes": {"ApproximateReceiveCount": str(receives)},
             "eventSource": "aws:sqs",
+            "eventSourceARN": f"arn:aws:sqs:us-east-1:123456789012:{QUEUES[lane]}",
         }
 
     def work(self, event: Json, *, seconds: float = 100) -> set[str]:

@@ -82,7 +82,7 @@ def _failure_faults(manifest: Manifest, file: ManifestFile, read: Read) -> list[
     if not isinstance(code, str):
         return ["it failed without a code"]
     # Uploads expire long before results: a missing one proves nothing.
-    upload = None if code == WRONG_DIGEST else read(upload_key(manifest.batch, file.number))
+    upload = None if code == WRONG_DIGEST else read(upload_key(manifest.lane, manifest.batch, file.number))
     if upload is not None and hashlib.sha256(upload).hexdigest() != file.sha256:
         return [f"its upload is not what was declared, and it failed with {code}"]
     return []

@@ -1,11 +1,11 @@
 """Parse `manifest.json` and the documents that it names, as far as they are read."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from heatlens.errors import HeatlensError
-from heatlens_aws.object_keys import manifest_key, results_key
+from heatlens_aws.object_keys import Lane, manifest_key, results_key
 from heatlens_web.schemas.batches import FileState
 
 
@@ -39,6 +39,7 @@ class Manifest(_Record):
 
     schema_version: Literal[1]
     batch: str = Field(pattern="^[0-9A-HJKMNP-TV-Z]{26}$")
+    lane: Annotated[Lane, Field(strict=False)]  # JSON has its value
     model: str
     options: dict[str, Any]
     counts: dict[FileState, int]

@@ -21,7 +21,7 @@ from heatlens_aws.clients import FAILURES, connect
 from heatlens_aws.conditional_writes import Contended, InvalidTransition
 from heatlens_aws.errors import WRONG_DIGEST, StagingUnavailable
 from heatlens_aws.finishing import finish_if_done, settle_open
-from heatlens_aws.object_keys import ASYNC, IN, MAP, OUT, RESULT, attempt_prefix, is_batch_id, picture_names, upload_key
+from heatlens_aws.object_keys import ASYNC, MAP, OUT, RESULT, Lane, attempt_prefix, is_batch_id, picture_names
 from heatlens_aws.records import OPEN_FILE_STATES, Batch, BatchState, File, FileState
 from heatlens_aws.settings import AwsSettings
 from heatlens_aws.staging import Staging, Stored
@@ -138,7 +138,7 @@ class BatchService:
         for start in range(0, len(files), self.settings.call_files):
             chunk = files[start : start + self.settings.call_files]
             declared += self.jobs.declare(new, [_declared(file) for file in chunk])
-        self._copy_from(old, declared)
+        self._copy_from(old, new, declared)
         return _created(new)
 
     def find(self, owner: str, batch_id: str) -> Batch:
@@ -169,7 +169,7 @@ class BatchService:
             _check_open(now)
             left = now.expected - now.declared
             raise BatchFull(f"the batch expects {left} more files, these are {len(files)}") from refusal
-        return UploadLinks(files=[self._link(file) for file in declared])
+        return UploadLinks(files=[self._link(batch, file) for file in declared])
 
     def links(self, batch: Batch, *, start: int) -> MissingLinks:
         """Sign new links for files that are not uploaded yet, from number `start` on.
@@ -182,13 +182,13 @@ class BatchService:
         waiting = (
             file
             for file in self.jobs.files(batch, start=start)
-            if file.state is FileState.PENDING and upload_key(batch.id, file.number) not in arrived
+            if file.state is FileState.PENDING and batch.upload_key(file.number) not in arrived
         )
         page, after = _page(waiting, self.settings.call_files)
         copied: set[int] = set()
         if batch.retry_of and (old := self.jobs.batch(batch.retry_of)):
-            copied = self._copy_from(old, page)
-        links = [self._link(file) for file in page if file.number not in copied]
+            copied = self._copy_from(old, batch, page)
+        links = [self._link(batch, file) for file in page if file.number not in copied]
         return MissingLinks(files=links, next=after)
 
     def close(self, batch: Batch) -> BatchStatus:
@@ -223,6 +223,7 @@ class BatchService:
         return BatchStatus(
             batch_id=batch.id,
             state=batch.state.value,
+            lane=batch.lane.value,
             expected_files=batch.expected,
             declared_files=batch.declared,
             counts={state.value: counts[state] for state in FileState},
@@ -247,6 +248,7 @@ class BatchService:
             id=str(ULID()),
             owner=owner,
             state=BatchState.OPEN,
+            lane=Lane.of_batch(expected, interactive_files=self.settings.interactive_files),
             expected=expected,
             declared=0,
             options=options,
@@ -265,8 +267,8 @@ class BatchService:
             raise invalid([wrong])
 
     def _erase_objects(self, batch: Batch) -> None:
-        for root in (IN, OUT, ASYNC):
-            self.staging.erase(f"{root}{batch.id}/")
+        for prefix in (batch.upload_prefix, f"{OUT}{batch.id}/", f"{ASYNC}{batch.id}/"):
+            self.staging.erase(prefix)
 
     def _finished(self, batch: Batch) -> Batch:
         """Finish the batch if possible now; on a failure the sweeper does it later."""
@@ -291,28 +293,34 @@ class BatchService:
         return [file for file in self.jobs.files(batch) if file.state in REPEATED and file.sha256]
 
     def _uploads(self, batch: Batch) -> dict[str, Stored]:
-        return {stored.key: stored for stored in self.staging.uploaded(f"{IN}{batch.id}/")}
+        return {stored.key: stored for stored in self.staging.uploaded(batch.upload_prefix)}
 
-    def _copy_from(self, old: Batch, files: Sequence[File]) -> set[int]:
-        """Copy uploads of an earlier batch for these files within the time budget; return the numbers copied."""
+    def _copy_from(self, old: Batch, new: Batch, files: Sequence[File]) -> set[int]:
+        """Copy uploads of an earlier batch for these files of a new one within the time budget.
+
+        Returns:
+            The numbers copied.
+        """
         until = time.monotonic() + COPY_BUDGET_S
         uploads = self._uploads(old)
         failures = (file for file in self._failures(old) if file.outcome.get("code") != WRONG_DIGEST)
-        keys = ((file.sha256, upload_key(old.id, file.number)) for file in failures)
+        keys = ((file.sha256, old.upload_key(file.number)) for file in failures)
         # All other uploads have the declared digest, so equal digests mean equal bytes.
         sources = {digest: uploads[key] for digest, key in keys if key in uploads}
 
         def copy(file: File) -> bool:
             if file.sha256 not in sources or time.monotonic() > until:
                 return False
-            return self.staging.copy(sources[file.sha256], upload_key(file.batch, file.number))
+            return self.staging.copy(sources[file.sha256], new.upload_key(file.number))
 
         with ThreadPoolExecutor(COPIES_AT_ONCE) as pool:
             done = pool.map(copy, files)
             return {file.number for file, copied in zip(files, done, strict=True) if copied}
 
-    def _link(self, file: File) -> UploadLink:
-        url, headers = self.staging.upload_link(file, lifetime_s=self.settings.upload_link_s)
+    def _link(self, batch: Batch, file: File) -> UploadLink:
+        url, headers = self.staging.upload_link(
+            file, batch.upload_key(file.number), lifetime_s=self.settings.upload_link_s
+        )
         return UploadLink(number=file.number, url=url, headers=headers)
 
     def _result(self, file: File, pictures: dict[str, str]) -> FileResult:
@@ -355,6 +363,7 @@ def _created(batch: Batch) -> BatchCreated:
     return BatchCreated(
         batch_id=batch.id,
         state=batch.state.value,
+        lane=batch.lane.value,
         expected_files=batch.expected,
         deadline=_time(batch.deadline),
     )

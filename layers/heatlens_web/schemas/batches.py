@@ -15,6 +15,7 @@ NAME_BYTES = 255  # of UTF-8: with the rest, a file's row stays under 1 KB
 
 Backend = Literal["lambda", "sagemaker"]
 BatchState = Literal["open", "running", "succeeded", "partial", "failed", "cancelled", "expired"]
+Lane = Literal["interactive", "bulk"]
 FileState = Literal["PENDING", "SUBMITTED", "OK", "FAILED", "CANCELLED", "MISSING"]
 
 
@@ -38,7 +39,7 @@ class BatchCreate(HeatmapOptions, Body):
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": [{"expected_files": 1, "colormap": "hot"}]})
 
     expected_files: Annotated[int, Field(ge=1, strict=True)] | None = Field(
-        None, description="Files that will be declared."
+        None, description="Files that will be declared, at most; few files choose the interactive lane."
     )
     backend: Backend = Field("lambda", description="Who explains: the batch function, or a SageMaker endpoint.")
     retry_of: str | None = Field(None, description="A finished batch whose failures are repeated, with its options.")
@@ -90,6 +91,7 @@ class BatchCreated(_Answer):
 
     batch_id: str
     state: BatchState
+    lane: Lane = Field(description="The queue of its files: interactive for few files, bulk for many.")
     expected_files: int
     deadline: datetime
 
@@ -119,6 +121,7 @@ class BatchStatus(_Answer):
 
     batch_id: str
     state: BatchState
+    lane: Lane
     expected_files: int
     declared_files: int
     counts: dict[FileState, int]

@@ -88,7 +88,7 @@ def declared(client: TestClient, files: int = 2) -> str:
 
 def upload(aws: Account, batch: str, *numbers: int) -> None:
     for number in numbers:
-        aws.clients.s3.put_object(Bucket=aws.settings.bucket, Key=f"in/{batch}/{number:05d}", Body=DATA)
+        aws.clients.s3.put_object(Bucket=aws.settings.bucket, Key=f"in/i/{batch}/{number:05d}", Body=DATA)
 
 
 def half_done(client: TestClient, aws: Account) -> str:
@@ -246,7 +246,7 @@ def test_files_get_numbers_and_links_that_accept_only_their_upload(staged: TestC
     url = urlsplit(link["url"])
     query = parse_qs(url.query)
     assert (url.scheme, url.netloc) == ("https", f"{aws.settings.bucket}.s3.us-east-1.amazonaws.com")
-    assert url.path == f"/in/{batch}/00001"
+    assert url.path == f"/in/i/{batch}/00001"
     assert query["X-Amz-Expires"] == ["3600"]
     assert set(query["X-Amz-SignedHeaders"][0].split(";")) == {
         "content-length",
@@ -342,7 +342,7 @@ def test_links_are_for_missing_files_only(staged: TestClient, aws: Account) -> N
     assert set(answer) == {"files", "next"}
     assert [file["number"] for file in answer["files"]] == [2, 3]
     assert answer["next"] is None
-    assert urlsplit(answer["files"][0]["url"]).path == f"/in/{batch}/00002"
+    assert urlsplit(answer["files"][0]["url"]).path == f"/in/i/{batch}/00002"
 
 
 def test_the_models_answer_names_the_limits_of_staged_batches(
@@ -614,7 +614,7 @@ def test_a_purge_erases_this_batch_and_nothing_else(staged: TestClient, aws: Acc
     rows, objects = everything(aws)
     batch = half_done(staged, aws) if finished else declared(staged, 30)
     upload(aws, batch, 0, 0, 2)  # two versions of the first
-    aws.clients.s3.delete_object(Bucket=aws.settings.bucket, Key=f"in/{batch}/00002")
+    aws.clients.s3.delete_object(Bucket=aws.settings.bucket, Key=f"in/i/{batch}/00002")
     aws.staging.write(f"out/{batch}/00000/{DONE['attempt']}/overlay.png", b"x", "image/png")
 
     answer = staged.delete(f"{URL}/{batch}?purge=true")
@@ -667,8 +667,8 @@ def test_a_retry_copies_the_uploads_of_failed_files(staged: TestClient, aws: Acc
         (NAME, digest(1), FileState.PENDING),
         (NAME, digest(2), FileState.PENDING),
     ]
-    assert [stored.key for stored in aws.staging.uploaded(f"in/{new}/")] == [f"in/{new}/00000"]
-    assert aws.staging.read(Stored(f"in/{new}/00000"), max_bytes=100) == DATA
+    assert [stored.key for stored in aws.staging.uploaded(f"in/i/{new}/")] == [f"in/i/{new}/00000"]
+    assert aws.staging.read(Stored(f"in/i/{new}/00000"), max_bytes=100) == DATA
     assert [file["number"] for file in staged.post(f"{URL}/{new}/files/links").json()["files"]] == [1]
     assert staged.get(f"{URL}/{new}").json()["retry_of"] == old
     assert states(aws, old) == ["OK", "FAILED", "MISSING"]
@@ -681,12 +681,12 @@ def test_requesting_links_copies_what_a_retry_had_no_time_for(
     with monkeypatch.context() as patch:
         patch.setattr(service, "COPY_BUDGET_S", -1.0)
         new = staged.post(URL, json={"retry_of": old}).json()["batch_id"]
-    assert list(aws.staging.uploaded(f"in/{new}/")) == []
+    assert list(aws.staging.uploaded(f"in/i/{new}/")) == []
 
     files = staged.post(f"{URL}/{new}/files/links").json()["files"]
 
     assert [file["number"] for file in files] == [1]
-    assert [stored.key for stored in aws.staging.uploaded(f"in/{new}/")] == [f"in/{new}/00000"]
+    assert [stored.key for stored in aws.staging.uploaded(f"in/i/{new}/")] == [f"in/i/{new}/00000"]
 
 
 def test_an_upload_that_was_not_what_was_declared_is_not_copied(staged: TestClient, aws: Account) -> None:

@@ -222,7 +222,7 @@ def test_a_worker_uses_the_model_that_a_batch_names(aws: Account, settings: Serv
     names: dict[str, str | None] = {"01J0000000000000000000000A": "colours", "01J0000000000000000000000B": None}
     for batch, model in names.items():
         staged.batch(DATA, number_of_batch=batch, options={"model": model})
-    stored = [staged.put(DATA, key=f"in/{batch}/00000") for batch in names]
+    stored = [staged.put(DATA, key=f"in/i/{batch}/00000") for batch in names]
 
     assert staged.work(staged.received(*stored)) == set()
 
@@ -237,7 +237,7 @@ def test_an_unknown_model_fails_the_file_and_a_broken_one_leaves_it_to_another_w
     missing, broken = "01J0000000000000000000000A", "01J0000000000000000000000B"
     staged.batch(DATA, number_of_batch=missing, options={"model": "other"})
     staged.batch(DATA, number_of_batch=broken, options={"model": "damaged"})
-    stored = [staged.put(DATA, key=f"in/{batch}/00000") for batch in (missing, broken)]
+    stored = [staged.put(DATA, key=f"in/i/{batch}/00000") for batch in (missing, broken)]
 
     assert staged.work(staged.received(*stored)) == {"m1"}
 

@@ -170,7 +170,7 @@ def test_the_sagemaker_endpoint_and_batches_have_quality_options_too(
     runtime = with_endpoint(staged, folder)
     staged.batch(DATA, number_of_batch=local, options=options)
     staged.batch(DATA, number_of_batch=remote, options=options | {"backend": "sagemaker"})
-    staged.work(staged.received(*[staged.put(DATA, key=f"in/{batch}/00000") for batch in (local, remote)]))
+    staged.work(staged.received(*[staged.put(DATA, key=f"in/i/{batch}/00000") for batch in (local, remote)]))
     staged.work(staged.received(*(enveloped(each) for each in runtime.notices)))
 
     documents = []

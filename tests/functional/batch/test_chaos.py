@@ -287,7 +287,7 @@ def another_overlay(made: World) -> None:
 def another_upload(made: World) -> None:
     row = first_row(made, state="OK")
     batch, number = row["PK"]["S"].split("#")[1], row["SK"]["S"][2:]
-    put_again(made, f"in/{batch}/{number}", b"other bytes under the version that was explained")
+    put_again(made, f"in/i/{batch}/{number}", b"other bytes under the version that was explained")
 
 
 def one_count_more(made: World) -> None:

@@ -146,7 +146,7 @@ def test_an_endpoint_explains_the_same(staged: Staged, colours_folder: Path) -> 
     other = "01J11111111111111111111111"
     staged.batch(DATA, options=ASKED, number_of_batch=other)
 
-    staged.work(staged.received(staged.put(DATA, key=f"in/{other}/00000")))
+    staged.work(staged.received(staged.put(DATA, key=f"in/i/{other}/00000")))
 
     file = staged.file(0, other)
     prefix = attempt_prefix(other, 0, file.outcome["attempt"])
@@ -177,7 +177,7 @@ def test_unsupported_options_fail_each_file_without_redelivery(staged: Staged, o
     good = "01J11111111111111111111111"
     staged.batch(DATA, DATA, options=options)
     staged.batch(DATA, number_of_batch=good)
-    stored = [staged.put(DATA, 0), staged.put(DATA, 1), staged.put(DATA, key=f"in/{good}/00000")]
+    stored = [staged.put(DATA, 0), staged.put(DATA, 1), staged.put(DATA, key=f"in/i/{good}/00000")]
 
     assert staged.work(staged.received(*stored)) == set()
 

@@ -19,7 +19,7 @@ from functions.batch.destinations import DeclaredFile
 from functions.batch.sweep import GRACE_S, sweep
 from heatlens.model import Model
 from heatlens_aws.batch_table import BatchTable
-from heatlens_aws.object_keys import ASYNC, attempt_prefix, manifest_key, upload_key
+from heatlens_aws.object_keys import ASYNC, Lane, attempt_prefix, manifest_key, upload_key
 from heatlens_aws.records import BatchState, FileState
 from heatlens_aws.sagemaker_async import Attempt, read_notice, response_key
 from heatlens_aws.settings import AwsSettings
@@ -84,7 +84,7 @@ def test_the_committed_result_equals_the_functions_own(staged: Staged, runtime: 
     assert deliver(staged, *runtime.notices) == set()
 
     staged.batch(data, number_of_batch=OTHER, options=LOCAL)
-    staged.work(staged.received(staged.put(data, key=upload_key(OTHER, 0))))
+    staged.work(staged.received(staged.put(data, key=upload_key(Lane.INTERACTIVE, OTHER, 0))))
 
     there, here = committed(staged), committed(staged, batch=OTHER)
     assert sorted(there) == ["map.npy", "overlay.png", "result.json"]
@@ -105,11 +105,11 @@ def test_each_file_is_submitted_once_and_noted_in_its_row(staged: Staged, runtim
 
     [asked] = [each for each in runtime.asked if each["InputLocation"].endswith("/00001")]
     noted = staged.file(1).outcome
-    version = staged.aws.staging.look(upload_key(ID, 1)).stored.version
+    version = staged.aws.staging.look(upload_key(Lane.INTERACTIVE, ID, 1)).stored.version
     assert len(runtime.asked) == 2
     assert staged.file(1).state is FileState.SUBMITTED
     assert asked["InferenceId"] == f"{ID}.1.{noted['attempt']}"
-    assert asked["InputLocation"] == f"s3://{staged.aws.settings.bucket}/{upload_key(ID, 1)}"
+    assert asked["InputLocation"] == f"s3://{staged.aws.settings.bucket}/{upload_key(Lane.INTERACTIVE, ID, 1)}"
     assert (asked["ContentType"], asked["Accept"]) == ("image/png", "application/json")
     assert asked["CustomAttributes"] == "colormap=hot&alpha=0.7&include=map,overlay"
     assert (asked["InvocationTimeoutSeconds"], asked["RequestTTLSeconds"]) == (900, 21600)
@@ -126,7 +126,7 @@ def test_every_picture_has_the_requested_format(staged: Staged, runtime: FakeRun
 
     deliver(staged, *runtime.notices)
     staged.batch(data, number_of_batch=OTHER, options=LOCAL | more)
-    staged.work(staged.received(staged.put(data, key=upload_key(OTHER, 0))))
+    staged.work(staged.received(staged.put(data, key=upload_key(Lane.INTERACTIVE, OTHER, 0))))
 
     words = "include=heatmap,map,overlay&format=jpeg&window=300.500000000,100.000000000"
     assert runtime.asked[0]["CustomAttributes"] == f"colormap=hot&alpha=0.7&{words}"
@@ -161,7 +161,7 @@ def test_a_second_delivery_of_the_event_submits_nothing(staged: Staged, runtime:
     runtime.delayed = True
     submitted(staged, picture())
     first = staged.file()
-    stored = staged.aws.staging.look(upload_key(ID, 0)).stored
+    stored = staged.aws.staging.look(upload_key(Lane.INTERACTIVE, ID, 0)).stored
 
     assert staged.work(staged.received(stored, receives=2)) == set()
     assert (len(runtime.asked), staged.file()) == (1, first)
@@ -218,7 +218,7 @@ def test_an_image_that_the_endpoint_refuses_fails_with_the_endpoints_code(staged
 
     outcome = staged.file().outcome
     assert (staged.file().state, outcome["code"]) == (FileState.FAILED, "input.unsupported")
-    assert outcome["version"] == staged.aws.staging.look(upload_key(ID, 0)).stored.version
+    assert outcome["version"] == staged.aws.staging.look(upload_key(Lane.INTERACTIVE, ID, 0)).stored.version
     assert outcome["detail"]
     assert staged.keys("out/") == []
 
@@ -232,7 +232,7 @@ def test_an_image_that_the_endpoint_turns_away_is_submitted_again(staged: Staged
 
     server.state.server.admission.closed = False
     swept(staged, after=GRACE_S + 60)  # sends its event again
-    [sent] = staged.aws.clients.sqs.receive_message(QueueUrl=staged.aws.settings.queue_url)["Messages"]
+    [sent] = staged.aws.clients.sqs.receive_message(QueueUrl=staged.aws.settings.interactive_queue_url)["Messages"]
     staged.work(staged.received(sent["Body"]))
     deliver(staged, *runtime.notices[1:])
 
@@ -534,7 +534,10 @@ def test_the_object_is_not_read_when_s3_has_its_digest(
 ) -> None:
     """The account in memory returns no checksums; S3 returns those that the upload link has signed."""
     good, bad = picture(1), picture(2)
-    digests = {upload_key(ID, 0): hashlib.sha256(good).hexdigest(), upload_key(ID, 1): hashlib.sha256(good).hexdigest()}
+    digests = {
+        upload_key(Lane.INTERACTIVE, ID, 0): hashlib.sha256(good).hexdigest(),
+        upload_key(Lane.INTERACTIVE, ID, 1): hashlib.sha256(good).hexdigest(),
+    }
     look = Staging.look
 
     def looked(staging: Staging, key: str) -> Any:  # noqa: ANN401 - hands on
@@ -831,11 +834,13 @@ def test_lost_events_are_resent_for_pending_files_only(staged: Staged, runtime: 
     runtime.delayed = True
     submitted(staged, picture(1))
     other = staged.batch(picture(2), number_of_batch=OTHER, options=REMOTE)
-    staged.put(picture(2), key=upload_key(other.id, 0))
+    staged.put(picture(2), key=upload_key(Lane.INTERACTIVE, other.id, 0))
 
     swept(staged, after=3600)
 
-    sent = staged.aws.clients.sqs.receive_message(QueueUrl=staged.aws.settings.queue_url, MaxNumberOfMessages=10)
+    sent = staged.aws.clients.sqs.receive_message(
+        QueueUrl=staged.aws.settings.interactive_queue_url, MaxNumberOfMessages=10
+    )
     assert [OTHER in each["Body"] for each in sent["Messages"]] == [True]
 
 

@@ -35,7 +35,7 @@ def swept(staged: Staged, *, after: float = 0, now: int = 0) -> dict[str, int]:
 
 def queued(staged: Staged) -> list[Json]:
     """Take all messages off the queue, as records of the function's event."""
-    sqs, queue = staged.aws.clients.sqs, staged.aws.settings.queue_url
+    sqs, queue = staged.aws.clients.sqs, staged.aws.settings.interactive_queue_url
     records = []
     names = {"AttributeNames": ["All"], "MessageAttributeNames": ["All"], "MaxNumberOfMessages": 10}
     while sent := sqs.receive_message(QueueUrl=queue, **names).get("Messages"):
@@ -176,7 +176,7 @@ def test_a_recent_event_is_not_resent(staged: Staged) -> None:
 def test_no_event_is_resent_while_messages_wait(staged: Staged) -> None:
     staged.batch(picture())
     staged.put(picture())
-    staged.aws.clients.sqs.send_message(QueueUrl=staged.aws.settings.queue_url, MessageBody="{}")
+    staged.aws.clients.sqs.send_message(QueueUrl=staged.aws.settings.interactive_queue_url, MessageBody="{}")
 
     swept(staged, after=GRACE_S + 60)
 
@@ -323,7 +323,7 @@ def test_a_batch_that_kills_the_sweeper_moves_behind_the_others(
 def test_with_a_busy_queue_only_very_old_events_are_resent(staged: Staged) -> None:
     staged.batch(picture())
     staged.put(picture())
-    queue = staged.aws.settings.queue_url
+    queue = staged.aws.settings.interactive_queue_url
     staged.aws.clients.sqs.send_message(QueueUrl=queue, MessageBody="somebody else's")
 
     swept(staged, after=GRACE_S + 60)

@@ -21,7 +21,7 @@ from heatlens.options import as_json
 from heatlens.settings import MIB
 from heatlens.types import Options
 from heatlens_aws.batch_table import BatchTable
-from heatlens_aws.object_keys import attempt_prefix, drop_prefix, manifest_key, results_key, upload_key
+from heatlens_aws.object_keys import Lane, attempt_prefix, drop_prefix, manifest_key, results_key, upload_key
 from heatlens_aws.records import Batch, BatchState, FileState
 from heatlens_aws.staging import Absent, Staging, Stored
 from heatlens_web.batches.service import BatchService
@@ -312,7 +312,13 @@ def absent(staging: Staging, stored: Stored, **_: object) -> bytes:
 
 @pytest.mark.parametrize(
     "key",
-    ["in/whatever.png", f"in/{ID}/0", f"in/{ID}/00000/more", upload_key(ID, 7), upload_key(OTHER, 0)],
+    [
+        "in/whatever.png",
+        f"in/i/{ID}/0",
+        f"in/i/{ID}/00000/more",
+        upload_key(Lane.INTERACTIVE, ID, 7),
+        upload_key(Lane.INTERACTIVE, OTHER, 0),
+    ],
     ids=["no batch", "short number", "longer", "undeclared number", "unknown batch"],
 )
 def test_undeclared_uploads_are_counted_and_never_explained(
@@ -517,7 +523,7 @@ def test_redelivery_is_delayed_longer_each_time(
 
     staged.work(staged.received(staged.put(picture()), receives=receives))
 
-    queue = staged.aws.settings.queue_url
+    queue = staged.aws.settings.interactive_queue_url
     assert calls == [{"QueueUrl": queue, "ReceiptHandle": "receipt-m0", "VisibilityTimeout": seconds}]
 
 
@@ -534,8 +540,8 @@ def test_a_queue_hides_a_returned_message_and_redelivers_it(staged: Staged) -> N
     data, settings, sqs = picture(), staged.aws.settings, staged.aws.clients.sqs
     staged.batch(data)
     body = json.dumps({"Records": [staged.record(staged.put(data))]})
-    sqs.send_message(QueueUrl=settings.queue_url, MessageBody=body)
-    [sent] = sqs.receive_message(QueueUrl=settings.queue_url, AttributeNames=["All"])["Messages"]
+    sqs.send_message(QueueUrl=settings.interactive_queue_url, MessageBody=body)
+    [sent] = sqs.receive_message(QueueUrl=settings.interactive_queue_url, AttributeNames=["All"])["Messages"]
     record = {
         "messageId": sent["MessageId"],
         "receiptHandle": sent["ReceiptHandle"],
@@ -550,7 +556,7 @@ def test_a_queue_hides_a_returned_message_and_redelivers_it(staged: Staged) -> N
         assert staged.work({"Records": [record]}) == {sent["MessageId"]}
 
     # The queue's own 720 s would hide it still.
-    [again] = sqs.receive_message(QueueUrl=settings.queue_url, AttributeNames=["All"])["Messages"]
+    [again] = sqs.receive_message(QueueUrl=settings.interactive_queue_url, AttributeNames=["All"])["Messages"]
     assert again["Attributes"]["ApproximateReceiveCount"] == "2"
 
 
@@ -631,7 +637,7 @@ def test_a_file_that_kills_the_process_does_not_affect_others(staged: Staged, mo
 
 
 def test_suspects_reverse_their_order_at_each_delivery_and_come_last(staged: Staged) -> None:
-    stored = [Stored(upload_key(ID, number), f"v{number}") for number in range(6)]
+    stored = [Stored(upload_key(Lane.INTERACTIVE, ID, number), f"v{number}") for number in range(6)]
 
     def order(*receives: int) -> list[str]:
         event = staged.received(*stored)
@@ -687,7 +693,7 @@ def test_files_with_different_options_are_in_different_groups(staged: Staged) ->
     data = picture()
     staged.batch(data, data, options={"colormap": "hot"})
     staged.batch(data, number_of_batch=OTHER, options={"colormap": "viridis"})
-    events = [staged.put(data), staged.put(data, key=upload_key(OTHER, 0)), staged.put(data, 1)]
+    events = [staged.put(data), staged.put(data, key=upload_key(Lane.INTERACTIVE, OTHER, 0)), staged.put(data, 1)]
 
     staged.work(staged.received(*events))
 
@@ -704,7 +710,9 @@ def test_including_the_original_makes_no_separate_group(staged: Staged) -> None:
     staged.batch(picture(), options={"include": ["overlay", "original"]})
     staged.batch(picture(), number_of_batch=OTHER, options={"include": ["overlay"]})
 
-    staged.work(staged.received(staged.put(picture()), staged.put(picture(), key=upload_key(OTHER, 0))))
+    staged.work(
+        staged.received(staged.put(picture()), staged.put(picture(), key=upload_key(Lane.INTERACTIVE, OTHER, 0)))
+    )
 
     assert staged.engine.sizes == [2]
 

@@ -11,6 +11,7 @@ from heatlens.model import Model
 from heatlens_aws.batch_table import Declared
 from heatlens_aws.clients import Clients
 from heatlens_aws.events import REQUEUED
+from heatlens_aws.object_keys import Lane
 from heatlens_aws.records import Batch, BatchState
 from heatlens_cli import redrive as redrives
 from heatlens_cli.redrive import redrive
@@ -19,7 +20,7 @@ from tests.support.aws import Account
 from tests.support.sagemaker import enveloped, with_endpoint
 from tests.support.staged import desk, picture
 
-OPEN, ENDED = "01J00000000000000000000000", "01J00000000000000000000001"
+OPEN, ENDED, LARGE = (f"01J0000000000000000000000{number}" for number in range(3))
 
 
 def letter(key: str) -> str:
@@ -28,10 +29,10 @@ def letter(key: str) -> str:
     )
 
 
-def make(aws: Account, name: str) -> Batch:
+def make(aws: Account, name: str, lane: Lane = Lane.INTERACTIVE) -> Batch:
     batch = Batch(
-        id=name, owner="me", state=BatchState.OPEN, expected=1, declared=0, options={}, model="m", created=1,
-        deadline=2, expires_at=3,
+        id=name, owner="me", state=BatchState.OPEN, lane=lane, expected=1, declared=0, options={}, model="m",
+        created=1, deadline=2, expires_at=3,
     )  # fmt: skip
     aws.jobs.create(batch)
     aws.jobs.declare(batch, [Declared("a", 1, "0" * 64, "image/png")])
@@ -46,21 +47,24 @@ def bodies(aws: Account, queue: str) -> list[str]:
 def test_only_messages_of_open_batches_and_drops_are_moved(aws: Account) -> None:
     dead = aws.clients.sqs.create_queue(QueueName="dead")["QueueUrl"]
     make(aws, OPEN)
+    make(aws, LARGE, Lane.BULK)
     make(aws, ENDED)
     aws.jobs.close(ENDED)
     ended = aws.jobs.batch(ENDED)
     assert ended is not None
     aws.jobs.finish(ended, BatchState.FAILED)
-    wanted = [letter(f"in/{OPEN}/00000"), letter("drop/scan.png")]
-    for body in [*wanted, letter(f"in/{ENDED}/00000"), letter("in/nobody"), "not an event"]:
+    small, bulk = [letter(f"in/i/{OPEN}/00000")], [letter("drop/scan.png"), letter(f"in/b/{LARGE}/00000")]
+    others = [f"in/i/{ENDED}/00000", "in/nobody", f"in/i/{LARGE}/00000"]
+    for body in [*small, *bulk, *map(letter, others), "not an event"]:
         aws.clients.sqs.send_message(QueueUrl=dead, MessageBody=body)
 
     counts = redrive(aws.clients, aws.settings, dead)
 
-    assert counts == (2, 3)
-    assert bodies(aws, aws.settings.queue_url) == sorted(wanted)
+    assert counts == (3, 4)
+    assert bodies(aws, aws.settings.interactive_queue_url) == small
+    assert bodies(aws, aws.settings.bulk_queue_url) == sorted(bulk)
     hidden = aws.clients.sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["All"])["Attributes"]
-    assert int(hidden["ApproximateNumberOfMessagesNotVisible"]) == 3
+    assert int(hidden["ApproximateNumberOfMessagesNotVisible"]) == 4
 
 
 def test_a_moved_message_is_marked_and_keeps_its_attributes(aws: Account) -> None:
@@ -70,7 +74,7 @@ def test_a_moved_message_is_marked_and_keeps_its_attributes(aws: Account) -> Non
 
     redrive(aws.clients, aws.settings, dead)
 
-    answer = aws.clients.sqs.receive_message(QueueUrl=aws.settings.queue_url, MessageAttributeNames=["All"])
+    answer = aws.clients.sqs.receive_message(QueueUrl=aws.settings.bulk_queue_url, MessageAttributeNames=["All"])
     assert answer["Messages"][0]["MessageAttributes"].keys() == {REQUEUED, "trace"}
 
 
@@ -86,7 +90,7 @@ def test_a_sagemaker_notification_is_moved_while_its_batch_is_open(
     aws.clients.sqs.send_message(QueueUrl=dead, MessageBody=notice)
 
     assert redrive(aws.clients, aws.settings, dead) == (1, 0)
-    assert notice in bodies(aws, aws.settings.queue_url)
+    assert notice in bodies(aws, aws.settings.interactive_queue_url)
 
     aws.jobs.close(batch.id)
     aws.jobs.finish(staged.read(), BatchState.FAILED)
@@ -108,9 +112,9 @@ def test_ends_even_if_messages_become_visible_again_meanwhile(aws: Account, monk
         aws.clients.sqs.send_message(QueueUrl=dead, MessageBody=f"nonsense {number}")
     monkeypatch.setattr(redrives, "HOLD_S", 1)  # as 300 seconds are to many thousands
     monkeypatch.setattr(redrives, "WAIT_S", 0)
-    look, receive, pages = redrives._is_wanted, redrives._next, list[str]()
+    look, receive, pages = redrives._lane, redrives._next, list[str]()
 
-    def slowly(*arguments: Any) -> bool:  # noqa: ANN401 - passes through
+    def slowly(*arguments: Any) -> Lane | None:  # noqa: ANN401 - passes through
         time.sleep(0.11)
         return look(*arguments)
 
@@ -118,7 +122,7 @@ def test_ends_even_if_messages_become_visible_again_meanwhile(aws: Account, monk
         pages.append(queue)
         return receive(clients, queue)
 
-    monkeypatch.setattr(redrives, "_is_wanted", slowly)
+    monkeypatch.setattr(redrives, "_lane", slowly)
     monkeypatch.setattr(redrives, "_next", counted)
 
     assert redrive(aws.clients, aws.settings, dead) == (0, 25)

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from heatlens.model import Model
-from heatlens_aws.object_keys import attempt_prefix, manifest_key, results_key, upload_key
+from heatlens_aws.object_keys import Lane, attempt_prefix, manifest_key, results_key, upload_key
 from heatlens_aws.records import batch_key
 from heatlens_cli.verify.manifest import Manifest, NoManifest
 from heatlens_cli.verify.run import faults, verify_manifest
@@ -162,7 +162,7 @@ def test_missing_objects_are_named(staged: Staged) -> None:
 
 
 def test_an_upload_that_has_expired_is_no_fault(staged: Staged) -> None:
-    staged.aws.staging.erase(upload_key(ID, 1))
+    staged.aws.staging.erase(upload_key(Lane.INTERACTIVE, ID, 1))
 
     assert found(staged, manifest_of(staged)) == []
 

@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError
 
 from heatlens_aws.batch_table import BatchTable, Declared
 from heatlens_aws.conditional_writes import Contended, InvalidTransition
+from heatlens_aws.object_keys import Lane
 from heatlens_aws.records import Batch, BatchState, File, FileState, attributes, batch_key
 from tests.support.aws import Account, lose_an_answer
 
@@ -20,6 +21,7 @@ def make(aws: Account, *, expected: int = 10) -> Batch:
         id=ID,
         owner="me",
         state=BatchState.OPEN,
+        lane=Lane.INTERACTIVE,
         expected=expected,
         declared=0,
         options={"alpha": 0.4},

@@ -8,7 +8,7 @@ import pytest
 
 from heatlens_aws.batch_table import BatchTable, Declared
 from heatlens_aws.finishing import final_state, finish_if_done, settle_open
-from heatlens_aws.object_keys import manifest_key, results_key, upload_key
+from heatlens_aws.object_keys import Lane, manifest_key, results_key, upload_key
 from heatlens_aws.records import Batch, BatchState, FileState
 from heatlens_aws.staging import Stored
 from tests.support.aws import Account
@@ -18,6 +18,7 @@ BATCH = Batch(
     id=ID,
     owner="me",
     state=BatchState.OPEN,
+    lane=Lane.INTERACTIVE,
     expected=2000,
     declared=0,
     options={"alpha": 0.4},
@@ -191,7 +192,7 @@ def test_a_batch_with_a_missing_row_is_finished_after_it_is_filled(aws: Account)
 )
 def test_open_files_get_the_end_that_is_due(aws: Account, ending: BatchState | None, states: list[str]) -> None:
     batch = make(aws, (FileState.OK, OK), None, None)
-    aws.clients.s3.put_object(Bucket=aws.settings.bucket, Key=upload_key(ID, 1), Body=b"bytes")
+    aws.clients.s3.put_object(Bucket=aws.settings.bucket, Key=upload_key(Lane.INTERACTIVE, ID, 1), Body=b"bytes")
 
     settle_open(aws.jobs, aws.staging, replace(batch, ending=ending))
 

@@ -3,35 +3,57 @@ import re
 import pytest
 
 from heatlens_aws.object_keys import (
+    DROP,
+    Lane,
     attempt_prefix,
     drop_prefix,
     manifest_key,
     parse_upload_key,
     results_key,
     upload_key,
+    upload_prefix,
 )
 
 ID = "01J00000000000000000000000"
 
 
+@pytest.mark.parametrize("lane", Lane)
 @pytest.mark.parametrize("number", [0, 7, 9999])
-def test_an_upload_key_names_its_file(number: int) -> None:
-    assert parse_upload_key(upload_key(ID, number)) == (ID, number)
+def test_an_upload_key_names_its_lane_and_file(lane: Lane, number: int) -> None:
+    key = upload_key(lane, ID, number)
+
+    assert parse_upload_key(key) == (lane, ID, number)
+    assert key.startswith(upload_prefix(lane, ID))
+    assert upload_prefix(lane, ID).startswith(lane.prefix)
+
+
+def test_no_prefix_of_a_lane_contains_another_because_s3_refuses_such_notifications() -> None:
+    prefixes = [*(lane.prefix for lane in Lane), DROP]
+
+    assert [(a, b) for a in prefixes for b in prefixes if a != b and a.startswith(b)] == []
+
+
+@pytest.mark.parametrize(("files", "lane"), [(1, "interactive"), (500, "interactive"), (501, "bulk")])
+def test_the_lane_of_a_batch_follows_from_the_files_that_it_may_have(files: int, lane: str) -> None:
+    assert Lane.of_batch(files, interactive_files=500) == lane
+    assert Lane.of_batch(files, interactive_files=0) is Lane.BULK
 
 
 @pytest.mark.parametrize(
     "key",
     [
-        f"in/{ID}/0000",
-        f"in/{ID}/000000",
-        f"in/{ID}/0000a",
-        f"in/{ID}/0000\u0661",  # a digit, but not one that the server writes
-        f"in/{ID}/00000\n",
-        f"in/{ID.lower()}/00000",
-        f"in/{ID[:-1]}I/00000",
-        f"in/{ID}0/00000",
-        f"/in/{ID}/00000",
+        f"in/i/{ID}/0000",
+        f"in/i/{ID}/000000",
+        f"in/i/{ID}/0000a",
+        f"in/i/{ID}/0000\u0661",  # a digit, but not one that the server writes
+        f"in/i/{ID}/00000\n",
+        f"in/i/{ID.lower()}/00000",
+        f"in/i/{ID[:-1]}I/00000",
+        f"in/i/{ID}0/00000",
+        f"/in/i/{ID}/00000",
         f"out/{ID}/00000",
+        f"in/{ID}/00000",
+        f"in/x/{ID}/00000",
         "",
     ],
 )

@@ -8,12 +8,14 @@ import pytest
 from botocore.exceptions import ClientError
 
 from heatlens_aws.clients import connect
+from heatlens_aws.object_keys import Lane, upload_key
 from heatlens_aws.records import File, FileState
 from heatlens_aws.staging import Staging, Stored, Superseded, TooLarge
 from tests.support.aws import Account
 
 ID = "01J00000000000000000000000"
 SHA256 = hashlib.sha256(b"bytes").hexdigest()
+KEY = upload_key(Lane.INTERACTIVE, ID, 7)
 FILE = File(batch=ID, number=7, state=FileState.PENDING, name="Doe.png", size=5, sha256=SHA256, media_type="image/png")
 
 
@@ -30,7 +32,7 @@ def refusing(code: str) -> Any:  # noqa: ANN401 - stands for any method
 
 
 def test_an_upload_link_signs_size_type_checksum_and_if_none_match(aws: Account) -> None:
-    url, headers = aws.staging.upload_link(FILE, lifetime_s=600)
+    url, headers = aws.staging.upload_link(FILE, KEY, lifetime_s=600)
 
     query = parse_qs(urlsplit(url).query)
     signed = set(query["X-Amz-SignedHeaders"][0].split(";"))
@@ -48,10 +50,10 @@ def test_an_upload_link_signs_size_type_checksum_and_if_none_match(aws: Account)
 def test_an_upload_link_goes_to_the_regions_own_host_and_the_servers_key(aws: Account) -> None:
     far = connect(aws.settings.model_copy(update={"region": "eu-central-1"}))
 
-    url, _ = Staging(far.s3, "bucket").upload_link(FILE, lifetime_s=600)
+    url, _ = Staging(far.s3, "bucket").upload_link(FILE, KEY, lifetime_s=600)
 
     assert urlsplit(url).netloc == "bucket.s3.eu-central-1.amazonaws.com"
-    assert urlsplit(url).path == f"/in/{ID}/00007"
+    assert urlsplit(url).path == f"/in/i/{ID}/00007"
     assert "Doe" not in unquote(url)
 
 

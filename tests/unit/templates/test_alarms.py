@@ -12,6 +12,7 @@ from tests.support.stack import ACCOUNT, EVERYTHING, FUNCTIONS, REGION, TEMPLATE
 
 STACK = Stack(TEMPLATE)
 FULL = Stack(TEMPLATE, EVERYTHING)
+QUEUES = [f"{lane}{kind}" for lane in ("Interactive", "Bulk") for kind in ("Queue", "DeadLetters")]
 
 
 def alarms(stack: Stack) -> dict[str, Json]:
@@ -53,7 +54,7 @@ def test_the_dimensions_of_alarms_name_existing_resources() -> None:
         "ApiId": {FULL.name("HttpApi")},
         "Stage": {"$default"},
         "FunctionName": {FULL.name(name) for name in FUNCTIONS},
-        "QueueName": {"Queue.QueueName", "DeadLetters.QueueName"},
+        "QueueName": {f"{name}.QueueName" for name in QUEUES},
         "EndpointName": {FULL.outputs()["EndpointName"], "Endpoint.EndpointName"},
     }
     dimensions = [
@@ -62,6 +63,7 @@ def test_the_dimensions_of_alarms_name_existing_resources() -> None:
 
     assert len(dimensions) > 10
     assert [each for each in dimensions if each["Value"] not in physical[each["Name"]]] == []
+    assert {each["Value"] for each in dimensions if each["Name"] == "QueueName"} == physical["QueueName"]
 
 
 @pytest.mark.parametrize(
@@ -127,6 +129,22 @@ def test_the_dashboard_shows_the_metrics_that_the_worker_writes() -> None:
 
     assert {metric[1] for metric in ours} == written
     assert {tuple(metric[2:6]) for metric in ours} == {("service", SERVICE, "function", "batch")}
+
+
+def test_the_dashboard_shows_every_queue_and_how_long_its_messages_wait() -> None:
+    shown = [metric for widget in widgets(STACK) for metric in widget["properties"]["metrics"] if "SQS" in metric[0]]
+    visible, age = "ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage"
+
+    assert {metric[3] for metric in shown if metric[1] == visible} == {f"{name}.QueueName" for name in QUEUES}
+    assert {metric[3] for metric in shown if metric[1] == age} == {f"{name}.QueueName" for name in QUEUES[::2]}
+
+
+def test_the_bulk_alarm_comes_before_the_queue_deletes_messages() -> None:
+    child = children(STACK)["Observability"]
+
+    assert child.properties("InteractiveUploadsWait")["Threshold"] == 900
+    assert child.properties("BulkUploadsWait")["Threshold"] == 172_800
+    assert STACK.properties("BulkQueue")["MessageRetentionPeriod"] > 172_800
 
 
 def test_the_dashboard_shows_the_endpoint_only_if_there_is_one() -> None:

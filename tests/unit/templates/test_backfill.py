@@ -77,7 +77,7 @@ def service(aws: Account) -> Service:
 
 @pytest.fixture
 def machine(aws: Account, service: Service) -> Machine:
-    names = {"Partition": "aws", "Bucket": aws.settings.bucket, "QueueUrl": aws.settings.queue_url}
+    names = {"Partition": "aws", "Bucket": aws.settings.bucket, "QueueUrl": aws.settings.bulk_queue_url}
     return read(TEXT, names, {HEAD: service.head, SEND: service.send})
 
 
@@ -108,7 +108,7 @@ def run(machine: Machine, distributed: str, listed: Iterable[Json]) -> None:
 def queued(aws: Account) -> list[Created]:
     """Receive all messages of the queue and parse them as the worker does."""
     created = []
-    queue = {"QueueUrl": aws.settings.queue_url, "MaxNumberOfMessages": 10, "AttributeNames": ["All"]}
+    queue = {"QueueUrl": aws.settings.bulk_queue_url, "MaxNumberOfMessages": 10, "AttributeNames": ["All"]}
     while received := aws.clients.sqs.receive_message(**queue).get("Messages"):
         taken = parse_messages(sqs_event(received))
         assert all(message.objects for message in taken)
@@ -143,7 +143,7 @@ def test_an_object_has_the_same_identity_from_backfill_and_from_its_event(aws: A
 
     run(machine, "Listed", listing(aws))
 
-    received = aws.clients.sqs.receive_message(QueueUrl=aws.settings.queue_url, AttributeNames=["All"])["Messages"]
+    received = aws.clients.sqs.receive_message(QueueUrl=aws.settings.bulk_queue_url, AttributeNames=["All"])["Messages"]
     [by_backfill] = distinct_items(parse_messages(sqs_event(received)))
     assert by_backfill.identity == by_event.identity
 
@@ -246,14 +246,14 @@ def test_the_definition_uses_every_substitution() -> None:
     given = STACK.properties("BackfillStateMachine")["DefinitionSubstitutions"]
 
     assert {name for name in ("Partition", "Bucket", "QueueUrl") if f"${{{name}}}" in TEXT} == set(given)
-    assert given["QueueUrl"] == STACK.name("Queue")
+    assert given["QueueUrl"] == STACK.name("BulkQueue")
 
 
 def on(action: str, resource: str, **context: str) -> Request:
     return Request(action, resource, {name.replace("_", ":"): value for name, value in context.items()})
 
 
-BUCKET, QUEUE = STACK.attribute("Bucket.Arn"), STACK.attribute("Queue.Arn")
+BUCKET, QUEUE = STACK.attribute("Bucket.Arn"), STACK.attribute("BulkQueue.Arn")
 MAY = [
     on("s3:ListBucket", BUCKET, s3_prefix="drop/2019/"),
     on("s3:GetObject", f"{BUCKET}/drop/a.png"),

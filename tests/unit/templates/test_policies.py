@@ -1,5 +1,6 @@
 """Roles and policies allow every call that the life of a batch makes, and refuse calls that no function may make."""
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,16 +10,23 @@ from unittest.mock import patch
 import pytest
 
 from heatlens.model import Model
-from infra.local_account import CREDENTIALS
+from heatlens_aws.object_keys import Lane
+from infra.local_account import CREDENTIALS, QUEUES
 from tests.support.aws import SETTINGS, account
 from tests.support.life import Life, live
+from tests.support.paths import ROOT
 from tests.support.permissions import ENDPOINT, LINK, QUEUE, TABLE
 from tests.support.policies import Request, Statement, allowed, listed, matches
 from tests.support.sagemaker import NAME
 from tests.support.stack import ACCOUNT, EVERYTHING, IMAGE, REGION, TEMPLATE, TEMPLATES, Json, Stack, children, read
 
 BUCKET = f"arn:aws:s3:::{SETTINGS.bucket}"
-NAMES = {"Bucket": SETTINGS.bucket, "Table": SETTINGS.table, "Queue": "heatlens"}
+NAMES = {
+    "Bucket": SETTINGS.bucket,
+    "Table": SETTINGS.table,
+    "InteractiveQueue": QUEUES[Lane.INTERACTIVE],
+    "BulkQueue": QUEUES[Lane.BULK],
+}
 STACK = Stack(TEMPLATE, names=NAMES)
 WITH_ENDPOINT = Stack(TEMPLATE, {"EndpointImageUri": IMAGE}, names=NAMES)
 ROLES = ("ApiRole", "BatchRole", "SweeperRole")
@@ -109,26 +117,26 @@ FORBIDDEN = [
     ("ApiRole", on("GetObject", "drop/a.png")),
     ("ApiRole", on("GetObject", "async/x")),
     ("ApiRole", put("drop/a.png", if_none_match="*")),
-    ("ApiRole", put("in/x/00000")),  # without the condition
-    ("ApiRole", put("in/x/00000", copied_from=f"{SETTINGS.bucket}/drop/a.png")),
-    ("ApiRole", put("in/x/00000", copied_from="elsewhere/in/y/00000")),
+    ("ApiRole", put("in/i/x/00000")),  # without the condition
+    ("ApiRole", put("in/i/x/00000", copied_from=f"{SETTINGS.bucket}/drop/a.png")),
+    ("ApiRole", put("in/i/x/00000", copied_from="elsewhere/in/b/y/00000")),
     ("ApiRole", on("DeleteObjectVersion", "drop/a.png")),
-    ("ApiRole", on("DeleteObject", "in/x/00000")),  # would only add a delete marker
+    ("ApiRole", on("DeleteObject", "in/i/x/00000")),  # would only add a delete marker
     ("ApiRole", listing("drop/", "ListBucketVersions")),
     ("ApiRole", listing("", "ListBucketVersions")),
     ("ApiRole", listing(None, "ListBucketVersions")),
     ("ApiRole", listing(None)),
-    ("ApiRole", Request("sqs:SendMessage", QUEUE + "heatlens")),
-    ("ApiRole", Request("sqs:ReceiveMessage", QUEUE + "heatlens")),
+    ("ApiRole", Request("sqs:SendMessage", QUEUE + "heatlens-bulk")),
+    ("ApiRole", Request("sqs:ReceiveMessage", QUEUE + "heatlens-bulk")),
     ("ApiRole", Request("dynamodb:Scan", TABLE + SETTINGS.table)),
     ("ApiRole", Request("dynamodb:DeleteTable", TABLE + SETTINGS.table)),
     ("ApiRole", Request("dynamodb:GetItem", TABLE + "another")),
     ("ApiRole", Request("sagemaker:InvokeEndpointAsync", ENDPOINT + "Heatlens-async")),
-    ("BatchRole", put("in/x/00000", if_none_match="*")),
+    ("BatchRole", put("in/i/x/00000", if_none_match="*")),
     ("BatchRole", put("drop/a.png")),
     ("BatchRole", put("async/x")),
-    ("BatchRole", on("DeleteObject", "in/x/00000")),
-    ("BatchRole", on("DeleteObjectVersion", "in/x/00000")),
+    ("BatchRole", on("DeleteObject", "in/i/x/00000")),
+    ("BatchRole", on("DeleteObjectVersion", "in/i/x/00000")),
     ("BatchRole", on("DeleteObjectVersion", "drop/a.png")),
     ("BatchRole", on("GetObject", "out/x/manifest.json")),  # it contains the clients' file names
     ("ApiRole", on("DeleteObjectVersion", "reply/x")),
@@ -136,15 +144,15 @@ FORBIDDEN = [
     ("BatchRole", put("reply/x")),
     ("BatchRole", listing(None)),
     *((role, listing(prefix, "ListBucketVersions")) for role in ROLES for prefix in (None, "", "reply/", "o")),
-    ("BatchRole", Request("sqs:SendMessage", QUEUE + "heatlens")),
+    ("BatchRole", Request("sqs:SendMessage", QUEUE + "heatlens-bulk")),
     ("BatchRole", Request("dynamodb:DeleteItem", TABLE + SETTINGS.table)),
     ("BatchRole", Request("dynamodb:Query", TABLE + SETTINGS.table + "/index/open")),
     ("BatchRole", Request("sagemaker:InvokeEndpointAsync", ENDPOINT + "another")),
     ("SweeperRole", on("GetObject", "drop/a.png")),
-    ("SweeperRole", put("in/x/00000", if_none_match="*")),
-    ("SweeperRole", on("DeleteObjectVersion", "in/x/00000")),
-    ("SweeperRole", Request("sqs:ReceiveMessage", QUEUE + "heatlens")),
-    ("SweeperRole", Request("sqs:DeleteMessage", QUEUE + "heatlens")),
+    ("SweeperRole", put("in/i/x/00000", if_none_match="*")),
+    ("SweeperRole", on("DeleteObjectVersion", "in/i/x/00000")),
+    ("SweeperRole", Request("sqs:ReceiveMessage", QUEUE + "heatlens-bulk")),
+    ("SweeperRole", Request("sqs:DeleteMessage", QUEUE + "heatlens-bulk")),
     ("SweeperRole", Request("dynamodb:DeleteItem", TABLE + SETTINGS.table)),
     ("SweeperRole", Request("sagemaker:InvokeEndpointAsync", ENDPOINT + "Heatlens-async")),
     *((role, Request("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/x")) for role in ROLES),
@@ -164,7 +172,7 @@ def test_without_an_endpoint_no_role_may_use_one(role: str) -> None:
     assert not any("sagemaker" in str(each["Action"]) for each in STACK.statements(role))
 
 
-UPLOAD = put("in/x/00000", if_none_match="*")
+UPLOAD = put("in/i/x/00000", if_none_match="*")
 BAD_LINKS = {
     "old": {"s3:signatureAge": "3600001"},
     "not encrypted": {"aws:SecureTransport": "false"},
@@ -186,15 +194,15 @@ def test_a_link_is_accepted_until_its_longest_lifetime() -> None:
 
 
 def test_a_retry_may_copy_uploads_with_or_without_the_condition() -> None:
-    source = f"{SETTINGS.bucket}/in/y/00001?versionId=v"
+    source = f"{SETTINGS.bucket}/in/b/y/00001?versionId=v"
 
-    assert may("ApiRole", put("in/x/00000", copied_from=source))
-    assert may("ApiRole", put("in/x/00000", copied_from=source, if_none_match="*"))
+    assert may("ApiRole", put("in/i/x/00000", copied_from=source))
+    assert may("ApiRole", put("in/i/x/00000", copied_from=source, if_none_match="*"))
 
 
 def send(source: str, owner: str = ACCOUNT, secure: str = "true") -> Request:
     context = {"aws:SourceArn": source, "aws:SourceAccount": owner, "aws:SecureTransport": secure}
-    return Request("sqs:SendMessage", QUEUE + "heatlens", context)
+    return Request("sqs:SendMessage", QUEUE, context)
 
 
 def topic(name: str) -> str:
@@ -216,7 +224,9 @@ def topic(name: str) -> str:
 def test_the_queue_policy_decides_on_messages_of(service: str, request_: Request, *, expected: bool) -> None:
     policy = WITH_ENDPOINT.properties("QueuePolicy")["PolicyDocument"]["Statement"]
 
-    assert allowed(request_, [], policy, service=service) is expected
+    for name in QUEUES.values():
+        request = replace(request_, resource=QUEUE + name)
+        assert allowed(request, [], policy, service=service) is expected
 
 
 def test_the_queue_policy_admits_the_topics_of_the_endpoint() -> None:
@@ -230,8 +240,29 @@ def test_the_queue_policy_admits_the_topics_of_the_endpoint() -> None:
 
     assert {topic(name) for name in names} == set(statement["Condition"]["ArnEquals"]["aws:SourceArn"])
     assert child.properties("Endpoint")["EndpointName"] == "Heatlens-async"
-    queue = child.resources("AWS::SNS::Subscription").values()
-    assert {each["Properties"]["Endpoint"] for each in queue} == {QUEUE + "heatlens"}
+
+
+@pytest.mark.parametrize("kind", ["completed", "failed"])
+@pytest.mark.parametrize("lane", Lane)
+def test_a_notice_of_the_endpoint_is_delivered_once_to_the_queue_of_its_files_lane(lane: Lane, kind: str) -> None:
+    child = children(WITH_ENDPOINT)["Endpoint"]
+    notice = json.loads((ROOT / f"tests/events/sagemaker-{kind}.json").read_text())
+    location = notice["requestParameters"]["inputLocation"].replace(Lane.INTERACTIVE.prefix, lane.prefix)
+    topic = child.name("SuccessTopic" if kind == "completed" else "ErrorTopic")
+    subscriptions = [
+        each["Properties"]
+        for each in child.resources("AWS::SNS::Subscription").values()
+        if each["Properties"]["TopicArn"] == topic
+    ]
+    receivers = [
+        each["Endpoint"]
+        for each in subscriptions
+        for pattern in each["FilterPolicy"]["requestParameters"]["inputLocation"]
+        if location.startswith(pattern["prefix"])
+    ]
+
+    assert receivers == [QUEUE + QUEUES[lane]]
+    assert {each["FilterPolicyScope"] for each in subscriptions} == {"MessageBody"}
 
 
 def test_the_endpoint_may_read_images_write_answers_and_pull_its_own_image() -> None:
@@ -239,11 +270,11 @@ def test_the_endpoint_may_read_images_write_answers_and_pull_its_own_image() -> 
     role, policy = child.statements("Role"), bucket_policy(WITH_ENDPOINT)
     registry = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/"
 
-    assert allowed(on("GetObject", "in/x/00000"), role, policy)
+    assert allowed(on("GetObject", "in/i/x/00000"), role, policy)
     assert allowed(put("async/x"), role, policy)
     assert allowed(Request("ecr:BatchGetImage", registry + "team/heatlens"), role)
     assert not allowed(Request("ecr:BatchGetImage", registry + "team/other"), role)
-    assert not allowed(put("in/x/00000", if_none_match="*"), role, policy)
+    assert not allowed(put("in/i/x/00000", if_none_match="*"), role, policy)
     assert not allowed(put("out/x/00000"), role, policy)
     assert not allowed(on("GetObject", "out/x/manifest.json"), role, policy)
     assert not allowed(on("GetObject", "drop/a.png"), role, policy)
@@ -253,7 +284,7 @@ def test_the_endpoint_may_read_images_write_answers_and_pull_its_own_image() -> 
 def test_the_endpoint_may_pull_only_from_the_repository_of_its_image(digest: str) -> None:
     child = Stack(
         TEMPLATE.parent / "infra" / "sagemaker.yaml",
-        {"Name": "n", "ImageUri": IMAGE.partition(":")[0] + digest, "BucketName": "b", "QueueArn": "q"},
+        {"Name": "n", "ImageUri": IMAGE.partition(":")[0] + digest, "BucketName": "b"},
     )
     [pull] = [each for each in child.statements("Role") if each["Sid"] == "Pull"]
 

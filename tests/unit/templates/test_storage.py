@@ -5,14 +5,17 @@ import json
 import pytest
 
 from heatlens_aws import object_keys
+from heatlens_aws.object_keys import Lane
 from heatlens_aws.records import OPEN_INDEX, File, FileState
 from heatlens_aws.settings import DAY, AwsSettings
+from infra.local_account import PREFIXES
 from infra.local_batches import BATCH_SIZE, WINDOW_S
 from tests.support.aws import SETTINGS, Account
 from tests.support.stack import EVERYTHING, REGION, TEMPLATE, Json, Stack, read, variables
 
 STACK = Stack(TEMPLATE)
 FULL = Stack(TEMPLATE, EVERYTHING)
+LANES = ("Interactive", "Bulk")
 
 
 def test_no_resource_has_a_fixed_name() -> None:
@@ -54,14 +57,15 @@ def test_objects_expire_as_decided_but_drops_never() -> None:
     assert AwsSettings.model_fields["batch_deadline_s"].default < days[object_keys.IN] * DAY
 
 
-def test_only_uploads_are_announced_to_the_queue() -> None:
+def test_only_uploads_are_announced_each_prefix_to_the_queue_of_its_lane() -> None:
     announced = STACK.properties("Bucket")["NotificationConfiguration"]["QueueConfigurations"]
     prefixes = [rule["Value"] for each in announced for rule in each["Filter"]["S3Key"]["Rules"]]
 
-    assert prefixes == [object_keys.IN, object_keys.DROP]
-    assert {(each["Event"], each["Queue"]) for each in announced} == {
-        ("s3:ObjectCreated:*", STACK.attribute("Queue.Arn"))
-    }
+    assert {each["Event"] for each in announced} == {"s3:ObjectCreated:*"}
+    queues = {Lane.INTERACTIVE: STACK.attribute("InteractiveQueue.Arn"), Lane.BULK: STACK.attribute("BulkQueue.Arn")}
+    assert list(zip(prefixes, [each["Queue"] for each in announced], strict=True)) == [
+        (prefix, queues[lane]) for prefix, lane in PREFIXES
+    ]
     # Results under one of these prefixes would be explained in turn.
     assert not any(prefix.startswith(object_keys.OUT) or object_keys.OUT.startswith(prefix) for prefix in prefixes)
 
@@ -88,41 +92,49 @@ def test_cors_allows_every_header_that_a_link_requires(aws: Account) -> None:
     file = File(
         batch="0" * 26, number=0, state=FileState.PENDING, name="a", size=1, sha256="0" * 64, media_type="image/png"
     )
-    _, headers = aws.staging.upload_link(file, lifetime_s=60)
+    _, headers = aws.staging.upload_link(file, "in/i/key", lifetime_s=60)
     [rule] = STACK.properties("Bucket")["CorsConfiguration"]["CorsRules"]
 
     assert set(headers) - {"content-length"} <= set(rule["AllowedHeaders"])  # a browser sets content-length itself
 
 
-def test_the_queue_and_the_worker_have_the_same_number_of_receives() -> None:
-    queue = STACK.properties("Queue")
+@pytest.mark.parametrize("lane", LANES)
+def test_the_queue_and_the_worker_have_the_same_number_of_receives(lane: str) -> None:
+    queue, dead = STACK.properties(f"{lane}Queue"), f"{lane}DeadLetters"
 
-    assert queue["RedrivePolicy"] == {"deadLetterTargetArn": STACK.attribute("DeadLetters.Arn"), "maxReceiveCount": 5}
+    assert queue["RedrivePolicy"] == {"deadLetterTargetArn": STACK.attribute(f"{dead}.Arn"), "maxReceiveCount": 5}
     assert variables(STACK)["BatchFunction"]["HEATLENS_MAX_RECEIVES"] == "5"
     assert AwsSettings.model_fields["max_receives"].default == 5
     assert queue["MessageRetentionPeriod"] == 4 * DAY
-    assert STACK.properties("DeadLetters")["MessageRetentionPeriod"] == 14 * DAY
+    assert STACK.properties(dead)["MessageRetentionPeriod"] == 14 * DAY
 
 
-@pytest.mark.parametrize("name", ["Queue", "DeadLetters"])
+@pytest.mark.parametrize("name", [f"{lane}{kind}" for lane in LANES for kind in ("Queue", "DeadLetters")])
 def test_queues_are_encrypted_and_refuse_unencrypted_transport(name: str) -> None:
     plain, keyed = STACK.properties(name), FULL.properties(name)
 
     assert (plain["SqsManagedSseEnabled"], "KmsMasterKeyId" in plain) == (True, False)
     assert (keyed["KmsMasterKeyId"], "SqsManagedSseEnabled" in keyed) == (FULL.attribute("Key.Arn"), False)
     policies = [each["Properties"] for each in STACK.resources("AWS::SQS::QueuePolicy").values()]
-    [policy] = [each for each in policies if each["Queues"] == [STACK.name(name)]]
+    [policy] = [each for each in policies if STACK.name(name) in each["Queues"]]
     [refusal] = [each for each in policy["PolicyDocument"]["Statement"] if each["Effect"] == "Deny"]
     assert (refusal["Action"], refusal["Condition"]) == ("sqs:*", {"Bool": {"aws:SecureTransport": "false"}})
-    assert refusal["Resource"] == STACK.attribute(f"{name}.Arn")
+    assert STACK.attribute(f"{name}.Arn") in refusal["Resource"]
 
 
-def test_the_event_source_limits_concurrency_and_reports_each_failure() -> None:
-    source = STACK.properties("BatchFunction")["Events"]["Uploads"]["Properties"]
+@pytest.mark.parametrize("lane", LANES)
+def test_the_event_source_of_a_lane_limits_its_own_concurrency_and_reports_each_failure(lane: str) -> None:
+    other = Stack(TEMPLATE, {f"{lane}Concurrency": 9})
+    source = STACK.properties("BatchFunction")["Events"][f"{lane}Uploads"]["Properties"]
+    raised = {
+        name: each["Properties"]["ScalingConfig"]["MaximumConcurrency"]
+        for name, each in other.properties("BatchFunction")["Events"].items()
+    }
 
-    assert source["Queue"] == STACK.attribute("Queue.Arn")
+    assert source["Queue"] == STACK.attribute(f"{lane}Queue.Arn")
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert source["ScalingConfig"] == {"MaximumConcurrency": 5}
+    assert source["ScalingConfig"] == {"MaximumConcurrency": 4}
+    assert raised == {f"{each}Uploads": 9 if each == lane else 4 for each in LANES}
     assert (source["BatchSize"], source["MaximumBatchingWindowInSeconds"]) == (BATCH_SIZE, WINDOW_S) == (10, 1)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from heatlens_aws.object_keys import Lane
 from heatlens_aws.settings import AwsSettings
 from heatlens_web.settings import ServerSettings
 from tests.support.aws import Account
@@ -24,7 +25,9 @@ def test_parameters_have_the_decided_defaults() -> None:
         "Architecture": "x86_64",
         "MemorySize": 3008,
         "BatchMemorySize": 3008,
-        "BatchConcurrency": 5,
+        "InteractiveConcurrency": 4,
+        "BulkConcurrency": 4,
+        "InteractiveFiles": 500,
         "ReservedConcurrency": 0,
         "ProvisionedConcurrency": 0,
         "CustomerKey": "false",
@@ -84,7 +87,7 @@ def test_every_variable_is_a_setting() -> None:
     known = {f"HEATLENS_{name.upper()}" for name in ServerSettings.model_fields | AwsSettings.model_fields}
     given = {variable for each in variables(STACK).values() for variable in each}
 
-    assert {"HEATLENS_BUCKET", "HEATLENS_TABLE", "HEATLENS_QUEUE_URL"} <= given
+    assert {"HEATLENS_BUCKET", "HEATLENS_TABLE", "HEATLENS_INTERACTIVE_QUEUE_URL", "HEATLENS_BULK_QUEUE_URL"} <= given
     assert given <= known
 
 
@@ -96,7 +99,8 @@ def test_the_variables_configure_staging(name: str, monkeypatch: pytest.MonkeyPa
 
     assert settings.ready
     assert settings.async_endpoint == ""
-    assert bool(settings.queue_url) is (name != "ApiFunction")
+    queues = [STACK.name("InteractiveQueue"), STACK.name("BulkQueue")]
+    assert [settings.queue_url(lane) for lane in Lane] == (["", ""] if name == "ApiFunction" else queues)
 
 
 def test_placeholder_names_of_sam_local_do_not_configure_staging(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +132,8 @@ def test_every_log_group_has_a_retention(path: Path) -> None:
 def test_the_timeouts_of_functions_are_shorter_than_their_callers() -> None:
     assert STACK.properties("ApiFunction")["Timeout"] == 29
     assert STACK.properties("Integration")["TimeoutInMillis"] == 30_000
-    assert STACK.properties("Queue")["VisibilityTimeout"] >= 6 * STACK.properties("BatchFunction")["Timeout"]
+    for queue in ("InteractiveQueue", "BulkQueue"):
+        assert STACK.properties(queue)["VisibilityTimeout"] >= 6 * STACK.properties("BatchFunction")["Timeout"]
 
 
 def test_the_defaults_reserve_no_concurrency() -> None:

@@ -70,7 +70,7 @@ def test_redelivered_and_requeued_messages_come_last() -> None:
 
 
 def test_the_order_of_suspects_is_reversed_with_each_delivery() -> None:
-    names = [f"in/{number}" for number in range(6)]
+    names = [f"in/i/{number}" for number in range(6)]
 
     orders = [keys(message(1, s3_event(*names), receives=receives)) for receives in (2, 3, 4)]
 
