@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from heatlens_aws.batch_table import BatchTable, Declared
 from heatlens_aws.clients import connect
 from heatlens_aws.conditional_writes import PATIENCE_S, TRIES, RetryingClient, is_passing, retry_passing
+from heatlens_aws.object_keys import Lane
 from heatlens_aws.records import Batch, BatchState, FileState
 from infra.local_account import CREDENTIALS
 from tests.support.aws import WRITES, Account, account, meet_transactions
@@ -24,6 +25,7 @@ BATCH = Batch(
     id=ID,
     owner="me",
     state=BatchState.OPEN,
+    lane=Lane.INTERACTIVE,
     expected=10,
     declared=0,
     options={},
