@@ -280,7 +280,7 @@ def test_without_a_queue_nothing_is_resent_and_the_rest_is_swept(staged: Staged)
     staged.batch(picture())
     staged.put(picture())
     account = staged.context.account
-    settings = account.settings.model_copy(update={"queue_url": ""})
+    settings = account.settings.model_copy(update={"interactive_queue_url": ""})
     mute = type(account)(settings, account.jobs, account.staging, None)
 
     assert sweep(mute, int(time.time()) + GRACE_S + 60, lambda: 100) == {"swept": 1, "failed": 0}
