@@ -4,25 +4,24 @@ The image is the body of an invocation, its options are in the custom attributes
 """
 
 import math
-from collections.abc import AsyncIterator
-from typing import Annotated
+from dataclasses import replace
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from functions.endpoint.attributes import CUSTOM_ATTRIBUTES, PLACE, read_attributes
-from functions.endpoint.state import InferenceBackend, ServerState, load_server
-from heatlens.results import Outcome
 from heatlens.settings import MIB
-from heatlens.types import Options, Upload
-from heatlens_web import problems, upload
+from heatlens_web import problems
 from heatlens_web.accept import check_accept
-from heatlens_web.context import CurrentState, RequestContext
+from heatlens_web.admission import admit
+from heatlens_web.context import CurrentServer, CurrentState
 from heatlens_web.head import HeadAsGet
 from heatlens_web.inference import explain_one
 from heatlens_web.request_id import RequestId
 from heatlens_web.schemas.invocation import InvocationBody
+from heatlens_web.server_state import open_server
 from heatlens_web.settings import ServerSettings
+from heatlens_web.state import State, load_state
 from heatlens_web.text_options import known_query
 
 MOST_TRANSFORM_MB = 100  # that SageMaker allows for all concurrent records of a batch transform together
@@ -31,8 +30,8 @@ MOST_TRANSFORM_MB = 100  # that SageMaker allows for all concurrent records of a
 def create_app(settings: ServerSettings) -> FastAPI:
     """Build the application with its model loaded, or with the reason why it is not."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.server = server = load_server(settings)
-    app.state.heatlens = server.state
+    app.state.heatlens = state = _load(settings)
+    app.state.server = open_server(state)
     app.state.replies = None  # SageMaker delivers a response of any size
     app.add_middleware(HeadAsGet)
     app.add_middleware(RequestId)
@@ -41,61 +40,49 @@ def create_app(settings: ServerSettings) -> FastAPI:
     return app
 
 
-async def ready(request: Request) -> InferenceBackend:
-    """Return the backend that answers the request; `ServerState.ready` says what it raises."""
-    return _server(request).ready()
-
-
-async def admitted(request: Request) -> AsyncIterator[None]:
-    """Count a request as in flight until its response is sent."""
-    server = _server(request)
-    with server.admission.admit(upload.declared_bytes(request, most=server.state.limits.body_bytes)):
-        yield
+def _load(settings: ServerSettings) -> State:
+    """Load the models. A request has one image, and no longer body than that needs."""
+    state = load_state(settings, "server")
+    limits = state.limits.model_copy(update={"body_bytes": state.limits.image_body_bytes})
+    return replace(state, limits=limits)
 
 
 router = APIRouter()
-Ready = Annotated[InferenceBackend, Depends(ready)]
 
 
 @router.get("/ping")
-async def ping(backend: Ready) -> JSONResponse:
+async def ping(server: CurrentServer) -> JSONResponse:
     """Answer 200 while the server is healthy, also while it is busy: it waits for nothing."""
-    backend.health.check()
+    assert server is not None, "an endpoint is a server"
+    server.check_ready()
     return JSONResponse({})
 
 
 @router.get("/execution-parameters")
-async def execution_parameters(request: Request) -> JSONResponse:
+async def execution_parameters(state: CurrentState) -> JSONResponse:
     """Tell a batch transform job what to send: images alone, each of any size that is accepted."""
-    server = _server(request)
-    largest = min(math.ceil(server.state.limits.file_bytes / MIB), MOST_TRANSFORM_MB)
+    largest = min(math.ceil(state.limits.file_bytes / MIB), MOST_TRANSFORM_MB)
     return JSONResponse(
         {
-            "MaxConcurrentTransforms": max(1, min(server.state.settings.in_flight, MOST_TRANSFORM_MB // largest)),
+            "MaxConcurrentTransforms": max(1, min(state.settings.in_flight, MOST_TRANSFORM_MB // largest)),
             "BatchStrategy": "SINGLE_RECORD",
             "MaxPayloadInMB": largest,
         }
     )
 
 
-@router.post("/invocations", dependencies=[Depends(ready), Depends(admitted)])
-async def invocations(request: Request, state: CurrentState, backend: Ready) -> Response:
+async def check_loaded(server: CurrentServer) -> None:
+    """Check that there is a model: the endpoint has no health route, so the error gives the reason why not."""
+    assert server is not None, "an endpoint is a server"
+    server.check()
+
+
+@router.post("/invocations", dependencies=[Depends(check_loaded), Depends(admit)])
+async def invocations(request: Request, state: CurrentState) -> Response:
     """Explain one image, together with those of other requests.
 
     Accepted even while the engine is unhealthy: a success clears that state.
     """
     check_accept(", ".join(request.headers.getlist("accept")))
     attributes = read_attributes(request.headers.get(CUSTOM_ATTRIBUTES, ""))
-
-    async def work(context: RequestContext, options: Options) -> list[Outcome]:
-        [image] = context.received.uploads
-        assert isinstance(image, Upload), "receive_one raises an error instead"
-        return [await backend.batcher.explain(image, options)]
-
-    return await explain_one(request, state, attributes, body=InvocationBody, work=work, place=PLACE)
-
-
-def _server(request: Request) -> ServerState:
-    server = request.app.state.server
-    assert isinstance(server, ServerState)
-    return server
+    return await explain_one(request, state, attributes, body=InvocationBody, place=PLACE)

@@ -5,26 +5,11 @@ import socket
 import sys
 
 from functions.endpoint.app import create_app
-from functions.endpoint.state import ServerState
 from heatlens.errors import ModelError
-from heatlens_web import http_server
+from heatlens_web.http_server import Server
 from heatlens_web.settings import ServerSettings, read_server_settings
 
 HOST = "0.0.0.0"  # noqa: S104 - SageMaker reaches the container from outside it
-
-
-class Server(http_server.Server):
-    """A server that answers new requests with the reason while it finishes running ones after SIGTERM."""
-
-    def __init__(self, settings: ServerSettings) -> None:
-        """Load the model, without listening yet."""
-        app = create_app(settings)
-        app.state.heatlens.start()
-        super().__init__(app, settings)
-        self._state: ServerState = app.state.server
-
-    def refuse_new(self) -> None:
-        self._state.admission.closed = True
 
 
 def listen(settings: ServerSettings) -> socket.socket:
@@ -38,7 +23,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         settings = read_server_settings()
-        server = Server(settings)
+        server = Server(create_app(settings), settings)
     except ModelError as error:
         sys.exit(str(error))
     with listen(settings) as listener:

@@ -67,7 +67,7 @@ def in_batches(
     for start in range(0, len(uploads), batch_images):
         batch = uploads[start : start + batch_images]
         if time_left and time_left() < slowest:
-            outcomes += [upload if isinstance(upload, HeatlensError) else _out_of_time() for upload in batch]
+            outcomes += [upload if isinstance(upload, HeatlensError) else out_of_time() for upload in batch]
             continue
         began = time.perf_counter()
         outcomes += run_batch(batch)
@@ -208,7 +208,8 @@ def _out_of_memory(cause: Exception) -> OutOfMemory:
     return error
 
 
-def _out_of_time() -> OutOfTime:
+def out_of_time() -> OutOfTime:
+    """Make the error of an image for which no time was left."""
     return OutOfTime("the time for this request was over before this image's turn: send fewer at a time")
 
 

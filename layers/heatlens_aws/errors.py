@@ -22,14 +22,14 @@ class StagingUnavailable(HeatlensError):
 
 
 class Busy(HeatlensError):
-    """The SageMaker endpoint holds as many requests, or bytes of them, as it may; `Retry-After`."""
+    """The server or SageMaker endpoint holds as many requests, or bytes of them, as it may; `Retry-After`."""
 
     code = "server.busy"
     retryable = True
 
 
 class Stopping(HeatlensError):
-    """The SageMaker endpoint is shutting down: it finishes its requests and accepts no new ones; `Retry-After`."""
+    """The server is shutting down: it finishes its requests and accepts no new ones; `Retry-After`."""
 
     code = "server.stopping"
     retryable = True

@@ -27,7 +27,6 @@ def serve_forever(host: str, port: int) -> None:
         with requires_extra("aws", "serve with HEATLENS_BUCKET set"):
             app = create_app(settings, deployment="server")
         say(f"Heatlens serves http://{host}:{listener.getsockname()[1]} (Ctrl-C ends it)")
-        app.state.heatlens.start()
         Server(app, settings, log_level="warning").run(sockets=[listener])
 
 

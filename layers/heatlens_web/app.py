@@ -12,6 +12,7 @@ import heatlens
 from heatlens.settings import read_table
 from heatlens_aws.settings import AwsSettings
 from heatlens_web import large_replies, problems
+from heatlens_web.admission import check_accepting
 from heatlens_web.base_path import BARE, BasePath
 from heatlens_web.batches import routes as batch_routes
 from heatlens_web.cors import cors
@@ -19,6 +20,7 @@ from heatlens_web.head import HeadAsGet
 from heatlens_web.openapi import describe
 from heatlens_web.request_id import RequestId
 from heatlens_web.routes import router
+from heatlens_web.server_state import open_server
 from heatlens_web.settings import Deployment, ServerSettings
 from heatlens_web.state import load_state
 from heatlens_web.text_options import known_query
@@ -33,7 +35,8 @@ def create_app(settings: ServerSettings, *, deployment: Deployment) -> FastAPI:
     # an image would be sent again unencrypted, or past the gateway's stage.
     app = FastAPI(title="Heatlens", version=heatlens.__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     describe(app)
-    app.state.heatlens = load_state(settings, deployment)
+    app.state.heatlens = state = load_state(settings, deployment)
+    app.state.server = open_server(state) if deployment == "server" else None
     aws = read_table(AwsSettings)
     app.state.batches = batch_routes.open_staging(aws)
     app.state.replies = large_replies.open_replies(aws)
@@ -43,7 +46,8 @@ def create_app(settings: ServerSettings, *, deployment: Deployment) -> FastAPI:
     app.add_middleware(BasePath, base_path=settings.base_path)
     if deployment == "server" and settings.cors_origins:
         app.add_middleware(CORSMiddleware, **cors(settings.cors_origins))
-    for routes in [router, batch_routes.router, *(_kserve() if deployment == "server" else [])]:
+    app.include_router(batch_routes.router, dependencies=[Depends(check_accepting), Depends(known_query)])
+    for routes in [router, *(_kserve() if deployment == "server" else [])]:
         app.include_router(routes, dependencies=[Depends(known_query)])
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/", _page, include_in_schema=False)

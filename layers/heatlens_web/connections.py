@@ -66,12 +66,6 @@ class Connections(ServerState):
             if isinstance(connection, Connection):
                 connection.end_if_stalled(now)
 
-    def close_waiting(self) -> None:
-        """Close the connections that carry no request."""
-        for connection in self.open:
-            if connection.stage in WAITING:
-                connection.transport.close()
-
     def make_room(self, newest: "Connection", now: float) -> None:
         """Keep the limit: close the connection that has waited longest for a request, or else refuse the newest."""
         if len(self.open) <= self.limits.most:

@@ -18,6 +18,7 @@ from heatlens_web.large_replies import Replies, carry
 from heatlens_web.problems import located
 from heatlens_web.request_id import request_id
 from heatlens_web.schemas.options import ModelOptions
+from heatlens_web.server_state import ServerState, current_server
 from heatlens_web.state import State
 from heatlens_web.upload import Received
 
@@ -33,6 +34,7 @@ async def current_state(request: Request) -> State:
 
 
 CurrentState = Annotated[State, Depends(current_state)]
+CurrentServer = Annotated[ServerState | None, Depends(current_server)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,11 @@ class RequestContext:
         """Report an option that is refused within at the place where the client wrote it."""
         in_body = self.received.options.model_fields_set if self.received.options else set()
         return located((self.place, self.outer_options.model_fields_set), (("body",), in_body))
+
+    @property
+    def server(self) -> ServerState | None:
+        server: ServerState | None = self.request.app.state.server
+        return server
 
     async def run(self, work: Work[Result], options: Options) -> Result:
         """Run work on the images in a worker thread, within the time that is left."""

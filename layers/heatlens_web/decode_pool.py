@@ -166,10 +166,15 @@ def _end_all(workers: Iterable[_Worker]) -> None:
         worker.end()
 
 
+def may_be_jpeg_2000(data: bytes) -> bool:
+    """Whether an image is JPEG 2000, or a container that may hold it."""
+    return not data.startswith(_IN_PROCESS) and START_OF_CODESTREAM in data
+
+
 def _is_apart(data: bytes, max_pixels: int) -> bool:
     if data.startswith(_IN_PROCESS):
         return False
-    if START_OF_CODESTREAM in data:
+    if may_be_jpeg_2000(data):
         return True  # its work depends on more than its pixels
     try:
         return measure(data, max_pixels=max_pixels) >= APART_PIXELS

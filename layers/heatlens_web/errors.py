@@ -11,6 +11,7 @@ HeatlensError
 ├── RequestError                  the request around the images
 │   ├── MalformedBody
 │   ├── BodyTooSlow
+│   ├── ClientDisconnected
 │   └── TooManyFiles
 ├── UnsupportedContentType
 ├── NotAcceptable
@@ -63,6 +64,12 @@ class BodyTooSlow(RequestError):
     """The client did not send the body within the server's time limit; the connection is closed."""
 
     code = "request.body_too_slow"
+
+
+class ClientDisconnected(RequestError):
+    """The client disconnected while it waited for the response, which it cannot read; its queued images are dropped."""
+
+    code = "request.disconnected"
 
 
 class TooManyFiles(RequestError):

@@ -12,8 +12,9 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
+from fastapi import FastAPI
 
+from heatlens_web.admission import Admission
 from heatlens_web.connections import Connection, ConnectionLimits, Connections
 from heatlens_web.rate_limited_log import RateLimitedLog
 from heatlens_web.settings import ServerSettings
@@ -36,11 +37,11 @@ class Server(uvicorn.Server):
     end, which an orchestrator takes for a failure.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings, *, log_level: str = "info") -> None:
+    def __init__(self, app: FastAPI, settings: ServerSettings, *, log_level: str = "info") -> None:
         """Prepare to serve.
 
         Args:
-            app: The application.
+            app: The application, with a `ServerState`.
             settings: Limits of time and number.
             log_level: Of uvicorn's own log.
         """
@@ -60,6 +61,8 @@ class Server(uvicorn.Server):
         )
         limits = ConnectionLimits(settings.head_s, settings.stall_s, most_connections(settings.connections))
         self.server_state = self.connections = Connections(limits)
+        self._admission: Admission = app.state.server.admission
+        app.state.heatlens.start()
         self.stopping = False
         self._stop_s = settings.stop_s
         self._until = float("inf")
@@ -73,12 +76,6 @@ class Server(uvicorn.Server):
             listener.listen(BACKLOG)  # asyncio has set it to the number accepted at once
             logging.getLogger("uvicorn.error").info("listening on http://%s:%d", *listener.getsockname()[:2])
 
-    def refuse_new(self) -> None:
-        """Accept no further request; called repeatedly until the server ends."""
-        for server in self.servers:
-            server.close()
-        self.connections.close_waiting()
-
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to shut down; a second signal ends at once."""
         self._until = 0 if self.stopping else time.monotonic() + self._stop_s
@@ -88,7 +85,7 @@ class Server(uvicorn.Server):
         """End what stalls, and shut down if a signal has come; uvicorn calls this ten times a second."""
         self.connections.end_stalled(asyncio.get_running_loop().time())
         if self.stopping:
-            self.refuse_new()
+            self._admission.closed = True  # new requests are answered with the reason
             self._finish()
         return await super().on_tick(counter)
 

@@ -9,12 +9,14 @@ from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from heatlens.errors import HeatlensError
-from heatlens.results import Explanation, Outcome
+from heatlens.results import Outcome
 from heatlens.types import Options, Scores
 from heatlens_web import deliver, upload
 from heatlens_web.accept import picture_options
+from heatlens_web.admission import admitted
 from heatlens_web.context import RequestContext
 from heatlens_web.deliver import Results
+from heatlens_web.disconnects import while_connected
 from heatlens_web.schemas.bodies import HeatmapBody, OneImage
 from heatlens_web.schemas.options import HeatmapOptions, ModelOptions
 from heatlens_web.settings import ServerLimits
@@ -59,6 +61,9 @@ async def infer(
     start = time.perf_counter()
     state.check()
     received = await receive(request, state.limits)
+    held = admitted(request.scope)
+    if held:
+        held.work()
     context = RequestContext(request, state, start, received, outer_options, place)
     options = adapt(context.options) if adapt else context.options
     model = context.model(options.model)
@@ -67,16 +72,22 @@ async def infer(
         results = Results(received.filenames, outcomes, model, options, context.request_id, context.elapsed_ms)
         # Encoding a large response takes seconds: in the event loop, health checks would wait for it.
         response = await run_in_threadpool(deliver, results)
+    if held:
+        held.respond(len(response.body))
     return await context.send(response)
 
 
 async def explain(context: RequestContext, options: Options) -> Sequence[Outcome]:
     """Explain the images of a request."""
+    if server := context.server:
+        return await while_connected(context.request, server.explain(context.received.uploads, options))
     return await context.run(context.state.explain, options)
 
 
 async def score(context: RequestContext, options: Options) -> Sequence[Scores | HeatlensError]:
     """Classify the images of a request."""
+    if server := context.server:
+        return await while_connected(context.request, server.score(context.received.uploads, options))
     return await context.run(context.state.score, options)
 
 
@@ -86,7 +97,6 @@ async def explain_one(
     outer_options: HeatmapOptions,
     *,
     body: type[OneImage] = HeatmapBody,
-    work: Work[Explanation] = explain,
     place: tuple[str, ...] = QUERY,
 ) -> Response:
     """Answer a request with one image by JSON, or by the overlay itself where `Accept` asks for an image.
@@ -96,7 +106,6 @@ async def explain_one(
         state: The server's.
         outer_options: Options outside the body; they win over those in it.
         body: Schema of a JSON body.
-        work: Explains the image.
         place: Where `outer_options` stood, as an error in them is reported.
     """
     accept = request.headers.get("accept", "*/*")
@@ -106,7 +115,7 @@ async def explain_one(
         outer_options,
         receive=partial(upload.receive_one, body=body),
         adapt=partial(picture_options, accept=accept),
-        work=work,
+        work=explain,
         deliver=partial(deliver.deliver_one, accept=accept),
         place=place,
     )

@@ -12,6 +12,7 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from heatlens.model import Model
 from heatlens_web import deliver, inference, upload
+from heatlens_web.admission import admit
 from heatlens_web.context import CurrentState
 from heatlens_web.errors import ModelNotFound
 from heatlens_web.openapi import IMAGE_BASE64, OF_IMAGES, json_body, problem_responses
@@ -79,7 +80,7 @@ async def ready(name: str) -> ModelReady:
     response_model=InstancePredictions,
     responses=OF_IMAGES | problem_responses(404),
     openapi_extra=json_body(PredictInstances, INSTANCES),
-    dependencies=[Depends(find_model)],
+    dependencies=[Depends(find_model), Depends(admit)],
 )
 async def predict(
     request: Request, state: CurrentState, name: str, query: Annotated[ModelOptions, Query()]
@@ -102,7 +103,7 @@ async def predict(
     response_model=InstanceExplanations,
     responses=OF_IMAGES | problem_responses(404),
     openapi_extra=json_body(ExplainInstances, INSTANCES | {"include": "map"}),
-    dependencies=[Depends(find_model)],
+    dependencies=[Depends(find_model), Depends(admit)],
 )
 async def explain(
     request: Request, state: CurrentState, name: str, query: Annotated[HeatmapOptions, Query()]

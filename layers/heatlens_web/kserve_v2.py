@@ -17,7 +17,8 @@ from heatlens.explain.targets import parse_targets
 from heatlens.model import Model
 from heatlens.types import Options
 from heatlens_web import inference, upload
-from heatlens_web.context import CurrentState, RequestContext
+from heatlens_web.admission import admit
+from heatlens_web.context import CurrentServer, CurrentState, RequestContext
 from heatlens_web.deliver import Results
 from heatlens_web.kserve import find_model
 from heatlens_web.openapi import IMAGE_BASE64, OF_IMAGES, json_body, problem_responses
@@ -57,9 +58,11 @@ async def live() -> Live:
 
 
 @router.get("/health/ready", operation_id="v2_ready", responses=problem_responses(503))
-async def ready(state: CurrentState) -> ServerReady:
-    """Respond with 200 once the default model is ready, 503 until then."""
+async def ready(state: CurrentState, server: CurrentServer) -> ServerReady:
+    """Respond with 200 once the default model is ready, 503 until then, and while the server is shutting down."""
     state.models[None]
+    if server:
+        server.check_ready()
     return ServerReady()
 
 
@@ -86,7 +89,7 @@ async def model_ready(name: str) -> ModelReady:
     response_model=InferResponse,
     responses=OF_IMAGES | problem_responses(404),
     openapi_extra=json_body(InferRequest, EXAMPLE),
-    dependencies=[Depends(find_model)],
+    dependencies=[Depends(find_model), Depends(admit)],
 )
 async def infer(
     request: Request, state: CurrentState, name: str, query: Annotated[HeatmapOptions, Query()]

@@ -3,12 +3,13 @@
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from heatlens.render.encode import MEDIA_TYPES
 from heatlens_web import deliver, upload
+from heatlens_web.admission import admit
 from heatlens_web.batches.limits import batch_limits
-from heatlens_web.context import CurrentState
+from heatlens_web.context import CurrentServer, CurrentState
 from heatlens_web.inference import explain, explain_one, infer, score
 from heatlens_web.model_info import cards, health_of
 from heatlens_web.openapi import BINARY, IMAGE_BASE64, OF_IMAGES, body_of, problem_responses
@@ -31,6 +32,7 @@ SEVERAL = {"images": [ONE]}
     operation_id="heatmap",
     response_model=HeatmapResponse,
     responses=OF_IMAGES | {200: {"content": {each: {"schema": BINARY} for each in MEDIA_TYPES.values()}}},
+    dependencies=[Depends(admit)],
     openapi_extra=body_of("file", BINARY, HeatmapBody, ONE | {"colormap": "hot", "alpha": 0.5}),
 )
 async def heatmap(request: Request, state: CurrentState, query: Annotated[HeatmapOptions, Query()]) -> Response:
@@ -43,6 +45,7 @@ async def heatmap(request: Request, state: CurrentState, query: Annotated[Heatma
     operation_id="heatmap_batch",
     response_model=BatchHeatmapResponse,
     responses=OF_IMAGES,
+    dependencies=[Depends(admit)],
     openapi_extra=body_of("files", FILES, BatchHeatmapBody, SEVERAL | {"include": ["map"]}),
 )
 async def heatmap_batch(request: Request, state: CurrentState, query: Annotated[HeatmapOptions, Query()]) -> Response:
@@ -56,6 +59,7 @@ async def heatmap_batch(request: Request, state: CurrentState, query: Annotated[
     operation_id="predict",
     response_model=PredictResponse,
     responses=OF_IMAGES,
+    dependencies=[Depends(admit)],
     openapi_extra=body_of("file", BINARY, PredictBody, ONE),
 )
 async def predict(request: Request, state: CurrentState, query: Annotated[ModelOptions, Query()]) -> Response:
@@ -69,6 +73,7 @@ async def predict(request: Request, state: CurrentState, query: Annotated[ModelO
     operation_id="predict_batch",
     response_model=BatchPredictResponse,
     responses=OF_IMAGES,
+    dependencies=[Depends(admit)],
     openapi_extra=body_of("files", FILES, BatchPredictBody, SEVERAL),
 )
 async def predict_batch(request: Request, state: CurrentState, query: Annotated[ModelOptions, Query()]) -> Response:
@@ -90,8 +95,10 @@ async def health(state: CurrentState) -> Health:
 
 
 @router.get("/ready", operation_id="ready", responses=problem_responses(503))
-async def ready(state: CurrentState) -> Ready:
-    """Respond with 200 once the default model is ready, 503 until then."""
+async def ready(state: CurrentState, server: CurrentServer) -> Ready:
+    """Respond with 200 once the default model is ready, 503 until then, and while a server is shutting down."""
     models = state.models
     models[None]
+    if server:
+        server.check_ready()
     return Ready(ready=True, models={name: name in models.loaded for name in models.by_name})

@@ -74,13 +74,16 @@ class ServerSettings(Settings):
     # SageMaker kills the container 30 s after SIGTERM; the last bytes need a moment.
     stop_s: float = Field(25, gt=0, allow_inf_nan=False, description="Seconds to finish requests after SIGTERM.")
 
+    in_flight: int = Field(32, gt=0, description="Requests worked on at once; more are refused, not queued.")
+    held_bytes: int | None = Field(None, gt=0, description="Bytes of bodies and responses held at once.")
+    gather_ms: float = Field(5, ge=0, allow_inf_nan=False, description="Milliseconds an image waits for others.")
+    request_s: float = Field(600, gt=0, allow_inf_nan=False, description="Seconds for the images of one request.")
+
     # Of the plain server: a gateway answers for the Lambda function.
     cors_origins: str = Field("", description="Origins whose pages may use the API, separated by commas; * for all.")
 
     # Of the SageMaker endpoint.
     port: int = Field(DEFAULT_PORT, gt=0, lt=65536, description="Port to listen on; SageMaker uses 8080.")
-    in_flight: int = Field(32, gt=0, description="Requests held at once; more are refused, not queued.")
-    gather_ms: float = Field(5, ge=0, allow_inf_nan=False, description="Milliseconds an image waits for others.")
 
 
 def read_server_settings() -> ServerSettings:

@@ -48,14 +48,27 @@ class State:
             self.models[None]
 
     def explain(
-        self, uploads: Sequence[Upload | HeatlensError], options: Options, time_left: TimeLeft | None = None
+        self,
+        uploads: Sequence[Upload | HeatlensError],
+        options: Options,
+        time_left: TimeLeft | None = None,
+        *,
+        share: int = 0,
     ) -> list[Outcome]:
-        """Explain images within the server's limits. Blocks the calling thread."""
+        """Explain images within the server's limits. Blocks the calling thread.
+
+        Args:
+            uploads: All images of a request, or some of them.
+            options: The options of all of them.
+            time_left: As of `pipeline.explain`.
+            share: Images of the request, with which these share its time for faithfulness, where it has more.
+        """
+        part = len(uploads) / max(1, share, len(uploads))
         return explain(
             self.models[options.model],
             uploads,
             options,
-            limits=self.limits,
+            limits=self.limits.model_copy(update={"faithfulness_s": self.limits.faithfulness_s * part}),
             batch_images=self.settings.batch_images,
             time_left=time_left,
             decode=self.decoders.decode if self.decoders else decode,

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from heatlens.errors import FileTooLarge, HeatlensError
 from heatlens.types import Upload
+from heatlens_web.admission import admitted
 from heatlens_web.base64_text import decode_base64, longest_base64
 from heatlens_web.content_encoding import decoded
 from heatlens_web.errors import BadBase64, BodyTooLarge, MalformedBody, TooManyFiles, UnsupportedContentType
@@ -152,14 +153,6 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def declared_bytes(request: Request, *, most: int) -> int:
-    """Return the body's size by its header, `most` where it is larger, compressed or not declared."""
-    if request.headers.get("content-encoding"):
-        return most
-    declared = request.headers.get("content-length", "")
-    return min(int(declared), most) if declared.isdecimal() and len(declared) <= _LONGEST_LENGTH else most
-
-
 async def read_limited(request: Request, max_bytes: int, *, inflated_bytes: int | None = None) -> AsyncIterator[bytes]:
     """Yield the body in chunks, without its `Content-Encoding`.
 
@@ -173,11 +166,13 @@ async def read_limited(request: Request, max_bytes: int, *, inflated_bytes: int 
         BodyTooLarge: The body has more than `max_bytes`, by its header, as it arrives, or once it is inflated.
         UnsupportedContentType: The encoding is not supported.
         MalformedBody: The client disconnected before the end, or the body is not in the encoding that it names.
+        Busy: All requests together would hold too many bytes.
     """
     too_large = BodyTooLarge(f"the request body is over the limit of {max_bytes:,} bytes")
     if _declares_more(request, max_bytes):
         raise too_large
     encoding = ", ".join(request.headers.getlist("content-encoding"))
+    held = admitted(request.scope)
     arriving = _limited(request.stream(), max_bytes, too_large)
     chunks = decoded(arriving, encoding)
     if chunks is not arriving and inflated_bytes is not None and inflated_bytes < max_bytes:
@@ -185,6 +180,8 @@ async def read_limited(request: Request, max_bytes: int, *, inflated_bytes: int 
         too_large = BodyTooLarge(f"the compressed body inflates to more than {max_bytes:,} bytes: send it uncompressed")
     try:
         async for chunk in _limited(chunks, max_bytes, too_large):
+            if held:
+                held.receive(len(chunk))
             yield chunk
     except ClientDisconnect as error:
         raise MalformedBody("the client disconnected before the end of the body") from error

@@ -109,6 +109,8 @@ COVERED = {
     "heatlens_web/schemas/model_info.py": "contract/test_base_schema.py",
     "heatlens_web/schemas/predict.py": "contract/test_base_schema.py",
     "heatlens_web/schemas/problem.py": "contract/test_base_schema.py",
+    "heatlens_web/disconnects.py": "functional/reports/test_overload.py",
+    "heatlens_web/server_state.py": "functional/reports/test_overload.py",
     "heatlens_web/slow_bodies.py": "functional/reports/test_slow_clients.py",
     "heatlens_web/state.py": "functional/api/test_start.py",
     "heatlens_web/tensors.py": "functional/reports/test_endpoints.py",
@@ -125,7 +127,6 @@ COVERED = {
     "functions/batch/tasks.py": "functional/batch/test_worker.py",
     "functions/endpoint/app.py": "functional/endpoint/test_endpoint.py",
     "functions/endpoint/serve.py": "functional/endpoint/test_shutdown.py",
-    "functions/endpoint/state.py": "functional/endpoint/test_shutdown.py",
 }
 # Unit tests of no single module, and what they test instead.
 CROSS_CUTTING = {

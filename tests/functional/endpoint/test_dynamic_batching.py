@@ -1,5 +1,6 @@
 """Concurrent requests to the SageMaker endpoint: shared engine calls, the same bytes, and limits."""
 
+import asyncio
 import base64
 import threading
 import time
@@ -73,7 +74,7 @@ class Server:
             answers = []
             for count, (image, attribute) in enumerate(zip(images, options, strict=True), start=1):
                 answers.append(clients.submit(self.ask, image, attribute))
-                until(lambda count=count: self.state.backend.batcher.waiting == count)  # type: ignore[misc]
+                until(lambda count=count: self.state.batcher.waiting == count)  # type: ignore[misc]
             self.engine.gate.set()
             assert first.result().status_code == 200
             return [answer.result() for answer in answers]
@@ -187,18 +188,25 @@ def test_bad_images_do_not_affect_the_others_of_their_batch(make_server: MakeSer
     server.engine.refused = {200}
     whole = grey(10)
 
-    answers = server.together([whole, whole[:40], grey(200), b"text", whole])
+    answers = server.together([whole, whole[:-30], grey(200), whole])
 
     codes = [(answer.status_code, answer.json().get("code")) for answer in answers]
-    assert codes == [
-        (200, None),
-        (400, "input.unreadable"),
-        (500, "generation.failed"),
-        (400, "input.unsupported"),
-        (200, None),
-    ]
-    assert products(answers[0]) == products(answers[4])
+    assert codes == [(200, None), (400, "input.unreadable"), (500, "generation.failed"), (200, None)]
+    assert products(answers[0]) == products(answers[3])
     assert server.engine.sizes[1] == 3
+
+
+@pytest.mark.parametrize(("data", "code"), [(grey(10)[:30], "input.unreadable"), (b"text", "input.unsupported")])
+def test_an_image_without_a_size_waits_for_no_worker(make_server: MakeServer, data: bytes, code: str) -> None:
+    server = make_server()
+    with ThreadPoolExecutor(1) as clients, server.held():
+        running = clients.submit(server.ask, grey(9))
+        assert server.engine.began.wait(20)
+
+        assert server.ask(data).json()["code"] == code
+
+        server.engine.gate.set()
+        assert running.result().status_code == 200
 
 
 @pytest.mark.provokes("server.busy")
@@ -206,7 +214,7 @@ def test_rejects_requests_over_the_limit_before_reading_them(make_server: MakeSe
     server = make_server(in_flight=2, retry_after_s=7)
     with ThreadPoolExecutor(2) as clients, server.held():
         running = [clients.submit(server.ask, grey(level)) for level in (1, 2)]
-        until(lambda: server.state.admission.in_flight == 2)
+        until(lambda: server.state.admission.working == 2)
 
         refused = server.ask(grey(3))
 
@@ -222,10 +230,10 @@ def test_rejects_requests_over_the_limit_before_reading_them(make_server: MakeSe
 
 def test_rejects_a_body_over_the_limit_of_all_bodies_together(make_server: MakeServer) -> None:
     image = encoded(noise((40, 40)))
-    server = make_server(in_flight=9, body_bytes=2 * len(image))
+    server = make_server(in_flight=9, held_bytes=2 * len(image), file_bytes=len(image))
     with ThreadPoolExecutor(2) as clients, server.held():
         running = [clients.submit(server.ask, image) for _ in range(2)]
-        until(lambda: server.state.admission.in_flight == 2)
+        until(lambda: server.state.admission.working == 2)
 
         assert server.ask(image).json()["code"] == "server.busy"
 
@@ -233,17 +241,24 @@ def test_rejects_a_body_over_the_limit_of_all_bodies_together(make_server: MakeS
         assert [request.result().status_code for request in running] == [200, 200]
 
 
-def test_a_body_of_unknown_length_counts_as_the_longest(make_server: MakeServer) -> None:
-    server = make_server(in_flight=9, body_bytes=10_000)
+def test_a_body_of_unknown_length_counts_as_it_arrives(make_server: MakeServer) -> None:
+    server = make_server(in_flight=9, held_bytes=2 * len(grey(1)))
     inner: list[Message] = []
+    parts = [grey(1)[:40], grey(1)[40:]]
 
     async def receive() -> Message:
-        inner.extend(await called(server, [(b"content-length", b"1")]))
-        return {"type": "http.request", "body": grey(1), "more_body": False}
+        if not parts:
+            await asyncio.Event().wait()  # the client stays connected
+        part = parts.pop(0)
+        if not parts:
+            assert server.state.admission.held_bytes == 40
+            inner.extend(await called(server, [(b"content-length", b"%d" % (2 * len(grey(1)) - 39))]))
+            inner.extend(await called(server, []))
+        return {"type": "http.request", "body": part, "more_body": bool(parts)}
 
     outer = awaited(called(server, [], receive))
 
-    assert [message["status"] for message in (inner[0], outer[0])] == [503, 200]
+    assert [message["status"] for message in (inner[0], inner[2], outer[0])] == [503, 200, 200]
 
 
 def test_a_body_may_be_as_long_as_a_file_in_base64_and_no_longer(make_server: MakeServer) -> None:

@@ -2,23 +2,24 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from heatlens.batching import count_pixels
 from heatlens.errors import HeatlensError, RequestImagesTooLarge, TooManyPasses, UnreadableImage
+from heatlens.input.jpeg2000 import START_OF_CODESTREAM
 from heatlens.results import Outcome
 from heatlens.types import Options, Upload
 from heatlens_web import dynamic_batching
-from heatlens_web.dynamic_batching import Bounds, DynamicBatcher, Explain
+from heatlens_web.dynamic_batching import Bounds, DynamicBatcher, Work
 from tests.support.coroutines import awaited
 from tests.support.staged import grey
 
 LONG = 3600.0  # seconds that no test waits: a request that waits for the window never finishes
 PLAIN, HOT = Options(), Options(colormap="hot")
-Run = Callable[[DynamicBatcher], Awaitable[object]]
+Explain = Callable[[Sequence[Upload], Options, int], Sequence[Outcome]]
 
 
 class Stub:
@@ -29,7 +30,7 @@ class Stub:
         self.began, self.go_on = threading.Event(), threading.Event()
         self.go_on.set()
 
-    def __call__(self, uploads: Sequence[Upload], options: Options) -> list[Outcome]:
+    def __call__(self, uploads: Sequence[Upload], options: Options, _: int) -> list[Outcome]:
         self.batches.append([upload.data for upload in uploads])
         self.began.set()
         assert self.go_on.wait(20)
@@ -76,12 +77,17 @@ class Server:
     ) -> None:
         self.in_flight = self.crowd = 0
         bounds = Bounds(images=images, pixels=pixels, batches=batches, window_s=window_s)
-        self.batcher = DynamicBatcher(explain, workers, bounds, in_flight=lambda: self.in_flight + self.crowd)
+        self.explain = explain
+        self.batcher = DynamicBatcher(workers, bounds, in_flight=lambda: self.in_flight + self.crowd)
 
     async def ask(self, data: bytes, options: Options = PLAIN) -> str:
+        return (await self.ask_all([data], options))[0]
+
+    async def ask_all(self, images: Sequence[bytes], options: Options = PLAIN) -> list[str]:
         self.in_flight += 1
         try:
-            return str(await self.batcher.explain(Upload("", data), options))
+            work = Work(self.explain, options)
+            return [str(outcome) for outcome in await self.batcher.run([Upload("", data) for data in images], work)]
         finally:
             self.in_flight -= 1
 
@@ -195,7 +201,7 @@ def test_images_with_different_options_are_different_batches(stub: Stub, workers
 def test_batches_at_once_are_limited(workers: ThreadPoolExecutor) -> None:
     running, most, lock = 0, 0, threading.Lock()
 
-    def explain(uploads: Sequence[Upload], _: Options) -> list[Outcome]:
+    def explain(uploads: Sequence[Upload], _: Options, __: int) -> list[Outcome]:
         nonlocal running, most
         with lock:
             running += 1
@@ -221,7 +227,7 @@ def test_batches_at_once_are_limited(workers: ThreadPoolExecutor) -> None:
 def test_a_batch_that_fails_is_explained_one_image_at_a_time(failure: Exception, workers: ThreadPoolExecutor) -> None:
     batches = []
 
-    def explain(uploads: Sequence[Upload], _: Options) -> list[Outcome]:
+    def explain(uploads: Sequence[Upload], _: Options, __: int) -> list[Outcome]:
         batches.append(len(uploads))
         if any(upload.data == b"poison" for upload in uploads):
             if isinstance(failure, HeatlensError):
@@ -241,7 +247,7 @@ def test_a_batch_that_fails_is_explained_one_image_at_a_time(failure: Exception,
 
 
 def test_an_image_that_ran_out_of_memory_in_a_batch_is_retried_alone(workers: ThreadPoolExecutor) -> None:
-    def explain(uploads: Sequence[Upload], _: Options) -> list[Outcome]:
+    def explain(uploads: Sequence[Upload], _: Options, __: int) -> list[Outcome]:
         lacking = UnreadableImage("truncated")
         lacking.__cause__ = MemoryError()
         return [outcome_of(b"whole")] if len(uploads) == 1 else [lacking] * len(uploads)
@@ -280,3 +286,76 @@ def test_a_disconnected_client_does_not_affect_the_others(stub: Stub, workers: T
         return await last
 
     assert awaited(run()) == "lastjet"
+
+
+def test_images_of_a_client_that_has_disconnected_are_not_explained(stub: Stub, workers: ThreadPoolExecutor) -> None:
+    async def run() -> None:
+        server = Server(stub, workers, window_s=0)
+        stub.go_on.clear()
+        first = server.start(b"first")
+        await asyncio.to_thread(stub.began.wait, 20)
+        gone = server.start(b"gone")
+        await server.waiting(1)
+        gone.cancel()
+        await server.waiting(0)
+        stub.go_on.set()
+        await first
+
+    awaited(run())
+
+    assert stub.batches == [[b"first"]]
+
+
+def test_the_images_of_one_request_are_one_batch(stub: Stub, workers: ThreadPoolExecutor) -> None:
+    images = [bytes([65 + n]) for n in range(5)]
+
+    assert awaited(Server(stub, workers).ask_all(images)) == [f"{chr(65 + n)}jet" for n in range(5)]
+    assert stub.batches == [images]
+
+
+def test_if_one_image_of_a_request_fails_unexpectedly_the_others_are_forgotten(workers: ThreadPoolExecutor) -> None:
+    def explain(uploads: Sequence[Upload], _: Options, __: int) -> list[Outcome]:
+        raise RuntimeError("no")
+
+    server = Server(explain, workers)
+
+    with pytest.raises(RuntimeError, match="no"):
+        awaited(server.ask_all([b"a", b"b"]))
+    assert server.batcher.waiting == 0
+
+
+def test_heavy_images_leave_a_worker_for_others(stub: Stub, workers: ThreadPoolExecutor) -> None:
+    heavy = [grey(level, 18) for level in range(4)]  # of 324 pixels
+
+    async def run() -> None:
+        server = Server(stub, workers, pixels=1_000, batches=2, images=1, window_s=0)
+        stub.go_on.clear()
+        held = [server.start(image) for image in heavy]
+        await asyncio.to_thread(stub.began.wait, 20)
+        light = server.start(b"light")
+        while len(stub.batches) < 2:
+            await asyncio.sleep(0.001)
+        stub.go_on.set()
+        await asyncio.gather(light, *held)
+
+    awaited(run())
+
+    assert stub.batches[1] == [b"light"]
+    assert sorted(stub.batches[2:]) == sorted(image for image in [[each] for each in heavy] if image != stub.batches[0])
+
+
+def test_light_images_are_not_added_to_a_heavy_batch(stub: Stub, workers: ThreadPoolExecutor) -> None:
+    server = Server(stub, workers, pixels=1_000, window_s=0)
+    heavy = grey(1, 18)
+
+    awaited(batch_behind_one(server, stub, (heavy, PLAIN), (b"a", PLAIN), (heavy, PLAIN), (b"b", PLAIN)))
+
+    assert stub.batches[1:] == [[heavy, heavy], [b"a", b"b"]]
+
+
+def test_jpeg_2000_costs_ten_times_its_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dynamic_batching, "count_pixels", lambda *_: 7)
+
+    assert dynamic_batching.cost(Upload("", START_OF_CODESTREAM), 100) == 70
+    assert dynamic_batching.cost(Upload("", b"\x89PNG\r\n\x1a\n" + START_OF_CODESTREAM), 100) == 7
+    assert dynamic_batching.cost(Upload("", b"x"), 5) == 5
