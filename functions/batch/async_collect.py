@@ -115,11 +115,14 @@ def _complete(
     current = _current(account, target)
     if mismatch := _mismatch(account, file, current, max_bytes):
         return _commit(target, FileState.FAILED, mismatch)
+    if target.purged():
+        account.jobs.tombstones.wake(file.batch)
+        return FOREIGN
     prefix, model = target.prefix(attempt.id), response.model.model_dump()
     objects = deliver(account.staging, prefix, file.sha256, explanation, model, target.options)
     end = _commit(target, FileState.OK, record(attempt.id, current.stored.identity, explanation, objects))
     if end is SETTLED and target.purged():
-        account.staging.erase(prefix)
+        account.jobs.tombstones.wake(file.batch)
     return end
 
 

@@ -23,7 +23,7 @@ def submit(account: Account, task: Task, target: DeclaredFile, *, max_bytes: int
     twice and commits once.
 
     Raises:
-        Foreign: No batch declares the file.
+        Foreign: No batch declares the file, or it was purged.
         NoEndpoint: No endpoint is configured.
         Superseded: The key no longer holds the bytes of the event; the endpoint would read others.
         InputError: The bytes are not as declared.
@@ -34,6 +34,8 @@ def submit(account: Account, task: Task, target: DeclaredFile, *, max_bytes: int
         raise Foreign
     if file.state is not FileState.PENDING:
         return SUBMITTED if file.state is FileState.SUBMITTED else SETTLED
+    if target.purged():
+        raise Foreign
     if account.endpoint is None:
         raise NoEndpoint
     stored = task.item.created.stored

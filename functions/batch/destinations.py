@@ -78,7 +78,7 @@ class Target(Protocol):
         ...
 
     def purged(self) -> bool:
-        """Return whether its row was erased."""
+        """Return whether its batch was purged: nothing may be written for it."""
         ...
 
 
@@ -122,7 +122,7 @@ class DeclaredFile:
         return self.jobs.settle(self.batch.id, self.number, state, outcome)
 
     def purged(self) -> bool:
-        return self.jobs.file(self.batch.id, self.number) is None
+        return self.jobs.batch(self.batch.id) is None
 
 
 @dataclass(frozen=True, slots=True)

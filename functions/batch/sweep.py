@@ -1,4 +1,4 @@
-"""Expire, settle and finish the batches that no other call has finished, and re-send lost events.
+"""Expire, settle and finish the batches that no other call has finished, erase purged ones, re-send lost events.
 
 Every step may be interrupted and repeated. An event is taken for lost when its object is old, its file is still
 pending and the queue is empty.
@@ -15,6 +15,7 @@ from functions.batch.async_collect import collect_lost
 from functions.batch.context import Account
 from functions.batch.destinations import SAGEMAKER
 from functions.batch.logs import error_summary, logger, metrics_of, write_counts
+from functions.batch.purge import erase_purged
 from heatlens_aws.conditional_writes import InvalidTransition
 from heatlens_aws.events import REQUEUED, Json
 from heatlens_aws.finishing import finish_if_done, settle_open
@@ -33,7 +34,7 @@ RESEND_MOST = 3  # times that a file's lost event is sent again
 
 
 def sweep(account: Account, now: int, time_left: Callable[[], float]) -> dict[str, int]:
-    """Advance the batches that have not ended, as far as the time suffices.
+    """Erase purged batches and advance those that have not ended, as far as the time suffices.
 
     Args:
         account: Table, bucket and queue.
@@ -43,7 +44,8 @@ def sweep(account: Account, now: int, time_left: Callable[[], float]) -> dict[st
     Returns:
         How many batches were swept, and how many of them failed.
     """
-    counts: Counter[Metric] = Counter({BATCHES_SWEPT: 0, BATCHES_UNSWEPT: 0})
+    swept, failed = erase_purged(account, now, time_left)
+    counts: Counter[Metric] = Counter({BATCHES_SWEPT: swept, BATCHES_UNSWEPT: failed})
     for name in account.jobs.unfinished(limit=BATCHES):
         if time_left() < MARGIN_S:
             break

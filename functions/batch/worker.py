@@ -156,9 +156,16 @@ class _Invocation:
             return IGNORED
         upload = parse_upload_key(key)
         batch = self._batch(upload.batch) if upload else None
-        if not (upload and batch and upload.lane is batch.lane):
-            return FOREIGN
-        return DeclaredFile(account.jobs, batch, upload.number)
+        if upload and batch and upload.lane is batch.lane:
+            return DeclaredFile(account.jobs, batch, upload.number)
+        if not batch:
+            self._wake_purge(item)
+        return FOREIGN
+
+    def _wake_purge(self, item: Item) -> None:
+        """Have the batch of an upload erased soon, if it was purged: there are new objects of it."""
+        if upload := parse_upload_key(item.created.stored.key):
+            self._account.jobs.tombstones.wake(upload.batch)
 
     def _batch(self, batch_id: str) -> Batch | None:
         if batch_id not in self._batches:
@@ -226,13 +233,14 @@ class _Invocation:
         """Write the results of an item, then commit it."""
         version = task.item.created.stored.identity
         if isinstance(task.outcome, Explanation):
+            if task.target.purged():
+                return FOREIGN
             explanation, prefix = task.outcome, task.target.prefix(task.attempt)
             model = self._context.models[task.options.model].facts(task.options)
             objects = deliver(self._account.staging, prefix, task.sha256, explanation, model, task.options)
             end = self._commit(task, FileState.OK, record(task.attempt, version, explanation, objects))
-            # Only where the row is gone: a commit whose response was lost fails too, and the row names its objects.
             if end is SETTLED and task.target.purged():
-                self._account.staging.erase(prefix)
+                self._wake_purge(task.item)
             return end
         error = task.outcome
         assert isinstance(error, HeatlensError)

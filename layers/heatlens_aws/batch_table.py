@@ -38,10 +38,10 @@ from heatlens_aws.records import (
     partition,
     plain,
 )
+from heatlens_aws.tombstones import NOT_PURGED, Tombstones, is_tombstone
 
 Outcome = dict[str, Any]
 WRITE_CHUNK = 99  # rows in one transaction, which takes a hundred and checks the batch with one
-DELETE_CHUNK = 25  # rows in one batch write
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,15 @@ class Declared:
 
 
 class BatchTable:
-    """The table. Safe to share between threads; holds only the client and the table's name."""
+    """The table. Safe to share between threads; holds only the client and the table's name.
+
+    `tombstones` are the rows that stand for purged batches.
+    """
 
     def __init__(self, dynamodb: Any, table: str) -> None:  # noqa: ANN401 - boto3 has no types
         self._dynamodb = RetryingClient(dynamodb)
         self._table = table
+        self.tombstones = Tombstones(dynamodb, table)
 
     # Batches
 
@@ -74,9 +78,9 @@ class BatchTable:
             raise InvalidTransition
 
     def batch(self, batch: str) -> Batch | None:
-        """Read a batch, consistently."""
+        """Read a batch, consistently; a purged one is `None`."""
         row = self._get(batch_key(batch))
-        return Batch.from_attributes(row) if row else None
+        return Batch.from_attributes(row) if row and not is_tombstone(row) else None
 
     def close(self, batch: str) -> None:
         """Accept no more files. Closing again changes nothing.
@@ -129,14 +133,6 @@ class BatchTable:
             Limit=limit,
         )
         return [item["PK"]["S"].removeprefix("B#") for item in response["Items"]]
-
-    def erase(self, batch: Batch) -> None:
-        """Delete every row of a batch, its own last, so that an interrupted call can be repeated."""
-        deletes = [{"DeleteRequest": {"Key": file_key(batch.id, file.number)}} for file in self.files(batch)]
-        while deletes:
-            response = self._dynamodb.batch_write_item(RequestItems={self._table: deletes[:DELETE_CHUNK]})
-            deletes = deletes[DELETE_CHUNK:] + response.get("UnprocessedItems", {}).get(self._table, [])
-        self._dynamodb.delete_item(TableName=self._table, Key=batch_key(batch.id))
 
     # Files
 
@@ -332,11 +328,11 @@ class BatchTable:
         return True
 
     def _write_files(self, batch: Batch, files: list[File]) -> None:
-        """Put new rows while their batch exists: no file name may be written after a purge."""
+        """Put new rows while their batch exists and is not purged: no file name may be written after a purge."""
         batch_exists = {
             "TableName": self._table,
             "Key": batch_key(batch.id),
-            "ConditionExpression": "attribute_exists(PK)",
+            "ConditionExpression": NOT_PURGED,
         }
         puts = [
             {

@@ -13,7 +13,7 @@ from itertools import takewhile
 from typing import Any
 
 from heatlens_aws.batch_table import BatchTable, Outcome
-from heatlens_aws.object_keys import OUT, manifest_key, results_key
+from heatlens_aws.object_keys import manifest_key, results_key
 from heatlens_aws.records import Batch, BatchState, File, FileState
 from heatlens_aws.staging import Staging
 
@@ -39,13 +39,15 @@ def finish_if_done(jobs: BatchTable, staging: Staging, batch: Batch) -> Batch:
     files = list(takewhile(lambda file: file.state.terminal, jobs.files(batch)))
     if len(files) < batch.declared:
         return batch
+    if jobs.batch(batch.id) is None:  # purged since it was read: the manifest would have the names of its files
+        return batch
     results = _results(files)
     staging.write_once(results_key(batch.id), results, "application/x-ndjson")
     staging.write_once(manifest_key(batch.id), _manifest(batch, files, results), "application/json")
     jobs.finish(batch, final_state(batch, Counter(file.state for file in files)))
     after = jobs.batch(batch.id)
     if after is None:  # purged meanwhile: the documents just written have the names of its files
-        staging.erase(f"{OUT}{batch.id}/")
+        jobs.tombstones.wake(batch.id)
     return after or batch
 
 

@@ -84,6 +84,11 @@ def drop_prefix(key: str, version: str, attempt: str) -> str:
     return f"{OUT}drop/{name}/{quote(version, safe='')}/{attempt}/"
 
 
+def batch_prefixes(batch: str) -> tuple[str, ...]:
+    """Return every prefix below which objects of a batch may lie: uploads, results and an endpoint's responses."""
+    return (*(upload_prefix(lane, batch) for lane in Lane), f"{OUT}{batch}/", f"{ASYNC}{batch}/")
+
+
 def reply_key(request_id: str) -> str:
     """Return the key of a response too large for the API; the request id is the platform's, never a client's."""
     return f"{REPLY}{request_id}"

@@ -9,6 +9,7 @@ from heatlens_aws.object_keys import Lane
 HOUR = 3600  # seconds
 DAY = 24 * HOUR
 STACK = "HEATLENS_STACK"  # the dimension of the functions' metrics
+FUNCTION_S = 15 * 60  # the longest that Lambda lets a function run
 
 
 class StagedLimits(Limits):
@@ -49,6 +50,7 @@ class AwsSettings(BaseSettings):
     upload_link_s: int = Field(HOUR, gt=0, description="Seconds an upload link lives.")
     result_link_s: int = Field(15 * 60, gt=0, description="Seconds a link to a result or an answer lives.")
     batch_deadline_s: int = Field(DAY, gt=0, description="Seconds after which no file of a batch stays open.")
+    queue_retention_s: int = Field(4 * DAY, gt=0, description="Seconds the queue keeps a message; the queue's own.")
     row_life_s: int = Field(31 * DAY, gt=0, description="Seconds rows are kept; not shorter than the bucket's results.")
     max_receives: int = Field(5, gt=0, description="Deliveries after which a file is given up; the queue's own number.")
     batch_files: int = Field(10_000, gt=0, le=100_000, description="Files in one batch; keys have five digits.")
@@ -70,6 +72,15 @@ class AwsSettings(BaseSettings):
 
     # `sam local` names the bucket and the table after their places in the template, in an account that may have such.
     sam_local: bool = Field(default=False, description="Whether SAM emulates.", validation_alias="AWS_SAM_LOCAL")
+
+    @property
+    def purge_watch_s(self) -> int:
+        """Seconds after which nothing can write for a purged batch any more.
+
+        The longest chain is an upload through the last link, its message's last delivery, and the endpoint's response.
+        """
+        endpoint = self.async_ttl_s + self.async_timeout_s
+        return self.upload_link_s + self.queue_retention_s + FUNCTION_S + endpoint
 
     @property
     def suffixes_of_drops(self) -> tuple[str, ...]:

@@ -178,6 +178,15 @@ class Staging:
 
     def erase(self, prefix: str) -> None:
         """Delete all versions of everything under a prefix."""
+        for _ in self.erase_portions(prefix):
+            pass
+
+    def erase_portions(self, prefix: str) -> Iterator[int]:
+        """Delete all versions and delete markers under a prefix, at most 1,000 for each value taken from this iterator.
+
+        Yields:
+            How many were deleted.
+        """
         pages = self._s3.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix)
         for page in pages:
             versions = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
@@ -187,6 +196,7 @@ class Staging:
                 # The call succeeds even where a deletion in it did not.
                 for error in response.get("Errors", []):
                     raise ClientError({"Error": error}, "DeleteObjects")
+                yield len(names)
 
 
 def _hex(checksum: str) -> str | None:

@@ -15,7 +15,7 @@ from tests.chaos.faults import Fault, Plan
 from tests.chaos.images import image
 from tests.chaos.protections import Protection
 from tests.chaos.queue import VISIBILITY_S, Letter
-from tests.chaos.steps import deliver, sweep
+from tests.chaos.steps import deliver, outlive_tombstones, sweep
 from tests.chaos.summary import Summary
 from tests.chaos.turns import check
 from tests.chaos.world import DEADLINE_S, World, world
@@ -74,6 +74,7 @@ class Storm:
         sweep(self.world)
         sweep(self.world)
         self._drain()
+        outlive_tombstones(self.world)
 
     def plan(self) -> Plan:
         """Plan the faults of one step."""

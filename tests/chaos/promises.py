@@ -48,7 +48,7 @@ class Promises:
             return
         self._expect(7, batch, "there after a purge", holds=not left)
         results = [key for key in self.objects if key.startswith(f"out/{batch}/")]
-        self._expect(7, batch, "results left by a purge", holds=not (results and self.story.untroubled))
+        self._expect(7, batch, "results left by a purge", holds=not results)
         for upload in self.story.uploads[: asked.uploads]:
             if upload.key.startswith(f"in/i/{batch}/"):
                 here = any(each["VersionId"] == upload.version for each in self.objects.get(upload.key, ()))

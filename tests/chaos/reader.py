@@ -31,7 +31,7 @@ class Reader:
         objects = self._objects()
         self._history(reading)
         files: dict[str, list[Json]] = defaultdict(list)
-        batches = {row["PK"].removeprefix("B#"): row for row in rows if row["SK"] == "META"}
+        batches = {row["PK"].removeprefix("B#"): row for row in rows if row["SK"] == "META" and "purged_at" not in row}
         for row in rows:
             if row["PK"].startswith("B#") and row["SK"] != "META":
                 files[row["PK"].split("#")[1]].append(row)
@@ -59,7 +59,7 @@ class Reader:
         for change in self._changes():
             key = (change["Keys"]["PK"]["S"], change["Keys"]["SK"]["S"])
             new = _plain(change["NewImage"]) if "NewImage" in change else None
-            if new is None:
+            if new is None or "purged_at" in new:
                 ended.pop(key, None)
                 continue
             if key in ended and ended[key] != new:
@@ -169,23 +169,16 @@ class Reader:
             reading.expect(holds=holds, invariant=invariant, where=batch, what=what)
 
     def _purged(self, reading: Reading, batch: str, files: list[Json]) -> None:
-        """Check a batch without a row of its own; a running sweeper may leave rows without names."""
-        reading.counts["left of purged batches: rows"] += len(files)
+        """Check that a batch without a row of its own has no file either."""
         for row in files:
-            bare = row["state"] == "MISSING" and not row["name"]
-            reading.expect(holds=bare, invariant=7, where=f"{batch}/{row['SK']}", what="left by a purge")
+            reading.expect(holds=False, invariant=7, where=f"{batch}/{row['SK']}", what="left by a purge")
 
     def _left(self, reading: Reading, batches: Set[str], objects: dict[str, list[Json]]) -> None:
-        """Objects of batches without a row; those of a worker that was under way expire, but names must not stay."""
+        """Check that there are no objects of batches without a row."""
         for key in objects:
             owner = key.split("/")[1]
-            if key.startswith("drop/") or owner == "drop" or owner in batches:
-                continue
-            kind = key.rpartition("/")[2] if key.startswith("out/") else "upload"
-            reading.counts[f"left of purged batches: {kind}"] += 1
-            if kind == "manifest.json":
-                named = [each["name"] for each in json.loads(self._data(key))["files"] if each["name"]]
-                reading.expect(holds=not named, invariant=7, where=key, what="a manifest left by a purge")
+            known = key.startswith("drop/") or owner == "drop" or owner in batches
+            reading.expect(holds=known, invariant=7, where=key, what="left by a purge")
 
     def _names(self, reading: Reading, objects: dict[str, list[Json]], rows: list[Json]) -> None:
         names = {str(row["name"]) for row in rows if row.get("name")}

@@ -17,6 +17,7 @@ from tests.chaos.world import World
 Answer = TypeVar("Answer")
 AT_ONCE = 10
 TIME_S, NO_TIME_S = 100.0, 5.0
+SWEEP_S = 61.0
 OUT_OF_TIME = 0.03  # invocations that have no time left
 
 
@@ -61,6 +62,14 @@ def sweep(world: World, plan: Plan | None = None) -> None:
         return
     except Exception as error:
         _surprise(world, "the sweeper", error)
+
+
+def outlive_tombstones(world: World) -> None:
+    """Let the time pass after which nothing of a purged batch may be left."""
+    world.clock.advance(world.account.settings.purge_watch_s)
+    for _ in range(2):  # the first may crash
+        world.clock.advance(SWEEP_S)
+        sweep(world)
 
 
 def ask(world: World, call: Callable[[], Answer], plan: Plan | None = None) -> Answer | None:

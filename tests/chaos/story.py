@@ -52,7 +52,6 @@ class Story:
     exhausted: set[str] = field(default_factory=set)  # keys whose last delivery met a fault
     failed: set[str] = field(default_factory=set)  # keys whose computing died at an endpoint
     dead: list[str] = field(default_factory=list)  # messages that died though nothing happened to their last worker
-    untroubled: bool = False  # whether nothing happened to a call; others may have come in between
     quiet: float = inf  # since when troubles have been over and all is done that workers and sweeper can do
 
     def of(self, key: str) -> Iterator[Upload]:

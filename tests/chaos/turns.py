@@ -18,7 +18,7 @@ from tests.chaos.images import good
 from tests.chaos.protections import Protection
 from tests.chaos.queue import VISIBILITY_S, Letter
 from tests.chaos.reader import Reader
-from tests.chaos.steps import deliver, sweep
+from tests.chaos.steps import deliver, outlive_tombstones, sweep
 from tests.chaos.summary import Summary
 from tests.chaos.world import DEADLINE_S, World, world
 
@@ -90,6 +90,7 @@ class Life:
         self.world.clock.advance(DEADLINE_S)
         sweep(self.world)
         sweep(self.world)
+        outlive_tombstones(self.world)
 
     def _drain(self) -> None:
         """Work until the queue is empty."""
@@ -191,7 +192,6 @@ def lived(
 def check(world: World, summary: Summary) -> None:
     """Let the reader check a world at its end."""
     settings = world.account.settings
-    world.story.untroubled = not world.faults.happened
     streams = _streams(settings.region)
     reader = Reader(world.raw.s3, world.raw.dynamodb, streams, settings.bucket, settings.table)
     reading = reader.read(world.clock.now, world.story)

@@ -224,7 +224,8 @@ def test_the_examples_of_staged_batches_work_in_sequence(
     assert ask("batch_close", batch=batch)["state"] == "failed"
     assert ask("batch_results", batch=batch)["results"][0]["state"] == "MISSING"
     assert ask("batch_delete", batch=batch)["state"] == "failed"
-    assert ask("batch_delete", batch=batch, purge=True) is None
+    assert ask("batch_delete", batch=batch, purge=True)["state"] == "purging"
+    assert ask("batch_status", batch=batch)["purge"]["files_left"] == 1
 
 
 class Links(HTMLParser):

@@ -2,6 +2,7 @@
 
 import hashlib
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
+from functions.batch.sweep import sweep
 from heatlens_cli.batch.run import run_batch
 from heatlens_web.app import create_app
 from heatlens_web.batches import service
@@ -105,11 +107,12 @@ def test_a_purge_leaves_nothing(api: TestClient, staged: Staged, poller: Poller)
     assert ended(api, batch, poller) == "succeeded"
     [result] = results(api, batch)
 
-    assert api.delete(batch, params={"purge": True}).status_code == 204
+    assert api.delete(batch, params={"purge": True}).json()["state"] == "purging"
+    assert sweep(staged.context.account, int(time.time()), lambda: 100)["failed"] == 0
 
     left = staged.aws.clients.s3.list_object_versions(Bucket=staged.aws.settings.bucket)
     assert (left.get("Versions", []), left.get("DeleteMarkers", [])) == ([], [])
-    assert api.get(batch).status_code == 404
+    assert api.get(batch).json()["state"] == "purged"
     assert httpx2.get(result["links"]["overlay"]).status_code == 404
 
 

@@ -11,8 +11,10 @@ from moto import mock_aws
 
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.clients import Clients, connect
+from heatlens_aws.records import Batch
 from heatlens_aws.settings import AwsSettings
 from heatlens_aws.staging import Staging
+from heatlens_aws.tombstones import Tombstone
 from infra.local_account import atomic_table, make_bucket, make_queues, make_table
 
 SETTINGS = AwsSettings(bucket="heatlens-staging", table="heatlens-jobs")
@@ -40,6 +42,14 @@ def account() -> Iterator[Account]:
             BatchTable(clients.dynamodb, settings.table),
             Staging(clients.s3, settings.bucket),
         )
+
+
+def purged(account: Account, batch: Batch, *, now: int = 1_000_000_000, life_s: int = 1000) -> Tombstone:
+    """Purge a batch as the API does."""
+    account.jobs.tombstones.put(Tombstone.of(batch, now=now, until=now + life_s))
+    tombstone = account.jobs.tombstones.find(batch.id)
+    assert tombstone is not None
+    return tombstone
 
 
 def lose_an_answer(client: Any, operation: str) -> list[str]:  # noqa: ANN401 - boto3 has no types

@@ -19,7 +19,7 @@ from heatlens.registry import ModelRegistry
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.clients import Clients, connect
 from heatlens_aws.object_keys import Lane, manifest_key
-from heatlens_aws.records import Batch, BatchState, FileState, batch_key, file_key
+from heatlens_aws.records import Batch, BatchState, FileState, file_key
 from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_aws.staging import Staging, Stored
 from heatlens_web.batches.service import BatchService
@@ -108,9 +108,12 @@ class Life:
     def sweep(self, after: float = 0) -> None:
         assert sweep(self.sweeping, int(time.time() + after), lambda: 100)["failed"] == 0
 
-    def vanish(self, batch: Batch) -> None:
-        """Delete a batch's row, as a concurrent purge does."""
-        self.aws.clients.dynamodb.delete_item(TableName=self.aws.settings.table, Key=batch_key(batch.id))
+    def sweep_purged(self, batch: Batch, after: float = 0) -> None:
+        """Sweep, and check that nothing of a purged batch is left."""
+        assert self.aws.jobs.batch(batch.id) is None
+        self.sweep(after)
+        for root in ("in", "out", "async"):
+            assert self.plain.keys(f"{root}/{batch.id}/") == []
 
     def _function(self) -> Function:
         clients: Clients = connect(self.aws.settings)
@@ -158,6 +161,10 @@ def _a_batch_and_its_retry(life: Life) -> None:
     life.desk.links(second, start=0)
     life.desk.cancel(second)
     life.desk.purge(life.again(batch))
+    life.desk.status(life.desk.find_or_tombstone("me", batch.id))
+    life.sweep_purged(batch)
+    life.sweep_purged(batch, after=life.settings.purge_watch_s + 1)
+    assert life.aws.jobs.tombstones.find(batch.id) is None
 
 
 def _lost_things(life: Life) -> None:
@@ -179,32 +186,29 @@ def _lost_things(life: Life) -> None:
 
 def _purges_meanwhile(life: Life) -> None:
     data = picture(4)
-    for number, function in enumerate((life.batch, life.sweeper)):
+    for function in (life.api, life.batch, life.sweeper):
         batch = life.open(data)
         stored = life.put(batch, 0, data)
         life.aws.jobs.close(batch.id)
-        function.meanwhile(Then(writes(manifest_key(batch.id)), lambda batch=batch: life.vanish(batch)))  # type: ignore[misc]
-        if number == 0:
+        function.meanwhile(Then(writes(manifest_key(batch.id)), lambda batch=batch: life.desk.purge(batch)))  # type: ignore[misc]
+        if function is life.batch:
             life.work(stored)
         else:
             life.aws.jobs.settle(batch.id, 0, FileState.FAILED, {"code": "batch.gave_up"})
-            life.sweep()
+            life.desk.status(life.again(batch)) if function is life.api else life.sweep()
         function.meanwhile()
-        assert life.aws.jobs.batch(batch.id) is None
-        assert life.plain.keys(f"out/{batch.id}/") == []
+        life.sweep_purged(batch, after=60)
 
     batch = life.open(data)
-    row = file_key(batch.id, 0)
-
-    def erase() -> None:
-        life.aws.clients.dynamodb.delete_item(TableName=life.aws.settings.table, Key=row)
-
     life.batch.meanwhile(
-        Then(lambda call: call.name == "PutObject" and call.params["Key"].endswith("result.json"), erase)
+        Then(
+            lambda call: call.name == "PutObject" and call.params["Key"].endswith("result.json"),
+            lambda: life.desk.purge(batch),
+        )
     )
     life.work(life.put(batch, 0, data))
     life.batch.meanwhile()
-    assert life.plain.keys(f"out/{batch.id}/") == []
+    life.sweep_purged(batch, after=60)
 
 
 def _dropped(life: Life) -> None:
@@ -234,4 +238,4 @@ def _by_the_endpoint(life: Life) -> None:
 
     life.desk.close(life.again(batch))
     life.desk.purge(life.again(batch))
-    assert life.plain.keys(f"async/{batch.id}/") == []
+    life.sweep_purged(batch)

@@ -105,9 +105,10 @@ class BatchClient:
         return self._call(BatchStatus, "GET", f"/batches/{batch}")
 
     def find(self, batch: str) -> BatchStatus | None:
-        """Get the status of a batch, or None if it does not exist."""
+        """Get the status of a batch, or None if it does not exist or is purged."""
         try:
-            return self.status(batch)
+            status = self.status(batch)
+            return None if status.purge else status
         except RequestRefused as error:
             if error.reason == BatchNotFound.code:
                 return None

@@ -42,6 +42,7 @@ from heatlens_web.schemas.batches import (
 
 if TYPE_CHECKING:  # it loads boto3
     from heatlens_aws.records import Batch
+    from heatlens_aws.tombstones import Tombstone
     from heatlens_web.batches.service import BatchService
 
 audit = logging.getLogger("heatlens.audit")
@@ -162,7 +163,7 @@ def close(request: Request, response: Response, batch_id: str) -> BatchStatus:
 def status(request: Request, response: Response, batch_id: str) -> BatchStatus:
     """Report the progress of a batch; `Retry-After` says when to ask again."""
     with _access(request, "batch.status", batch_id) as access:
-        return _with_retry_after(response, access.batches.status(access.batch()))
+        return _with_retry_after(response, access.batches.status(access.batch_or_tombstone()))
 
 
 @router.get("/{batch_id}/results", operation_id="batch_results")
@@ -175,21 +176,23 @@ def results(request: Request, batch_id: str, start: Start = 0, limit: Limit = PA
 @router.delete(
     "/{batch_id}",
     operation_id="batch_delete",
-    response_model=BatchStatus,
-    responses={204: {"description": "Everything of the batch is erased."}},
+    responses={
+        202: {"model": BatchStatus, "description": "The batch is purged: everything of it is being erased."},
+    },
 )
 def delete(
     request: Request,
     response: Response,
     batch_id: str,
     purge: Annotated[bool, Query(description="Also erase all objects and rows.")] = False,  # noqa: FBT002 - a query
-) -> BatchStatus | Response:
-    """Stop what has not started."""
+) -> BatchStatus:
+    """Stop what has not started; a purge also erases everything, which the batch's state reports."""
     with _access(request, "batch.purge" if purge else "batch.cancel", batch_id) as access:
+        batch = access.batch_or_tombstone()
         if purge:
-            access.batches.purge(access.batch())
-            return Response(status_code=HTTPStatus.NO_CONTENT)
-        return _with_retry_after(response, access.batches.cancel(access.batch()))
+            response.status_code = HTTPStatus.ACCEPTED
+            return _with_retry_after(response, access.batches.purge(batch))
+        return _with_retry_after(response, access.batches.cancel(batch))
 
 
 @dataclass(slots=True)
@@ -210,6 +213,10 @@ class _Access:
     def batch(self) -> "Batch":
         assert self.batch_id is not None, "the route has one"
         return self.batches.find(self.who, self.batch_id)
+
+    def batch_or_tombstone(self) -> "Batch | Tombstone":
+        assert self.batch_id is not None, "the route has one"
+        return self.batches.find_or_tombstone(self.who, self.batch_id)
 
 
 @contextlib.contextmanager
@@ -238,7 +245,7 @@ def _access(request: Request, action: str, batch_id: str | None = None) -> Itera
 
 
 def _with_retry_after(response: Response, status: BatchStatus) -> BatchStatus:
-    if status.state in ("open", "running"):
+    if status.state in ("open", "running", "purging"):
         response.headers["retry-after"] = str(POLL_S)
     return status
 

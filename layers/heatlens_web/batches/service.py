@@ -21,10 +21,11 @@ from heatlens_aws.clients import FAILURES, connect
 from heatlens_aws.conditional_writes import Contended, InvalidTransition
 from heatlens_aws.errors import WRONG_DIGEST, StagingUnavailable
 from heatlens_aws.finishing import finish_if_done, settle_open
-from heatlens_aws.object_keys import ASYNC, MAP, OUT, RESULT, Lane, attempt_prefix, is_batch_id, picture_names
+from heatlens_aws.object_keys import MAP, RESULT, Lane, attempt_prefix, is_batch_id, picture_names
 from heatlens_aws.records import OPEN_FILE_STATES, Batch, BatchState, File, FileState
 from heatlens_aws.settings import AwsSettings
 from heatlens_aws.staging import Staging, Stored
+from heatlens_aws.tombstones import Tombstone
 from heatlens_web.errors import (
     BatchClosed,
     BatchFull,
@@ -41,6 +42,7 @@ from heatlens_web.schemas.batches import (
     FileDeclaration,
     FileResult,
     MissingLinks,
+    PurgeProgress,
     ResultLinks,
     ResultsPage,
     UploadLink,
@@ -152,6 +154,20 @@ class BatchService:
             raise BatchNotFound("no such batch")
         return batch
 
+    def find_or_tombstone(self, owner: str, batch_id: str) -> Batch | Tombstone:
+        """Read a batch for its owner, or the tombstone that a purge left.
+
+        Raises:
+            BatchNotFound: There is neither, or it belongs to another principal.
+        """
+        try:
+            return self.find(owner, batch_id)
+        except BatchNotFound:
+            tombstone = self.jobs.tombstones.find(batch_id) if is_batch_id(batch_id) else None
+            if tombstone is None or not tombstone.is_of(owner):
+                raise
+            return tombstone
+
     def declare(self, batch: Batch, files: Sequence[FileDeclaration]) -> UploadLinks:
         """Give files their numbers and the links to upload them.
 
@@ -197,22 +213,32 @@ class BatchService:
             self.jobs.close(batch.id)
         return self._finished_status(batch)
 
-    def cancel(self, batch: Batch) -> BatchStatus:
-        """Stop what has not started. Idempotent; no effect after the end."""
+    def cancel(self, batch: Batch | Tombstone) -> BatchStatus:
+        """Stop what has not started. Idempotent; no effect after the end or a purge."""
+        if isinstance(batch, Tombstone):
+            return self._purge_status(batch)
         with contextlib.suppress(InvalidTransition):
             self.jobs.decide_end(batch.id, BatchState.CANCELLED, int(time.time()))
         return self._finished_status(batch)
 
-    def purge(self, batch: Batch) -> None:
-        """Cancel a batch and erase its objects and rows, its own row last: an interrupted purge can be repeated."""
-        self.cancel(batch)
-        self._erase_objects(batch)
-        self.jobs.erase(self._reread(batch))
-        # A worker may have written objects meanwhile whose commit was refused.
-        self._erase_objects(batch)
+    def purge(self, batch: Batch | Tombstone) -> BatchStatus:
+        """Replace a batch's row with its tombstone; the sweeper erases its rows and objects. Idempotent.
 
-    def status(self, batch: Batch) -> BatchStatus:
+        Raises:
+            BatchNotFound: It was purged before, and its tombstone has ended.
+        """
+        if isinstance(batch, Batch):
+            now = int(time.time())
+            self.jobs.tombstones.put(Tombstone.of(batch, now=now, until=now + self.settings.purge_watch_s))
+        tombstone = self.jobs.tombstones.find(batch.id)
+        if tombstone is None:
+            raise BatchNotFound("no such batch")
+        return self._purge_status(tombstone)
+
+    def status(self, batch: Batch | Tombstone) -> BatchStatus:
         """Return the status of a batch, and finish it if all its files are terminal."""
+        if isinstance(batch, Tombstone):
+            return self._purge_status(batch)
         counts = self.recent.of(batch, self.jobs)
         if batch.state is BatchState.RUNNING and not any(counts[state] for state in OPEN_FILE_STATES):
             batch = self._finished(batch)
@@ -266,9 +292,22 @@ class BatchService:
             wrong = {"loc": ("body", "backend"), "msg": "no endpoint is configured on this server", "type": "backend"}
             raise invalid([wrong])
 
-    def _erase_objects(self, batch: Batch) -> None:
-        for prefix in (batch.upload_prefix, f"{OUT}{batch.id}/", f"{ASYNC}{batch.id}/"):
-            self.staging.erase(prefix)
+    def _purge_status(self, tombstone: Tombstone) -> BatchStatus:
+        purge = PurgeProgress(files_left=self.jobs.tombstones.files_left(tombstone), ends=_time(tombstone.until))
+        return BatchStatus(
+            batch_id=tombstone.id,
+            state=tombstone.state.value,
+            lane=tombstone.lane.value,
+            expected_files=tombstone.expected,
+            declared_files=tombstone.declared,
+            counts={state.value: 0 for state in FileState},
+            files_per_s=None,
+            time_left_s=None,
+            created=_time(tombstone.created),
+            deadline=_time(tombstone.deadline),
+            retry_of=None,
+            purge=purge,
+        )
 
     def _finished(self, batch: Batch) -> Batch:
         """Finish the batch if possible now; on a failure the sweeper does it later."""

@@ -14,7 +14,7 @@ MAX_PAGE = 200  # results in one response
 NAME_BYTES = 255  # of UTF-8: with the rest, a file's row stays under 1 KB
 
 Backend = Literal["lambda", "sagemaker"]
-BatchState = Literal["open", "running", "succeeded", "partial", "failed", "cancelled", "expired"]
+BatchState = Literal["open", "running", "succeeded", "partial", "failed", "cancelled", "expired", "purging", "purged"]
 Lane = Literal["interactive", "bulk"]
 FileState = Literal["PENDING", "SUBMITTED", "OK", "FAILED", "CANCELLED", "MISSING"]
 
@@ -116,8 +116,20 @@ class MissingLinks(UploadLinks):
     next: int | None
 
 
+class PurgeProgress(_Answer):
+    """What is left of a purged batch."""
+
+    files_left: int = Field(description="Files whose rows are not erased yet.")
+    ends: datetime = Field(
+        description="Until then, late uploads and results are erased too; then the batch is not found."
+    )
+
+
 class BatchStatus(_Answer):
-    """Progress of a batch; `counts` has every state of a file, and `time_left_s` is an estimate."""
+    """Progress of a batch; `counts` has every state of a file, and `time_left_s` is an estimate.
+
+    A batch is `purging` until everything of it was erased once, then `purged`; its counts are 0.
+    """
 
     batch_id: str
     state: BatchState
@@ -130,6 +142,7 @@ class BatchStatus(_Answer):
     created: datetime
     deadline: datetime
     retry_of: str | None
+    purge: PurgeProgress | None = None
 
 
 class ResultLinks(_Answer):

@@ -20,7 +20,9 @@ from mangum import Mangum
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
+from functions.batch import context
 from functions.batch.errors import WrongDigest
+from functions.batch.purge import erase_purged
 from heatlens.model import Model
 from heatlens.options import as_json
 from heatlens.types import Options
@@ -616,14 +618,74 @@ def test_a_purge_erases_this_batch_and_nothing_else(staged: TestClient, aws: Acc
     upload(aws, batch, 0, 0, 2)  # two versions of the first
     aws.clients.s3.delete_object(Bucket=aws.settings.bucket, Key=f"in/i/{batch}/00002")
     aws.staging.write(f"out/{batch}/00000/{DONE['attempt']}/overlay.png", b"x", "image/png")
+    files = staged.get(f"{URL}/{batch}").json()["declared_files"]
 
     answer = staged.delete(f"{URL}/{batch}?purge=true")
 
-    assert (answer.status_code, answer.content) == (204, b"")
-    assert everything(aws) == (rows, objects)
+    assert (answer.status_code, answer.headers["retry-after"]) == (202, "5")
+    assert (answer.json()["state"], answer.json()["purge"]["files_left"]) == ("purging", files)
+    assert answer.json()["counts"] == counts()
+    assert staged.get(f"{URL}/{batch}").json() == answer.json()
+
+    swept(aws)
+
+    status = staged.get(f"{URL}/{batch}")
+    assert (status.json()["state"], status.json()["purge"]["files_left"]) == ("purged", 0)
+    assert "retry-after" not in status.headers
+    assert everything(aws)[1] == objects
+    assert len(everything(aws)[0]) == len(rows) + 1
+    assert NAME not in str([row for row in everything(aws)[0] if row not in rows])
     assert other in str(objects)
+
+    swept(aws, after=aws.settings.purge_watch_s + 1)
+
+    assert everything(aws) == (rows, objects)
     problem(staged.get(f"{URL}/{batch}"), 404, "batch.not_found")
     problem(staged.delete(f"{URL}/{batch}?purge=true"), 404, "batch.not_found")
+
+
+def swept(aws: Account, *, after: float = 0) -> None:
+    """Erase what is due, as the sweeper does."""
+    account = context.Account(aws.settings, aws.jobs, aws.staging, aws.clients.sqs)
+    assert erase_purged(account, int(time.time() + after), lambda: 100)[1] == 0
+
+
+def test_a_purge_can_be_repeated_and_cancelling_after_it_changes_nothing(staged: TestClient, aws: Account) -> None:
+    batch = half_done(staged, aws)
+    first = staged.delete(f"{URL}/{batch}?purge=true")
+
+    again, cancelled = staged.delete(f"{URL}/{batch}?purge=true"), staged.delete(f"{URL}/{batch}")
+
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert (cancelled.status_code, cancelled.json()) == (200, first.json())
+
+
+def test_a_purged_batch_takes_no_files_and_returns_no_results(staged: TestClient, aws: Account) -> None:
+    batch = declared(staged, 1)
+    staged.delete(f"{URL}/{batch}?purge=true")
+
+    for answer in (
+        declare(staged, batch, [declaration()]),
+        staged.post(f"{URL}/{batch}/files/links"),
+        staged.post(f"{URL}/{batch}/close"),
+        staged.get(f"{URL}/{batch}/results"),
+        staged.post(URL, json={"retry_of": batch}),
+    ):
+        problem(answer, 404, "batch.not_found")
+
+
+def test_a_purge_of_any_size_is_four_calls(staged: TestClient, aws: Account) -> None:
+    """Ten thousand files have forty thousand objects: erasing them takes longer than the gateway waits."""
+    batch = declared(staged, 30)
+    aws.jobs.close(batch)
+    clients = staged.app.state.batches  # type: ignore[attr-defined]
+    met: list[str] = []
+    for client in (clients.staging._s3, clients.jobs._dynamodb):
+        client.meta.events.register("before-call", lambda model, **_: met.append(model.name))
+
+    assert staged.delete(f"{URL}/{batch}?purge=true").status_code == 202
+
+    assert met == ["GetItem", "PutItem", "GetItem", "Query"]
 
 
 def everything(aws: Account) -> tuple[list[Any], list[Any]]:
@@ -633,23 +695,6 @@ def everything(aws: Account) -> tuple[list[Any], list[Any]]:
         (each["Key"], each["VersionId"]) for each in listed.get("Versions", []) + listed.get("DeleteMarkers", [])
     ]
     return aws.clients.dynamodb.scan(TableName=aws.settings.table)["Items"], objects
-
-
-def test_a_purge_stops_the_batch_first_and_reports_an_object_that_remains(
-    staged: TestClient, aws: Account, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batch = declared(staged, 1)
-    upload(aws, batch, 0)
-    denied = {"Errors": [{"Key": "in/x", "Code": "AccessDenied", "Message": "Access Denied"}]}
-    s3 = staged.app.state.batches.staging._s3  # type: ignore[attr-defined]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(s3, "delete_objects", lambda **_: denied)
-        answer = staged.delete(f"{URL}/{batch}?purge=true")
-
-    problem(answer, 503, "staging.unavailable")
-    assert states(aws, batch) == ["CANCELLED"]
-    assert staged.delete(f"{URL}/{batch}?purge=true").status_code == 204
 
 
 @pytest.mark.contract("retry_of")

@@ -20,6 +20,7 @@ from heatlens.pipeline import explain
 from heatlens.types import Options
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.staging import Staging
+from heatlens_aws.tombstones import Tombstones
 from heatlens_web.batches import service
 from tests.chaos import findings
 from tests.chaos.__main__ import main
@@ -200,8 +201,8 @@ MUTANTS: dict[str, tuple[Any, str, Any, str, int]] = {
     "closing finds nothing that came": (Staging, "uploaded", lambda *_: iter(()), "closed", 9),
     "closing cancels": (service.BatchService, "close", service.BatchService.cancel, "closed", 10),
     "finished batches stay open": (BatchTable, "finish", nothing, "closed", 4),
-    "a purge leaves the objects": (Staging, "erase", nothing, "purged", 7),
-    "a purge leaves the rows": (BatchTable, "erase", nothing, "purged", 7),
+    "a purge leaves the objects": (Staging, "erase_portions", lambda *_: iter(()), "purged", 7),
+    "a purge leaves the rows": (Tombstones, "erase_files", lambda *_: iter(()), "purged", 7),
 }
 
 

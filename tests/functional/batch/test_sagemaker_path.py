@@ -945,6 +945,7 @@ def test_a_purge_erases_the_endpoints_responses(staged: Staged, runtime: FakeRun
     assert staged.keys(ASYNC)
 
     purge(staged)
+    swept(staged)
 
     assert staged.keys("") == []
 
@@ -962,6 +963,7 @@ def test_a_response_collected_during_a_purge_is_erased(
 
     monkeypatch.setattr(Staging, "write", purged_before)
     deliver(staged, *runtime.notices)
+    swept(staged)
 
     assert staged.keys("out/") == []
 

@@ -13,8 +13,10 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from PIL import Image
 
+from functions.batch import worker
 from functions.batch.errors import TryAgain
 from functions.batch.messages import distinct_items, parse_messages
+from functions.batch.purge import erase_purged
 from functions.batch.worker import work
 from heatlens.model import Model
 from heatlens.options import as_json
@@ -22,15 +24,15 @@ from heatlens.settings import MIB
 from heatlens.types import Options
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.object_keys import Lane, attempt_prefix, drop_prefix, manifest_key, results_key, upload_key
-from heatlens_aws.records import Batch, BatchState, FileState
+from heatlens_aws.records import BatchState, FileState
 from heatlens_aws.staging import Absent, Staging, Stored
-from heatlens_web.batches.service import BatchService
-from tests.support.aws import Account
+from tests.support.aws import Account, purged
 from tests.support.dicom import dicom
 from tests.support.images import encoded
 from tests.support.staged import ID, NAME, Context, Staged, desk, grey, imported, picture
 
 OTHER = "01J11111111111111111111111"
+NOW = 2_000_000_000
 
 
 @pytest.fixture
@@ -183,7 +185,7 @@ def test_two_workers_on_one_file_commit_once(
     assert objects.items() <= staged.file().outcome["objects"].items()
 
 
-def test_a_worker_erases_its_objects_when_the_batch_is_purged_meanwhile(
+def test_the_next_sweep_erases_what_a_worker_wrote_while_the_batch_was_purged(
     staged: Staged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = picture()
@@ -191,15 +193,27 @@ def test_a_worker_erases_its_objects_when_the_batch_is_purged_meanwhile(
     event, commit = staged.received(staged.put(data)), BatchTable.settle
 
     def after_a_purge(jobs: BatchTable, *arguments: Any) -> bool:  # noqa: ANN401 - hands on
-        batch = jobs.batch(ID)
-        assert batch is not None
-        jobs.erase(batch)
+        tombstone = purged(staged.aws, staged.read(), now=NOW)
+        assert list(jobs.tombstones.erase_files(tombstone)) == [1]
+        jobs.tombstones.erased(ID, NOW + 3600)
         return commit(jobs, *arguments)
 
     monkeypatch.setattr(BatchTable, "settle", after_a_purge)
 
     assert staged.work(event) == set()
-    assert staged.keys("out/") == []
+    assert staged.keys("out/")
+    assert erase_purged(staged.context.account, NOW, lambda: 100) == (1, 0)
+    assert staged.keys("") == []
+
+
+def test_an_upload_after_a_purge_is_erased_by_the_next_sweep(staged: Staged) -> None:
+    tombstone = purged(staged.aws, staged.batch(picture()), now=NOW)
+    staged.aws.jobs.tombstones.erased(tombstone.id, NOW + 3600)
+
+    assert staged.work(staged.received(staged.put(picture()))) == set()
+
+    assert erase_purged(staged.context.account, NOW, lambda: 100) == (1, 0)
+    assert staged.keys("") == []
 
 
 def test_the_events_version_is_explained_after_an_overwrite(staged: Staged) -> None:
@@ -277,23 +291,22 @@ def test_a_missing_table_ends_no_file(staged: Staged) -> None:
     assert staged.work(event) == {"m0"}
 
 
-def test_objects_written_during_a_purge_are_erased(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_writes_nothing_for_a_batch_purged_while_it_explains(
+    staged: Staged, monkeypatch: pytest.MonkeyPatch
+) -> None:
     staged.batch(picture())
     event = staged.received(staged.put(picture()))
-    erase = BatchTable.erase
+    explained = worker.explain
 
-    def first_the_worker(jobs: BatchTable, batch: Batch) -> None:
-        monkeypatch.setattr(BatchTable, "erase", erase)
-        staged.aws.staging.write(f"out/{ID}/00000/late/overlay.png", b"late", "image/png")
-        jobs.erase(batch)
+    def meanwhile(*arguments: Any, **limits: Any) -> Any:  # noqa: ANN401 - hands on
+        purged(staged.aws, staged.read())
+        return explained(*arguments, **limits)
 
-    monkeypatch.setattr(BatchTable, "erase", first_the_worker)
-    account = staged.context.account
-    api = BatchService(account.jobs, account.staging, account.settings)
-    api.purge(api.find("me", ID))
-    staged.work(event)
+    monkeypatch.setattr(worker, "explain", meanwhile)
+    monkeypatch.setattr(Staging, "write", lambda *_: pytest.fail("it wrote for a purged batch"))
 
-    assert staged.keys("") == []
+    assert staged.work(event) == set()
+    assert staged.file().state is FileState.PENDING
 
 
 def test_a_drop_that_is_gone_ends_at_its_second_delivery(staged: Staged) -> None:

@@ -10,7 +10,7 @@ from heatlens_aws.batch_table import BatchTable, Declared
 from heatlens_aws.conditional_writes import Contended, InvalidTransition
 from heatlens_aws.object_keys import Lane
 from heatlens_aws.records import Batch, BatchState, File, FileState, attributes, batch_key
-from tests.support.aws import Account, lose_an_answer
+from tests.support.aws import Account, lose_an_answer, purged
 
 ID = "01J00000000000000000000000"
 FILE = Declared("scan.png", 10, "0" * 64, "image/png")
@@ -233,13 +233,13 @@ def test_declaring_after_a_purge_writes_nothing(aws: Account, monkeypatch: pytes
     write = BatchTable._write_files
 
     def late(jobs: BatchTable, of: Batch, files: list[File]) -> None:
-        jobs.erase(read(aws))
+        purged(aws, read(aws))
         write(jobs, of, files)
 
     monkeypatch.setattr(BatchTable, "_write_files", late)
     with pytest.raises(InvalidTransition):
         aws.jobs.declare(batch, [FILE])
-    assert aws.clients.dynamodb.scan(TableName=aws.settings.table)["Count"] == 0
+    assert aws.clients.dynamodb.scan(TableName=aws.settings.table)["Count"] == 1
 
 
 def test_a_drop_is_settled_once(aws: Account) -> None:
@@ -285,12 +285,3 @@ def test_unfinished_batches_are_found_until_they_end(aws: Account) -> None:
     assert aws.jobs.unfinished(limit=10) == []
     aws.jobs.postpone(ID, 100)
     assert aws.jobs.unfinished(limit=10) == []
-
-
-def test_nothing_is_left_of_an_erased_batch(aws: Account) -> None:
-    batch = make(aws)
-    aws.jobs.declare(batch, [FILE] * 3)
-
-    aws.jobs.erase(read(aws))
-
-    assert aws.clients.dynamodb.scan(TableName=aws.settings.table)["Count"] == 0

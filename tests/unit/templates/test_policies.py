@@ -122,6 +122,10 @@ FORBIDDEN = [
     ("ApiRole", put("in/i/x/00000", copied_from="elsewhere/in/b/y/00000")),
     ("ApiRole", on("DeleteObjectVersion", "drop/a.png")),
     ("ApiRole", on("DeleteObject", "in/i/x/00000")),  # would only add a delete marker
+    ("ApiRole", on("DeleteObjectVersion", "in/i/x/00000")),  # only the sweeper erases
+    ("ApiRole", on("DeleteObjectVersion", "out/x/00000")),
+    ("ApiRole", Request("dynamodb:DeleteItem", TABLE + SETTINGS.table)),
+    ("ApiRole", Request("dynamodb:BatchWriteItem", TABLE + SETTINGS.table)),
     ("ApiRole", listing("drop/", "ListBucketVersions")),
     ("ApiRole", listing("", "ListBucketVersions")),
     ("ApiRole", listing(None, "ListBucketVersions")),
@@ -137,6 +141,7 @@ FORBIDDEN = [
     ("BatchRole", put("async/x")),
     ("BatchRole", on("DeleteObject", "in/i/x/00000")),
     ("BatchRole", on("DeleteObjectVersion", "in/i/x/00000")),
+    ("BatchRole", on("DeleteObjectVersion", "out/x/00000")),
     ("BatchRole", on("DeleteObjectVersion", "drop/a.png")),
     ("BatchRole", on("GetObject", "out/x/manifest.json")),  # it contains the clients' file names
     ("ApiRole", on("DeleteObjectVersion", "reply/x")),
@@ -150,10 +155,10 @@ FORBIDDEN = [
     ("BatchRole", Request("sagemaker:InvokeEndpointAsync", ENDPOINT + "another")),
     ("SweeperRole", on("GetObject", "drop/a.png")),
     ("SweeperRole", put("in/i/x/00000", if_none_match="*")),
-    ("SweeperRole", on("DeleteObjectVersion", "in/i/x/00000")),
+    ("SweeperRole", on("DeleteObjectVersion", "drop/a.png")),
+    ("SweeperRole", on("DeleteObject", "in/i/x/00000")),  # would only add a delete marker
     ("SweeperRole", Request("sqs:ReceiveMessage", QUEUE + "heatlens-bulk")),
     ("SweeperRole", Request("sqs:DeleteMessage", QUEUE + "heatlens-bulk")),
-    ("SweeperRole", Request("dynamodb:DeleteItem", TABLE + SETTINGS.table)),
     ("SweeperRole", Request("sagemaker:InvokeEndpointAsync", ENDPOINT + "Heatlens-async")),
     *((role, Request("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/x")) for role in ROLES),
     *((role, Request("s3:PutBucketPolicy", BUCKET, LINK)) for role in ROLES),

@@ -57,6 +57,14 @@ def test_objects_expire_as_decided_but_drops_never() -> None:
     assert AwsSettings.model_fields["batch_deadline_s"].default < days[object_keys.IN] * DAY
 
 
+@pytest.mark.parametrize("queue", ["InteractiveQueue", "BulkQueue"])
+def test_a_purge_outlasts_the_queues_messages(queue: str) -> None:
+    retention = STACK.properties(queue)["MessageRetentionPeriod"]
+
+    assert AwsSettings.model_fields["queue_retention_s"].default == retention
+    assert AwsSettings().purge_watch_s > retention + AwsSettings().upload_link_s + AwsSettings().async_ttl_s
+
+
 def test_only_uploads_are_announced_each_prefix_to_the_queue_of_its_lane() -> None:
     announced = STACK.properties("Bucket")["NotificationConfiguration"]["QueueConfigurations"]
     prefixes = [rule["Value"] for each in announced for rule in each["Filter"]["S3Key"]["Rules"]]
