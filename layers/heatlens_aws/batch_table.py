@@ -63,7 +63,7 @@ class BatchTable:
     def __init__(self, dynamodb: Any, table: str) -> None:  # noqa: ANN401 - boto3 has no types
         self._dynamodb = RetryingClient(dynamodb)
         self._table = table
-        self.tombstones = Tombstones(dynamodb, table)
+        self.tombstones = Tombstones(self._dynamodb, table)
 
     # Batches
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from botocore.exceptions import ClientError
 
-from heatlens_aws.conditional_writes import CONDITION_FAILED, error_code, retry_contention
+from heatlens_aws.conditional_writes import CONDITION_FAILED, RetryingClient, error_code
 from heatlens_aws.object_keys import Lane
 from heatlens_aws.records import (
     FILES_PER_PARTITION,
@@ -93,11 +93,10 @@ class Tombstone:
 class Tombstones:
     """The tombstones in the table. Safe to share between threads."""
 
-    def __init__(self, dynamodb: Any, table: str) -> None:  # noqa: ANN401 - boto3 has no types
+    def __init__(self, dynamodb: RetryingClient, table: str) -> None:
         self._dynamodb = dynamodb
         self._table = table
 
-    @retry_contention
     def put(self, tombstone: Tombstone) -> None:
         """Replace a batch's row; one that is purged or gone stays so."""
         with _unless_it_is_none():
@@ -162,16 +161,19 @@ class Tombstones:
             deletes = response.get("UnprocessedItems", {}).get(self._table, [])
 
     def _pages(self, chunk: str, **wanted: str) -> Iterator[dict[str, Any]]:
-        pages: Iterator[dict[str, Any]] = self._dynamodb.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression="PK = :partition",
-            ExpressionAttributeValues=attributes({":partition": chunk}),
-            ConsistentRead=True,
+        query: dict[str, Any] = {
+            "TableName": self._table,
+            "KeyConditionExpression": "PK = :partition",
+            "ExpressionAttributeValues": attributes({":partition": chunk}),
+            "ConsistentRead": True,
             **wanted,
-        )
-        return pages
+        }
+        while query:
+            page = self._dynamodb.query(**query)
+            yield page
+            after = page.get("LastEvaluatedKey")
+            query = query | {"ExclusiveStartKey": after} if after else {}
 
-    @retry_contention
     def _update(self, batch: str, update: str, values: dict[str, Any], **names: Any) -> None:  # noqa: ANN401
         """Update a tombstone; one that was removed meanwhile stays so."""
         with _unless_it_is_none():

@@ -64,12 +64,14 @@ class Client:
     def end(self, ending: str, plan: Plan | None = None) -> bool:
         """Close, cancel or purge; return whether there was a response."""
         desk, world = self.world.desk, self.world
-        call = {"close": desk.close, "cancel": desk.cancel, "purge": desk.purge}[ending]
-
-        find = desk.find_or_tombstone if ending == "purge" else desk.find
+        calls: dict[str, Callable[[], object]] = {
+            "close": lambda: desk.close(desk.find(OWNER, self.batch_id)),
+            "cancel": lambda: desk.cancel(desk.find(OWNER, self.batch_id)),
+            "purge": lambda: desk.purge(desk.find_or_tombstone(OWNER, self.batch_id)),
+        }
 
         def found_and_ended() -> bool:
-            call(find(OWNER, self.batch_id))
+            calls[ending]()
             return True
 
         world.counts[f"calls to {ending}"] += 1

@@ -680,7 +680,7 @@ def test_a_purge_of_any_size_is_four_calls(staged: TestClient, aws: Account) -> 
     aws.jobs.close(batch)
     clients = staged.app.state.batches  # type: ignore[attr-defined]
     met: list[str] = []
-    for client in (clients.staging._s3, clients.jobs._dynamodb):
+    for client in (clients.staging._s3, clients.jobs._dynamodb._client):
         client.meta.events.register("before-call", lambda model, **_: met.append(model.name))
 
     assert staged.delete(f"{URL}/{batch}?purge=true").status_code == 202

@@ -18,6 +18,7 @@ from functions.batch.errors import TryAgain
 from functions.batch.messages import distinct_items, parse_messages
 from functions.batch.purge import erase_purged
 from functions.batch.worker import work
+from heatlens import pipeline
 from heatlens.model import Model
 from heatlens.options import as_json
 from heatlens.settings import MIB
@@ -296,7 +297,7 @@ def test_a_worker_writes_nothing_for_a_batch_purged_while_it_explains(
 ) -> None:
     staged.batch(picture())
     event = staged.received(staged.put(picture()))
-    explained = worker.explain
+    explained = pipeline.explain
 
     def meanwhile(*arguments: Any, **limits: Any) -> Any:  # noqa: ANN401 - hands on
         purged(staged.aws, staged.read())

@@ -61,7 +61,6 @@ CALLS: dict[str, Callable[[BatchTable], object]] = {
     "finish": lambda jobs: jobs.finish(closed(jobs), BatchState.FAILED),
     "postpone": lambda jobs: jobs.postpone(ID, 9),
     "unfinished": lambda jobs: jobs.unfinished(limit=5),
-    "erase": lambda jobs: jobs.erase(now(jobs)),
     "declare": lambda jobs: jobs.declare(now(jobs), [FILE] * 3),
     "file": lambda jobs: jobs.file(ID, 1),
     "files": lambda jobs: list(jobs.files(now(jobs))),

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from heatlens_aws.batch_table import Declared
 from heatlens_aws.conditional_writes import InvalidTransition
@@ -177,3 +178,20 @@ def test_a_batch_that_is_not_purged_has_no_tombstone(aws: Account) -> None:
 
     assert aws.jobs.tombstones.find(ID) is None
     assert aws.jobs.batch(ID) is not None
+
+
+def test_a_purge_that_meets_a_declaring_call_is_repeated(aws: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DynamoDB refuses a plain write of a row that a running transaction checks; moto cannot show it."""
+    batch = make(aws)
+    put, met = aws.clients.dynamodb.put_item, []
+
+    def conflicting(**arguments: Any) -> Any:  # noqa: ANN401 - DynamoDB's
+        met.append(1)
+        if len(met) == 1:
+            raise ClientError({"Error": {"Code": "TransactionConflictException", "Message": ""}}, "PutItem")
+        return put(**arguments)
+
+    monkeypatch.setattr(aws.clients.dynamodb, "put_item", conflicting)
+
+    assert purged(aws, batch).state is PurgeState.PURGING
+    assert len(met) == 2
