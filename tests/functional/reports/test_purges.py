@@ -14,7 +14,7 @@ import pytest
 
 from functions.batch.sweep import sweep
 from heatlens.model import Model
-from heatlens_aws.object_keys import manifest_key, upload_key
+from heatlens_aws.object_keys import Lane, manifest_key, upload_key
 from heatlens_aws.records import FileState
 from heatlens_web.batches.service import BatchService
 from heatlens_web.schemas.batches import FileDeclaration
@@ -79,12 +79,15 @@ class World:
         ]
         self.api.declare(self.api.find(OWNER, self.batch), files)
         for number, data in enumerate(FILES):
-            self.staged.put(data, key=upload_key(self.batch, number))
+            self.staged.put(data, key=self.key(number))
         self.staged.aws.jobs.close(self.batch)
+
+    def key(self, number: int) -> str:
+        return upload_key(Lane.INTERACTIVE, self.batch, number)
 
     def work(self) -> None:
         """Explain all files in one invocation, which also finishes the batch."""
-        events = [self.staged.put(data, key=upload_key(self.batch, number)) for number, data in enumerate(FILES)]
+        events = [self.staged.put(data, key=self.key(number)) for number, data in enumerate(FILES)]
         self.staged.work(self.staged.received(*events))
 
     def settle(self) -> None:
@@ -227,7 +230,7 @@ def test_uploads_through_a_link_after_the_purge_are_erased(world: World) -> None
     world.start()
     world.purge()
     world.sweep(1)
-    stored = world.staged.put(FILES[0], key=upload_key(world.batch, 0))
+    stored = world.staged.put(FILES[0], key=world.key(0))
 
     assert world.staged.work(world.staged.received(stored)) == set()
 

@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError
 
 from heatlens_aws.batch_table import Declared
 from heatlens_aws.conditional_writes import InvalidTransition
+from heatlens_aws.object_keys import Lane
 from heatlens_aws.records import Batch, BatchState, FileState, batch_key
 from heatlens_aws.tombstones import DELETE_CHUNK, PurgeState, Tombstone
 from tests.support.aws import Account, purged
@@ -22,6 +23,7 @@ def make(aws: Account, files: int = 1, *, expected: int = 10) -> Batch:
         id=ID,
         owner="iam Dr. Jane",
         state=BatchState.OPEN,
+        lane=Lane.BULK,
         expected=expected,
         declared=0,
         options={"target": [LABEL]},
@@ -52,6 +54,7 @@ def test_a_tombstone_has_no_name_label_or_option(aws: Account) -> None:
         "id": ID,
         "owner": "",
         "state": PurgeState.PURGING,
+        "lane": Lane.BULK,
         "expected": 10,
         "declared": 0,
         "created": 1000,

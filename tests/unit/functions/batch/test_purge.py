@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from functions.batch.purge import LATEST_S, SOONEST_S, erase_purged
 from heatlens.model import Model
-from heatlens_aws.object_keys import attempt_prefix, batch_prefixes, manifest_key, results_key, upload_key
+from heatlens_aws.object_keys import Lane, attempt_prefix, batch_prefixes, manifest_key, results_key, upload_key
 from heatlens_aws.records import FileState
 from heatlens_aws.sagemaker_async import Attempt
 from heatlens_aws.staging import Staging
@@ -31,10 +31,15 @@ def erased(staged: Staged, after: int = 0, left: Callable[[], float] = lambda: 1
 
 
 def fill(staged: Staged, batch: str = ID) -> None:
-    """Purge a batch of two files that has objects of all kinds, versions and a delete marker."""
+    """Purge a batch of two files that has objects of all kinds, in both lanes, versions and a delete marker."""
     made = staged.batch(picture(1), picture(2), number_of_batch=batch)
     attempt = attempt_prefix(batch, 0, OTHER)
-    for key in (upload_key(batch, 0), upload_key(batch, 0), f"{attempt}overlay.png", manifest_key(batch)):
+    for key in (
+        upload_key(Lane.INTERACTIVE, batch, 0),
+        upload_key(Lane.BULK, batch, 0),
+        f"{attempt}overlay.png",
+        manifest_key(batch),
+    ):
         staged.put(NAME.encode(), key=key)
     staged.put(b"{}", key=f"async/{batch}/00000/{OTHER}/answer.out")
     staged.aws.clients.s3.delete_object(Bucket=staged.aws.settings.bucket, Key=f"{attempt}overlay.png")
@@ -55,7 +60,7 @@ def state(staged: Staged, batch: str = ID) -> PurgeState | None:
 def test_every_key_of_a_batch_lies_below_its_prefixes() -> None:
     """A new place for a batch's objects must be erased too."""
     keys = [
-        upload_key(ID, 0),
+        *(upload_key(lane, ID, 0) for lane in Lane),
         attempt_prefix(ID, 0, OTHER),
         results_key(ID),
         manifest_key(ID),
@@ -67,7 +72,7 @@ def test_every_key_of_a_batch_lies_below_its_prefixes() -> None:
 
 def test_erases_rows_and_all_versions_of_all_objects_and_nothing_else(staged: Staged) -> None:
     staged.batch(picture(), number_of_batch=OTHER)
-    staged.put(b"x", key=upload_key(OTHER, 0))
+    staged.put(b"x", key=upload_key(Lane.BULK, OTHER, 0))
     before = everything(staged)
     fill(staged)
 
@@ -100,7 +105,7 @@ def test_looks_again_with_growing_pauses_until_the_tombstone_ends(staged: Staged
 def test_what_is_written_after_the_purge_is_erased(staged: Staged, late: int) -> None:
     fill(staged)
     erased(staged)
-    staged.put(b"late", key=upload_key(ID, 1))
+    staged.put(b"late", key=upload_key(Lane.BULK, ID, 1))
     staged.put(NAME.encode(), key=manifest_key(ID))
 
     erased(staged, late)
