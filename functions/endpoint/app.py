@@ -19,6 +19,7 @@ from heatlens_web.head import HeadAsGet
 from heatlens_web.inference import explain_one
 from heatlens_web.request_id import RequestId
 from heatlens_web.schemas.invocation import InvocationBody
+from heatlens_web.security_headers import SecurityHeaders
 from heatlens_web.server_state import open_server
 from heatlens_web.settings import ServerSettings
 from heatlens_web.state import State, load_state
@@ -35,6 +36,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.state.replies = None  # SageMaker delivers a response of any size
     app.add_middleware(HeadAsGet)
     app.add_middleware(RequestId)
+    app.add_middleware(SecurityHeaders)
     app.include_router(router, dependencies=[Depends(known_query)])
     problems.install(app, settings)
     return app

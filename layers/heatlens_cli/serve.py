@@ -2,13 +2,14 @@
 
 import errno
 import socket
+from ipaddress import ip_address
 
 from heatlens.errors import HeatlensError
-from heatlens_cli.console import say
+from heatlens_cli.console import complain, say
 from heatlens_cli.extras import requires_extra
 from heatlens_web.app import create_app
 from heatlens_web.http_server import Server
-from heatlens_web.settings import read_server_settings
+from heatlens_web.settings import ServerSettings, read_server_settings
 
 
 class CannotListen(HeatlensError):
@@ -26,8 +27,28 @@ def serve_forever(host: str, port: int) -> None:
     with _listen(host, port) as listener:
         with requires_extra("aws", "serve with HEATLENS_BUCKET set"):
             app = create_app(settings, deployment="server")
+        if warning := exposure(host, settings):
+            complain(warning)
         say(f"Heatlens serves http://{host}:{listener.getsockname()[1]} (Ctrl-C ends it)")
         Server(app, settings, log_level="warning").run(sockets=[listener])
+
+
+def exposure(host: str, settings: ServerSettings) -> str | None:
+    """Return a warning where others can reach a server that does not know who they are."""
+    if settings.api_keys.get_secret_value().strip() or is_loopback(host):
+        return None
+    return (
+        f"warning: everyone who reaches {host} can use this server, there is no authentication: "
+        "set HEATLENS_API_KEYS=name=key, or listen on 127.0.0.1"
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address; of a name, only `localhost` is known to be such."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -2,6 +2,7 @@
 
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
@@ -13,6 +14,8 @@ from heatlens.settings import read_table
 from heatlens_aws.settings import AwsSettings
 from heatlens_web import large_replies, problems
 from heatlens_web.admission import check_accepting
+from heatlens_web.allowed_hosts import AllowedHosts
+from heatlens_web.api_keys import ApiKeys, RequireApiKey
 from heatlens_web.base_path import BARE, BasePath
 from heatlens_web.batches import routes as batch_routes
 from heatlens_web.cors import cors
@@ -20,6 +23,7 @@ from heatlens_web.head import HeadAsGet
 from heatlens_web.openapi import describe
 from heatlens_web.request_id import RequestId
 from heatlens_web.routes import router
+from heatlens_web.security_headers import PAGE_HEADERS, SecurityHeaders
 from heatlens_web.server_state import open_server
 from heatlens_web.settings import Deployment, ServerSettings
 from heatlens_web.state import load_state
@@ -42,18 +46,36 @@ def create_app(settings: ServerSettings, *, deployment: Deployment) -> FastAPI:
     app.state.replies = large_replies.open_replies(aws)
     batch_routes.configure_audit_logger()
     app.add_middleware(HeadAsGet)
+    if deployment == "server":
+        _guard(app, settings)
     app.add_middleware(RequestId)
     app.add_middleware(BasePath, base_path=settings.base_path)
     if deployment == "server" and settings.cors_origins:
         app.add_middleware(CORSMiddleware, **cors(settings.cors_origins))
+    app.add_middleware(SecurityHeaders)
     app.include_router(batch_routes.router, dependencies=[Depends(check_accepting), Depends(known_query)])
     for routes in [router, *(_kserve() if deployment == "server" else [])]:
         app.include_router(routes, dependencies=[Depends(known_query)])
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/static", _StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/", _page, include_in_schema=False)
     app.add_api_route("/docs", _docs, include_in_schema=False)
     problems.install(app, settings)
     return app
+
+
+class _StaticFiles(StaticFiles):
+    """Files of the pages: browsers ask whether they have changed, and send their own copy if not."""
+
+    def file_response(self, *arguments: Any, **named: Any) -> Response:  # noqa: ANN401 - those of the framework
+        response = super().file_response(*arguments, **named)
+        response.headers["cache-control"] = PAGE_HEADERS["cache-control"]
+        return response
+
+
+def _guard(app: FastAPI, settings: ServerSettings) -> None:
+    if keys := ApiKeys(settings.api_keys.get_secret_value()):
+        app.add_middleware(RequireApiKey, keys=keys)
+    app.add_middleware(AllowedHosts, hosts=settings.allowed_hosts)
 
 
 def _kserve() -> list[APIRouter]:
@@ -64,13 +86,12 @@ def _kserve() -> list[APIRouter]:
 
 async def _page(request: Request) -> Response:
     if not request.scope.get(BARE):
-        return FileResponse(STATIC / "index.html")
+        return FileResponse(STATIC / "index.html", headers=PAGE_HEADERS)
     # The page's links are relative, and the address does not end with a slash.
     base = f'<base href="{escape(request.scope["root_path"])}/">'
-    return HTMLResponse((STATIC / "index.html").read_text(encoding="utf-8").replace("<head>", f"<head>\n{base}", 1))
+    page = (STATIC / "index.html").read_text(encoding="utf-8").replace("<head>", f"<head>\n{base}", 1)
+    return HTMLResponse(page, headers=dict(PAGE_HEADERS))
 
 
 async def _docs() -> FileResponse:
-    # The page loads nothing from other origins; this makes a browser enforce it.
-    policy = "default-src 'self'; img-src data:"
-    return FileResponse(STATIC / "docs.html", headers={"content-security-policy": policy})
+    return FileResponse(STATIC / "docs.html", headers=PAGE_HEADERS)

@@ -6,6 +6,7 @@ import struct
 import termios
 from asyncio import Transport
 from dataclasses import dataclass
+from http import HTTPStatus
 from socket import SO_LINGER, SOL_SOCKET, socket
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from heatlens_web.rate_limited_log import RateLimitedLog
+from heatlens_web.security_headers import HEADERS
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +33,19 @@ WAITING = ("head", "idle")
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """Seconds for a head, seconds for the next `LEAST_BYTES` of a body or response, and connections at once."""
+    """What clients may hold.
+
+    Attributes:
+        head_s: Seconds for a head.
+        stall_s: Seconds for the next `LEAST_BYTES` of a body or response.
+        most: Connections at once.
+        retry_after_s: Seconds in `Retry-After` if there are more.
+    """
 
     head_s: float
     stall_s: float
     most: int
+    retry_after_s: int
 
 
 class Connections(ServerState):
@@ -129,11 +139,18 @@ class Connection(H11Protocol):
         elif now - self.since > self._limit(at[0]):
             self._end(at[0])
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP."""
+        self.refuse(HTTPStatus.BAD_REQUEST, msg)
+
     def refuse(self, status: int, reason: str) -> None:
         """Answer outside of any request, and close."""
         body = reason.encode()
-        head = f"HTTP/1.1 {status} \r\ncontent-type: text/plain\r\ncontent-length: {len(body)}\r\nconnection: close"
-        self.transport.write(head.encode() + b"\r\n\r\n" + body)
+        headers = {"content-type": "text/plain", "content-length": str(len(body)), "connection": "close", **HEADERS}
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers["retry-after"] = str(self.server_state.limits.retry_after_s)
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {headers[name]}" for name in headers)]
+        self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         self.transport.close()
 
     def _limit(self, stage: Stage) -> float:

@@ -12,9 +12,11 @@ HeatlensError
 │   ├── MalformedBody
 │   ├── BodyTooSlow
 │   ├── ClientDisconnected
+│   ├── HostNotAllowed
 │   └── TooManyFiles
 ├── UnsupportedContentType
 ├── NotAcceptable
+├── MissingApiKey
 ├── UnknownPrincipal
 ├── ModelNotFound
 ├── BatchNotFound
@@ -72,6 +74,12 @@ class ClientDisconnected(RequestError):
     code = "request.disconnected"
 
 
+class HostNotAllowed(RequestError):
+    """The `Host` header names a host that is not in `HEATLENS_ALLOWED_HOSTS`."""
+
+    code = "request.host"
+
+
 class TooManyFiles(RequestError):
     """More files than a request, a declaring call or a batch may have."""
 
@@ -88,6 +96,12 @@ class NotAcceptable(HeatlensError):
     """The `Accept` header names no type in which the endpoint can answer."""
 
     code = "request.not_acceptable"
+
+
+class MissingApiKey(HeatlensError):
+    """The plain server needs an API key (`HEATLENS_API_KEYS`), and the request has none that it knows."""
+
+    code = "principal.api_key"
 
 
 class UnknownPrincipal(HeatlensError):

@@ -59,7 +59,8 @@ class Server(uvicorn.Server):
                 timeout_keep_alive=settings.keep_alive_s,
             )
         )
-        limits = ConnectionLimits(settings.head_s, settings.stall_s, most_connections(settings.connections))
+        most = most_connections(settings.connections)
+        limits = ConnectionLimits(settings.head_s, settings.stall_s, most, settings.retry_after_s)
         self.server_state = self.connections = Connections(limits)
         self._admission: Admission = app.state.server.admission
         app.state.heatlens.start()

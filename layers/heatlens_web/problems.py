@@ -32,6 +32,7 @@ from heatlens_web.errors import (
     BatchConflict,
     BatchNotFound,
     BodyTooSlow,
+    MissingApiKey,
     ModelNotFound,
     NotAcceptable,
     RequestError,
@@ -40,6 +41,7 @@ from heatlens_web.errors import (
 )
 from heatlens_web.request_id import request_id
 from heatlens_web.schemas.problem import Problem
+from heatlens_web.security_headers import HEADERS
 from heatlens_web.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ STATUSES: Mapping[type[HeatlensError], tuple[int, str]] = {
     HeatlensError: (500, "Internal error"),
     InputError: (400, "Unusable image"),
     RequestError: (400, "Bad request"),
+    MissingApiKey: (401, "API key needed"),
     UnknownPrincipal: (403, "Unknown principal"),
     BatchNotFound: (404, "No such batch"),
     ModelNotFound: (404, "No such model"),
@@ -196,10 +199,16 @@ def _allowed(request: Request) -> list[str]:
 async def _unexpected(request: Request, error: Exception) -> Response:
     logger.error("request %s failed unexpectedly", request_id(request), exc_info=error)
     detail = f"an unexpected error, logged under request {request_id(request)}"
-    # The framework answers unexpected errors outside of every middleware, so the id is set here.
-    headers = {"x-request-id": request_id(request)}
+    # The framework answers unexpected errors outside of every middleware, so their headers are set here.
+    headers = {"x-request-id": request_id(request), **HEADERS}
     status, title = _status_and_title(HeatlensError)
     return _problem(request, status, title, detail, HeatlensError.code, headers=headers)
+
+
+def respond(request: Request, error: HeatlensError, headers: Mapping[str, str] | None = None) -> Response:
+    """Make the response of an error outside of the application's handlers, in a middleware."""
+    status, title = _status_and_title(type(error))
+    return _problem(request, status, title, error.detail, error.code, headers=dict(headers or {}))
 
 
 def _problem(

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from heatlens.settings import LIMITS, MIB, MP, Limits, Settings, read_table
 from heatlens_web.port import DEFAULT_PORT
@@ -80,6 +80,8 @@ class ServerSettings(Settings):
     request_s: float = Field(600, gt=0, allow_inf_nan=False, description="Seconds for the images of one request.")
 
     # Of the plain server: a gateway answers for the Lambda function.
+    api_keys: SecretStr = Field(SecretStr(""), description="name=key pairs, separated by commas; requests need a key.")
+    allowed_hosts: str = Field("*", description="Names in the Host header that are answered, separated by commas.")
     cors_origins: str = Field("", description="Origins whose pages may use the API, separated by commas; * for all.")
 
     # Of the SageMaker endpoint.

@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import Request
 
+from heatlens_web.api_keys import key_name
 from heatlens_web.errors import UnknownPrincipal
 
 LOCAL = "local"
@@ -17,14 +18,15 @@ def principal(request: Request) -> str:
 
     Returns:
         `jwt <issuer> <subject>`, `iam <ARN>` (of the role where one was assumed), `anonymous` behind a gateway
-        without authorization, or `local` without a gateway.
+        without authorization; without a gateway `key <name>` of the API key, or `local` where none is needed.
 
     Raises:
         UnknownPrincipal: The gateway has an authorizer that names no principal.
     """
     event = request.scope.get("aws.event")
     if event is None:
-        return LOCAL
+        name = key_name(request.scope)
+        return f"key {name}" if name else LOCAL
     context = _mapping(event.get("requestContext"))
     authorizer = _mapping(context.get("authorizer"))
     # HTTP API and function URL first, then where the REST API has the same.
