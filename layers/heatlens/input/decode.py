@@ -20,7 +20,7 @@ from heatlens.input.decode_memory import bytes_per_pixel, check_free, check_memo
 from heatlens.input.dicom_signature import is_dicom
 from heatlens.input.high_bit_depth import high_bit_depth_picture
 from heatlens.input.image_size import check_size
-from heatlens.input.jpeg import check_scans, with_end
+from heatlens.input.jpeg import check_scans, check_whole, with_end
 from heatlens.input.jpeg2000 import check_tiles
 from heatlens.input.png import without_metadata
 from heatlens.input.tiff import check_parts, check_tile_size, silence_libtiff
@@ -128,9 +128,12 @@ def decode(data: bytes, *, max_pixels: int, max_bytes: int | None = None, window
     if is_dicom(data):
         of_dicom: Picture = _dicom().decode(data, max_pixels=max_pixels, max_bytes=max_bytes, window=window)
         return of_dicom
-    data = _readable(data, max_pixels=max_pixels, max_bytes=max_bytes)
+    data = _readable(data)
     with _open(data, max_pixels=max_pixels) as image:
+        check_memory(image.width * image.height, bytes_per_pixel(image), max_bytes)
         try:
+            if _SNIFF["JPEG"](data):
+                check_whole(data, image)
             picture = _eight_bits(image, data, window)
             turn = _TURNS.get(_orientation(image))
             verbatim = None if turn is not None else _verbatim(image, data)
@@ -184,16 +187,13 @@ def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
     return image
 
 
-def _readable(data: bytes, *, max_pixels: int, max_bytes: int | None) -> bytes:
-    """Check the memory of an image; leave out what its pixels do not need, and add the end that a JPEG lacks."""
-    data = _pixels_only(data)
-    with _open(data, max_pixels=max_pixels) as image:
-        check_memory(image.width * image.height, bytes_per_pixel(image), max_bytes)
-        return with_end(data) if image.format == "JPEG" else data
+def _readable(data: bytes) -> bytes:
+    """Leave out what a PNG's pixels do not need, and add the end that a JPEG lacks."""
+    return with_end(data) if _SNIFF["JPEG"](data) else _pixels_only(data)
 
 
 def _pixels_only(data: bytes) -> bytes:
-    return without_metadata(data) if _SNIFF["PNG"](data[:_HEAD_BYTES]) else data
+    return without_metadata(data) if _SNIFF["PNG"](data) else data
 
 
 def _register_heif() -> None:

@@ -88,7 +88,7 @@ def _without_details(work: Callable[[], Result]) -> Result:
 
 def _decode(data: bytes, max_pixels: int, max_bytes: int | None, window: Window | None) -> Picture:
     notes: Notes = []
-    dataset = read(data, PIXELS, notes, max_pixels=max_pixels)
+    dataset = read(data, PIXELS, notes, max_pixels=max_pixels, max_bytes=max_bytes)
     pixels = _pixels(dataset, max_pixels)
     if not any(tag in dataset for tag in PIXEL_DATA):
         raise UnreadableImage(NO_PIXELS)

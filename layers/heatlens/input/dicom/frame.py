@@ -24,7 +24,7 @@ from heatlens.input.dicom.numbers import Notes, add_note
 from heatlens.input.dicom.parse import PIXEL_DATA
 from heatlens.input.dicom.values import place_bits
 from heatlens.input.grey_levels import Samples
-from heatlens.input.jpeg import check_scans
+from heatlens.input.jpeg import check_scans, check_whole
 from heatlens.input.jpeg2000 import START_OF_CODESTREAM, check_tiles
 
 NO_PIXELS = "the DICOM file has no image in it: it is a report, a plan, or something else without pixels"
@@ -54,6 +54,7 @@ class _Stream:
 def _jpeg(frame: bytes) -> _Stream:
     with Image.open(BytesIO(frame), formats=["JPEG"]) as image:
         check_scans(frame, image.width * image.height)
+        check_whole(frame, image)
         return _Stream(frame, (image.height, image.width, len(image.getbands())), bits=8)
 
 

@@ -6,7 +6,7 @@ small file can have millions, and unpacks a deflated file without a limit.
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from typing import Literal, NamedTuple
 
@@ -21,9 +21,10 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from heatlens.errors import ImageTooLarge, UnreadableImage
+from heatlens.errors import FileTooLarge, TooMuchMemory, UnreadableImage
 from heatlens.input.dicom.numbers import Notes, add_note
 from heatlens.input.dicom_signature import META_GROUP, data_start
+from heatlens.input.image_size import check_size
 
 SIZE = ("Rows", "Columns")
 # Where multi-frame files keep a frame's values: its own group, then that of all frames (PS3.3 C.7.6.16).
@@ -59,9 +60,13 @@ _MAX_ITEM_BYTES = 256 * 1024  # of a lookup table, 65,536 entries of 16 bits, an
 _MAX_ITEMS_WITHIN = 1000  # a frame's own group has a dozen
 # Size to which a deflated file may unpack, by the largest image: a color one, or two of 16-bit grayscale.
 _INFLATED_BYTES_PER_PIXEL, _INFLATED_MORE_BYTES = 4, 16_000_000
+_INFLATED_COPIES = 5  # at the peak: the output and its parts, the elements alone and together, and their values
+_INFLATED_HEAD_BYTES = 1_000_000  # in which nearly every file says its size
 
 
-def read(data: bytes, keywords: tuple[str, ...], notes: Notes, *, max_pixels: int) -> Dataset:
+def read(
+    data: bytes, keywords: tuple[str, ...], notes: Notes, *, max_pixels: int, max_bytes: int | None = None
+) -> Dataset:
     """Read some elements of a file, and of sequences the first item.
 
     Args:
@@ -69,15 +74,18 @@ def read(data: bytes, keywords: tuple[str, ...], notes: Notes, *, max_pixels: in
         keywords: `PIXELS`, or some of them.
         notes: Receives a sentence for each assumption.
         max_pixels: The limit of one image, which also bounds a deflated file.
+        max_bytes: Memory that unpacking a deflated file may take; `None` for no limit.
 
     Returns:
         A data set of the elements that are present, not deflated, with the transfer syntax.
 
     Raises:
         UnreadableImage: The file is truncated or damaged, or has too many elements.
-        ImageTooLarge: A deflated file has more bytes than an image of `max_pixels` needs.
+        ImageTooLarge: The image of a deflated file is over `max_pixels`.
+        FileTooLarge: A deflated file has more bytes than an image of `max_pixels` needs.
+        TooMuchMemory: Unpacking it takes more than `max_bytes`.
     """
-    walk = _Walk(data, order="<", implicit=False)
+    walk, size = _Walk(data, order="<", implicit=False), None
     syntax, start = UID(""), data_start(data)
     if start < len(_PREAMBLE):
         add_note(notes, "The file has no DICOM preamble: it was recognized by its first elements.")
@@ -86,7 +94,10 @@ def read(data: bytes, keywords: tuple[str, ...], notes: Notes, *, max_pixels: in
             syntax = UID(data[element.value : element.stop].rstrip(b"\0 ").decode("ascii", "replace"))
         start = element.stop
     if syntax == DeflatedExplicitVRLittleEndian:
-        data, start, syntax = _inflated(data[start:], max_pixels), 0, ExplicitVRLittleEndian
+        size = _deflated_size(data[start:], max_pixels)
+        if size is not None and keywords == SIZE:
+            return size
+        data, start, syntax = _inflated(data[start:], max_pixels, max_bytes), 0, ExplicitVRLittleEndian
     order: _Order = ">" if syntax == ExplicitVRBigEndian or (not syntax and data[start : start + 1] == b"\0") else "<"
     implicit = _has_implicit_vrs(data, start, order)
     if not syntax:
@@ -98,7 +109,10 @@ def read(data: bytes, keywords: tuple[str, ...], notes: Notes, *, max_pixels: in
     elements = [walk.cut(element) for element in walk.elements(start) if element.tag in tags]
     if walk.without_end:
         add_note(notes, "The pixels have no end mark: read to the last fragment.")
-    return dcmread(BytesIO(_PREAMBLE + _meta(syntax) + b"".join(elements)))
+    dataset = _dataset(syntax, elements)
+    if size is not None and any(dataset.get(keyword) != size.get(keyword) for keyword in SIZE):
+        raise UnreadableImage("the DICOM file contradicts itself: it has Rows or Columns (0028,0010/0011) twice")
+    return dataset
 
 
 class _Element(NamedTuple):
@@ -236,12 +250,38 @@ def _has_implicit_vrs(data: bytes, start: int, order: _Order) -> bool:
     return not (vr.isalpha() and vr.isupper())
 
 
-def _inflated(packed: bytes, max_pixels: int) -> bytes:
+def _deflated_size(packed: bytes, max_pixels: int) -> Dataset | None:
+    """Read and check the size of a deflated file's image in its first part alone; `None` if it is not there."""
+    head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, _INFLATED_HEAD_BYTES)
+    walk = _Walk(head, order="<", implicit=_has_implicit_vrs(head, 0, "<"))
+    tags, found = {int(Tag(keyword)) for keyword in SIZE}, list[bytes]()
+    try:
+        found += (walk.cut(element) for element in walk.elements(0) if element.tag in tags)
+    except (UnreadableImage, struct.error):
+        pass  # within an element that is longer than the head
+    size = _dataset(ExplicitVRLittleEndian, found)
+    if any(size.get(keyword) is None for keyword in SIZE):
+        return None
+    check_size(int(size.Columns), int(size.Rows), max_pixels)
+    return size
+
+
+def _inflated(packed: bytes, max_pixels: int, max_bytes: int | None) -> bytes:
     most = max_pixels * _INFLATED_BYTES_PER_PIXEL + _INFLATED_MORE_BYTES
-    unpacked = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, most + 1)
+    fitting = most if max_bytes is None else max_bytes // _INFLATED_COPIES
+    unpacked = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, min(most, fitting) + 1)
     if len(unpacked) > most:
-        raise ImageTooLarge(f"the DICOM file is deflated, and over the limit of {most:,} bytes when it is unpacked")
+        raise FileTooLarge(f"the DICOM file is deflated, and over the limit of {most:,} bytes when it is unpacked")
+    if len(unpacked) > fitting:
+        raise TooMuchMemory(
+            f"the DICOM file is deflated, and has over {fitting:,} bytes when it is unpacked, more than the memory for "
+            "one image allows: send a smaller image, or give the function or the server more memory"
+        )
     return unpacked
+
+
+def _dataset(syntax: UID, elements: Iterable[bytes]) -> Dataset:
+    return dcmread(BytesIO(b"".join([_PREAMBLE, _meta(syntax), *elements])))
 
 
 def _meta(syntax: UID) -> bytes:

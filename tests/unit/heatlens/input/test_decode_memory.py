@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom.encaps import encapsulate
-from pydicom.uid import UID, JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from heatlens.errors import TooMuchMemory
 from heatlens.input.decode import decode
@@ -32,6 +39,9 @@ FILES = {
     "16-bit gray RGBA PNG": lambda: deep_png(6, np.zeros((SIDE, SIDE, 4), "u2")),
     "JPEG": lambda: encoded(Image.new("RGB", (SIDE, SIDE)), "JPEG"),
     "progressive JPEG": lambda: encoded(Image.new("RGB", (SIDE, SIDE)), "JPEG", progressive=True),
+    "JPEG without end": lambda: encoded(Image.fromarray(COLORS), "JPEG")[:-2],
+    "progressive JPEG without end": lambda: encoded(Image.fromarray(COLORS), "JPEG", progressive=True)[:-2],
+    "JPEG of middle gray": lambda: encoded(Image.new("RGB", (SIDE, SIDE), (128, 128, 128)), "JPEG"),
     "CMYK JPEG": lambda: encoded(Image.new("CMYK", (SIDE, SIDE)), "JPEG"),
     "WebP": lambda: encoded(Image.new("RGB", (SIDE, SIDE)), "WEBP", method=0),
     "lossless WebP": lambda: encoded(Image.fromarray(COLORS), "WEBP", method=0, lossless=True),
@@ -41,6 +51,7 @@ FILES = {
     "float TIFF": lambda: encoded(Image.new("F", (SIDE, SIDE), 0.5), "TIFF", compression="tiff_adobe_deflate"),
     "32-bit TIFF": lambda: encoded(Image.new("I", (SIDE, SIDE), 7), "TIFF", compression="tiff_adobe_deflate"),
     "16-bit DICOM": lambda: dicom(np.zeros((SIDE, SIDE), "u2")),
+    "deflated DICOM": lambda: dicom(np.zeros((SIDE, SIDE), "u2"), DeflatedExplicitVRLittleEndian),
     "DICOM of unpacked YBR": lambda: dicom(np.zeros((SIDE, SIDE, 3), "u1"), PhotometricInterpretation="YBR_FULL"),
     "DICOM of color JPEG": lambda: compressed_dicom(JPEGBaseline8Bit),
     "DICOM of color JPEG 2000": lambda: compressed_dicom(JPEG2000Lossless),

@@ -29,10 +29,12 @@ from pydicom.uid import (
 )
 
 from heatlens.errors import (
+    FileTooLarge,
     HeatlensError,
     ImageTooLarge,
     InputError,
     LimitError,
+    TooMuchMemory,
     UnreadableImage,
     UnsupportedImage,
 )
@@ -245,8 +247,36 @@ def test_a_deflated_bomb_is_unpacked_only_to_its_limit(read: Callable[..., objec
 
     assert len(bomb) < 300_000
     sentence = "deflated, and over the limit of 16,400,000 bytes when it is unpacked"
-    with bounded(50_000_000), pytest.raises(ImageTooLarge, match=sentence):
+    with bounded(50_000_000), pytest.raises(FileTooLarge, match=sentence):
         read(bomb, max_pixels=100_000)
+
+
+def test_a_deflated_file_is_unpacked_only_to_the_memory_of_an_image() -> None:
+    bomb = deflated(bytes(1 << 20) for _ in range(200))
+
+    with bounded(50_000_000), pytest.raises(TooMuchMemory, match="over 8,000,000 bytes when it is unpacked"):
+        decode(bomb, max_pixels=100_000_000, max_bytes=40_000_000)
+
+
+def test_only_the_first_part_of_a_deflated_file_is_unpacked_to_measure_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = dicom(np.zeros((3000, 2000), "u2"), DeflatedExplicitVRLittleEndian)
+    monkeypatch.setattr("heatlens.input.dicom.parse._inflated", lambda *_: pytest.fail("unpacked"))
+
+    with bounded(3_000_000):
+        assert measure(data, max_pixels=MANY) == 6_000_000
+    with pytest.raises(ImageTooLarge):
+        decode(data, max_pixels=5_999_999)
+
+
+def test_a_second_size_behind_the_first_part_of_a_deflated_file_is_refused() -> None:
+    """A large picture would pass the limit of a request as a small one."""
+    large = dicom(np.zeros((1200, 1000), "u1"))
+    start = 144 + struct.unpack_from("<L", large, 140)[0]
+    rows = struct.pack("<HH2sHH", 0x28, 0x10, b"US", 2, 1)
+
+    assert measure(deflated(iter([large[start:]])), max_pixels=MANY) == 1_200_000
+    with pytest.raises(UnreadableImage, match="Rows or Columns .* twice"):
+        decode(deflated(iter([large[start:], rows])), max_pixels=MANY)
 
 
 @pytest.mark.parametrize(
