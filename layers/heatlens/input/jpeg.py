@@ -32,7 +32,7 @@ _COLOR_SEGMENTS = frozenset({0xE0, 0xEE})  # JFIF and Adobe: how the components 
 _OTHER_SEGMENTS = frozenset({*range(0xE0, 0xF0), 0xFE, 0xDD})  # applications, comments, restart interval
 _FILLER = b"\xaa" * 256  # bits in place of missing data, for which libjpeg takes zeros
 _BLANK = range(126, 130)  # samples of a block without data, in any color space
-_BAND_PIXELS = 1_000_000
+_BAND_PIXELS = 250_000
 
 
 def check_scans(jpeg: bytes, pixels: int) -> None:

@@ -25,7 +25,7 @@ from heatlens.input.dicom.parse import PIXEL_DATA
 from heatlens.input.dicom.values import place_bits
 from heatlens.input.grey_levels import Samples
 from heatlens.input.jpeg import check_scans, check_whole
-from heatlens.input.jpeg2000 import START_OF_CODESTREAM, check_tiles
+from heatlens.input.jpeg2000 import check_tiles
 
 NO_PIXELS = "the DICOM file has no image in it: it is a report, a plan, or something else without pixels"
 NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)
@@ -34,8 +34,6 @@ _LOSSLESS = (uid.JPEGLossless, uid.JPEGLosslessSV1)
 _INSTEAD = "which is not supported: send it uncompressed, or as RLE, JPEG-LS, JPEG 2000 or 8-bit JPEG"
 _END_OF_IMAGE = b"\xff\xd9"  # of all three kinds of JPEG
 _LAST_BYTES = 16  # that contain it, whatever padding a writer appends
-_SIZE_SEGMENT = struct.Struct(">8LHB")
-_SIGN_BIT, _PRECISION_BITS = 0x80, 0x7F  # of a component's size
 _RLE_HEADER = struct.Struct("<16L")  # number of segments, and where each begins
 
 Shape = tuple[int, int, int]  # rows, columns, samples per pixel
@@ -64,12 +62,10 @@ def _jpeg_ls(frame: bytes) -> _Stream:
 
 
 def _jpeg_2000(frame: bytes) -> _Stream:
-    """Read the size (ISO 15444-1 A.5.1) here: the decoder allocates memory when it reads the header."""
-    check_tiles(frame)
-    stream = frame[frame.index(START_OF_CODESTREAM) :]  # some writers put boxes before it
-    right, bottom, left, top, *_, samples, size = _SIZE_SEGMENT.unpack_from(stream, 8)
-    shape = (bottom - top, right - left, samples)
-    return _Stream(stream, shape, bits=(size & _PRECISION_BITS) + 1, signed=bool(size & _SIGN_BIT))
+    """Read the size here: the decoder allocates memory when it reads the header."""
+    size = check_tiles(frame)
+    shape = (size.height, size.width, size.components)
+    return _Stream(frame[size.start :], shape, size.bits, size.signed)  # some writers put boxes before it
 
 
 @dataclass(frozen=True, slots=True)

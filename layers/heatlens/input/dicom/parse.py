@@ -7,6 +7,7 @@ small file can have millions, and unpacks a deflated file without a limit.
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from io import BytesIO
 from typing import Literal, NamedTuple
 
@@ -255,10 +256,10 @@ def _deflated_size(packed: bytes, max_pixels: int) -> Dataset | None:
     head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, _INFLATED_HEAD_BYTES)
     walk = _Walk(head, order="<", implicit=_has_implicit_vrs(head, 0, "<"))
     tags, found = {int(Tag(keyword)) for keyword in SIZE}, list[bytes]()
-    try:
-        found += (walk.cut(element) for element in walk.elements(0) if element.tag in tags)
-    except (UnreadableImage, struct.error):
-        pass  # within an element that is longer than the head
+    with suppress(UnreadableImage, struct.error):  # within an element that is longer than the head
+        for element in walk.elements(0):
+            if element.tag in tags:
+                found.append(walk.cut(element))
     size = _dataset(ExplicitVRLittleEndian, found)
     if any(size.get(keyword) is None for keyword in SIZE):
         return None

@@ -275,7 +275,7 @@ def test_a_second_size_behind_the_first_part_of_a_deflated_file_is_refused() -> 
     rows = struct.pack("<HH2sHH", 0x28, 0x10, b"US", 2, 1)
 
     assert measure(deflated(iter([large[start:]])), max_pixels=MANY) == 1_200_000
-    with pytest.raises(UnreadableImage, match="Rows or Columns .* twice"):
+    with pytest.raises(UnreadableImage, match="Rows or Columns"):
         decode(deflated(iter([large[start:], rows])), max_pixels=MANY)
 
 
