@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from heatlens.options import unknown_name
 from heatlens_web.problems import MAX_ERRORS, invalid
+from heatlens_web.repeated import repeated_details
 from heatlens_web.schemas.options import LISTS, ModelOptions
 
 Options = TypeVar("Options", bound=ModelOptions)
@@ -22,15 +23,18 @@ HARMLESS = re.compile(r"x-amz-.*|(access_|id_)?token|api_?key|utm_.*|_", re.IGNO
 
 
 async def known_query(request: Request) -> None:
-    """Check that the address takes every parameter of the query; for `Depends`.
+    """Check that the address takes every parameter of the query, and that each stands once; for `Depends`.
 
     Raises:
-        InvalidRequest: It does not take one.
+        InvalidRequest: It does not take one, or one that is no list stands twice.
     """
     route = request.scope["route"]
     assert isinstance(route, APIRoute)
     taken = [field.alias for field in get_flat_params(route.dependant) if field.alias not in request.path_params]
     check_names(request.query_params, taken, place=("query",))
+    given = [name for name, _ in request.query_params.multi_items() if name in taken]
+    if details := repeated_details(given, LISTS, place=("query",)):
+        raise invalid(details)
 
 
 def check_names(names: Iterable[str], known: Collection[str], *, place: tuple[str, ...]) -> None:
@@ -51,7 +55,7 @@ def unknown_details(names: Iterable[str], known: Collection[str], *, place: tupl
 
 
 def read_text_options(model: type[Options], pairs: Iterable[tuple[str, str]], *, place: tuple[str, ...]) -> Options:
-    """Read options from names and texts, as a query is read: of a repeated option the last counts, except of lists.
+    """Read options from names and texts, as a query is read: only lists may stand several times.
 
     Args:
         model: The options that there are.
@@ -59,12 +63,15 @@ def read_text_options(model: type[Options], pairs: Iterable[tuple[str, str]], *,
         place: Where they stood, as an error is located.
 
     Raises:
-        InvalidRequest: A name is not that of an option, or a value is invalid.
+        InvalidRequest: A name is not that of an option or stands twice, or a value is invalid.
     """
     texts: dict[str, list[str]] = defaultdict(list)
     for name, text in pairs:
         texts[name].append(text)
     check_names(texts, model.model_fields, place=place)
+    several_times = [name for name, values in texts.items() for _ in values if name in model.model_fields]
+    if repeated := repeated_details(several_times, LISTS, place=place):
+        raise invalid(repeated)
     given = {name: several if name in LISTS else several[-1] for name, several in texts.items()}
     try:
         return model.model_validate(given)

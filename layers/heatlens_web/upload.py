@@ -19,6 +19,7 @@ from heatlens_web.content_encoding import decoded
 from heatlens_web.errors import BadBase64, BodyTooLarge, MalformedBody, TooManyFiles, UnsupportedContentType
 from heatlens_web.multipart import MAX_FIELD_BYTES, Form, Part, read_form
 from heatlens_web.problems import invalid
+from heatlens_web.repeated import repeated_keys
 from heatlens_web.schemas.bodies import ImageBody, ImagesBody, OneImage, SeveralImages
 from heatlens_web.schemas.options import ModelOptions
 from heatlens_web.settings import ServerLimits
@@ -246,6 +247,8 @@ def _from_json(raw: bytearray, body: type[ImagesBody], max_files: int, limits: S
         parsed = body.model_validate_json(raw, strict=True)  # JSON has numbers and booleans; a query has only text
     except ValidationError as error:
         raise _invalid_json(error) from error
+    if repeated := repeated_keys(raw, place=("body",)):
+        raise invalid(repeated)
     images = parsed.listed()
     if len(images) > max_files:
         raise TooManyFiles(f"more than {max_files} images: send fewer at a time")

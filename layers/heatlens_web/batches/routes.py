@@ -27,6 +27,7 @@ from heatlens_web.batches.principal import principal
 from heatlens_web.context import CurrentState
 from heatlens_web.errors import MalformedBody
 from heatlens_web.openapi import problem_responses
+from heatlens_web.repeated import repeated_keys
 from heatlens_web.request_id import request_id
 from heatlens_web.schemas.batches import (
     MAX_PAGE,
@@ -102,6 +103,8 @@ async def _read(request: Request) -> bytes:
         _ = body and pydantic_core.from_json(body)
     except ValueError as error:
         raise MalformedBody("the body is not JSON") from error
+    if repeated := repeated_keys(body, place=("body",)):
+        raise problems.invalid(repeated)
     return body
 
 

@@ -7,8 +7,8 @@ from heatlens_web.text_options import check_names, read_text_options
 PLACE = ("header", "x")
 
 
-def test_the_last_of_a_repeated_option_counts_and_lists_keep_all() -> None:
-    pairs = [("alpha", "0.3"), ("target", "a"), ("alpha", "0.5"), ("target", "b,c")]
+def test_lists_keep_all_of_a_repeated_option() -> None:
+    pairs = [("alpha", "0.5"), ("target", "a"), ("target", "b,c")]
 
     options = read_text_options(HeatmapOptions, pairs, place=PLACE)
 
@@ -16,7 +16,7 @@ def test_the_last_of_a_repeated_option_counts_and_lists_keep_all() -> None:
     assert options.model_fields_set == {"alpha", "target"}
 
 
-@pytest.mark.parametrize("pairs", [[("alpha", "9")], [("alpa", "0.5")]])
+@pytest.mark.parametrize("pairs", [[("alpha", "9")], [("alpa", "0.5")], [("alpha", "0.3"), ("alpha", "0.5")]])
 def test_a_mistake_is_located_at_the_place(pairs: list[tuple[str, str]]) -> None:
     with pytest.raises(InvalidRequest) as refused:
         read_text_options(HeatmapOptions, pairs, place=PLACE)
