@@ -33,7 +33,7 @@ def client(colours_folder: Path) -> Iterator[TestClient]:
 def assert_refused(response: Any, *loc: str) -> None:  # noqa: ANN401 - a client's response
     [error] = problem(response, 422, "request.invalid")["errors"]
     assert error == {"loc": [*loc], "msg": "given more than once: send one value", "type": "repeated"}
-    assert response.json()["detail"] == f"{loc[-1]}: given more than once: send one value"
+    assert response.json()["detail"].endswith(f"{loc[-1]}: given more than once: send one value")
 
 
 @pytest.mark.parametrize("path", ["heatmap", "heatmap-batch"])
