@@ -15,7 +15,7 @@ def repeated_details(names: Iterable[str], several: Collection[str], *, place: t
     return [_detail(name, place) for name, count in Counter(names).items() if count > 1 and name not in several]
 
 
-def repeated_keys(text: bytes, *, place: tuple[str, ...]) -> list[dict[str, Any]]:
+def repeated_keys(text: bytes | bytearray, *, place: tuple[str, ...]) -> list[dict[str, Any]]:
     """Describe the first key that stands twice in an object of a valid JSON document, as a validation error.
 
     Parsers keep the last. Long texts, which are images, are left out before the document is parsed again.
@@ -38,9 +38,9 @@ def _detail(name: str, place: tuple[str, ...]) -> dict[str, Any]:
     return {"loc": (*place, name), "msg": "given more than once: send one value", "type": "repeated"}
 
 
-def _without_long_texts(text: bytes) -> bytes | None:
+def _without_long_texts(text: bytes | bytearray) -> bytes | None:
     """Return the document with its long texts empty; `None` where it has too much else."""
-    kept, size, quotes, at = list[bytes](), 0, _quotes(text), 0
+    kept, size, quotes, at = list[bytes | bytearray](), 0, _quotes(text), 0
     for start, end in zip(quotes, quotes, strict=False):
         whole = text[start : end + 1] if end - start < _KEPT_BYTES else b'""'
         kept += [text[at:start], whole]
@@ -50,7 +50,7 @@ def _without_long_texts(text: bytes) -> bytes | None:
     return b"".join([*kept, text[at:]]) if size + len(text) - at <= _MAX_BYTES else None
 
 
-def _quotes(text: bytes) -> Iterator[int]:
+def _quotes(text: bytes | bytearray) -> Iterator[int]:
     """Yield where texts begin and end, in turn, up to a number of quotes: one behind a backslash may be within."""
     at = 0
     for _ in range(_MAX_QUOTES):
