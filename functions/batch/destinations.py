@@ -127,11 +127,11 @@ class DeclaredFile:
 
 @dataclass(frozen=True, slots=True)
 class DroppedObject:
-    """An undeclared object under `drop/`; `life_s` is how long its row is kept, in seconds."""
+    """An undeclared object under `drop/`; `life_s` is how long its row is kept, in seconds, or `None` for ever."""
 
     jobs: BatchTable
     item: Item
-    life_s: int
+    life_s: int | None
     undeclared = True
 
     @property
@@ -153,7 +153,7 @@ class DroppedObject:
         return drop_prefix(stored.key, stored.identity, attempt)
 
     def commit(self, state: FileState, outcome: Outcome) -> bool:
-        expires_at = int(time.time()) + self.life_s
+        expires_at = None if self.life_s is None else int(time.time()) + self.life_s
         return self.jobs.settle_drop(self.item.identity, {"state": state.value, **outcome}, expires_at=expires_at)
 
     def purged(self) -> bool:

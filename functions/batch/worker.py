@@ -151,7 +151,7 @@ class _Invocation:
         if item.created.bucket != account.settings.bucket:
             return FOREIGN
         if is_drop(key, account.settings.suffixes_of_drops):
-            return DroppedObject(account.jobs, item, account.settings.row_life_s)
+            return DroppedObject(account.jobs, item, account.settings.drop_row_life_s)
         if not key.startswith(IN):
             return IGNORED
         upload = parse_upload_key(key)

@@ -267,13 +267,14 @@ class BatchTable:
 
     # Undeclared objects
 
-    def settle_drop(self, identity: str, outcome: Outcome, *, expires_at: int) -> bool:
+    def settle_drop(self, identity: str, outcome: Outcome, *, expires_at: int | None) -> bool:
         """Commit an undeclared object, once per identity.
 
         Returns:
             Whether this call did it.
         """
-        return self._put_new(drop_key(identity) | attributes({"outcome": outcome, "expires_at": expires_at}))
+        expiry = {} if expires_at is None else {"expires_at": expires_at}
+        return self._put_new(drop_key(identity) | attributes({"outcome": outcome} | expiry))
 
     def drop(self, identity: str) -> Outcome | None:
         """Read the outcome of an undeclared object."""

@@ -9,6 +9,7 @@ from heatlens_aws.object_keys import Lane
 HOUR = 3600  # seconds
 DAY = 24 * HOUR
 STACK = "HEATLENS_STACK"  # the dimension of the functions' metrics
+DROP_LAG_DAYS = 7  # that S3 may take to expire an object: it rounds up to midnight, and works through a queue
 FUNCTION_S = 15 * 60  # the longest that Lambda lets a function run
 
 
@@ -62,6 +63,9 @@ class AwsSettings(BaseSettings):
         pattern=r"^(\.[\w.-]+(,\.[\w.-]+)*)?$",
         description="Suffixes of objects under drop/ that are explained, such as .png,.dcm; the others are ignored.",
     )
+    drop_days: int = Field(
+        0, ge=0, description="Days the bucket keeps objects under drop/; 0 keeps them, and their rows, forever."
+    )
     aws_call_s: float = Field(
         24, ge=1, le=120, description="Seconds for one call of AWS, all tries together; less than the function has."
     )
@@ -81,6 +85,14 @@ class AwsSettings(BaseSettings):
         """
         endpoint = self.async_ttl_s + self.async_timeout_s
         return self.upload_link_s + self.queue_retention_s + FUNCTION_S + endpoint
+
+    @property
+    def drop_row_life_s(self) -> int | None:
+        """Seconds the row of a dropped object is kept, longer than the object; `None` is forever.
+
+        A backfill would explain an object again whose row is gone.
+        """
+        return (self.drop_days + DROP_LAG_DAYS) * DAY if self.drop_days else None
 
     @property
     def suffixes_of_drops(self) -> tuple[str, ...]:

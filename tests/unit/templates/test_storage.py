@@ -43,7 +43,7 @@ def test_the_bucket_is_private_versioned_and_owns_its_objects() -> None:
     assert bucket["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
 
 
-def test_objects_expire_as_decided_but_drops_never() -> None:
+def test_objects_expire_as_decided_but_drops_never_by_default() -> None:
     rules = STACK.properties("Bucket")["LifecycleConfiguration"]["Rules"]
     days = {rule["Prefix"]: rule["ExpirationInDays"] for rule in rules if "Prefix" in rule}
     [everything] = [rule for rule in rules if "Prefix" not in rule]
@@ -55,6 +55,18 @@ def test_objects_expire_as_decided_but_drops_never() -> None:
     # A row outlives the results that it names, and an upload the deadline of its batch.
     assert AwsSettings.model_fields["row_life_s"].default >= days[object_keys.OUT] * DAY
     assert AwsSettings.model_fields["batch_deadline_s"].default < days[object_keys.IN] * DAY
+
+
+def test_dropped_objects_expire_as_the_parameter_says_and_the_worker_knows() -> None:
+    stack = Stack(TEMPLATE, {"DropDays": 90})
+    rules = stack.properties("Bucket")["LifecycleConfiguration"]["Rules"]
+
+    assert {rule["Prefix"]: rule["ExpirationInDays"] for rule in rules if rule.get("Id") == "drops"} == {
+        object_keys.DROP: 90
+    }
+    assert str(variables(stack)["BatchFunction"]["HEATLENS_DROP_DAYS"]) == "90"
+    assert AwsSettings(drop_days=90).drop_row_life_s > 90 * DAY  # type: ignore[operator]
+    assert AwsSettings().drop_row_life_s is None
 
 
 @pytest.mark.parametrize("queue", ["InteractiveQueue", "BulkQueue"])
