@@ -17,6 +17,7 @@ from heatlens_web.admission import admit
 from heatlens_web.context import CurrentServer, CurrentState
 from heatlens_web.head import HeadAsGet
 from heatlens_web.inference import explain_one
+from heatlens_web.observe import observe_requests
 from heatlens_web.request_id import RequestId
 from heatlens_web.schemas.invocation import InvocationBody
 from heatlens_web.security_headers import SecurityHeaders
@@ -39,6 +40,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     app.include_router(router, dependencies=[Depends(known_query)])
     problems.install(app, settings)
+    observe_requests(app, server=True)
     return app
 
 

@@ -7,6 +7,7 @@ import sys
 from functions.endpoint.app import create_app
 from heatlens.errors import ModelError
 from heatlens_web.http_server import Server
+from heatlens_web.server_logs import configure_server_logs
 from heatlens_web.settings import ServerSettings, read_server_settings
 
 HOST = "0.0.0.0"  # noqa: S104 - SageMaker reaches the container from outside it
@@ -24,6 +25,7 @@ def main() -> None:
     try:
         settings = read_server_settings()
         server = Server(create_app(settings), settings)
+from heatlens_web.server_logs import configure_server_logs
     except ModelError as error:
         sys.exit(str(error))
     with listen(settings) as listener:

@@ -55,6 +55,8 @@ OriginalForm = Literal["auto", "png"]
 Quality = Literal["ok", "weak", "empty"]
 EngineName = Literal["auto", "openvino", "onnxruntime", "torch"]
 Precision = Literal["f32", "bf16", "int8"]
+LogFormat = Literal["json", "text"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import typer
 
 from heatlens.errors import HeatlensError
 from heatlens.options import OptionArguments
+from heatlens.types import LogFormat, LogLevel
 from heatlens_cli.console import OutputFailed, complain, discard_output, escape_unencodable, say
 from heatlens_cli.explain_files import Output, WouldOverwrite, explain_files
 from heatlens_cli.extras import requires_extra
@@ -132,12 +133,18 @@ def event(
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 selects a free one.", min=0, max=65535)] = 8000,
+    log_level: Annotated[
+        LogLevel | None, typer.Option(help="Least level that is logged. Default: HEATLENS_LOG_LEVEL, else info.")
+    ] = None,
+    log_format: Annotated[
+        LogFormat | None, typer.Option(help="Form of the log. Default: HEATLENS_LOG_FORMAT, else text.")
+    ] = None,
 ) -> None:
     """Serve the HTTP API and its web page until interrupted."""
     with _clear_errors():
         with requires_extra("server", "serve"):
             from heatlens_cli.serve import serve_forever
-        serve_forever(host, port)
+        serve_forever(host, port, log_level, log_format)
 
 
 @app.command("compile")

@@ -5,10 +5,12 @@ import socket
 from ipaddress import ip_address
 
 from heatlens.errors import HeatlensError
+from heatlens.types import LogFormat, LogLevel
 from heatlens_cli.console import complain, say
 from heatlens_cli.extras import requires_extra
 from heatlens_web.app import create_app
 from heatlens_web.http_server import Server
+from heatlens_web.server_logs import configure_server_logs
 from heatlens_web.settings import ServerSettings, read_server_settings
 
 
@@ -16,14 +18,21 @@ class CannotListen(HeatlensError):
     """The server cannot listen on the address."""
 
 
-def serve_forever(host: str, port: int) -> None:
+def serve_forever(host: str, port: int, log_level: LogLevel | None = None, log_format: LogFormat | None = None) -> None:
     """Serve until interrupted or terminated; running requests are finished first.
+
+    Args:
+        host: Address to listen on.
+        port: Port to listen on; 0 selects a free one.
+        log_level: Least level that is logged, in place of the setting's.
+        log_format: Form of the log, in place of the setting's.
 
     Raises:
         CannotListen: The port is in use, or the address is not one of this machine.
         MissingExtra: A bucket is configured and the extra aws is not installed.
     """
     settings = read_server_settings()
+    configure_server_logs(log_format or settings.log_format or "text", log_level or settings.log_level)
     with _listen(host, port) as listener:
         with requires_extra("aws", "serve with HEATLENS_BUCKET set"):
             app = create_app(settings, deployment="server")

@@ -20,6 +20,7 @@ from heatlens_web.base_path import BARE, BasePath
 from heatlens_web.batches import routes as batch_routes
 from heatlens_web.cors import cors
 from heatlens_web.head import HeadAsGet
+from heatlens_web.observe import observe_requests
 from heatlens_web.openapi import describe
 from heatlens_web.request_id import RequestId
 from heatlens_web.routes import router
@@ -60,6 +61,7 @@ def create_app(settings: ServerSettings, *, deployment: Deployment) -> FastAPI:
     app.add_api_route("/", _page, include_in_schema=False)
     app.add_api_route("/docs", _docs, include_in_schema=False)
     problems.install(app, settings)
+    observe_requests(app, server=deployment == "server")
     return app
 
 

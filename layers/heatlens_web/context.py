@@ -4,7 +4,9 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request, Response
@@ -86,7 +88,8 @@ class RequestContext:
     async def run(self, work: Work[Result], options: Options) -> Result:
         """Run work on the images in a worker thread, within the time that is left."""
         images, left = self.received.uploads, time_left(self.request, self.state.settings.margin_s)
-        return await asyncio.get_running_loop().run_in_executor(self.state.workers, work, images, options, left)
+        run = partial(copy_context().run, work, images, options, left)  # with the request's id, for the log
+        return await asyncio.get_running_loop().run_in_executor(self.state.workers, run)
 
     async def send(self, response: Response) -> Response:
         """Return the response, or a redirect to it where it is too large to send; see `carry`."""

@@ -54,6 +54,7 @@ class Server(uvicorn.Server):
                 loop="asyncio",
                 lifespan="off",
                 access_log=False,
+                log_config=None,  # its records are written as all others are
                 log_level=log_level,
                 backlog=ACCEPTED_AT_ONCE,
                 timeout_keep_alive=settings.keep_alive_s,

@@ -9,10 +9,11 @@ from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from heatlens.errors import HeatlensError
-from heatlens.results import Outcome
+from heatlens.results import Explanation, Outcome
 from heatlens.types import Options, Scores
 from heatlens_web import deliver, upload
 from heatlens_web.accept import picture_options
+from heatlens_web.access import current_access
 from heatlens_web.admission import admitted
 from heatlens_web.context import RequestContext
 from heatlens_web.deliver import Results
@@ -23,7 +24,7 @@ from heatlens_web.settings import ServerLimits
 from heatlens_web.state import State
 from heatlens_web.upload import Received
 
-Result = TypeVar("Result")
+Result = TypeVar("Result", bound=Explanation | Scores)
 Receive = Callable[[Request, ServerLimits], Awaitable[Received]]
 Adapt = Callable[[Options], Options]
 Work = Callable[[RequestContext, Options], Awaitable[Sequence[Result | HeatlensError]]]
@@ -60,7 +61,9 @@ async def infer(
     """
     start = time.perf_counter()
     state.check()
+    access = current_access()
     received = await receive(request, state.limits)
+    access.add_stage("receive", (time.perf_counter() - start) * 1000)
     held = admitted(request.scope)
     if held:
         held.work()
@@ -68,13 +71,19 @@ async def infer(
     options = adapt(context.options) if adapt else context.options
     model = context.model(options.model)
     with context.located():
+        access.add_model(model, options)
+        began = time.perf_counter()
         outcomes = await work(context, options)
+        delivering = time.perf_counter()
+        access.add_outcomes(model, options, outcomes, (delivering - began) * 1000)
         results = Results(received.filenames, outcomes, model, options, context.request_id, context.elapsed_ms)
         # Encoding a large response takes seconds: in the event loop, health checks would wait for it.
         response = await run_in_threadpool(deliver, results)
     if held:
         held.respond(len(response.body))
-    return await context.send(response)
+    sent = await context.send(response)
+    access.add_stage("deliver", (time.perf_counter() - delivering) * 1000)
+    return sent
 
 
 async def explain(context: RequestContext, options: Options) -> Sequence[Outcome]:

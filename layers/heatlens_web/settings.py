@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 
 from heatlens.settings import LIMITS, MIB, MP, Limits, Settings, read_table
+from heatlens.types import LogFormat, LogLevel
 from heatlens_web.port import DEFAULT_PORT
 
 Deployment = Literal["lambda", "server"]
@@ -63,6 +64,8 @@ class ServerSettings(Settings):
     )
 
     # Of the plain server and the SageMaker endpoint.
+    log_format: LogFormat | None = Field(None, description="Form of the log: json or text.")
+    log_level: LogLevel = Field("info", description="Least level that is logged: debug, info, warning or error.")
     connections: int = Field(512, gt=0, description="Connections at once; one that carries no request makes room.")
     head_s: float = Field(10, gt=0, allow_inf_nan=False, description="Seconds for the head of a request.")
     stall_s: float = Field(

@@ -23,6 +23,7 @@ from heatlens_aws.errors import StagingUnavailable
 from heatlens_aws.object_keys import is_batch_id
 from heatlens_aws.settings import STAGED_LIMITS, AwsSettings
 from heatlens_web import problems, upload
+from heatlens_web.access import current_access
 from heatlens_web.batches.principal import principal
 from heatlens_web.context import CurrentState
 from heatlens_web.errors import MalformedBody
@@ -245,6 +246,8 @@ def _access(request: Request, action: str, batch_id: str | None = None) -> Itera
             "request_id": request_id(request),
         }
         audit.info(json.dumps(line))
+        facts = current_access()
+        facts.batch, facts.items = line["batch"], access.items
 
 
 def _with_retry_after(response: Response, status: BatchStatus) -> BatchStatus:

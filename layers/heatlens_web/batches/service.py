@@ -21,11 +21,13 @@ from heatlens_aws.clients import FAILURES, connect
 from heatlens_aws.conditional_writes import Contended, InvalidTransition
 from heatlens_aws.errors import WRONG_DIGEST, StagingUnavailable
 from heatlens_aws.finishing import finish_if_done, settle_open
+from heatlens_aws.metrics import BATCHES_ENDED, ITEMS
 from heatlens_aws.object_keys import MAP, RESULT, Lane, attempt_prefix, is_batch_id, picture_names
 from heatlens_aws.records import OPEN_FILE_STATES, Batch, BatchState, File, FileState
 from heatlens_aws.settings import AwsSettings
 from heatlens_aws.staging import Staging, Stored
 from heatlens_aws.tombstones import Tombstone
+from heatlens_web.access import current_access
 from heatlens_web.errors import (
     BatchClosed,
     BatchFull,
@@ -312,10 +314,16 @@ class BatchService:
     def _finished(self, batch: Batch) -> Batch:
         """Finish the batch if possible now; on a failure the sweeper does it later."""
         try:
-            return finish_if_done(self.jobs, self.staging, batch)
+            return self._finish(batch)
         except FAILURES:
             logger.warning("batch %s could not be finished", batch.id, exc_info=True)
             return batch
+
+    def _finish(self, batch: Batch) -> Batch:
+        after = finish_if_done(self.jobs, self.staging, batch)
+        if after.state.terminal and not batch.state.terminal:
+            current_access().ended[BATCHES_ENDED[after.state]] += 1
+        return after
 
     def _reread(self, batch: Batch) -> Batch:
         return self.find(batch.owner, batch.id)
@@ -323,8 +331,9 @@ class BatchService:
     def _finished_status(self, batch: Batch) -> BatchStatus:
         batch = self._reread(batch)
         if not batch.state.terminal:
-            settle_open(self.jobs, self.staging, batch)
-            batch = finish_if_done(self.jobs, self.staging, batch)
+            ended = settle_open(self.jobs, self.staging, batch)
+            current_access().ended.update({ITEMS[state]: count for state, count in ended.items()})
+            batch = self._finish(batch)
         return self.status(batch)
 
     def _failures(self, batch: Batch) -> list[File]:

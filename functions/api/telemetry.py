@@ -1,0 +1,46 @@
+"""What the API function logs, counts and traces on AWS Lambda."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI
+
+from heatlens_aws.function_logs import make_logger, share_format
+from heatlens_aws.function_metrics import FunctionMetrics
+from heatlens_aws.metrics import IMAGES_FAILED, IMAGES_OK, PASSES, PIXELS, REQUEST_MS, REQUESTS, STAGES
+from heatlens_aws.settings import STACK
+from heatlens_web.access import Access
+
+Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+
+
+class RequestMetrics:
+    """Writes the metrics of each request; its observer is called by the application."""
+
+    def __init__(self, metrics: FunctionMetrics) -> None:
+        self._metrics = metrics
+
+    def observe(self, access: Access) -> None:
+        """Write one line of metrics; the route is a property, because each value of a dimension costs."""
+        add = self._metrics.add
+        add(REQUESTS[access.status // 100], 1)
+        add(REQUEST_MS, access.ms)
+        for stage in access.stages_ms.keys() & STAGES.keys():
+            add(STAGES[stage], access.stages_ms[stage])
+        counts = {IMAGES_OK: access.images_ok, IMAGES_FAILED: access.images_failed}
+        counts |= {PIXELS: access.pixels, PASSES: access.passes, **access.ended}
+        for metric, count in counts.items():
+            if count:
+                add(metric, count)
+        self._metrics.write({"route": access.route, "request_id": access.request_id})
+
+
+def observed(app: FastAPI, handler: Handler) -> Handler:
+    """Let a handler log JSON with Lambda's request id, and the application write metrics."""
+    logger = make_logger("api-function")
+    share_format(logger)
+    metrics = FunctionMetrics("api", os.environ.get(STACK) or "none")
+    app.state.observers.append(RequestMetrics(metrics).observe)
+    logged: Handler = logger.inject_lambda_context(handler, log_event=False)  # an event holds the body
+    return logged
