@@ -4,7 +4,7 @@ import logging
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,12 @@ from hypothesis import settings
 
 from heatlens.model import Model, load_model
 from heatlens.settings import DEMO_MODEL
+from heatlens_web.server_logs import OURS
 from infra.local_account import CREDENTIALS
 from tests.support.aws import Account, account
 from tests.support.colors import write_colors_model
 from tests.support.paths import HEATLENS, SAMPLES
+from tests.support.private import Net, leaks, log_lines
 from tests.support.tiny import write_tiny_model
 
 # The same cases in every run, and a busy machine is not a failure.
@@ -83,6 +85,34 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
         monkeypatch.setenv(name, value)
     with account() as empty:
         yield empty
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _net() -> Net:
+    """Collect what the packages log in every test, at the level of production."""
+    net = Net()
+    logging.getLogger().addHandler(net)
+    for name in OURS:
+        logging.getLogger(name).setLevel(logging.INFO)
+    return net
+
+
+@pytest.fixture(autouse=True)
+def _private_logs(_net: Net) -> Iterator[None]:
+    """Fail a test whose logs hold names, links or bodies; `tests/support/private.py` says what is meant."""
+    _net.lines.clear()
+    yield
+    assert [line for line in _net.lines if leaks(line)] == []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that prints a record or a metric with such text."""
+    report = yield
+    leaked = [line for line in log_lines(report.capstdout + report.capstderr) if leaks(line)]
+    if call.when == "call" and report.passed and leaked:
+        report.outcome, report.longrepr = "failed", f"the log holds {leaks(leaked[0])}: {leaked[0][:500]}"
+    return report
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         settings = read_server_settings()
+        configure_server_logs(settings.log_format or "json", settings.log_level)
         server = Server(create_app(settings), settings)
-from heatlens_web.server_logs import configure_server_logs
     except ModelError as error:
         sys.exit(str(error))
     with listen(settings) as listener:

@@ -38,7 +38,7 @@ class ServerMetrics:
 
     def __init__(self) -> None:
         """Begin when the model is loaded: the time until now is the server's start."""
-        disable_created_metrics()  # a second series for each, which says when it began
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each: when it began
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._requests = self._counter(SERVER_REQUESTS)

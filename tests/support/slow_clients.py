@@ -70,7 +70,8 @@ class Served:
 def running(kind: Kind, model: Path, *, open_files: int | None = None, **settings: str) -> Iterator[Served]:
     """Run a server with short time limits until the context ends."""
     port = free_port()
-    environment = os.environ | SHORT | {"HEATLENS_MODEL_DIR": str(model), "HEATLENS_PORT": str(port)} | settings
+    quiet = {"HEATLENS_LOG_LEVEL": "warning"}  # no line for each request
+    environment = os.environ | SHORT | quiet | {"HEATLENS_MODEL_DIR": str(model), "HEATLENS_PORT": str(port)} | settings
     heatlens = Path(sys.executable).parent / "heatlens"
     command = {
         "serve": [str(heatlens), "serve", "--port", str(port)],
