@@ -17,7 +17,7 @@ DEMO := layers/heatlens_torch/demo
 TEMPLATES := template.yaml $(sort $(wildcard infra/*.yaml))
 TOOL := $(BIN)/python infra/tools.py # sam and checkov, each in its own virtual environment
 
-.PHONY: help run run-batch dev bench-engine parity image image-cuda invoke start-api endpoint push-endpoint test test-container chaos fuzz corpus \
+.PHONY: help run run-batch dev bench-engine parity image image-cuda invoke start-api endpoint push-endpoint test test-container chaos slow fuzz corpus \
   test-staging lint format model lock tables samples clean
 .DEFAULT_GOAL := help
 
@@ -39,6 +39,9 @@ test: $(VENV)/.dev ## Run every test, two files at a time, then those of the ima
 
 chaos: $(VENV)/.dev ## Run the fault campaign over staged batches (2,000 images; SEED=1, WITHOUT=condition|attempts|versions)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(WITHOUT),--without $(WITHOUT))
+
+slow: $(VENV)/.dev ## Simulate batches of slow images, and print failed files, invocations and hours as a table (SEED=1)
+	@$(BIN)/python -m tests.chaos.slow $(if $(SEED),--seed $(SEED))
 
 fuzz: $(VENV)/.dev ## Send generated requests to a server (EXAMPLES=40, SEED=1), then fuzz the parsers (SECONDS_EACH=60)
 	$(BIN)/python -m tests.fuzz $(if $(EXAMPLES),--examples $(EXAMPLES)) $(if $(SEED),--seed $(SEED))

@@ -1,8 +1,9 @@
-"""Open what a warm function keeps between invocations: models, clients and limits, none of which changes."""
+"""Open what a warm function keeps between invocations: models, clients and limits; only the pace of images changes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from functions.batch.pace import Pace
 from heatlens.errors import ModelError, SettingsError
 from heatlens.model import Model
 from heatlens.registry import ModelRegistry, load_models
@@ -27,12 +28,16 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """What a worker uses; `batch_images` is the number of images in an engine batch."""
+    """What a worker uses; `batch_images` is the number of images in an engine batch.
+
+    `pace` is how long images take here, measured by each invocation for the next.
+    """
 
     account: Account
     models: ModelRegistry
     limits: StagedLimits
     batch_images: int
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def model(self) -> Model:

@@ -2,12 +2,23 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel, Field, ValidationError
 
 from functions.batch.logs import error_summary, logger
-from heatlens_aws.events import KINDS, REQUEUED, Created, Json, NotAnEvent, created_objects, parse_body
+from heatlens_aws.events import (
+    FAILED,
+    FIRST_SENT,
+    KINDS,
+    REQUEUED,
+    WAITED,
+    Created,
+    Json,
+    NotAnEvent,
+    created_objects,
+    parse_body,
+)
 from heatlens_aws.sagemaker_async import Notice, read_notice
 
 
@@ -27,11 +38,17 @@ class _SqsRecord(BaseModel):
     message_attributes: dict[str, object] | None = Field(None, alias="messageAttributes")
 
 
+_DIGITS = 16  # more than a time in milliseconds has
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message; `objects` is `None` where it cannot be parsed, `receipt` where it comes from no queue.
 
     `queue` is the ARN of the queue that it comes from.
+    `receives` counts the deliveries that failed, and this one: those of earlier messages too, in whose place this one
+    was sent, without those that had no time. `waited` is how often there was none, `starved` whether it was sent again
+    for that and not received since.
     """
 
     id: str
@@ -40,8 +57,12 @@ class Message:
     suspect: bool  # an earlier delivery may have killed a worker
     objects: tuple[Created, ...] | None
     notice: Notice | None = None  # an asynchronous endpoint has answered, or failed
-    sent_ms: int | None = None  # when it was sent, in milliseconds since 1970
+    sent_ms: int | None = None  # when it was first sent, in milliseconds since 1970
     queue: str = ""
+    waited: int = 0
+    starved: bool = False
+    body: str = field(default="", repr=False)
+    attributes: Json = field(default_factory=dict, repr=False)  # as they are sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +73,7 @@ class Item:
     messages: frozenset[str]
     receives: int
     suspect: bool
+    starved: bool = False  # there was no time for it at its last delivery
 
     @property
     def identity(self) -> str:
@@ -79,6 +101,7 @@ def distinct_items(messages: Sequence[Message]) -> list[Item]:
 
     A redelivered message may have killed its worker. Suspects with the same count of deliveries are in an order that
     is reversed each time, so that an object behind the one that kills the process comes before it the next time.
+    An object that there was no time for comes first at its next delivery, the most received of them before the others.
     """
     senders: dict[tuple[str, str, str], tuple[Created, list[Message]]] = {}
     for message in messages:
@@ -98,7 +121,10 @@ def _message(given: object) -> Message | None:
         record = _SqsRecord.model_validate(given)
     except ValidationError as error:
         return _unreadable(given, error)
-    receives, notice, objects = record.attributes.receives, None, None
+    attributes = record.message_attributes or {}
+    receives = record.attributes.receives + _count(attributes, FAILED)
+    waited = _count(attributes, WAITED)
+    notice, objects = None, None
     try:
         event = parse_body(record.body)
         notice = read_notice(event)
@@ -110,12 +136,30 @@ def _message(given: object) -> Message | None:
         id=record.id,
         receipt=record.receipt,
         receives=receives,
-        suspect=receives > 1 or REQUEUED in (record.message_attributes or {}),
+        suspect=receives > 1 or REQUEUED in attributes,
         objects=objects,
         notice=notice,
-        sent_ms=record.attributes.sent_ms,
         queue=record.queue,
+        waited=waited,
+        starved=waited > 0 and record.attributes.receives == 1,
+        sent_ms=_count(attributes, FIRST_SENT) or record.attributes.sent_ms,
+        body=record.body,
+        attributes={name: sent for name, each in attributes.items() if (sent := _as_sent(each))},
     )
+
+
+def _count(attributes: Json, name: str) -> int:
+    """Read a number of the history; 0 where there is none, or where somebody else wrote another thing."""
+    value = attributes.get(name)
+    text = value.get("stringValue") if isinstance(value, dict) else None
+    return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < _DIGITS else 0
+
+
+def _as_sent(value: object) -> Json | None:
+    """Write a received attribute as SQS accepts it; `None` for a binary one, which none of ours is."""
+    given = value if isinstance(value, dict) else {}
+    kind, text = given.get("dataType"), given.get("stringValue")
+    return {"DataType": kind, "StringValue": text} if isinstance(kind, str) and isinstance(text, str) else None
 
 
 def _unreadable(given: object, error: ValidationError) -> Message | None:
@@ -135,11 +179,14 @@ def _item(created: Created, messages: Sequence[Message]) -> Item:
         frozenset(message.id for message in messages),
         max(message.receives for message in messages),
         any(message.suspect for message in messages),
+        any(message.starved for message in messages),
     )
 
 
-def _order(item: Item) -> tuple[bool, int, int]:
+def _order(item: Item) -> tuple[int, int, int]:
+    if item.starved:
+        return (0, -item.receives, 0)
     if not item.suspect:
-        return (False, 0, 0)
+        return (1, 0, 0)
     direction = -1 if item.receives % 2 else 1
-    return (True, item.receives, direction * int(item.identity, 16))
+    return (2, item.receives, direction * int(item.identity, 16))

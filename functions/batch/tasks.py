@@ -1,7 +1,8 @@
 """Group items that are read, explained and committed together."""
 
+import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ulid import ULID
@@ -28,10 +29,12 @@ SETTLED = ItemEnd("SETTLED")  # the file had ended before
 SUPERSEDED = ItemEnd("SUPERSEDED")  # the object changed since the event; a newer event exists
 SUBMITTED = ItemEnd("SUBMITTED")  # the asynchronous endpoint has it
 PENDING = ItemEnd("PENDING")  # the asynchronous endpoint turned it away for now; the sweeper submits it again
+REPEATED = 3  # receives from which a message is likely to be one that kills its process
 AGAIN = "AGAIN"  # its message is redelivered
+LATER = "LATER"  # there was no time for it; its message is sent again as a new one
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Task:
     """One attempt at one item, and its results so far."""
 
@@ -43,6 +46,30 @@ class Task:
     loaded: Upload | HeatlensError | None = None
     outcome: Outcome | None = None
     sha256: str = ""
+
+
+def select(tasks: Sequence[Task]) -> tuple[list[Task], list[Task]]:
+    """Choose the tasks of an invocation, so that one that kills the process fails no other.
+
+    A suspect that there was no time for runs at once, with nothing beside it. Of those that were received three times
+    and more only one runs, the most received.
+
+    Returns:
+        Those that run, and the others, whose messages must be sent back before.
+    """
+    starved = [task for task in tasks if task.item.suspect and task.item.starved]
+    repeated = [task for task in tasks if task.item.receives >= REPEATED]
+    if not (starved or repeated):
+        return list(tasks), []
+    first = max(starved or repeated, key=_urgency)
+    others = [task for task in (tasks if starved else repeated) if task is not first]
+    return [task for task in tasks if task not in others], others
+
+
+def _urgency(task: Task) -> tuple[int, str]:
+    """Order by receives; at the same number in another order each time."""
+    item = task.item
+    return item.receives, hashlib.sha256(f"{item.identity}{item.receives}".encode()).hexdigest()
 
 
 def groups(tasks: Iterable[Task], limits: StagedLimits, images: int) -> Iterator[list[Task]]:

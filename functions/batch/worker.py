@@ -15,7 +15,20 @@ from functions.batch.destinations import DeclaredFile, DroppedObject, Foreign, T
 from functions.batch.errors import GaveUp, WrongDigest
 from functions.batch.logs import error_summary, logger, metrics_of, write_counts
 from functions.batch.messages import Item, Message, distinct_items
-from functions.batch.tasks import AGAIN, FOREIGN, IGNORED, SETTLED, SUPERSEDED, ItemEnd, Task, bounded, groups
+from functions.batch.requeue import delay, delete, send_back
+from functions.batch.tasks import (
+    AGAIN,
+    FOREIGN,
+    IGNORED,
+    LATER,
+    SETTLED,
+    SUPERSEDED,
+    ItemEnd,
+    Task,
+    bounded,
+    groups,
+    select,
+)
 from heatlens.batching import count_pixels, try_together
 from heatlens.errors import (
     EmptyFile,
@@ -39,13 +52,8 @@ from heatlens_aws.records import Batch, BatchState, FileState
 from heatlens_aws.sagemaker_async import Notice
 from heatlens_aws.staging import Absent, Superseded, TooLarge
 
-MARGIN_S = 10.0  # beside the time of the slowest group so far: for its commits and the answer
+MARGIN_S = 10.0  # beside the time of the images: for their commits, the messages that are sent again, and the answer
 GAVE_UP = "every attempt failed for a reason other than the file itself: retry it"
-FIRST_DELAY_S, LONGEST_DELAY_S = 10, 900
-
-
-class OutOfTime(Exception):
-    """The invocation would be killed before this is done."""
 
 
 def work(context: WorkerContext, messages: Sequence[Message], time_left: Callable[[], float]) -> set[str]:
@@ -64,13 +72,19 @@ def work(context: WorkerContext, messages: Sequence[Message], time_left: Callabl
     for message in messages:
         if message.sent_ms is not None:
             invocation.metrics.add(QUEUE_WAIT_MS, max(0.0, time.time() * 1000 - message.sent_ms))
-    for group in groups(invocation.admit(distinct_items(messages)), context.limits, context.batch_images):
+    tasks = invocation.admit(distinct_items(messages))
+    if any(context.account.settings.queue_named(message.queue) for message in messages):
+        tasks = invocation.select(tasks, messages)
+    for group in groups(tasks, context.limits, context.batch_images):
         invocation.process(group)
     for message in messages:
         if message.notice:
             invocation.collect(message, message.notice)
+    # Before the batches are finished: that may take long, and a kill would count as a failure of these.
+    late = invocation.late - invocation.redeliver
+    invocation.redeliver |= send_back(context.account, [message for message in messages if message.id in late])
+    delay(context.account, [message for message in messages if message.id in invocation.redeliver])
     invocation.finish_batches()
-    _delay(context, [message for message in messages if message.id in invocation.redeliver])
     write_counts(invocation.metrics, invocation.counts)
     return invocation.redeliver
 
@@ -80,11 +94,12 @@ class _Invocation:
 
     def __init__(self, context: WorkerContext, time_left: Callable[[], float]) -> None:
         self.redeliver: set[str] = set()
+        self.late: set[str] = set()
         self.counts: Counter[Metric] = Counter()
         self.metrics = metrics_of("batch")
         self._context, self._account = context, context.account
         self._time_left = time_left
-        self._slowest = 0.0
+        self._began = False
         self._batches: dict[str, Batch | None] = {}
 
     def admit(self, items: Iterable[Item]) -> list[Task]:
@@ -96,32 +111,70 @@ class _Invocation:
                 if isinstance(target, ItemEnd):
                     self._count(target.state)
                 else:
-                    tasks.append(_task(item, target))
+                    tasks.append(_task(item, target, self._account.settings.max_receives))
             except Exception as error:
                 if not self._given_up(item):
                     self._return(item, error)
         return tasks
 
+    def select(self, tasks: Sequence[Task], messages: Iterable[Message]) -> list[Task]:
+        """Send back what must not run beside a task that may kill the process, and return the tasks that run."""
+        chosen, others = select(tasks)
+        shared = {message for task in chosen for message in task.item.messages}
+        self._postpone(others)
+        apart = [message for message in messages if message.id in self.late - shared]
+        self.redeliver |= (unsent := send_back(self._account, apart))
+        # A process that is killed acknowledges nothing.
+        delete(self._account, [message for message in apart if message.id not in unsent])
+        self.late &= shared
+        return chosen
+
     def process(self, group: Sequence[Task]) -> None:
+        """Explain a group in as few portions as the time allows; what finds no time is sent back."""
+        while group:
+            count = self._fitting(group)
+            if not count:
+                return self._postpone(group)
+            self._process(group[:count])
+            group = group[count:]
+        return None
+
+    def _process(self, group: Sequence[Task]) -> None:
         """Read a group, then explain and commit it, in as few portions as the memory allows."""
-        if self._out_of_time(group):
-            return
-        began = time.perf_counter()
+        began, done = time.perf_counter(), 0
         with ThreadPoolExecutor(len(group)) as pool:
             loaded = self._run_all(pool, self._load, group)
             for portion in bounded(loaded, self._pixels, self._context.limits.request_pixels, len(group)):
-                if not self._out_of_time(portion):
-                    self._run_all(pool, self._settle, self._explain(portion))
-        self._slowest = max(self._slowest, time.perf_counter() - began)
+                if not self._has_time(portion):
+                    self._postpone(portion)
+                    continue
+                self._began, done = True, done + len(portion)
+                self._run_all(pool, self._settle, self._explain(portion))
+        if done:
+            self._context.pace.note(group[0].options, (time.perf_counter() - began) / done)
+
+    def _has_time(self, portion: Sequence[Task]) -> bool:
+        """Return whether there is time for tasks that have been read."""
+        return self._fitting(portion) == len(portion) if self._began else self._time_left() >= MARGIN_S
+
+    def _fitting(self, tasks: Sequence[Task]) -> int:
+        """Return how many of some tasks there is time for; the first of an invocation is tried, however slow."""
+        left = self._time_left() - MARGIN_S
+        if left < 0:
+            return 0
+        fitting = self._context.pace.fitting(tasks[0].options, len(tasks), left)
+        return fitting if self._began else max(1, fitting)
 
     def collect(self, message: Message, notice: Notice) -> None:
         """Commit an endpoint's response; the sweeper finds what cannot be committed at the last delivery."""
         attempt = notice.attempt
         fields: dict[str, Any] = {"batch": attempt.batch, "number": attempt.number} if attempt else {}
         began, summary = time.perf_counter(), None
+        if self._time_left() < MARGIN_S:
+            self.late.add(message.id)
+            self._count(LATER)
+            return
         try:
-            if self._time_left() < MARGIN_S:
-                raise OutOfTime
             batch = self._batch(attempt.batch) if attempt else None
             limit = self._context.limits.file_bytes
             end = collect(self._account, batch, notice, max_bytes=limit) if batch else FOREIGN
@@ -324,22 +377,22 @@ class _Invocation:
     def _count(self, state: str) -> None:
         self.counts[ITEMS[state]] += 1
 
-    def _out_of_time(self, tasks: Sequence[Task]) -> bool:
-        """Return tasks to their queue if there is no time for them."""
-        if self._time_left() >= MARGIN_S + self._slowest:
-            return False
+    def _postpone(self, tasks: Sequence[Task]) -> None:
+        """Leave tasks to another invocation, which is no failure of theirs."""
         for task in tasks:
-            self._fail(task, OutOfTime())
-        return True
+            self.late |= task.item.messages
+            self._count(LATER)
+            logger.info("item", state=LATER, receives=task.item.receives, **task.target.log_fields)
 
     def _pixels(self, task: Task) -> int:
         return count_pixels(task.loaded, self._context.limits.image_pixels) if task.loaded else 0
 
 
-def _task(item: Item, target: Target) -> Task:
-    """Make an attempt at an item; with options that this version cannot do, one that fails so."""
+def _task(item: Item, target: Target, most: int) -> Task:
+    """Make an attempt at an item; one that fails so with options that this version cannot do, or after most tries."""
     try:
-        return Task(item, target, target.options)
+        # The queue counts the receives of one message: the deliveries before it was sent again are only known here.
+        return Task(item, target, target.options, loaded=GaveUp(GAVE_UP) if item.receives > most else None)
     except InvalidOption as error:
         return Task(item, target, Options(), loaded=error)
 
@@ -360,17 +413,3 @@ def _catch(step: Callable[[Task], ItemEnd | None], task: Task) -> ItemEnd | Exce
         return step(task)
     except Exception as error:
         return error
-
-
-def _delay(context: WorkerContext, returned: Sequence[Message]) -> None:
-    """Delay the redelivery of messages, longer each time; if that fails, the queue's own delay holds."""
-    for message in returned:
-        queue = context.account.settings.queue_named(message.queue)
-        if queue and message.receipt:
-            wait = min(FIRST_DELAY_S * 2 ** (message.receives - 1), LONGEST_DELAY_S)
-            try:
-                context.account.sqs.change_message_visibility(
-                    QueueUrl=queue, ReceiptHandle=message.receipt, VisibilityTimeout=wait
-                )
-            except Exception as error:
-                logger.warning("undelayed", error=error_summary(error))

@@ -13,6 +13,8 @@ from heatlens_aws.staging import Stored
 Json = dict[str, Any]
 CREATED = "ObjectCreated:"
 REQUEUED = "again"  # message attribute: the sweeper or redrive sent this message in place of an earlier one
+# Message attributes of a message that found no time and was sent again: milliseconds since 1970, and two counts.
+HISTORY = FIRST_SENT, FAILED, WAITED = ("first_sent", "failed", "waited")
 KINDS = (
     "S3 events and EventBridge events of S3, directly or as messages of an SQS queue, and there also notices of an "
     "asynchronous SageMaker endpoint by SNS"

@@ -75,6 +75,7 @@ _ITEMS = {
     "FOREIGN": "messages of objects that no batch declares",
     "IGNORED": "messages of objects that are not processed",
     "AGAIN": "files whose message is redelivered",
+    "LATER": "files that there was no time for; their message is sent again",
 }
 ITEMS = {
     state: Metric(

@@ -9,7 +9,7 @@ from heatlens.errors import HeatlensError
 from heatlens.settings import read_table
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.clients import Clients, connect
-from heatlens_aws.events import REQUEUED, NotAnEvent, created_objects, parse_body
+from heatlens_aws.events import HISTORY, REQUEUED, NotAnEvent, created_objects, parse_body
 from heatlens_aws.object_keys import DROP, Lane, parse_upload_key
 from heatlens_aws.sagemaker_async import read_notice
 from heatlens_aws.settings import AwsSettings
@@ -95,7 +95,9 @@ def _next(clients: Clients, queue: str) -> list[Message]:
 
 
 def _send(clients: Clients, queue: str, message: Message) -> None:
-    attributes = message.get("MessageAttributes", {}) | SUSPECT
+    # Without the history of earlier messages, whose failures would count against the new tries.
+    kept = {name: value for name, value in message.get("MessageAttributes", {}).items() if name not in HISTORY}
+    attributes = kept | SUSPECT
     clients.sqs.send_message(QueueUrl=queue, MessageBody=message["Body"], MessageAttributes=attributes)
 
 

@@ -47,6 +47,7 @@ class Bucket(Hook):
     counts: Counter[str]
     story: Story
     weather: Weather = CALM
+    unreadable: bool = False  # every read of an upload fails
 
     def put(self, key: str, data: bytes, *, once: bool = False) -> None:
         """Upload an object; with `once` as a declared file's link does, which fails if the object exists."""
@@ -64,6 +65,8 @@ class Bucket(Hook):
     def before(self, call: Call) -> None:
         if call.name not in ("GetObject", "HeadObject") or not call.params["Key"].startswith(UPLOADS):
             return
+        if self.unreadable:
+            raise ClientError({"Error": {"Code": "InternalError"}}, call.name)
         upload = self.story.named(call.params["Key"], call.params.get("VersionId"))
         if upload and self._is_hidden(upload):
             upload.early += 1

@@ -62,8 +62,8 @@ class Functions:
         self.world.counts[f"{self.name} {what}".strip()] += many
 
 
-def start_sweeper(world: World, timeline: Timeline, done: Callable[[], bool]) -> None:
-    """Sweep each minute until it is done."""
+def start_sweeper(world: World, timeline: Timeline, done: Callable[[], bool], *, every_s: float = SWEEP_S) -> None:
+    """Sweep each minute, or at longer intervals to save work, until it is done."""
 
     def sweep_once() -> None:
         end = timeline.now + SWEEPER_TIMEOUT_S
@@ -72,6 +72,6 @@ def start_sweeper(world: World, timeline: Timeline, done: Callable[[], bool]) ->
     def sweeping() -> None:
         while not done():
             sweep_once()
-            timeline.sleep(SWEEP_S)
+            timeline.sleep(every_s)
 
     timeline.start(sweeping)

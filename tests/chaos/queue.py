@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import count
 from urllib.parse import unquote_plus
 
+from heatlens_aws.events import FAILED, WAITED
 from tests.chaos.clock import Clock
 from tests.chaos.hooks import Call, Hook, Json
 from tests.chaos.story import Event, Story
@@ -32,6 +33,11 @@ class Letter:
     sent: float = 0.0  # seconds since 1970
     receives: int = 0
     troubled: bool = False
+
+    @property
+    def attempts(self) -> int:
+        """Deliveries that failed, and this one: also those of the messages in whose place it was sent."""
+        return self.receives + int(self.attributes.get(FAILED, {}).get("stringValue", 0))
 
     @property
     def last(self) -> bool:
@@ -97,17 +103,20 @@ class Queue(Hook):
     def delete(self, letter: Letter) -> None:
         """Delete a message that is done."""
         self._letters.pop(letter.id, None)
-        if letter.event:
+        if letter.event and not any(other.event is letter.event for other in self._letters.values()):
             letter.event.handled = True
 
     def before(self, call: Call) -> Json | None:
         if call.service != "sqs" or call.params["QueueUrl"] != self._url:
             return None
         if call.name == "SendMessage":
-            self._counts["events sent again"] += 1
             body, attributes = call.params["MessageBody"], _stringly(call.params["MessageAttributes"])
-            sent = self.send(body, attributes=attributes, event=_event(body))
-            return {"MessageId": sent}
+            self._counts["messages sent back" if WAITED in attributes else "events sent again"] += 1
+            return {"MessageId": self.send(body, attributes=attributes, event=self._event(body))}
+        if call.name == "DeleteMessage":
+            if letter := self._letters.get(call.params["ReceiptHandle"]):
+                self.delete(letter)
+            return {}
         if call.name == "ChangeMessageVisibility":
             if letter := self._letters.get(call.params["ReceiptHandle"]):
                 letter.visible = self._clock.now + call.params["VisibilityTimeout"]
@@ -115,6 +124,17 @@ class Queue(Hook):
         assert call.name == "GetQueueAttributes", call.name
         waiting = sum(letter.visible <= self._clock.now for letter in self._letters.values())
         return {"Attributes": {"ApproximateNumberOfMessages": str(waiting)}}
+
+    def _event(self, body: str) -> Event | None:
+        """Return the event that a worker sends back, or the one that the sweeper re-sends; none of a notice."""
+        for letter in self._letters.values():
+            if letter.body == body:
+                return letter.event
+        event = json.loads(body)
+        if "Records" not in event:
+            return None
+        thing = event["Records"][0]["s3"]["object"]
+        return Event(unquote_plus(thing["key"]), thing.get("versionId") or thing["eTag"])
 
     def _hand_out(self, letter: Letter) -> bool:
         if letter.last:
@@ -137,9 +157,3 @@ def _stringly(attributes: Json) -> Json:
     return {
         name: {"stringValue": each["StringValue"], "dataType": each["DataType"]} for name, each in attributes.items()
     }
-
-
-def _event(body: str) -> Event:
-    """Return the event that the sweeper re-sends."""
-    thing = json.loads(body)["Records"][0]["s3"]["object"]
-    return Event(unquote_plus(thing["key"]), thing.get("versionId") or thing["eTag"])

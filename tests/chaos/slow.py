@@ -38,6 +38,7 @@ SECONDS, FUNCTIONS, FILES = (1, 5, 20, 40, 60, 100), (1, 2, 5, 10), 100
 NEAR = 0.05  # of the time of an image
 DOUBLED = 0.02  # deliveries to two functions, which standard queues may make
 LONGEST_S = 24 * 3600.0
+SWEEP_S = 600.0
 HOUR = 3600
 
 
@@ -118,7 +119,7 @@ def explain_all(world: World, timeline: Timeline, case: Case) -> float:
         return bool(ended)
 
     Functions(world, timeline, world.queue, case.functions, case.timeout_s).start(done)
-    start_sweeper(world, timeline, done)
+    start_sweeper(world, timeline, done, every_s=SWEEP_S)
     timeline.run(most_s=LONGEST_S)
     return ended[0] if ended else timeline.now
 
@@ -139,7 +140,7 @@ def table(rows: Sequence[tuple[Case, Outcome]]) -> str:
     for case, outcome in rows:
         counts = outcome.counts
         cells = (case.seconds, case.functions, outcome.failed, counts["invocations"], counts["deliveries"])
-        lines.append(f"| {' | '.join(map(str, cells))} | {counts['sent back']} | {outcome.hours:.2f} |")
+        lines.append(f"| {' | '.join(map(str, cells))} | {counts['messages sent back']} | {outcome.hours:.2f} |")
     return "\n".join(lines)
 
 

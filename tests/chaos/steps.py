@@ -11,7 +11,7 @@ from functions.batch.sweep import sweep as sweep_account
 from functions.batch.worker import work
 from heatlens.errors import HeatlensError
 from tests.chaos.faults import Crash, Plan
-from tests.chaos.queue import Letter
+from tests.chaos.queue import MAX_RECEIVES, Letter
 from tests.chaos.world import World
 
 Answer = TypeVar("Answer")
@@ -22,11 +22,16 @@ OUT_OF_TIME = 0.03  # invocations that have no time left
 
 
 def deliver(
-    world: World, letters: list[Letter] | None = None, plan: Plan | None = None, *, untimely: bool = False
+    world: World,
+    letters: list[Letter] | None = None,
+    plan: Plan | None = None,
+    *,
+    untimely: bool = False,
+    unreadable: bool = False,
 ) -> list[Letter]:
     """Run one invocation of a worker, for given messages or for new ones, and return them.
 
-    An untimely one has no time left.
+    An untimely one has no time left; with `unreadable` it can read no upload.
     """
     letters = world.queue.receive(AT_ONCE) if letters is None else letters
     if not letters:
@@ -35,6 +40,7 @@ def deliver(
     untimely = untimely or bool(plan and plan.rates and world.rng.random() < OUT_OF_TIME)
     world.counts["invocations of the worker"] += 1
     before, again = world.faults.happened, {letter.id for letter in letters}
+    world.bucket.unreadable = unreadable
     try:
         with world.faults.step(plan):
             again = work(world.context(), parse_messages(event), lambda: NO_TIME_S if untimely else TIME_S)
@@ -42,9 +48,11 @@ def deliver(
         pass
     except Exception as error:
         _surprise(world, "the worker", error)
+    world.bucket.unreadable = False
     troubled = world.faults.happened > before
     for letter in letters:
-        if letter.event and letter.last and (troubled or untimely):
+        tried = letter.attempts - (not troubled and not unreadable)
+        if letter.event and tried >= MAX_RECEIVES:
             world.story.exhausted.add(letter.event.key)
         letter.troubled = troubled
         if letter.id not in again:

@@ -41,6 +41,7 @@ class Script:
     weather: Weather = CALM
     busy: bool = False  # a worker takes what there is after each of the client's steps
     untimely: int = 0  # first invocations of the worker that have no time
+    unreadable: int = 0  # first invocations of the worker that can read no upload
     fates: Sequence[str] = ("told",)
 
 
@@ -50,7 +51,8 @@ LIVES = {
     "purged": Script(files=2, habit=Habit(ending="purge"), busy=True),
     "event lost": Script(files=1, weather=Weather(lost=1), untimely=1),
     "dropped": Script(drops=2, weather=Weather(hidden=1, hidden_s=5)),
-    "never time": Script(files=1, drops=1, untimely=9),
+    "no time for long": Script(files=1, drops=1, untimely=9),
+    "never readable": Script(files=1, unreadable=9),
     "turned away": Script(files=1, habit=Habit(backend="sagemaker"), fates=("busy", "doubled")),
     "endpoint": Script(files=3, habit=Habit(backend="sagemaker"), fates=("doubled", "failed", "lost")),
 }
@@ -102,7 +104,8 @@ class Life:
         self.letters = self.world.queue.receive(10)
         if self.letters:
             self.invocations += 1
-            deliver(self.world, self.letters, untimely=self.invocations <= self.script.untimely)
+            untimely, unreadable = (self.invocations <= most for most in (self.script.untimely, self.script.unreadable))
+            deliver(self.world, self.letters, untimely=untimely, unreadable=unreadable)
         self.world.container.run()
 
     def meanwhile(self, who: str) -> Callable[[], None]:

@@ -16,7 +16,7 @@ from botocore import endpoint as botocore_endpoint
 from moto import mock_aws
 from moto.moto_api._internal import mock_random
 
-from functions.batch import async_submit, destinations, tasks, worker
+from functions.batch import async_submit, destinations, requeue, tasks, worker
 from functions.batch.context import Account, WorkerContext
 from heatlens.engines.base import Engine
 from heatlens.model import Model
@@ -142,6 +142,7 @@ def world(
             (destinations, "time", clock),
             (async_submit, "time", clock),
             (worker, "time", clock),
+            (requeue, "time", clock),
             (tenacity.nap, "time", clock),
             (botocore_endpoint, "time", clock),
             (desks, "ThreadPoolExecutor", Inline),

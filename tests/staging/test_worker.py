@@ -8,8 +8,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from functions.batch import requeue
 from functions.batch import sweep as sweeps
-from functions.batch import worker
 from heatlens_aws.object_keys import manifest_key
 from heatlens_aws.records import BatchState, FileState
 from heatlens_aws.staging import Staging, Stored, Superseded
@@ -41,7 +41,7 @@ def reader(staged: Staged, key: str) -> bytes | None:
 @pytest.fixture
 def dead_letters(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> str:
     """A dead-letter queue, with redelivery at once."""
-    monkeypatch.setattr(worker, "FIRST_DELAY_S", 0)
+    monkeypatch.setattr(requeue, "FIRST_DELAY_S", 0)
     sqs, settings = staged.aws.clients.sqs, staged.aws.settings
     queue: str = sqs.create_queue(QueueName=f"{settings.interactive_queue_url.rpartition('/')[2]}-dead")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -88,7 +88,7 @@ def test_a_message_is_redelivered_after_its_delay_on_a_temporary_error(
     staged: Staged, poller: Poller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poller.turn()
-    monkeypatch.setattr(worker, "FIRST_DELAY_S", 3)  # the queue's own would be 720
+    monkeypatch.setattr(requeue, "FIRST_DELAY_S", 3)  # the queue's own would be 720
     good, bad = picture(1), picture(2)
     staged.batch(good, bad)
     upload(staged, 0, good)
@@ -163,7 +163,7 @@ def test_both_versions_of_an_overwritten_drop_are_processed(staged: Staged, poll
 def test_a_drop_erased_meanwhile_ends_without_a_result(
     staged: Staged, poller: Poller, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "FIRST_DELAY_S", 1)  # it might only not be visible yet, so it comes once more
+    monkeypatch.setattr(requeue, "FIRST_DELAY_S", 1)  # it might only not be visible yet, so it comes once more
     stored = staged.put(picture(), key="drop/a.png")
     staged.aws.clients.s3.delete_object(Bucket=staged.aws.settings.bucket, Key=stored.key, VersionId=stored.version)
 

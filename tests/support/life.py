@@ -149,7 +149,7 @@ def _a_batch_and_its_retry(life: Life) -> None:
     batch = life.open(good, bad, picture(2))
     life.desk.links(batch, start=0)
     stored = [life.put(batch, 0, good), life.put(batch, 1, bad)]
-    life.work(stored[0], seconds=1)  # no time left: it is redelivered later
+    life.work(stored[0], seconds=1)  # no time left: it is sent again
     life.work(*stored)
     life.desk.close(life.again(batch))
     life.desk.status(life.again(batch))

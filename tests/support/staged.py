@@ -19,6 +19,7 @@ from functions.batch import context as batch_context
 from functions.batch.context import WorkerContext
 from functions.batch.logs import logger
 from functions.batch.messages import parse_messages
+from functions.batch.pace import Pace
 from functions.batch.worker import work
 from heatlens.model import Model
 from heatlens.registry import ModelRegistry
@@ -182,7 +183,8 @@ def desk(aws: Account, model: Model, *, batch_images: int = 8) -> Staged:
     """Make a worker with a model whose batches are counted."""
     engine = Counting(model)
     account = batch_context.Account(aws.settings, aws.jobs, aws.staging, aws.clients.sqs)
-    worker = WorkerContext(account, ModelRegistry.of(replace(model, engine=engine)), STAGED_LIMITS, batch_images)
+    models, pace = ModelRegistry.of(replace(model, engine=engine)), Pace(assumed=0.01)
+    worker = WorkerContext(account, models, STAGED_LIMITS, batch_images, pace)
     return Staged(aws, worker, engine)
 
 

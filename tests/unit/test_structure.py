@@ -125,6 +125,7 @@ COVERED = {
     "functions/batch/deliver.py": "functional/batch/test_worker.py",
     "functions/batch/destinations.py": "functional/batch/test_worker.py",
     "functions/batch/handler.py": "functional/batch/test_worker.py",
+    "functions/batch/requeue.py": "functional/batch/test_worker.py",
     "functions/batch/sweep.py": "functional/batch/test_sweeper.py",
     "functions/batch/tasks.py": "functional/batch/test_worker.py",
     "functions/endpoint/app.py": "functional/endpoint/test_endpoint.py",

@@ -53,7 +53,7 @@ OPERATIONS = {
         "BatchWriteItem",
         "DeleteItem",
     },
-    "sqs": {"ChangeMessageVisibility", "GetQueueAttributes", "SendMessage"},
+    "sqs": {"ChangeMessageVisibility", "DeleteMessage", "GetQueueAttributes", "SendMessage"},
     "sagemaker-runtime": {"InvokeEndpointAsync"},
 }
 A_MESSAGE = json.dumps({"Records": [{"s3": {"object": {"key": "in/a", "eTag": "b"}}}]})
@@ -160,7 +160,8 @@ def test_a_life_without_faults_ends_as_expected(tiny_model: Model, life: str) ->
         "purged": {},
         "event lost": {"files OK": 1},
         "dropped": {"drops OK": 2},
-        "never time": {"files FAILED": 1, "drops FAILED": 1},
+        "no time for long": {"files OK": 1, "drops OK": 1},
+        "never readable": {"files FAILED": 1},
         "turned away": {"files OK": 1},
         "endpoint": {"files OK": 2, "files FAILED": 1},
     }
@@ -189,6 +190,11 @@ def never_give_up(invocation: Any, task: Any, error: Exception) -> None:  # noqa
     invocation._return(task.item, error, task)
 
 
+def count_as_failure(invocation: Any, tasks: Any) -> None:  # noqa: ANN401
+    for task in tasks:
+        invocation._fail(task, TimeoutError())
+
+
 MUTANTS: dict[str, tuple[Any, str, Any, str, int]] = {
     "drops are never explained": (worker, "is_drop", lambda *_: False, "dropped", 11),
     "lost events are never sent again": (sweeps, "send_lost", nothing, "event lost", 10),
@@ -196,7 +202,8 @@ MUTANTS: dict[str, tuple[Any, str, Any, str, int]] = {
     "files have other options than were asked": (destinations, "_without_original", other_options, "closed", 9),
     "overlays are painted otherwise than they say": (worker, "explain", painted_otherwise, "closed", 9),
     "drops have other options than are promised": (destinations, "_without_original", other_options, "dropped", 9),
-    "nobody gives up at the last delivery": (worker._Invocation, "_fail", never_give_up, "never time", 12),
+    "nobody gives up at the last delivery": (worker._Invocation, "_fail", never_give_up, "never readable", 12),
+    "running out of time is a failure": (worker._Invocation, "_postpone", count_as_failure, "no time for long", 10),
     "lost notices are never looked after": (sweeps, "collect_lost", nothing, "endpoint", 10),
     "closing finds nothing that came": (Staging, "uploaded", lambda *_: iter(()), "closed", 9),
     "closing cancels": (service.BatchService, "close", service.BatchService.cancel, "closed", 10),

@@ -16,6 +16,7 @@ from PIL import Image
 from functions.batch import worker
 from functions.batch.errors import TryAgain
 from functions.batch.messages import distinct_items, parse_messages
+from functions.batch.pace import Pace
 from functions.batch.purge import erase_purged
 from functions.batch.worker import work
 from heatlens import pipeline
@@ -27,6 +28,7 @@ from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.object_keys import Lane, attempt_prefix, drop_prefix, manifest_key, results_key, upload_key
 from heatlens_aws.records import BatchState, FileState
 from heatlens_aws.staging import Absent, Staging, Stored
+from infra.local_account import sqs_event
 from tests.support.aws import Account, purged
 from tests.support.dicom import dicom
 from tests.support.images import encoded
@@ -565,7 +567,7 @@ def test_a_queue_hides_a_returned_message_and_redelivers_it(staged: Staged) -> N
     }
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("functions.batch.worker.FIRST_DELAY_S", 0)
+        patch.setattr("functions.batch.requeue.FIRST_DELAY_S", 0)
         patch.setattr(Staging, "read", throttled)
         assert staged.work({"Records": [record]}) == {sent["MessageId"]}
 
@@ -574,7 +576,7 @@ def test_a_queue_hides_a_returned_message_and_redelivers_it(staged: Staged) -> N
     assert again["Attributes"]["ApproximateReceiveCount"] == "2"
 
 
-def test_without_time_left_the_rest_is_redelivered_and_finished_work_committed(staged: Staged) -> None:
+def test_without_time_left_the_rest_is_sent_again_and_finished_work_committed(staged: Staged) -> None:
     files = [grey(level) for level in (10, 20, 30)]
     staged.batch(*files)
     stored = [staged.put(data, number) for number, data in enumerate(files)]
@@ -583,9 +585,116 @@ def test_without_time_left_the_rest_is_redelivered_and_finished_work_committed(s
 
     again = work(staged.context, parse_messages(staged.received(*stored)), lambda: next(remaining))
 
-    assert again == {"m1", "m2"}
+    assert again == set()
     assert staged.engine.seen == [10]
     assert [staged.file(number).state for number in range(3)] == ["OK", "PENDING", "PENDING"]
+    assert len(waiting(staged)) == 2
+
+
+def waiting(staged: Staged) -> list[dict[str, Any]]:
+    """Receive what waits in the queue, as a worker's event has it."""
+    received = staged.aws.clients.sqs.receive_message(
+        QueueUrl=staged.aws.settings.interactive_queue_url,
+        AttributeNames=["All"],
+        MessageAttributeNames=["All"],
+        MaxNumberOfMessages=10,
+    )
+    records: list[dict[str, Any]] = sqs_event(received.get("Messages", []))["Records"]
+    return records
+
+
+def test_a_message_that_found_no_time_is_sent_again_with_its_history(staged: Staged) -> None:
+    staged.batch(picture())
+    event = staged.received(staged.put(picture()), receives=3)
+    event["Records"][0]["attributes"]["SentTimestamp"] = "1700000000123"
+    event["Records"][0]["messageAttributes"] = {"again": {"stringValue": "1", "dataType": "String"}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("functions.batch.requeue.time.time", lambda: 1_700_000_500.0)
+        assert staged.work(event, seconds=9) == set()
+
+    [sent] = waiting(staged)
+    values = {name: each["stringValue"] for name, each in sent["messageAttributes"].items()}
+    assert sent["body"] == event["Records"][0]["body"]
+    assert values == {"again": "1", "first_sent": "1700000000123", "failed": "2", "waited": "1"}
+    assert sent["attributes"]["ApproximateReceiveCount"] == "1"
+
+
+def test_a_lack_of_time_never_counts_and_failures_before_it_do(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged.batch(picture())
+    event = staged.received(staged.put(picture()), receives=4)
+    for _ in range(12):
+        assert staged.work(event, seconds=9) == set()
+        event = {"Records": waiting(staged)}
+
+    monkeypatch.setattr(Staging, "read", throttled)
+    assert staged.work(event) == {event["Records"][0]["messageId"]}
+    assert staged.file().state is FileState.PENDING
+    event["Records"][0]["attributes"]["ApproximateReceiveCount"] = "2"  # four failures so far: the last delivery
+    assert staged.work(event) == set()
+    assert staged.file().outcome["code"] == "batch.gave_up"
+
+
+def test_a_message_that_cannot_be_sent_again_is_redelivered(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged.batch(picture())
+    monkeypatch.setattr(staged.aws.clients.sqs, "send_message", throttled)
+
+    assert staged.work(staged.received(staged.put(picture())), seconds=9) == {"m0"}
+
+
+def test_a_message_that_has_waited_as_long_as_a_queue_keeps_messages_is_redelivered(staged: Staged) -> None:
+    staged.batch(picture())
+    event = staged.received(staged.put(picture()))
+    event["Records"][0]["attributes"]["SentTimestamp"] = "1000000000000"
+
+    assert staged.work(event, seconds=9) == {"m0"}
+    assert waiting(staged) == []
+
+
+def test_a_message_with_a_failure_and_an_object_without_time_is_redelivered(
+    staged: Staged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged.batch(picture(1), picture(2))
+    records = [staged.record(staged.put(picture(seed + 1), seed)) for seed in range(2)]
+    remaining = iter([100.0, 100.0, 9.0])
+    staged.context = replace(staged.context, batch_images=1)
+    monkeypatch.setattr(Staging, "read", throttled)
+
+    event = staged.received({"Records": records})
+    assert work(staged.context, parse_messages(event), lambda: next(remaining, 9.0)) == {"m0"}
+    assert waiting(staged) == []
+
+
+def test_an_event_of_no_queue_that_found_no_time_is_to_be_sent_again_by_its_sender(staged: Staged) -> None:
+    staged.batch(picture())
+    event = {"Records": [staged.record(staged.put(picture()))]}
+
+    with pytest.raises(TryAgain):
+        staged.invoke(event, seconds=9)
+
+
+def test_a_file_that_killed_as_often_as_it_may_is_given_up_without_another_try(staged: Staged) -> None:
+    staged.batch(picture())
+    event = staged.received(staged.put(picture()), receives=2)
+    event["Records"][0]["messageAttributes"] = {"failed": {"stringValue": "4", "dataType": "Number"}}
+
+    assert staged.work(event) == set()
+    assert staged.engine.sizes == []
+    assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, "batch.gave_up")
+
+
+def test_the_first_group_of_a_process_is_one_image_and_the_next_are_as_many_as_fit(staged: Staged) -> None:
+    levels = [10, 20, 30, 40, 50, 60, 70]
+    staged.batch(*[grey(level) for level in levels])
+    stored = [staged.put(grey(level), number) for number, level in enumerate(levels)]
+
+    class Slow(Pace):
+        def note(self, options: Options, seconds: float) -> None:
+            super().note(options, 30)
+
+    staged.context = replace(staged.context, pace=Slow())
+
+    assert staged.work(staged.received(*stored), seconds=110) == set()
+    assert staged.engine.sizes == [1, 3, 3]
 
 
 @pytest.mark.provokes("batch.gave_up")
@@ -642,10 +751,19 @@ def test_a_file_that_kills_the_process_does_not_affect_others(staged: Staged, mo
         return trunk(batch)
 
     monkeypatch.setattr(staged.engine, "trunk", killing)
-    for receives in (1, 2, 3):
+    for receives in (1, 2):
         with pytest.raises(KeyboardInterrupt):
             staged.work(staged.received(*stored, receives=receives))
+    received = staged.received(*stored, receives=3)
+    kills = 0
+    while received["Records"]:  # each invocation runs one of them and sends the others back
+        try:
+            staged.work(received)
+        except KeyboardInterrupt:
+            kills += 1
+        received = {"Records": waiting(staged)}
 
+    assert kills == 1
     states = [staged.file(number).state for number in range(len(levels))]
     assert states == ["OK", "OK", "OK", "PENDING", "OK", "OK", "OK", "OK"]
 
@@ -897,7 +1015,7 @@ def test_the_response_names_the_messages_to_redeliver(staged: Staged) -> None:
     assert staged.invoke(event) == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
     assert staged.invoke(staged.received(staged.put(data))) == {"batchItemFailures": []}
     late = staged.invoke(staged.received(staged.put(data, key="drop/a")), seconds=5)
-    assert late == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
+    assert (late, len(waiting(staged))) == ({"batchItemFailures": []}, 1)
 
 
 def test_the_handler_opens_its_context_at_import(

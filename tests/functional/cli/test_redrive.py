@@ -67,9 +67,10 @@ def test_only_messages_of_open_batches_and_drops_are_moved(aws: Account) -> None
     assert int(hidden["ApproximateNumberOfMessagesNotVisible"]) == 4
 
 
-def test_a_moved_message_is_marked_and_keeps_its_attributes(aws: Account) -> None:
+def test_a_moved_message_is_marked_and_keeps_its_attributes_but_no_history_of_failures(aws: Account) -> None:
     dead = aws.clients.sqs.create_queue(QueueName="dead")["QueueUrl"]
     carried = {"trace": {"DataType": "String", "StringValue": "t"}}
+    carried |= {name: {"DataType": "Number", "StringValue": "5"} for name in ("first_sent", "failed", "waited")}
     aws.clients.sqs.send_message(QueueUrl=dead, MessageBody=letter("drop/scan.png"), MessageAttributes=carried)
 
     redrive(aws.clients, aws.settings, dead)

@@ -123,9 +123,8 @@ def test_the_dashboard_shows_the_metrics_that_the_worker_writes() -> None:
     shown = [metric for widget in widgets(FULL) for metric in widget["properties"]["metrics"]]
     ours = [metric for metric in shown if metric[0] == NAMESPACE]
     ends = [each.state for each in vars(tasks).values() if isinstance(each, tasks.ItemEnd)]
-    written = {
-        f"Items{state.title()}" for state in [*FileState, *ends, tasks.AGAIN] if state not in ("PENDING", "MISSING")
-    }
+    states = [*FileState, *ends, tasks.AGAIN, tasks.LATER]
+    written = {f"Items{state.title()}" for state in states if state not in ("PENDING", "MISSING")}
 
     assert {metric[1] for metric in ours} == written
     assert {tuple(metric[2:6]) for metric in ours} == {("service", SERVICE, "function", "batch")}

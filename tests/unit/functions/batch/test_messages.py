@@ -77,3 +77,44 @@ def test_the_order_of_suspects_is_reversed_with_each_delivery() -> None:
     assert orders[1] == orders[0][::-1]
     assert orders[2] == orders[0]
     assert sorted(orders[0]) == names
+
+
+def sent_again(number: int, key: str, *, failed: int = 0, waited: int = 1, receives: int = 1) -> dict[str, Any]:
+    """Make a message that was sent again because there was no time for those before."""
+    first = "1700000000000"
+    return message(number, s3_event(key), receives=receives, first_sent=first, failed=str(failed), waited=str(waited))
+
+
+def test_a_message_that_was_sent_again_has_the_history_of_those_before() -> None:
+    received = [sent_again(1, "in/a", failed=2, waited=3), sent_again(2, "in/b", failed=2, receives=2)]
+    [first, second] = parse_messages(sqs_event(received))
+
+    assert (first.receives, first.suspect, first.starved, first.waited) == (3, True, True, 3)
+    assert (second.receives, second.starved, second.sent_ms) == (4, False, 1_700_000_000_000)
+
+
+@pytest.mark.parametrize("value", ["-1", "x", "", "9" * 5000, "٣"])
+def test_a_history_that_is_none_counts_for_nothing(value: str) -> None:
+    [only] = parse_messages(sqs_event([message(1, s3_event("in/a"), failed=value, waited=value, first_sent=value)]))
+
+    assert (only.receives, only.waited, only.starved, only.sent_ms) == (1, 0, False, None)
+
+
+def test_suspects_without_time_at_their_last_delivery_come_first_the_most_received_of_them_before_the_others() -> None:
+    received = [
+        message(1, s3_event("in/new")),
+        message(2, s3_event("in/suspect"), receives=2),
+        sent_again(3, "in/starved", failed=1),
+        sent_again(4, "in/starved-longer", failed=3),
+        sent_again(5, "in/late"),
+        sent_again(6, "in/starved-and-killed", failed=1, receives=2),
+    ]
+
+    assert keys(*received) == [
+        "in/starved-longer",
+        "in/starved",
+        "in/late",
+        "in/new",
+        "in/suspect",
+        "in/starved-and-killed",
+    ]
