@@ -150,6 +150,7 @@ def _a_batch_and_its_retry(life: Life) -> None:
     life.desk.links(batch, start=0)
     stored = [life.put(batch, 0, good), life.put(batch, 1, bad)]
     life.work(stored[0], seconds=1)  # no time left: it is sent again
+    life.aws.clients.sqs.purge_queue(QueueUrl=life.settings.interactive_queue_url)  # it would be a backlog
     life.work(*stored)
     life.desk.close(life.again(batch))
     life.desk.status(life.again(batch))

@@ -149,7 +149,7 @@ FORBIDDEN = [
     ("BatchRole", put("reply/x")),
     ("BatchRole", listing(None)),
     *((role, listing(prefix, "ListBucketVersions")) for role in ROLES for prefix in (None, "", "reply/", "o")),
-    ("BatchRole", Request("sqs:SendMessage", QUEUE + "heatlens-bulk")),
+    ("BatchRole", Request("sqs:SendMessage", QUEUE + "heatlens-bulk-dead")),
     ("BatchRole", Request("dynamodb:DeleteItem", TABLE + SETTINGS.table)),
     ("BatchRole", Request("dynamodb:Query", TABLE + SETTINGS.table + "/index/open")),
     ("BatchRole", Request("sagemaker:InvokeEndpointAsync", ENDPOINT + "another")),
