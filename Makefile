@@ -17,7 +17,7 @@ DEMO := layers/heatlens_torch/demo
 TEMPLATES := template.yaml $(sort $(wildcard infra/*.yaml))
 TOOL := $(BIN)/python infra/tools.py # sam and checkov, each in its own virtual environment
 
-.PHONY: help run run-batch dev bench-engine parity image image-cuda invoke start-api endpoint push-endpoint test test-container chaos slow fuzz corpus \
+.PHONY: help run run-batch dev bench-engine bench-load parity image image-cuda invoke start-api endpoint push-endpoint test test-container chaos slow fuzz corpus \
   test-staging lint format model lock tables samples clean
 .DEFAULT_GOAL := help
 
@@ -97,6 +97,9 @@ model: $(VENV)/.dev ## Train the demo model from its seed and compile it (minute
 bench-engine: $(VENV)/.dev ## Compare the explanation with its peers from PyPI: time and peak memory (half an hour)
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable .[bench]
 	$(BIN)/python -m tests.benchmarks.engine --out tests/benchmarks/ENGINE.md
+
+bench-load: $(VENV)/.dev ## Send 1 to 64 clients, slow uploads and 499 MB bodies to both servers: times, statuses, memory
+	$(BIN)/python -m tests.benchmarks.load --out tests/benchmarks/LOAD.md
 
 parity: $(VENV)/.dev ## Compare every architecture and method with pytorch-grad-cam, in layers/PARITY.md and METHODS.md (an hour; results are committed)
 	@mkdir -p out
