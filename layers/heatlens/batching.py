@@ -23,6 +23,8 @@ from heatlens.types import Floats, Picture, Upload
 
 logger = logging.getLogger(__name__)
 
+_UNEXPECTED = "the image could not be processed: the server's log has the cause"
+
 TimeLeft = Callable[[], float]
 Timer = Callable[[str], AbstractContextManager[None]]
 Item = TypeVar("Item")
@@ -76,7 +78,10 @@ def in_batches(
 
 
 def each(items: Sequence[Item | HeatlensError], stage: Callable[[Item], Made]) -> list[Made | HeatlensError]:
-    """Run a stage for one image at a time; an image that fails is its error, here and at all later stages."""
+    """Run a stage for one image at a time; an image that fails is its error, here and at all later stages.
+
+    An error that no stage raises on purpose is logged, and fails only its image.
+    """
     return [item if isinstance(item, HeatlensError) else _attempt_one(stage, item) for item in items]
 
 
@@ -178,6 +183,9 @@ def _attempt_one(stage: Callable[[Item], Made], item: Item) -> Made | HeatlensEr
         return error
     except MemoryError as error:
         return _out_of_memory(error)
+    except Exception:
+        logger.exception("an image failed unexpectedly")
+        return GenerationFailed(_UNEXPECTED)
 
 
 def _run_logged(stage: Callable[[Sequence[Item]], Sequence[Made]], items: Sequence[Item]) -> Sequence[Made]:

@@ -23,6 +23,7 @@ from heatlens.input.decode import decode, measure
 from heatlens.input.jpeg2000 import START_OF_CODESTREAM
 from heatlens.types import Picture
 from heatlens_web import decode_worker
+from heatlens_web.errors import DecoderUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +51,15 @@ class DecodePool:
         weakref.finalize(self, _end_all, self._workers)
 
     def start(self) -> None:
-        """Start the processes; they load their libraries while the caller goes on."""
+        """Start the processes; they load their libraries while the caller goes on.
+
+        One that cannot be started now is logged, and started with its first image.
+        """
         for worker in self._workers:
-            worker.start()
+            try:
+                worker.start()
+            except DecoderUnavailable:
+                logger.exception("a process that decodes images could not be started")
 
     @property
     def process_ids(self) -> list[int]:
@@ -64,6 +71,7 @@ class DecodePool:
 
         Raises:
             OutOfTime: It took too long.
+            DecoderUnavailable: The process cannot be started.
             UnreadableImage: Its decoder crashed.
             MemoryError: The system ended the process, for want of memory.
         """
@@ -131,12 +139,17 @@ class _Worker:
             timer.cancel()
 
     def start(self) -> "Connection[Any, Any]":
-        """Return a connection to the process, which is started where it does not run."""
+        """Return a connection to the process, which is started where it does not run.
+
+        Raises:
+            DecoderUnavailable: The system refuses it, for want of descriptors, processes or memory.
+        """
         if self._connection is None or self.process_id is None:
             self.end()
-            self._connection, theirs = Pipe()
-            with theirs:
-                self._process = _start_process(theirs.fileno())
+            try:
+                self._connection, self._process = _connected_process()
+            except OSError as error:
+                raise DecoderUnavailable from error
         return self._connection
 
     def end(self, *, wait: bool = False) -> int:
@@ -149,6 +162,16 @@ class _Worker:
         exit_code = self._process.wait()
         self._connection = self._process = None
         return exit_code
+
+
+def _connected_process() -> "tuple[Connection[Any, Any], subprocess.Popen[bytes]]":
+    ours, theirs = Pipe()
+    with theirs:
+        try:
+            return ours, _start_process(theirs.fileno())
+        except OSError:
+            ours.close()
+            raise
 
 
 def _start_process(descriptor: int) -> "subprocess.Popen[bytes]":

@@ -16,6 +16,7 @@ HeatlensError
 │   └── TooManyFiles
 ├── UnsupportedContentType
 ├── NotAcceptable
+├── DecoderUnavailable
 ├── MissingApiKey
 ├── UnknownPrincipal
 ├── ModelNotFound
@@ -36,6 +37,16 @@ class BadBase64(InputError):
     """An image in JSON, or a part of a form that says so, is not base64."""
 
     code = "input.bad_base64"
+
+
+class DecoderUnavailable(HeatlensError):
+    """A process that decodes images cannot be started now; in a batch only such items fail; `Retry-After`."""
+
+    code = "server.decoder"
+    retryable = True
+
+    def __init__(self) -> None:
+        super().__init__("the server cannot start a process to decode this image now: try again later")
 
 
 class BodyTooLarge(LimitError):

@@ -161,21 +161,22 @@ def test_an_image_for_which_memory_runs_out_fails_alone_and_is_logged(caplog: py
     assert caplog.records[0].exc_info
 
 
-def test_each_keeps_an_error_in_its_place_and_raises_what_is_unexpected() -> None:
+def test_each_keeps_an_error_in_its_place_and_logs_what_is_unexpected(caplog: pytest.LogCaptureFixture) -> None:
     def stage(number: int) -> int:
         if number == 2:
             raise UnreadableImage("two")
         return 10 // number
 
-    items: list[int | HeatlensError] = [1, 2, EmptyFile("empty")]
+    items: list[int | HeatlensError] = [1, 2, EmptyFile("empty"), 0]
 
-    first, second, third = each(items, stage)
+    first, second, third, fourth = each(items, stage)
 
     assert first == 10
     assert isinstance(second, UnreadableImage)
     assert isinstance(third, EmptyFile)
-    with pytest.raises(ZeroDivisionError):
-        each([0], stage)
+    assert isinstance(fourth, GenerationFailed)
+    assert "ZeroDivisionError" in caplog.text
+    assert "division" not in str(fourth)
 
 
 def test_jobs_share_the_time_of_a_stage_that_they_run_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +16,12 @@ from heatlens.errors import (
     TooManyTargets,
 )
 from heatlens.explain.attribution import METHOD_NAMES
+from heatlens.input.decode import decode
 from heatlens.model import Model
 from heatlens.pipeline import explain
 from heatlens.results import Explanation
 from heatlens.settings import LIMITS
-from heatlens.types import Floats, Options, Upload
+from heatlens.types import Floats, Options, Picture, Upload
 from tests.support.images import encoded, noise
 
 
@@ -89,6 +91,22 @@ def test_an_image_that_the_engine_cannot_run_fails_alone(tiny_model: Model, monk
 
     assert [type(outcome) for outcome in outcomes] == [Explanation, GenerationFailed, Explanation]
     assert sizes == [3, 1, 1, 1]
+
+
+def test_an_image_whose_decoder_breaks_fails_alone(tiny_model: Model, caplog: pytest.LogCaptureFixture) -> None:
+    black = Upload("black", encoded(Image.new("L", (9, 9))))
+
+    def breaking(data: bytes, **options: Any) -> Picture:  # noqa: ANN401 - those of `decode`
+        if data == black.data:
+            raise RuntimeError("secret")
+        return decode(data, **options)
+
+    first, last = uploads(2)
+    outcomes = explain(tiny_model, [first, black, last], Options(), limits=LIMITS, batch_images=8, decode=breaking)
+
+    assert [type(outcome) for outcome in outcomes] == [Explanation, GenerationFailed, Explanation]
+    assert str(outcomes[1]) == "the image could not be processed: the server's log has the cause"
+    assert "RuntimeError: secret" in caplog.text
 
 
 def test_pictures_that_are_not_included_are_not_drawn(tiny_model: Model) -> None:

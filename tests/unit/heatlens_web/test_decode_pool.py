@@ -1,5 +1,6 @@
 """Large images are decoded in other processes, with the pictures and errors of `decode`."""
 
+import errno
 import gc
 import os
 import signal
@@ -23,6 +24,8 @@ from heatlens.input.decode import decode
 from heatlens.types import Picture
 from heatlens_web import decode_worker
 from heatlens_web.decode_pool import APART_PIXELS, DecodePool
+from heatlens_web.errors import DecoderUnavailable
+from heatlens_web.problems import status_of
 from tests.support.dicom import dataset, written
 from tests.support.images import encoded
 from tests.support.paths import ROOT
@@ -321,3 +324,29 @@ def test_jpeg_2000_of_any_size_is_decoded_apart(pool: DecodePool) -> None:
     for data in (jpeg_2000(64), encoded(gradient("L", (8, 8)), "JPEG2000")):
         pool.decode(data, max_pixels=MOST)
         assert pool.process_ids
+
+
+@pytest.mark.parametrize("place", ["Pipe", "_start_process"])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.EAGAIN])
+def test_a_process_that_the_system_refuses_is_tried_again_later(
+    pool: DecodePool, monkeypatch: pytest.MonkeyPatch, place: str, number: int
+) -> None:
+    """Without descriptors or memory the server starts, answers 503, and decodes once there are some."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as refused:
+        refused.setattr(f"heatlens_web.decode_pool.{place}", refuse)
+        before = len(os.listdir("/proc/self/fd"))
+        pool.start()
+        for _ in range(3):
+            with pytest.raises(DecoderUnavailable, match="try again later"):
+                pool.decode(BMP, max_pixels=MOST)
+        assert len(os.listdir("/proc/self/fd")) == before
+
+    assert pool.decode(BMP, max_pixels=MOST).image.size == LARGE
+
+
+def test_a_decoder_that_cannot_start_is_answered_with_a_time_to_retry() -> None:
+    assert (status_of(DecoderUnavailable), DecoderUnavailable.retryable) == (503, True)
