@@ -11,7 +11,10 @@ CONSTRAINTS := infra/constraints.txt
 LOCK = $(BIN)/uv pip compile --quiet --constraints $(CONSTRAINTS) --generate-hashes --python-version 3.11 \
   --python-platform linux --no-header --no-annotate
 MODEL_DIR ?= layers/heatlens/models/demo
-BUILD := docker build --file infra/Dockerfile --build-arg MODEL_DIR=$(MODEL_DIR)
+BASE_IMAGE ?= $(shell sed -n 's/^ARG BASE_IMAGE=//p' infra/Dockerfile)
+# Lambda and SageMaker refuse attestations, SageMaker also OCI manifests. The classic builder makes neither.
+DOCKER_V2 = $(if $(shell docker buildx version 2>/dev/null && echo yes),--provenance=false --sbom=false --output type=docker)
+BUILD = docker build $(DOCKER_V2) --file infra/Dockerfile --build-arg MODEL_DIR=$(MODEL_DIR) --build-arg BASE_IMAGE=$(BASE_IMAGE)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' layers/heatlens/__init__.py)
 DEMO := layers/heatlens_torch/demo
 TEMPLATES := template.yaml $(sort $(wildcard infra/*.yaml))
@@ -73,6 +76,10 @@ endpoint: image ## Run the SageMaker server of the image on port 8080, read-only
 
 push-endpoint: $(VENV)/.dev image-cuda ## Push the cuda image to REPOSITORY (ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME), tagged TAG
 	@$(BIN)/python infra/push_endpoint.py heatlens:cuda "$(REPOSITORY)" "$(or $(TAG),$(VERSION))"
+
+.PHONY: base-image
+base-image: $(VENV)/.runtime ## Print BASE_IMAGE (the Dockerfile's) by the digest that its registry has now, for `make image` and BaseImage
+	@$(BIN)/python infra/base_image.py "$(BASE_IMAGE)"
 
 test-container: $(VENV)/.dev ## Run the tests of the image, with sizes and times (CUDA=1: the cuda image too); needs Docker
 	$(if $(CUDA),HEATLENS_TEST_CUDA=1) $(BIN)/python -m pytest tests/container

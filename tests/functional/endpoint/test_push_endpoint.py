@@ -1,67 +1,148 @@
-"""Pushing the endpoint's image: a token from the registry, docker's commands in order, the digest at the end."""
+"""Pushing the endpoint's image to a registry as ECR is: what is stored, what is checked, what is refused."""
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from moto import mock_aws
 
 from infra import push_endpoint
 from infra.local_account import CREDENTIALS
+from infra.registry import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
+from tests.support.paths import ROOT
+from tests.support.pushes import image, push
+from tests.support.registry import PASSWORD, Repository, registry, sha256
 
-REPOSITORY = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/heatlens"
-DIGEST = f"{REPOSITORY}@sha256:{'a' * 64}"
-FAKE = f"""#!{sys.executable}
-import os, sys
-with open(os.environ["FAKE_LOG"], "a") as log:
-    given = sys.stdin.read() if sys.argv[1] == "login" else ""
-    print(*sys.argv[1:], given, file=log)
-if sys.argv[1:3] == ["image", "inspect"]:
-    print("elsewhere/heatlens@sha256:0\\n{DIGEST}")
-sys.exit(os.environ.get("FAKE_FAILS") == sys.argv[1])
-"""
+REPOSITORY = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/heatlens"
+FAKE = f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m tests.support.pushes "$@"\n'
+CUDA = image("cuda")
 
 
 @pytest.fixture
-def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The file in which a stand-in for docker records its calls."""
-    fake, log = tmp_path / "docker", tmp_path / "log"
+def ecr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repository]:
+    """A registry whose tags cannot move, its API of tokens, and a docker command that has the image `cuda`."""
+    fake = tmp_path / "docker"
     fake.write_text(FAKE)
     fake.chmod(0o755)
-    for name, value in (CREDENTIALS | {"FAKE_LOG": str(log), "PATH": f"{tmp_path}:/usr/bin:/bin"}).items():
-        monkeypatch.setenv(name, value)
-    with mock_aws():
-        yield log
+    with registry(Repository("team/heatlens")) as served:
+        given = {
+            "AWS_ENDPOINT_URL_ECR": served.url,
+            "FAKE_DOCKER": str(tmp_path),
+            "FAKE_IMAGE": "cuda",
+            "FAKE_KIND": DOCKER_MANIFEST,
+            "PATH": f"{tmp_path}:/usr/bin:/bin",
+        }
+        for name, value in (CREDENTIALS | given).items():
+            monkeypatch.setenv(name, value)
+        yield served
 
 
-def test_it_logs_in_pushes_and_names_the_digest(calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def calls(folder: Path) -> list[str]:
+    path = folder / "calls"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_it_logs_in_pushes_and_names_the_stored_digest(
+    ecr: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert push_endpoint.main(["heatlens:cuda", REPOSITORY, "0.1.0"]) == 0
 
-    assert capsys.readouterr().out == f"EndpointImageUri={DIGEST}\n"
-    login, tag, push, _ = calls.read_text().splitlines()
-    assert login.startswith(
-        "login --username AWS --password-stdin https://123456789012.dkr.ecr.eu-west-1.amazonaws.com"
-    )
-    assert login.split()[-1].endswith("-auth-token")
-    assert tag.strip() == f"tag heatlens:cuda {REPOSITORY}:0.1.0"
-    assert push.strip() == f"push {REPOSITORY}:0.1.0"
+    assert capsys.readouterr().out == f"EndpointImageUri={REPOSITORY}@{sha256(CUDA.manifests[-1][1])}\n"
+    assert calls(tmp_path) == [
+        f"login --username AWS --password-stdin {ecr.url} {PASSWORD}",
+        f"tag heatlens:cuda {REPOSITORY}:0.1.0 ",
+        f"push {REPOSITORY}:0.1.0 ",
+    ]
+    assert ecr.manifests[ecr.tags["0.1.0"]][0] == DOCKER_MANIFEST
 
 
-@pytest.mark.parametrize(("fails", "last"), [("login", "login"), ("push", "push")])
+@pytest.mark.parametrize("kind", [OCI_INDEX, OCI_MANIFEST])
+def test_a_manifest_that_sagemaker_refuses_gives_no_parameter(
+    ecr: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    monkeypatch.setenv("FAKE_KIND", kind)
+
+    assert push_endpoint.main(["heatlens:cuda", REPOSITORY, "0.1.0"]) == 1
+
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert f"{REPOSITORY}:0.1.0 is stored as {kind}, which SageMaker refuses" in printed.err
+    assert ecr.manifests[ecr.tags["0.1.0"]][0] == kind
+
+
+def test_a_tag_that_holds_the_image_is_not_pushed_again(
+    ecr: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = []
+    for _ in range(2):
+        assert push_endpoint.main(["heatlens:cuda", REPOSITORY, "0.1.0"]) == 0
+        printed.append(capsys.readouterr().out)
+
+    assert printed[0] == printed[1]
+    assert [call.split()[0] for call in calls(tmp_path)] == ["login", "tag", "push", "image"]
+
+
+def test_a_tag_that_holds_another_image_is_refused_before_the_push(
+    ecr: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    push(ecr.url, "team/heatlens", "0.1.0", image("an older one"))
+
+    assert push_endpoint.main(["heatlens:cuda", REPOSITORY, "0.1.0"]) == 1
+
+    assert f"{REPOSITORY}:0.1.0 holds another image" in capsys.readouterr().err
+    assert [call.split()[0] for call in calls(tmp_path)] == ["image"]
+
+
+@pytest.mark.parametrize("fails", ["login", "tag", "push"])
 def test_push_stops_after_a_refusal(
-    calls: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails: str, last: str
+    ecr: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails: str
 ) -> None:
     monkeypatch.setenv("FAKE_FAILS", fails)
 
     assert push_endpoint.main(["heatlens:cuda", REPOSITORY, "0.1.0"]) == 1
 
-    assert calls.read_text().splitlines()[-1].startswith(last)
     assert f"docker {fails} ended with 1" in capsys.readouterr().err
+    assert ecr.tags == {}
 
 
-def test_rejects_an_address_that_is_not_a_registry(calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert push_endpoint.main(["heatlens:cuda", "heatlens", "0.1.0"]) == 1
+@pytest.mark.parametrize(
+    ("repository", "tag", "says"),
+    [
+        ("heatlens", "0.1.0", "'heatlens' is not ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME"),
+        (REPOSITORY, "0.1.0-cpu", "TAG '0.1.0-cpu' ends with '-cpu'"),
+    ],
+)
+def test_addresses_and_tags_that_cannot_be_meant_are_refused(
+    ecr: Repository, capsys: pytest.CaptureFixture[str], repository: str, tag: str, says: str
+) -> None:
+    assert push_endpoint.main(["heatlens:cuda", repository, tag]) == 1
 
-    assert "'heatlens' is not ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME" in capsys.readouterr().err
-    assert not calls.exists()
+    assert says in capsys.readouterr().err
+    assert ecr.log == []
+
+
+def test_a_registry_that_does_not_answer_is_named(
+    ecr: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(push_endpoint, "_credentials", lambda *_: ("AWS", "expired", ecr.url))
+
+    assert push_endpoint.main(["heatlens:cuda", REPOSITORY, "0.1.0"]) == 1
+
+    assert "HTTP Error 401" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("status", "given"), [(0, True), (1, False)], ids=["buildx", "classic"])
+def test_the_image_is_built_as_docker_image_without_attestations(tmp_path: Path, status: int, given: object) -> None:
+    """The classic builder knows neither these options nor attestations."""
+    fake = tmp_path / "docker"
+    fake.write_text(f"#!/bin/sh\nexit {status}\n")
+    fake.chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    printed = subprocess.run(
+        ["make", "-n", "image-cuda"], cwd=ROOT, env=environment, check=True, capture_output=True, text=True
+    ).stdout
+
+    assert ("--provenance=false --sbom=false --output type=docker" in printed) is given
+    assert "--target cuda" in printed

@@ -67,7 +67,7 @@ def test_the_functions_share_one_image() -> None:
         "DockerContext": ".",
         "DockerTag": "cpu",
         "DockerBuildTarget": "cpu",
-        "DockerBuildArgs": {"MODEL_DIR": "layers/heatlens/models/demo"},
+        "DockerBuildArgs": {"MODEL_DIR": "layers/heatlens/models/demo", "BASE_IMAGE": {"Ref": "BaseImage"}},
     }
     assert (ROOT / metadata[0]["DockerBuildArgs"]["MODEL_DIR"] / "card.json").exists()
 
