@@ -74,6 +74,8 @@ class AwsSettings(BaseSettings):
     async_timeout_s: int = Field(15 * 60, gt=0, le=HOUR, description="Seconds the endpoint may work at one image.")
     async_ttl_s: int = Field(6 * HOUR, ge=60, le=6 * HOUR, description="Seconds an image may wait for the endpoint.")
 
+    audit_log_group: str = Field("", description="CloudWatch log group of audit lines; empty: the process's log.")
+
     # `sam local` names the bucket and the table after their places in the template, in an account that may have such.
     sam_local: bool = Field(default=False, description="Whether SAM emulates.", validation_alias="AWS_SAM_LOCAL")
 
@@ -113,6 +115,11 @@ class AwsSettings(BaseSettings):
     def ready(self) -> bool:
         """Whether staging is set up."""
         return bool(self.has_bucket and self.table)
+
+    @property
+    def has_audit_group(self) -> bool:
+        """Whether audit lines have a log group; under SAM's emulator only with an address of its own."""
+        return bool(self.audit_log_group and (self.endpoint_url or not self.sam_local))
 
     @property
     def has_bucket(self) -> bool:

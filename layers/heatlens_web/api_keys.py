@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from heatlens.errors import SettingsError
 from heatlens_web import problems
 from heatlens_web.errors import MissingApiKey
+from heatlens_web.principal import KEY_NAME
 
 VARIABLE = "HEATLENS_API_KEYS"
 SHORTEST = 16  # characters of a key: shorter ones can be guessed
@@ -18,7 +19,6 @@ SHORTEST = 16  # characters of a key: shorter ones can be guessed
 OPEN = frozenset({"/", "/docs", "/openapi.json", "/api/inference/health", "/api/inference/ready", "/ping"})
 OPEN_BELOW = ("/static/", "/v2/health/")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_SCOPE = "heatlens.key_name"
 
 
 class ApiKeys:
@@ -78,7 +78,7 @@ class RequireApiKey:
             response = problems.respond(request, MissingApiKey(_reason(offered)), {"www-authenticate": "Bearer"})
             await response(scope, receive, send)
             return
-        scope[_SCOPE] = name
+        scope[KEY_NAME] = name
         await self._app(scope, receive, send)
 
 
@@ -97,7 +97,7 @@ def offered_keys(headers: Mapping[str, str]) -> list[str]:
 
 def key_name(scope: Scope) -> str | None:
     """Return the name of the key that the request was sent with, where keys are required."""
-    name: str | None = scope.get(_SCOPE)
+    name: str | None = scope.get(KEY_NAME)
     return name
 
 

@@ -12,7 +12,7 @@ from fastapi.staticfiles import StaticFiles
 import heatlens
 from heatlens.settings import read_table
 from heatlens_aws.settings import AwsSettings
-from heatlens_web import large_replies, problems
+from heatlens_web import audit, large_replies, problems
 from heatlens_web.admission import check_accepting
 from heatlens_web.allowed_hosts import AllowedHosts
 from heatlens_web.api_keys import ApiKeys, RequireApiKey
@@ -45,10 +45,12 @@ def create_app(settings: ServerSettings, *, deployment: Deployment) -> FastAPI:
     aws = read_table(AwsSettings)
     app.state.batches = batch_routes.open_staging(aws)
     app.state.replies = large_replies.open_replies(aws)
-    batch_routes.configure_audit_logger()
+    audit.configure_audit_logger(aws)
+    app.add_middleware(audit.MatchedRoute)
     app.add_middleware(HeadAsGet)
     if deployment == "server":
         _guard(app, settings)
+    app.add_middleware(audit.Audit)
     app.add_middleware(RequestId)
     app.add_middleware(BasePath, base_path=settings.base_path)
     if deployment == "server" and settings.cors_origins:

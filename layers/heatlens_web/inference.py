@@ -15,6 +15,7 @@ from heatlens_web import deliver, upload
 from heatlens_web.accept import picture_options
 from heatlens_web.access import current_access
 from heatlens_web.admission import admitted
+from heatlens_web.audit import note, span
 from heatlens_web.context import RequestContext
 from heatlens_web.deliver import Results
 from heatlens_web.disconnects import while_connected
@@ -67,6 +68,7 @@ async def infer(
     held = admitted(request.scope)
     if held:
         held.work()
+    note(request, items=span(0, len(received.filenames) - 1))
     context = RequestContext(request, state, start, received, outer_options, place)
     options = adapt(context.options) if adapt else context.options
     model = context.model(options.model)

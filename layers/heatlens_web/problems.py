@@ -28,6 +28,7 @@ from heatlens.errors import (
 )
 from heatlens.options import UNKNOWN_NAME
 from heatlens_aws.errors import Busy, StagingUnavailable, Stopping
+from heatlens_web.audit import note
 from heatlens_web.errors import (
     BatchConflict,
     BatchNotFound,
@@ -232,5 +233,6 @@ def _problem(
         request_id=request_id(request),
         errors=errors,
     )
+    note(request, outcome=code)
     body = problem.model_dump_json(exclude_none=True)
     return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)

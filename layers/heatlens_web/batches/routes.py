@@ -1,8 +1,6 @@
-"""The HTTP routes of staged batches: find the caller's batch, act, write one audit line."""
+"""The HTTP routes of staged batches: find the caller's batch, act, note it for the audit line."""
 
 import contextlib
-import json
-import logging
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -13,23 +11,20 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message
 
-from heatlens.errors import HeatlensError
 from heatlens.model import Model
 from heatlens.options import as_json, as_query
 from heatlens.plan import check_plan, make_plan
 from heatlens.settings import Limits
 from heatlens.types import Options
 from heatlens_aws.errors import StagingUnavailable
-from heatlens_aws.object_keys import is_batch_id
 from heatlens_aws.settings import STAGED_LIMITS, AwsSettings
 from heatlens_web import problems, upload
-from heatlens_web.access import current_access
-from heatlens_web.batches.principal import principal
+from heatlens_web.audit import note, span
 from heatlens_web.context import CurrentState
 from heatlens_web.errors import MalformedBody
 from heatlens_web.openapi import problem_responses
+from heatlens_web.principal import principal
 from heatlens_web.repeated import repeated_keys
-from heatlens_web.request_id import request_id
 from heatlens_web.schemas.batches import (
     MAX_PAGE,
     Backend,
@@ -46,8 +41,6 @@ if TYPE_CHECKING:  # it loads boto3
     from heatlens_aws.records import Batch
     from heatlens_aws.tombstones import Tombstone
     from heatlens_web.batches.service import BatchService
-
-audit = logging.getLogger("heatlens.audit")
 
 PAGE = 100  # results
 MAX_BODY_BYTES = 2_000_000  # 500 declared files with long names have half a megabyte
@@ -66,13 +59,6 @@ def open_staging(settings: AwsSettings) -> "BatchService | None":
     from heatlens_web.batches.service import open_service
 
     return open_service(settings)
-
-
-def configure_audit_logger() -> None:
-    """Write audit lines: Lambda's root logger has a handler and a higher level, a plain server's has no handler."""
-    audit.setLevel(logging.INFO)
-    if not audit.hasHandlers():
-        audit.addHandler(logging.StreamHandler())
 
 
 class _BatchRoute(APIRoute):
@@ -138,7 +124,7 @@ def create(request: Request, state: CurrentState, body: BatchCreate) -> BatchCre
                 model=model.sha256,
                 backend=body.backend,
             )
-        access.batch_id = created.batch_id
+        note(request, batch_id=created.batch_id)
         return created
 
 
@@ -201,17 +187,17 @@ def delete(
 
 @dataclass(slots=True)
 class _Access:
-    """One call about staged batches, for the audit log."""
+    """One call about staged batches."""
 
+    request: Request
     batches: "BatchService"
     who: str
     batch_id: str | None
-    items: str | None = None
 
     def of(self, answer: Answer) -> Answer:
-        """Record which files a response is about: the first number and the last."""
+        """Record which files a response is about."""
         files = answer.results if isinstance(answer, ResultsPage) else answer.files
-        self.items = f"{files[0].number}-{files[-1].number}" if files else None
+        note(self.request, items=span(files[0].number, files[-1].number) if files else None)
         return answer
 
     def batch(self) -> "Batch":
@@ -225,29 +211,12 @@ class _Access:
 
 @contextlib.contextmanager
 def _access(request: Request, action: str, batch_id: str | None = None) -> Iterator[_Access]:
-    """Identify the caller and write one audit line with the outcome; text that is not a batch id is not logged."""
-    access = _Access(_service(request), "", batch_id)
-    outcome = "internal"
-    try:
-        access.who = principal(request)
-        with access.batches.outages():
-            yield access
-        outcome = "ok"
-    except HeatlensError as error:
-        outcome = error.code
-        raise
-    finally:
-        line = {
-            "who": access.who or None,
-            "action": action,
-            "batch": access.batch_id if access.batch_id and is_batch_id(access.batch_id) else None,
-            "items": access.items,
-            "outcome": outcome,
-            "request_id": request_id(request),
-        }
-        audit.info(json.dumps(line))
-        facts = current_access()
-        facts.batch, facts.items = line["batch"], access.items
+    """Identify the caller; what fails while AWS does not answer is an error that can be retried."""
+    note(request, action=action)
+    batches = _service(request)
+    access = _Access(request, batches, principal(request), batch_id)
+    with batches.outages():
+        yield access
 
 
 def _with_retry_after(response: Response, status: BatchStatus) -> BatchStatus:

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from fastapi import Request
 
-from heatlens_web.batches.principal import principal
 from heatlens_web.errors import UnknownPrincipal
 from heatlens_web.event_kinds import ADDRESS, UnknownEvent, read_event
+from heatlens_web.principal import principal
 from tests.support.paths import ROOT
 
 RECORDED = ROOT / "tests" / "events"

@@ -6,9 +6,9 @@ import pytest
 
 from functions.batch import tasks
 from heatlens_aws.metrics import NAMESPACE, SERVICE
-from heatlens_aws.records import FileState
+from heatlens_aws.records import OPEN_INDEX, FileState
 from tests.support.paths import ROOT
-from tests.support.stack import ACCOUNT, EVERYTHING, FUNCTIONS, REGION, TEMPLATE, Json, Stack, children
+from tests.support.stack import ACCOUNT, EVERYTHING, FUNCTIONS, PSEUDO, REGION, TEMPLATE, Json, Stack, children
 
 STACK = Stack(TEMPLATE)
 FULL = Stack(TEMPLATE, EVERYTHING)
@@ -56,6 +56,12 @@ def test_the_dimensions_of_alarms_name_existing_resources() -> None:
         "FunctionName": {FULL.name(name) for name in FUNCTIONS},
         "QueueName": {f"{name}.QueueName" for name in QUEUES},
         "EndpointName": {FULL.outputs()["EndpointName"], "Endpoint.EndpointName"},
+        "VariantName": {"AllTraffic"},
+        "TableName": {FULL.name("Table")},
+        "GlobalSecondaryIndexName": {OPEN_INDEX},
+        "service": {SERVICE},
+        "function": {"api", "batch", "sweeper"},
+        "stack": {PSEUDO["AWS::StackName"]},
     }
     dimensions = [
         each for alarm in alarms(FULL).values() for metric in metrics(alarm) for each in metric.get("Dimensions", [])
@@ -90,6 +96,7 @@ def test_every_alarm_has_a_description() -> None:
 
 def test_the_log_filters_match_the_messages_that_the_functions_log() -> None:
     sources = {
+        "ApiAuditLost": ROOT / "layers/heatlens_aws/audit_log.py",
         "ApiModelUnavailable": ROOT / "layers/heatlens/registry.py",
         "BatchStartRefused": ROOT / "layers/heatlens_aws/lambda_init.py",
         "SweeperStartRefused": ROOT / "layers/heatlens_aws/lambda_init.py",
@@ -110,7 +117,8 @@ def test_the_log_filters_write_the_metric_of_the_alarm() -> None:
         for each in filter_["Properties"]["MetricTransformations"]
     }
 
-    assert counted == {(each["Namespace"], each["MetricName"]) for each in metrics(child.properties("FailedStarts"))}
+    watched = [metric for name in ("FailedStarts", "AuditLost") for metric in metrics(child.properties(name))]
+    assert counted == {(each["Namespace"], each["MetricName"]) for each in watched}
 
 
 def widgets(stack: Stack) -> list[Json]:

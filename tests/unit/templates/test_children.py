@@ -76,7 +76,7 @@ def test_images_are_scanned_and_immutable() -> None:
     repository = Stack(ROOT / "infra" / "repository.yaml").properties("Repository")
     rules = json.loads(repository["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
 
-    assert repository["ImageTagMutability"] == "IMMUTABLE"
+    assert repository["ImageTagMutability"] == "IMMUTABLE_WITH_EXCLUSION"
     assert repository["ImageScanningConfiguration"] == {"ScanOnPush": True}
     # SAM's tags end in the template's DockerTag. The endpoint's image is pulled at every scale-out: it must be kept.
     patterns = [

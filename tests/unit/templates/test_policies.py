@@ -30,8 +30,8 @@ NAMES = {
 STACK = Stack(TEMPLATE, names=NAMES)
 WITH_ENDPOINT = Stack(TEMPLATE, {"EndpointImageUri": IMAGE}, names=NAMES)
 ROLES = ("ApiRole", "BatchRole", "SweeperRole")
-# Used by the platform on a function's behalf, or by S3 itself: no recorded call shows them.
-UNSEEN = {"Logs", "Receive", "TellMissing", "TellMissingAnswers"}
+# Used by the platform on a function's behalf, by S3 itself, or once for each request: no recorded call shows them.
+UNSEEN = {"Logs", "Audit", "Receive", "TellMissing", "TellMissingAnswers"}
 
 
 @dataclass(frozen=True)

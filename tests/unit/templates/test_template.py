@@ -10,7 +10,7 @@ from heatlens_aws.settings import AwsSettings
 from heatlens_web.settings import ServerSettings
 from tests.support.aws import Account
 from tests.support.paths import ROOT
-from tests.support.stack import EVERYTHING, FUNCTIONS, TEMPLATE, TEMPLATES, Stack, read, variables
+from tests.support.stack import EVERYTHING, FUNCTIONS, TEMPLATE, TEMPLATES, Json, Stack, read, variables
 from tests.support.staged import imported
 
 STACK = Stack(TEMPLATE)
@@ -126,7 +126,8 @@ def test_each_function_has_its_own_role_and_log_group(name: str, role: str) -> N
 def test_every_log_group_has_a_retention(path: Path) -> None:
     for name, each in read(path)["Resources"].items():
         if each["Type"] == "AWS::Logs::LogGroup":
-            assert each["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}, name
+            days = "AuditRetentionDays" if name == "AuditLogs" else "LogRetentionDays"
+            assert each["Properties"]["RetentionInDays"] == {"Ref": days}, name
 
 
 def test_the_timeouts_of_functions_are_shorter_than_their_callers() -> None:
@@ -144,16 +145,74 @@ def test_the_defaults_reserve_no_concurrency() -> None:
     assert FULL.properties("ApiFunction")["ProvisionedConcurrencyConfig"] == {"ProvisionedConcurrentExecutions": 2}
 
 
-def test_the_gateway_calls_the_alias_only_with_provisioned_concurrency() -> None:
-    """A version is published for a new image only: behind the alias a new parameter value would not take effect."""
+@pytest.mark.parametrize("given", [{"ProvisionedConcurrency": 2}, {"Canary": "true"}])
+def test_the_gateway_calls_the_alias_only_where_it_has_a_purpose(given: Json) -> None:
+    """SAM publishes no version for a new parameter value: behind the alias it would not take effect."""
+    stack = Stack(TEMPLATE, given)
     alias = STACK.properties("ApiFunction")["AutoPublishAlias"]
     permissions = read(TEMPLATE)["Resources"]
 
     assert STACK.properties("Integration")["IntegrationUri"] == STACK.attribute("ApiFunction.Arn")
-    assert FULL.properties("Integration")["IntegrationUri"] == f"{FULL.attribute('ApiFunction.Arn')}:{alias}"
+    assert stack.properties("Integration")["IntegrationUri"] == f"{stack.attribute('ApiFunction.Arn')}:{alias}"
     assert permissions["GatewayMayInvoke"]["Properties"]["FunctionName"] == {"Ref": "ApiFunction"}
-    assert permissions["GatewayMayInvokeWarm"]["Properties"]["FunctionName"] == {"Ref": "ApiFunction.Alias"}
-    assert "GatewayMayInvokeWarm" in FULL.resources()
+    assert permissions["GatewayMayInvokeAlias"]["Properties"]["FunctionName"] == {"Ref": "ApiFunction.Alias"}
+    assert "GatewayMayInvokeAlias" in stack.resources()
+    assert "GatewayMayInvokeAlias" not in STACK.resources()
+
+
+def test_a_release_publishes_a_version_of_changed_parameters() -> None:
+    properties = STACK.properties("ApiFunction")
+
+    assert properties["AutoPublishAliasAllProperties"] is True
+    assert properties["AutoPublishCodeSha256"] == ""  # SAM falls back to the template's text
+
+
+def test_a_canary_deployment_returns_to_the_old_version_on_an_alarm() -> None:
+    stack = Stack(TEMPLATE, {"Canary": "true", "CanaryType": "Linear10PercentEvery1Minute"})
+    preference = stack.properties("ApiFunction")["DeploymentPreference"]
+
+    assert preference["Enabled"] == "true"
+    assert preference["Type"] == "Linear10PercentEvery1Minute"
+    assert preference["Alarms"] == [stack.name("CanaryFails"), stack.name("CanaryErrors")]
+    for name in ("CanaryFails", "CanaryErrors"):
+        alarm = stack.properties(name)
+        assert (alarm["Period"], alarm["EvaluationPeriods"], alarm["Threshold"]) == (60, 1, 0)
+        assert "AlarmActions" not in alarm
+    assert STACK.properties("ApiFunction")["DeploymentPreference"] == {
+        "Enabled": "false",
+        "Type": "Canary10Percent5Minutes",
+        "Alarms": [],
+    }
+    assert not {"CanaryFails", "CanaryErrors"} & set(STACK.resources())
+
+
+def test_the_audit_log_is_kept_longer_than_logs_and_after_the_stack() -> None:
+    stack = Stack(TEMPLATE, {"LogRetentionDays": 7, "AuditRetentionDays": 3653})
+    group = read(TEMPLATE)["Resources"]["AuditLogs"]
+
+    assert stack.properties("AuditLogs")["RetentionInDays"] == 3653
+    assert STACK.properties("AuditLogs")["RetentionInDays"] > STACK.properties("ApiLogs")["RetentionInDays"]
+    assert (group["DeletionPolicy"], group["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+    assert STACK.outputs()["AuditLogGroup"] == STACK.name("AuditLogs")
+
+
+def test_only_the_api_function_writes_the_audit_log_and_none_reads_it() -> None:
+    group = STACK.attribute("AuditLogs.Arn")
+    writers = {
+        (role, action)
+        for role in ("ApiRole", "BatchRole", "SweeperRole")
+        for statement in STACK.statements(role)
+        if statement["Resource"] == group
+        for action in statement["Action"]
+    }
+
+    assert writers == {("ApiRole", "logs:CreateLogStream"), ("ApiRole", "logs:PutLogEvents")}
+    assert variables(STACK)["ApiFunction"]["HEATLENS_AUDIT_LOG_GROUP"] == STACK.name("AuditLogs")
+
+
+def test_the_log_group_of_the_gateway_needs_no_resource_policy() -> None:
+    """Accounts with many log groups fail at the stage: their resource policy has no room for another one."""
+    assert STACK.properties("AccessLogs")["LogGroupName"] == "/aws/vendedlogs/apis/Heatlens"
 
 
 def test_architecture_and_tracing_apply_to_all_functions() -> None:

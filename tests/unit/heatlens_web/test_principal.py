@@ -5,8 +5,8 @@ from fastapi import Request
 from starlette.types import Receive, Scope, Send
 
 from heatlens_web.api_keys import ApiKeys, RequireApiKey
-from heatlens_web.batches.principal import principal
 from heatlens_web.errors import UnknownPrincipal
+from heatlens_web.principal import principal
 from tests.support.coroutines import awaited
 
 CLAIMS = {"iss": "https://issuer.example", "sub": "alice"}

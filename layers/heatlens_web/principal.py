@@ -1,20 +1,20 @@
-"""Identify the caller by what the gateway in front has verified; nothing that a client can write is read."""
+"""Identify the caller by what the gateway or the server in front has verified, never by what a client can write."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import Request
 
-from heatlens_web.api_keys import key_name
 from heatlens_web.errors import UnknownPrincipal
 
 LOCAL = "local"
 ANONYMOUS = "anonymous"
+KEY_NAME = "heatlens.key_name"  # set in the scope, where an API key was checked, to the key's name
 _ASSUMED_ROLE = ":assumed-role/"
 
 
 def principal(request: Request) -> str:
-    """Return the caller's principal.
+    """Return the caller as an owner of batches.
 
     Returns:
         `jwt <issuer> <subject>`, `iam <ARN>` (of the role where one was assumed), `anonymous` behind a gateway
@@ -23,10 +23,25 @@ def principal(request: Request) -> str:
     Raises:
         UnknownPrincipal: The gateway has an authorizer that names no principal.
     """
+    return _identity(request, _role)
+
+
+def person(request: Request) -> str | None:
+    """Return the caller for the audit: as `principal`, with the session of an assumed role, or None if unknown.
+
+    The name of a session is the person's where people log in, such as the address at IAM Identity Center.
+    """
+    try:
+        return _identity(request, str)
+    except UnknownPrincipal:
+        return None
+
+
+def _identity(request: Request, named: Callable[[str], str]) -> str:
     event = request.scope.get("aws.event")
     if event is None:
-        name = key_name(request.scope)
-        return f"key {name}" if name else LOCAL
+        key = request.scope.get(KEY_NAME)
+        return f"key {key}" if key else LOCAL
     context = _mapping(event.get("requestContext"))
     authorizer = _mapping(context.get("authorizer"))
     # HTTP API and function URL first, then where the REST API has the same.
@@ -35,7 +50,7 @@ def principal(request: Request) -> str:
     if claims.get("iss") and claims.get("sub"):
         return f"jwt {claims['iss']} {claims['sub']}"
     if arn:
-        return f"iam {_role(str(arn))}"
+        return f"iam {named(str(arn))}"
     if authorizer:
         raise UnknownPrincipal("the gateway's authorizer names neither a token's subject nor a role")
     return ANONYMOUS
