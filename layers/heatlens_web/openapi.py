@@ -26,6 +26,7 @@ ABOUT = (
 )
 _WHEN: dict[int, str] = {
     400: "The body or an image in it cannot be used.",
+    401: "The server needs an API key, and the request has none that it knows.",
     403: "The gateway names no principal that a batch could belong to.",
     404: "There is nothing of this name.",
     408: "The body arrived too slowly.",
@@ -50,7 +51,7 @@ def problem_responses(*statuses: int) -> dict[int | str, Json]:
     return {status: {"description": _WHEN[status], "content": {PROBLEM: {}}} for status in sorted({*statuses, 500})}
 
 
-OF_IMAGES = problem_responses(400, 408, 413, 415, 422, 503, 504) | REDIRECT
+OF_IMAGES = problem_responses(400, 401, 408, 413, 415, 422, 503, 504) | REDIRECT
 
 
 def body_of(field: str, multipart: Json, json: type[ImagesBody], example: Json) -> Json:

@@ -98,7 +98,7 @@ async def _read(request: Request) -> bytes:
 router = APIRouter(
     prefix="/api/inference/batches",
     route_class=_BatchRoute,
-    responses=problem_responses(400, 403, 404, 408, 409, 413, 415, 422, 503),
+    responses=problem_responses(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
 )
 
 
