@@ -176,7 +176,7 @@ class Reader:
     def _left(self, reading: Reading, batches: Set[str], objects: dict[str, list[Json]]) -> None:
         """Check that there are no objects of batches without a row."""
         for key in objects:
-            owner = key.split("/")[1]
+            owner = key.split("/")[2 if key.startswith("in/") else 1]  # the lane comes first
             known = key.startswith("drop/") or owner == "drop" or owner in batches
             reading.expect(holds=known, invariant=7, where=key, what="left by a purge")
 
