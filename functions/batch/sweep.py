@@ -1,12 +1,13 @@
 """Expire, settle and finish the batches that no other call has finished, erase purged ones, re-send lost events.
 
 Every step may be interrupted and repeated. An event is taken for lost when its object is old, its file is still
-pending and the queue is empty.
+pending and nothing waits in the queue of its lane. A batch expires when it has made no progress for long and none of
+its messages can be in a queue.
 """
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote_plus
@@ -14,14 +15,16 @@ from urllib.parse import quote_plus
 from functions.batch.async_collect import collect_lost
 from functions.batch.context import Account
 from functions.batch.destinations import SAGEMAKER
+from functions.batch.lane_queue import read_backlog
 from functions.batch.logs import error_summary, logger, metrics_of, write_counts
 from functions.batch.purge import erase_purged
 from heatlens_aws.conditional_writes import InvalidTransition
+from heatlens_aws.deadline import note_progress
 from heatlens_aws.events import REQUEUED, Json
 from heatlens_aws.finishing import finish_if_done, settle_open
 from heatlens_aws.metrics import BATCHES_ENDED, BATCHES_SWEPT, BATCHES_UNSWEPT, ITEMS, SWEEPER_SUCCESS, Metric
 from heatlens_aws.object_keys import Lane
-from heatlens_aws.records import Batch, BatchState, FileState
+from heatlens_aws.records import Batch, BatchState, File, FileState
 from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_aws.staging import Stored
 
@@ -29,7 +32,7 @@ BATCHES = 500  # in one sweep, those that waited longest first
 MARGIN_S = 10.0
 LARGEST = STAGED_LIMITS.file_bytes
 GRACE_S = 15 * 60  # an event that is younger may be on its way
-PATIENCE_S = 6 * 3600  # the same while the queue is never empty
+IN_FLIGHT_S = 3 * 3600  # the same while workers have messages: five deliveries take less
 RESEND_MOST = 3  # times that a file's lost event is sent again
 
 
@@ -74,7 +77,7 @@ def advance(account: Account, name: str, now: int) -> Counter[Metric]:
     batch = account.jobs.batch(name)
     if batch is None or batch.state.terminal:
         return counts
-    if now >= batch.deadline and not batch.ending:
+    if now >= batch.deadline and not batch.ending and not _may_wait(account, batch, now):
         with suppress(InvalidTransition):
             account.jobs.decide_end(name, BatchState.EXPIRED, now)
         batch = account.jobs.batch(name) or batch
@@ -92,43 +95,58 @@ def advance(account: Account, name: str, now: int) -> Counter[Metric]:
 
 
 def send_lost(account: Account, batch: Batch, now: int) -> int:
-    """Re-send the events that must have been lost.
+    """Re-send the events that must have been lost, to the queue of their lane.
+
+    While messages wait there, a lost event cannot be told from one that waits, and a copy would only wait behind them.
 
     Returns:
         How many.
     """
-    waiting = {
-        batch.upload_key(file.number): file for file in account.jobs.files(batch) if file.state is FileState.PENDING
-    }
-    if not waiting or not account.settings.queue_url(batch.lane):
+    if not account.settings.queue_url(batch.lane):
         return 0
-    # While messages wait in the queue, a pending file hardly means a lost event, unless it is pending for very long.
-    latest = now - (PATIENCE_S if _backlog(account, batch.lane) else GRACE_S)
+    backlog = read_backlog(account, batch.lane)
+    if backlog.waiting:
+        return 0
+    latest = now - (IN_FLIGHT_S if backlog.in_flight else GRACE_S)
     sent = 0
-    for stored in account.staging.uploaded(batch.upload_prefix):
-        file = waiting.get(stored.key)
-        if file is None or stored.modified is None or stored.modified > latest:
+    for stored, file in _pending_uploads(account, batch):
+        if stored.modified is None or stored.modified > latest:
             continue
         if account.jobs.count_resend(file, now=now, after_s=GRACE_S, most=RESEND_MOST):
-            _send(account, batch.lane, stored)
+            _send(account, batch.lane, stored, suspect=file.resends > 0)
             sent += 1
     if sent:
+        note_progress(account.jobs, account.settings, batch, now)
         logger.info("lost", batch=batch.id, events=sent)
     return sent
 
 
-def _backlog(account: Account, lane: Lane) -> bool:
-    """Return whether messages wait in a lane's queue."""
-    name = "ApproximateNumberOfMessages"
-    answer = account.sqs.get_queue_attributes(QueueUrl=account.settings.queue_url(lane), AttributeNames=[name])
-    return int(answer["Attributes"][name]) > 0
+def _may_wait(account: Account, batch: Batch, now: int) -> bool:
+    """Return whether an upload's message may be in its queue still: the queue is not empty, and keeps it so long."""
+    if not account.settings.queue_url(batch.lane):
+        return False
+    backlog = read_backlog(account, batch.lane)
+    if not (backlog.waiting or backlog.in_flight):
+        return False
+    oldest = now - account.settings.queue_retention_s
+    return any(max(stored.modified or 0, file.resent_at) > oldest for stored, file in _pending_uploads(account, batch))
 
 
-def _send(account: Account, lane: Lane, stored: Stored) -> None:
+def _pending_uploads(account: Account, batch: Batch) -> Iterator[tuple[Stored, File]]:
+    """List the uploads that no worker has ended."""
+    files = (file for file in account.jobs.files(batch) if file.state is FileState.PENDING)
+    pending = {batch.upload_key(file.number): file for file in files}
+    for stored in account.staging.uploaded(batch.upload_prefix) if pending else ():
+        if stored.key in pending:
+            yield stored, pending[stored.key]
+
+
+def _send(account: Account, lane: Lane, stored: Stored, *, suspect: bool) -> None:
+    """Send an event; from the second time on as that of a file which may have killed its worker."""
     account.sqs.send_message(
         QueueUrl=account.settings.queue_url(lane),
         MessageBody=json.dumps(_event(account.settings.bucket, stored)),
-        MessageAttributes={REQUEUED: {"DataType": "String", "StringValue": "1"}},
+        MessageAttributes={REQUEUED: {"DataType": "String", "StringValue": "1"}} if suspect else {},
     )
 
 

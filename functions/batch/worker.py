@@ -45,6 +45,7 @@ from heatlens.plan import make_plan
 from heatlens.results import Explanation, Outcome
 from heatlens.types import Options, Upload
 from heatlens_aws.batch_table import Outcome as Record
+from heatlens_aws.deadline import note_progress
 from heatlens_aws.finishing import finish_if_done
 from heatlens_aws.metrics import BATCHES_ENDED, ITEMS, PASSES, PIXELS, QUEUE_WAIT_MS, STAGES, Metric
 from heatlens_aws.object_keys import IN, parse_upload_key
@@ -54,6 +55,7 @@ from heatlens_aws.staging import Absent, Superseded, TooLarge
 
 MARGIN_S = 10.0  # beside the time of the images: for their commits, the messages that are sent again, and the answer
 GAVE_UP = "every attempt failed for a reason other than the file itself: retry it"
+PROGRESS = {state.value for state in FileState} - {FileState.PENDING.value}
 
 
 def work(context: WorkerContext, messages: Sequence[Message], time_left: Callable[[], float]) -> set[str]:
@@ -101,6 +103,7 @@ class _Invocation:
         self._time_left = time_left
         self._began = False
         self._batches: dict[str, Batch | None] = {}
+        self._advanced: set[str] = set()  # batches of which a file was submitted or has ended here
 
     def admit(self, items: Iterable[Item]) -> list[Task]:
         """Find the target of each item; one without a target ends here."""
@@ -185,12 +188,16 @@ class _Invocation:
             if message.receives < self._account.settings.max_receives:
                 self.redeliver.add(message.id)
         self._count(end.state)
+        if attempt and end.state in PROGRESS:
+            self._advanced.add(attempt.batch)
         ms = round((time.perf_counter() - began) * 1000)
         logger.info("notice", state=end.state, code=end.code, ms=ms, error=summary, receives=message.receives, **fields)
 
     def finish_batches(self) -> None:
         """Finish the batches that may have received their last result here; the sweeper does it too, later."""
         for batch in self._batches.values():
+            if batch and batch.id in self._advanced:
+                self._note_progress(batch)
             if batch and batch.state is BatchState.RUNNING:
                 try:
                     ended = finish_if_done(self._account.jobs, self._account.staging, batch)
@@ -198,6 +205,12 @@ class _Invocation:
                         self.counts[BATCHES_ENDED[ended.state]] += 1
                 except Exception as error:
                     logger.warning("unfinished", batch=batch.id, error=error_summary(error))
+
+    def _note_progress(self, batch: Batch) -> None:
+        try:
+            note_progress(self._account.jobs, self._account.settings, batch, int(time.time()))
+        except Exception as error:  # the next invocation does it
+            logger.warning("deadline", batch=batch.id, error=error_summary(error))
 
     def _target(self, item: Item) -> Target | ItemEnd:
         key, account = item.created.stored.key, self._account
@@ -362,6 +375,8 @@ class _Invocation:
 
     def _report(self, task: Task, end: ItemEnd, error: str | None = None) -> None:
         self._count(end.state)
+        if isinstance(task.target, DeclaredFile) and end.state in PROGRESS:
+            self._advanced.add(task.target.batch.id)
         ms = round((time.perf_counter() - task.began) * 1000)
         fields = task.target.log_fields | {"attempt": task.attempt, "error": error}
         logger.info("item", state=end.state, code=end.code, ms=ms, **fields)

@@ -95,12 +95,19 @@ class BatchTable:
         """Decide that a batch is cancelled or expired; the next call that sees it settles its files.
 
         Raises:
-            InvalidTransition: The batch has ended.
+            InvalidTransition: The batch has ended, or it is to expire and its deadline has moved.
         """
         update = "SET #state = :running, ending = if_not_exists(ending, :ending), open_sk = :next"
         values = {":running": BatchState.RUNNING.value, ":ending": ending.value, ":next": f"{now}#{batch}"}
-        if not self._update_open_batch(batch, update, values):
+        due = "deadline <= :now" if ending is BatchState.EXPIRED else ""
+        if not self._update_open_batch(batch, update, values | ({":now": now} if due else {}), also=due):
             raise InvalidTransition
+
+    def extend_deadline(self, batch: str, deadline: int) -> None:
+        """Move the deadline of an open batch forward, never back."""
+        values = {":deadline": deadline}
+        also = "attribute_not_exists(ending) AND deadline < :deadline"
+        self._update_open_batch(batch, "SET deadline = :deadline", values, also=also)
 
     def finish(self, batch: Batch, state: BatchState) -> bool:
         """End a batch, unless it has ended or another end was decided meanwhile.
@@ -303,9 +310,9 @@ class BatchTable:
             ExpressionAttributeValues=attributes(values),
         )
 
-    def _update_open_batch(self, batch: str, update: str, values: dict[str, Any]) -> bool:
+    def _update_open_batch(self, batch: str, update: str, values: dict[str, Any], *, also: str = "") -> bool:
         states = {f":s{index}": state.value for index, state in enumerate(OPEN_BATCH_STATES)}
-        condition = f"#state IN ({', '.join(states)})"
+        condition = f"#state IN ({', '.join(states)})" + (f" AND {also}" if also else "")
         return self._update(batch_key(batch), update, condition=condition, values=values | states)
 
     def _move_file(

@@ -118,6 +118,8 @@ class File:
     sha256: str
     media_type: str
     outcome: dict[str, Any] = field(default_factory=dict)
+    resends: int = 0  # of its event, which was lost
+    resent_at: int = 0  # seconds since 1970
 
     @classmethod
     def from_attributes(cls, attributes: Attributes) -> Self:
@@ -132,6 +134,8 @@ class File:
             sha256=row["sha256"],
             media_type=row["media_type"],
             outcome=row.get("outcome", {}),
+            resends=row.get("resends", 0),
+            resent_at=row.get("resent_at", 0),
         )
 
 

@@ -1,6 +1,6 @@
 """Read the settings of staging and of the batch function from the environment, and the limits of staged files."""
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from heatlens.settings import MIB, MP, Limits, Settings
@@ -8,6 +8,7 @@ from heatlens_aws.object_keys import Lane
 
 HOUR = 3600  # seconds
 DAY = 24 * HOUR
+PROGRESS_S = HOUR  # a batch's deadline moves in steps of this, because all its workers share one row
 STACK = "HEATLENS_STACK"  # the dimension of the functions' metrics
 DROP_LAG_DAYS = 7  # that S3 may take to expire an object: it rounds up to midnight, and works through a queue
 FUNCTION_S = 15 * 60  # the longest that Lambda lets a function run
@@ -50,8 +51,10 @@ class AwsSettings(BaseSettings):
     endpoint_url: str = Field("", description="Address of another S3, SQS and DynamoDB, for local use.")
     upload_link_s: int = Field(HOUR, gt=0, description="Seconds an upload link lives.")
     result_link_s: int = Field(15 * 60, gt=0, description="Seconds a link to a result or an answer lives.")
-    batch_deadline_s: int = Field(DAY, gt=0, description="Seconds after which no file of a batch stays open.")
-    queue_retention_s: int = Field(4 * DAY, gt=0, description="Seconds the queue keeps a message; the queue's own.")
+    queue_retention_s: int = Field(
+        4 * DAY, gt=0, description="Seconds a queue keeps a message; the queues' own number."
+    )
+    batch_deadline_s: int = Field(5 * DAY, gt=0, description="Seconds without progress after which a batch expires.")
     row_life_s: int = Field(31 * DAY, gt=0, description="Seconds rows are kept; not shorter than the bucket's results.")
     max_receives: int = Field(5, gt=0, description="Deliveries after which a file is given up; the queue's own number.")
     batch_files: int = Field(10_000, gt=0, le=100_000, description="Files in one batch; keys have five digits.")
@@ -78,6 +81,15 @@ class AwsSettings(BaseSettings):
 
     # `sam local` names the bucket and the table after their places in the template, in an account that may have such.
     sam_local: bool = Field(default=False, description="Whether SAM emulates.", validation_alias="AWS_SAM_LOCAL")
+
+    @field_validator("batch_deadline_s")
+    @classmethod
+    def _outlives_messages(cls, seconds: int, info: ValidationInfo) -> int:
+        """Refuse a deadline at which a message may still wait: it must outlive the link, the message and an hour."""
+        least = sum(info.data.get(name, 0) for name in ("upload_link_s", "queue_retention_s")) + PROGRESS_S
+        if seconds < least:
+            raise ValueError(f"must be at least {least}: the queue's retention, an upload link's life and an hour")
+        return seconds
 
     @property
     def purge_watch_s(self) -> int:

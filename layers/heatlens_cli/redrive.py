@@ -1,5 +1,6 @@
 """Move dead-letter messages of open batches back to their lane's queue, marked to be processed one at a time."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +10,10 @@ from heatlens.errors import HeatlensError
 from heatlens.settings import read_table
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.clients import Clients, connect
+from heatlens_aws.deadline import note_progress
 from heatlens_aws.events import HISTORY, REQUEUED, NotAnEvent, created_objects, parse_body
 from heatlens_aws.object_keys import DROP, Lane, parse_upload_key
+from heatlens_aws.records import Batch
 from heatlens_aws.sagemaker_async import read_notice
 from heatlens_aws.settings import AwsSettings
 from heatlens_cli.console import say
@@ -72,7 +75,10 @@ def redrive(clients: Clients, settings: AwsSettings, dead_letters: str) -> tuple
                 clients.sqs.change_message_visibility(
                     QueueUrl=dead_letters, ReceiptHandle=receipt, VisibilityTimeout=left[name]
                 )
-            elif lane := _lane(jobs, message["Body"]):
+            elif wanted := _wanted(jobs, message["Body"]):
+                lane, batch = wanted
+                if batch:  # it does not expire while this message waits
+                    note_progress(jobs, settings, batch, int(time.time()))
                 # Sent first: a crash in between duplicates a message, which is harmless, but never loses one.
                 _send(clients, settings.queue_url(lane), message)
                 clients.sqs.delete_message(QueueUrl=dead_letters, ReceiptHandle=receipt)
@@ -101,21 +107,25 @@ def _send(clients: Clients, queue: str, message: Message) -> None:
     clients.sqs.send_message(QueueUrl=queue, MessageBody=message["Body"], MessageAttributes=attributes)
 
 
-def _lane(jobs: BatchTable, body: str) -> Lane | None:
-    """Return the lane of a message about a dropped object, or about a file whose batch is open."""
+def _wanted(jobs: BatchTable, body: str) -> tuple[Lane, Batch | None] | None:
+    """Return the lane of a message about a dropped object, or lane and batch of one about a file of an open batch."""
     try:
         event = parse_body(body)
         if notice := read_notice(event):
-            return _open_lane(jobs, notice.attempt.batch) if notice.attempt else None
+            batch = _open_batch(jobs, notice.attempt.batch) if notice.attempt else None
+            return (batch.lane, batch) if batch else None
         keys = [created.stored.key for created in created_objects(event)]
     except (NotAnEvent, RecursionError):
         return None
     if any(key.startswith(DROP) for key in keys):
-        return Lane.BULK
-    uploads = filter(None, map(parse_upload_key, keys))
-    return next((upload.lane for upload in uploads if _open_lane(jobs, upload.batch) is upload.lane), None)
+        return Lane.BULK, None
+    for upload in filter(None, map(parse_upload_key, keys)):
+        batch = _open_batch(jobs, upload.batch)
+        if batch and batch.lane is upload.lane:
+            return batch.lane, batch
+    return None
 
 
-def _open_lane(jobs: BatchTable, name: str) -> Lane | None:
+def _open_batch(jobs: BatchTable, name: str) -> Batch | None:
     batch = jobs.batch(name)
-    return batch.lane if batch and not batch.state.terminal else None
+    return batch if batch and not batch.state.terminal else None

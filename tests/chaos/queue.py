@@ -110,7 +110,7 @@ class Queue(Hook):
         if call.service != "sqs" or call.params["QueueUrl"] != self._url:
             return None
         if call.name == "SendMessage":
-            body, attributes = call.params["MessageBody"], _stringly(call.params["MessageAttributes"])
+            body, attributes = call.params["MessageBody"], _stringly(call.params.get("MessageAttributes", {}))
             self._counts["messages sent back" if WAITED in attributes else "events sent again"] += 1
             return {"MessageId": self.send(body, attributes=attributes, event=self._event(body))}
         if call.name == "DeleteMessage":
@@ -122,8 +122,9 @@ class Queue(Hook):
                 letter.visible = self._clock.now + call.params["VisibilityTimeout"]
             return {}
         assert call.name == "GetQueueAttributes", call.name
-        waiting = sum(letter.visible <= self._clock.now for letter in self._letters.values())
-        return {"Attributes": {"ApproximateNumberOfMessages": str(waiting)}}
+        visible = sum(letter.visible <= self._clock.now for letter in self._letters.values())
+        counts = {"": visible, "Delayed": 0, "NotVisible": len(self._letters) - visible}
+        return {"Attributes": {f"ApproximateNumberOfMessages{kind}": str(count) for kind, count in counts.items()}}
 
     def _event(self, body: str) -> Event | None:
         """Return the event that a worker sends back, or the one that the sweeper re-sends; none of a notice."""

@@ -19,6 +19,7 @@ from ulid import ULID
 from heatlens_aws.batch_table import BatchTable, Declared
 from heatlens_aws.clients import FAILURES, connect
 from heatlens_aws.conditional_writes import Contended, InvalidTransition
+from heatlens_aws.deadline import note_progress
 from heatlens_aws.errors import WRONG_DIGEST, StagingUnavailable
 from heatlens_aws.finishing import finish_if_done, settle_open
 from heatlens_aws.metrics import BATCHES_ENDED, ITEMS
@@ -182,6 +183,7 @@ class BatchService:
             raise TooManyFiles(f"more than {self.settings.call_files} files in one call: declare them in several")
         try:
             declared = self.jobs.declare(batch, [_declared(file) for file in files])
+            self._note_progress(batch)
         except InvalidTransition as refusal:
             now = self._reread(batch)
             _check_open(now)
@@ -196,6 +198,7 @@ class BatchService:
             BatchClosed: The batch accepts no more uploads.
         """
         _check_open(batch)
+        self._note_progress(batch)
         arrived = self._uploads(batch)
         waiting = (
             file
@@ -324,6 +327,9 @@ class BatchService:
         if after.state.terminal and not batch.state.terminal:
             current_access().ended[BATCHES_ENDED[after.state]] += 1
         return after
+
+    def _note_progress(self, batch: Batch) -> None:
+        note_progress(self.jobs, self.settings, batch, int(time.time()))
 
     def _reread(self, batch: Batch) -> Batch:
         return self.find(batch.owner, batch.id)

@@ -87,7 +87,7 @@ class BatchLimits(_Answer):
 
 
 class BatchCreated(_Answer):
-    """A new batch; it accepts files until it is closed, and ends at its deadline."""
+    """A new batch; it accepts files until it is closed, and expires at its deadline, which progress moves."""
 
     batch_id: str
     state: BatchState
@@ -140,7 +140,7 @@ class BatchStatus(_Answer):
     files_per_s: float | None
     time_left_s: int | None
     created: datetime
-    deadline: datetime
+    deadline: datetime = Field(description="When the batch expires unless it makes progress, which moves this.")
     retry_of: str | None
     purge: PurgeProgress | None = None
 

@@ -167,9 +167,9 @@ def test_a_new_batch(staged: TestClient, aws: Account, tiny_model: Model) -> Non
 
     body = answer.json()
     assert answer.status_code == 201
-    assert set(body) == {"batch_id", "state", "expected_files", "deadline"}
+    assert set(body) == {"batch_id", "state", "lane", "expected_files", "deadline"}
     assert (body["state"], body["expected_files"]) == ("open", 3)
-    assert instant(body["deadline"]) == pytest.approx(time.time() + 86400, abs=10)
+    assert instant(body["deadline"]) == pytest.approx(time.time() + 5 * 86400, abs=10)
     batch = row(aws, body["batch_id"])
     assert batch.owner == "local"
     kept = as_json(Options(colormap="hot", include=frozenset({"map", "overlay"})))
@@ -434,6 +434,7 @@ def test_status_of_a_running_batch(staged: TestClient, aws: Account) -> None:
     assert body == {
         "batch_id": batch,
         "state": "open",
+        "lane": "interactive",
         "expected_files": 6,
         "declared_files": 4,
         "counts": counts(OK=1, PENDING=3),

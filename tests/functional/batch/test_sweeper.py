@@ -5,17 +5,18 @@ import time
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
 from botocore.exceptions import ClientError
 
 from functions.batch import context
 from functions.batch import sweep as sweeps
-from functions.batch.sweep import GRACE_S, PATIENCE_S, RESEND_MOST, sweep
+from functions.batch.sweep import GRACE_S, IN_FLIGHT_S, RESEND_MOST, sweep
 from heatlens.model import Model
 from heatlens_aws.batch_table import BatchTable
-from heatlens_aws.object_keys import manifest_key
-from heatlens_aws.records import BatchState, FileState
+from heatlens_aws.object_keys import Lane, manifest_key
+from heatlens_aws.records import BatchState, FileState, batch_key
 from heatlens_aws.staging import Staging
 from tests.support.aws import Account
 from tests.support.staged import ID, Context, Json, Staged, desk, imported, picture
@@ -33,9 +34,9 @@ def swept(staged: Staged, *, after: float = 0, now: int = 0) -> dict[str, int]:
     return sweep(staged.context.account, now or int(time.time() + after), lambda: 100)
 
 
-def queued(staged: Staged) -> list[Json]:
-    """Take all messages off the queue, as records of the function's event."""
-    sqs, queue = staged.aws.clients.sqs, staged.aws.settings.interactive_queue_url
+def queued(staged: Staged, lane: Lane = Lane.INTERACTIVE) -> list[Json]:
+    """Take all messages off a queue, as records of the function's event."""
+    sqs, queue = staged.aws.clients.sqs, staged.aws.settings.queue_url(lane)
     records = []
     names = {"AttributeNames": ["All"], "MessageAttributeNames": ["All"], "MaxNumberOfMessages": 10}
     while sent := sqs.receive_message(QueueUrl=queue, **names).get("Messages"):
@@ -151,7 +152,7 @@ def test_a_lost_event_is_resent_and_processed(staged: Staged, *, close: bool) ->
     assert staged.engine.sizes == [1]
 
 
-def test_a_resent_event_names_the_bytes_and_is_processed_alone(staged: Staged) -> None:
+def test_a_resent_event_names_the_bytes(staged: Staged) -> None:
     staged.batch(picture())
     stored = staged.put(picture())
     swept(staged, after=GRACE_S + 60)
@@ -161,7 +162,6 @@ def test_a_resent_event_names_the_bytes_and_is_processed_alone(staged: Staged) -
     [record] = json.loads(sent["body"])["Records"]
     thing = record["s3"]["object"]
     assert (thing["versionId"], f'"{thing["eTag"]}"') == (stored.version, stored.etag)
-    assert "again" in sent["messageAttributes"]
 
 
 def test_a_recent_event_is_not_resent(staged: Staged) -> None:
@@ -320,15 +320,132 @@ def test_a_batch_that_kills_the_sweeper_moves_behind_the_others(
     assert staged.read(OTHER).state.terminal
 
 
-def test_with_a_busy_queue_only_very_old_events_are_resent(staged: Staged) -> None:
+def test_no_event_is_resent_while_its_queue_has_a_backlog_however_old(staged: Staged) -> None:
     staged.batch(picture())
     staged.put(picture())
-    queue = staged.aws.settings.interactive_queue_url
-    staged.aws.clients.sqs.send_message(QueueUrl=queue, MessageBody="somebody else's")
+    send(staged, Lane.INTERACTIVE)
+
+    for hours in (1, 7, 55, 95):
+        swept(staged, after=hours * 3600)
+
+    assert [each["body"] for each in queued(staged)] == ["somebody else's"]
+    swept(staged, after=96 * 3600)
+    assert len(queued(staged)) == 1, "the queue is empty"
+
+
+def test_the_backlog_of_the_other_lane_does_not_matter_and_an_event_goes_to_its_own_lane(staged: Staged) -> None:
+    for lane, name in ((Lane.INTERACTIVE, ID), (Lane.BULK, OTHER)):
+        batch = staged.batch(picture(), number_of_batch=name, lane=lane)
+        staged.put(picture(), key=batch.upload_key(0))
+    send(staged, Lane.BULK)
 
     swept(staged, after=GRACE_S + 60)
-    assert [each["body"] for each in queued(staged)] == ["somebody else's"]
 
+    assert [key(each) for each in queued(staged)] == [f"in/i/{ID}/00000"]
+    assert [each["body"] for each in queued(staged, Lane.BULK)] == ["somebody else's"]
+    swept(staged, after=GRACE_S + 120)
+    assert [key(each) for each in queued(staged, Lane.BULK)] == [f"in/b/{OTHER}/00000"]
+
+
+def test_while_workers_have_messages_an_event_is_resent_after_their_last_delivery(staged: Staged) -> None:
+    staged.batch(picture())
+    staged.put(picture())
+    send(staged, Lane.INTERACTIVE)
+    sqs, queue = staged.aws.clients.sqs, staged.aws.settings.interactive_queue_url
+    sqs.receive_message(QueueUrl=queue)
+
+    swept(staged, after=IN_FLIGHT_S - 60)
+    assert queued(staged) == []
+
+    swept(staged, after=IN_FLIGHT_S + 60)
+    assert len(queued(staged)) == 1
+
+
+def test_resent_events_are_explained_together_and_alone_only_after_the_first_time(staged: Staged) -> None:
+    files = [picture(seed) for seed in range(3)]
+    staged.batch(*files)
+    for number, data in enumerate(files):
+        staged.put(data, number)
+
+    swept(staged, after=GRACE_S + 60)
+    first = queued(staged)
+    swept(staged, after=2 * GRACE_S + 120)
+    second = queued(staged)
+
+    assert [each["messageAttributes"] for each in first] == [{}] * 3
+    assert [list(each["messageAttributes"]) for each in second] == [["again"]] * 3
+    staged.work({"Records": first})
+    assert staged.engine.sizes == [3]
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["waiting", "in flight"])
+def test_what_may_still_wait_in_its_queue_does_not_expire(staged: Staged, *, taken: bool) -> None:
+    staged.batch(picture(1), picture(2))
+    staged.put(picture(1))
+    due(staged)
+    send(staged, Lane.INTERACTIVE)
+    if taken:
+        staged.aws.clients.sqs.receive_message(QueueUrl=staged.aws.settings.interactive_queue_url)
+
+    swept(staged)
+    assert (staged.read().ending, states(staged)) == (None, ["PENDING", "PENDING"])
+
+    # The queue keeps no message for longer, whatever else is in it.
+    swept(staged, after=staged.aws.settings.queue_retention_s + 60)
+    assert (staged.read().state, states(staged)) == (BatchState.EXPIRED, ["FAILED", "MISSING"])
+
+
+def test_a_backlog_of_another_lane_or_without_uploads_keeps_no_batch_open(staged: Staged) -> None:
+    staged.batch(picture())
+    staged.batch(picture(), number_of_batch=OTHER)
+    staged.put(picture(), key=staged.read(OTHER).upload_key(0))
+    for name in (ID, OTHER):
+        due(staged, name)
+    send(staged, Lane.BULK)
+
+    swept(staged)
+
+    assert (staged.read(ID).state, staged.read(OTHER).state) == (BatchState.EXPIRED, BatchState.EXPIRED)
+
+
+def test_a_resent_event_is_progress(staged: Staged) -> None:
+    staged.batch(picture())
+    staged.put(picture())
+    now = int(time.time()) + GRACE_S + 60
+    due(staged)
+    staged.aws.jobs.extend_deadline(ID, now + 60)
+
+    swept(staged, now=now)
+
+    assert staged.read().deadline == now + staged.aws.settings.batch_deadline_s
+
+
+def test_a_deadline_that_moves_meanwhile_stands(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged.batch(picture())
+    due(staged)
+    later = int(time.time()) + 1000
+    monkeypatch.setattr(sweeps, "_may_wait", lambda *_: staged.aws.jobs.extend_deadline(ID, later))
+
+    swept(staged)
+
+    assert (staged.read().state, staged.read().deadline) == (BatchState.OPEN, later)
+
+
+def send(staged: Staged, lane: Lane) -> None:
+    queue = staged.aws.settings.queue_url(lane)
     staged.aws.clients.sqs.send_message(QueueUrl=queue, MessageBody="somebody else's")
-    swept(staged, after=PATIENCE_S + 60)
-    assert len(queued(staged)) == 2
+
+
+def due(staged: Staged, batch: str = ID) -> None:
+    """Let a batch's deadline be over."""
+    staged.aws.clients.dynamodb.update_item(
+        TableName=staged.aws.settings.table,
+        Key=batch_key(batch),
+        UpdateExpression="SET deadline = :past",
+        ExpressionAttributeValues={":past": {"N": str(int(time.time()) - 60)}},
+    )
+
+
+def key(record: Json) -> str:
+    found: str = json.loads(record["body"])["Records"][0]["s3"]["object"]["key"]
+    return unquote_plus(found)

@@ -28,7 +28,7 @@ from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.object_keys import Lane, attempt_prefix, drop_prefix, manifest_key, results_key, upload_key
 from heatlens_aws.records import BatchState, FileState
 from heatlens_aws.staging import Absent, Staging, Stored
-from infra.local_account import sqs_event
+from infra.local_account import QUEUES, sqs_event
 from tests.support.aws import Account, purged
 from tests.support.dicom import dicom
 from tests.support.images import encoded
@@ -564,6 +564,7 @@ def test_a_queue_hides_a_returned_message_and_redelivers_it(staged: Staged) -> N
         "body": sent["Body"],
         "attributes": sent["Attributes"],
         "eventSource": "aws:sqs",
+        "eventSourceARN": f"arn:aws:sqs:us-east-1:123456789012:{QUEUES[Lane.INTERACTIVE]}",
     }
 
     with pytest.MonkeyPatch.context() as patch:

@@ -113,9 +113,9 @@ def test_ends_even_if_messages_become_visible_again_meanwhile(aws: Account, monk
         aws.clients.sqs.send_message(QueueUrl=dead, MessageBody=f"nonsense {number}")
     monkeypatch.setattr(redrives, "HOLD_S", 1)  # as 300 seconds are to many thousands
     monkeypatch.setattr(redrives, "WAIT_S", 0)
-    look, receive, pages = redrives._lane, redrives._next, list[str]()
+    look, receive, pages = redrives._wanted, redrives._next, list[str]()
 
-    def slowly(*arguments: Any) -> Lane | None:  # noqa: ANN401 - passes through
+    def slowly(*arguments: Any) -> Any:  # noqa: ANN401 - passes through
         time.sleep(0.11)
         return look(*arguments)
 
@@ -123,7 +123,7 @@ def test_ends_even_if_messages_become_visible_again_meanwhile(aws: Account, monk
         pages.append(queue)
         return receive(clients, queue)
 
-    monkeypatch.setattr(redrives, "_lane", slowly)
+    monkeypatch.setattr(redrives, "_wanted", slowly)
     monkeypatch.setattr(redrives, "_next", counted)
 
     assert redrive(aws.clients, aws.settings, dead) == (0, 25)

@@ -124,7 +124,7 @@ def test_the_queue_and_the_worker_have_the_same_number_of_receives(lane: str) ->
     assert queue["RedrivePolicy"] == {"deadLetterTargetArn": STACK.attribute(f"{dead}.Arn"), "maxReceiveCount": 5}
     assert variables(STACK)["BatchFunction"]["HEATLENS_MAX_RECEIVES"] == "5"
     assert AwsSettings.model_fields["max_receives"].default == 5
-    assert queue["MessageRetentionPeriod"] == 4 * DAY
+    assert queue["MessageRetentionPeriod"] == AwsSettings.model_fields["queue_retention_s"].default == 4 * DAY
     assert STACK.properties(dead)["MessageRetentionPeriod"] == 14 * DAY
 
 
