@@ -77,7 +77,9 @@ async def infer(
         began = time.perf_counter()
         outcomes = await work(context, options)
         delivering = time.perf_counter()
-        access.add_outcomes(model, options, outcomes, (delivering - began) * 1000)
+        access.add_outcomes(
+            model, options, [getattr(each, "known", each) for each in outcomes], (delivering - began) * 1000
+        )
         results = Results(received.filenames, outcomes, model, options, context.request_id, context.elapsed_ms)
         # Encoding a large response takes seconds: in the event loop, health checks would wait for it.
         response = await run_in_threadpool(deliver, results)

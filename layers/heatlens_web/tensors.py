@@ -22,16 +22,18 @@ class Row:
     explanation: Explanation | None
 
     @property
-    def prediction(self) -> Prediction:
+    def known(self) -> Explanation | Scores:
         known = self.explanation or self.scores
         assert known is not None, "either is computed"
-        return known.prediction
+        return known
+
+    @property
+    def prediction(self) -> Prediction:
+        return self.known.prediction
 
     @property
     def notes(self) -> tuple[str, ...]:
-        known = self.explanation or self.scores
-        assert known is not None, "either is computed"
-        return known.notes
+        return tuple(self.known.notes)
 
     @property
     def explained(self) -> Explanation:
