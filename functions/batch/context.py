@@ -3,13 +3,16 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from functions.batch.logs import logger
 from functions.batch.pace import Pace
-from heatlens.errors import ModelError, SettingsError
+from heatlens.errors import ModelError, SettingsError, TooSlow
 from heatlens.model import Model
 from heatlens.registry import ModelRegistry, load_models
 from heatlens.settings import read_table
+from heatlens.types import Options
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.clients import connect
+from heatlens_aws.invocation_time import check_time
 from heatlens_aws.sagemaker_async import Endpoint
 from heatlens_aws.settings import STAGED_LIMITS, AwsSettings, BatchSettings, StagedLimits
 from heatlens_aws.staging import Staging
@@ -30,7 +33,8 @@ class Account:
 class WorkerContext:
     """What a worker uses; `batch_images` is the number of images in an engine batch.
 
-    `pace` is how long images take here, measured by each invocation for the next.
+    `pace` is how long images take here, measured by each invocation for the next. `drops_refused` says why undeclared
+    objects cannot be explained with the default options in the function's time, `None` if they can.
     """
 
     account: Account
@@ -38,6 +42,7 @@ class WorkerContext:
     limits: StagedLimits
     batch_images: int
     pace: Pace = field(default_factory=Pace)
+    drops_refused: TooSlow | None = None
 
     @property
     def model(self) -> Model:
@@ -80,4 +85,16 @@ def open_context() -> WorkerContext:
     if isinstance(default := models.by_name[models.default], ModelError):
         raise default
     models.log_failures()
-    return WorkerContext(account, models, settings.limits(STAGED_LIMITS), settings.batch_images)
+    limits = settings.limits(STAGED_LIMITS)
+    refused = _drops_refused(default, limits, account.settings.batch_timeout_s)
+    return WorkerContext(account, models, limits, settings.batch_images, drops_refused=refused)
+
+
+def _drops_refused(model: Model, limits: StagedLimits, timeout_s: int | None) -> TooSlow | None:
+    """Return why dropped objects cannot be explained in time, and log it."""
+    try:
+        check_time(model, Options(), limits, timeout_s)
+    except TooSlow as error:
+        logger.error("objects under drop/ will fail: %s", error)
+        return error
+    return None

@@ -47,13 +47,13 @@ from heatlens.types import Options, Upload
 from heatlens_aws.batch_table import Outcome as Record
 from heatlens_aws.deadline import note_progress
 from heatlens_aws.finishing import finish_if_done
+from heatlens_aws.invocation_time import MARGIN_S
 from heatlens_aws.metrics import BATCHES_ENDED, ITEMS, PASSES, PIXELS, QUEUE_WAIT_MS, STAGES, Metric
 from heatlens_aws.object_keys import IN, parse_upload_key
 from heatlens_aws.records import Batch, BatchState, FileState
 from heatlens_aws.sagemaker_async import Notice
 from heatlens_aws.staging import Absent, Superseded, TooLarge
 
-MARGIN_S = 10.0  # beside the time of the images: for their commits, the messages that are sent again, and the answer
 GAVE_UP = "every attempt failed for a reason other than the file itself: retry it"
 PROGRESS = {state.value for state in FileState} - {FileState.PENDING.value}
 
@@ -114,7 +114,10 @@ class _Invocation:
                 if isinstance(target, ItemEnd):
                     self._count(target.state)
                 else:
-                    tasks.append(_task(item, target, self._account.settings.max_receives))
+                    task = _task(item, target, self._account.settings.max_receives)
+                    if target.undeclared and not task.loaded:
+                        task.loaded = self._context.drops_refused
+                    tasks.append(task)
             except Exception as error:
                 if not self._given_up(item):
                     self._return(item, error)

@@ -240,6 +240,20 @@ class Golden(_Frozen):
     tolerance: Annotated[float, Field(gt=0)]
 
 
+class Cost(_Frozen):
+    """How long the graphs take for one image, in milliseconds, where they were compiled.
+
+    `trunk_ms` and `tail_ms` are of one pass, in a batch of `batch` images, as Score-CAM and Ablation-CAM run them.
+    `golden_ms` is of one Grad-CAM explanation of a single image. A server times that one at start: it is slower than
+    this machine by the ratio of the two. Each is the fastest of a few runs with OpenVINO in float32.
+    """
+
+    trunk_ms: Annotated[float, Field(gt=0)]
+    tail_ms: Annotated[float, Field(gt=0)]
+    golden_ms: Annotated[float, Field(gt=0)]
+    batch: Positive
+
+
 class Layer(_Frozen):
     """A target layer, the graphs cut at it, and the proof of its maps.
 
@@ -249,7 +263,7 @@ class Layer(_Frozen):
     `calibration` is of Grad-CAM's maps, `calibrations` of other methods', each in its own unit. `familiarity` is `None`
     where the description has no images.
     `sanity` is `None` where it was not checked, or the network has no weights. `golden` is `None` in cards that were
-    made without it, or where no generated image has a steady map.
+    made without it, or where no generated image has a steady map. `cost` is `None` in cards that were made without it.
     """
 
     name: str
@@ -263,6 +277,7 @@ class Layer(_Frozen):
     familiarity: FamiliarityReference | None = None
     sanity: Sanity | None = None
     golden: Golden | None = None
+    cost: Cost | None = None
     trunk_int8: Graph | None = None
     agreements: dict[str, Agreement] = Field(default_factory=dict)
 

@@ -11,7 +11,8 @@ HeatlensError
 │   ├── TooMuchMemory
 │   ├── RequestImagesTooLarge
 │   ├── TooManyTargets
-│   └── TooManyPasses
+│   ├── TooManyPasses
+│   └── TooSlow
 ├── InvalidOption
 ├── ModelUnavailable
 ├── OutOfTime
@@ -113,6 +114,12 @@ class TooManyPasses(LimitError):
     """The method would run the network more often than one request may."""
 
     code = "limit.passes"
+
+
+class TooSlow(LimitError):
+    """One image of a staged batch would take longer than an invocation of the batch function has."""
+
+    code = "limit.time"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from heatlens.engines.base import Engine, files_of, open_engines
 from heatlens.engines.golden import GoldenCheck, GoldenMismatchError, check_golden
 from heatlens.engines.memory_estimate import check_memory, left_for_images
 from heatlens.engines.resources import Machine, read_machine
+from heatlens.engines.timing import measure_slowdown
 from heatlens.errors import EngineError, HeatlensError, is_out_of_memory
 from heatlens.settings import Settings
 from heatlens.types import EngineName, Options, Precision
@@ -32,7 +33,8 @@ class Model:
     `sha256` is the card's, which covers every graph's; `image` is the digest of the container image. `engine` runs the
     default layer, the card's first; `others` the further layers, by name. `file_bytes` is the size of all graphs,
     `image_bytes` the memory that is left for one image, `None` if no limit is known.
-    `golden` is the result of comparing the engines with the card.
+    `golden` is the result of comparing the engines with the card. `slowdown` is how much slower this machine is than
+    the compiling one, `None` if the card does not say how long that took.
     """
 
     card: Card
@@ -43,6 +45,7 @@ class Model:
     file_bytes: int = 0
     image_bytes: int | None = None
     golden: GoldenCheck = field(default_factory=GoldenCheck)
+    slowdown: float | None = None
 
     def facts(self, options: Options) -> dict[str, str]:
         """Describe model and computation, as every response and result does."""
@@ -156,13 +159,14 @@ def _load(
     try:
         engines = open_engines(folder, card, engine=engine, precision=precision, threads=threads)
         golden = check_layers(engines, card)
+        slowdown = measure_slowdown(engines[card.layers[0].name], card)
     except (EngineError, MemoryError) as error:
         if is_out_of_memory(error):
             raise EngineError(_NO_MEMORY) from error
         raise
     file_bytes = sum(file.stat().st_size for file in files)
     left = left_for_images(machine.memory_bytes, beside + file_bytes, engine)
-    return Model(card, sha256, engines.pop(card.layers[0].name), image, engines, file_bytes, left, golden)
+    return Model(card, sha256, engines.pop(card.layers[0].name), image, engines, file_bytes, left, golden, slowdown)
 
 
 def check_layers(engines: Mapping[str, Engine], card: Card) -> GoldenCheck:

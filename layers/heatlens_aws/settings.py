@@ -57,6 +57,9 @@ class AwsSettings(BaseSettings):
     batch_deadline_s: int = Field(5 * DAY, gt=0, description="Seconds without progress after which a batch expires.")
     row_life_s: int = Field(31 * DAY, gt=0, description="Seconds rows are kept; not shorter than the bucket's results.")
     max_receives: int = Field(5, gt=0, description="Deliveries after which a file is given up; the queue's own number.")
+    batch_timeout_s: int | None = Field(
+        None, gt=0, le=900, description="Seconds of the batch function; options that take longer are refused."
+    )
     batch_files: int = Field(10_000, gt=0, le=100_000, description="Files in one batch; keys have five digits.")
     call_files: int = Field(500, gt=0, description="Files in one declaring call.")
     interactive_files: int = Field(500, ge=0, description="Files of the largest batch in the interactive lane.")

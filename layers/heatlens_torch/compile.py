@@ -20,8 +20,9 @@ from heatlens.card import (
 )
 from heatlens.engines.base import Engine
 from heatlens.engines.openvino import OpenVinoEngine
+from heatlens.engines.timing import measure_cost
 from heatlens.errors import CompileError, ModelFileError
-from heatlens.explain.attribution import METHOD_NAMES
+from heatlens.explain.attribution import METHOD_NAMES, RERUN_BATCH
 from heatlens.types import Floats
 from heatlens_torch.atomic_folder import replace_folder
 from heatlens_torch.graph.export import export
@@ -121,8 +122,14 @@ def _compile(
         source=built.source,
         made_with=calibration.made_with(),
     )
+    progress("timing the passes")
+    card = card.model_copy(update={"layers": tuple(_timed(layer, engines[layer.name], card) for layer in layers)})
     progress("measuring lower precisions")
     return precisions.measure(folder, card, images, spec, int8=int8)
+
+
+def _timed(layer: Layer, engine: Engine, card: Card) -> Layer:
+    return layer.model_copy(update={"cost": measure_cost(engine, card, RERUN_BATCH)})
 
 
 def _probe_targets(network: nn.Module, spec: ModelSpec, sample: torch.Tensor) -> dict[str, Probe]:

@@ -179,6 +179,11 @@ def _equals(stack: Stack, argument: list[Any]) -> bool:
     return str(one) == str(other)
 
 
+def _find_in_map(stack: Stack, argument: list[Any]) -> Any:  # noqa: ANN401 - a value of the mapping
+    name, first, second = map(stack.value, argument)
+    return stack.template["Mappings"][name][str(first)][second]
+
+
 INTRINSICS: dict[str, Callable[[Stack, Any], Any]] = {
     "Ref": Stack.ref,
     "Condition": Stack.holds,
@@ -187,6 +192,7 @@ INTRINSICS: dict[str, Callable[[Stack, Any], Any]] = {
     "Fn::Select": _select,
     "Fn::Split": _split,
     "Fn::Equals": _equals,
+    "Fn::FindInMap": _find_in_map,
     "Fn::If": lambda stack, argument: stack.value(argument[1 if stack.holds(argument[0]) else 2]),
     "Fn::Not": lambda stack, argument: not stack.value(argument[0]),
     "Fn::And": lambda stack, argument: all(stack.value(argument)),

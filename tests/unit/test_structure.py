@@ -25,6 +25,7 @@ COVERED = {
     "heatlens/plan.py": "unit/heatlens/test_pipeline.py",
     "heatlens/results.py": "unit/heatlens/test_pipeline.py",
     "heatlens/types.py": "unit/heatlens/test_pipeline.py",
+    "heatlens/cost.py": "unit/heatlens_aws/test_invocation_time.py",
     "heatlens_aws/clients.py": "staging/test_objects.py",
     "heatlens_aws/conditional_writes.py": "unit/heatlens_aws/test_batch_table.py",
     "heatlens_aws/records.py": "unit/heatlens_aws/test_batch_table.py",

@@ -59,6 +59,22 @@ def count_passes(
     return once * (len(_AUGMENTED) if aug_smooth else 1)
 
 
+def count_runs(
+    method: str,
+    channels: int,
+    targets: int,
+    *,
+    aug_smooth: bool = False,
+    own: Mapping[str, int] = MappingProxyType({}),
+) -> tuple[int, int]:
+    """Count how often the trunk and the tail run for one image, one row of a batch each."""
+    runs = {"scorecam": (channels + 1, channels + 1), "ablationcam": (1, channels + 2)}
+    passes = own.get(method, 1) * targets
+    trunk, tail = runs.get(method, (1, targets) if method in METHODS else (1 + passes, 1 + passes))
+    views = len(_AUGMENTED) if aug_smooth else 1
+    return trunk * views, tail * views
+
+
 def attribute(
     engine: Engine,
     card: Card,

@@ -11,12 +11,14 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message
 
+from heatlens.errors import InvalidOption
 from heatlens.model import Model
-from heatlens.options import as_json, as_query
+from heatlens.options import as_json, as_query, from_json
 from heatlens.plan import check_plan, make_plan
 from heatlens.settings import Limits
 from heatlens.types import Options
 from heatlens_aws.errors import StagingUnavailable
+from heatlens_aws.invocation_time import check_time
 from heatlens_aws.settings import STAGED_LIMITS, AwsSettings
 from heatlens_web import problems, upload
 from heatlens_web.audit import note, span
@@ -36,6 +38,7 @@ from heatlens_web.schemas.batches import (
     ResultsPage,
     UploadLinks,
 )
+from heatlens_web.state import State
 
 if TYPE_CHECKING:  # it loads boto3
     from heatlens_aws.records import Batch
@@ -110,6 +113,7 @@ def create(request: Request, state: CurrentState, body: BatchCreate) -> BatchCre
             old = access.batches.find(access.who, body.retry_of)
             with problems.located((("body",), {"model"})):
                 model = state.models[old.options.get("model")]
+            _check_time_of_retry(old.options, model, state, access)
             created = access.batches.retry(access.who, body.retry_of, model=model.sha256)
         else:
             with problems.located((("body",), body.model_fields_set)):
@@ -117,6 +121,8 @@ def create(request: Request, state: CurrentState, body: BatchCreate) -> BatchCre
             assert body.expected_files is not None, "validated"
             with problems.located((("body",), body.model_fields_set)):
                 options = _checked(body.over(None), model, state.settings.limits(STAGED_LIMITS), backend=body.backend)
+            if body.backend == "lambda":
+                _check_time(options, model, state, access)
             created = access.batches.create(
                 access.who,
                 expected=body.expected_files,
@@ -245,6 +251,19 @@ def _checked(options: Options, model: Model, limits: Limits, *, backend: Backend
     if backend == "sagemaker" and len(as_query(named)) > MAX_ATTRIBUTES:
         raise problems.invalid([_wrong("backend", f"options of more than {MAX_ATTRIBUTES} letters in a query")])
     return named
+
+
+def _check_time(options: Options, model: Model, state: State, access: _Access) -> None:
+    """Refuse options with which one image takes longer than the batch function has; raises `TooSlow`."""
+    limits, timeout_s = state.settings.limits(STAGED_LIMITS), access.batches.settings.batch_timeout_s
+    check_time(model, options, limits, timeout_s)
+
+
+def _check_time_of_retry(stored: dict[str, Any], model: Model, state: State, access: _Access) -> None:
+    """Check the options of an earlier batch; what this version or model cannot do fails file by file."""
+    if stored.get("backend", "lambda") == "lambda":
+        with contextlib.suppress(InvalidOption):
+            _check_time(from_json(stored), model, state, access)
 
 
 def _stored(options: Options) -> dict[str, Any]:

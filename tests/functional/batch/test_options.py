@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from heatlens.card import Cost, read_card, write_card
 from heatlens.explain.attribution import METHOD_NAMES
 from heatlens.model import Model
 from heatlens_aws.batch_table import BatchTable
@@ -94,6 +96,47 @@ def test_rejects_a_method_that_needs_too_many_passes(
 
     problem(client.post(URL, json={"expected_files": 1, "method": "scorecam"}), 413, "limit.passes")
     assert client.post(URL, json={"expected_files": 1}).status_code == 201
+
+
+@pytest.fixture
+def slow_client(
+    aws: Account, make_client: MakeClient, colours_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> TestClient:
+    """A client of an API whose model takes 20 s for a pass of the trunk, with batch functions of 120 s."""
+    variables = {"BUCKET": aws.settings.bucket, "TABLE": aws.settings.table, "ASYNC_ENDPOINT": "a"}
+    for name, value in (variables | {"BATCH_TIMEOUT_S": "120"}).items():
+        monkeypatch.setenv(f"HEATLENS_{name}", value)
+    monkeypatch.setattr("heatlens.model.measure_slowdown", lambda *_: 1.0)
+    folder = shutil.copytree(colours_folder, tmp_path / "slow")
+    card, _ = read_card(folder)
+    cost = Cost(trunk_ms=20_000, tail_ms=1000, golden_ms=21_000, batch=16)
+    layers = tuple(layer.model_copy(update={"cost": cost}) for layer in card.layers)
+    write_card(card.model_copy(update={"layers": layers}), folder)
+    return make_client(model_dir=folder)
+
+
+@pytest.mark.provokes("limit.time")
+def test_rejects_options_with_which_an_image_takes_longer_than_a_function_has(slow_client: TestClient) -> None:
+    refused = problem(
+        slow_client.post(URL, json={"expected_files": 1, "method": "gradcam", "aug_smooth": True}), 413, "limit.time"
+    )
+
+    assert "takes about 126 s" in refused["detail"]
+    assert "BatchTimeout" in refused["detail"]
+    assert slow_client.post(URL, json={"expected_files": 1}).status_code == 201
+    remote = {"expected_files": 1, "aug_smooth": True, "backend": "sagemaker"}
+    assert slow_client.post(URL, json=remote).status_code == 201
+
+
+def test_rejects_a_retry_whose_images_take_longer_than_a_function_has(
+    slow_client: TestClient, aws: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("heatlens_web.batches.routes.check_time", lambda *_: None)  # as before the model was measured
+        batch = slow_client.post(URL, json={"expected_files": 1, "aug_smooth": True}).json()["batch_id"]
+    slow_client.post(f"{URL}/{batch}/close")
+
+    problem(slow_client.post(URL, json={"retry_of": batch}), 413, "limit.time")
 
 
 def test_rejects_options_longer_than_the_endpoints_header(

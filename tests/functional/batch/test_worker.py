@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from PIL import Image
 
+from functions.batch import context as batch_context
 from functions.batch import worker
 from functions.batch.errors import TryAgain
 from functions.batch.messages import distinct_items, parse_messages
@@ -20,6 +21,8 @@ from functions.batch.pace import Pace
 from functions.batch.purge import erase_purged
 from functions.batch.worker import work
 from heatlens import pipeline
+from heatlens.card import Cost
+from heatlens.errors import TooSlow
 from heatlens.model import Model
 from heatlens.options import as_json
 from heatlens.settings import MIB
@@ -27,6 +30,7 @@ from heatlens.types import Options
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.object_keys import Lane, attempt_prefix, drop_prefix, manifest_key, results_key, upload_key
 from heatlens_aws.records import BatchState, FileState
+from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_aws.staging import Absent, Staging, Stored
 from infra.local_account import QUEUES, sqs_event
 from tests.support.aws import Account, purged
@@ -681,6 +685,33 @@ def test_a_file_that_killed_as_often_as_it_may_is_given_up_without_another_try(s
     assert staged.work(event) == set()
     assert staged.engine.sizes == []
     assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, "batch.gave_up")
+
+
+def test_drops_fail_at_once_where_the_default_options_take_longer_than_a_function_has(staged: Staged) -> None:
+    staged.batch(picture())
+    dropped, declared = staged.put(picture(), key="drop/a.png"), staged.put(picture())
+    staged.context = replace(staged.context, drops_refused=TooSlow("one image takes about 200 s"))
+
+    assert staged.work(staged.received(dropped, declared)) == set()
+
+    [key] = staged.keys("out/drop/a.png/")
+    assert json.loads(staged.object(key))["error"]["code"] == "limit.time"
+    assert staged.file().state is FileState.OK
+
+
+def test_a_function_that_has_no_time_for_drops_says_so_at_start(
+    tiny_model: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cost = Cost(trunk_ms=60_000, tail_ms=60_000, golden_ms=1, batch=16)
+    layer = tiny_model.card.layers[0].model_copy(update={"cost": cost})
+    model = replace(tiny_model, card=tiny_model.card.model_copy(update={"layers": (layer,)}), slowdown=1.0)
+
+    refused = batch_context._drops_refused(model, STAGED_LIMITS, 120)
+
+    [line] = lines(capsys)
+    assert "takes about 120 s" in str(refused)
+    assert (line["level"], "objects under drop/ will fail" in line["message"]) == ("ERROR", True)
+    assert batch_context._drops_refused(model, STAGED_LIMITS, 180) is None
 
 
 def test_the_first_group_of_a_process_is_one_image_and_the_next_are_as_many_as_fit(staged: Staged) -> None:

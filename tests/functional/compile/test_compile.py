@@ -872,5 +872,6 @@ def test_progress_names_each_stage(tmp_path: Path) -> None:
         "comparing with pytorch-grad-cam",
         "comparing with random weights",
         "calibrating and evaluating",
+        "timing the passes",
         "measuring lower precisions",
     ]

@@ -10,7 +10,7 @@ from heatlens_aws.settings import AwsSettings
 from heatlens_web.settings import ServerSettings
 from tests.support.aws import Account
 from tests.support.paths import ROOT
-from tests.support.stack import EVERYTHING, FUNCTIONS, TEMPLATE, TEMPLATES, Json, Stack, read, variables
+from tests.support.stack import EVERYTHING, FUNCTIONS, TEMPLATE, TEMPLATES, Json, Stack, children, read, variables
 from tests.support.staged import imported
 
 STACK = Stack(TEMPLATE)
@@ -28,6 +28,7 @@ def test_parameters_have_the_decided_defaults() -> None:
         "InteractiveConcurrency": 4,
         "BulkConcurrency": 4,
         "InteractiveFiles": 500,
+        "BatchTimeout": 120,
         "ReservedConcurrency": 0,
         "ProvisionedConcurrency": 0,
         "CustomerKey": "false",
@@ -135,6 +136,19 @@ def test_the_timeouts_of_functions_are_shorter_than_their_callers() -> None:
     assert STACK.properties("Integration")["TimeoutInMillis"] == 30_000
     for queue in ("InteractiveQueue", "BulkQueue"):
         assert STACK.properties(queue)["VisibilityTimeout"] >= 6 * STACK.properties("BatchFunction")["Timeout"]
+
+
+@pytest.mark.parametrize("seconds", read(TEMPLATE)["Parameters"]["BatchTimeout"]["AllowedValues"])
+def test_every_timeout_of_the_batch_function_has_its_visibility_and_alarm(seconds: int) -> None:
+    """AWS recommends six times the function's timeout; the API refuses by the same number."""
+    stack = Stack(TEMPLATE, {"BatchTimeout": seconds})
+    slow = children(stack)["Observability"].properties("BatchSlow")
+
+    assert stack.properties("BatchFunction")["Timeout"] == seconds <= 900
+    for queue in ("InteractiveQueue", "BulkQueue"):
+        assert stack.properties(queue)["VisibilityTimeout"] == 6 * seconds
+    assert slow["Threshold"] == 1000 * (seconds - 5)
+    assert {int(each["HEATLENS_BATCH_TIMEOUT_S"]) for each in variables(stack).values()} == {seconds}
 
 
 def test_the_defaults_reserve_no_concurrency() -> None:

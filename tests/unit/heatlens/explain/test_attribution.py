@@ -12,7 +12,7 @@ from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget, C
 from torch import nn
 
 from heatlens.card import Card
-from heatlens.explain.attribution import METHOD_NAMES, MethodOptions, attribute, count_passes
+from heatlens.explain.attribution import METHOD_NAMES, MethodOptions, attribute, count_passes, count_runs
 from heatlens.explain.multi_layer import combined
 from heatlens.explain.perturbation import RERUNS
 from heatlens.explain.targets import PREDICTED, TargetRequest
@@ -187,6 +187,18 @@ def test_perturbation_methods_cost_the_declared_passes_for_any_targets(
         reruns = engine.trunks - 1 if method == "scorecam" else engine.tails - 2
         assert reruns == CHANNELS
         assert count_passes(method, CHANNELS) == CHANNELS + 1
+
+
+@pytest.mark.parametrize("aug_smooth", [False, True])
+@pytest.mark.parametrize("method", METHOD_NAMES)
+def test_the_counted_runs_are_those_of_the_network(
+    network: Network, images: Floats, method: str, *, aug_smooth: bool
+) -> None:
+    engine, wanted = TorchEngine(network), TargetRequest((1, 0))
+
+    attribute(engine, card(network), images[:1], [wanted], MethodOptions(method, aug_smooth=aug_smooth))
+
+    assert (engine.trunks, engine.tails) == count_runs(method, CHANNELS, 2, aug_smooth=aug_smooth)
 
 
 @pytest.mark.parametrize("asked", [PREDICTED, TargetRequest((1, 0)), TargetRequest(ranks=2)])
