@@ -10,6 +10,7 @@ from heatlens_aws.function_logs import make_logger, share_format
 from heatlens_aws.function_metrics import FunctionMetrics
 from heatlens_aws.metrics import IMAGES_FAILED, IMAGES_OK, PASSES, PIXELS, REQUEST_MS, REQUESTS, STAGES
 from heatlens_aws.settings import STACK
+from heatlens_aws.tracing import Tracing, open_tracing
 from heatlens_web.access import Access
 
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
@@ -18,11 +19,11 @@ Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 class RequestMetrics:
     """Writes the metrics of each request; its observer is called by the application."""
 
-    def __init__(self, metrics: FunctionMetrics) -> None:
-        self._metrics = metrics
+    def __init__(self, metrics: FunctionMetrics, tracing: Tracing) -> None:
+        self._metrics, self._tracing = metrics, tracing
 
     def observe(self, access: Access) -> None:
-        """Write one line of metrics; the route is a property, because each value of a dimension costs."""
+        """Annotate the trace, and write one line of metrics; the route is a property: a dimension costs."""
         add = self._metrics.add
         add(REQUESTS[access.status // 100], 1)
         add(REQUEST_MS, access.ms)
@@ -33,6 +34,8 @@ class RequestMetrics:
         for metric, count in counts.items():
             if count:
                 add(metric, count)
+        status, route = access.status, access.route
+        self._tracing.annotate(route=route, status=status, batch=access.batch, items=access.items)
         self._metrics.write({"route": access.route, "request_id": access.request_id})
 
 
@@ -41,6 +44,12 @@ def observed(app: FastAPI, handler: Handler) -> Handler:
     logger = make_logger("api-function")
     share_format(logger)
     metrics = FunctionMetrics("api", os.environ.get(STACK) or "none")
-    app.state.observers.append(RequestMetrics(metrics).observe)
-    logged: Handler = logger.inject_lambda_context(handler, log_event=False)  # an event holds the body
+    tracing = open_tracing()
+    app.state.observers.append(RequestMetrics(metrics, tracing).observe)
+
+    def traced(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
+        with tracing.section("request"):
+            return handler(event, context)
+
+    logged: Handler = logger.inject_lambda_context(traced, log_event=False)  # an event holds the body
     return logged

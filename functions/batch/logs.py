@@ -10,8 +10,9 @@ from heatlens_aws.function_metrics import FunctionMetrics
 from heatlens_aws.lambda_init import is_lambda
 from heatlens_aws.metrics import Metric
 from heatlens_aws.settings import STACK
+from heatlens_aws.tracing import Tracing, open_tracing
 
-__all__ = ["error_summary", "logger", "metrics_of", "write_counts"]
+__all__ = ["error_summary", "logger", "metrics_of", "tracing", "write_counts"]
 
 # A logger takes the records of every logger whose name contains its own: "heatlens" would silence the packages'.
 logger = make_logger("batch-worker")
@@ -23,6 +24,12 @@ if is_lambda():
 def metrics_of(function: str) -> FunctionMetrics:
     """Return the metrics of a function; the first call is the moment when the function is ready."""
     return FunctionMetrics(function, os.environ.get(STACK) or "none")
+
+
+@cache
+def tracing() -> Tracing:
+    """Return what writes the traces of this process."""
+    return open_tracing()
 
 
 def write_counts(metrics: FunctionMetrics, counts: Counter[Metric]) -> None:

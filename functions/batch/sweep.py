@@ -16,7 +16,7 @@ from functions.batch.async_collect import collect_lost
 from functions.batch.context import Account
 from functions.batch.destinations import SAGEMAKER
 from functions.batch.lane_queue import read_backlog
-from functions.batch.logs import error_summary, logger, metrics_of, write_counts
+from functions.batch.logs import error_summary, logger, metrics_of, tracing, write_counts
 from functions.batch.purge import erase_purged
 from heatlens_aws.conditional_writes import InvalidTransition
 from heatlens_aws.deadline import note_progress
@@ -57,7 +57,8 @@ def sweep(account: Account, now: int, time_left: Callable[[], float]) -> dict[st
         with suppress(Exception):
             account.jobs.postpone(name, now)
         try:
-            counts.update(advance(account, name, now))
+            with tracing().section("batch", batch=name):
+                counts.update(advance(account, name, now))
         except Exception as error:
             counts[BATCHES_UNSWEPT] += 1
             logger.warning("unswept", batch=name, error=error_summary(error))

@@ -3,8 +3,9 @@
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 from functions.batch.async_collect import collect
@@ -13,7 +14,7 @@ from functions.batch.context import WorkerContext
 from functions.batch.deliver import deliver, deliver_failure, record
 from functions.batch.destinations import DeclaredFile, DroppedObject, Foreign, Target, is_drop
 from functions.batch.errors import GaveUp, WrongDigest
-from functions.batch.logs import error_summary, logger, metrics_of, write_counts
+from functions.batch.logs import error_summary, logger, metrics_of, tracing, write_counts
 from functions.batch.messages import Item, Message, distinct_items
 from functions.batch.requeue import delay, delete, send_back
 from functions.batch.tasks import (
@@ -148,7 +149,9 @@ class _Invocation:
     def _process(self, group: Sequence[Task]) -> None:
         """Read a group, then explain and commit it, in as few portions as the memory allows."""
         began, done = time.perf_counter(), 0
-        with ThreadPoolExecutor(len(group)) as pool:
+        with ExitStack() as stack, ThreadPoolExecutor(len(group)) as pool:
+            for section in _sections(group):
+                stack.enter_context(section)
             loaded = self._run_all(pool, self._load, group)
             for portion in bounded(loaded, self._pixels, self._context.limits.request_pixels, len(group)):
                 if not self._has_time(portion):
@@ -413,6 +416,18 @@ def _task(item: Item, target: Target, most: int) -> Task:
         return Task(item, target, target.options, loaded=GaveUp(GAVE_UP) if item.receives > most else None)
     except InvalidOption as error:
         return Task(item, target, Options(), loaded=error)
+
+
+def _sections(group: Sequence[Task]) -> Iterator[AbstractContextManager[None]]:
+    """Make a section of the trace for each batch of a group, which links to the request that opened the batch."""
+    numbers: dict[str, list[int]] = {}
+    traces: dict[str, str | None] = {}
+    for task in group:
+        if isinstance(task.target, DeclaredFile):
+            numbers.setdefault(task.target.batch.id, []).append(task.target.number)
+            traces[task.target.batch.id] = task.target.batch.trace
+    for batch, items in numbers.items():
+        yield tracing().section("files", link=traces[batch], batch=batch, items=",".join(map(str, items)))
 
 
 def _is_too_many_passes(error: Exception) -> bool:

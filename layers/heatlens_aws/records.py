@@ -75,6 +75,7 @@ class Batch:
     expires_at: int
     ending: BatchState | None = None  # cancelled or expired, from the decision until the batch has ended
     retry_of: str | None = None
+    trace: str | None = None  # of the request that opened it, where tracing is on
 
     @classmethod
     def from_attributes(cls, attributes: Attributes) -> Self:
@@ -94,6 +95,7 @@ class Batch:
             expires_at=int(row["expires_at"]),
             ending=BatchState(row["ending"]) if "ending" in row else None,
             retry_of=row.get("retry_of"),
+            trace=row.get("trace"),
         )
 
     @property
@@ -155,7 +157,8 @@ def batch_row(batch: Batch) -> Attributes:
         "open_pk": OPEN,
         "open_sk": f"{batch.created}#{batch.id}",
     }
-    return batch_key(batch.id) | attributes(row | ({"retry_of": batch.retry_of} if batch.retry_of else {}))
+    optional = {"retry_of": batch.retry_of, "trace": batch.trace}
+    return batch_key(batch.id) | attributes(row | {name: value for name, value in optional.items() if value})
 
 
 def file_row(file: File, expires_at: int) -> Attributes:

@@ -48,6 +48,7 @@ class AwsSettings(BaseSettings):
     bulk_queue_url: str = Field("", description="SQS queue of the events of all other objects.")
     region: str = Field("us-east-1", description="Region of all of them.", validation_alias="AWS_REGION")
     stack: str = Field("none", min_length=1, description="Name of the stack, a dimension of the functions' metrics.")
+    tracing: bool = Field(default=False, description="Whether the functions send traces to X-Ray.")
     endpoint_url: str = Field("", description="Address of another S3, SQS and DynamoDB, for local use.")
     upload_link_s: int = Field(HOUR, gt=0, description="Seconds an upload link lives.")
     result_link_s: int = Field(15 * 60, gt=0, description="Seconds a link to a result or an answer lives.")

@@ -28,6 +28,7 @@ from heatlens_aws.records import OPEN_FILE_STATES, Batch, BatchState, File, File
 from heatlens_aws.settings import AwsSettings
 from heatlens_aws.staging import Staging, Stored
 from heatlens_aws.tombstones import Tombstone
+from heatlens_aws.tracing import current_trace
 from heatlens_web.access import current_access
 from heatlens_web.errors import (
     BatchClosed,
@@ -288,6 +289,7 @@ class BatchService:
             deadline=now + self.settings.batch_deadline_s,
             expires_at=now + self.settings.row_life_s,
             retry_of=retry_of,
+            trace=current_trace(),
         )
         self.jobs.create(batch)
         return batch

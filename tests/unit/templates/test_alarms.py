@@ -5,7 +5,7 @@ import json
 import pytest
 
 from functions.batch import tasks
-from heatlens_aws.metrics import NAMESPACE, SERVICE
+from heatlens_aws.metrics import METRICS, NAMESPACE, SERVICE
 from heatlens_aws.records import OPEN_INDEX, FileState
 from tests.support.paths import ROOT
 from tests.support.stack import ACCOUNT, EVERYTHING, FUNCTIONS, PSEUDO, REGION, TEMPLATE, Json, Stack, children
@@ -134,8 +134,27 @@ def test_the_dashboard_shows_the_metrics_that_the_worker_writes() -> None:
     states = [*FileState, *ends, tasks.AGAIN, tasks.LATER]
     written = {f"Items{state.title()}" for state in states if state not in ("PENDING", "MISSING")}
 
-    assert {metric[1] for metric in ours} == written
-    assert {tuple(metric[2:6]) for metric in ours} == {("service", SERVICE, "function", "batch")}
+    assert {metric[1] for metric in ours if metric[1].startswith("Items")} == written
+
+
+def test_the_dashboard_shows_metrics_of_the_list_by_functions_that_emit_them() -> None:
+    shown = [each for widget in widgets(FULL) for each in widget["properties"]["metrics"] if each[0] == NAMESPACE]
+    where = {metric.name: {place.lower() for place in metric.where} for metric in METRICS}
+
+    assert [each[1] for each in shown if each[5] not in where[each[1]]] == []
+    assert {(each[2], each[3], each[4], each[6], each[7]) for each in shown} == {
+        ("service", SERVICE, "function", "stack", "Heatlens")
+    }
+    assert {
+        "RequestMs",
+        "ColdStart",
+        "InitMs",
+        "QueueWaitMs",
+        "Pixels",
+        "Passes",
+        "BatchesExpired",
+        "SweeperSuccess",
+    } <= {each[1] for each in shown}
 
 
 def test_the_dashboard_shows_every_queue_and_how_long_its_messages_wait() -> None:
