@@ -1,5 +1,7 @@
 """Commit the responses of an asynchronous endpoint as the results of declared files."""
 
+from collections.abc import Iterable
+
 from pydantic import ValidationError
 
 from functions.batch.async_response import EndpointResponse, Failure
@@ -59,15 +61,22 @@ def collect(account: Account, batch: Batch, notice: Notice, *, max_bytes: int) -
     return _fail(target, file, code, detail)
 
 
-def collect_lost(account: Account, batch: Batch, now: int, *, max_bytes: int) -> int:
+def collect_lost(account: Account, batch: Batch, now: int, open_files: Iterable[File], *, max_bytes: int) -> int:
     """Find responses whose notices must have been lost, and fail the files that SageMaker has given up.
+
+    Args:
+        account: Table, bucket and endpoint.
+        batch: As read.
+        now: Seconds since 1970.
+        open_files: The batch's files that were open a moment ago.
+        max_bytes: Largest file.
 
     Returns:
         How many files had waited too long.
     """
     patience = account.settings.async_timeout_s + account.settings.async_ttl_s
     late = 0
-    for file in account.jobs.files(batch):
+    for file in open_files:
         if late == LATE_FILES:
             break
         if file.state is FileState.SUBMITTED and now > file.outcome["at"] + patience:

@@ -7,8 +7,9 @@ its messages can be in a queue.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -24,6 +25,7 @@ from heatlens_aws.events import REQUEUED, Json
 from heatlens_aws.finishing import finish_if_done, settle_open
 from heatlens_aws.metrics import BATCHES_ENDED, BATCHES_SWEPT, BATCHES_UNSWEPT, ITEMS, SWEEPER_SUCCESS, Metric
 from heatlens_aws.object_keys import Lane
+from heatlens_aws.progress import recount
 from heatlens_aws.records import Batch, BatchState, File, FileState
 from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_aws.staging import Stored
@@ -78,25 +80,26 @@ def advance(account: Account, name: str, now: int) -> Counter[Metric]:
     batch = account.jobs.batch(name)
     if batch is None or batch.state.terminal:
         return counts
-    if now >= batch.deadline and not batch.ending and not _may_wait(account, batch, now):
+    found = recount(account.jobs, batch, remember_from=1)
+    if now >= batch.deadline and not batch.ending and not _may_wait(account, batch, now, found.open_files):
         with suppress(InvalidTransition):
             account.jobs.decide_end(name, BatchState.EXPIRED, now)
         batch = account.jobs.batch(name) or batch
     if batch.state is BatchState.RUNNING:
-        ended = settle_open(account.jobs, account.staging, batch)
+        ended = settle_open(account.jobs, account.staging, batch, found)
         counts.update({ITEMS[state]: count for state, count in ended.items()})
     if not batch.ending:
-        send_lost(account, batch, now)
+        send_lost(account, batch, now, found.open_files)
         if batch.options.get("backend") == SAGEMAKER:
-            collect_lost(account, batch, now, max_bytes=LARGEST)
-    after = finish_if_done(account.jobs, account.staging, batch)
+            collect_lost(account, batch, now, found.open_files, max_bytes=LARGEST)
+    after = finish_if_done(account.jobs, account.staging, replace(batch, progress=found.progress))
     if after.state.terminal:
         counts[BATCHES_ENDED[after.state]] += 1
     return counts
 
 
-def send_lost(account: Account, batch: Batch, now: int) -> int:
-    """Re-send the events that must have been lost, to the queue of their lane.
+def send_lost(account: Account, batch: Batch, now: int, open_files: Sequence[File]) -> int:
+    """Re-send the events that must have been lost, of files that were open a moment ago, to the queue of their lane.
 
     While messages wait there, a lost event cannot be told from one that waits, and a copy would only wait behind them.
 
@@ -110,7 +113,7 @@ def send_lost(account: Account, batch: Batch, now: int) -> int:
         return 0
     latest = now - (IN_FLIGHT_S if backlog.in_flight else GRACE_S)
     sent = 0
-    for stored, file in _pending_uploads(account, batch):
+    for stored, file in _pending_uploads(account, batch, open_files):
         if stored.modified is None or stored.modified > latest:
             continue
         if account.jobs.count_resend(file, now=now, after_s=GRACE_S, most=RESEND_MOST):
@@ -122,7 +125,7 @@ def send_lost(account: Account, batch: Batch, now: int) -> int:
     return sent
 
 
-def _may_wait(account: Account, batch: Batch, now: int) -> bool:
+def _may_wait(account: Account, batch: Batch, now: int, open_files: Sequence[File]) -> bool:
     """Return whether an upload's message may be in its queue still: the queue is not empty, and keeps it so long."""
     if not account.settings.queue_url(batch.lane):
         return False
@@ -130,13 +133,13 @@ def _may_wait(account: Account, batch: Batch, now: int) -> bool:
     if not (backlog.waiting or backlog.in_flight):
         return False
     oldest = now - account.settings.queue_retention_s
-    return any(max(stored.modified or 0, file.resent_at) > oldest for stored, file in _pending_uploads(account, batch))
+    pending = _pending_uploads(account, batch, open_files)
+    return any(max(stored.modified or 0, file.resent_at) > oldest for stored, file in pending)
 
 
-def _pending_uploads(account: Account, batch: Batch) -> Iterator[tuple[Stored, File]]:
-    """List the uploads that no worker has ended."""
-    files = (file for file in account.jobs.files(batch) if file.state is FileState.PENDING)
-    pending = {batch.upload_key(file.number): file for file in files}
+def _pending_uploads(account: Account, batch: Batch, open_files: Sequence[File]) -> Iterator[tuple[Stored, File]]:
+    """List the uploads that no worker had ended a moment ago."""
+    pending = {batch.upload_key(file.number): file for file in open_files if file.state is FileState.PENDING}
     for stored in account.staging.uploaded(batch.upload_prefix) if pending else ():
         if stored.key in pending:
             yield stored, pending[stored.key]

@@ -3,7 +3,7 @@
 import contextlib
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from heatlens_aws.conditional_writes import (
     error_code,
     retry_contention,
 )
+from heatlens_aws.creation import Creations
 from heatlens_aws.records import (
     FILES_PER_PARTITION,
     OPEN,
@@ -29,6 +30,7 @@ from heatlens_aws.records import (
     BatchState,
     File,
     FileState,
+    Progress,
     attributes,
     batch_key,
     batch_row,
@@ -42,6 +44,7 @@ from heatlens_aws.tombstones import NOT_PURGED, Tombstones, is_tombstone
 
 Outcome = dict[str, Any]
 WRITE_CHUNK = 99  # rows in one transaction, which takes a hundred and checks the batch with one
+READ_CHUNK = 100  # rows in one batch read
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +60,15 @@ class Declared:
 class BatchTable:
     """The table. Safe to share between threads; holds only the client and the table's name.
 
-    `tombstones` are the rows that stand for purged batches.
+    `creations` creates batches for clients, with keys and quotas; `tombstones` are the rows that stand for purged
+    batches.
     """
 
     def __init__(self, dynamodb: Any, table: str) -> None:  # noqa: ANN401 - boto3 has no types
         self._dynamodb = RetryingClient(dynamodb)
         self._table = table
         self.tombstones = Tombstones(self._dynamodb, table)
+        self.creations = Creations(self._dynamodb, table)
 
     # Batches
 
@@ -109,22 +114,37 @@ class BatchTable:
         also = "attribute_not_exists(ending) AND deadline < :deadline"
         self._update_open_batch(batch, "SET deadline = :deadline", values, also=also)
 
-    def finish(self, batch: Batch, state: BatchState) -> bool:
+    def finish(self, batch: Batch, state: BatchState, counts: Counter[FileState]) -> bool:
         """End a batch, unless it has ended or another end was decided meanwhile.
+
+        Args:
+            batch: As read.
+            state: Its end.
+            counts: The ends of its files, from all its rows, so that no later call reads them again.
 
         Returns:
             Whether this call did it.
         """
-        values = {":state": state.value, ":running": BatchState.RUNNING.value}
+        progress = Progress(upto=batch.declared, counts=counts).as_row()
+        values = {":state": state.value, ":running": BatchState.RUNNING.value, ":progress": progress}
         ending = "attribute_not_exists(ending)"
         if batch.ending:
             ending, values = "ending = :ending", values | {":ending": batch.ending.value}
         return self._update(
             batch_key(batch.id),
-            "SET #state = :state REMOVE open_pk, open_sk",
+            "SET #state = :state, progress = :progress REMOVE open_pk, open_sk",
             condition=f"#state = :running AND {ending}",
             values=values,
         )
+
+    def remember(self, batch: str, progress: Progress) -> None:
+        """Note what a count has found, unless the batch has ended or another count has found more.
+
+        Both are true, so a lost note costs reading only.
+        """
+        values = {":progress": progress.as_row(), ":ended": progress.ended}
+        more = "(attribute_not_exists(progress) OR progress.ended < :ended)"
+        self._update_open_batch(batch, "SET progress = :progress", values, also=more)
 
     def postpone(self, batch: str, at: int) -> None:
         """Move an unfinished batch behind the others in the sweeper's order."""
@@ -143,8 +163,11 @@ class BatchTable:
 
     # Files
 
-    def declare(self, batch: Batch, files: list[Declared]) -> list[File]:
+    def declare(self, batch: Batch, files: list[Declared], *, at: int | None = None) -> list[File]:
         """Reserve numbers for files, then write their rows.
+
+        With `at`, the files are to have the numbers from there on, and the call can be repeated: it does what an
+        earlier one, which may still run, has not done.
 
         One conditional write reserves the numbers. A crash before the rows are written leaves numbers without a row,
         which no client was given; `fill_gap` ends them once the batch accepts no more files.
@@ -153,7 +176,7 @@ class BatchTable:
             InvalidTransition: The batch accepts no more files, or not so many.
             Contended: Other calls keep declaring files of the same batch.
         """
-        first = self._reserve_numbers(batch.id, len(files))
+        first = self._reserve_numbers(batch.id, len(files), at)
         rows = [
             File(
                 batch=batch.id,
@@ -166,21 +189,29 @@ class BatchTable:
             )
             for index, file in enumerate(files)
         ]
-        self._write_files(batch, rows)
+        for start in range(0, len(rows), WRITE_CHUNK):
+            # An earlier call may have written the same rows.
+            with contextlib.suppress(*() if at is None else (InvalidTransition,)):
+                self._write_files(batch, rows[start : start + WRITE_CHUNK])
         return rows
 
     @retry_contention
-    def _reserve_numbers(self, batch: str, count: int) -> int:
-        """Advance the batch's `declared` by `count` and return what it was.
+    def _reserve_numbers(self, batch: str, count: int, at: int | None) -> int:
+        """Advance the batch's `declared` by `count`, unless it is beyond `at` already, and return what it was.
 
         An addition would count twice when the client library repeats a write whose response was lost. `taken_by`
         tells a repeated write from another call's.
         """
         token = secrets.token_hex(8)
         current = self.batch(batch)
-        if current is None or not _has_room(current, count):
+        if current is None:
             raise InvalidTransition
-        values = {":before": current.declared, ":after": current.declared + count, ":token": token}
+        first = current.declared if at is None else at
+        if current.declared >= first + count:
+            return first
+        if not _has_room(current, first + count):
+            raise InvalidTransition
+        values = {":before": current.declared, ":after": first + count, ":token": token}
         try:
             self._dynamodb.update_item(
                 TableName=self._table,
@@ -196,7 +227,7 @@ class BatchTable:
                 raise
             if plain(error.response.get("Item", {})).get("taken_by") != token:
                 raise Contended("other calls keep declaring files of this batch") from error
-        return current.declared
+        return first
 
     def file(self, batch: str, number: int) -> File | None:
         """Read a file, consistently."""
@@ -213,9 +244,10 @@ class BatchTable:
                 left -= 1
                 yield File.from_attributes(row)
 
-    def counts(self, batch: Batch) -> Counter[FileState]:
-        """Count the files in each state, from the rows themselves."""
-        return Counter(file.state for file in self.files(batch))
+    def files_at(self, batch: str, numbers: Sequence[int]) -> dict[int, File]:
+        """Read up to a hundred of a batch's files, consistently; numbers without a row are left out."""
+        files = [File.from_attributes(row) for row in self._get_all([file_key(batch, number) for number in numbers])]
+        return {file.number: file for file in files}
 
     def fill_gap(self, batch: Batch, number: int) -> None:
         """Write the row of a number that was reserved and never used, as missing; an existing row stays."""
@@ -295,6 +327,23 @@ class BatchTable:
         row: Attributes | None = response.get("Item")
         return row
 
+    def _get_all(self, keys: list[Attributes]) -> list[Attributes]:
+        """Get up to a hundred rows; those that the table returns later, for want of capacity, are asked for again."""
+        rows: list[Attributes] = []
+        left = list(keys)
+
+        @retry_contention
+        def get() -> None:
+            response = self._dynamodb.batch_get_item(RequestItems={self._table: {"Keys": left, "ConsistentRead": True}})
+            rows.extend(response["Responses"].get(self._table, []))
+            left[:] = response.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
+            if left:
+                raise Contended("the table throttles reads")
+
+        if left:
+            get()
+        return rows
+
     def _put_new(self, row: Attributes) -> bool:
         """Put a row unless there is one of its key; return whether this call did it."""
         return self._write_if(self._dynamodb.put_item, Item=row, ConditionExpression="attribute_not_exists(PK)")
@@ -336,7 +385,7 @@ class BatchTable:
         return True
 
     def _write_files(self, batch: Batch, files: list[File]) -> None:
-        """Put new rows while their batch exists and is not purged: no file name may be written after a purge."""
+        """Put up to `WRITE_CHUNK` new rows while their batch exists and is not purged: no name may be written later."""
         batch_exists = {
             "TableName": self._table,
             "Key": batch_key(batch.id),
@@ -352,8 +401,7 @@ class BatchTable:
             }
             for file in files
         ]
-        for start in range(0, len(puts), WRITE_CHUNK):
-            self._transact([{"ConditionCheck": batch_exists}, *puts[start : start + WRITE_CHUNK]])
+        self._transact([{"ConditionCheck": batch_exists}, *puts])
 
     def _transact(self, items: list[dict[str, Any]]) -> None:
         """Write all items or none."""
@@ -380,5 +428,5 @@ class BatchTable:
             query = query | {"ExclusiveStartKey": after} if after else {}
 
 
-def _has_room(batch: Batch, count: int) -> bool:
-    return batch.state is BatchState.OPEN and not batch.ending and batch.declared + count <= batch.expected
+def _has_room(batch: Batch, declared: int) -> bool:
+    return batch.state is BatchState.OPEN and not batch.ending and declared <= batch.expected

@@ -38,7 +38,12 @@ def error_code(error: ClientError) -> str:
 
 def cancellation_codes(error: ClientError) -> set[str | None]:
     """Return why the items of a transaction were not written."""
-    return {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}
+    return set(cancellation_reasons(error))
+
+
+def cancellation_reasons(error: ClientError) -> list[str | None]:
+    """Return why each item of a transaction was not written, in the order of the items."""
+    return [reason.get("Code") for reason in error.response.get("CancellationReasons", [])]
 
 
 def is_passing(error: BaseException) -> bool:

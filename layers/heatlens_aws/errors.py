@@ -2,6 +2,7 @@
 
 HeatlensError
 ├── StagingUnavailable
+├── QuotaExceeded
 ├── Busy
 └── Stopping
 """
@@ -19,6 +20,13 @@ class StagingUnavailable(HeatlensError):
     def __init__(self, detail: str, *, retryable: bool) -> None:
         super().__init__(detail)
         self.retryable = retryable
+
+
+class QuotaExceeded(HeatlensError):
+    """The principal has as many open batches, or files in flight, as it may; `Retry-After`."""
+
+    code = "quota.exceeded"
+    retryable = True
 
 
 class Busy(HeatlensError):

@@ -9,11 +9,11 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import takewhile
 from typing import Any
 
 from heatlens_aws.batch_table import BatchTable, Outcome
 from heatlens_aws.object_keys import manifest_key, results_key
+from heatlens_aws.progress import Recount, all_ended
 from heatlens_aws.records import Batch, BatchState, File, FileState
 from heatlens_aws.staging import Staging
 
@@ -35,24 +35,27 @@ def finish_if_done(jobs: BatchTable, staging: Staging, batch: Batch) -> Batch:
     """
     if batch.state is not BatchState.RUNNING:
         return batch
-    # Up to the first open file: most calls come long before the end, and a batch may have 10,000 files.
-    files = list(takewhile(lambda file: file.state.terminal, jobs.files(batch)))
-    if len(files) < batch.declared:
+    # Most calls come long before the end, and a batch may have 10,000 files: these are read once, at its end.
+    if not all_ended(jobs, batch):
+        return batch
+    files = list(jobs.files(batch))
+    if len(files) < batch.declared:  # purged meanwhile
         return batch
     if jobs.batch(batch.id) is None:  # purged since it was read: the manifest would have the names of its files
         return batch
     results = _results(files)
     staging.write_once(results_key(batch.id), results, "application/x-ndjson")
     staging.write_once(manifest_key(batch.id), _manifest(batch, files, results), "application/json")
-    jobs.finish(batch, final_state(batch, Counter(file.state for file in files)))
+    counts = Counter(file.state for file in files)
+    jobs.finish(batch, final_state(batch, counts), counts)
     after = jobs.batch(batch.id)
     if after is None:  # purged meanwhile: the documents just written have the names of its files
         jobs.tombstones.wake(batch.id)
     return after or batch
 
 
-def settle_open(jobs: BatchTable, staging: Staging, batch: Batch) -> Counter[FileState]:
-    """End the open files of a closed, cancelled or expired batch that are due.
+def settle_open(jobs: BatchTable, staging: Staging, batch: Batch, found: Recount) -> Counter[FileState]:
+    """End the open files of a closed, cancelled or expired batch that are due, as `found` has them.
 
     In a cancelled batch all are cancelled. Otherwise a file that was never uploaded is missing; an uploaded one stays
     open for its worker, unless the batch expired: then it failed by the deadline. Numbers that a declaring call
@@ -61,12 +64,10 @@ def settle_open(jobs: BatchTable, staging: Staging, batch: Batch) -> Counter[Fil
     Returns:
         How many files this call ended, by their ends.
     """
-    files = list(jobs.files(batch))
-    for number in set(range(batch.declared)) - {file.number for file in files}:
+    for number in found.gaps:
         jobs.fill_gap(batch, number)
-    open_files = [file for file in files if not file.state.terminal]
     uploaded: set[str] = set()
-    if open_files and batch.ending is not BatchState.CANCELLED:
+    if found.open_files and batch.ending is not BatchState.CANCELLED:
         uploaded = {stored.key for stored in staging.uploaded(batch.upload_prefix)}
 
     def settle(file: File) -> FileState | None:
@@ -75,7 +76,7 @@ def settle_open(jobs: BatchTable, staging: Staging, batch: Batch) -> Counter[Fil
 
     # One after another, ten thousand would take longer than the gateway waits.
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return Counter(state for state in pool.map(settle, open_files) if state)
+        return Counter(state for state in pool.map(settle, found.open_files) if state)
 
 
 def final_state(batch: Batch, counts: Counter[FileState]) -> BatchState:

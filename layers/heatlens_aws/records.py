@@ -1,5 +1,6 @@
 """The table's rows as typed records, `Batch` and `File`. Decision 6 has the layout."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -56,6 +57,34 @@ OPEN_BATCH_STATES = (BatchState.OPEN, BatchState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What a count of a batch's rows has found. A file that has ended never changes, so this stays true.
+
+    Of the numbers below `upto`, those in `open` had not ended, or had no row yet; `counts` are the ends of the others.
+    """
+
+    upto: int = 0
+    open: tuple[int, ...] = ()
+    counts: Counter[FileState] = field(default_factory=Counter)
+
+    @property
+    def ended(self) -> int:
+        """How many files it knows to have ended."""
+        return self.counts.total()
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Self:
+        """Read the value of a batch's row."""
+        counts = Counter({FileState(state): int(count) for state, count in row["counts"].items()})
+        return cls(upto=int(row["upto"]), open=tuple(int(number) for number in row["open"]), counts=counts)
+
+    def as_row(self) -> dict[str, Any]:
+        """Return the value that a batch's row has."""
+        counts = {state.value: count for state, count in self.counts.items()}
+        return {"upto": self.upto, "open": list(self.open), "counts": counts, "ended": self.ended}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """One declared batch; times are seconds since 1970.
 
@@ -76,6 +105,8 @@ class Batch:
     ending: BatchState | None = None  # cancelled or expired, from the decision until the batch has ended
     retry_of: str | None = None
     trace: str | None = None  # of the request that opened it, where tracing is on
+    idempotency: str | None = None  # digest of the key of the request that created it
+    progress: Progress = Progress()  # as far as a count was remembered
 
     @classmethod
     def from_attributes(cls, attributes: Attributes) -> Self:
@@ -96,6 +127,8 @@ class Batch:
             ending=BatchState(row["ending"]) if "ending" in row else None,
             retry_of=row.get("retry_of"),
             trace=row.get("trace"),
+            idempotency=row.get("idempotency"),
+            progress=Progress.from_row(row["progress"]) if "progress" in row else Progress(),
         )
 
     @property
@@ -157,7 +190,7 @@ def batch_row(batch: Batch) -> Attributes:
         "open_pk": OPEN,
         "open_sk": f"{batch.created}#{batch.id}",
     }
-    optional = {"retry_of": batch.retry_of, "trace": batch.trace}
+    optional = {"retry_of": batch.retry_of, "trace": batch.trace, "idempotency": batch.idempotency}
     return batch_key(batch.id) | attributes(row | {name: value for name, value in optional.items() if value})
 
 

@@ -65,6 +65,10 @@ class AwsSettings(BaseSettings):
     call_files: int = Field(500, gt=0, description="Files in one declaring call.")
     interactive_files: int = Field(500, ge=0, description="Files of the largest batch in the interactive lane.")
 
+    owner_batches: int = Field(0, ge=0, description="Open batches of one principal; 0 is any number.")
+    owner_files: int = Field(
+        0, ge=0, description="Files that have not ended in the open batches of one principal; 0 is any number."
+    )
     drop_suffixes: str = Field(
         "",
         pattern=r"^(\.[\w.-]+(,\.[\w.-]+)*)?$",

@@ -21,6 +21,7 @@ HeatlensError
 ├── UnknownPrincipal
 ├── ModelNotFound
 ├── BatchNotFound
+├── IdempotencyKeyReused
 └── BatchConflict                 a staged batch's state forbids the call
     ├── BatchClosed
     ├── BatchFull
@@ -131,6 +132,12 @@ class BatchNotFound(HeatlensError):
     """There is no such batch, or it belongs to another principal."""
 
     code = "batch.not_found"
+
+
+class IdempotencyKeyReused(HeatlensError):
+    """The `Idempotency-Key` was sent before with another body: send a new key with every new request."""
+
+    code = "idempotency.key_reused"
 
 
 class BatchConflict(HeatlensError):

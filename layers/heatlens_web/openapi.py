@@ -34,6 +34,7 @@ _WHEN: dict[int, str] = {
     413: "Something is over a limit.",
     415: "The content type is not supported.",
     422: "A value is wrong or a field is missing; `errors` lists each.",
+    429: "The principal has as many open batches, or files in flight, as it may; `Retry-After`.",
     500: "The server failed; the cause is in the log.",
     503: "Temporarily unavailable; `Retry-After` says when to retry, where that may help.",
     504: "The request ran out of time.",

@@ -27,13 +27,14 @@ from heatlens.errors import (
     OutOfTime,
 )
 from heatlens.options import UNKNOWN_NAME
-from heatlens_aws.errors import Busy, StagingUnavailable, Stopping
+from heatlens_aws.errors import Busy, QuotaExceeded, StagingUnavailable, Stopping
 from heatlens_web.audit import note
 from heatlens_web.errors import (
     BatchConflict,
     BatchNotFound,
     BodyTooSlow,
     DecoderUnavailable,
+    IdempotencyKeyReused,
     MissingApiKey,
     ModelNotFound,
     NotAcceptable,
@@ -66,6 +67,8 @@ STATUSES: Mapping[type[HeatlensError], tuple[int, str]] = {
     LimitError: (413, "Too large"),
     UnsupportedContentType: (415, "Unsupported content type"),
     InvalidOption: (422, "Invalid request"),
+    IdempotencyKeyReused: (422, "Idempotency key reused"),
+    QuotaExceeded: (429, "Quota exceeded"),
     GenerationFailed: (500, "Generation failed"),
     ModelError: (500, "Unusable model"),
     Busy: (503, "Too many requests at once"),

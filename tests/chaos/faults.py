@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutE
 
 from tests.chaos.hooks import Call, Hook, Json
 
-READS = {"GetObject", "HeadObject", "ListObjectVersions", "GetItem", "Query", "GetQueueAttributes"}
+READS = {"GetObject", "HeadObject", "ListObjectVersions", "GetItem", "BatchGetItem", "Query", "GetQueueAttributes"}
 THROTTLING = {
     "s3": "SlowDown",
     "dynamodb": "ProvisionedThroughputExceededException",

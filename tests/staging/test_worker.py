@@ -189,4 +189,4 @@ def test_a_lost_event_is_resent_and_processed(staged: Staged, poller: Poller) ->
     poller.until(lambda: states(staged) == ["OK"])
 
     assert poller.held() == 0
-    assert sweeps.send_lost(account, staged.read(), later + sweeps.GRACE_S) == 0
+    assert sweeps.send_lost(account, staged.read(), later + sweeps.GRACE_S, [staged.file()]) == 0

@@ -110,3 +110,23 @@ def _refusal(operation: str) -> dict[str, Any]:
     elif operation in WRITES:
         code = "TransactionConflictException"
     return reasons | {"Error": {"Code": code, "Message": "planned"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+
+
+@dataclass
+class Reads:
+    """File rows that calls have returned."""
+
+    rows: int = 0
+
+
+def count_reads(client: Any) -> Reads:  # noqa: ANN401 - boto3 has no types
+    """Count the rows that a DynamoDB client reads from now on."""
+    reads = Reads()
+
+    def count(parsed: dict[str, Any], **_: object) -> None:
+        tables = parsed.get("Responses", {})
+        rows = [*parsed.get("Items", []), *(row for rows in tables.values() for row in rows)]
+        reads.rows += sum(row["SK"]["S"].startswith("F#") for row in rows)
+
+    client.meta.events.register("after-call.dynamodb", count)
+    return reads

@@ -1,6 +1,7 @@
 """Run all uses of staged batches on an account in memory; each function has clients that record their calls."""
 
 import hashlib
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from heatlens.model import Model
 from heatlens.registry import ModelRegistry
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.clients import Clients, connect
+from heatlens_aws.creation import RequestKey
 from heatlens_aws.object_keys import Lane, manifest_key
 from heatlens_aws.records import Batch, BatchState, FileState, file_key
 from heatlens_aws.settings import STAGED_LIMITS
@@ -34,6 +36,7 @@ from tests.support.staged import picture
 
 OPTIONS = {"colormap": "jet", "alpha": 0.4, "include": ["overlay", "original"]}
 BULK = 501  # files of a batch in the bulk lane
+QUOTAS = {"owner_batches": 50, "owner_files": 5000}
 LATER = 3600  # seconds after which an event is taken for lost
 LONG = 6 * 3600 + 900 + 60  # seconds after which an endpoint no longer responds
 
@@ -81,7 +84,7 @@ class Life:
         self.api, self.batch, self.sweeper = (self._function() for _ in range(3))
         self.plain = staged.desk(self.aws, self.model)  # only for its makers of messages
         self.runtime = with_endpoint(self.plain, self.tiny_folder)
-        self.settings = self.aws.settings.model_copy(update={"async_endpoint": NAME})
+        self.settings = self.aws.settings.model_copy(update={"async_endpoint": NAME} | QUOTAS)
         self.desk = BatchService(self.api.jobs, self.api.staging, self.settings)
         account = connected(self.batch.account, self.runtime, self.settings)
         self.context = WorkerContext(account, ModelRegistry.of(self.model), STAGED_LIMITS, 8)
@@ -89,7 +92,10 @@ class Life:
 
     def open(self, *files: bytes, expected: int | None = None, **options: Any) -> Batch:  # noqa: ANN401 - as the desk's
         """Open a batch and declare its files."""
-        made = self.desk.create("me", expected=expected or len(files), options=OPTIONS, model="m", **options)
+        key = RequestKey.of("me", secrets.token_hex(8), {})
+        files_expected = expected or len(files)
+        made = self.desk.create("me", expected=files_expected, options=OPTIONS, model="m", key=key, **options)
+        assert self.desk.replay(key) == made
         batch = self.desk.find("me", made.batch_id)
         if files:
             self.desk.declare(batch, [declaration(each) for each in files])
@@ -138,6 +144,7 @@ def live(life: Life) -> None:
     """Run everything that the product does with its account."""
     _a_batch_and_its_retry(life)
     _lost_things(life)
+    _half_done(life)
     _purges_meanwhile(life)
     _dropped(life)
     _by_the_endpoint(life)
@@ -183,6 +190,20 @@ def _lost_things(life: Life) -> None:
     life.aws.clients.dynamodb.delete_item(TableName=life.aws.settings.table, Key=file_key(gap.id, 0))
     life.desk.close(gap)
     assert life.again(gap).state is BatchState.FAILED
+
+
+def _half_done(life: Life) -> None:
+    """Remember a count, so that the next ones read the open row only."""
+    first, second = picture(8), picture(9)
+    batch = life.open(first, second)
+    life.work(life.put(batch, 0, first))
+    stored = life.put(batch, 1, second)
+    life.desk.close(life.again(batch))
+    for _ in range(2):
+        life.sweep()
+    life.desk.status(life.again(batch))
+    life.work(stored)
+    assert life.again(batch).state is BatchState.SUCCEEDED
 
 
 def _purges_meanwhile(life: Life) -> None:

@@ -78,13 +78,13 @@ def _s3(name: str, params: Json) -> Iterator[Request]:
 
 def _dynamodb(name: str, params: Json) -> Iterator[Request]:
     if name == "TransactWriteItems":
-        actions = {"ConditionCheck": "ConditionCheckItem", "Put": "PutItem"}
+        actions = {"ConditionCheck": "ConditionCheckItem", "Put": "PutItem", "Update": "UpdateItem"}
         for item in params["TransactItems"]:
             [(kind, each)] = item.items()
             yield Request(f"dynamodb:{actions[kind]}", TABLE + each["TableName"])
-    elif name == "BatchWriteItem":
+    elif name in ("BatchGetItem", "BatchWriteItem"):
         for table in params["RequestItems"]:
-            yield Request("dynamodb:BatchWriteItem", TABLE + table)
+            yield Request(f"dynamodb:{name}", TABLE + table)
     else:
         index = f"/index/{params['IndexName']}" if "IndexName" in params else ""
         yield Request(f"dynamodb:{name}", TABLE + params["TableName"] + index)

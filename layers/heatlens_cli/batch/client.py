@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import httpx2
 from pydantic import BaseModel, ValidationError
@@ -64,9 +65,10 @@ class BatchClient:
         return self._call(_Models, "GET", "/models").batches or UNLIMITED
 
     def create(self, count: int, options: dict[str, Any]) -> str:
-        """Create a batch and return its id; one whose response was lost stays empty and expires."""
+        """Create a batch and return its id; the key makes every try of the call the same batch."""
         request = {"expected_files": count, "include": "overlay"} | options
-        return self._call(BatchCreated, "POST", "/batches", json=request).batch_id
+        key = {"idempotency-key": str(uuid4())}
+        return self._call(BatchCreated, "POST", "/batches", json=request, headers=key).batch_id
 
     def declare(self, batch: str, files: Sequence[dict[str, Any]]) -> list[int]:
         """Declare files, without retries, and return their numbers.

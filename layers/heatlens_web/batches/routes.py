@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import pydantic_core
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message
 
@@ -41,6 +41,7 @@ from heatlens_web.schemas.batches import (
 from heatlens_web.state import State
 
 if TYPE_CHECKING:  # it loads boto3
+    from heatlens_aws.creation import RequestKey
     from heatlens_aws.records import Batch
     from heatlens_aws.tombstones import Tombstone
     from heatlens_web.batches.service import BatchService
@@ -52,6 +53,15 @@ POLL_S = 5  # seconds in Retry-After; counts are that old at most
 
 Answer = TypeVar("Answer", UploadLinks, MissingLinks, ResultsPage)
 Start = Annotated[int, Query(ge=0, description="Number of the first file.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[!-~]+$",
+        description="A random text, such as a UUID. A repetition within 24 hours gets the first answer.",
+    ),
+]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Files at most.")]
 
 
@@ -105,16 +115,21 @@ router = APIRouter(
 )
 
 
-@router.post("", operation_id="batch_create", status_code=HTTPStatus.CREATED)
-def create(request: Request, state: CurrentState, body: BatchCreate) -> BatchCreated:
+@router.post("", operation_id="batch_create", status_code=HTTPStatus.CREATED, responses=problem_responses(422, 429))
+def create(
+    request: Request, state: CurrentState, body: BatchCreate, idempotency_key: IdempotencyKey = None
+) -> BatchCreated:
     """Open a batch for a number of files, or one that repeats the failed files of a finished batch."""
     with _access(request, "batch.create") as access:
-        if body.retry_of is not None:
+        key = access.key(idempotency_key, body)
+        if (first := access.batches.replay(key)) is not None:
+            created = first
+        elif body.retry_of is not None:
             old = access.batches.find(access.who, body.retry_of)
             with problems.located((("body",), {"model"})):
                 model = state.models[old.options.get("model")]
             _check_time_of_retry(old.options, model, state, access)
-            created = access.batches.retry(access.who, body.retry_of, model=model.sha256)
+            created = access.batches.retry(access.who, body.retry_of, model=model.sha256, key=key)
         else:
             with problems.located((("body",), body.model_fields_set)):
                 model = state.models[body.model]
@@ -129,6 +144,7 @@ def create(request: Request, state: CurrentState, body: BatchCreate) -> BatchCre
                 options=_stored(options),
                 model=model.sha256,
                 backend=body.backend,
+                key=key,
             )
         note(request, batch_id=created.batch_id)
         return created
@@ -205,6 +221,12 @@ class _Access:
         files = answer.results if isinstance(answer, ResultsPage) else answer.files
         note(self.request, items=span(files[0].number, files[-1].number) if files else None)
         return answer
+
+    def key(self, key: str | None, body: BatchCreate) -> "RequestKey | None":
+        """Return the idempotency key of a request; every principal has keys of its own."""
+        from heatlens_aws.creation import RequestKey
+
+        return RequestKey.of(self.who, key, body.model_dump(mode="json", exclude_unset=True)) if key else None
 
     def batch(self) -> "Batch":
         assert self.batch_id is not None, "the route has one"

@@ -19,11 +19,13 @@ from ulid import ULID
 from heatlens_aws.batch_table import BatchTable, Declared
 from heatlens_aws.clients import FAILURES, connect
 from heatlens_aws.conditional_writes import Contended, InvalidTransition
+from heatlens_aws.creation import Creation, Quota, RequestKey
 from heatlens_aws.deadline import note_progress
 from heatlens_aws.errors import WRONG_DIGEST, StagingUnavailable
 from heatlens_aws.finishing import finish_if_done, settle_open
 from heatlens_aws.metrics import BATCHES_ENDED, ITEMS
 from heatlens_aws.object_keys import MAP, RESULT, Lane, attempt_prefix, is_batch_id, picture_names
+from heatlens_aws.progress import recount, unsettled
 from heatlens_aws.records import OPEN_FILE_STATES, Batch, BatchState, File, FileState
 from heatlens_aws.settings import AwsSettings
 from heatlens_aws.staging import Staging, Stored
@@ -35,6 +37,7 @@ from heatlens_web.errors import (
     BatchFull,
     BatchNotFound,
     BatchUnfinished,
+    IdempotencyKeyReused,
     NothingToRetry,
     TooManyFiles,
 )
@@ -75,7 +78,7 @@ class RecentCounts:
             return counts
         if len(self._known) >= COUNTS_KEPT:
             self._known.clear()
-        counts = jobs.counts(batch)
+        counts = recount(jobs, batch).counts
         self._known[batch.id] = time.monotonic(), batch, counts
         return counts
 
@@ -105,22 +108,46 @@ class BatchService:
                 "the storage of staged batches does not answer: try again", retryable=True
             ) from error
 
+    def replay(self, key: RequestKey | None) -> BatchCreated | None:
+        """Answer a repeated request as the first one with its key; a retry that was interrupted is continued.
+
+        Raises:
+            IdempotencyKeyReused: The first one had another body.
+        """
+        first = self.jobs.creations.find(key.id, now=int(time.time())) if key else None
+        if key is None or first is None:
+            return None
+        created = self._answer_of(first, key)
+        new = self.jobs.batch(first.batch)
+        if new and new.retry_of and (old := self.jobs.batch(new.retry_of)):
+            self._repeat(old, new)
+        return created
+
     def create(
-        self, owner: str, *, expected: int, options: dict[str, Any], model: str, backend: Backend = "lambda"
+        self,
+        owner: str,
+        *,
+        expected: int,
+        options: dict[str, Any],
+        model: str,
+        backend: Backend = "lambda",
+        key: RequestKey | None = None,
     ) -> BatchCreated:
         """Open a batch.
 
         Raises:
             InvalidRequest: The backend is not configured.
-            TooManyFiles: More than a batch may have.
+            TooManyFiles: More than a batch, or its owner, may have.
+            QuotaExceeded: The owner may not open another batch now.
+            IdempotencyKeyReused: The key came with another body.
         """
         if expected > self.settings.batch_files:
             raise TooManyFiles(f"more than {self.settings.batch_files:,} files: make several batches")
         self._check_backend(backend)
         chosen = {} if backend == "lambda" else {"backend": backend}
-        return _created(self._new(owner, expected=expected, options=options | chosen, model=model))
+        return self._new(owner, expected=expected, options=options | chosen, model=model, key=key)
 
-    def retry(self, owner: str, batch_id: str, *, model: str) -> BatchCreated:
+    def retry(self, owner: str, batch_id: str, *, model: str, key: RequestKey | None = None) -> BatchCreated:
         """Open a batch of the files that did not succeed in a finished one, its options kept.
 
         Files that were uploaded there are copied within the bucket, which starts the work. `links` copies those that
@@ -131,6 +158,8 @@ class BatchService:
             BatchUnfinished: It is not finished.
             NothingToRetry: All its files succeeded.
             InvalidRequest: Its backend is no longer configured.
+            QuotaExceeded: The owner may not open another batch now.
+            IdempotencyKeyReused: The key came with another body.
         """
         old = self.find(owner, batch_id)
         if not old.state.terminal:
@@ -139,13 +168,18 @@ class BatchService:
         files = self._failures(old)
         if not files:
             raise NothingToRetry("no file of this batch failed")
-        new = self._new(owner, expected=len(files), options=old.options, model=model, retry_of=old.id)
-        declared: list[File] = []
-        for start in range(0, len(files), self.settings.call_files):
-            chunk = files[start : start + self.settings.call_files]
-            declared += self.jobs.declare(new, [_declared(file) for file in chunk])
+        created = self._new(owner, expected=len(files), options=old.options, model=model, retry_of=old.id, key=key)
+        self._repeat(old, self.find(owner, created.batch_id))
+        return created
+
+    def _repeat(self, old: Batch, new: Batch) -> None:
+        """Declare the failures of an ended batch in another and copy their uploads, as far as that is not done."""
+        files, declared = self._failures(old), list[File]()
+        with contextlib.suppress(InvalidTransition):  # it was closed, cancelled or purged meanwhile
+            for start in range(0, len(files), self.settings.call_files):
+                chunk = [_declared(file) for file in files[start : start + self.settings.call_files]]
+                declared += self.jobs.declare(new, chunk, at=start)
         self._copy_from(old, new, declared)
-        return _created(new)
 
     def find(self, owner: str, batch_id: str) -> Batch:
         """Read a batch for its owner.
@@ -201,10 +235,9 @@ class BatchService:
         _check_open(batch)
         self._note_progress(batch)
         arrived = self._uploads(batch)
+        files = (file for number, file in unsettled(self.jobs, batch) if file and number >= start)
         waiting = (
-            file
-            for file in self.jobs.files(batch, start=start)
-            if file.state is FileState.PENDING and batch.upload_key(file.number) not in arrived
+            file for file in files if file.state is FileState.PENDING and batch.upload_key(file.number) not in arrived
         )
         page, after = _page(waiting, self.settings.call_files)
         copied: set[int] = set()
@@ -235,6 +268,7 @@ class BatchService:
         """
         if isinstance(batch, Batch):
             now = int(time.time())
+            self.jobs.creations.forget(batch)
             self.jobs.tombstones.put(Tombstone.of(batch, now=now, until=now + self.settings.purge_watch_s))
         tombstone = self.jobs.tombstones.find(batch.id)
         if tombstone is None:
@@ -273,8 +307,18 @@ class BatchService:
         return ResultsPage(results=[self._result(file, pictures) for file in page], next=after)
 
     def _new(
-        self, owner: str, *, expected: int, options: dict[str, Any], model: str, retry_of: str | None = None
-    ) -> Batch:
+        self,
+        owner: str,
+        *,
+        expected: int,
+        options: dict[str, Any],
+        model: str,
+        key: RequestKey | None,
+        retry_of: str | None = None,
+    ) -> BatchCreated:
+        quota = Quota(self.settings.owner_batches, self.settings.owner_files)
+        if quota.files and expected > quota.files:
+            raise TooManyFiles(f"more than the {quota.files:,} files that may be in flight: make smaller batches")
         now = int(time.time())
         batch = Batch(
             id=str(ULID()),
@@ -290,9 +334,19 @@ class BatchService:
             expires_at=now + self.settings.row_life_s,
             retry_of=retry_of,
             trace=current_trace(),
+            idempotency=key.id if key else None,
         )
-        self.jobs.create(batch)
-        return batch
+        answer = _created(batch)
+        if not key and not quota.limits:
+            self.jobs.create(batch)
+            return answer
+        return self._answer_of(self.jobs.creations.create(batch, answer.model_dump_json(), key=key, quota=quota), key)
+
+    @staticmethod
+    def _answer_of(creation: Creation, key: RequestKey | None) -> BatchCreated:
+        if key and creation.body != key.body:
+            raise IdempotencyKeyReused("this Idempotency-Key came with another body: send a new key")
+        return BatchCreated.model_validate_json(creation.answer)
 
     def _check_backend(self, backend: str) -> None:
         if backend == "sagemaker" and not self.settings.async_endpoint:
@@ -339,7 +393,7 @@ class BatchService:
     def _finished_status(self, batch: Batch) -> BatchStatus:
         batch = self._reread(batch)
         if not batch.state.terminal:
-            ended = settle_open(self.jobs, self.staging, batch)
+            ended = settle_open(self.jobs, self.staging, batch, recount(self.jobs, batch))
             current_access().ended.update({ITEMS[state]: count for state, count in ended.items()})
             batch = self._finish(batch)
         return self.status(batch)

@@ -46,6 +46,7 @@ OPERATIONS = {
     "s3": {"GetObject", "HeadObject", "PutObject", "CopyObject", "ListObjectVersions", "DeleteObjects"},
     "dynamodb": {
         "GetItem",
+        "BatchGetItem",
         "PutItem",
         "UpdateItem",
         "Query",

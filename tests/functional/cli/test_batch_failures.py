@@ -11,6 +11,7 @@ import pytest
 
 from heatlens_cli import worker_pool
 from heatlens_cli.atomic_file import write_atomically
+from heatlens_cli.batch.client import BatchClient
 from heatlens_cli.batch.journal import BatchFailed
 from heatlens_cli.batch.names import JOURNAL
 from heatlens_cli.retry import TRIES, call_with_retries
@@ -205,6 +206,24 @@ def test_retries_are_bounded() -> None:
     assert waits(httpx2.Response(404))[0] == []
     with pytest.raises(httpx2.LocalProtocolError):
         waits(httpx2.LocalProtocolError("ours"))
+
+
+def test_every_try_of_creating_a_batch_has_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A response that was lost on its way left a second batch, open until its deadline."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    answer = {"batch_id": "b", "state": "open", "expected_files": 1, "deadline": "2030-01-01T00:00:00Z"}
+    answers = [httpx2.Response(503), httpx2.Response(201, json=answer), httpx2.Response(201, json=answer)]
+    keys: list[str] = []
+
+    def serve(request: httpx2.Request) -> httpx2.Response:
+        keys.append(request.headers["idempotency-key"])
+        return answers.pop(0)
+
+    with httpx2.Client(base_url="http://server", transport=httpx2.MockTransport(serve)) as http:
+        client = BatchClient(http)
+        assert [client.create(1, {}), client.create(1, {})] == ["b", "b"]
+
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_a_file_is_written_atomically(tmp_path: Path) -> None:

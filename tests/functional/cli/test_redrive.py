@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def test_only_messages_of_open_batches_and_drops_are_moved(aws: Account) -> None
     aws.jobs.close(ENDED)
     ended = aws.jobs.batch(ENDED)
     assert ended is not None
-    aws.jobs.finish(ended, BatchState.FAILED)
+    aws.jobs.finish(ended, BatchState.FAILED, Counter())
     small, bulk = [letter(f"in/i/{OPEN}/00000")], [letter("drop/scan.png"), letter(f"in/b/{LARGE}/00000")]
     others = [f"in/i/{ENDED}/00000", "in/nobody", f"in/i/{LARGE}/00000"]
     for body in [*small, *bulk, *map(letter, others), "not an event"]:
@@ -94,7 +95,7 @@ def test_a_sagemaker_notification_is_moved_while_its_batch_is_open(
     assert notice in bodies(aws, aws.settings.interactive_queue_url)
 
     aws.jobs.close(batch.id)
-    aws.jobs.finish(staged.read(), BatchState.FAILED)
+    aws.jobs.finish(staged.read(), BatchState.FAILED, Counter())
     aws.clients.sqs.send_message(QueueUrl=dead, MessageBody=notice)
     assert redrive(aws.clients, aws.settings, dead) == (0, 1)
 

@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 from heatlens_aws.batch_table import BatchTable, Declared
 from heatlens_aws.conditional_writes import Contended, InvalidTransition
 from heatlens_aws.object_keys import Lane
+from heatlens_aws.progress import recount
 from heatlens_aws.records import Batch, BatchState, File, FileState, attributes, batch_key
 from tests.support.aws import Account, lose_an_answer, purged
 
@@ -193,7 +194,7 @@ def test_counts_read_all_partitions(aws: Account) -> None:
     for number in (0, 999, 1000, 1099):
         aws.jobs.settle(ID, number, FileState.OK, {})
 
-    assert aws.jobs.counts(read(aws)) == Counter({FileState.PENDING: 1096, FileState.OK: 4})
+    assert recount(aws.jobs, read(aws)).counts == Counter({FileState.PENDING: 1096, FileState.OK: 4})
     assert [file.number for file in aws.jobs.files(read(aws), start=998, limit=4)] == [998, 999, 1000, 1001]
 
 
@@ -255,9 +256,9 @@ def test_an_end_decided_meanwhile_is_not_overwritten(aws: Account) -> None:
     seen = read(aws)
     aws.jobs.decide_end(ID, BatchState.CANCELLED, now=5)
 
-    assert not aws.jobs.finish(seen, BatchState.SUCCEEDED)
-    assert aws.jobs.finish(read(aws), BatchState.CANCELLED)
-    assert not aws.jobs.finish(read(aws), BatchState.CANCELLED)
+    assert not aws.jobs.finish(seen, BatchState.SUCCEEDED, Counter())
+    assert aws.jobs.finish(read(aws), BatchState.CANCELLED, Counter())
+    assert not aws.jobs.finish(read(aws), BatchState.CANCELLED, Counter())
     assert read(aws).state is BatchState.CANCELLED
     for move in (aws.jobs.close, lambda batch: aws.jobs.decide_end(batch, BatchState.EXPIRED, now=9)):
         with pytest.raises(InvalidTransition):
@@ -280,7 +281,7 @@ def test_unfinished_batches_are_found_until_they_end(aws: Account) -> None:
     aws.jobs.close(ID)
     aws.jobs.postpone(ID, 99)
     assert aws.jobs.unfinished(limit=10) == [ID]
-    aws.jobs.finish(read(aws), BatchState.SUCCEEDED)
+    aws.jobs.finish(read(aws), BatchState.SUCCEEDED, Counter())
 
     assert aws.jobs.unfinished(limit=10) == []
     aws.jobs.postpone(ID, 100)

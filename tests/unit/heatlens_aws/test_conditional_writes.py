@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,8 +14,10 @@ from botocore.exceptions import ClientError
 from heatlens_aws.batch_table import BatchTable, Declared
 from heatlens_aws.clients import connect
 from heatlens_aws.conditional_writes import PATIENCE_S, TRIES, RetryingClient, is_passing, retry_passing
+from heatlens_aws.creation import Creations, Quota, RequestKey
 from heatlens_aws.object_keys import Lane
-from heatlens_aws.records import Batch, BatchState, FileState
+from heatlens_aws.records import Batch, BatchState, FileState, Progress
+from heatlens_aws.tombstones import Tombstone, Tombstones
 from infra.local_account import CREDENTIALS
 from tests.support.aws import WRITES, Account, account, meet_transactions
 from tests.support.paths import ROOT
@@ -34,6 +37,11 @@ BATCH = Batch(
     deadline=2000,
     expires_at=3000,
 )
+
+
+NEW = replace(BATCH, id="01J00000000000000000000001")
+TOMBSTONE = Tombstone.of(BATCH, now=1, until=9)
+KEY = RequestKey.of("me", "a", {})
 
 
 def now(jobs: BatchTable) -> Batch:
@@ -58,13 +66,15 @@ CALLS: dict[str, Callable[[BatchTable], object]] = {
     "batch": lambda jobs: jobs.batch(ID) is not None,
     "close": lambda jobs: jobs.close(ID),
     "decide_end": lambda jobs: jobs.decide_end(ID, BatchState.CANCELLED, 5),
-    "finish": lambda jobs: jobs.finish(closed(jobs), BatchState.FAILED),
+    "extend_deadline": lambda jobs: jobs.extend_deadline(ID, 5000),
+    "finish": lambda jobs: jobs.finish(closed(jobs), BatchState.FAILED, Counter()),
     "postpone": lambda jobs: jobs.postpone(ID, 9),
     "unfinished": lambda jobs: jobs.unfinished(limit=5),
     "declare": lambda jobs: jobs.declare(now(jobs), [FILE] * 3),
     "file": lambda jobs: jobs.file(ID, 1),
     "files": lambda jobs: list(jobs.files(now(jobs))),
-    "counts": lambda jobs: jobs.counts(now(jobs)),
+    "files_at": lambda jobs: jobs.files_at(ID, [0, 1, 5]),
+    "remember": lambda jobs: jobs.remember(ID, Progress(upto=1, counts=Counter({FileState.OK: 1}))),
     "fill_gap": lambda jobs: jobs.fill_gap(now(jobs), 5),
     "settle": lambda jobs: jobs.settle(ID, 0, FileState.OK, {"attempt": "a"}),
     "submit": lambda jobs: jobs.submit(ID, 0, {"attempt": "a"}),
@@ -72,6 +82,18 @@ CALLS: dict[str, Callable[[BatchTable], object]] = {
     "count_resend": lambda jobs: jobs.count_resend(jobs.file(ID, 0), now=9, after_s=1, most=3),  # type: ignore[arg-type]
     "settle_drop": lambda jobs: jobs.settle_drop("identity", {"state": "OK"}, expires_at=1),
     "drop": lambda jobs: jobs.drop("identity"),
+    "creations.create": lambda jobs: jobs.creations.create(NEW, "answer", key=KEY, quota=Quota(batches=2)),
+    "creations.find": lambda jobs: jobs.creations.find(KEY.id, now=1),
+    "creations.forget": lambda jobs: jobs.creations.forget(replace(BATCH, idempotency=KEY.id)),
+    "tombstones.put": lambda jobs: jobs.tombstones.put(TOMBSTONE),
+    "tombstones.find": lambda jobs: jobs.tombstones.find(ID),
+    "tombstones.due": lambda jobs: jobs.tombstones.due(5, limit=5),
+    "tombstones.postpone": lambda jobs: jobs.tombstones.postpone(ID, 4),
+    "tombstones.wake": lambda jobs: jobs.tombstones.wake(ID),
+    "tombstones.erased": lambda jobs: jobs.tombstones.erased(ID, 7),
+    "tombstones.remove": lambda jobs: jobs.tombstones.remove(ID),
+    "tombstones.files_left": lambda jobs: jobs.tombstones.files_left(TOMBSTONE),
+    "tombstones.erase_files": lambda jobs: list(jobs.tombstones.erase_files(TOMBSTONE)),
 }
 
 
@@ -98,7 +120,7 @@ class Tables:
         self.refused.clear()
         result = CALLS[name](jobs)
         rows = self._empty()
-        plain = [{name: value for name, value in row.items() if name != "taken_by"} for row in rows]  # a random token
+        plain = [{name: value for name, value in row.items() if name not in ("taken_by", "last_token")} for row in rows]
         return repr(result), sorted(map(repr, plain))
 
     def _empty(self) -> list[dict[str, Any]]:
@@ -125,7 +147,13 @@ def test_every_call_outlasts_a_running_transaction_and_throttling(name: str, tab
 
 
 def test_every_method_of_the_table_is_tried() -> None:
-    assert {name for name in vars(BatchTable) if not name.startswith("_")} == set(CALLS)
+    parts = {"": BatchTable, "creations.": Creations, "tombstones.": Tombstones}
+    public = {f"{part}{name}" for part, kind in parts.items() for name in vars(kind) if not name.startswith("_")}
+
+    assert public == set(CALLS)
+    jobs = BatchTable(None, "table")
+    assert {name for name in vars(jobs) if not name.startswith("_")} == {"creations", "tombstones"}
+    assert all(isinstance(part._dynamodb, RetryingClient) for part in (jobs.creations, jobs.tombstones))
 
 
 def test_every_kind_of_write_is_refused_somewhere(tables: Tables) -> None:

@@ -9,6 +9,7 @@ import pytest
 from heatlens_aws.batch_table import BatchTable, Declared
 from heatlens_aws.finishing import final_state, finish_if_done, settle_open
 from heatlens_aws.object_keys import Lane, manifest_key, results_key, upload_key
+from heatlens_aws.progress import recount
 from heatlens_aws.records import Batch, BatchState, FileState
 from heatlens_aws.staging import Stored
 from tests.support.aws import Account
@@ -112,8 +113,8 @@ def test_two_concurrent_finishes_write_the_same_documents_once(aws: Account, mon
             finish_if_done(aws.jobs, aws.staging, seen)  # the other, between this one's decision and its writing
         write_once(staging, key, data, media_type)
 
-    def won(jobs: BatchTable, batch: Batch, state: BatchState) -> bool:
-        wins.append(finished(jobs, batch, state))
+    def won(jobs: BatchTable, batch: Batch, state: BatchState, counts: Counter[FileState]) -> bool:
+        wins.append(finished(jobs, batch, state, counts))
         return wins[-1]
 
     monkeypatch.setattr(type(aws.staging), "write_once", noted)
@@ -177,7 +178,7 @@ def test_a_batch_with_a_missing_row_is_finished_after_it_is_filled(aws: Account)
     gap(aws)
     assert finish(aws).state is BatchState.RUNNING
 
-    settle_open(aws.jobs, aws.staging, read(aws))
+    settle_open(aws.jobs, aws.staging, read(aws), recount(aws.jobs, read(aws)))
 
     assert finish(aws).state is BatchState.PARTIAL
     assert [file.state for file in aws.jobs.files(read(aws))] == ["OK", "MISSING"]
@@ -195,7 +196,7 @@ def test_open_files_get_the_end_that_is_due(aws: Account, ending: BatchState | N
     batch = make(aws, (FileState.OK, OK), None, None)
     aws.clients.s3.put_object(Bucket=aws.settings.bucket, Key=upload_key(Lane.INTERACTIVE, ID, 1), Body=b"bytes")
 
-    settle_open(aws.jobs, aws.staging, replace(batch, ending=ending))
+    settle_open(aws.jobs, aws.staging, replace(batch, ending=ending), recount(aws.jobs, batch))
 
     assert [file.state for file in aws.jobs.files(batch)] == states
 

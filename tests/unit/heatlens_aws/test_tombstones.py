@@ -1,5 +1,6 @@
 """A tombstone replaces a batch's row, names nobody, and hides the batch until it ends."""
 
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_a_purged_batch_is_unknown_and_accepts_no_change(aws: Account) -> None:
 
     assert aws.jobs.batch(ID) is None
     assert aws.jobs.unfinished(limit=10) == []
-    assert not aws.jobs.finish(batch, BatchState.SUCCEEDED)
+    assert not aws.jobs.finish(batch, BatchState.SUCCEEDED, Counter())
     for refused in (
         lambda: aws.jobs.declare(batch, [FILE]),
         lambda: aws.jobs.close(ID),
