@@ -118,7 +118,6 @@ COVERED = {
     "heatlens_web/tensors.py": "functional/reports/test_endpoints.py",
     "heatlens_web/upload.py": "functional/api/test_bad_input.py",
     "functions/api/handler.py": "functional/api/test_emulator.py",
-    "functions/api/telemetry.py": "functional/api/test_telemetry.py",
     "functions/batch/async_collect.py": "functional/batch/test_sagemaker_path.py",
     "functions/batch/async_response.py": "functional/batch/test_sagemaker_path.py",
     "functions/batch/async_submit.py": "functional/batch/test_sagemaker_path.py",
