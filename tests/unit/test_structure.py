@@ -27,7 +27,6 @@ COVERED = {
     "heatlens/types.py": "unit/heatlens/test_pipeline.py",
     "heatlens/cost.py": "unit/heatlens_aws/test_invocation_time.py",
     "heatlens_aws/clients.py": "staging/test_objects.py",
-    "heatlens_aws/conditional_writes.py": "unit/heatlens_aws/test_batch_table.py",
     "heatlens_aws/records.py": "unit/heatlens_aws/test_batch_table.py",
     "heatlens_aws/sagemaker_async.py": "functional/batch/test_sagemaker_path.py",
     "heatlens_cli/atomic_file.py": "functional/cli/test_batch_failures.py",
