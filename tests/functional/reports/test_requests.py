@@ -424,7 +424,7 @@ def test_a_compression_bomb_is_refused_at_the_limit_of_the_body(make_client: Mak
             "the Content-Encoding 'gzip, gzip' is not supported: send the body as it is, or with gzip",
         ),
         ("gzip", DATA, 400, "the body is not gzip, which its Content-Encoding says it is"),
-        ("gzip", gzip.compress(DATA)[:-9], 400, "the gzip body ends early"),
+        ("gzip", gzip.compress(DATA, mtime=0)[:-9], 400, "the gzip body ends early"),
     ],
 )
 def test_an_encoding_that_cannot_be_undone_is_named(
