@@ -904,7 +904,7 @@ def test_a_batch_with_a_decided_end_is_not_explained(
 ) -> None:
     data = picture()
     staged.batch(data)
-    staged.aws.jobs.decide_end(ID, ending, now=1)
+    staged.aws.jobs.decide_end(ID, ending, now=staged.read().deadline)
 
     assert staged.work(staged.received(staged.put(data))) == set()
 
