@@ -46,6 +46,9 @@ chaos: $(VENV)/.dev ## Run the fault campaign over staged batches (2,000 images;
 slow: $(VENV)/.dev ## Simulate batches of slow images, and print failed files, invocations and hours as a table (SEED=1)
 	@$(BIN)/python -m tests.chaos.slow $(if $(SEED),--seed $(SEED))
 
+lanes: $(VENV)/.dev ## Simulate batches beside and behind a backfill of ten million objects (SEED=1)
+	$(BIN)/python -m tests.chaos.lanes $(if $(SEED),--seed $(SEED))
+
 fuzz: $(VENV)/.dev ## Send generated requests to a server (EXAMPLES=40, SEED=1), then fuzz the parsers (SECONDS_EACH=60)
 	$(BIN)/python -m tests.fuzz $(if $(EXAMPLES),--examples $(EXAMPLES)) $(if $(SEED),--seed $(SEED))
 	for target in image dicom strip multipart request-event object-event; do \

@@ -209,7 +209,6 @@ def cases() -> list[tuple[str, Case]]:
         ("small, backfill, two lanes", Case(SMALL, BACKFILL)),
         ("large, alone", Case(LARGE)),
         ("large, behind the backfill", Case(LARGE, BACKFILL)),
-        ("large, behind twice the backfill", Case(LARGE, 2 * BACKFILL)),
     ]
 
 

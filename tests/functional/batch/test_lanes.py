@@ -12,7 +12,7 @@ HOUR = 3600
 def backlog(hours: float, **named: object) -> Case:
     """Make a case with so many hours of backlog for two bulk functions."""
     case = Case(5, int(hours * HOUR * 2), seconds=1.0, interactive=2, bulk=2, sweep_s=HOUR, step_s=HOUR / 2)
-    return Case(**{name: getattr(case, name) for name in case.__dataclass_fields__} | named)  # type: ignore[arg-type]
+    return Case(**{name: getattr(case, name) for name in case.__dataclass_fields__} | named)
 
 
 def test_a_small_batch_beside_a_backfill_takes_at_most_three_times_its_time_alone(tiny_model: Model) -> None:
