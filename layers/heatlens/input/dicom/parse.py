@@ -282,7 +282,7 @@ def _inflated(packed: bytes, max_pixels: int, max_bytes: int | None) -> bytes:
 
 
 def _dataset(syntax: UID, elements: Iterable[bytes]) -> Dataset:
-    return dcmread(BytesIO(b"".join([_PREAMBLE, _meta(syntax), *elements])))
+    return dcmread(BytesIO(_PREAMBLE + _meta(syntax) + b"".join(elements)))
 
 
 def _meta(syntax: UID) -> bytes:
