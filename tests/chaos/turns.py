@@ -53,6 +53,7 @@ LIVES = {
     "dropped": Script(drops=2, weather=Weather(hidden=1, hidden_s=5)),
     "no time for long": Script(files=1, drops=1, untimely=9),
     "never readable": Script(files=1, unreadable=9),
+    "unreadable at first": Script(files=2, unreadable=3),
     "turned away": Script(files=1, habit=Habit(backend="sagemaker"), fates=("busy", "doubled")),
     "endpoint": Script(files=3, habit=Habit(backend="sagemaker"), fates=("doubled", "failed", "lost")),
 }
