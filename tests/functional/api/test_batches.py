@@ -29,6 +29,7 @@ from heatlens.types import Options
 from heatlens_aws.records import Batch, BatchState, File, FileState, attributes, batch_key, file_key
 from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_aws.staging import Staging, Stored
+from heatlens_aws.tombstones import PurgeState
 from heatlens_cli.events.http_events import Event, HttpRequest, LambdaContext, answer_json, http_api_v2, rest_api_v1
 from heatlens_web.batches import service
 from heatlens_web.schemas import batches
@@ -134,7 +135,7 @@ def instant(text: str) -> float:
 
 def test_the_schema_names_every_state() -> None:
     assert set(get_args(batches.FileState)) == {state.value for state in FileState}
-    assert set(get_args(batches.BatchState)) == {state.value for state in BatchState}
+    assert set(get_args(batches.BatchState)) == {state.value for state in (*BatchState, *PurgeState)}
 
 
 def test_the_description_has_every_route(staged: TestClient) -> None:
@@ -158,7 +159,7 @@ def test_the_description_has_every_route(staged: TestClient) -> None:
     for operation in operations.values():
         assert "application/problem+json" in operation["responses"]["404"]["content"]
     assert "201" in operations["batch_create"]["responses"]
-    assert "204" in operations["batch_delete"]["responses"]
+    assert "202" in operations["batch_delete"]["responses"]
 
 
 @pytest.mark.contract("POST batches")
@@ -439,6 +440,7 @@ def test_status_of_a_running_batch(staged: TestClient, aws: Account) -> None:
         "declared_files": 4,
         "counts": counts(OK=1, PENDING=3),
         "retry_of": None,
+        "purge": None,
     }
 
 

@@ -36,7 +36,9 @@ def test_a_small_body_is_inflated_in_pieces(more: int) -> None:
     assert sum(map(len, inflated)) == 3 * PIECE_BYTES + more
 
 
-@pytest.mark.parametrize("body", [b"text", gzip.compress(b"text", mtime=0)[:-1], gzip.compress(b"text", mtime=0) + b"more"])
+@pytest.mark.parametrize(
+    "body", [b"text", gzip.compress(b"text", mtime=0)[:-1], gzip.compress(b"text", mtime=0) + b"more"]
+)
 def test_what_is_not_whole_gzip_is_refused(body: bytes) -> None:
     with pytest.raises(MalformedBody):
         pieces(body, "gzip")
