@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 BATCH_SIZE, WINDOW_S = 10, 1
 WAIT_S = {Lane.INTERACTIVE: WINDOW_S, Lane.BULK: 0}  # one thread polls both: it waits where a person does
 SWEEP_S = 5.0
+NO_METRICS = {"POWERTOOLS_METRICS_DISABLED": "true"}  # they are written to standard output, for CloudWatch
 EVERYTHING = {"AttributeNames": ["All"], "MessageAttributeNames": ["All"]}
 
 
@@ -79,7 +80,7 @@ def _context() -> Any:  # noqa: ANN401 - stands for Lambda's own
 def running() -> Iterator[tuple[str, str]]:
     """Run account, worker, sweeper and API until the block ends; yield the API's and the account's URL."""
     with local_account() as account:
-        os.environ.update(account.environment)
+        os.environ.update(account.environment | NO_METRICS)
         command = [str(Path(sys.executable).parent / "heatlens"), "serve", "--port", "0"]
         worker = Worker(account)
         worker.start()

@@ -1,6 +1,7 @@
 """Explain images by sending events to the Lambda handler."""
 
 import base64
+import logging
 from urllib.parse import urlencode
 
 from heatlens.errors import HeatlensError, InvalidOption, Mistake, ModelError
@@ -35,6 +36,7 @@ class HandlerExplainer:
             from heatlens_web.settings import read_server_settings
 
             app = create_app(read_server_settings(), deployment="lambda")
+        logging.getLogger("heatlens.audit").setLevel(logging.ERROR)  # its lines are of the user's own files
         if isinstance(loaded := app.state.heatlens.loaded, ModelError):
             raise loaded
         self.file_bytes = app.state.heatlens.limits.file_bytes

@@ -322,17 +322,12 @@ def test_rows_of_one_are_images_too(server: TestClient, data: list[Any]) -> None
     assert tensors(infer(server, "label", data=data))["label"]["shape"] == [1]
 
 
-def test_forty_stalled_uploads_block_the_endpoint_only_until_their_time_is_over(tiny_folder: Path) -> None:
+def test_forty_stalled_uploads_do_not_block_the_endpoint_and_end(tiny_folder: Path) -> None:
     with running("endpoint", tiny_folder, HEATLENS_IN_FLIGHT="32") as served:
-        stalled = [served.begin_upload() for _ in range(32)]
-        refused = [served.connect() for _ in range(8)]
-        for client in refused:
-            client.sendall(served.head(1_000_000))
-        answers = [read_to_end(client) for client in (*stalled, *refused)]
+        stalled = [served.begin_upload() for _ in range(40)]
         with served.connect() as client:
             client.sendall(served.head(len(IMAGE), more="connection: close\r\n") + IMAGE)
-            answered = read_to_end(client)
-        assert [status(answer) for answer in answers] == [408] * 32 + [503] * 8
-        assert status(answered) == 200
-        for client in (*stalled, *refused):
+            assert status(read_to_end(client)) == 200
+        assert [status(read_to_end(client)) for client in stalled] == [408] * 40
+        for client in stalled:
             client.close()
