@@ -65,16 +65,12 @@ class Access:
             for stage, stage_ms in each.timings_ms.items():
                 self.add_stage(stage, stage_ms)
         self.add_stage("wait", max(0.0, ms - sum(sum(each.timings_ms.values()) for each in done)))
+        self.engine = model.facts(options)["engine"]
         self.images_ok += len(done)
         self.images_failed += len(outcomes) - len(done)
         self.pixels += sum(each.width * each.height for each in done)
         explained = sum(isinstance(each, Explanation) for each in done)
         self.passes += len(done) - explained + (explained * make_plan(model, options).passes if explained else 0)
-
-    def add_model(self, model: Model, options: Options) -> None:
-        """Add the model and the engine that answer."""
-        facts = model.facts(options)
-        self.model, self.engine = facts["name"], facts["engine"]
 
     def fields(self) -> dict[str, Any]:
         """Return what the line in the log says."""

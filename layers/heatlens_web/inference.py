@@ -73,7 +73,7 @@ async def infer(
     options = adapt(context.options) if adapt else context.options
     model = context.model(options.model)
     with context.located():
-        access.add_model(model, options)
+        access.model = model.card.name
         began = time.perf_counter()
         outcomes = await work(context, options)
         delivering = time.perf_counter()

@@ -211,7 +211,13 @@ def test_retries_are_bounded() -> None:
 def test_every_try_of_creating_a_batch_has_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """A response that was lost on its way left a second batch, open until its deadline."""
     monkeypatch.setattr("time.sleep", lambda _: None)
-    answer = {"batch_id": "b", "state": "open", "expected_files": 1, "deadline": "2030-01-01T00:00:00Z"}
+    answer = {
+        "batch_id": "b",
+        "state": "open",
+        "lane": "interactive",
+        "expected_files": 1,
+        "deadline": "2030-01-01T00:00:00Z",
+    }
     answers = [httpx2.Response(503), httpx2.Response(201, json=answer), httpx2.Response(201, json=answer)]
     keys: list[str] = []
 

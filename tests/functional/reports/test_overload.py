@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import errno
 import gzip
 import json
 import threading
@@ -284,6 +285,13 @@ async def called(
     client: TestClient, headers: list[tuple[bytes, bytes]], receive: Callable[[], Awaitable[MutableMapping[str, Any]]]
 ) -> int:
     """Call the application without a client, and return the status of its response."""
+    return (await answered(client, headers, receive))[0]
+
+
+async def answered(
+    client: TestClient, headers: list[tuple[bytes, bytes]], receive: Callable[[], Awaitable[MutableMapping[str, Any]]]
+) -> tuple[int, bytes]:
+    """Call the application without a client, and return the status and the body of its response."""
     messages: list[MutableMapping[str, Any]] = []
 
     async def send(message: MutableMapping[str, Any]) -> None:
@@ -291,7 +299,7 @@ async def called(
 
     scope = {"type": "http", "method": "POST", "path": f"{API}/heatmap", "query_string": b"", "headers": headers}
     await client.app(scope, receive, send)
-    return int(messages[0]["status"])
+    return int(messages[0]["status"]), b"".join(message.get("body", b"") for message in messages)
 
 
 async def body(data: bytes) -> MutableMapping[str, Any]:
@@ -361,7 +369,7 @@ def test_a_client_that_disconnects_frees_its_images(make_held: Callable[..., Ser
     server = make_held(batch_images=2)
     gone = threading.Event()
 
-    async def ask() -> int:
+    async def ask() -> tuple[int, bytes]:
         messages = [body(b"".join(form(6)))]
 
         async def receive() -> MutableMapping[str, Any]:
@@ -372,7 +380,7 @@ def test_a_client_that_disconnects_frees_its_images(make_held: Callable[..., Ser
             return {"type": "http.disconnect"}
 
         headers = [(b"content-type", b"multipart/form-data; boundary=x")]
-        return await called(server.client, headers, receive)
+        return await answered(server.client, headers, receive)
 
     with server.held(grey(9)):
         portal = server.client.portal
@@ -380,7 +388,8 @@ def test_a_client_that_disconnects_frees_its_images(make_held: Callable[..., Ser
         asked = portal.start_task_soon(ask)
         until(lambda: server.state.batcher.waiting == 1)
         gone.set()
-        assert asked.result() == 400
+        status, problem = asked.result()
+        assert (status, json.loads(problem)["code"]) == (400, "request.disconnected")
         assert server.state.batcher.waiting == 0
         assert server.state.admission.in_flight == 1
     assert server.engine.sizes == [1]
@@ -423,3 +432,18 @@ def test_the_time_for_faithfulness_is_shared_among_all_images_of_a_request(
 
     assert answer.json()["succeeded"] == 6
     assert budgets == pytest.approx([2.0] * 6)
+
+
+@pytest.mark.provokes("server.decoder")
+def test_a_decoder_that_the_system_does_not_start_is_503(
+    make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr("heatlens_web.decode_pool._start_process", refuse)
+
+    answer = make_server().post(f"{API}/heatmap", files={"file": encoded(noise((30, 30)), "JPEG2000")})
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "server.decoder")
+    assert answer.headers["retry-after"]
