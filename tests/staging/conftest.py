@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from moto.server import ThreadedMotoServer
 
-from functions.batch import worker
+from functions.batch import requeue
 from heatlens.model import Model
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.staging import Staging
@@ -96,7 +96,7 @@ def staged(aws: Account, tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> 
 
     made = desk(aws, tiny_model)
     monkeypatch.setattr(handler, "worker_context", made.context)
-    monkeypatch.setattr(worker, "FIRST_DELAY_S", 1)
+    monkeypatch.setattr(requeue, "FIRST_DELAY_S", 1)
     return made
 
 
