@@ -11,6 +11,7 @@ from moto.server import ThreadedMotoServer
 from functions.batch import requeue
 from heatlens.model import Model
 from heatlens_aws.batch_table import BatchTable
+from heatlens_aws.object_keys import Lane
 from heatlens_aws.staging import Staging
 from infra import local_account
 from infra.localstack import URL_ENV
@@ -98,6 +99,14 @@ def staged(aws: Account, tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(handler, "worker_context", made.context)
     monkeypatch.setattr(requeue, "FIRST_DELAY_S", 1)
     return made
+
+
+@pytest.fixture
+def bulk(staged: Staged) -> Poller:
+    """A poller of the lane of dropped objects."""
+    from functions.batch import handler
+
+    return Poller(staged.aws, handler.handler, Lane.BULK)
 
 
 @pytest.fixture

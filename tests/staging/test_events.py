@@ -31,12 +31,12 @@ def test_the_test_event_is_taken_off_the_queue_and_does_nothing(
     assert staged.keys("") == []
 
 
-def test_every_key_arrives_unchanged(staged: Staged, poller: Poller) -> None:
-    poller.turn()
+def test_every_key_arrives_unchanged(staged: Staged, bulk: Poller) -> None:
+    bulk.turn()
     sent = {key: staged.put(key.encode(), key=key) for key in KEYS}
 
     arrived: list[Created] = []
-    while messages := poller.receive():
+    while messages := bulk.receive():
         arrived += [each for message in messages for each in created_objects(parse_body(message["Body"]))]
 
     bucket = staged.aws.settings.bucket
@@ -58,7 +58,7 @@ def test_results_and_other_prefixes_send_no_event(staged: Staged, poller: Poller
 def test_a_copied_object_is_processed(staged: Staged, poller: Poller) -> None:
     poller.turn()
     source = staged.put(b"1", key="out/a")
-    staged.aws.staging.copy(source, "in/a")
+    staged.aws.staging.copy(source, "in/i/a")
 
     [message] = poller.receive()
     assert json.loads(message["Body"])["Records"][0]["eventName"] == "ObjectCreated:Copy"

@@ -149,11 +149,11 @@ def test_a_message_that_kills_its_workers_becomes_a_dead_letter_and_can_be_reque
     assert poller.held() == 0
 
 
-def test_both_versions_of_an_overwritten_drop_are_processed(staged: Staged, poller: Poller) -> None:
+def test_both_versions_of_an_overwritten_drop_are_processed(staged: Staged, bulk: Poller) -> None:
     key = "drop/ward 3/Zoë + 50%.png"
     stored = [staged.put(grey(level), key=key) for level in (10, 20)]
 
-    poller.until(lambda: len(staged.engine.seen) == 2)
+    bulk.until(lambda: len(staged.engine.seen) == 2)
 
     assert sorted(staged.engine.seen) == [10, 20]
     found = {each.split("/")[3] for each in staged.keys("out/drop/ward%203%2FZo%C3%AB%20%2B%2050%25.png/")}
@@ -161,13 +161,13 @@ def test_both_versions_of_an_overwritten_drop_are_processed(staged: Staged, poll
 
 
 def test_a_drop_erased_meanwhile_ends_without_a_result(
-    staged: Staged, poller: Poller, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    staged: Staged, bulk: Poller, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(requeue, "FIRST_DELAY_S", 1)  # it might only not be visible yet, so it comes once more
     stored = staged.put(picture(), key="drop/a.png")
     staged.aws.clients.s3.delete_object(Bucket=staged.aws.settings.bucket, Key=stored.key, VersionId=stored.version)
 
-    poller.until(lambda: poller.held() == 0)
+    bulk.until(lambda: bulk.held() == 0)
 
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["state"] for line in lines if line.get("message") == "item"] == ["AGAIN", "SUPERSEDED"]
