@@ -7,7 +7,7 @@ from heatlens.errors import HeatlensError
 
 # Top-level modules that each extra installs and that the packages import.
 EXTRA_MODULES = {
-    "server": {"fastapi", "mangum", "python_multipart", "starlette", "uvicorn"},
+    "server": {"fastapi", "mangum", "prometheus_client", "python_multipart", "starlette", "uvicorn"},
     "aws": {"aws_lambda_powertools", "boto3", "botocore", "ulid"},
     "torch": {"onnx", "onnxscript", "pytorch_grad_cam", "safetensors", "scipy", "sklearn", "torch", "torchvision"},
 }

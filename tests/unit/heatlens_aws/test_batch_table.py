@@ -268,8 +268,9 @@ def test_an_end_decided_meanwhile_is_not_overwritten(aws: Account) -> None:
 def test_the_first_decision_stands(aws: Account) -> None:
     make(aws)
 
-    aws.jobs.decide_end(ID, BatchState.EXPIRED, now=5)
-    aws.jobs.decide_end(ID, BatchState.CANCELLED, now=6)
+    deadline = read(aws).deadline
+    aws.jobs.decide_end(ID, BatchState.EXPIRED, now=deadline)
+    aws.jobs.decide_end(ID, BatchState.CANCELLED, now=deadline + 1)
 
     assert read(aws).ending is BatchState.EXPIRED
 
