@@ -163,6 +163,7 @@ def test_a_life_without_faults_ends_as_expected(tiny_model: Model, life: str) ->
         "dropped": {"drops OK": 2},
         "no time for long": {"files OK": 1, "drops OK": 1},
         "never readable": {"files FAILED": 1},
+        "unreadable at first": {"files OK": 2},
         "turned away": {"files OK": 1},
         "endpoint": {"files OK": 2, "files FAILED": 1},
     }
