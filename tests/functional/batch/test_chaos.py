@@ -28,6 +28,7 @@ from tests.chaos.faults import Crash, Fault, Faults, Plan
 from tests.chaos.findings import Broken
 from tests.chaos.hooks import Call
 from tests.chaos.protections import Protection
+from tests.chaos.queue import URL
 from tests.chaos.run import run
 from tests.chaos.summary import Summary
 from tests.chaos.turns import LIVES, Life, Turns, check, in_turn, lived
@@ -398,7 +399,7 @@ def test_the_client_library_retries_a_broken_connection(tiny_model: Model) -> No
                 UpdateExpression="ADD counted :one",
                 ExpressionAttributeValues={":one": {"N": "1"}},
             )
-            made.account.sqs.send_message(QueueUrl="https://queue", MessageBody=A_MESSAGE, MessageAttributes={})
+            made.account.sqs.send_message(QueueUrl=URL, MessageBody=A_MESSAGE, MessageAttributes={})
         [row] = made.raw.dynamodb.scan(TableName=made.account.settings.table)["Items"]
 
     assert row["counted"] == {"N": "2"}
