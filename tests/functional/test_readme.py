@@ -47,6 +47,7 @@ def test_every_command_of_the_readme_is_run() -> None:
         ["curl", "--silent"],
         [".venv/bin/heatlens", "compile"],
         ["make", "run-batch"],
+        ["make", "base-image"],  # in tests/unit/infra, against a registry in memory
         ["make", "invoke"],  # in tests/container
     ]
 
