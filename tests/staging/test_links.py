@@ -14,8 +14,7 @@ import pytest
 from heatlens_aws.clients import connect
 from heatlens_aws.records import File, FileState
 from heatlens_aws.staging import Staging
-from tests.support.aws import Account
-from tests.support.staged import ID
+from tests.support.aws import ID, Account
 
 DATA, OTHER = b"declared" * 12, b"whatever" * 12
 FILE = File(

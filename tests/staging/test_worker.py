@@ -18,7 +18,8 @@ from heatlens_cli.verify.manifest import Manifest
 from heatlens_cli.verify.run import faults
 from tests.functional.batch.test_worker import throttled
 from tests.staging.poller import Poller
-from tests.support.staged import ID, Staged, grey, picture
+from tests.support.aws import ID
+from tests.support.staged import Staged, grey, picture
 
 
 def upload(staged: Staged, number: int, data: bytes) -> None:

@@ -11,13 +11,28 @@ from moto import mock_aws
 
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.clients import Clients, connect
-from heatlens_aws.records import Batch
+from heatlens_aws.object_keys import Lane
+from heatlens_aws.records import Batch, BatchState
 from heatlens_aws.settings import AwsSettings
 from heatlens_aws.staging import Staging
 from heatlens_aws.tombstones import Tombstone
 from infra.local_account import atomic_table, make_bucket, make_queues, make_table
 
 SETTINGS = AwsSettings(bucket="heatlens-staging", table="heatlens-jobs")
+ID = "01J00000000000000000000000"
+OPEN_BATCH = Batch(
+    id=ID,
+    owner="me",
+    state=BatchState.OPEN,
+    lane=Lane.INTERACTIVE,
+    expected=10,
+    declared=0,
+    options={"alpha": 0.4},
+    model="m" * 64,
+    created=1000,
+    deadline=2000,
+    expires_at=3000,
+)
 
 
 @dataclass(frozen=True)

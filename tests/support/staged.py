@@ -26,14 +26,13 @@ from heatlens.registry import ModelRegistry
 from heatlens.types import Floats
 from heatlens_aws.batch_table import Declared
 from heatlens_aws.object_keys import Lane, upload_key
-from heatlens_aws.records import Batch, BatchState, File
+from heatlens_aws.records import Batch, File
 from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_aws.staging import Stored
 from infra.local_account import QUEUES
-from tests.support.aws import Account
+from tests.support.aws import ID, OPEN_BATCH, Account
 from tests.support.images import encoded, noise
 
-ID = "01J00000000000000000000000"
 Json = dict[str, Any]
 NAME = "Doe^Jane 1970-01-01.png"  # must never be seen outside the table and the manifest
 
@@ -98,15 +97,12 @@ class Staged:
         self, *files: bytes, number_of_batch: str = ID, options: Json | None = None, lane: Lane = Lane.INTERACTIVE
     ) -> Batch:
         """Declare files with their size and digest."""
-        made = Batch(
+        made = replace(
+            OPEN_BATCH,
             id=number_of_batch,
-            owner="me",
-            state=BatchState.OPEN,
             lane=lane,
             expected=max(len(files), 1),
-            declared=0,
             options=options or {},
-            model="m" * 64,
             created=1_000_000_000,
             deadline=4_000_000_000,
             expires_at=4_000_000_000,

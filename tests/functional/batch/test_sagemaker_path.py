@@ -26,9 +26,9 @@ from heatlens_aws.settings import AwsSettings
 from heatlens_aws.staging import Staging
 from heatlens_web.batches.service import BatchService
 from tests.functional.conftest import MakeClient
-from tests.support.aws import Account
+from tests.support.aws import ID, Account
 from tests.support.sagemaker import EVENTS, FakeRuntime, connected, enveloped, notice, with_endpoint
-from tests.support.staged import ID, Json, Staged, desk, grey, picture
+from tests.support.staged import Json, Staged, desk, grey, picture
 
 REMOTE = {"colormap": "hot", "alpha": 0.7, "include": ["overlay", "original"], "backend": "sagemaker"}
 LOCAL = REMOTE | {"backend": "lambda"}

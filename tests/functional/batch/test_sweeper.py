@@ -18,8 +18,8 @@ from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.object_keys import Lane, manifest_key
 from heatlens_aws.records import BatchState, FileState, batch_key
 from heatlens_aws.staging import Staging
-from tests.support.aws import Account
-from tests.support.staged import ID, Context, Json, Staged, desk, imported, picture
+from tests.support.aws import ID, Account
+from tests.support.staged import Context, Json, Staged, desk, imported, picture
 
 OTHER = "01J11111111111111111111111"
 DEADLINE = 4_000_000_000

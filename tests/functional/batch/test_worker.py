@@ -34,10 +34,10 @@ from heatlens_aws.records import BatchState, FileState
 from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_aws.staging import Absent, Staging, Stored
 from infra.local_account import QUEUES, sqs_event
-from tests.support.aws import Account, purged
+from tests.support.aws import ID, Account, purged
 from tests.support.dicom import dicom
 from tests.support.images import encoded
-from tests.support.staged import ID, NAME, Context, Staged, desk, grey, imported, picture
+from tests.support.staged import NAME, Context, Staged, desk, grey, imported, picture
 
 OTHER = "01J11111111111111111111111"
 NOW = 2_000_000_000

@@ -15,8 +15,8 @@ from heatlens_aws.records import batch_key
 from heatlens_cli.verify.manifest import Manifest, NoManifest
 from heatlens_cli.verify.run import faults, verify_manifest
 from heatlens_web.batches.service import BatchService
-from tests.support.aws import Account
-from tests.support.staged import ID, Staged, desk, picture
+from tests.support.aws import ID, Account
+from tests.support.staged import Staged, desk, picture
 
 Json = dict[str, Any]
 Tamper = Callable[[Json], Any]

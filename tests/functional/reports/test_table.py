@@ -14,9 +14,9 @@ from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.records import Attributes, File, FileState, attributes, batch_key, file_row
 from heatlens_web.batches.service import BatchService
 from infra.local_account import CREDENTIALS
-from tests.support.aws import WRITES, Account, account, meet_transactions
+from tests.support.aws import ID, WRITES, Account, account, meet_transactions
 from tests.support.life import Life, live
-from tests.support.staged import ID, Staged, desk
+from tests.support.staged import Staged, desk
 
 
 def test_no_caller_notices_that_its_first_write_met_a_transaction(

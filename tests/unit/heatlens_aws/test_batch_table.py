@@ -8,29 +8,15 @@ from botocore.exceptions import ClientError
 
 from heatlens_aws.batch_table import BatchTable, Declared
 from heatlens_aws.conditional_writes import Contended, InvalidTransition
-from heatlens_aws.object_keys import Lane
 from heatlens_aws.progress import recount
 from heatlens_aws.records import Batch, BatchState, File, FileState, attributes, batch_key
-from tests.support.aws import Account, lose_an_answer, purged
+from tests.support.aws import ID, OPEN_BATCH, Account, lose_an_answer, purged
 
-ID = "01J00000000000000000000000"
 FILE = Declared("scan.png", 10, "0" * 64, "image/png")
 
 
 def make(aws: Account, *, expected: int = 10) -> Batch:
-    batch = Batch(
-        id=ID,
-        owner="me",
-        state=BatchState.OPEN,
-        lane=Lane.INTERACTIVE,
-        expected=expected,
-        declared=0,
-        options={"alpha": 0.4},
-        model="m" * 64,
-        created=1000,
-        deadline=2000,
-        expires_at=3000,
-    )
+    batch = replace(OPEN_BATCH, expected=expected)
     aws.jobs.create(batch)
     return batch
 

@@ -15,32 +15,15 @@ from heatlens_aws.batch_table import BatchTable, Declared
 from heatlens_aws.clients import connect
 from heatlens_aws.conditional_writes import PATIENCE_S, TRIES, RetryingClient, is_passing, retry_passing
 from heatlens_aws.creation import Creations, Quota, RequestKey
-from heatlens_aws.object_keys import Lane
 from heatlens_aws.records import Batch, BatchState, FileState, Progress
 from heatlens_aws.tombstones import Tombstone, Tombstones
 from infra.local_account import CREDENTIALS
-from tests.support.aws import WRITES, Account, account, meet_transactions
+from tests.support.aws import ID, OPEN_BATCH, WRITES, Account, account, meet_transactions
 from tests.support.paths import ROOT
 
-ID = "01J00000000000000000000000"
 FILE = Declared("scan.png", 10, "0" * 64, "image/png")
-BATCH = Batch(
-    id=ID,
-    owner="me",
-    state=BatchState.OPEN,
-    lane=Lane.INTERACTIVE,
-    expected=10,
-    declared=0,
-    options={},
-    model="m" * 64,
-    created=1000,
-    deadline=2000,
-    expires_at=3000,
-)
-
-
-NEW = replace(BATCH, id="01J00000000000000000000001")
-TOMBSTONE = Tombstone.of(BATCH, now=1, until=9)
+NEW = replace(OPEN_BATCH, id="01J00000000000000000000001")
+TOMBSTONE = Tombstone.of(OPEN_BATCH, now=1, until=9)
 KEY = RequestKey.of("me", "a", {})
 
 
@@ -62,7 +45,7 @@ def submitted(jobs: BatchTable) -> Any:  # noqa: ANN401 - a file
 
 # Every method of the table that calls DynamoDB, at a batch with two files. A new one needs a line here.
 CALLS: dict[str, Callable[[BatchTable], object]] = {
-    "create": lambda jobs: jobs.create(replace(BATCH, id="2")),
+    "create": lambda jobs: jobs.create(replace(OPEN_BATCH, id="2")),
     "batch": lambda jobs: jobs.batch(ID) is not None,
     "close": lambda jobs: jobs.close(ID),
     "decide_end": lambda jobs: jobs.decide_end(ID, BatchState.CANCELLED, 5),
@@ -84,7 +67,7 @@ CALLS: dict[str, Callable[[BatchTable], object]] = {
     "drop": lambda jobs: jobs.drop("identity"),
     "creations.create": lambda jobs: jobs.creations.create(NEW, "answer", key=KEY, quota=Quota(batches=2)),
     "creations.find": lambda jobs: jobs.creations.find(KEY.id, now=1),
-    "creations.forget": lambda jobs: jobs.creations.forget(replace(BATCH, idempotency=KEY.id)),
+    "creations.forget": lambda jobs: jobs.creations.forget(replace(OPEN_BATCH, idempotency=KEY.id)),
     "tombstones.put": lambda jobs: jobs.tombstones.put(TOMBSTONE),
     "tombstones.find": lambda jobs: jobs.tombstones.find(ID),
     "tombstones.due": lambda jobs: jobs.tombstones.due(5, limit=5),
@@ -115,8 +98,8 @@ class Tables:
 
     def outcome(self, name: str, jobs: BatchTable) -> tuple[str, list[str]]:
         """Make a batch with two files, call a method, and return its result and the rows."""
-        self.calm.create(BATCH)
-        self.calm.declare(BATCH, [FILE] * 2)
+        self.calm.create(OPEN_BATCH)
+        self.calm.declare(OPEN_BATCH, [FILE] * 2)
         self.refused.clear()
         result = CALLS[name](jobs)
         rows = self._empty()

@@ -10,30 +10,16 @@ import pytest
 from heatlens_aws.conditional_writes import RetryingClient
 from heatlens_aws.creation import KEY_LIFE_S, Creation, Quota, RequestKey, _digest
 from heatlens_aws.errors import QuotaExceeded
-from heatlens_aws.object_keys import Lane
 from heatlens_aws.records import Batch, BatchState, FileState, Progress
 from heatlens_aws.tombstones import Tombstone
-from tests.support.aws import Account, lose_an_answer, meet_transactions
+from tests.support.aws import OPEN_BATCH, Account, lose_an_answer, meet_transactions
 
-BATCH = Batch(
-    id="01J00000000000000000000000",
-    owner="me",
-    state=BatchState.OPEN,
-    lane=Lane.INTERACTIVE,
-    expected=10,
-    declared=0,
-    options={},
-    model="m" * 64,
-    created=1000,
-    deadline=2000,
-    expires_at=3000,
-)
 KEY = RequestKey.of("me", "a", {"expected_files": 10})
 ANY = Quota()
 
 
 def numbered(number: int, **changes: object) -> Batch:
-    return replace(BATCH, id=f"01J{number:023d}", **changes)  # type: ignore[arg-type]
+    return replace(OPEN_BATCH, id=f"01J{number:023d}", **changes)  # type: ignore[arg-type]
 
 
 def create(aws: Account, batch: Batch, key: RequestKey | None = KEY, quota: Quota = ANY) -> Creation:
@@ -50,7 +36,7 @@ def test_a_key_creates_one_batch(aws: Account) -> None:
     first = create(aws, numbered(1))
 
     assert create(aws, numbered(2)) == first == Creation(numbered(1).id, KEY.body, f"answer {numbered(1).id}")
-    assert aws.jobs.creations.find(KEY.id, now=BATCH.created) == first
+    assert aws.jobs.creations.find(KEY.id, now=OPEN_BATCH.created) == first
     assert rows(aws) == {"B": 1, "I": 1}
 
 
@@ -82,7 +68,7 @@ def test_another_principal_or_another_key_creates_its_own() -> None:
 
 def test_a_key_is_remembered_for_a_day(aws: Account) -> None:
     create(aws, numbered(1))
-    last, over = BATCH.created + KEY_LIFE_S - 1, BATCH.created + KEY_LIFE_S
+    last, over = OPEN_BATCH.created + KEY_LIFE_S - 1, OPEN_BATCH.created + KEY_LIFE_S
 
     assert aws.jobs.creations.find(KEY.id, now=last)
     assert aws.jobs.creations.find(KEY.id, now=over) is None
@@ -96,7 +82,7 @@ def test_a_forgotten_key_creates_again(aws: Account) -> None:
 
     aws.jobs.creations.forget(batch)
 
-    assert aws.jobs.creations.find(KEY.id, now=BATCH.created) is None
+    assert aws.jobs.creations.find(KEY.id, now=OPEN_BATCH.created) is None
     assert create(aws, numbered(2)).batch == numbered(2).id
 
 

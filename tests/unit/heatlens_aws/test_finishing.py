@@ -12,22 +12,9 @@ from heatlens_aws.object_keys import Lane, manifest_key, results_key, upload_key
 from heatlens_aws.progress import recount
 from heatlens_aws.records import Batch, BatchState, FileState
 from heatlens_aws.staging import Stored
-from tests.support.aws import Account
+from tests.support.aws import ID, OPEN_BATCH, Account
 
-ID = "01J00000000000000000000000"
-BATCH = Batch(
-    id=ID,
-    owner="me",
-    state=BatchState.OPEN,
-    lane=Lane.INTERACTIVE,
-    expected=2000,
-    declared=0,
-    options={"alpha": 0.4},
-    model="m" * 64,
-    created=1000,
-    deadline=2000,
-    expires_at=3000,
-)
+BATCH = replace(OPEN_BATCH, expected=2000)
 OK = {"attempt": "a", "probability": 0.25, "label": "BRIGHT", "objects": {"map.npy": "0" * 64}}
 
 

@@ -9,26 +9,12 @@ import pytest
 from heatlens_aws import progress
 from heatlens_aws.batch_table import Declared
 from heatlens_aws.finishing import finish_if_done
-from heatlens_aws.object_keys import Lane
 from heatlens_aws.progress import Recount, all_ended, recount
 from heatlens_aws.records import Batch, BatchState, FileState, Progress, file_key
-from tests.support.aws import Account, count_reads
+from tests.support.aws import ID, OPEN_BATCH, Account, count_reads
 
-ID = "01J00000000000000000000000"
 FILE = Declared("scan.png", 10, "0" * 64, "image/png")
-BATCH = Batch(
-    id=ID,
-    owner="me",
-    state=BatchState.OPEN,
-    lane=Lane.INTERACTIVE,
-    expected=100,
-    declared=0,
-    options={},
-    model="m" * 64,
-    created=1000,
-    deadline=2000,
-    expires_at=3000,
-)
+BATCH = replace(OPEN_BATCH, expected=100)
 ENDS = (FileState.OK, FileState.FAILED, FileState.MISSING)
 
 

@@ -1,7 +1,7 @@
 """A tombstone replaces a batch's row, names nobody, and hides the batch until it ends."""
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -12,27 +12,15 @@ from heatlens_aws.conditional_writes import InvalidTransition
 from heatlens_aws.object_keys import Lane
 from heatlens_aws.records import Batch, BatchState, FileState, batch_key
 from heatlens_aws.tombstones import DELETE_CHUNK, PurgeState, Tombstone
-from tests.support.aws import Account, purged
+from tests.support.aws import ID, OPEN_BATCH, Account, purged
 
-ID = "01J00000000000000000000000"
 NAME, LABEL = "Doe^Jane.png", "opacity"
 FILE = Declared(NAME, 10, "0" * 64, "image/png")
 
 
 def make(aws: Account, files: int = 1, *, expected: int = 10) -> Batch:
-    batch = Batch(
-        id=ID,
-        owner="iam Dr. Jane",
-        state=BatchState.OPEN,
-        lane=Lane.BULK,
-        expected=expected,
-        declared=0,
-        options={"target": [LABEL]},
-        model="m" * 64,
-        created=1000,
-        deadline=2000,
-        expires_at=3000,
-    )
+    options = {"target": [LABEL]}
+    batch = replace(OPEN_BATCH, owner="iam Dr. Jane", lane=Lane.BULK, expected=expected, options=options)
     aws.jobs.create(batch)
     for start in range(0, files, 90):
         aws.jobs.declare(batch, [FILE] * min(90, files - start))

@@ -14,8 +14,8 @@ from heatlens_aws.records import FileState
 from heatlens_aws.sagemaker_async import Attempt
 from heatlens_aws.staging import Staging
 from heatlens_aws.tombstones import PurgeState
-from tests.support.aws import Account, purged
-from tests.support.staged import ID, NAME, Staged, desk, picture
+from tests.support.aws import ID, Account, purged
+from tests.support.staged import NAME, Staged, desk, picture
 
 OTHER = "01J11111111111111111111111"
 NOW, LIFE_S = 2_000_000_000, 4 * 3600
