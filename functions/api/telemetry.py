@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from heatlens_aws.function_logs import make_logger, share_format
 from heatlens_aws.function_metrics import FunctionMetrics
-from heatlens_aws.metrics import IMAGES_FAILED, IMAGES_OK, PASSES, PIXELS, REQUEST_MS, REQUESTS, STAGES
+from heatlens_aws.metrics import IMAGES_FAILED, IMAGES_OK, PASSES, PIXELS, REQUEST_MS, REQUESTS
 from heatlens_aws.settings import STACK
 from heatlens_aws.tracing import Tracing, open_tracing
 from heatlens_web.access import Access
@@ -27,15 +27,13 @@ class RequestMetrics:
         add = self._metrics.add
         add(REQUESTS[access.status // 100], 1)
         add(REQUEST_MS, access.ms)
-        for stage in access.stages_ms.keys() & STAGES.keys():
-            add(STAGES[stage], access.stages_ms[stage])
+        self._metrics.add_stages(access.stages_ms)
         counts = {IMAGES_OK: access.images_ok, IMAGES_FAILED: access.images_failed}
         counts |= {PIXELS: access.pixels, PASSES: access.passes, **access.ended}
         for metric, count in counts.items():
             if count:
                 add(metric, count)
-        status, route = access.status, access.route
-        self._tracing.annotate(route=route, status=status, batch=access.batch, items=access.items)
+        self._tracing.annotate(route=access.route, status=access.status, batch=access.batch, items=access.items)
         self._metrics.write({"route": access.route, "request_id": access.request_id})
 
 

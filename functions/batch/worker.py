@@ -49,7 +49,7 @@ from heatlens_aws.batch_table import Outcome as Record
 from heatlens_aws.deadline import note_progress
 from heatlens_aws.finishing import finish_if_done
 from heatlens_aws.invocation_time import MARGIN_S
-from heatlens_aws.metrics import BATCHES_ENDED, ITEMS, PASSES, PIXELS, QUEUE_WAIT_MS, STAGES, Metric
+from heatlens_aws.metrics import BATCHES_ENDED, ITEMS, PASSES, PIXELS, QUEUE_WAIT_MS, Metric
 from heatlens_aws.object_keys import IN, parse_upload_key
 from heatlens_aws.records import Batch, BatchState, FileState
 from heatlens_aws.sagemaker_async import Notice
@@ -390,8 +390,7 @@ class _Invocation:
             self._measure(task.options, task.outcome)
 
     def _measure(self, options: Options, explanation: Explanation) -> None:
-        for stage in explanation.timings_ms.keys() & STAGES.keys():
-            self.metrics.add(STAGES[stage], explanation.timings_ms[stage])
+        self.metrics.add_stages(explanation.timings_ms)
         self.counts[PIXELS] += explanation.width * explanation.height
         self.counts[PASSES] += make_plan(self._context.models[options.model], options).passes
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from heatlens_aws.metrics import COLD_START, INIT_MS, NAMESPACE, SERVICE, Metric
+from heatlens_aws.metrics import COLD_START, INIT_MS, NAMESPACE, SERVICE, STAGES, Metric
 from heatlens_aws.process_age import process_age_ms
 
 
@@ -29,6 +29,11 @@ class FunctionMetrics:
         """Add a value; several of one metric are kept apart, so that percentiles are right."""
         self._metrics.add_metric(name=metric.name, unit=MetricUnit(metric.unit), value=round(value, 3))
         self._any = True
+
+    def add_stages(self, stages_ms: Mapping[str, float]) -> None:
+        """Add the milliseconds of the stages that have a metric."""
+        for stage in stages_ms.keys() & STAGES.keys():
+            self.add(STAGES[stage], stages_ms[stage])
 
     def write(self, properties: Mapping[str, str] | None = None) -> None:
         """Write what was added as one line, with properties that are no dimensions; nothing where nothing was added."""
