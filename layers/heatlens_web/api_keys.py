@@ -95,12 +95,6 @@ def offered_keys(headers: Mapping[str, str]) -> list[str]:
     return [key for key in (headers.get("x-api-key", ""), bearer) if key]
 
 
-def key_name(scope: Scope) -> str | None:
-    """Return the name of the key that the request was sent with, where keys are required."""
-    name: str | None = scope.get(KEY_NAME)
-    return name
-
-
 def _reason(offered: Sequence[str]) -> str:
     if offered:
         return "the API key is not known here"
