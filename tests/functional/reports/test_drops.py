@@ -30,13 +30,19 @@ def backfill(staged: Staged) -> None:
         staged.work(staged.received(stored))
 
 
-@pytest.mark.parametrize("drop_days", [0, 1, 30, 365])
-def test_a_backfill_explains_nothing_twice(aws: Account, tiny_model: Model, drop_days: int) -> None:
-    staged = desk(aws, tiny_model)
+def explained_drop(aws: Account, model: Model, drop_days: int) -> Staged:
+    """Explain a dropped object where such objects are kept for some days."""
+    staged = desk(aws, model)
     account = staged.context.account
     settings = account.settings.model_copy(update={"drop_days": drop_days})
     staged.context = replace(staged.context, account=replace(account, settings=settings))
     staged.work(staged.received(staged.put(picture(), key="drop/a.png")))
+    return staged
+
+
+@pytest.mark.parametrize("drop_days", [0, 1, 30, 365])
+def test_a_backfill_explains_nothing_twice(aws: Account, tiny_model: Model, drop_days: int) -> None:
+    staged = explained_drop(aws, tiny_model, drop_days)
 
     for days in (1, 2, 4, 5, 31, 33, 35, 364, 367, 400, 4000):
         pass_time(staged, days, drop_days)
@@ -47,11 +53,7 @@ def test_a_backfill_explains_nothing_twice(aws: Account, tiny_model: Model, drop
 
 @pytest.mark.parametrize("drop_days", [1, 30])
 def test_the_row_of_an_expired_object_expires_too(aws: Account, tiny_model: Model, drop_days: int) -> None:
-    staged = desk(aws, tiny_model)
-    account = staged.context.account
-    settings = account.settings.model_copy(update={"drop_days": drop_days})
-    staged.context = replace(staged.context, account=replace(account, settings=settings))
-    staged.work(staged.received(staged.put(picture(), key="drop/a.png")))
+    staged = explained_drop(aws, tiny_model, drop_days)
 
     pass_time(staged, drop_days + 10, drop_days)
 

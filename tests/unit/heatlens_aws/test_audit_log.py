@@ -32,7 +32,7 @@ def test_each_line_is_an_event_of_this_process_s_stream(aws: Account) -> None:
 
 
 class Failing:
-    """A client whose calls fail as told."""
+    """A client whose calls raise a given error."""
 
     def __init__(self, create: Exception | None, put: Exception | None) -> None:
         self.create, self.put, self.calls = create, put, list[str]()

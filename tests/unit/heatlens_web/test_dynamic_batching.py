@@ -269,14 +269,20 @@ def test_an_error_of_the_image_itself_is_not_retried(stub: Stub, workers: Thread
     assert len(stub.batches) == 1
 
 
+async def running_and_waiting(server: Server, stub: Stub) -> "tuple[asyncio.Task[str], asyncio.Task[str]]":
+    """Start an image, which runs until `stub.go_on` is set, and then one that waits for it."""
+    stub.go_on.clear()
+    running = server.start(b"first")
+    await asyncio.to_thread(stub.began.wait, 20)
+    waiting = server.start(b"gone")
+    await server.waiting(1)
+    return running, waiting
+
+
 def test_a_disconnected_client_does_not_affect_the_others(stub: Stub, workers: ThreadPoolExecutor) -> None:
     async def run() -> str:
         server = Server(stub, workers, window_s=0)
-        stub.go_on.clear()
-        first = server.start(b"first")
-        await asyncio.to_thread(stub.began.wait, 20)
-        gone = server.start(b"gone")
-        await server.waiting(1)
+        first, gone = await running_and_waiting(server, stub)
         last = server.start(b"last")
         await server.waiting(2)
         gone.cancel()
@@ -291,11 +297,7 @@ def test_a_disconnected_client_does_not_affect_the_others(stub: Stub, workers: T
 def test_images_of_a_client_that_has_disconnected_are_not_explained(stub: Stub, workers: ThreadPoolExecutor) -> None:
     async def run() -> None:
         server = Server(stub, workers, window_s=0)
-        stub.go_on.clear()
-        first = server.start(b"first")
-        await asyncio.to_thread(stub.began.wait, 20)
-        gone = server.start(b"gone")
-        await server.waiting(1)
+        first, gone = await running_and_waiting(server, stub)
         gone.cancel()
         await server.waiting(0)
         stub.go_on.set()
