@@ -101,7 +101,7 @@ def advance(account: Account, name: str, now: int) -> Counter[Metric]:
 def send_lost(account: Account, batch: Batch, now: int, open_files: Sequence[File]) -> int:
     """Re-send the events that must have been lost, of files that were open a moment ago, to the queue of their lane.
 
-    While messages wait there, a lost event cannot be told from one that waits, and a copy would only wait behind them.
+    While messages wait there, a lost event looks like one that waits, and a copy would only wait behind them.
 
     Returns:
         How many.

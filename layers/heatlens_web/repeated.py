@@ -30,7 +30,7 @@ def repeated_keys(text: bytes | bytearray, *, place: tuple[str, ...]) -> list[di
         try:
             json.loads(skeleton, object_pairs_hook=note)
         except (ValueError, RecursionError):
-            return []  # whoever reads it reports it
+            return []  # the parser of the body reports it
     return [_detail(name, place) for name in repeated[:1]]
 
 
