@@ -413,19 +413,14 @@ class BatchTable:
             raise
 
     def _partition(self, batch: str, chunk: int, start: int) -> Iterator[Attributes]:
-        query = {
-            "TableName": self._table,
-            "KeyConditionExpression": "PK = :partition AND SK >= :start",
-            "ExpressionAttributeValues": attributes(
-                {":partition": partition(batch, chunk), ":start": f"F#{start:05d}"}
-            ),
-            "ConsistentRead": True,
-        }
-        while query:
-            page = self._dynamodb.query(**query)
+        pages = self._dynamodb.pages(
+            TableName=self._table,
+            KeyConditionExpression="PK = :partition AND SK >= :start",
+            ExpressionAttributeValues=attributes({":partition": partition(batch, chunk), ":start": f"F#{start:05d}"}),
+            ConsistentRead=True,
+        )
+        for page in pages:
             yield from page["Items"]
-            after = page.get("LastEvaluatedKey")
-            query = query | {"ExclusiveStartKey": after} if after else {}
 
 
 def _has_room(batch: Batch, declared: int) -> bool:

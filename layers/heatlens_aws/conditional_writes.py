@@ -1,6 +1,6 @@
 """Conditional DynamoDB writes: what they raise, and retries where calls meet at a row or the table throttles them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -79,3 +79,11 @@ class RetryingClient:
             raise AttributeError(f"{operation} is no operation of DynamoDB")
         call: Callable[..., Any] = retry_passing(getattr(self._client, operation))
         return call
+
+    def pages(self, **query: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - as boto3's `query`
+        """Yield the pages of a query, each read with retries."""
+        while query:
+            page = self.query(**query)
+            yield page
+            after = page.get("LastEvaluatedKey")
+            query = query | {"ExclusiveStartKey": after} if after else {}

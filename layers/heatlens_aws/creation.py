@@ -177,20 +177,14 @@ class Creations:
         )
 
     def _names(self, owner: str) -> list[str]:
-        query: dict[str, Any] = {
-            "TableName": self._table,
-            "KeyConditionExpression": "PK = :owner AND begins_with(SK, :batch)",
-            "FilterExpression": "expires_at > :expired",
-            "ExpressionAttributeValues": attributes({":owner": owner, ":batch": "B#", ":expired": EXPIRED}),
-            "ConsistentRead": True,
-        }
-        names: list[str] = []
-        while query:
-            page = self._dynamodb.query(**query)
-            names += [row["SK"]["S"].removeprefix("B#") for row in page["Items"]]
-            after = page.get("LastEvaluatedKey")
-            query = query | {"ExclusiveStartKey": after} if after else {}
-        return names
+        pages = self._dynamodb.pages(
+            TableName=self._table,
+            KeyConditionExpression="PK = :owner AND begins_with(SK, :batch)",
+            FilterExpression="expires_at > :expired",
+            ExpressionAttributeValues=attributes({":owner": owner, ":batch": "B#", ":expired": EXPIRED}),
+            ConsistentRead=True,
+        )
+        return [row["SK"]["S"].removeprefix("B#") for page in pages for row in page["Items"]]
 
     def _get_all(self, keys: list[Attributes]) -> list[Attributes]:
         response = self._dynamodb.batch_get_item(RequestItems={self._table: {"Keys": keys, "ConsistentRead": True}})

@@ -161,18 +161,13 @@ class Tombstones:
             deletes = response.get("UnprocessedItems", {}).get(self._table, [])
 
     def _pages(self, chunk: str, **wanted: str) -> Iterator[dict[str, Any]]:
-        query: dict[str, Any] = {
-            "TableName": self._table,
-            "KeyConditionExpression": "PK = :partition",
-            "ExpressionAttributeValues": attributes({":partition": chunk}),
-            "ConsistentRead": True,
+        return self._dynamodb.pages(
+            TableName=self._table,
+            KeyConditionExpression="PK = :partition",
+            ExpressionAttributeValues=attributes({":partition": chunk}),
+            ConsistentRead=True,
             **wanted,
-        }
-        while query:
-            page = self._dynamodb.query(**query)
-            yield page
-            after = page.get("LastEvaluatedKey")
-            query = query | {"ExclusiveStartKey": after} if after else {}
+        )
 
     def _update(self, batch: str, update: str, values: dict[str, Any], **names: Any) -> None:  # noqa: ANN401
         """Update a tombstone; one that was removed meanwhile stays so."""
