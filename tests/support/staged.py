@@ -29,7 +29,7 @@ from heatlens_aws.object_keys import Lane, upload_key
 from heatlens_aws.records import Batch, File
 from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_aws.staging import Stored
-from infra.local_account import QUEUES
+from infra.local_account import QUEUES, sqs_event
 from tests.support.aws import ID, OPEN_BATCH, Account
 from tests.support.images import encoded, noise
 
@@ -156,6 +156,17 @@ class Staged:
             "eventSource": "aws:sqs",
             "eventSourceARN": f"arn:aws:sqs:us-east-1:123456789012:{QUEUES[lane]}",
         }
+
+    def waiting(self) -> list[Json]:
+        """Receive what waits in the interactive queue, as a worker's event has it."""
+        received = self.aws.clients.sqs.receive_message(
+            QueueUrl=self.aws.settings.interactive_queue_url,
+            AttributeNames=["All"],
+            MessageAttributeNames=["All"],
+            MaxNumberOfMessages=10,
+        )
+        records: list[Json] = sqs_event(received.get("Messages", []))["Records"]
+        return records
 
     def work(self, event: Json, *, seconds: float = 100) -> set[str]:
         return work(self.context, parse_messages(event), lambda: seconds)

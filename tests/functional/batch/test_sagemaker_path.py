@@ -757,11 +757,13 @@ def test_a_temporary_error_redelivers_a_notice_until_the_last_delivery(
     assert committed(staged)
 
 
-def test_a_notice_without_time_left_is_redelivered(staged: Staged, runtime: FakeRuntime) -> None:
+def test_a_notice_without_time_left_is_sent_again(staged: Staged, runtime: FakeRuntime) -> None:
     submitted(staged, picture())
 
-    assert staged.work(staged.received(enveloped(runtime.notices[0])), seconds=5) == {"m0"}
+    assert staged.work(staged.received(enveloped(runtime.notices[0])), seconds=5) == set()
     assert staged.file().state is FileState.SUBMITTED
+    assert staged.work({"Records": staged.waiting()}) == set()
+    assert committed(staged)
 
 
 def test_an_expired_response_is_superseded(

@@ -33,7 +33,7 @@ from heatlens_aws.progress import recount
 from heatlens_aws.records import BatchState, FileState
 from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_aws.staging import Absent, Staging, Stored
-from infra.local_account import QUEUES, sqs_event
+from infra.local_account import QUEUES
 from tests.support.aws import ID, Account, purged
 from tests.support.dicom import dicom
 from tests.support.images import encoded
@@ -594,19 +594,7 @@ def test_without_time_left_the_rest_is_sent_again_and_finished_work_committed(st
     assert again == set()
     assert staged.engine.seen == [10]
     assert [staged.file(number).state for number in range(3)] == ["OK", "PENDING", "PENDING"]
-    assert len(waiting(staged)) == 2
-
-
-def waiting(staged: Staged) -> list[dict[str, Any]]:
-    """Receive what waits in the queue, as a worker's event has it."""
-    received = staged.aws.clients.sqs.receive_message(
-        QueueUrl=staged.aws.settings.interactive_queue_url,
-        AttributeNames=["All"],
-        MessageAttributeNames=["All"],
-        MaxNumberOfMessages=10,
-    )
-    records: list[dict[str, Any]] = sqs_event(received.get("Messages", []))["Records"]
-    return records
+    assert len(staged.waiting()) == 2
 
 
 def test_a_message_that_found_no_time_is_sent_again_with_its_history(staged: Staged) -> None:
@@ -618,7 +606,7 @@ def test_a_message_that_found_no_time_is_sent_again_with_its_history(staged: Sta
         patch.setattr("functions.batch.requeue.time.time", lambda: 1_700_000_500.0)
         assert staged.work(event, seconds=9) == set()
 
-    [sent] = waiting(staged)
+    [sent] = staged.waiting()
     values = {name: each["stringValue"] for name, each in sent["messageAttributes"].items()}
     assert sent["body"] == event["Records"][0]["body"]
     assert values == {"again": "1", "first_sent": "1700000000123", "failed": "2", "waited": "1"}
@@ -630,7 +618,7 @@ def test_a_lack_of_time_never_counts_and_failures_before_it_do(staged: Staged, m
     event = staged.received(staged.put(picture()), receives=4)
     for _ in range(12):
         assert staged.work(event, seconds=9) == set()
-        event = {"Records": waiting(staged)}
+        event = {"Records": staged.waiting()}
 
     monkeypatch.setattr(Staging, "read", throttled)
     assert staged.work(event) == {event["Records"][0]["messageId"]}
@@ -653,7 +641,7 @@ def test_a_message_that_has_waited_as_long_as_a_queue_keeps_messages_is_redelive
     event["Records"][0]["attributes"]["SentTimestamp"] = "1000000000000"
 
     assert staged.work(event, seconds=9) == {"m0"}
-    assert waiting(staged) == []
+    assert staged.waiting() == []
 
 
 def test_a_message_with_a_failure_and_an_object_without_time_is_redelivered(
@@ -667,7 +655,7 @@ def test_a_message_with_a_failure_and_an_object_without_time_is_redelivered(
 
     event = staged.received({"Records": records})
     assert work(staged.context, parse_messages(event), lambda: next(remaining, 9.0)) == {"m0"}
-    assert waiting(staged) == []
+    assert staged.waiting() == []
 
 
 def test_an_event_of_no_queue_that_found_no_time_is_to_be_sent_again_by_its_sender(staged: Staged) -> None:
@@ -794,7 +782,7 @@ def test_a_file_that_kills_the_process_does_not_affect_others(staged: Staged, mo
             staged.work(received)
         except KeyboardInterrupt:
             kills += 1
-        received = {"Records": waiting(staged)}
+        received = {"Records": staged.waiting()}
 
     assert kills == 1
     states = [staged.file(number).state for number in range(len(levels))]
@@ -1050,7 +1038,7 @@ def test_the_response_names_the_messages_to_redeliver(staged: Staged) -> None:
     assert staged.invoke(event) == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
     assert staged.invoke(staged.received(staged.put(data))) == {"batchItemFailures": []}
     late = staged.invoke(staged.received(staged.put(data, key="drop/a")), seconds=5)
-    assert (late, len(waiting(staged))) == ({"batchItemFailures": []}, 1)
+    assert (late, len(staged.waiting())) == ({"batchItemFailures": []}, 1)
 
 
 def test_the_handler_opens_its_context_at_import(
