@@ -9,6 +9,7 @@ from torch.export import Dim
 
 from heatlens.errors import CompileError
 from heatlens_torch.errors import INSTEAD, reason
+from heatlens_torch.graph.expand_late import expand_late
 from heatlens_torch.graph.untie_weights import untie_transposed_weights
 
 BATCH = "batch"
@@ -38,6 +39,7 @@ def to_onnx(
     model = _convert(module, examples, inputs=inputs, outputs=outputs, place=place)
     _name_batch(model, place)
     untie_transposed_weights(model)
+    expand_late(model)
     _strip(model)
     onnx.checker.check_model(model)
     return model
