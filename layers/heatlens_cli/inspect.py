@@ -1,23 +1,25 @@
 """Describe a model description or a compiled model folder, line by line."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from heatlens.card import Card, Preprocess, read_card
+from heatlens.card import CARD_FILE, Card, Preprocess, read_card
 
 
-def facts(path: Path) -> Iterator[str]:
-    """Yield the facts of a compiled folder, or the candidate layers of a description.
+def facts(what: str, options: Mapping[str, Any] | None = None) -> Iterator[str]:
+    """Yield the facts of a compiled folder, or the candidate layers of a description or a source.
 
     Raises:
         HeatlensError: The folder or the description cannot be used.
         ModuleNotFoundError: The extra torch, which a description needs, is not installed.
     """
-    if path.is_dir():
+    path = Path(what)
+    if (path / CARD_FILE).is_file():
         yield from _card_facts(*read_card(path))
         yield f"golden      {_golden(path)}"
     else:
-        yield from _description_facts(path)
+        yield from _description_facts(what, options)
 
 
 def proven(card: Card) -> Iterator[str]:
@@ -116,16 +118,18 @@ def sanity(card: Card) -> Iterator[str]:
         )
 
 
-def _description_facts(path: Path) -> Iterator[str]:
+def _description_facts(what: str, options: Mapping[str, Any] | None) -> Iterator[str]:
     from heatlens_torch.inspection import inspect_model
 
-    found = inspect_model(path)
-    yield f"{found.spec.name} {found.spec.version}"
-    yield from _common(found.spec.output, found.spec.classes, found.spec.preprocess)
+    found = inspect_model(what, options)
+    spec = found.described.spec
+    yield f"{spec.name} {spec.version}"
+    yield from _common(spec.output, spec.classes, spec.preprocess)
+    yield from (f"found       {line}" for line in found.described.lines())
     yield from (f"{key:<11} {value}" for key, value in found.source.items())
     width = max((len(layer.name) for layer in found.layers), default=0)
     for layer in found.layers:
-        chosen = found.spec.layers or (found.layers[-1].name,)
+        chosen = spec.layers or (found.layers[-1].name,)
         mark = "*" if layer.name in chosen else " "
         yield f"layer     {mark} {layer.name:<{width}}  {_grid(layer.shape):<14} {layer.kind}"
     yield "* is compiled; name another, or several, as layer"

@@ -147,11 +147,37 @@ def serve(
         serve_forever(host, port, log_level, log_format)
 
 
+What = Annotated[
+    str,
+    typer.Argument(help="model.toml, a file or folder of a known kind, or scheme:reference.", metavar="WHAT"),
+]
+Classes = Annotated[
+    str | None, typer.Option(help="Class names in the order of the logits: a,b,c, a file of them, or imagenet.")
+]
+Outputs = Annotated[str | None, typer.Option("--output", help="softmax, sigmoid (one logit) or multilabel.")]
+Architecture = Annotated[
+    str | None, typer.Option(help="The network of a checkpoint: torchvision:NAME, timm:NAME, package.module:factory.")
+]
+Weights = Annotated[str | None, typer.Option(help="The checkpoint of a network by name, or seed:0 for a trial.")]
+PreprocessText = Annotated[
+    str | None, typer.Option("--preprocess", help="imagenet, or 'resize=256, crop=[224,224], mean=[…], std=[…]'.")
+]
+TargetLayers = Annotated[list[str] | None, typer.Option("--layer", help="Target layer; repeat it for several.")]
+
+
 @app.command("compile")
 def compile_(
-    spec: Annotated[Path, typer.Argument(help="Model description, model.toml.")],
+    what: What,
     folder: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
     *,
+    architecture: Architecture = None,
+    weights: Weights = None,
+    classes: Classes = None,
+    output: Outputs = None,
+    preprocess: PreprocessText = None,
+    layer: TargetLayers = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model; default: its file's or folder's.")] = None,
+    version: Annotated[str | None, typer.Option(help="Version of the model; default: 1.")] = None,
     with_torch: Annotated[
         bool, typer.Option("--with-torch", help="Also store the weights, for the engine torch.")
     ] = False,
@@ -166,22 +192,40 @@ def compile_(
 
         if not force and folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
             raise WouldOverwrite(f"{folder} exists: choose another --out, or --force to replace a model folder")
+        options: dict[str, object] = {"architecture": architecture, "weights": weights, "classes": classes}
+        options |= {"output": output, "preprocess": preprocess, "layer": layer, "name": name, "version": version}
         with requires_extra("torch", "compile"):
-            from heatlens_torch.compile import compile_model
-        card = compile_model(spec, folder, with_torch=with_torch, int8=int8, progress=say)
+            from heatlens_torch.loading.described import describe
+
+            described = describe(what, options)  # before torch is loaded
+            for line in described.lines():
+                say(line)
+            from heatlens_torch.compile import compile_described
+        card = compile_described(described, folder, with_torch=with_torch, int8=int8, progress=say)
         for line in (*proven(card), *agreements(card), *sanity(card)):
             say(line)
 
 
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(help="model.toml, or the folder of a compiled model.", metavar="PATH")],
+    what: Annotated[
+        str,
+        typer.Argument(help="The folder of a compiled model, or what compile takes.", metavar="WHAT"),
+    ],
+    *,
+    architecture: Architecture = None,
+    weights: Weights = None,
+    classes: Classes = None,
+    output: Outputs = None,
+    preprocess: PreprocessText = None,
+    layer: TargetLayers = None,
 ) -> None:
     """List the layers at which a network can be explained, or the facts of a compiled model."""
     with _clear_errors(), requires_extra("torch", "inspect of a model description"):
         from heatlens_cli.inspect import facts
 
-        for line in facts(path):
+        options: dict[str, object] = {"architecture": architecture, "weights": weights, "classes": classes}
+        for line in facts(what, options | {"output": output, "preprocess": preprocess, "layer": layer}):
             say(line)
 
 

@@ -1,8 +1,9 @@
-"""Compile a `model.toml` into a model folder: `trunk.onnx`, `tail.onnx`, and the `card.json` with their proof."""
+"""Compile a model into a model folder: `trunk.onnx`, `tail.onnx`, and the `card.json` with their proof."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -32,9 +33,10 @@ from heatlens_torch.graph.layers import default_layer
 from heatlens_torch.graph.probe import Probe, probe
 from heatlens_torch.graph.quantize import check_quantizable
 from heatlens_torch.loading import user_functions
+from heatlens_torch.loading.described import Described, describe
 from heatlens_torch.loading.network import build_network, images_of, proof_images
 from heatlens_torch.loading.saved_network import check_storable, store_network
-from heatlens_torch.loading.spec import CALIBRATION_IMAGES, ModelSpec, located, read_spec, read_training
+from heatlens_torch.loading.spec import CALIBRATION_IMAGES, ModelSpec, read_training
 from heatlens_torch.proof import calibration, familiarity, parity, precisions, sanity
 from heatlens_torch.proof.golden import make_golden
 
@@ -56,18 +58,20 @@ def _silent(_stage: str) -> None:
 
 
 def compile_model(
-    spec_path: Path,
+    what: Path | str,
     out: Path,
     *,
+    options: Mapping[str, Any] | None = None,
     with_torch: bool = False,
     int8: bool = False,
     progress: Callable[[str], None] = _silent,
 ) -> Card:
-    """Compile the model that `spec_path` describes into the folder `out`, and prove it.
+    """Compile what an owner has into the folder `out`, and prove it.
 
     Args:
-        spec_path: A `model.toml`; the paths in it are relative to its folder.
+        what: A `model.toml`, the paths in which are relative to its folder; or a source, as `describe` takes it.
         out: Appears complete or not at all; an existing model folder is replaced only by a proven one.
+        options: Values by the keys of a description, which override it.
         with_torch: Store the weights too, so that PyTorch can run the network itself.
         int8: Also write the trunks with 8-bit weights and activations.
         progress: Called with a few words before each stage.
@@ -79,9 +83,22 @@ def compile_model(
         ModelError: `ModelFileError` for the description, its weights or functions, `CompileError` for the network,
             `ParityError` for a failed proof, `EngineError` if OpenVINO cannot execute the graphs.
     """
-    spec = read_spec(spec_path)
-    with user_functions.importable(spec_path.parent), replace_folder(out) as folder, located(spec_path):
-        card = _compile(spec, spec_path.parent, folder, progress, with_torch=with_torch, int8=int8)
+    described = describe(what, options)
+    return compile_described(described, out, with_torch=with_torch, int8=int8, progress=progress)
+
+
+def compile_described(
+    described: Described,
+    out: Path,
+    *,
+    with_torch: bool = False,
+    int8: bool = False,
+    progress: Callable[[str], None] = _silent,
+) -> Card:
+    """Compile a complete description, as `compile_model` does."""
+    spec, home = described.spec, described.home
+    with user_functions.importable(home), replace_folder(out) as folder, described.located():
+        card = _compile(spec, home, folder, progress, with_torch=with_torch, int8=int8)
         write_card(card, folder)
     return card
 

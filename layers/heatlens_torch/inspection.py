@@ -1,8 +1,9 @@
 """List the layers of a described network that could be compiled, with their grids."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,31 +11,33 @@ from torch import nn
 from heatlens_torch.graph.layers import Candidate, layers_of
 from heatlens_torch.graph.probe import probe, target
 from heatlens_torch.loading import user_functions
+from heatlens_torch.loading.described import Described, describe
 from heatlens_torch.loading.network import build_network
-from heatlens_torch.loading.spec import ModelSpec, located, read_spec
+from heatlens_torch.loading.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
     """A description, the source of its network, and the layers that can be explained, in the order they run."""
 
-    spec: ModelSpec
+    described: Described
     source: dict[str, str]
     layers: list[Candidate]
 
 
-def inspect_model(path: Path) -> Inspection:
-    """Build the network of a description and list its layers.
+def inspect_model(what: Path | str, options: Mapping[str, Any] | None = None) -> Inspection:
+    """Build the network of a description or a source, and list its layers.
 
     Raises:
         ModelError: As `compile_model` before it exports.
     """
-    spec = read_spec(path)
-    with user_functions.importable(path.parent), located(path):
-        built = build_network(spec, path.parent)
+    described = describe(what, options)
+    spec = described.spec
+    with user_functions.importable(described.home), described.located():
+        built = build_network(spec, described.home)
         given = {candidate.name: candidate for candidate in _given(spec, built.network)}
         layers = [given.pop(layer.name, layer) for layer in layers_of(built.network, spec.preprocess.shape)]
-        return Inspection(spec, built.source, [*layers, *given.values()])
+        return Inspection(described, built.source, [*layers, *given.values()])
 
 
 def _given(spec: ModelSpec, network: nn.Module) -> Iterator[Candidate]:

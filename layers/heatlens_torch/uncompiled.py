@@ -10,19 +10,19 @@ from heatlens.errors import ModelFileError
 from heatlens_torch.graph.layers import default_layer
 from heatlens_torch.graph.probe import probe
 from heatlens_torch.loading import user_functions
+from heatlens_torch.loading.described import describe
 from heatlens_torch.loading.network import build_network, stack
-from heatlens_torch.loading.spec import located, read_spec
 from heatlens_torch.proof import reference
 from heatlens_torch.proof.reference import Reference
 
 
 def explain(
-    spec_path: str | Path, images: Sequence[Image.Image], *, layer: str | None = None, classes: list[int] | None = None
+    what: str | Path, images: Sequence[Image.Image], *, layer: str | None = None, classes: list[int] | None = None
 ) -> Reference:
     """Explain images with PyTorch and pytorch-grad-cam on the CPU; nothing is compiled or proven.
 
     Args:
-        spec_path: The `model.toml` that `compile` refused; the paths in it are relative to its folder.
+        what: What `compile` refused: a `model.toml`, the paths in which are relative to its folder, or a source.
         images: `N` images of any size; the description's `[preprocess]` is applied.
         layer: Module path; by default the description's (first) layer, else the compiler's choice.
         classes: A class per image, by default the predicted ones. For one logit 1 is the positive class.
@@ -35,13 +35,13 @@ def explain(
             has no such class.
         CompileError: pytorch-grad-cam cannot explain the layer.
     """
-    path = Path(spec_path)
-    spec = read_spec(path)
+    described = describe(what)
+    spec = described.spec
     if not images:
         raise ModelFileError("images: there is no image to explain: give at least one")
-    with user_functions.importable(path.parent):
-        with located(path):
-            network = build_network(spec, path.parent).network
+    with user_functions.importable(described.home):
+        with described.located():
+            network = build_network(spec, described.home).network
         name = layer or next(iter(spec.layers), None) or default_layer(network, spec.preprocess.shape)
         batch = torch.from_numpy(stack(list(images), spec.preprocess))
         # Two images: a batch of one would hide which dimension is the batch.

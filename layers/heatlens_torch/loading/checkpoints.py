@@ -59,10 +59,7 @@ def read_checkpoint(path: Path, *, entry: str | None = None, sha256: str | None 
         raise ModelFileError(f"weights: {path.name} is none of {', '.join(_READERS)}, seed:N")
     if not path.is_file():
         raise ModelFileError(f"weights: {path.name}: no such file beside the model description")
-    digest = digest_of(path)
-    if sha256 is not None and digest != sha256.lower():
-        raise ModelFileError(f"sha256: {path.name} has {digest}, so it is not the file that was meant")
-    return reader(path, digest, entry)
+    return reader(path, check_digest(path, sha256), entry)
 
 
 def load_weights(network: nn.Module, checkpoint: Checkpoint, *, name: str, prefix: str | None = None) -> str:
@@ -91,6 +88,18 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, *, name: str, prefi
     _check_fit(wanted, inner, name, found)
     network.load_state_dict(inner, strict=False)  # strict would miss the counts that older checkpoints lack
     return found
+
+
+def check_digest(path: Path, expected: str | None) -> str:
+    """Compute the sha256 of a file (hex), and compare it with the expected one, if there is one.
+
+    Raises:
+        ModelFileError: They differ.
+    """
+    digest = digest_of(path)
+    if expected is not None and digest != expected.lower():
+        raise ModelFileError(f"sha256: {path.name} has {digest}, so it is not the file that was meant")
+    return digest
 
 
 def digest_of(path: Path) -> str:

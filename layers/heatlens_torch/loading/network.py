@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +18,15 @@ from heatlens.input.pillow_image import image_file
 from heatlens.input.preprocess import preprocess
 from heatlens.types import Floats
 from heatlens_torch.errors import running
-from heatlens_torch.loading import exported_program, synthetic, torchvision_weights, user_functions, zoo
-from heatlens_torch.loading.checkpoints import Checkpoint, digest_of, load_weights, read_checkpoint
+from heatlens_torch.loading import own_weights, synthetic, user_functions, zoo
+from heatlens_torch.loading.built_network import BuiltNetwork
+from heatlens_torch.loading.checkpoints import Checkpoint, load_weights, read_checkpoint
 from heatlens_torch.loading.outputs import select_output
+from heatlens_torch.loading.sources import registry
 from heatlens_torch.loading.spec import PROOF_INPUTS, ModelSpec
 
 SETTLING_IMAGES, SETTLING_BATCHES = 32, 2
 SETTLING_SEED, PROOF_SEED, OTHER_SEED = 1, 2, 3
-_CHANGED_WITH_WEIGHTS = ("transform_input", "aux_logits")  # of GoogLeNet and Inception: what torchvision built, in full
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltNetwork:
-    """The network in evaluation mode, the arguments that it was built with, and its source."""
-
-    network: nn.Module
-    arguments: dict[str, Any]
-    source: dict[str, str]
 
 
 def build_network(spec: ModelSpec, folder: Path) -> BuiltNetwork:
@@ -105,33 +96,22 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _build(spec: ModelSpec, folder: Path) -> BuiltNetwork:
-    if spec.program is not None:
-        return _from_program(spec, folder / spec.program)
     if spec.seed is not None:
         arguments = _arguments(spec, None)
         return BuiltNetwork(_seeded(spec, spec.seed, arguments), arguments, _source(spec, f"seed:{spec.seed}"))
-    if spec.torchvision_weights is not None:
-        return _from_torchvision(spec, *spec.torchvision_weights)
-    return _from_checkpoint(spec, folder / str(spec.weights))
+    if registry.split(spec.architecture) and spec.brings_weights:
+        built = registry.build(spec.architecture, folder, dict(spec))
+        return BuiltNetwork(built.network, built.arguments, _source(spec, spec.weights) | built.source)
+    if spec.brings_weights:
+        return _with_its_own(spec)
+    return _from_checkpoint(spec, folder / spec.weights)
 
 
-def _from_program(spec: ModelSpec, path: Path) -> BuiltNetwork:
-    network = exported_program.load_program(path)
-    digest = digest_of(path)
-    _check_digest(spec, path.name, digest)
-    return BuiltNetwork(network, {}, _source(spec, path.name) | {"weights_sha256": digest})
-
-
-def _from_torchvision(spec: ModelSpec, name: str, weights: str) -> BuiltNetwork:
-    """Let torchvision build the network: with its own weights it changes more than those, such as Inception's input."""
-    member, path = torchvision_weights.fetch(name, weights)
-    digest = digest_of(path)
-    _check_digest(spec, path.name, digest)
+def _with_its_own(spec: ModelSpec) -> BuiltNetwork:
+    """Call a factory that loads its weights itself, and leave what it returns as it is."""
     arguments = _arguments(spec, None)
-    with exported_program.tensors_only():
-        network = zoo.build(spec.architecture, arguments | {"weights": member})
-    own = {key: getattr(network, key) for key in _CHANGED_WITH_WEIGHTS if hasattr(network, key)}
-    return BuiltNetwork(network, arguments | own, _source(spec, member.name) | {"weights_sha256": digest})
+    network = own_weights.build(spec.architecture, arguments)
+    return BuiltNetwork(network, arguments, _source(spec, spec.weights))
 
 
 def _from_checkpoint(spec: ModelSpec, path: Path) -> BuiltNetwork:
@@ -153,11 +133,6 @@ def _from_checkpoint(spec: ModelSpec, path: Path) -> BuiltNetwork:
 
 def _source(spec: ModelSpec, weights: str) -> dict[str, str]:
     return {"architecture": spec.architecture, "weights": weights}
-
-
-def _check_digest(spec: ModelSpec, name: str, digest: str) -> None:
-    if spec.sha256 is not None and spec.sha256.lower() != digest:
-        raise ModelFileError(f"sha256: {name} has {digest}, so it is not the file that was meant")
 
 
 def _arguments(spec: ModelSpec, checkpoint: Checkpoint | None) -> dict[str, Any]:
@@ -208,9 +183,7 @@ def _hint_at_hyper_parameters(spec: ModelSpec, checkpoint: Checkpoint) -> Iterat
 
 
 def _seeded(spec: ModelSpec, seed: int, arguments: dict[str, Any]) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = zoo.build(spec.architecture, arguments)
+    network = own_weights.build_untrained(spec.architecture, arguments, seed)
     images = torch.from_numpy(_synthetic(spec, SETTLING_IMAGES, seed=SETTLING_SEED))
     batches = list(images.chunk(SETTLING_BATCHES))
     with running(batches[0].shape):

@@ -12,9 +12,10 @@ from heatlens.errors import CompileError, ModelFileError
 from heatlens_torch.loading import zoo
 from heatlens_torch.loading.checkpoints import digest_of
 from heatlens_torch.loading.outputs import select_output
+from heatlens_torch.loading.sources import registry
 
 if TYPE_CHECKING:  # loading must work without the packages that only compiling needs
-    from heatlens_torch.loading.network import BuiltNetwork
+    from heatlens_torch.loading.built_network import BuiltNetwork
     from heatlens_torch.loading.spec import ModelSpec
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -24,11 +25,12 @@ def check_storable(spec: "ModelSpec") -> None:
     """Check that the network has an architecture to name, before the minutes of exporting.
 
     Raises:
-        ModelFileError: The network is a `torch.export` file.
+        ModelFileError: The network comes from a file or folder.
     """
-    if spec.program is not None:
+    parts = registry.split(spec.architecture)
+    if parts and parts[0] not in zoo.SCHEMES:
         raise ModelFileError(
-            "architecture: --with-torch stores weights for an architecture by name, and a torch.export file is none: "
+            f"architecture: --with-torch stores weights for an architecture by name, and {parts[0]}:… is none: "
             "name the architecture and its weights, or compile without --with-torch"
         )
 

@@ -1,4 +1,4 @@
-"""Read and validate a model description (`model.toml`), completed by the metadata of torchvision's weights."""
+"""Read and validate a model description (`model.toml`), completed by what the model's own files say."""
 
 import json
 import re
@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from heatlens.card import Preprocess
 from heatlens.errors import CompileError, ModelFileError
+from heatlens_torch.loading.sources import registry
+from heatlens_torch.loading.sources.base import OWN, Facts
 from heatlens_torch.loading.toml_lines import line_of
 
 Text = Annotated[str, Field(min_length=1)]
@@ -24,7 +26,18 @@ MOST_CALIBRATION_IMAGES = 4096
 PROGRAM = "torch.export"
 SEED = "seed"
 TORCHVISION = "torchvision"
-FROM_WEIGHTS = '; torchvision\'s own weights (weights = "DEFAULT") bring theirs'
+LITRESNET = "litresnet-enhanced"
+# What an owner is asked for if it was not found: what it is, the option of the command line, the key of the TOML.
+MISSING = {
+    "architecture": "the network (--architecture torchvision:NAME, timm:NAME or package.module:factory; in model.toml "
+    "architecture)",
+    "weights": "its weights (--weights FILE, or seed:0 for a trial; in model.toml weights)",
+    "classes": "the names in the order of the logits (--classes FILE, or a,b,c; in model.toml classes)",
+    "output": "whether the classes exclude each other (--output softmax, sigmoid for one logit, or multilabel; in "
+    "model.toml output)",
+    "preprocess": "what the network was trained with (--preprocess imagenet, or 'resize=256, crop=[224,224], mean=[…], "
+    "std=[…]'; in model.toml [preprocess])",
+}
 
 _TOML_PLACE = re.compile(r" \(at line (\d+), column \d+\)$")
 
@@ -34,11 +47,15 @@ class Description(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Heatlens model description")
 
-    name: Text = Field(description="Name of the model, in the card and in every answer.")
-    version: Text = Field(description="Version of the model, in the card and in every answer.")
+    name: Text | None = Field(
+        None, description="Name of the model, in the card and in every answer; default: its file's or folder's."
+    )
+    version: Text = Field("1", description="Version of the model, in the card and in every answer.")
     notice: str = Field("", description="Shown with every answer.")
-    architecture: Text = Field(
-        description="torchvision:NAME, litresnet-enhanced, package.module:factory, or torch.export:FILE.pt2."
+    architecture: Text | None = Field(
+        None,
+        description="torchvision:NAME, litresnet-enhanced, package.module:factory, or one of the sources such as "
+        "torch.export:FILE.pt2.",
     )
     arguments: dict[str, Any] | Literal["hyper_parameters"] = Field(
         default_factory=dict,
@@ -47,7 +64,7 @@ class Description(BaseModel):
     weights: Text | None = Field(
         None,
         description="A .safetensors, .pt, .pth or Lightning .ckpt file beside the description; DEFAULT or another of "
-        "torchvision's own weights; or seed:N. A torch.export file brings its own.",
+        "torchvision's own weights; seed:N; or own: the factory or the file brings them, as it does without this key.",
     )
     sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None = Field(
         None, description="The weights file's digest; another file is refused."
@@ -98,17 +115,10 @@ class Description(BaseModel):
         return int(number) if scheme == SEED and number.isdecimal() else None
 
     @property
-    def program(self) -> str | None:
-        """Return the file of `torch.export:FILE`, else `None`."""
-        scheme, _, file = self.architecture.partition(":")
-        return file if scheme == PROGRAM else None
-
-    @property
-    def torchvision_weights(self) -> tuple[str, str] | None:
-        """Return network and weights by torchvision's names, if both are torchvision's."""
-        scheme, _, network = self.architecture.partition(":")
-        own = scheme == TORCHVISION and self.weights is not None and self.weights.isidentifier()
-        return (network, str(self.weights)) if own else None
+    def brings_weights(self) -> bool:
+        """Tell whether the architecture brings its weights: its own, or torchvision's by name."""
+        torchvisions = str(self.architecture).startswith(f"{TORCHVISION}:") and str(self.weights).isidentifier()
+        return self.weights == OWN or torchvisions
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -125,6 +135,9 @@ class Description(BaseModel):
 class ModelSpec(Description):
     """A complete description: only the layer may be left to the compiler."""
 
+    name: Text
+    architecture: Text
+    weights: Text
     classes: Classes
     output: Output
     preprocess: Preprocess
@@ -141,16 +154,52 @@ class ModelSpec(Description):
 
 
 def read_spec(path: Path) -> ModelSpec:
-    """Read a model description, and complete it by the metadata of torchvision's own weights.
+    """Read a model description, and complete it by what the model's own files say.
 
     Raises:
-        ModelFileError: The file is missing, is not TOML, is invalid, or lacks a key without a default; the message
-            names file, line and key.
+        ModelFileError: As `read_description` and `complete`.
     """
-    text = _text(path)
-    description = _parse(path.name, text)
-    with _located(path.name, text):
-        return _complete(description)
+    description = read_description(path)
+    with located(path):
+        return complete(description, path.parent, path.resolve().parent.name)[0]
+
+
+def read_description(path: Path) -> Description:
+    """Read a `model.toml`.
+
+    Raises:
+        ModelFileError: The file is missing, is not TOML, or is invalid; the message names file, line and key.
+    """
+    return _parse(path.name, _text(path))
+
+
+def complete(description: Description, home: Path, name: str) -> tuple[ModelSpec, Facts]:
+    """Complete a description by what the model's own files say; the description overrides them.
+
+    Args:
+        description: What the owner says.
+        home: What its paths are relative to.
+        name: The model's name where neither says one.
+
+    Returns:
+        The complete description, and what was found.
+
+    Raises:
+        ModelFileError: The files cannot be used; or a key is missing that has no default: the message names all.
+    """
+    _check_grid(description)
+    given = {key: value for key, value in dict(description).items() if value is not None}
+    found = registry.facts_of(description.architecture or "", home, given)
+    _brings_its_own(description, found)
+    spec: dict[str, Any] = {"name": name} | found.values | given
+    missing = [key for key in MISSING if key not in spec]
+    if missing:
+        raise ModelFileError(f"{', '.join(missing)}: missing: say {'; '.join(MISSING[key] for key in missing)}")
+    if spec["classes"] == "imagenet":
+        spec["classes"] = _imagenet()
+    complete_spec = ModelSpec.model_validate(spec)
+    _check_source(complete_spec)
+    return complete_spec, found
 
 
 @contextmanager
@@ -208,42 +257,22 @@ def _parse(name: str, text: str) -> Description:
         raise ModelFileError(f"{_place(name, text, keys)}: {key}: {message}") from error
 
 
-def _complete(description: Description) -> ModelSpec:
-    facts: dict[str, Any] = {}
-    if description.torchvision_weights:
-        from heatlens_torch.loading import torchvision_weights
-
-        facts = torchvision_weights.facts(*description.torchvision_weights)
-    given = {key: value for key, value in dict(description).items() if value is not None}
-    if given.get("classes") == "imagenet":
-        given["classes"] = _imagenet()
-    spec = facts | given
-    _check_source(description)
-    _check_grid(description)
-    if "classes" not in spec:
-        raise ModelFileError(f"classes: missing: name them in the order of the logits{FROM_WEIGHTS}")
-    if "output" not in spec:
-        raise ModelFileError("output: missing: softmax, sigmoid (one logit) or multilabel")
-    if "preprocess" not in spec:
-        raise ModelFileError(f"preprocess: missing: say what the network was trained with{FROM_WEIGHTS}")
-    return ModelSpec.model_validate(spec)
+def _brings_its_own(description: Description, found: Facts) -> None:
+    """Count on a factory to bring its weights if none are named."""
+    named = description.architecture or LITRESNET
+    if description.weights is None and named != LITRESNET and registry.split(named) is None:
+        found.add("weights", OWN, "the factory's")
 
 
-def _check_source(description: Description) -> None:
-    if description.program is None and description.weights is None:
-        raise ModelFileError('weights: missing: a file, torchvision\'s own weights such as "DEFAULT", or seed:N')
-    if description.program is not None and description.weights is not None:
-        raise ModelFileError("weights: a torch.export file brings its own, so there is nothing to load")
-    if description.program is not None and description.arguments:
-        raise ModelFileError("arguments: a torch.export file takes none")
-    checkpoint = not (description.seed is not None or description.program or description.torchvision_weights)
+def _check_source(spec: ModelSpec) -> None:
+    checkpoint = spec.seed is None and not spec.brings_weights
     for key, given, means in (
-        ("weights_entry", description.weights_entry, checkpoint),
-        ("weights_prefix", description.weights_prefix, checkpoint),
-        ("sha256", description.sha256, description.seed is None),
+        ("weights_entry", spec.weights_entry, checkpoint),
+        ("weights_prefix", spec.weights_prefix, checkpoint),
+        ("sha256", spec.sha256, spec.seed is None),
     ):
         if given is not None and not means:
-            raise ModelFileError(f"{key}: says nothing of {description.weights or description.architecture}: remove it")
+            raise ModelFileError(f"{key}: says nothing of {spec.weights}: remove it")
 
 
 def _check_grid(description: Description) -> None:
@@ -270,7 +299,7 @@ def _located(name: str, text: str) -> Iterator[None]:
     try:
         yield
     except (ModelFileError, CompileError) as error:
-        key = str(error).partition(":")[0]
+        key = str(error).partition(":")[0].partition(",")[0]
         if key not in Description.model_fields:
             raise
         raise type(error)(f"{_place(name, text, (key,))}: {error}") from error

@@ -11,6 +11,7 @@ from heatlens.errors import ModelError, ModelFileError
 from heatlens_torch.loading import user_functions
 
 TORCHVISION = "torchvision"
+SCHEMES = (TORCHVISION,)  # sources whose networks can be built by name and arguments
 # By default they draw truncated normals for a minute, with a deprecation warning; weights replace them anyway.
 SLOWLY_INITIALISED = ("googlenet", "inception_v3")
 

@@ -157,7 +157,7 @@ def test_an_invalid_argument_is_reported_in_one_line(words: list[object], senten
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("words", ["compile a -o b", "inspect a"])
+@pytest.mark.parametrize("words", ["compile torchvision:resnet18 -o b", "inspect torchvision:resnet18"])
 def test_what_needs_torch_says_what_to_install(words: str) -> None:
     program = f"import sys; sys.modules['torch'] = None; from heatlens_cli.main import app; app({words!r}.split())"
 
@@ -180,6 +180,29 @@ def test_a_compiled_model_is_inspected_without_torch() -> None:
     assert re.search(r"^proven      features equals pytorch-grad-cam \S+ on 32 inputs, 32 ", done.stdout, re.M)
 
 
+DESCRIPTION = """
+architecture = "torchvision:resnet18"
+weights = "seed:0"
+classes = ["a", "b"]
+output = "softmax"
+preprocess = { resize = [64, 64], mean = [0.5, 0.5, 0.5], std = [0.2, 0.2, 0.2] }
+"""
+
+
+def test_a_mistake_in_a_description_is_reported_before_torch_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "model.toml").write_text(DESCRIPTION.replace("output", "outptu"))
+    arguments = ["compile", str(tmp_path / "model.toml"), "-o", str(tmp_path / "out")]
+    program = (
+        f"import sys; from heatlens_cli.main import app; app({arguments!r}, standalone_mode=False) == 1 or "
+        "print('torch' in sys.modules)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, text=True)
+
+    assert done.stderr == "model.toml:5: outptu: not a key of a description\n"
+    assert "torch" not in done.stdout
+
+
 def test_compiling_says_what_was_proven_of_every_layer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -190,9 +213,10 @@ def test_compiling_says_what_was_proven_of_every_layer(
     found = {"parity": proof, "agreements": {}, "sanity": None}
     layers = [demo.layers[0].model_copy(update={"name": name} | found) for name in ("late", "early[1]")]
     card = demo.model_copy(update={"layers": tuple(layers), "combined": 5e-6})
-    monkeypatch.setattr("heatlens_torch.compile.compile_model", lambda *_args, **_options: card)
+    monkeypatch.setattr("heatlens_torch.compile.compile_described", lambda *_args, **_options: card)
+    (tmp_path / "model.toml").write_text(DESCRIPTION)
 
-    compile_(tmp_path / "model.toml", tmp_path / "out", with_torch=False)
+    compile_(str(tmp_path / "model.toml"), tmp_path / "out", with_torch=False)
 
     figures = (
         "equals the referee 2 on 32 inputs, 30 with a map: "

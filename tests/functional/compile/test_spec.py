@@ -60,22 +60,17 @@ def test_only_seed_and_a_number_is_a_seed(tmp_path: Path, weights: str) -> None:
     ("before", "after", "message"),
     [
         ("std = [0.2, 0.2, 0.2]", "", "model.toml:9: preprocess.std: Field required"),
-        (
-            'weights = "seed:7"',
-            "",
-            'model.toml: weights: missing: a file, torchvision\'s own weights such as "DEFAULT", or seed:N',
-        ),
-        ('output = "softmax"', "", "model.toml: output: missing: softmax, sigmoid (one logit) or multilabel"),
+        ('output = "softmax"', "", "model.toml: output: missing: say whether the classes exclude each other"),
         ('output = "softmax"', 'output = "logits"', "model.toml:7: output: Input should be 'softmax', 'sigmoid'"),
         (
             'classes = ["no", "yes"]',
             "",
-            "model.toml: classes: missing: name them in the order of the logits; torchvision's own",
+            "model.toml: classes: missing: say the names in the order of the logits (--classes FILE, or a,b,c; in ",
         ),
         (
             VALID[VALID.index("[preprocess]") :],
             "",
-            "model.toml: preprocess: missing: say what the network was trained with; ",
+            "model.toml: preprocess: missing: say what the network was trained with (--preprocess imagenet, or ",
         ),
         (
             '"seed:7"',
@@ -91,7 +86,16 @@ def test_only_seed_and_a_number_is_a_seed(tmp_path: Path, weights: str) -> None:
             'weights_prefix = "m."',
             "model.toml:8: weights_prefix: says nothing of seed:7: remove it",
         ),
-        ('name = "a"', "", "model.toml: name: Field required"),
+        (
+            'architecture = "torchvision:resnet18"',
+            "",
+            "model.toml: architecture: missing: say the network (--architecture torchvision:NAME, timm:NAME or ",
+        ),
+        (
+            VALID[VALID.index("architecture") : VALID.index("layer")],
+            "",
+            "model.toml: architecture, weights, classes, output: missing: say the network (--architecture ",
+        ),
         ('version = "1"', "version = 1", "model.toml:3: version: Input should be a valid string"),
         ('layer = "layer4"', 'layer = "layer4"\ncolor = 1', "model.toml:9: color: not a key of a description"),
         ('["no", "yes"]', '["no"]', "model.toml:6: classes: Tuple should have at least 2 items"),
@@ -175,7 +179,7 @@ def test_a_template_of_a_known_network_is_a_complete_description(tmp_path: Path,
 
 @pytest.mark.parametrize("architecture", ["package.module:factory", "torch.export:a.pt2"])
 def test_a_template_of_an_unknown_network_marks_what_to_fill_in(tmp_path: Path, architecture: str) -> None:
-    with pytest.raises(ModelFileError, match=r"^model\.toml: classes: missing"):
+    with pytest.raises(ModelFileError, match=r"^model\.toml: classes, output, preprocess: missing"):
         read_spec(written(tmp_path, template(architecture)))
 
 
