@@ -7,7 +7,7 @@ from typing import Any
 from heatlens.card import CARD_FILE, Card, Preprocess, read_card
 
 
-def facts(what: str, options: Mapping[str, Any] | None = None) -> Iterator[str]:
+def facts(what: str | Path, options: Mapping[str, Any] | None = None) -> Iterator[str]:
     """Yield the facts of a compiled folder, or the candidate layers of a description or a source.
 
     Raises:
@@ -118,7 +118,7 @@ def sanity(card: Card) -> Iterator[str]:
         )
 
 
-def _description_facts(what: str, options: Mapping[str, Any] | None) -> Iterator[str]:
+def _description_facts(what: str | Path, options: Mapping[str, Any] | None) -> Iterator[str]:
     from heatlens_torch.inspection import inspect_model
 
     found = inspect_model(what, options)

@@ -27,7 +27,8 @@ from heatlens.errors import CardError, ModelError
 from heatlens_torch.compile import compile_model
 from heatlens_torch.inspection import inspect_model
 from heatlens_torch.loading import synthetic, torchvision_weights, zoo
-from heatlens_torch.loading.network import BuiltNetwork, build_network
+from heatlens_torch.loading.built_network import BuiltNetwork
+from heatlens_torch.loading.network import build_network
 from heatlens_torch.loading.saved_network import WEIGHTS_FILE, load_network
 from heatlens_torch.loading.spec import read_spec
 from tests.support.checkpoints import KINDS, LIGHTNING, Tiny, attacks, renamed, state_of, tiny
