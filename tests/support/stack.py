@@ -26,6 +26,7 @@ ARNS = {
     "AWS::DynamoDB::Table": f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{{}}",
     "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{}}:*",
     "AWS::KMS::Key": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{{}}",
+    "AWS::WAFv2::WebACL": f"arn:aws:wafv2:{REGION}:{ACCOUNT}:regional/webacl/{{}}/0",
     "AWS::IAM::Role": f"arn:aws:iam::{ACCOUNT}:role/{{}}",
     "AWS::Serverless::Function": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{{}}",
 }
@@ -43,6 +44,10 @@ EVERYTHING: Json = {
     "CorsOrigins": "https://a.example,https://b.example",
     "ProvisionedConcurrency": 2,
     "ReservedConcurrency": 9,
+    "SubnetIds": "subnet-0a,subnet-0b",
+    "SecurityGroupIds": "sg-0a",
+    "DomainName": "heatlens.example.org",
+    "CertificateArn": f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/0",
 }
 FUNCTIONS = ("ApiFunction", "BatchFunction", "SweeperFunction")
 
@@ -92,7 +97,7 @@ class Stack:
         return [
             assertion["AssertDescription"]
             for rule in self.template.get("Rules", {}).values()
-            if self.value(rule["RuleCondition"])
+            if self.value(rule.get("RuleCondition", True))
             for assertion in rule["Assertions"]
             if not self.value(assertion["Assert"])
         ]
@@ -105,7 +110,13 @@ class Stack:
             for each in self.resources("AWS::IAM::Policy").values()
             if self.name(role) in each["Properties"]["Roles"]
         ]
-        return [statement for document in own + attached for statement in document["Statement"]]
+        named = self.properties(role).get("ManagedPolicyArns", [])
+        managed = [
+            each["Properties"]["PolicyDocument"]
+            for name, each in self.resources("AWS::IAM::ManagedPolicy").items()
+            if self.name(name) in named
+        ]
+        return [statement for document in own + attached + managed for statement in document["Statement"]]
 
     def holds(self, condition: str) -> bool:
         """Return whether a condition of the template holds."""
@@ -158,7 +169,7 @@ class Stack:
             is_resource = name.partition(".")[0] in self.template["Resources"]
             return str(self.attribute(name) if "." in name and is_resource else self.ref(name))
 
-        return re.sub(r"\$\{([^!}]+)\}", put, text)
+        return re.sub(r"\$\{([^!}]+)\}", put, text).replace("${!", "${")
 
     def _exists(self, thing: Json) -> bool:
         return "Condition" not in thing or self.holds(thing["Condition"])
@@ -172,6 +183,11 @@ def _select(stack: Stack, argument: list[Any]) -> Any:  # noqa: ANN401 - an elem
 def _split(stack: Stack, argument: list[Any]) -> list[str]:
     mark, text = argument
     return str(stack.value(text)).split(mark)
+
+
+def _join(stack: Stack, argument: list[Any]) -> str:
+    mark, parts = argument
+    return str(mark).join(map(str, stack.value(parts)))
 
 
 def _equals(stack: Stack, argument: list[Any]) -> bool:
@@ -191,6 +207,7 @@ INTRINSICS: dict[str, Callable[[Stack, Any], Any]] = {
     "Fn::Sub": Stack.sub,
     "Fn::Select": _select,
     "Fn::Split": _split,
+    "Fn::Join": _join,
     "Fn::Equals": _equals,
     "Fn::FindInMap": _find_in_map,
     "Fn::If": lambda stack, argument: stack.value(argument[1 if stack.holds(argument[0]) else 2]),

@@ -317,6 +317,12 @@ def test_every_role_may_use_the_customer_key_and_no_other() -> None:
 
 # AWS has no narrower resource for these. In the policy of a key or a topic, "*" is that key or topic.
 WIDE = {
+    "ec2:CreateNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:DeleteNetworkInterface",
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:UnassignPrivateIpAddresses",
     "xray:PutTraceSegments",
     "xray:PutTelemetryRecords",
     "ecr:GetAuthorizationToken",

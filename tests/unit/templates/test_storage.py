@@ -22,7 +22,7 @@ def test_no_resource_has_a_fixed_name() -> None:
     named = {"BucketName", "TableName", "QueueName", "FunctionName", "LogGroupName", "RoleName"}
     used = {name: named & set(each["Properties"]) for name, each in read(TEMPLATE)["Resources"].items()}
 
-    references = {name: {"FunctionName"} for name in ("GatewayMayInvoke", "GatewayMayInvokeAlias")}
+    references = {name: {"FunctionName"} for name in ("GatewayMayInvoke", "GatewayMayInvokeAlias", "RestApiMayInvoke")}
     assert {name: each for name, each in used.items() if each} == references | {"AccessLogs": {"LogGroupName"}}
 
 
@@ -103,7 +103,7 @@ def test_browsers_may_use_links_from_the_page_and_from_cors_origins() -> None:
     [full] = FULL.properties("Bucket")["CorsConfiguration"]["CorsRules"]
 
     assert rule["AllowedOrigins"] == [page]
-    assert full["AllowedOrigins"] == [page, "https://a.example", "https://b.example"]
+    assert full["AllowedOrigins"] == [page, "https://heatlens.example.org", "https://a.example", "https://b.example"]
     assert rule["AllowedMethods"] == ["GET", "PUT"]
 
 
