@@ -32,7 +32,7 @@ def signed(request: HttpRequest, *, custom_domain: bool = False) -> dict[str, An
 
 def answered(folder: Path, event: dict[str, Any]) -> dict[str, Any]:
     handler = create_handler(create_app(ServerSettings(model_dir=folder), deployment="lambda"))
-    return handler(event, LambdaContext())
+    return handler(event, LambdaContext())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("custom_domain", [False, True])
