@@ -13,7 +13,7 @@ from heatlens.evaluate.faithfulness import Faithfulness
 from heatlens.evaluate.regions import Regions
 from heatlens.render.encode import MEDIA_TYPES
 from heatlens.results import Explained, Explanation
-from heatlens.types import Box, Encoded, Familiarity, Floats, Format, Options, Prediction, Quality
+from heatlens.types import Box, Encoded, Familiarity, Floats, Format, Options, Prediction, Quality, Score
 from heatlens_web.schemas.answer import ModelAnswer
 
 # The first bytes of each format, and those from the ninth on; a length between them is not checked.
@@ -56,10 +56,11 @@ class ExplainedClass(BaseModel):
     """The explained class."""
 
     label: str
-    index: int
+    index: int | None
     probability: float
     logit: float
     contrast: str | None
+    members: tuple[Score, ...] | None = None
 
 
 class EndpointResponse(BaseModel):
@@ -100,6 +101,7 @@ class EndpointResponse(BaseModel):
                     probability=self.explained.probability,
                     logit=self.explained.logit,
                     contrast=self.explained.contrast,
+                    members=self.explained.members,
                     regions=self.regions,
                     faithfulness=self.faithfulness,
                     signed_map=self.map.values(),

@@ -115,6 +115,7 @@ def _result(sha256: str, explanation: Explanation, model: Json, options: Options
             "probability": explained.probability,
             "logit": explained.logit,
             "contrast": explained.contrast,
+            "members": [asdict(member) for member in explained.members] if explained.members else None,
         },
         "quality": explanation.quality,
         "notes": list(explanation.notes),

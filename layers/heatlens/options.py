@@ -1,5 +1,6 @@
 """Read `Options` from Python arguments, the command line or JSON, and write them as JSON or a query string."""
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from difflib import get_close_matches
@@ -10,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from heatlens.errors import InvalidOption, Mistake
-from heatlens.types import Include, Options
+from heatlens.types import Include, Options, Target
 
 UNKNOWN_NAME = "unknown_name"  # the kind of a mistake in a name
 _OPTIONS = TypeAdapter(Options)
@@ -22,7 +23,7 @@ class OptionArguments(TypedDict, total=False):
 
     colormap: str
     alpha: float
-    target: str | int | Sequence[str | int]
+    target: str | int | Sequence[str | int | Sequence[str | int]]
     contrast: str | int | None
     method: str
     layer: str | None
@@ -91,14 +92,14 @@ def from_json(values: Mapping[str, Any]) -> Options:
 def as_query(options: Options) -> str:
     """Write the options that differ from their defaults as a query string, which reads back as the same options.
 
-    An index becomes text, which may also be a label: name classes by label to be safe.
+    An index becomes text, which may also be a label: name classes by label to be safe. A group becomes a JSON list.
     """
     given: list[tuple[str, str]] = []
     for field in fields(Options):
         value = getattr(options, field.name)
         if value != field.default:
-            several = field.name == "target"
-            given += [(field.name, _text(each)) for each in (value if several else [value])]
+            texts = map(_target_text, value) if field.name == "target" else [_text(value)]
+            given += [(field.name, text) for text in texts]
     return urlencode(given, safe=",")
 
 
@@ -111,6 +112,10 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - an option's value
     if isinstance(value, frozenset):
         return sorted(value)
     return list(value) if isinstance(value, tuple) else value
+
+
+def _target_text(target: Target) -> str:
+    return json.dumps(target) if isinstance(target, tuple) else str(target)
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 - an option's value

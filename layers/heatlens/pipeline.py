@@ -16,7 +16,8 @@ from heatlens.explain.absolute_scale import scaled_heat
 from heatlens.explain.attribution import attribute, classify
 from heatlens.explain.cam import quality
 from heatlens.explain.familiarity import familiarity
-from heatlens.explain.predict import predict, score, scores
+from heatlens.explain.predict import group_score, member_scores, predict, scores
+from heatlens.explain.targets import Group, label_of
 from heatlens.input.decode import decode
 from heatlens.input.decode_memory import DRAWING_BYTES_PER_PIXEL, check_memory
 from heatlens.input.preprocess import preprocess, seen_box
@@ -190,7 +191,7 @@ def _draw_explanation(run: Run, job: Job) -> Explanation:
         height=image.height,
         box=box,
         prediction=predict(attribution.logits, run.model.card),
-        explained=tuple(_explain_target(run, job, place, box) for place in range(len(attribution.classes))),
+        explained=tuple(_explain_target(run, job, place, box) for place in range(len(attribution.targets))),
         original=draw_original(job, run.options),
         timings_ms=job.timings_ms,
         notes=job.picture.notes,
@@ -201,15 +202,15 @@ def _draw_explanation(run: Run, job: Job) -> Explanation:
 def _explain_target(run: Run, job: Job, place: int, box: Box) -> Explained:
     """Draw and evaluate the map at a place among the image's targets."""
     attribution, plan, card = job.attribution, run.plan, run.model.card
-    index, signed_map = attribution.classes[place], attribution.signed_maps[place]
+    group, signed_map = attribution.targets[place], attribution.signed_maps[place]
     shown = attribution.heats[place] if attribution.heats else signed_map
-    probability, logit = score(attribution.logits, index, card)
-    label = card.classes[index]
+    probability, logit = group_score(attribution.logits, group, card)
+    label = label_of(group, card)
     overlay, map_image = draw(job, shown, box, run.options, full=plan.full_of(label))
     contrast = plan.request.contrast
     return Explained(
         label=label,
-        index=index,
+        index=group[0] if len(group) == 1 else None,
         probability=probability,
         logit=logit,
         signed_map=shown,
@@ -218,7 +219,8 @@ def _explain_target(run: Run, job: Job, place: int, box: Box) -> Explained:
         contrast=None if contrast is None else card.classes[contrast],
         map_image=map_image,
         regions=_regions(run, job, shown, box, label),
-        faithfulness=_faithfulness(run, job, shown, index),
+        faithfulness=_faithfulness(run, job, shown, group),
+        members=member_scores(attribution.logits, group, card),
     )
 
 
@@ -229,13 +231,13 @@ def _regions(run: Run, job: Job, shown: Floats, box: Box, label: str) -> Regions
         return find_regions(scaled_heat(shown, run.plan.full_of(label)), box, threshold=run.options.threshold)
 
 
-def _faithfulness(run: Run, job: Job, shown: Floats, index: int) -> Faithfulness | None:
+def _faithfulness(run: Run, job: Job, shown: Floats, group: Group) -> Faithfulness | None:
     if "faithfulness" not in run.options.include:
         return None
     card, contrast = run.model.card, run.plan.request.contrast
     with job.timed("faithfulness"):
         heat = enlarge(shown, card)
-        return faithfulness(run.plan.engine, card, job.tensor, heat, index, budget_s=run.budget_s, contrast=contrast)
+        return faithfulness(run.plan.engine, card, job.tensor, heat, group, budget_s=run.budget_s, contrast=contrast)
 
 
 def run_network(run: Run, jobs: Sequence[Job]) -> list[tuple[Job, Floats, Floats]]:

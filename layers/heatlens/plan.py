@@ -32,7 +32,7 @@ class Plan:
     @property
     def targets(self) -> int:
         """Most targets of one image."""
-        return len(self.request.classes) + self.request.ranks
+        return len(self.request.groups) + self.request.ranks
 
     @property
     def calibration(self) -> Calibration | None:

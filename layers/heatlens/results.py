@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from heatlens.errors import HeatlensError
 from heatlens.evaluate.faithfulness import Faithfulness
 from heatlens.evaluate.regions import Regions
-from heatlens.types import Box, Encoded, Familiarity, Floats, Prediction, Quality
+from heatlens.types import Box, Encoded, Familiarity, Floats, Prediction, Quality, Score
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """One explained class of one image; `probability` and `logit` are its own, also where it has a `contrast`.
+    """One explained target of one image; `probability` and `logit` are its own, also where it has a `contrast`.
+
+    Of a group of classes `label` has all labels, joined by `|`, `index` is `None`, and `members` has each class.
 
     `signed_map` is float32 `[h, w]` at the layer's own grid, before ReLU, in logit units where the method has them;
     with `aug_smooth` it is the smoothed heat in 0..1 at the size of the network's input. `overlay` is `None` where
@@ -18,7 +20,7 @@ class Explained:
     """
 
     label: str
-    index: int
+    index: int | None
     probability: float
     logit: float
     signed_map: Floats
@@ -28,6 +30,7 @@ class Explained:
     map_image: Encoded | None = None
     regions: Regions | None = None
     faithfulness: Faithfulness | None = None
+    members: tuple[Score, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ def _no_truth(value: object) -> object:
 
 
 Class = Annotated[str | int, BeforeValidator(_no_truth)]
+Target = Class | tuple[Class, ...]  # a tuple is a group, explained together
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 # Center and width, in the image's own values.
 Window = Annotated[tuple[_Finite, Annotated[_Finite, Field(ge=0)]], BeforeValidator(_parsed)]
@@ -87,13 +88,14 @@ class Options:
     `include` names what the response has (`heatmap` is the colored map alone), `format` the encoding of derived
     pictures. The `original` is the upload itself where possible (`auto`), on request without metadata, or always a PNG.
     `window` is for high-bit-depth grayscale and DICOM, `threshold` for regions in the heat as drawn. A number in
-    `target` is an index; a text is a label, else an index or `top-k`. `model` is a name in the registry.
+    `target` is an index; a text is a label, else an index, `top-k`, or a group such as `dog|cat`; a tuple is a group.
+    `model` is a name in the registry.
     """
 
     colormap: Colormap = "jet"
     alpha: Alpha = 0.4
     include: frozenset[Include] = frozenset({"overlay", "original"})
-    target: tuple[Class, ...] = ()
+    target: tuple[Target, ...] = ()
     contrast: Class | None = None
     method: str = "gradcam"
     layer: str | None = None

@@ -56,4 +56,6 @@ class CoreExplainer:
 
 def _heatmap(explained: Explained) -> ClassHeatmap:
     assert explained.overlay is not None, "included by the options"
-    return ClassHeatmap(explained.label, explained.index, explained.probability, explained.overlay.data)
+    members = explained.members
+    indices = tuple(member.index for member in members) if members else (explained.index or 0,)
+    return ClassHeatmap(explained.label, indices, explained.probability, explained.overlay.data)

@@ -24,10 +24,10 @@ class NotWritten(HeatlensError):
 
 @dataclass(frozen=True, slots=True)
 class ClassHeatmap:
-    """One explained class, its probability and the encoded overlay."""
+    """One explained target: its label, the indices of its classes, its probability and the encoded overlay."""
 
     label: str
-    index: int
+    indices: tuple[int, ...]
     probability: float
     picture: bytes
 
@@ -62,7 +62,7 @@ class Output:
         """Return the path of a heatmap, given its image's path below the folder."""
         if heatmap is None or not self.several:
             return self.folder / heatmap_name(image, self.suffix)
-        return self.folder / heatmap_name(image, self.suffix, index=heatmap.index, label=heatmap.label)
+        return self.folder / heatmap_name(image, self.suffix, indices=heatmap.indices, label=heatmap.label)
 
 
 Explain = Callable[[str, bytes], FileExplanation]

@@ -27,13 +27,13 @@ def below_common_folder(images: Sequence[Path]) -> list[Path]:
     return [Path(os.path.relpath(folder, common), image.name) for folder, image in zip(folders, images, strict=True)]
 
 
-def heatmap_name(image: Path, suffix: str, *, index: int | None = None, label: str = "") -> Path:
-    """Name a heatmap: `scan.jpg.heatmap.png`, and with an index `scan.jpg.1-OPACITY.heatmap.png`.
+def heatmap_name(image: Path, suffix: str, *, indices: Sequence[int] = (), label: str = "") -> Path:
+    """Name a heatmap: `scan.jpg.heatmap.png`, and with the index of a class `scan.jpg.1-OPACITY.heatmap.png`.
 
-    The full name of the image and the index make it unique; the label is there to be read.
+    The full name of the image and the indices, of a group `0+2`, make it unique; the label is there to be read.
     """
     readable = re.sub(r"[^\w-]+", "_", label)[:LABEL_LETTERS]
-    named = "" if index is None else f".{index}-{readable}"
+    named = f".{'+'.join(map(str, indices))}-{readable}" if indices else ""
     return image.parent / f"{image.name}{named}.heatmap{suffix}"
 
 

@@ -67,5 +67,5 @@ def read_answer(answer: Event) -> FileExplanation:
     picture = base64.b64decode(body["heatmap_base64"])
     familiarity = body["familiarity"]
     warnings = warnings_of({label: body["quality"]}, unfamiliar=bool(familiarity) and familiarity["unfamiliar"])
-    heatmaps = (ClassHeatmap(label, index, probability, picture),)
+    heatmaps = (ClassHeatmap(label, (index,), probability, picture),)
     return FileExplanation(label, probability, heatmaps, body["notes"], warnings)

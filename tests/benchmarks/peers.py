@@ -19,7 +19,7 @@ def heatlens(subject: Subject) -> Explain:
     model = load_model(subject.folder)
 
     def explain(images: Floats, classes: Sequence[Sequence[int]]) -> object:
-        wanted = [TargetRequest(tuple(each)) for each in classes]
+        wanted = [TargetRequest(tuple((index,) for index in each)) for each in classes]
         return attribute(model.engine, model.card, images, wanted, MethodOptions())
 
     return explain

@@ -11,7 +11,8 @@ from PIL import Image
 from heatlens.card import Card
 from heatlens.engines.base import Engine
 from heatlens.evaluate.masking import Perturb, Subject, deleted, inserted, without_least_relevant, without_most_relevant
-from heatlens.explain.predict import score
+from heatlens.explain.predict import group_score, score
+from heatlens.explain.targets import Group
 from heatlens.types import Floats
 
 Clock = Callable[[], float]
@@ -54,7 +55,7 @@ def faithfulness(
     card: Card,
     image: Floats,
     heat: Floats,
-    index: int,
+    group: Group,
     *,
     budget_s: float,
     contrast: int | None = None,
@@ -73,12 +74,12 @@ def faithfulness(
         image: `[3,H,W]`, preprocessed.
         heat: `[H,W]` of any scale and sign, such as `enlarge` returns; only its order counts. Equal pixels are ranked
             in reading order, so pass a map before its ReLU.
-        index: Of the explained class.
+        group: Indices of the explained classes.
         budget_s: Seconds.
-        contrast: The class it is contrasted with; the probability is then the class's among these two.
+        contrast: The class it is contrasted with; the probability is then the target's among these two.
         clock: Returns seconds.
     """
-    run = _Run(engine, card, index, contrast, Subject.of(image, heat), clock, clock() + budget_s)
+    run = _Run(engine, card, group, contrast, Subject.of(image, heat), clock, clock() + budget_s)
     steps: int = 0
     percentiles: tuple[int, ...] = ()
     complete = run.finish([WHOLE], CURVE_BATCH)
@@ -137,7 +138,7 @@ class _Run:
         self,
         engine: Engine,
         card: Card,
-        index: int,
+        group: Group,
         contrast: int | None,
         subject: Subject,
         clock: Clock,
@@ -145,7 +146,7 @@ class _Run:
     ) -> None:
         self.scores: dict[Point, float] = {}
         self.passes = 0
-        self._engine, self._card, self._index, self._contrast = engine, card, index, contrast
+        self._engine, self._card, self._group, self._contrast = engine, card, group, contrast
         self._subject, self._clock, self._deadline = subject, clock, deadline
         self._slowest: dict[int, float] = {}  # seconds for an image, by batch size, which differs for curves and ROAD
 
@@ -182,7 +183,7 @@ class _Run:
         return [self._probability(row) for row in logits]
 
     def _probability(self, logits: Floats) -> float:
-        probability, logit = score(logits, self._index, self._card)
+        probability, logit = group_score(logits, self._group, self._card)
         if self._contrast is None or len(logits) == 1:
             return probability
         lead = logit - score(logits, self._contrast, self._card)[1]

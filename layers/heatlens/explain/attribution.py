@@ -15,7 +15,7 @@ from heatlens.explain.familiarity import pool
 from heatlens.explain.methods import METHODS
 from heatlens.explain.multi_layer import combined
 from heatlens.explain.perturbation import RERUNS
-from heatlens.explain.targets import TargetRequest, choose_classes, fixed_selectors, selector
+from heatlens.explain.targets import Group, TargetRequest, choose_targets, fixed_selectors, selector
 from heatlens.types import Floats
 
 Stage = Literal["trunk", "tail", "cam"]
@@ -38,7 +38,7 @@ class MethodOptions:
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """One image's `logits` `[K]`, and for each of its targets the class and the signed map `[h,w]`.
+    """One image's `logits` `[K]`, and for each of its targets the classes and the signed map `[h,w]`.
 
     `pooled` is the activation's mean over the cells, `[C]`. With `aug_smooth`, `heats` has for each target `[H,W]` in
     0..1, at the size of the network's input.
@@ -46,7 +46,7 @@ class Attribution:
 
     logits: Floats
     pooled: Floats
-    classes: list[int]
+    targets: list[Group]
     signed_maps: list[Floats]
     heats: list[Floats] | None = None
 
@@ -96,9 +96,9 @@ def attribute(
     plain = _attribute(engine, card, images, requests, method_options, timed)
     if not method_options.aug_smooth:
         return plain
-    # The same classes are explained for every augmentation.
+    # The same targets are explained for every augmentation.
     fixed = [
-        TargetRequest(tuple(attribution.classes), 0, request.contrast)
+        TargetRequest(tuple(attribution.targets), 0, request.contrast)
         for attribution, request in zip(plain, requests, strict=True)
     ]
     smoothed = _smooth(engine, card, images, fixed, method_options, timed, plain)
@@ -138,7 +138,7 @@ def _smooth(
             heats = combined([maps], images.shape[2:])
             views.append(heats[..., ::-1] if mirrored else heats)
     mean = iter(np.mean(views, axis=0))
-    return [[next(mean) for _ in attribution.classes] for attribution in plain]
+    return [[next(mean) for _ in attribution.targets] for attribution in plain]
 
 
 def _attribute(
@@ -154,14 +154,14 @@ def _attribute(
     if method_options.method in METHODS and not any(request.ranked for request in requests):
         rows = [fixed_selectors(request, card) for request in requests]
         logits, maps = _by_gradient(engine, crossing, rows, method_options, timed)
-        classes = [choose_classes(*pair, card) for pair in zip(requests, logits, strict=True)]
-        return [Attribution(*each) for each in zip(logits, pool(crossing), classes, maps, strict=True)]
+        targets = [choose_targets(*pair, card) for pair in zip(requests, logits, strict=True)]
+        return [Attribution(*each) for each in zip(logits, pool(crossing), targets, maps, strict=True)]
     with timed("tail"):
         logits, _ = engine.tail(crossing, np.zeros((len(images), card.logits), np.float32))
-    classes = [choose_classes(*pair, card) for pair in zip(requests, logits, strict=True)]
+    targets = [choose_targets(*pair, card) for pair in zip(requests, logits, strict=True)]
     selectors = [
-        np.stack([selector(index, request, card) for index in indices])
-        for request, indices in zip(requests, classes, strict=True)
+        np.stack([selector(group, request, card) for group in groups])
+        for request, groups in zip(requests, targets, strict=True)
     ]
     if method_options.method not in METHOD_NAMES:
         maps = _by_engine(engine, images, selectors, method_options, timed)
@@ -169,7 +169,7 @@ def _attribute(
         maps = list(_by_rerunning(engine, images, crossing, selectors, method_options, timed))
     else:
         _, maps = _by_gradient(engine, crossing, selectors, method_options, timed)
-    return [Attribution(*each) for each in zip(logits, pool(crossing), classes, maps, strict=True)]
+    return [Attribution(*each) for each in zip(logits, pool(crossing), targets, maps, strict=True)]
 
 
 def _by_gradient(

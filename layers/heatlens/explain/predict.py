@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heatlens.card import Card
+from heatlens.explain.targets import Group
 from heatlens.types import Floats, Prediction, Score
 
 
@@ -30,6 +31,27 @@ def score(logits: Floats, index: int, card: Card) -> tuple[float, float]:
         return _sigmoid(logit), logit
     logit = float(logits[index])
     return (_sigmoid(logit) if card.output == "multilabel" else float(_softmax(logits)[index])), logit
+
+
+def group_score(logits: Floats, group: Group, card: Card) -> tuple[float, float]:
+    """Compute probability and logit of a target: of several classes, that of any of them, and their mean logit.
+
+    The probability of any is the sum of those of exclusive classes (`softmax`). Of classes that do not exclude each
+    other (`multilabel`) it is unknown, but not under the largest of theirs, which is returned.
+    """
+    pairs = [score(logits, index, card) for index in group]
+    if len(pairs) == 1:
+        return pairs[0]
+    probabilities, members = zip(*pairs, strict=True)
+    probability = max(probabilities) if card.output == "multilabel" else min(sum(probabilities), 1.0)
+    return probability, sum(members) / len(members)
+
+
+def member_scores(logits: Floats, group: Group, card: Card) -> tuple[Score, ...] | None:
+    """Compute the score of each class of a group; `None` where the target is a single class."""
+    if len(group) == 1:
+        return None
+    return tuple(Score(card.classes[index], index, *score(logits, index, card)) for index in group)
 
 
 def scores(logits: Floats, card: Card) -> tuple[Score, ...]:

@@ -1,5 +1,6 @@
-"""Choose which logits are explained: parse `target`, and make classes and selectors [T,K] from logits [K]."""
+"""Choose which logits are explained: parse `target`, and make targets and selectors [T,K] from logits [K]."""
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,26 +9,29 @@ import numpy as np
 
 from heatlens.card import Card
 from heatlens.errors import InvalidOption, Mistake
-from heatlens.types import Floats
+from heatlens.types import Class, Floats, Target
+
+Group = tuple[int, ...]  # the indices of one target's classes, increasing; a single class is a group of one
 
 _TOP = re.compile(r"top-([1-9][0-9]{0,5})")
 
 
 @dataclass(frozen=True, slots=True)
 class TargetRequest:
-    """The targets of one image: `classes` by index, then the `ranks` classes with the largest logits.
+    """The targets of one image: `groups` of classes, then the `ranks` classes with the largest logits.
 
-    With `contrast` each logit is explained less that class's: "why this class rather than that".
+    A group of several classes is explained by the mean of their logits: "why any of these". With `contrast` each logit
+    is explained less that class's: "why this class rather than that".
     """
 
-    classes: tuple[int, ...] = ()
+    groups: tuple[Group, ...] = ()
     ranks: int = 0
     contrast: int | None = None
 
     @property
     def several(self) -> bool:
-        """Whether more than one class may be explained; one image may have fewer, where the best is also named."""
-        return len(self.classes) + self.ranks > 1
+        """Whether an image may have more than one target; it may have fewer, where the best class is also named."""
+        return len(self.groups) + self.ranks > 1
 
     @property
     def ranked(self) -> bool:
@@ -38,65 +42,100 @@ class TargetRequest:
 PREDICTED = TargetRequest(ranks=1)
 
 
-def parse_targets(targets: Sequence[str | int], contrast: str | int | None, card: Card) -> TargetRequest:
-    """Parse targets: class labels, indices, or `top-k`; without targets the predicted class.
+def parse_targets(targets: Sequence[Target], contrast: Class | None, card: Card) -> TargetRequest:
+    """Parse targets: class labels, indices, `top-k`, or groups of classes; without targets the predicted class.
 
-    A text that is a label is read as one even where it looks like an index or a rank; a number is an index.
+    A group is a tuple, or a text such as `dog|cat` or `["dog", "cat"]`. A text that is a label is read as one even
+    where it looks like an index, a rank or a group; a number is an index.
 
     Raises:
-        InvalidOption: The model has no such class, or fewer than k, or a class is contrasted with itself.
+        InvalidOption: The model has no such class, or fewer than k; a class is contrasted with itself; or a group is
+            empty, or has both classes of a single logit.
     """
     against = None if contrast is None else _index(contrast, "contrast", card)
-    classes: list[int] = []
+    groups: list[Group] = []
     ranks = 0 if targets else 1
     for target in targets:
-        top = None if isinstance(target, int) or target in card.classes else _TOP.fullmatch(target)
+        top = _TOP.fullmatch(target) if isinstance(target, str) and target not in card.classes else None
         if top:
             ranks = max(ranks, int(top[1]))
             _check_ranks(ranks, card, contrasted=against is not None)
         else:
-            classes.append(_index(target, "target", card))
-    if against in classes:
-        raise _invalid("contrast", f"{card.classes[against or 0]!r} cannot be contrasted with itself")
-    return TargetRequest(tuple(dict.fromkeys(classes)), ranks, against)
+            groups.append(_group(target, card))
+    if against is not None and any(against in group for group in groups):
+        raise _invalid("contrast", f"{card.classes[against]!r} cannot be contrasted with itself")
+    return TargetRequest(tuple(dict.fromkeys(groups)), ranks, against)
 
 
-def choose_classes(request: TargetRequest, logits: Floats, card: Card) -> list[int]:
-    """Choose the classes to explain for one image with logits `[K]`, each once: those named, then the best by logit."""
+def choose_targets(request: TargetRequest, logits: Floats, card: Card) -> list[Group]:
+    """Choose the targets of one image with logits `[K]`, each once: those named, then the best classes by logit."""
     order = np.argsort(-logits, kind="stable").tolist()
     if card.output == "sigmoid":  # the classes are the two signs of one logit
         order = [1, 0] if logits[0] >= 0 else [0, 1]
-    best = [index for index in order if index != request.contrast][: request.ranks]
-    return list(dict.fromkeys([*request.classes, *best]))
+    best = [(index,) for index in order if index != request.contrast][: request.ranks]
+    return list(dict.fromkeys([*request.groups, *best]))
 
 
 def fixed_selectors(request: TargetRequest, card: Card) -> Floats:
-    """Make the selectors `[T,K]` of targets that are not `ranked`, in the order of `choose_classes`.
+    """Make the selectors `[T,K]` of targets that are not `ranked`, in the order of `choose_targets`.
 
     A row of zeros selects the predicted class.
     """
     if not request.ranks:
-        return np.stack([selector(index, request, card) for index in request.classes])
+        return np.stack([selector(group, request, card) for group in request.groups])
     return np.zeros((1, card.logits), np.float32)
 
 
-def selector(index: int, request: TargetRequest, card: Card) -> Floats:
-    """Make the weights `[K]` of the logits whose sum is explained: 1 for the class, -1 for its contrast.
+def selector(group: Group, request: TargetRequest, card: Card) -> Floats:
+    """Make the weights `[K]` of the logits whose sum is explained: 1 for the class, or `1/n` for each of a group of n.
+
+    The contrast has -1.
 
     A single logit is the lead of the second class over the first, its negative that of the first over the second: a
     contrast already.
     """
     row = np.zeros(card.logits, np.float32)
     if card.output == "sigmoid":
-        row[0] = 1 if index else -1
+        row[0] = 1 if group == (1,) else -1
         return row
-    row[index] = 1
+    row[list(group)] = 1 / len(group)
     if request.contrast is not None:
         row[request.contrast] = -1
     return row
 
 
-def _index(target: str | int, name: str, card: Card) -> int:
+def label_of(group: Group, card: Card) -> str:
+    """Return the label of a target; those of a group are joined by `|`."""
+    return "|".join(card.classes[index] for index in group)
+
+
+def _group(target: Target, card: Card) -> Group:
+    members = _members(target, card)
+    group = tuple(sorted({_index(member, "target", card) for member in members}))
+    if not group:
+        raise _invalid("target", "a group without classes")
+    if card.output == "sigmoid" and len(group) == 2:
+        raise _invalid("target", f"{label_of(group, card)!r} are the two signs of one logit: name one of them")
+    return group
+
+
+def _members(target: Target, card: Card) -> Sequence[Class]:
+    """List the classes of a target; a JSON list that cannot be read is taken as a label."""
+    if isinstance(target, tuple):
+        return target
+    if isinstance(target, int) or target in card.classes:
+        return [target]
+    if target.startswith("["):
+        try:
+            members = json.loads(target)
+        except (ValueError, RecursionError):
+            return [target]
+        if all(isinstance(member, str | int) and not isinstance(member, bool) for member in members):
+            return list(members)
+    return target.split("|")
+
+
+def _index(target: Class, name: str, card: Card) -> int:
     text = str(target)
     if isinstance(target, str) and text in card.classes:
         return card.classes.index(text)

@@ -122,7 +122,7 @@ def run(subject: Subject) -> Row:
             if smoothing.get("aug_smooth")
             else combined([np.stack([each.signed_maps[0] for each in found])], shown.shape[2:])
         )
-        classes = [each.classes[0] for each in found]
+        classes = [each.targets[0][0] for each in found]
         theirs = _theirs(exact, layer, method, torch.from_numpy(shown).double(), classes, smoothing)
         rounded = _theirs(network, layer, method, torch.from_numpy(shown), classes, smoothing)
         differences[method, "".join(smoothing)] = float(np.abs(ours - theirs).max())

@@ -16,7 +16,7 @@ from heatlens.model import Model
 from heatlens.options import as_json, as_query, from_json
 from heatlens.plan import check_plan, make_plan
 from heatlens.settings import Limits
-from heatlens.types import Options
+from heatlens.types import Class, Options, Target
 from heatlens_aws.errors import StagingUnavailable
 from heatlens_aws.invocation_time import check_time
 from heatlens_aws.settings import STAGED_LIMITS, AwsSettings
@@ -267,7 +267,7 @@ def _checked(options: Options, model: Model, limits: Limits, *, backend: Backend
     check_plan(run, 1, limits)
     named = replace(
         options,
-        target=tuple(_label(each, model) for each in options.target[:1]),
+        target=tuple(_named(each, model) for each in options.target[:1]),
         contrast=_label(options.contrast, model) if options.contrast is not None else None,
     )
     if backend == "sagemaker" and len(as_query(named)) > MAX_ATTRIBUTES:
@@ -293,7 +293,11 @@ def _stored(options: Options) -> dict[str, Any]:
     return {name: value for name, value in as_json(options).items() if name not in ("original", "strip_original")}
 
 
-def _label(target: str | int, model: Model) -> str:
+def _named(target: Target, model: Model) -> Target:
+    return tuple(_label(member, model) for member in target) if isinstance(target, tuple) else _label(target, model)
+
+
+def _label(target: Class, model: Model) -> str:
     """Return the label of a class: in a query, an index could be taken for a label."""
     return model.card.classes[target] if isinstance(target, int) else target
 

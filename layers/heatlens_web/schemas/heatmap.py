@@ -6,18 +6,24 @@ from pydantic import Field
 
 from heatlens.evaluate.faithfulness import Faithfulness
 from heatlens.evaluate.regions import Regions
-from heatlens.types import Box, Familiarity, Prediction, Quality
+from heatlens.types import Box, Familiarity, Prediction, Quality, Score
 from heatlens_web.schemas.answer import NOTES, Answer, ModelAnswer
 
 
 class ExplainedAnswer(Answer):
-    """The class that a heatmap explains; `contrast` is the label of the class it is contrasted with."""
+    """The class that a heatmap explains; `contrast` is the label of the class it is contrasted with.
+
+    Of a group of classes `label` has all labels, joined by `|`, `index` is null, `probability` is that any of them
+    applies (the largest, where classes do not exclude each other), `logit` the mean that is explained, and `members`
+    has each class.
+    """
 
     label: str
-    index: int
+    index: int | None
     probability: float
     logit: float
     contrast: str | None = None
+    members: list[Score] | None = None
 
 
 class MapAnswer(Answer):

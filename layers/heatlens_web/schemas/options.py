@@ -56,6 +56,7 @@ def _with_plus(value: Any) -> Any:  # noqa: ANN401 - a validator sees whatever t
 
 # A number in JSON is an index, never a label.
 Class = str | Annotated[int, Field(strict=True, ge=0)]
+Target = Class | Annotated[list[Class], Field(min_length=1)]
 # Every engine has these; some have more.
 _METHODS = [{"type": "string", "enum": list(METHOD_NAMES)}, {"type": "string"}]
 Method = Annotated[str, BeforeValidator(_with_plus), Field(json_schema_extra={"anyOf": _METHODS})]
@@ -87,7 +88,7 @@ class ModelOptions(BaseModel):
         if "include" in given:
             given["include"] = frozenset(given["include"])
         if "target" in given:
-            given["target"] = tuple(given["target"])
+            given["target"] = tuple(tuple(each) if isinstance(each, list) else each for each in given["target"])
         if given.get("window") is not None:
             given["window"] = parse_window(given["window"])
         return Options(**given)
@@ -103,9 +104,10 @@ class HeatmapOptions(ModelOptions):
         description="What the response contains, repeated or separated by commas; `heatmap` is the colored map alone.",
         json_schema_extra=_or(_SEVERAL_INCLUDES),
     )
-    target: Annotated[list[Class], FailFast(), BeforeValidator(_listed)] = Field(
+    target: Annotated[list[Target], FailFast(), BeforeValidator(_listed)] = Field(
         [],
-        description="Classes to explain: labels, indices, or the best as top-1, top-2, …; by default the predicted.",
+        description="Classes to explain: labels, indices, the best as top-1, top-2, …, or a group as dog|cat; "
+        "by default the predicted class.",
         json_schema_extra=_or({"type": "string"}, {"type": "integer", "minimum": 0}),
     )
     contrast: Class | None = Field(None, description="A class whose logit is subtracted from each target's.")

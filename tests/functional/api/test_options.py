@@ -137,7 +137,7 @@ def test_several_targets_are_explained_by_one_pass_of_the_trunk(
         assert each["heatmap_base64"] == alone["heatmap_base64"]
         assert each["map"] == alone["map"]
         assert each["quality"] == alone["quality"]
-        assert {n: each[n] for n in ("label", "index", "probability", "logit", "contrast")} == alone["explained"]
+        assert {name: each[name] for name in alone["explained"]} == alone["explained"]
     first = body["explanations"][0]
     assert (body["heatmap_base64"], body["map"], body["quality"]) == (
         first["heatmap_base64"],
@@ -163,6 +163,29 @@ def test_what_include_leaves_out_is_null_in_every_explanation(client: TestClient
     for each in answered(client, "target=top-2")["explanations"]:
         assert each["heatmap_base64"] is None
         assert each["map"]
+
+
+@pytest.mark.contract("target", "explained")
+@pytest.mark.parametrize("target", ["RED|0", "0|RED|0", '["RED", "0"]', "RED|2"])
+def test_a_group_of_classes_is_explained_as_one_target(client: TestClient, target: str) -> None:
+    body = answered(client, f"target={quote(target)}")
+
+    explained, members = body["explained"], body["explained"]["members"]
+    assert (explained["label"], explained["index"], body["explanations"]) == ("RED|0", None, None)
+    assert [member["index"] for member in members] == [0, 2]
+    assert explained["logit"] == pytest.approx(sum(member["logit"] for member in members) / 2)
+    assert explained["probability"] == pytest.approx(sum(member["probability"] for member in members))
+    assert values(body["map"]) == pytest.approx((evidence(0) + evidence(2)) / 2, rel=1e-5)
+
+
+@pytest.mark.contract("target")
+def test_a_group_in_json_is_a_list_within_the_list_of_targets(client: TestClient) -> None:
+    image = base64.b64encode(DATA).decode()
+
+    body = client.post(URL, json={"image_base64": image, "include": "map", "target": [["RED", 2], 1]}).json()
+
+    assert [each["label"] for each in body["explanations"]] == ["RED|0", "GREEN, light"]
+    assert body["explanations"][1]["members"] is None
 
 
 @pytest.mark.contract("contrast", "explained")

@@ -180,21 +180,25 @@ def test_the_worker_uses_the_batchs_options(staged: Staged, target: str) -> None
 
 
 @pytest.mark.contract("same bytes")
-def test_an_endpoint_explains_the_same(staged: Staged, colours_folder: Path) -> None:
+@pytest.mark.parametrize(("target", "label"), [("RED", "RED"), (["RED", "GREEN, light"], "RED|GREEN, light")])
+def test_an_endpoint_explains_the_same(
+    staged: Staged, colours_folder: Path, target: str | list[str], label: str
+) -> None:
     runtime = with_endpoint(staged, colours_folder)
-    staged.batch(DATA, options=ASKED | {"backend": "sagemaker"})
+    asked = ASKED | {"target": [target]}
+    staged.batch(DATA, options=asked | {"backend": "sagemaker"})
     staged.work(staged.received(staged.put(DATA)))
     staged.work(staged.received(*(enveloped(each) for each in runtime.notices)))
     remote, remote_map = explained(staged)
     other = "01J11111111111111111111111"
-    staged.batch(DATA, options=ASKED, number_of_batch=other)
+    staged.batch(DATA, options=asked, number_of_batch=other)
 
     staged.work(staged.received(staged.put(DATA, key=f"in/i/{other}/00000")))
 
     file = staged.file(0, other)
     prefix = attempt_prefix(other, 0, file.outcome["attempt"])
     local = json.loads(staged.object(prefix + "result.json"))
-    assert (local["explained"]["label"], local["explained"]["contrast"]) == ("RED", "0")
+    assert (local["explained"]["label"], local["explained"]["contrast"]) == (label, "0")
     assert remote["explained"] == local["explained"]
     assert remote["options"] == local["options"]
     assert remote["model"]["method"] == local["model"]["method"] == "layercam"

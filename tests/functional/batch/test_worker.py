@@ -96,7 +96,7 @@ def test_the_result_has_its_provenance_and_never_the_file_name(
     assert result["options"] == {n: v for n, v in as_json(Options("hot", 0.7)).items() if n not in unwritten}
     assert result["explained"] == {
         name: result["prediction"][name] for name in ("label", "index", "probability", "logit")
-    } | {"contrast": None}
+    } | {"contrast": None, "members": None}
     assert result["model"]["sha256"] == staged.context.model.sha256
     assert (result["model"]["engine"], result["model"]["precision"]) == ("counting", "f32")
     assert (result["prediction"]["label"], result["quality"]) == (outcome["label"], outcome["quality"])

@@ -88,7 +88,7 @@ def test_an_image_named_twice_is_explained_once(tmp_path: Path) -> None:
 
 
 def drawn(_name: str, data: bytes) -> FileExplanation:
-    return FileExplanation("A", 0.5, (ClassHeatmap("A", 0, 0.5, data),))
+    return FileExplanation("A", 0.5, (ClassHeatmap("A", (0,), 0.5, data),))
 
 
 def test_force_overwrites_no_image_of_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

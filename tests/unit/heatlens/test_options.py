@@ -6,9 +6,11 @@ import pytest
 
 from functions.endpoint.attributes import read_attributes
 from heatlens.errors import InvalidOption
+from heatlens.explain.targets import parse_targets
 from heatlens.options import as_json, as_query, from_json
 from heatlens.types import Options
 from heatlens_aws.records import attributes, plain
+from tests.support.tiny import bare_card
 
 EVERYTHING = Options(
     colormap="hot",
@@ -71,6 +73,15 @@ def test_an_invalid_value_is_named(values: dict[str, Any], message: str) -> None
 def test_a_query_is_read_back_as_the_same_options(options: Options) -> None:
     assert read_attributes(as_query(options)).over(None) == options
     assert as_query(options).isascii()
+
+
+def test_a_group_in_a_query_is_read_as_the_same_classes() -> None:
+    card = bare_card(("cat", "dog|small", "bird"), "softmax")
+    options = Options(target=((2, "dog|small"), "cat"))
+
+    read = read_attributes(as_query(options)).over(None)
+
+    assert parse_targets(read.target, None, card) == parse_targets(options.target, None, card)
 
 
 def test_a_query_has_only_options_that_differ_from_the_defaults() -> None:

@@ -37,7 +37,7 @@ def test_the_full_name_of_the_image_is_kept() -> None:
 
 def test_the_name_of_a_class_has_no_letter_that_a_file_name_cannot_have() -> None:
     names = [
-        heatmap_name(Path("a/s.png"), ".jpg", index=7, label=label) for label in ("../x/y", "tiger cat", "x" * 300)
+        heatmap_name(Path("a/s.png"), ".jpg", indices=(7,), label=label) for label in ("../x/y", "tiger cat", "x" * 300)
     ]
 
     assert [str(name) for name in names] == [

@@ -67,7 +67,7 @@ def _sized(side: int) -> Card:
 
 def measured(index: int = 2, heat: Floats | None = None, budget_s: float = LONG) -> Faithfulness:
     heat = ranking() if heat is None else heat
-    return faithfulness(Whole(network()), SOFTMAX, picture(), heat, index, budget_s=budget_s)
+    return faithfulness(Whole(network()), SOFTMAX, picture(), heat, (index,), budget_s=budget_s)
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_deletion_is_quantus_pixel_flipping() -> None:
         features_in_step=SIDE * SIDE // 32, perturb_baseline=0.0, abs=False, normalise=False, disable_warnings=True
     )
     [theirs] = flipping(grey, image[None], np.array([2]), ranking()[None, None], channel_first=True, softmax=True)
-    found = faithfulness(Whole(grey), SOFTMAX, image, ranking(), 2, budget_s=LONG)
+    found = faithfulness(Whole(grey), SOFTMAX, image, ranking(), (2,), budget_s=LONG)
     assert found.deletion == pytest.approx(area([found.probability or 0, *theirs]), abs=1e-6)
 
 
@@ -169,7 +169,7 @@ def spot() -> tuple[Floats, Floats]:
 def test_the_truth_scores_better_than_its_inverse(tiny_model: Model) -> None:
     image, truth = spot()
     good, bad = (
-        faithfulness(tiny_model.engine, tiny_model.card, image, heat, 1, budget_s=LONG) for heat in (truth, -truth)
+        faithfulness(tiny_model.engine, tiny_model.card, image, heat, (1,), budget_s=LONG) for heat in (truth, -truth)
     )
     assert (good.deletion or 0) < (bad.deletion or 0) - 0.1
     assert (good.insertion or 0) > (bad.insertion or 0) + 0.01
@@ -180,7 +180,7 @@ def test_the_truth_scores_better_than_its_inverse(tiny_model: Model) -> None:
 def test_one_logit_has_a_probability_for_either_class(tiny_model: Model) -> None:
     image, truth = spot()
     dark, bright = (
-        faithfulness(tiny_model.engine, tiny_model.card, image, truth, index, budget_s=LONG) for index in (0, 1)
+        faithfulness(tiny_model.engine, tiny_model.card, image, truth, (index,), budget_s=LONG) for index in (0, 1)
     )
     assert (dark.probability or 0) + (bright.probability or 0) == pytest.approx(1)
     assert (dark.deletion or 0) + (bright.deletion or 0) == pytest.approx(1)
@@ -189,7 +189,7 @@ def test_one_logit_has_a_probability_for_either_class(tiny_model: Model) -> None
 
 def test_a_contrast_is_between_two_classes() -> None:
     image = picture()
-    found = faithfulness(Whole(network()), SOFTMAX, image, ranking(), 0, budget_s=LONG, contrast=3)
+    found = faithfulness(Whole(network()), SOFTMAX, image, ranking(), (0,), budget_s=LONG, contrast=3)
     logits = network()(torch.from_numpy(image[None]))[0]
     assert found.probability == pytest.approx(float(logits[[0, 3]].softmax(dim=0)[0]), abs=1e-6)
 
@@ -232,7 +232,7 @@ class Ticking(Whole):
         return super().trunk(batch)
 
     def measure(self, budget_s: float) -> Faithfulness:
-        return faithfulness(self, SOFTMAX, picture(), ranking(), 2, budget_s=budget_s, clock=lambda: self.now)
+        return faithfulness(self, SOFTMAX, picture(), ranking(), (2,), budget_s=budget_s, clock=lambda: self.now)
 
 
 # passes: 1 of the whole image; 16 - 1 + 1 of both curves of 8 steps, then as many new ones as each part has

@@ -106,7 +106,7 @@ def test_a_method_is_pytorch_grad_cams(network: Network, images: Floats, method:
         TorchEngine(network), card(network), images, [PREDICTED] * 4, MethodOptions(method, eigen_smooth=eigen_smooth)
     )
 
-    classes = [each.classes[0] for each in found]
+    classes = [each.targets[0][0] for each in found]
     ours = combined([np.stack([each.signed_maps[0] for each in found])], (SIDE, SIDE))
     assert np.abs(ours - expected(network, method, images, classes, eigen_smooth=eigen_smooth)).max() < 1e-4
     assert ours.max() > 0.9
@@ -119,23 +119,23 @@ def test_smoothing_by_augmentation_is_pytorch_grad_cams(network: Network, images
     )
 
     heats = np.stack([each.heats[0] for each in found if each.heats])
-    classes = [each.classes[0] for each in found]
+    classes = [each.targets[0][0] for each in found]
     assert np.abs(heats - expected(network, method, images, classes, aug_smooth=True)).max() < 1e-4
     assert heats.shape == (4, SIDE, SIDE)
 
 
 @pytest.mark.parametrize("method", METHOD_NAMES)
 def test_mixed_targets_of_a_batch_equal_single_targets(network: Network, images: Floats, method: str) -> None:
-    wanted = [PREDICTED, TargetRequest((1, 0)), TargetRequest((1,), ranks=2), TargetRequest(ranks=2)]
+    wanted = [PREDICTED, TargetRequest(((1,), (0,))), TargetRequest(((1,),), ranks=2), TargetRequest(ranks=2)]
     engine, its = TorchEngine(network), card(network)
 
     together = attribute(engine, its, images, wanted, MethodOptions(method))
 
     for at, found in enumerate(together):
-        for index, signed in zip(found.classes, found.signed_maps, strict=True):
-            alone = attribute(engine, its, images[at : at + 1], [TargetRequest((index,))], MethodOptions(method))[0]
+        for group, signed in zip(found.targets, found.signed_maps, strict=True):
+            alone = attribute(engine, its, images[at : at + 1], [TargetRequest((group,))], MethodOptions(method))[0]
             assert signed == pytest.approx(alone.signed_maps[0], abs=2e-5 * float(np.abs(signed).max()))
-    assert [len(found.classes) for found in together] == [1, 2, 2 if its.output == "sigmoid" else 3, 2]
+    assert [len(found.targets) for found in together] == [1, 2, 2 if its.output == "sigmoid" else 3, 2]
 
 
 def test_a_contrast_is_explained_by_the_difference_of_logits(images: Floats) -> None:
@@ -143,13 +143,30 @@ def test_a_contrast_is_explained_by_the_difference_of_logits(images: Floats) -> 
     network = Network(CLASSES).eval()
 
     [found] = attribute(
-        TorchEngine(network), card(network), images[:1], [TargetRequest((2,), contrast=4)], MethodOptions()
+        TorchEngine(network), card(network), images[:1], [TargetRequest(((2,),), contrast=4)], MethodOptions()
     )
 
     activation = network.trunk(torch.from_numpy(images[:1])).detach().requires_grad_()
     logits = network.tail(activation)[0]
     (gradient,) = torch.autograd.grad(logits[2] - logits[4], activation)
     weighted = (gradient.mean(dim=(2, 3), keepdim=True) * activation).sum(dim=1)[0]
+    assert found.signed_maps[0] == pytest.approx(weighted.detach().numpy(), abs=1e-6)
+
+
+@pytest.mark.parametrize("contrast", [None, 0])
+def test_a_group_is_explained_by_the_gradient_of_its_mean_logit(images: Floats, contrast: int | None) -> None:
+    torch.manual_seed(3)
+    network = Network(CLASSES).eval()
+    request = TargetRequest(((2, 4),), contrast=contrast)
+
+    [found] = attribute(TorchEngine(network), card(network), images[:1], [request], MethodOptions())
+
+    activation = network.trunk(torch.from_numpy(images[:1])).detach().requires_grad_()
+    logits = network.tail(activation)[0]
+    explained = (logits[2] + logits[4]) / 2 - (0 if contrast is None else logits[contrast])
+    (gradient,) = torch.autograd.grad(explained, activation)
+    weighted = (gradient.mean(dim=(2, 3), keepdim=True) * activation).sum(dim=1)[0]
+    assert found.targets == [(2, 4)]
     assert found.signed_maps[0] == pytest.approx(weighted.detach().numpy(), abs=1e-6)
 
 
@@ -163,7 +180,12 @@ def test_any_number_of_targets_costs_one_pass_of_the_trunk(network: Network, ima
 
 @pytest.mark.parametrize(
     ("wanted", "rows"),
-    [(PREDICTED, 1), (TargetRequest((1,)), 1), (TargetRequest((1, 0)), 2), (TargetRequest((1,), contrast=0), 1)],
+    [
+        (PREDICTED, 1),
+        (TargetRequest(((1,),)), 1),
+        (TargetRequest(((1,), (0,))), 2),
+        (TargetRequest(((1,),), contrast=0), 1),
+    ],
 )
 def test_fixed_classes_cost_one_tail_row_each(
     network: Network, images: Floats, wanted: TargetRequest, rows: int
@@ -194,14 +216,14 @@ def test_perturbation_methods_cost_the_declared_passes_for_any_targets(
 def test_the_counted_runs_are_those_of_the_network(
     network: Network, images: Floats, method: str, *, aug_smooth: bool
 ) -> None:
-    engine, wanted = TorchEngine(network), TargetRequest((1, 0))
+    engine, wanted = TorchEngine(network), TargetRequest(((1,), (0,)))
 
     attribute(engine, card(network), images[:1], [wanted], MethodOptions(method, aug_smooth=aug_smooth))
 
     assert (engine.trunks, engine.tails) == count_runs(method, CHANNELS, 2, aug_smooth=aug_smooth)
 
 
-@pytest.mark.parametrize("asked", [PREDICTED, TargetRequest((1, 0)), TargetRequest(ranks=2)])
+@pytest.mark.parametrize("asked", [PREDICTED, TargetRequest(((1,), (0,))), TargetRequest(ranks=2)])
 def test_many_targets_run_in_parts(
     network: Network, images: Floats, monkeypatch: pytest.MonkeyPatch, asked: TargetRequest
 ) -> None:
@@ -242,7 +264,7 @@ FLAT = {
 @pytest.mark.parametrize("image", FLAT.values(), ids=FLAT)
 @pytest.mark.parametrize("method", METHOD_NAMES)
 def test_maps_of_flat_images_are_finite(method: str, image: Floats, *, eigen_smooth: bool) -> None:
-    requests = [TargetRequest((0,)), TargetRequest((1,)), TargetRequest((0,), contrast=1)]
+    requests = [TargetRequest(((0,),)), TargetRequest(((1,),)), TargetRequest(((0,),), contrast=1)]
     for each in requests:
         [found] = attribute(
             LinearEngine(), bare_card(("a", "b"), "softmax"), image, [each], MethodOptions(method, eigen_smooth)

@@ -3,12 +3,13 @@ import pytest
 
 from heatlens.card import Card
 from heatlens.errors import InvalidOption
-from heatlens.explain.targets import PREDICTED, TargetRequest, choose_classes, parse_targets, selector
-from heatlens.types import Floats
+from heatlens.explain.targets import PREDICTED, TargetRequest, choose_targets, label_of, parse_targets, selector
+from heatlens.types import Floats, Target
 from tests.support.tiny import bare_card
 
 SEVERAL = bare_card(("cat", "dog", "top-1", "3", "bird, small"), "softmax")
 ONE = bare_card(("CLEAR", "OPACITY"), "sigmoid")
+PIPED = bare_card(("a", "a|b", "[1]"), "softmax")
 LOGITS = np.array([0.5, 2.0, -1.0, 2.0, 1.0], np.float32)
 
 
@@ -16,20 +17,30 @@ LOGITS = np.array([0.5, 2.0, -1.0, 2.0, 1.0], np.float32)
     ("targets", "contrast", "card", "target_request"),
     [
         ([], None, SEVERAL, PREDICTED),
-        (["dog"], None, SEVERAL, TargetRequest((1,))),
-        (["2", "cat", "2"], None, SEVERAL, TargetRequest((2, 0))),
-        (["bird, small"], None, SEVERAL, TargetRequest((4,))),
+        (["dog"], None, SEVERAL, TargetRequest(((1,),))),
+        (["2", "cat", "2"], None, SEVERAL, TargetRequest(((2,), (0,)))),
+        (["bird, small"], None, SEVERAL, TargetRequest(((4,),))),
         (["top-3"], None, SEVERAL, TargetRequest(ranks=3)),
-        (["top-2", "cat", "top-4"], None, SEVERAL, TargetRequest((0,), ranks=4)),
-        (["top-1"], None, SEVERAL, TargetRequest((2,))),  # a class of that name
-        (["3"], None, SEVERAL, TargetRequest((3,))),
+        (["top-2", "cat", "top-4"], None, SEVERAL, TargetRequest(((0,),), ranks=4)),
+        (["top-1"], None, SEVERAL, TargetRequest(((2,),))),  # a class of that name
+        (["3"], None, SEVERAL, TargetRequest(((3,),))),
         (["top-1"], None, ONE, PREDICTED),
-        (["0", "OPACITY"], None, ONE, TargetRequest((0, 1))),
-        (["cat"], "dog", SEVERAL, TargetRequest((0,), contrast=1)),
+        (["0", "OPACITY"], None, ONE, TargetRequest(((0,), (1,)))),
+        (["cat"], "dog", SEVERAL, TargetRequest(((0,),), contrast=1)),
         ([], "4", SEVERAL, TargetRequest(ranks=1, contrast=4)),
+        (["dog|cat"], None, SEVERAL, TargetRequest(((0, 1),))),
+        (["0|1|dog"], None, SEVERAL, TargetRequest(((0, 1),))),
+        ([("dog", 0)], None, SEVERAL, TargetRequest(((0, 1),))),
+        (['["bird, small", 0]'], None, SEVERAL, TargetRequest(((0, 4),))),
+        (["dog|cat", "cat|dog", "dog"], None, SEVERAL, TargetRequest(((0, 1), (1,)))),
+        (["dog|dog"], None, SEVERAL, TargetRequest(((1,),))),
+        (["cat|dog"], "top-1", SEVERAL, TargetRequest(((0, 1),), contrast=2)),
+        (["a|b"], None, PIPED, TargetRequest(((1,),))),  # a class of that name
+        (["[1]"], None, PIPED, TargetRequest(((2,),))),
+        (['["a|b", "a"]'], None, PIPED, TargetRequest(((0, 1),))),
     ],
 )
-def test_parses_targets(targets: list[str], contrast: str | None, card: Card, target_request: TargetRequest) -> None:
+def test_parses_targets(targets: list[Target], contrast: str | None, card: Card, target_request: TargetRequest) -> None:
     assert parse_targets(targets, contrast, card) == target_request
 
 
@@ -47,10 +58,21 @@ def test_parses_targets(targets: list[str], contrast: str | None, card: Card, ta
         (["top-5"], "cat", SEVERAL, "target: top-5 of 4 classes"),
         (["top-3"], None, ONE, "target: top-3 of 2 classes"),
         (["cat"], "horse", SEVERAL, "contrast: 'horse' is no class"),
+        (["cat|horse"], None, SEVERAL, "target: 'horse' is no class"),
+        (["cat|"], None, SEVERAL, "target: '' is no class"),
+        (["top-2|cat"], None, SEVERAL, "target: 'top-2' is no class"),
+        (["[]"], None, SEVERAL, "target: a group without classes"),
+        ([()], None, SEVERAL, "target: a group without classes"),
+        (["[1.5]"], None, SEVERAL, "target: '[1.5]' is no class"),
+        (["[true]"], None, SEVERAL, "target: '[true]' is no class"),
+        (["[" * 5000], None, SEVERAL, "is no class"),
+        (["[" + "9" * 5000 + "]"], None, SEVERAL, "is no class"),
+        (["CLEAR|OPACITY"], None, ONE, "target: 'CLEAR|OPACITY' are the two signs of one logit: name one of them"),
+        (["cat|dog"], "dog", SEVERAL, "contrast: 'dog' cannot be contrasted with itself"),
         (["cat", "dog"], "1", SEVERAL, "contrast: 'dog' cannot be contrasted with itself"),
     ],
 )
-def test_rejects_invalid_targets(targets: list[str], contrast: str | None, card: Card, message: str) -> None:
+def test_rejects_invalid_targets(targets: list[Target], contrast: str | None, card: Card, message: str) -> None:
     with pytest.raises(InvalidOption) as refused:
         parse_targets(targets, contrast, card)
 
@@ -64,18 +86,33 @@ def test_rejects_invalid_targets(targets: list[str], contrast: str | None, card:
     [
         (PREDICTED, [1]),  # the first of equals, as argmax has it
         (TargetRequest(ranks=3), [1, 3, 4]),
-        (TargetRequest((3,), ranks=2), [3, 1]),
-        (TargetRequest((0, 2)), [0, 2]),
+        (TargetRequest(((3,),), ranks=2), [3, 1]),
+        (TargetRequest(((0,), (2,))), [0, 2]),
         (TargetRequest(ranks=2, contrast=1), [3, 4]),
     ],
 )
 def test_ranks_are_by_logit(target_request: TargetRequest, indices: list[int]) -> None:
-    assert choose_classes(target_request, LOGITS, SEVERAL) == indices
+    assert choose_targets(target_request, LOGITS, SEVERAL) == [(index,) for index in indices]
+
+
+def test_a_group_is_one_target_beside_the_best_classes() -> None:
+    request = TargetRequest(((0, 2), (1,)), ranks=2)
+
+    assert choose_targets(request, LOGITS, SEVERAL) == [(0, 2), (1,), (3,)]
+
+
+def test_a_group_is_explained_by_the_mean_of_its_logits() -> None:
+    assert selector((1, 3), PREDICTED, SEVERAL).tolist() == [0, 0.5, 0, 0.5, 0]
+    assert selector((1, 3), TargetRequest(contrast=0), SEVERAL).tolist() == [-1, 0.5, 0, 0.5, 0]
+
+
+def test_the_label_of_a_group_names_every_class() -> None:
+    assert label_of((0, 4), SEVERAL) == "cat|bird, small"
 
 
 @pytest.mark.parametrize(("logit", "indices"), [(0.2, [1, 0]), (-0.2, [0, 1]), (0.0, [1, 0])])
 def test_the_two_classes_of_one_logit_are_its_signs(logit: float, indices: list[int]) -> None:
-    assert choose_classes(TargetRequest(ranks=2), np.array([logit], np.float32), ONE) == indices
+    assert choose_targets(TargetRequest(ranks=2), np.array([logit], np.float32), ONE) == [(index,) for index in indices]
 
 
 @pytest.mark.parametrize(
@@ -89,5 +126,5 @@ def test_the_two_classes_of_one_logit_are_its_signs(logit: float, indices: list[
     ],
 )
 def test_selectors(index: int, target_request: TargetRequest, card: Card, row: list[float]) -> None:
-    made: Floats = selector(index, target_request, card)
+    made: Floats = selector((index,), target_request, card)
     assert made.tolist() == row
