@@ -11,11 +11,13 @@ from heatlens_aws import errors as aws_errors
 from heatlens_aws.metrics import METRICS, SERVER_METRICS
 from heatlens_web import errors as web_errors
 from heatlens_web.problems import status_of
+from infra.dashboard import dashboard_picture, dashboard_table
 
 MODULES = (errors, aws_errors, web_errors)
 ROOT = Path(__file__).parents[1]
 ERRORS_PAGE = ROOT / "functions" / "errors.md"
 DECISIONS = ROOT / "infra" / "decisions"
+OPERATIONS = ROOT / "infra" / "operations.md"
 BENCHMARK = ROOT / "tests" / "benchmarks" / "ENGINE.md"
 MEMORY_COLUMNS = 7  # of ENGINE.md's table of peak memory
 
@@ -82,6 +84,8 @@ TABLES: dict[str, tuple[Path, Callable[[], str]]] = {
     "errors of files": (ERRORS_PAGE, file_error_table),
     "metrics": (ROOT / "functions" / "metrics.md", metric_table),
     "benchmark": (ROOT / "README.md", benchmark_table),
+    "picture": (OPERATIONS, dashboard_picture),
+    "widgets": (OPERATIONS, dashboard_table),
     "decisions": (DECISIONS / "README.md", decision_table),
 }
 

@@ -127,14 +127,24 @@ def widgets(stack: Stack) -> list[Json]:
     return listed
 
 
-def test_the_dashboard_shows_the_metrics_that_the_worker_writes() -> None:
-    shown = [metric for widget in widgets(FULL) for metric in widget["properties"]["metrics"]]
-    ours = [metric for metric in shown if metric[0] == NAMESPACE]
+def test_the_list_has_a_metric_for_each_state_that_the_worker_reports() -> None:
     ends = [each.state for each in vars(tasks).values() if isinstance(each, tasks.ItemEnd)]
-    states = [*FileState, *ends, tasks.AGAIN, tasks.LATER]
-    written = {f"Items{state.title()}" for state in states if state not in ("PENDING", "MISSING")}
+    states = {*FileState, *ends, tasks.AGAIN, tasks.LATER}
 
-    assert {metric[1] for metric in ours if metric[1].startswith("Items")} == written
+    assert {each.name for each in METRICS if each.name.startswith("Items")} == {
+        f"Items{each.title()}" for each in states
+    }
+
+
+def test_the_dashboard_shows_each_metric_of_the_list_for_each_function_that_emits_it() -> None:
+    shown = {
+        (each[1], each[5])
+        for widget in widgets(FULL)
+        for each in widget["properties"]["metrics"]
+        if each[0] == NAMESPACE
+    }
+
+    assert shown == {(metric.name, place.lower()) for metric in METRICS for place in metric.where}
 
 
 def test_the_dashboard_shows_metrics_of_the_list_by_functions_that_emit_them() -> None:

@@ -22,11 +22,13 @@ from tests.support.staged import Context, desk, picture
 
 RUNBOOKS = (ROOT / "infra" / "runbooks.md").read_text()
 FULL = Stack(TEMPLATE, EVERYTHING | {"Canary": "true", "MonthlyBudget": 100})
+GUARDED = Stack(TEMPLATE, EVERYTHING | {"Canary": "true", "MonthlyBudget": 100, "Firewall": "true", "CorsOrigins": ""})
 PARTS = ("**Means**", "**Look**", "**Do**", "**Worked**")
 PROCEDURES = {"Stuck batch", "Key disabled", "Restore from PITR", "Roll back"}
 # What AWS publishes, as its documentation lists it: a misspelt metric is an alarm that is never raised.
 PUBLISHED = {
-    "AWS/ApiGateway": {"Count", "4xx", "5xx", "Latency"},
+    "AWS/ApiGateway": {"Count", "4xx", "5xx", "4XXError", "5XXError", "Latency"},
+    "AWS/WAFV2": {"BlockedRequests"},
     "AWS/Lambda": {"Duration", "Errors", "Throttles", "ConcurrentExecutions"},
     "AWS/SQS": {
         "ApproximateNumberOfMessagesVisible",
@@ -43,6 +45,15 @@ PUBLISHED = {
         "RequestDownloadFailures",
         "ResponseUploadFailures",
     },
+}
+# The combinations of dimensions under which AWS publishes them: a metric with others has no points.
+DIMENSIONS = {
+    "AWS/ApiGateway": {("ApiId", "Stage"), ("ApiName", "Stage")},
+    "AWS/WAFV2": {("WebACL", "Region", "Rule")},
+    "AWS/Lambda": {("FunctionName",)},
+    "AWS/SQS": {("QueueName",)},
+    "AWS/DynamoDB": {("TableName",), ("TableName", "GlobalSecondaryIndexName")},
+    "AWS/SageMaker": {("EndpointName",), ("EndpointName", "VariantName")},
 }
 # Fields that Logs Insights finds in every line, and in Lambda's REPORT lines.
 DISCOVERED = {"@timestamp", "@message", "@requestId", "@type", "@duration", "@initDuration", "@maxMemoryUsed"}
@@ -113,8 +124,23 @@ def test_a_runbook_says_what_it_means_how_to_look_what_to_do_and_how_to_know(tit
     assert "**Worked**" in text
 
 
+def test_the_table_of_alarms_has_each_alarm_once_and_links_to_its_runbook() -> None:
+    table = re.findall(r"(?ms)^## Alarms$(.*?)^## ", (ROOT / "infra" / "operations.md").read_text())[0]
+    rows = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| [")]
+    named = [pair for row in rows for pair in re.findall(r"\[(\w+)\]\(runbooks\.md#(\w+)\)", row)]
+
+    assert sorted(name for name, _ in named) == sorted({*alarms(), "Spending"})
+    assert [name for name, anchor in named if anchor != name.lower()] == []
+
+
+def stacks() -> Iterator[Stack]:
+    """The whole stack with its children, for callers of the HTTP API and of the REST API."""
+    for whole in (FULL, GUARDED):
+        yield from (whole, *children(whole).values())
+
+
 def metrics_of_alarms() -> Iterator[Json]:
-    for stack in (FULL, *children(FULL).values()):
+    for stack in stacks():
         for resource in stack.resources("AWS::CloudWatch::Alarm").values():
             alarm = resource["Properties"]
             yield from (
@@ -125,8 +151,8 @@ def metrics_of_alarms() -> Iterator[Json]:
 
 
 def metrics_of_the_dashboard() -> Iterator[Json]:
-    body = json.loads(children(FULL)["Observability"].properties("Board")["DashboardBody"])
-    for widget in body["widgets"]:
+    bodies = [children(whole)["Observability"].properties("Board")["DashboardBody"] for whole in (FULL, GUARDED)]
+    for widget in (each for body in bodies for each in json.loads(body)["widgets"]):
         for namespace, name, *rest in widget["properties"]["metrics"]:
             names = rest[:-1] if isinstance(rest[-1], dict) else rest
             pairs = zip(names[::2], names[1::2], strict=True)
@@ -147,7 +173,8 @@ def written(metric: Json) -> bool:
             each.name == name and where in each.where and set(each.labels) == set(dimensions) for each in METRICS
         )
     if namespace.startswith("AWS/"):
-        return name in PUBLISHED[namespace]
+        named = tuple(each["Name"] for each in metric["Dimensions"])
+        return name in PUBLISHED[namespace] and named in DIMENSIONS[namespace]
     filters = children(FULL)["Observability"].resources("AWS::Logs::MetricFilter").values()
     made = [each for filter_ in filters for each in filter_["Properties"]["MetricTransformations"]]
     return any((each["MetricNamespace"], each["MetricName"]) == (namespace, name) for each in made)
