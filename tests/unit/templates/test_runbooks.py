@@ -47,7 +47,7 @@ PUBLISHED = {
     },
 }
 # The combinations of dimensions under which AWS publishes them: a metric with others has no points.
-DIMENSIONS = {
+DIMENSIONS: dict[str, set[tuple[str, ...]]] = {
     "AWS/ApiGateway": {("ApiId", "Stage"), ("ApiName", "Stage")},
     "AWS/WAFV2": {("WebACL", "Region", "Rule")},
     "AWS/Lambda": {("FunctionName",)},
