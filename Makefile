@@ -12,6 +12,7 @@ LOCK = $(BIN)/uv pip compile --quiet --constraints $(CONSTRAINTS) --generate-has
   --python-platform linux --no-header --no-annotate
 MODEL_DIR ?= layers/heatlens/models/demo
 BASE_IMAGE ?= $(shell sed -n 's/^ARG BASE_IMAGE=//p' infra/Dockerfile)
+WARN_OF_TAG = $(if $(findstring @sha256:,$(BASE_IMAGE)),,@echo "warning: $(BASE_IMAGE) has no digest: its content changes; see make base-image" >&2)
 # Lambda and SageMaker refuse attestations, SageMaker also OCI manifests. The classic builder makes neither.
 DOCKER_V2 = $(if $(shell docker buildx version 2>/dev/null && echo yes),--provenance=false --sbom=false --output type=docker)
 BUILD = docker build $(DOCKER_V2) --file infra/Dockerfile --build-arg MODEL_DIR=$(MODEL_DIR) --build-arg BASE_IMAGE=$(BASE_IMAGE)
@@ -61,9 +62,11 @@ test-staging: $(VENV)/.dev ## Run the staging tests against LocalStack, installe
 	$(BIN)/python infra/localstack.py .venv-localstack $(BIN)/python -m pytest tests/staging
 
 image: ## Build the image (MODEL_DIR=folder of a compiled model; the demo model by default)
+	$(WARN_OF_TAG)
 	$(BUILD) --target cpu --tag heatlens:cpu .
 
 image-cuda: ## Build the image with PyTorch for GPUs (gigabytes, minutes)
+	$(WARN_OF_TAG)
 	$(BUILD) --platform linux/amd64 --target cuda --tag heatlens:cuda .
 
 invoke: $(VENV)/.dev ## sam build, then sam local invoke for each of IMAGES; heatmaps in out/invoke
@@ -81,8 +84,8 @@ push-endpoint: $(VENV)/.dev image-cuda ## Push the cuda image to REPOSITORY (ACC
 	@$(BIN)/python infra/push_endpoint.py heatlens:cuda "$(REPOSITORY)" "$(or $(TAG),$(VERSION))"
 
 .PHONY: base-image
-base-image: $(VENV)/.runtime ## Print BASE_IMAGE (the Dockerfile's) by the digest that its registry has now, for `make image` and BaseImage
-	@$(BIN)/python infra/base_image.py "$(BASE_IMAGE)"
+base-image: $(VENV)/.runtime ## Write the base image by the digest that its registry has now into Dockerfile and template (CHECK=1: compare)
+	@$(BIN)/python infra/base_image.py $(if $(CHECK),--check) "$(BASE_IMAGE)"
 
 test-container: $(VENV)/.dev ## Run the tests of the image, with sizes and times (CUDA=1: the cuda image too); needs Docker
 	$(if $(CUDA),HEATLENS_TEST_CUDA=1) $(BIN)/python -m pytest tests/container

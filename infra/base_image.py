@@ -1,14 +1,43 @@
-"""Print a base image by digest: `python infra/base_image.py IMAGE`, such as `python:3.11-slim-bookworm`.
+"""Fix the base image: look up the digest of its tag, and write it into the Dockerfile and the template.
 
-An image that is given with a digest is checked: if its tag has another one at the registry, the result is 1.
+`python infra/base_image.py [--check] [IMAGE]`. Without an image it is the Dockerfile's. With `--check` nothing is
+written, and the result is 1 if the sources have another digest than the registry, or none.
 """
 
+import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from infra.registry import Registry, RegistryError
 
+ROOT = Path(__file__).parents[1]
 DOCKER_HUB = "registry-1.docker.io"
+# Where the name stands. `make image` reads the Dockerfile's, `sam build` the template's.
+PLACES = {
+    Path("infra/Dockerfile"): re.compile(r"(?m)(?<=^ARG BASE_IMAGE=)\S+$"),
+    Path("template.yaml"): re.compile(r"(?m)(?<=^  BaseImage:\n    Type: String\n    Default: )\S+$"),
+}
+
+
+def named(root: Path = ROOT) -> str:
+    """Return the base image that the sources name.
+
+    Raises:
+        ValueError: The Dockerfile and the template name two different ones, or one of them none.
+    """
+    found = {path: place.findall((root / path).read_text(encoding="utf-8")) for path, place in PLACES.items()}
+    names = {name for listed in found.values() for name in listed}
+    if len(names) != 1 or not all(len(listed) == 1 for listed in found.values()):
+        raise ValueError(f"the base image must stand once, and the same, in each of {', '.join(map(str, PLACES))}")
+    return names.pop()
+
+
+def write(image: str, root: Path = ROOT) -> None:
+    """Write the name of the base image into the sources."""
+    for path, place in PLACES.items():
+        text = (root / path).read_text(encoding="utf-8")
+        (root / path).write_text(place.sub(lambda _: image, text), encoding="utf-8")
 
 
 def by_digest(image: str) -> str:
@@ -35,18 +64,23 @@ def _parse(image: str) -> tuple[str, str, str]:
     return f"{scheme}://{host}", repository, tag or "latest"
 
 
-def main(words: Sequence[str]) -> int:
-    """Print the image by digest; with a digest given, compare the two."""
-    [image] = words
+def main(words: Sequence[str], root: Path = ROOT) -> int:
+    """Write the base image by digest, or compare it; say which it was and is."""
+    check, images = "--check" in words, [word for word in words if word != "--check"]
     try:
-        current = by_digest(image)
-    except RegistryError as error:
-        print(error, file=sys.stderr)
+        before = named(root)
+        now = by_digest(images[0] if images else before)
+    except (RegistryError, ValueError) as error:
+        print(f"{error}; nothing was changed", file=sys.stderr)
         return 1
-    print(f"BASE_IMAGE={current}")
-    if "@" in image and image != current:
-        print(f"{image} is not what its tag names now: build and test with the line above", file=sys.stderr)
+    print(f"the sources: {before}\nthe registry: {now}")
+    if before == now:
+        return 0
+    if check:
+        print("run make base-image, then build and test", file=sys.stderr)
         return 1
+    write(now, root)
+    print(f"written to {' and '.join(map(str, PLACES))}: build, test and commit")
     return 0
 
 

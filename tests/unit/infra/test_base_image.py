@@ -1,6 +1,10 @@
 """The base image's digest is that of its tag at the registry, which asks for a token as Docker Hub does."""
 
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,37 +27,81 @@ def hub() -> Iterator[Repository]:
         yield served
 
 
-def test_it_prints_the_name_with_the_digest(hub: Repository, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """A copy of the files that name the base image."""
+    for path in base_image.PLACES:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / path, tmp_path / path)
+    return tmp_path
+
+
+def test_it_writes_the_digest_into_every_place_and_nothing_else(hub: Repository, sources: Path) -> None:
     name = f"{hub.url.removeprefix('http://')}/library/python:3.11"
+    before = base_image.named(sources)
 
-    assert base_image.main([name]) == 0
+    assert base_image.main([name], sources) == 0
 
-    assert capsys.readouterr().out == f"BASE_IMAGE={name}@{sha256(INDEX)}\n"
+    assert base_image.named(sources) == f"{name}@{sha256(INDEX)}"
     assert hub.log == [
         "GET /v2/library/python/manifests/3.11 401",
         "GET /token 200",
         "GET /v2/library/python/manifests/3.11 200",
     ]
+    for path in base_image.PLACES:
+        assert (sources / path).read_text() == (ROOT / path).read_text().replace(before, f"{name}@{sha256(INDEX)}", 1)
 
 
-@pytest.mark.parametrize(("digest", "status"), [(sha256(INDEX), 0), (f"sha256:{'0' * 64}", 1)])
-def test_a_given_digest_is_compared_with_the_tag(
-    hub: Repository, capsys: pytest.CaptureFixture[str], digest: str, status: int
-) -> None:
+def test_a_second_run_updates_the_digest_of_the_named_tag(hub: Repository, sources: Path) -> None:
     name = f"{hub.url.removeprefix('http://')}/library/python:3.11"
+    base_image.write(f"{name}@sha256:{'0' * 64}", sources)
 
-    assert base_image.main([f"{name}@{digest}"]) == status
+    assert base_image.main(["--check"], sources) == 1
+    assert base_image.named(sources) == f"{name}@sha256:{'0' * 64}"
+    assert base_image.main([], sources) == 0
+    assert base_image.named(sources) == f"{name}@{sha256(INDEX)}"
+    assert base_image.main(["--check"], sources) == 0
 
-    printed = capsys.readouterr()
-    assert printed.out == f"BASE_IMAGE={name}@{sha256(INDEX)}\n"
-    assert ("is not what its tag names now" in printed.err) is bool(status)
+
+def test_an_unknown_tag_and_a_silent_registry_are_named_and_change_nothing(
+    hub: Repository, sources: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = base_image.named(sources)
+
+    assert base_image.main([f"{hub.url.removeprefix('http://')}/library/python:3.99"], sources) == 1
+    assert "has no library/python:3.99; nothing was changed" in capsys.readouterr().err
+    assert base_image.main(["127.0.0.1:1/library/python:3.11"], sources) == 1
+    assert "nothing was changed" in capsys.readouterr().err
+    assert base_image.named(sources) == before
 
 
-def test_an_unknown_tag_and_a_silent_registry_are_named(hub: Repository, capsys: pytest.CaptureFixture[str]) -> None:
-    assert base_image.main([f"{hub.url.removeprefix('http://')}/library/python:3.99"]) == 1
-    assert base_image.main(["127.0.0.1:1/library/python:3.11"]) == 1
+def test_two_different_base_images_are_refused(sources: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dockerfile = sources / "infra" / "Dockerfile"
+    dockerfile.write_text(dockerfile.read_text().replace("3.11-slim", "3.12-slim"))
 
-    assert [words in capsys.readouterr().err for words in ("has no library/python:3.99",)] == [True]
+    assert base_image.main([], sources) == 1
+    assert "infra/Dockerfile, template.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", ["image", "image-cuda"])
+@pytest.mark.parametrize(("image", "warned"), [("python:3.11", True), (f"python:3.11@{sha256(INDEX)}", False)])
+def test_a_build_without_a_digest_prints_a_warning(target: str, image: str, *, warned: bool) -> None:
+    printed = subprocess.run(
+        ["make", "-n", target, f"BASE_IMAGE={image}"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+
+    assert ("warning: python:3.11 has no digest" in printed) is warned
+    assert f"--build-arg BASE_IMAGE={image}" in printed
+
+
+@pytest.mark.parametrize(("image", "warned"), [("python:3.11", True), (f"python:3.11@{sha256(INDEX)}", False)])
+def test_the_dockerfile_prints_the_warning_for_every_builder(image: str, *, warned: bool) -> None:
+    [command] = re.findall(r"(?m)^RUN (case .*)$", DOCKERFILE)
+    printed = subprocess.run(
+        ["sh", "-c", command], env={"BASE_IMAGE": image}, check=True, capture_output=True, text=True
+    ).stdout
+
+    assert ("has no digest" in printed) is warned
 
 
 @pytest.mark.parametrize(
@@ -72,7 +120,7 @@ def test_names_are_read_as_docker_reads_them(name: str, parts: tuple[str, str, s
 def test_the_dockerfile_and_the_template_start_from_the_same_image() -> None:
     [line] = [each for each in DOCKERFILE.splitlines() if each.startswith("ARG BASE_IMAGE=")]
 
-    assert line.partition("=")[2] == read(TEMPLATE)["Parameters"]["BaseImage"]["Default"]
+    assert line.partition("=")[2] == read(TEMPLATE)["Parameters"]["BaseImage"]["Default"] == base_image.named()
     assert [each for each in DOCKERFILE.splitlines() if each.startswith("FROM ") and "BASE_IMAGE" in each] == [
         "FROM ${BASE_IMAGE} AS base"
     ]
