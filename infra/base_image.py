@@ -26,7 +26,9 @@ def named(root: Path = ROOT) -> str:
     Raises:
         ValueError: The Dockerfile and the template name two different ones, or one of them none.
     """
-    found = {path: place.findall((root / path).read_text(encoding="utf-8")) for path, place in PLACES.items()}
+    found: dict[Path, list[str]] = {
+        path: place.findall((root / path).read_text(encoding="utf-8")) for path, place in PLACES.items()
+    }
     names = {name for listed in found.values() for name in listed}
     if len(names) != 1 or not all(len(listed) == 1 for listed in found.values()):
         raise ValueError(f"the base image must stand once, and the same, in each of {', '.join(map(str, PLACES))}")
