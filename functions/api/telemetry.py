@@ -34,6 +34,7 @@ class RequestMetrics:
             if count:
                 add(metric, count)
         self._tracing.annotate(route=access.route, status=access.status, batch=access.batch, items=access.items)
+        self._tracing.answer(access.status)
         self._metrics.write({"route": access.route, "request_id": access.request_id})
 
 

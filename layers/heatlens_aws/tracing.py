@@ -13,7 +13,7 @@ from typing import Any
 from heatlens.settings import read_table
 from heatlens_aws.settings import AwsSettings
 
-_HEADER = re.compile(r"Root=(1-[0-9a-f]{8}-[0-9a-f]{24});Parent=([0-9a-f]{16})")
+_HEADER_ENV = "_X_AMZN_TRACE_ID"
 _STORED = re.compile(r"(1-[0-9a-f]{8}-[0-9a-f]{24}):([0-9a-f]{16})")
 
 
@@ -40,6 +40,7 @@ class Tracing:
             section.put_annotation(key, value)
         if parsed := _STORED.fullmatch(link or ""):
             section.links = [{"trace_id": parsed[1], "id": parsed[2]}]
+            section.put_annotation("batch_trace", parsed[1])  # X-Ray searches annotations, and no links
         try:
             yield
         except BaseException:
@@ -55,6 +56,11 @@ class Tracing:
                 if value is not None:
                     self._recorder.put_annotation(key, value)
 
+    def answer(self, status: int | None) -> None:
+        """Mark the running section by the response's status, as X-Ray does: 4xx error, 429 throttle, 5xx fault."""
+        if self._recorder is not None and (section := self._recorder.current_subsegment()):
+            section.apply_status_code(status or 500)
+
 
 def open_tracing() -> Tracing:
     """Return what writes the trace of this process; only if tracing is on, its library is loaded."""
@@ -67,9 +73,16 @@ def open_tracing() -> Tracing:
 
 
 def current_trace() -> str | None:
-    """Return the running invocation's trace and section, for a row; `None` without tracing."""
-    parsed = _HEADER.match(os.environ.get("_X_AMZN_TRACE_ID", "")) if _is_on() else None
-    return f"{parsed[1]}:{parsed[2]}" if parsed else None
+    """Return the running invocation's trace and section, for a row; `None` where X-Ray does not record them.
+
+    The header's fields are in any order: https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html
+    """
+    if not _is_on():
+        return None
+    parts = (part.strip().partition("=") for part in os.environ.get(_HEADER_ENV, "").split(";"))
+    fields = {name: value for name, _, value in parts}
+    stored = f"{fields.get('Root')}:{fields.get('Parent')}"
+    return stored if fields.get("Sampled") == "1" and _STORED.fullmatch(stored) else None
 
 
 def _is_on() -> bool:

@@ -1,8 +1,12 @@
 """Sections of a trace as X-Ray receives them: annotated, linked, and without what a client sent."""
 
 import json
+import os
+import re
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -44,7 +48,7 @@ def test_a_section_has_its_annotations_and_links_to_the_trace_of_the_batch(recor
         pass
 
     section = ended(recorder)
-    assert section["annotations"] == {"batch": "01J0", "items": "0,2"}
+    assert section["annotations"] == {"batch": "01J0", "items": "0,2", "batch_trace": TRACE.partition(":")[0]}
     assert section["links"] == [{"trace_id": TRACE.partition(":")[0], "id": TRACE.partition(":")[2]}]
 
 
@@ -73,8 +77,95 @@ def test_the_trace_of_an_invocation_is_known_only_if_tracing_is_on(monkeypatch: 
     monkeypatch.setenv("HEATLENS_TRACING", "true")
     assert current_trace() == TRACE
 
-    monkeypatch.setenv("_X_AMZN_TRACE_ID", "anything")
-    assert current_trace() is None
+
+@pytest.mark.parametrize(
+    ("header", "trace"),
+    [
+        (f"{HEADER};Lineage=1:a87bd80c:0", TRACE),
+        ("Self=1-67891234-12456789abcdef012345678;Sampled=1;Parent=53995c3f42cd8ad8; Root=" + TRACE[:35], TRACE),
+        (HEADER.replace("Sampled=1", "Sampled=0"), None),
+        (HEADER.replace("Sampled=1", "Sampled=?"), None),
+        (HEADER.replace(";Sampled=1", ""), None),
+        (HEADER.replace("Parent=53995c3f42cd8ad8;", ""), None),
+        ("Root=1;Parent=2;Sampled=1", None),
+        ("anything", None),
+        ("", None),
+    ],
+)
+def test_only_a_recorded_trace_is_linked_to_in_whatever_order_its_header_is(
+    monkeypatch: pytest.MonkeyPatch, header: str, trace: str | None
+) -> None:
+    monkeypatch.setenv("HEATLENS_TRACING", "true")
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", header)
+
+    assert current_trace() == trace
+
+
+@pytest.mark.parametrize(
+    ("status", "flags"),
+    [(200, set()), (404, {"error"}), (429, {"error", "throttle"}), (503, {"fault"}), (None, {"fault"})],
+)
+def test_a_section_is_marked_by_the_status_of_its_response(recorder: Any, status: int | None, flags: set[str]) -> None:  # noqa: ANN401
+    tracing = Tracing(recorder)
+    with tracing.section("request"):
+        tracing.answer(status)
+
+    section = ended(recorder)
+    assert {name for name in ("error", "throttle", "fault") if section.get(name)} == flags
+
+
+PROGRAM = """
+import os, sys
+from heatlens_aws.tracing import open_tracing
+for header in sys.argv[2:]:
+    os.environ["_X_AMZN_TRACE_ID"] = header
+    tracing = open_tracing()
+    with tracing.section("files", link=sys.argv[1], batch="01J0", items="0,2"):
+        with tracing.section("inner"):
+            tracing.annotate(route="/x")
+"""
+
+
+def sent_to_the_daemon(*headers: str) -> list[Any]:
+    """The documents that X-Ray's library sends as on Lambda, read at a socket in place of the daemon."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(("127.0.0.1", 0))
+        daemon.settimeout(0)
+        environment = os.environ | {
+            "AWS_XRAY_DAEMON_ADDRESS": f"127.0.0.1:{daemon.getsockname()[1]}",
+            "LAMBDA_TASK_ROOT": "/var/task",
+            "AWS_LAMBDA_FUNCTION_NAME": "worker",
+            "HEATLENS_TRACING": "true",
+        }
+        subprocess.run([sys.executable, "-c", PROGRAM, TRACE, *headers], cwd=ROOT, env=environment, check=True)
+        found = []
+        with suppress(BlockingIOError):
+            while True:
+                head, _, body = daemon.recv(65_535).partition(b"\n")
+                assert json.loads(head) == {"format": "json", "version": 1}
+                found.append(json.loads(body))
+        return found
+
+
+def test_the_documents_on_lambda_follow_the_rules_of_x_ray() -> None:
+    """https://docs.aws.amazon.com/xray/latest/devguide/xray-api-segmentdocuments.html, of independent subsegments."""
+    inner, files = sent_to_the_daemon(HEADER, HEADER.replace("2793;", "2794;").replace("Sampled=1", "Sampled=0"), "x")
+
+    for document in (inner, files):
+        assert re.fullmatch(r"[0-9a-f]{16}", document["id"])
+        assert document["trace_id"] == TRACE.partition(":")[0]
+        assert document["type"] == "subsegment"
+        assert re.fullmatch(r"[\w .:/%&#=+\\\-@]{1,200}", document["name"])
+        assert 0 < document["start_time"] <= document["end_time"]
+        assert document["in_progress"] is False
+        for name, value in document.get("annotations", {}).items():
+            assert re.fullmatch(r"\w+", name, re.ASCII)
+            assert isinstance(value, str | int)
+            assert len(str(value)) <= 1000
+    assert files["parent_id"] == TRACE.partition(":")[2]
+    assert inner["parent_id"] == files["id"]
+    assert files["links"] == [{"trace_id": TRACE.partition(":")[0], "id": TRACE.partition(":")[2]}]
+    assert inner["annotations"] == {"route": "/x"}
 
 
 def test_without_tracing_the_library_is_not_imported() -> None:
