@@ -7,7 +7,7 @@ from heatlens.card import Calibration, Layer, Peaks
 from heatlens.engines.base import Engine, OwnMethods
 from heatlens.errors import CardError, InvalidOption, Mistake, TooManyPasses, TooManyTargets
 from heatlens.explain.absolute_scale import full_heat, full_heat_of
-from heatlens.explain.attribution import METHOD_NAMES, MethodOptions, count_passes
+from heatlens.explain.attribution import METHOD_NAMES, RECIPROCAM, MethodOptions, count_passes
 from heatlens.explain.targets import TargetRequest, parse_targets
 from heatlens.model import Model
 from heatlens.settings import Limits
@@ -63,12 +63,15 @@ def make_plan(model: Model, options: Options) -> Plan:
     own = _own(engine)
     if options.method not in (known := method_names(engine)):
         raise _invalid("method", f"unknown method {options.method[:40]!r}: one of {', '.join(known)}")
+    if options.eigen_smooth and options.method == RECIPROCAM:
+        message = f"{RECIPROCAM} has no channels to project: leave it out, or choose another method"
+        raise InvalidOption(Mistake("eigen_smooth", message, "unusable_eigen_smooth"))
     plan = Plan(
         layer=layer,
         engine=engine,
         request=parse_targets(options.target, options.contrast, model.card),
         method_options=MethodOptions(options.method, eigen_smooth=options.eigen_smooth, aug_smooth=options.aug_smooth),
-        passes=count_passes(options.method, layer.shape[0], aug_smooth=options.aug_smooth, own=own),
+        passes=count_passes(options.method, layer.shape, aug_smooth=options.aug_smooth, own=own),
     )
     if options.scale == "image":
         return plan

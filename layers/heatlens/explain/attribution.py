@@ -15,14 +15,16 @@ from heatlens.explain.familiarity import pool
 from heatlens.explain.methods import METHODS
 from heatlens.explain.multi_layer import combined
 from heatlens.explain.perturbation import RERUNS
+from heatlens.explain.reciprocam import reciprocam
 from heatlens.explain.targets import Group, TargetRequest, choose_targets, fixed_selectors, selector
 from heatlens.types import Floats
 
 Stage = Literal["trunk", "tail", "cam"]
 Timer = Callable[[Stage], AbstractContextManager[None]]
 
-METHOD_NAMES = (*METHODS, *RERUNS)
-RERUN_BATCH = 16  # channels in a batch; each takes the memory of an image
+RECIPROCAM = "reciprocam"
+METHOD_NAMES = (*METHODS, *RERUNS, RECIPROCAM)
+RERUN_BATCH = 16  # channels or cells in a batch; each takes the memory of an image
 TAIL_ROWS = 64  # targets in a batch, each with a copy of its image's activation
 _AUGMENTED = ((False, 1.0), (False, 0.9), (False, 1.1), (True, 0.9), (True, 1.0), (True, 1.1))  # the image itself first
 
@@ -52,23 +54,37 @@ class Attribution:
 
 
 def count_passes(
-    method: str, channels: int, *, aug_smooth: bool = False, own: Mapping[str, int] = MappingProxyType({})
+    method: str, shape: tuple[int, int, int], *, aug_smooth: bool = False, own: Mapping[str, int] = MappingProxyType({})
 ) -> int:
-    """Count how often the network, or its tail, runs for one image; `own` are the engine's own methods."""
-    once = channels + 1 if method in RERUNS else 1 if method in METHODS else own.get(method, 1)
+    """Count how often the network, or its tail, runs for one image.
+
+    Args:
+        method: Its name.
+        shape: The activation's `(C,h,w)`.
+        aug_smooth: Whether it is averaged over augmentations.
+        own: The engine's own methods.
+    """
+    channels, height, width = shape
+    reruns = dict.fromkeys(RERUNS, channels) | {RECIPROCAM: height * width + 1}
+    once = reruns[method] + 1 if method in reruns else 1 if method in METHODS else own.get(method, 1)
     return once * (len(_AUGMENTED) if aug_smooth else 1)
 
 
 def count_runs(
     method: str,
-    channels: int,
+    shape: tuple[int, int, int],
     targets: int,
     *,
     aug_smooth: bool = False,
     own: Mapping[str, int] = MappingProxyType({}),
 ) -> tuple[int, int]:
     """Count how often the trunk and the tail run for one image, one row of a batch each."""
-    runs = {"scorecam": (channels + 1, channels + 1), "ablationcam": (1, channels + 2)}
+    channels, height, width = shape
+    runs = {
+        "scorecam": (channels + 1, channels + 1),
+        "ablationcam": (1, channels + 2),
+        RECIPROCAM: (1, height * width + 2),
+    }
     passes = own.get(method, 1) * targets
     trunk, tail = runs.get(method, (1, targets) if method in METHODS else (1 + passes, 1 + passes))
     views = len(_AUGMENTED) if aug_smooth else 1
@@ -165,7 +181,7 @@ def _attribute(
     ]
     if method_options.method not in METHOD_NAMES:
         maps = _by_engine(engine, images, selectors, method_options, timed)
-    elif method_options.method in RERUNS:
+    elif method_options.method not in METHODS:
         maps = list(_by_rerunning(engine, images, crossing, selectors, method_options, timed))
     else:
         _, maps = _by_gradient(engine, crossing, selectors, method_options, timed)
@@ -227,6 +243,9 @@ def _by_rerunning(
     for at, rows in enumerate(selectors):
         own = [value[at : at + 1] for value in crossing]
         with timed("cam"):
+            if method_options.method == RECIPROCAM:
+                yield list(reciprocam(engine, own, rows, RERUN_BATCH))
+                continue
             weights = RERUNS[method_options.method](engine, images[at], own, rows, RERUN_BATCH)
             activation = np.repeat(own[0], len(rows), axis=0)
             yield list(reduce(activation, weights, projected=method_options.eigen_smooth))

@@ -14,7 +14,7 @@ from pytorch_grad_cam.ablation_layer import AblationLayer
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
-from heatlens.explain.attribution import METHOD_NAMES, MethodOptions, attribute
+from heatlens.explain.attribution import MethodOptions, attribute
 from heatlens.explain.multi_layer import combined
 from heatlens.explain.perturbation import RERUNS
 from heatlens.explain.targets import PREDICTED
@@ -131,7 +131,7 @@ def run(subject: Subject) -> Row:
 
 
 def _cells() -> Iterator[tuple[str, dict[str, bool]]]:
-    for method in METHOD_NAMES:
+    for method in THEIRS:
         for smoothing in SMOOTHINGS:
             if "aug_smooth" not in smoothing or method in AUGMENTED:
                 yield method, smoothing
