@@ -1,29 +1,62 @@
 """Turn what a network or torch raises into one sentence that says what works instead."""
 
 import re
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+
+from torch import nn
 
 from heatlens.errors import CompileError, ModelError
 
 INSTEAD = 'in Python heatlens_torch.uncompiled.explain("model.toml", images) explains it without compiling'
+LONGEST_SENTENCE = 240
 _OPERATOR = re.compile(r"\b(?:aten|prims|torchvision|higher_order)(?:::|\.)(\w+)")
+_LIBRARIES = ("site-packages", "lib/python3", "heatlens_torch", "<")
 
 
 def reason(error: BaseException) -> str:
-    """Name the operator if any error of the chain names one, else the kind of error, and say what works instead."""
-    cause: BaseException | None = error
-    while cause is not None:
+    """Name the operator if any error of the chain names one, else say what the error says, and what works instead."""
+    for cause in _chain(error):
         operator = _OPERATOR.search(str(cause))
         if operator:
-            return f"operator {operator[1]} has no conversion; {INSTEAD}"
+            return f"operator {operator[1]} has no conversion{place(error)}; {INSTEAD}"
+    return f"{sentence(error)}{place(error)}; {INSTEAD}"
+
+
+def sentence(error: BaseException) -> str:
+    """Return the error's type and the first line of its message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    words = lines[0].rstrip(".") if lines else ""
+    words = words if len(words) <= LONGEST_SENTENCE else words[:LONGEST_SENTENCE] + "…"
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+def place(error: BaseException) -> str:
+    """Return ` (file:line)` of the last line of the user's code that the error passed, or nothing."""
+    for cause in _chain(error):
+        frames = traceback.extract_tb(cause.__traceback__)
+        own = [frame for frame in frames if not any(part in frame.filename for part in _LIBRARIES)]
+        if own:
+            return f" ({Path(own[-1].filename).name}:{own[-1].lineno})"
+    return ""
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
         cause = cause.__cause__
-    return f"{type(error).__name__}; {INSTEAD}"
 
 
 @contextmanager
-def running(shape: Sequence[int]) -> Iterator[None]:
+def running(shape: Sequence[int], network: nn.Module | None = None) -> Iterator[None]:
     """Turn whatever the network raises on images of `shape` `[B,3,H,W]` into a `CompileError`.
+
+    Args:
+        shape: Of the batch.
+        network: Helps to say why.
 
     Raises:
         CompileError: The network raised; its error is the cause. Errors of Heatlens pass unchanged.
@@ -34,6 +67,21 @@ def running(shape: Sequence[int]) -> Iterator[None]:
         raise
     except Exception as error:
         raise CompileError(
-            f"the network does not run on an image batch of shape {tuple(shape)}: it raises {type(error).__name__}; "
-            "is it made for several images at once, three channels and the size that `preprocess` says?"
+            f"the network does not run on an image batch of shape {tuple(shape)}: it raises {sentence(error)}"
+            f"{place(error)}; {_hint(network, shape)}"
         ) from error
+
+
+def _hint(network: nn.Module | None, shape: Sequence[int]) -> str:
+    """Say what keeps the network from running: training mode, or a first convolution that takes another input."""
+    modules = dict(network.named_modules()) if network else {}
+    training = next((name for name, module in modules.items() if name and module.training), "")
+    if training:
+        return f"its module {training!r} is in training mode, and an image can come alone: call eval() on it"
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    first = next((module for module in modules.values() if isinstance(module, kinds)), None)
+    if isinstance(first, nn.Conv3d | nn.Conv1d):
+        return f"it is a {first.weight.dim() - 2}D network: only networks of images [B,C,H,W] can be compiled"
+    if isinstance(first, nn.Conv2d) and first.in_channels != shape[1]:
+        return f"its first convolution takes {first.in_channels} channels, and the preprocessing makes {shape[1]}"
+    return "is it made for several images at once, and for the channels and the size that `preprocess` says?"

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from heatlens_torch.errors import running
 from heatlens_torch.loading import own_weights, synthetic, user_functions, zoo
 from heatlens_torch.loading.built_network import BuiltNetwork
 from heatlens_torch.loading.checkpoints import Checkpoint, load_weights, read_checkpoint
+from heatlens_torch.loading.final_activation import remove_final_activation
 from heatlens_torch.loading.outputs import select_output
+from heatlens_torch.loading.single_images import check_single_images
 from heatlens_torch.loading.sources import registry
 from heatlens_torch.loading.spec import PROOF_INPUTS, ModelSpec
 
@@ -38,16 +41,20 @@ def build_network(spec: ModelSpec, folder: Path) -> BuiltNetwork:
 
     Returns:
         The network; its source names the architecture, the weights, their sha256, and which parts of a checkpoint were
-        used or dropped.
+        used or dropped, and a softmax or sigmoid that was removed.
 
     Raises:
         ModelFileError: The architecture or the weights cannot be used.
-        CompileError: The network does not run on images of the description's size.
+        CompileError: The network does not run on images of the description's size, or its answer to one image
+            depends on the others.
     """
     built = _build(spec, folder)
     height, width = spec.preprocess.shape
-    select_output(built.network, spec.output_entry, torch.zeros(2, 3, height, width))
-    return built
+    image = torch.zeros(2, 3, height, width)
+    select_output(built.network, spec.output_entry, image)
+    check_single_images(built.network, image)
+    removed = remove_final_activation(built.network, image)
+    return replace(built, source=built.source | {"removed": f"{removed} at the end"}) if removed else built
 
 
 def images_of(spec: ModelSpec) -> Floats:

@@ -11,27 +11,46 @@ from heatlens_torch.errors import running
 
 
 def select_output(network: nn.Module, entry: int | str | None, image: torch.Tensor) -> None:
-    """Let the network return its logits alone.
+    """Let the network return its logits alone, as `[B,K]`.
 
     A forward hook on the network replaces its output, so that module paths and weight names stay the user's, for
     torch.export and pytorch-grad-cam alike.
 
     Args:
         network: In evaluation mode; changed in place.
-        entry: Key, field or index of the logits; `None` for a network that returns one tensor.
-        image: `[B,3,H,W]`, to see what it returns.
+        entry: Key, field or index of the logits; `None` for a network that returns one tensor, alone or in a list.
+        image: `[B,3,H,W]`, two or more, to see what it returns.
 
     Raises:
         ModelFileError: There is no such entry, or `entry` is needed and missing; the message lists the entries.
         CompileError: The network does not run on the image.
     """
-    with running(image.shape), torch.no_grad():
+    with running(image.shape, network), torch.no_grad():
         answer = network(image)
+    _select_tensor(network, answer, entry)
+    _answer_rows(network, image)
+
+
+def _answer_rows(network: nn.Module, image: torch.Tensor) -> None:
+    """Let the network answer `[B,K]` where it answers `[B]`, `[B,1,1]` or `[B,K,1,1]`, or drops a batch of one."""
+    with torch.no_grad():
+        with running(image.shape, network):
+            logits = network(image)
+        with running(image[:1].shape, network):
+            single = network(image[:1])
+    flat = logits.shape[:1] == image.shape[:1] and all(size == 1 for size in logits.shape[2:])
+    if flat and not logits.dim() == single.dim() == 2:
+        network.register_forward_hook(lambda _module, given, output: output.reshape(given[0].shape[0], -1))
+
+
+def _select_tensor(network: nn.Module, answer: object, entry: int | str | None) -> None:
     if isinstance(answer, torch.Tensor):
         if entry is not None:
             raise ModelFileError("output_entry: the network answers one tensor, there is nothing to choose")
         return
     entries = _entries(answer)
+    if entry is None and len({id(value) for value in entries.values()}) == 1:
+        entry = next(iter(entries))
     if not entries:
         raise ModelFileError(
             f"output_entry: the network answers a {type(answer).__name__}, which has no tensors to take"
