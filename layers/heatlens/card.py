@@ -7,20 +7,34 @@ import json
 from collections.abc import Callable, Sequence
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from heatlens.errors import CardError
 from heatlens.external_data import refers_to_files
+from heatlens.input_shape import NO_SHAPE, NOT_WITHIN, shape_after
+from heatlens.steps import Crop, Deviation, Normalize, Resize, Scale, Step, Window
 from heatlens.types import Floats, Precision
 
 CARD_FILE = "card.json"
-SCHEMA_VERSION: Literal[2] = 2
+SCHEMA_VERSION: Literal[3] = 3
 OF_LAYERS = ("trunk", "tail", "parity", "calibration")  # schema 1 has these beside its only layer
 DEFAULT_METHOD = "gradcam"
 
+_SHORT_FORM = ("resize", "crop", "interpolation", "mean", "std")  # of a preprocessing
+_WITH_LAYERS = 2  # the schema version since which a layer has its own fields
+
+Given = TypeVar("Given")
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -30,36 +44,82 @@ class _Frozen(BaseModel):
 
 
 class Preprocess(_Frozen):
-    """How an upright image becomes the model's input, in torchvision's terms and order: resize, crop, scale, normalize.
+    """How an upright image becomes the model's input: a list of `steps`, or the common list in its short form.
 
-    `resize` is `[height, width]` (aspect not kept) or one number for the shorter side; `crop` is a center crop
-    `[height, width]` after it. `mean` and `std` are per channel, on values in 0..1.
+    The short form is torchvision's: resize, crop, scale to 0..1, normalize three channels. `resize` is
+    `[height, width]` (aspect not kept) or one number for the shorter side; `crop` is a center crop `[height, width]`
+    after it. `mean` and `std` are per channel, on values in 0..1.
     """
 
-    resize: tuple[Positive, Positive] | Positive
+    resize: tuple[Positive, Positive] | Positive | None = None
     crop: tuple[Positive, Positive] | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
-    mean: tuple[float, float, float]
-    std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    mean: tuple[float, float, float] | None = None
+    std: tuple[Deviation, Deviation, Deviation] | None = None
+    steps: Annotated[tuple[Step, ...], Field(min_length=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_one_form(cls, fields: Any) -> Any:  # noqa: ANN401 - of any source
+        if not isinstance(fields, dict):
+            return fields
+        if fields.get("steps") is None:
+            if missing := [key for key in ("resize", "mean", "std") if fields.get(key) is None]:
+                raise ValueError(f"{missing[0]}: missing: give resize, mean and std, or a list of steps")
+        elif short := [key for key in _SHORT_FORM if fields.get(key) is not None]:
+            raise ValueError(f"{short[0]}: the steps say everything, remove it")
+        return fields
 
     @model_validator(mode="after")
     def _shape_is_known(self) -> Self:
-        if isinstance(self.resize, int):
-            if self.crop is None:
-                raise ValueError("resize by the shorter side needs a crop, or the input has no fixed shape")
-            if max(self.crop) > self.resize:
-                raise ValueError("crop must lie within the resized image")
-        elif self.crop is not None and (self.crop[0] > self.resize[0] or self.crop[1] > self.resize[1]):
-            raise ValueError("crop must lie within the resized image")
+        if self.steps is not None:
+            shape_after(self.steps)
+        elif isinstance(self.resize, int) and self.crop is None:
+            raise ValueError(NO_SHAPE)
+        elif self.crop is not None:
+            height, width = (self.resize,) * 2 if isinstance(self.resize, int) else self._given(self.resize)
+            if self.crop[0] > height or self.crop[1] > width:
+                raise ValueError(NOT_WITHIN)
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write the form that was given, so that a short one is read by earlier releases."""
+        form = _SHORT_FORM if self.steps is None else ("steps",)
+        return {key: value for key, value in write(self).items() if key in form}
+
+    @property
+    def all_steps(self) -> tuple[Step, ...]:
+        """Every step, in order."""
+        if self.steps is not None:
+            return self.steps
+        size = self._given(self.resize)
+        fit: Literal["exact", "shortest"] = "shortest" if isinstance(size, int) else "exact"
+        crop = (Crop(size=self.crop),) if self.crop else ()
+        normalize = Normalize(mean=self._given(self.mean), std=self._given(self.std))
+        return (Resize(size=size, fit=fit, interpolation=self.interpolation), *crop, Scale(), normalize)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of the model's input, in pixels."""
-        if self.crop is not None:
-            return self.crop
-        assert not isinstance(self.resize, int), "checked by the validator"
-        return self.resize
+        shape = shape_after(self.all_steps).fixed
+        return self._given(shape)
+
+    @property
+    def channels(self) -> int:
+        """How many channels the model's input has."""
+        return shape_after(self.all_steps).channels
+
+    @property
+    def window(self) -> tuple[float, float] | None:
+        """The values of a high-bit-depth file that become black and white, where the model has them."""
+        first = self.all_steps[0]
+        return (first.low, first.high) if isinstance(first, Window) else None
+
+    @staticmethod
+    def _given(value: Given | None) -> Given:
+        assert value is not None, "checked by the validator"
+        return value
 
 
 class Graph(_Frozen):
@@ -306,7 +366,7 @@ class Card(_Frozen):
     `methods` are those that need only the graphs.
     """
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     name: str
     version: str
     notice: str = ""
@@ -438,21 +498,30 @@ def _parse(raw: bytes) -> Card:
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise CardError(f"{CARD_FILE} has schema version {version}, this code reads {SCHEMA_VERSION}: update heatlens")
     try:
-        return Card.model_validate_json(json.dumps(_upgraded(fields) if version == 1 else fields))
+        return Card.model_validate_json(json.dumps(_upgraded(fields, version)))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "card"
         raise CardError(f"{CARD_FILE}: {where}: {first['msg']}") from error
 
 
-def _upgraded(fields: dict[str, Any]) -> dict[str, Any]:
-    """Convert the fields of a schema 1 card to schema 2: those of its only layer move into the layer."""
-    rest = {key: value for key, value in fields.items() if key not in OF_LAYERS}
+def _upgraded(fields: Any, version: Any) -> Any:  # noqa: ANN401 - of any JSON
+    """Convert the fields of an earlier schema.
+
+    Those of a schema 1 card's only layer move into the layer. Schema 2 has no list of steps, which is its only
+    difference from schema 3.
+    """
+    if version not in range(1, SCHEMA_VERSION):
+        return fields
+    rest = fields | {"schema_version": SCHEMA_VERSION}
+    if version >= _WITH_LAYERS:
+        return rest
     of_layer = {key: fields[key] for key in OF_LAYERS if key in fields}
+    rest = {key: value for key, value in rest.items() if key not in OF_LAYERS}
     layers = fields.get("layers")
     if isinstance(layers, list) and len(layers) == 1 and isinstance(layers[0], dict):
         rest["layers"] = [layers[0] | of_layer]
-    return rest | {"schema_version": SCHEMA_VERSION}
+    return rest
 
 
 def _verify(folder: Path, record: Graph | TorchWeights) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from heatlens.card import CARD_FILE, Card, Preprocess, read_card
+from heatlens.steps import COLORS, Step
 
 
 def facts(what: str | Path, options: Mapping[str, Any] | None = None) -> Iterator[str]:
@@ -137,10 +138,25 @@ def _description_facts(what: str | Path, options: Mapping[str, Any] | None) -> I
 
 def _common(output: str, classes: tuple[str, ...], preprocess: Preprocess) -> Iterator[str]:
     some = ", ".join(classes[:3]) + (f" and {len(classes) - 3} more" if len(classes) > 3 else "")
-    height, width = preprocess.shape
     yield f"output      {output}: {some}"
-    how = f"resize {preprocess.resize}, crop {preprocess.crop}, {preprocess.interpolation}"
-    yield f"input       {height} x {width}: {how}"
+    height, width = preprocess.shape
+    channels = (
+        "" if preprocess.channels == COLORS else f", {preprocess.channels} channel{'s'[: preprocess.channels - 1]}"
+    )
+    yield f"input       {height} x {width}{channels}: {_how(preprocess)}"
+
+
+def _how(preprocess: Preprocess) -> str:
+    if preprocess.steps is None:
+        return f"resize {preprocess.resize}, crop {preprocess.crop}, {preprocess.interpolation}"
+    return ", ".join(" ".join(_words(step)) for step in preprocess.steps)
+
+
+def _words(step: Step) -> Iterator[str]:
+    """Say what a step does: its name, and the fields that were given."""
+    for key, value in step.model_dump(exclude_unset=True).items():
+        shown = " x ".join(map(str, value)) if isinstance(value, tuple) and key in ("size", "tiles") else value
+        yield str(shown) if key in ("step", "size", "fit", "library", "interpolation") else f"{key} {shown}"
 
 
 def _grid(shape: tuple[int, int, int]) -> str:

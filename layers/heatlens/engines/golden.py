@@ -12,6 +12,7 @@ from heatlens.card import Card, Golden, Layer, Preprocess
 from heatlens.engines.base import Engine
 from heatlens.errors import CardError, EngineError
 from heatlens.types import Floats
+from heatlens.values import input_of
 
 COARSE = 8  # cells per side of the smooth part
 GRAIN = 16  # gray levels of the fine part
@@ -46,10 +47,8 @@ def golden_pixels(seed: int, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
 
 
 def golden_input(pixels: npt.NDArray[np.uint8], recipe: Preprocess) -> Floats:
-    """Normalize pixels as the recipe does, `[1,3,H,W]`; they have the input's size already."""
-    mean, std = (np.array(values, np.float32) for values in (recipe.mean, recipe.std))
-    scaled = (pixels.astype(np.float32) / np.float32(255) - mean) / std
-    return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None])
+    """Compute the values of pixels as the recipe does, `[1,C,H,W]`; they have the input's size already."""
+    return input_of(pixels, recipe)[None]
 
 
 def explain_golden(

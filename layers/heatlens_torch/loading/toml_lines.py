@@ -1,10 +1,12 @@
 """Find the line of a key in a TOML text, for error messages; `tomllib` keeps no lines."""
 
 import re
+from collections import Counter
 
 Path = tuple[str | int, ...]
 
 _TABLE = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(?:#.*)?$")
+_ARRAY = re.compile(r"\s*\[\[\s*([^\[\]]+?)\s*\]\]\s*(?:#.*)?$")
 _KEY = re.compile(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
 _PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
 _STRING = re.compile(r'"""|\'\'\'|"(?:\\.|[^"\\])*"|\'[^\']*\'|#.*')
@@ -13,14 +15,22 @@ _STRING = re.compile(r'"""|\'\'\'|"(?:\\.|[^"\\])*"|\'[^\']*\'|#.*')
 def lines_of(text: str) -> dict[tuple[str, ...], int]:
     """Map each key and table to its line, from 1.
 
-    It understands what descriptions use: tables; bare, quoted and dotted keys; values over several lines. Keys of an
-    inline table have the line of the table.
+    It understands what descriptions use: tables and arrays of them; bare, quoted and dotted keys; values over several
+    lines. Keys of an inline table have the line of the table.
     """
     found: dict[tuple[str, ...], int] = {}
     table: tuple[str, ...] = ()
+    counts: Counter[tuple[str, ...]] = Counter()
     depth, quote = 0, ""
     for number, line in enumerate(text.splitlines(), start=1):
         if not depth and not quote:
+            if header := _ARRAY.match(line):
+                array = _parts(header[1])
+                found.setdefault(array, number)
+                table = (*array, str(counts[array]))
+                counts[array] += 1
+                found.setdefault(table, number)
+                continue
             if header := _TABLE.match(line):
                 table = _parts(header[1])
                 found.setdefault(table, number)

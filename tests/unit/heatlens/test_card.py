@@ -64,9 +64,9 @@ def test_rejects_a_graph_outside_the_folder(folder: Path) -> None:
 
 
 def test_rejects_a_newer_card(folder: Path) -> None:
-    change(folder, schema_version=3)
+    change(folder, schema_version=4)
 
-    with pytest.raises(CardError, match="schema version 3, this code reads 2: update heatlens"):
+    with pytest.raises(CardError, match="schema version 4, this code reads 3: update heatlens"):
         read_card(folder)
 
 
@@ -77,6 +77,13 @@ def test_reads_a_schema_1_card_with_its_only_layer(folder: Path) -> None:
     older = {key: layer.pop(key) for key in ("trunk", "tail", "parity", "calibration")}
     del layer["tokens"], fields["combined"]
     (folder / "card.json").write_text(json.dumps(fields | older | {"schema_version": 1}))
+
+    assert read_card(folder)[0] == newer
+
+
+def test_reads_a_schema_2_card(folder: Path) -> None:
+    newer, _ = read_card(folder)
+    change(folder, schema_version=2)
 
     assert read_card(folder)[0] == newer
 

@@ -160,6 +160,7 @@ def test_the_box_has_the_pixels_whose_centers_the_model_sees(size: tuple[int, in
     if how.crop is None:
         assert (left, top, right, bottom) == (0, 0, *size)
         return
+    assert how.resize is not None
     short = min(size)
     resized = (
         tuple(int(how.resize * side / short) for side in size) if isinstance(how.resize, int) else how.resize[::-1]

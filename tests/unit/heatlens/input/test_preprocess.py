@@ -25,6 +25,9 @@ def recipe(resize: int | tuple[int, int], crop: tuple[int, int] | None, interpol
 
 
 def torchvision_tensor(image: Image.Image, card: Preprocess) -> torch.Tensor:
+    assert card.resize is not None
+    assert card.mean is not None
+    assert card.std is not None
     resize = card.resize if isinstance(card.resize, int) else list(card.resize)
     steps: list[torch.nn.Module] = [v2.Resize(resize, RESAMPLING[card.interpolation], antialias=True)]
     if card.crop:

@@ -31,6 +31,10 @@ blocks = [
 ]
 inline = {a = 1, b = "]"}
 last = \'\'\'one line\'\'\'
+[[preprocess.steps]]
+size = 1
+[[ preprocess.steps ]] # a comment
+size = 2
 '''
 EXPECTED = {
     ("name",): 2,
@@ -45,6 +49,11 @@ EXPECTED = {
     ("arguments", "deep", "blocks"): 20,
     ("arguments", "deep", "inline"): 24,
     ("arguments", "deep", "last"): 25,
+    ("preprocess", "steps"): 26,
+    ("preprocess", "steps", "0"): 26,
+    ("preprocess", "steps", "0", "size"): 27,
+    ("preprocess", "steps", "1"): 28,
+    ("preprocess", "steps", "1", "size"): 29,
 }
 
 
@@ -52,18 +61,27 @@ def leaves(fields: dict[str, object], above: tuple[str, ...] = ()) -> Iterator[t
     for key, value in fields.items():
         if isinstance(value, dict) and key != "inline":
             yield from leaves(value, (*above, key))
+        elif isinstance(value, list) and key == "steps":
+            yield (*above, key)
+            for index, each in enumerate(value):
+                yield from leaves(each, (*above, key, str(index)))
         else:
             yield (*above, key)
 
 
 def test_every_key_has_its_line() -> None:
     assert lines_of(TEXT) == EXPECTED
-    assert set(leaves(tomllib.loads(TEXT))) == set(EXPECTED) - {("preprocess",), ("arguments", "deep")}
+    assert set(leaves(tomllib.loads(TEXT))) == set(EXPECTED) - {
+        ("preprocess",),
+        ("arguments", "deep"),
+        *(("preprocess", "steps", index) for index in "01"),
+    }
 
 
 def test_part_of_a_value_has_the_line_of_its_key() -> None:
     assert line_of(TEXT, ("preprocess", "std", 2)) == 17
     assert line_of(TEXT, ("arguments", "deep", "inline", "a")) == 24
+    assert line_of(TEXT, ("preprocess", "steps", 1, "size", 0)) == 29
 
 
 def test_a_missing_key_has_the_line_of_its_table() -> None:
