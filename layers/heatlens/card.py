@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
@@ -32,6 +33,7 @@ OF_LAYERS = ("trunk", "tail", "parity", "calibration")  # schema 1 has these bes
 DEFAULT_METHOD = "gradcam"
 
 _SHORT_FORM = ("resize", "crop", "interpolation", "mean", "std")  # of a preprocessing
+_LEAST: list[JsonValue] = ["resize", "mean", "std"]
 _WITH_LAYERS = 2  # the schema version since which a layer has its own fields
 
 Given = TypeVar("Given")
@@ -51,6 +53,8 @@ class Preprocess(_Frozen):
     after it. `mean` and `std` are per channel, on values in 0..1.
     """
 
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["steps"]}, {"required": _LEAST}]})
+
     resize: tuple[Positive, Positive] | Positive | None = None
     crop: tuple[Positive, Positive] | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
@@ -64,7 +68,7 @@ class Preprocess(_Frozen):
         if not isinstance(fields, dict):
             return fields
         if fields.get("steps") is None:
-            if missing := [key for key in ("resize", "mean", "std") if fields.get(key) is None]:
+            if missing := [key for key in _LEAST if fields.get(key) is None]:
                 raise ValueError(f"{missing[0]}: missing: give resize, mean and std, or a list of steps")
         elif short := [key for key in _SHORT_FORM if fields.get(key) is not None]:
             raise ValueError(f"{short[0]}: the steps say everything, remove it")
@@ -84,7 +88,7 @@ class Preprocess(_Frozen):
 
     @model_serializer(mode="wrap")
     def _as_given(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Write the form that was given, so that a short one is read by earlier releases."""
+        """Write the form that was given."""
         form = _SHORT_FORM if self.steps is None else ("steps",)
         return {key: value for key, value in write(self).items() if key in form}
 

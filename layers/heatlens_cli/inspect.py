@@ -140,10 +140,8 @@ def _common(output: str, classes: tuple[str, ...], preprocess: Preprocess) -> It
     some = ", ".join(classes[:3]) + (f" and {len(classes) - 3} more" if len(classes) > 3 else "")
     yield f"output      {output}: {some}"
     height, width = preprocess.shape
-    channels = (
-        "" if preprocess.channels == COLORS else f", {preprocess.channels} channel{'s'[: preprocess.channels - 1]}"
-    )
-    yield f"input       {height} x {width}{channels}: {_how(preprocess)}"
+    depth = "" if preprocess.channels == COLORS else f" x {preprocess.channels}"
+    yield f"input       {height} x {width}{depth}: {_how(preprocess)}"
 
 
 def _how(preprocess: Preprocess) -> str:
