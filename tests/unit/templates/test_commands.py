@@ -8,7 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 
 import boto3
-import jmespath
+import jmespath  # type: ignore[import-untyped]
 import pytest
 from botocore import xform_name
 
@@ -86,6 +86,7 @@ def test_every_placeholder_of_a_runbook_is_explained() -> None:
         "CAPABILITY_IAM",
         "CAPABILITY_AUTO_EXPAND",
         "DIMENSION",
+        "ERROR",
         "INIT_REPORT",
         "MONTHLY",
         "RUNNING",
