@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from infra.registry import DOCKER_MANIFEST, Manifest, Registry, RegistryError
 
 _REPOSITORY = re.compile(r"([0-9]{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/([a-z0-9._/-]+)")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DOCKER_PARTS = ("application/vnd.docker.container.image.", "application/vnd.docker.image.rootfs.")
 _FUNCTION_TAG = "-cpu"  # infra/repository.yaml lets tags with this end move, and expires their images
 
@@ -48,6 +49,8 @@ def _parse(repository: str, tag: str) -> tuple[str, str, str]:
     match = _REPOSITORY.fullmatch(repository)
     if not match:
         raise NotPushed(f"{repository!r} is not ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME: see infra/repository.yaml")
+    if not _TAG.fullmatch(tag):
+        raise NotPushed(f"{tag!r} is not a tag: it has up to 128 letters, digits, dots, hyphens and underscores")
     if tag.endswith(_FUNCTION_TAG):
         raise NotPushed(
             f"TAG {tag!r} ends with {_FUNCTION_TAG!r}: the registry expires such images. Choose another TAG"
@@ -93,7 +96,10 @@ def _image_id(image: str) -> str:
 
 
 def _docker(*words: str, text: str | None = None) -> str:
-    done = subprocess.run(["docker", *words], input=text, stdout=subprocess.PIPE, check=False, text=True)  # noqa: S603, S607 - docker from the PATH
+    try:
+        done = subprocess.run(["docker", *words], input=text, stdout=subprocess.PIPE, check=False, text=True)  # noqa: S603, S607 - docker from the PATH
+    except FileNotFoundError as error:
+        raise NotPushed("docker is not installed") from error
     if done.returncode:
         raise NotPushed(f"docker {words[0]} ended with {done.returncode}")
     return done.stdout

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
@@ -17,6 +18,8 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 _ACCEPT = ", ".join((DOCKER_MANIFEST, DOCKER_LIST, OCI_MANIFEST, OCI_INDEX))
 _UNAUTHORIZED, _NOT_FOUND = 401, 404
+# What a broken connection or an answer of something else raises; URLError is an OSError, JSONDecodeError a ValueError.
+_BROKEN = (OSError, HTTPException, ValueError, KeyError, TypeError)
 
 
 class RegistryError(Exception):
@@ -68,12 +71,14 @@ class Registry:
             raise RegistryError(f"{path}: {error}") from error
         except URLError as error:
             raise RegistryError(f"{self.server} cannot be reached: {error.reason}") from error
+        except _BROKEN as error:
+            raise RegistryError(f"{path} is no manifest: {error!r}") from error
 
     def _read_with_token(self, path: str, challenge: str) -> Manifest | None:
         try:
             return self._read(path, f"Bearer {_token(challenge)}")
-        except URLError as error:  # HTTPError is one
-            raise RegistryError(f"{path}: {error}") from error
+        except _BROKEN as error:
+            raise RegistryError(f"{path}: {error!r}") from error
 
     def _basic(self) -> str:
         pair = f"{self.user}:{self.password}".encode()
@@ -88,7 +93,10 @@ class Registry:
             if error.code == _NOT_FOUND:
                 return None
             raise
-        return Manifest(f"sha256:{hashlib.sha256(text).hexdigest()}", kind, json.loads(text))
+        body = json.loads(text)
+        if not isinstance(body, dict):
+            raise TypeError("its JSON is no object")
+        return Manifest(f"sha256:{hashlib.sha256(text).hexdigest()}", kind, body)
 
 
 def _token(challenge: str) -> str:
@@ -96,4 +104,5 @@ def _token(challenge: str) -> str:
     asked = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
     query = urlencode({name: asked[name] for name in ("service", "scope") if name in asked})
     with urlopen(f"{asked['realm']}?{query}", timeout=60) as response:  # noqa: S310 - named by the registry
-        return str(json.load(response)["token"])
+        answer = json.load(response)
+        return str(answer["token"] if "token" in answer else answer["access_token"])

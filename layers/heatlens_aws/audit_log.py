@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 # A line is written within a request: the log must not hold it for long.
 _TIMEOUTS = Config(connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 2})
 _EXISTS = "ResourceAlreadyExistsException"
+_GONE = "ResourceNotFoundException"
 
 
 class AuditLog(logging.Handler):
@@ -35,8 +36,14 @@ class AuditLog(logging.Handler):
         try:
             self._open()
             event = {"timestamp": int(record.created * 1000), "message": message}
-            self._client.put_log_events(logGroupName=self._group, logStreamName=self._stream, logEvents=[event])
+            answer = self._client.put_log_events(
+                logGroupName=self._group, logStreamName=self._stream, logEvents=[event]
+            )
+            if rejected := answer.get("rejectedLogEventsInfo"):
+                logger.error("the audit line could not be stored: %s: %s", ", ".join(rejected), message)
         except (BotoCoreError, ClientError) as error:
+            if isinstance(error, ClientError) and error.response["Error"]["Code"] == _GONE:
+                self._has_stream = False  # the group may have been deleted and made again
             logger.error("the audit line could not be stored: %s: %s", type(error).__name__, message)
 
     def _open(self) -> None:

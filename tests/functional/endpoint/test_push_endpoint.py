@@ -1,6 +1,7 @@
 """Pushing the endpoint's image to a registry as ECR is: what is stored, what is checked, what is refused."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from infra.registry import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from tests.support.paths import ROOT
 from tests.support.pushes import image, push
 from tests.support.registry import PASSWORD, Repository, registry, sha256
+from tests.support.stack import TEMPLATE, read
 
 REPOSITORY = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/heatlens"
 FAKE = f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m tests.support.pushes "$@"\n'
@@ -121,6 +123,37 @@ def test_addresses_and_tags_that_cannot_be_meant_are_refused(
 
     assert says in capsys.readouterr().err
     assert ecr.log == []
+
+
+@pytest.mark.parametrize("tag", ["1.0 beta", "", "-1", "a" * 129, "1.0?x", "0.1.0\n"])
+def test_a_tag_that_docker_does_not_know_is_refused_before_any_call(
+    ecr: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str], tag: str
+) -> None:
+    assert push_endpoint.main(["heatlens:cuda", REPOSITORY, tag]) == 1
+
+    assert "is not a tag" in capsys.readouterr().err
+    assert ecr.log == calls(tmp_path) == []
+
+
+def test_without_docker_the_reason_is_one_line(
+    ecr: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "docker").unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert push_endpoint.main(["heatlens:cuda", REPOSITORY, "0.1.0"]) == 1
+
+    assert capsys.readouterr().err == "docker is not installed\n"
+    assert ecr.tags == {}
+
+
+@pytest.mark.parametrize("partition", ["amazonaws.com", "amazonaws.com.cn"])
+def test_the_template_accepts_every_address_that_is_printed(partition: str) -> None:
+    repository = f"123456789012.dkr.ecr.cn-north-1.{partition}/team/heatlens"
+    push_endpoint._parse(repository, "0.1.0")
+
+    pattern = read(TEMPLATE)["Parameters"]["EndpointImageUri"]["AllowedPattern"]
+    assert re.fullmatch(pattern, f"{repository}@sha256:{'0' * 64}")
 
 
 def test_a_registry_that_does_not_answer_is_named(

@@ -42,10 +42,11 @@ class Failing:
         if self.create:
             raise self.create
 
-    def put_log_events(self, **_: Any) -> None:  # noqa: ANN401
+    def put_log_events(self, **_: Any) -> dict[str, Any]:  # noqa: ANN401
         self.calls.append("put")
         if self.put:
             raise self.put
+        return {}
 
 
 def refused(code: str) -> ClientError:
@@ -76,3 +77,36 @@ def test_an_existing_stream_is_used_and_created_only_once() -> None:
         handler.emit(record("line"))
 
     assert client.calls == ["create", "put", "put"]
+
+
+class Rejecting(Failing):
+    """A client that answers 200 and stores nothing, as CloudWatch does with a time that it does not accept."""
+
+    def put_log_events(self, **_: Any) -> dict[str, Any]:  # noqa: ANN401
+        return {"rejectedLogEventsInfo": {"tooNewLogEventStartIndex": 0}}
+
+
+def test_a_line_that_is_rejected_with_200_is_in_the_process_s_log(caplog: pytest.LogCaptureFixture) -> None:
+    AuditLog(Rejecting(None, None), "audits", "s").emit(record("the line"))
+
+    [written] = [each for each in caplog.records if each.name == "heatlens_aws.audit_log"]
+    assert written.getMessage() == "the audit line could not be stored: tooNewLogEventStartIndex: the line"
+
+
+def test_a_log_group_that_was_deleted_and_made_again_is_used_again(
+    aws: Account, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = boto3.client("logs", region_name="us-east-1")
+    client.create_log_group(logGroupName="audits")
+    handler = open_audit_log(AwsSettings(audit_log_group="audits"))
+    handler.emit(record("before"))
+    client.delete_log_group(logGroupName="audits")
+    handler.emit(record("lost"))
+    client.create_log_group(logGroupName="audits")
+
+    handler.emit(record("after"))
+
+    assert [each["message"] for each in client.filter_log_events(logGroupName="audits")["events"]] == ["after"]
+    assert [each.getMessage() for each in caplog.records if "could not be stored" in each.getMessage()] == [
+        "the audit line could not be stored: ResourceNotFoundException: lost"
+    ]

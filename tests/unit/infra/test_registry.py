@@ -1,11 +1,14 @@
 """Two deployments of one image: what a registry with the template's setting of tags answers to SAM's pushes."""
 
 import json
+import socket
 from collections.abc import Iterator
+from io import BytesIO
+from threading import Thread
 
 import pytest
 
-from infra.registry import DOCKER_MANIFEST, OCI_INDEX, Registry, RegistryError
+from infra.registry import DOCKER_MANIFEST, OCI_INDEX, Registry, RegistryError, _token
 from tests.support.paths import ROOT
 from tests.support.pushes import Image, image, push
 from tests.support.registry import PASSWORD, USER, Repository, registry, sha256
@@ -95,3 +98,38 @@ def test_a_missing_tag_is_none_and_a_refusal_is_an_error(ecr: Repository) -> Non
         Registry(ecr.url, "heatlens", USER, "wrong").manifest("2.0")
     with pytest.raises(RegistryError, match="cannot be reached"):
         Registry("http://127.0.0.1:1", "heatlens").manifest("2.0")
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: "
+ANSWERS = {
+    "a page of a proxy": OK + b"12\r\nContent-Type: text/html\r\n\r\n<html></html",
+    "a list": OK + b"2\r\n\r\n[]",
+    "an end in the middle": OK + b"500\r\n\r\n{",
+    "no answer": b"",
+    "no HTTP": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "a challenge without an address": b"HTTP/1.1 401 X\r\nWWW-Authenticate: Bearer x\r\nContent-Length: 0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_what_is_no_manifest_is_an_error_that_names_the_address(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(answer)
+
+        thread = Thread(target=serve)
+        thread.start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(RegistryError, match=address):
+            Registry(address, "heatlens").manifest("1.0")
+        thread.join()
+
+
+def test_a_token_may_be_named_as_oauth_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.registry.urlopen", lambda *_, **__: BytesIO(b'{"access_token": "t"}'))
+
+    assert _token('Bearer realm="https://auth.example/token",service="r"') == "t"

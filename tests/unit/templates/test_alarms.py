@@ -186,3 +186,14 @@ def test_the_bulk_alarm_comes_before_the_queue_deletes_messages() -> None:
 def test_the_dashboard_shows_the_endpoint_only_if_there_is_one() -> None:
     assert len(widgets(FULL)) == len(widgets(STACK)) + 1
     assert "AWS/SageMaker" not in json.dumps(widgets(STACK))
+
+
+def test_throttled_reads_and_writes_of_the_table_and_of_its_index_raise_the_alarm() -> None:
+    alarm = children(FULL)["Observability"].properties("TableThrottled")
+    watched = {
+        (each["MetricName"], each["Dimensions"][1]["Value"] if len(each["Dimensions"]) > 1 else "")
+        for each in metrics(alarm)
+    }
+
+    names, places = ("ReadThrottleEvents", "WriteThrottleEvents"), ("", OPEN_INDEX)
+    assert watched == {(name, place) for name in names for place in places}
