@@ -3,16 +3,18 @@
 import os
 from collections import Counter
 from functools import cache
+from typing import Any
 
+from heatlens_aws.denials import is_denied
 from heatlens_aws.error_summary import error_summary
 from heatlens_aws.function_logs import make_logger, share_format
 from heatlens_aws.function_metrics import FunctionMetrics
 from heatlens_aws.lambda_init import is_lambda
-from heatlens_aws.metrics import Metric
+from heatlens_aws.metrics import ACCESS_DENIED, Metric
 from heatlens_aws.settings import STACK
 from heatlens_aws.tracing import Tracing, open_tracing
 
-__all__ = ["error_summary", "logger", "metrics_of", "tracing", "write_counts"]
+__all__ = ["error_summary", "log_failure", "logger", "metrics_of", "tracing", "write_counts"]
 
 # A logger takes the records of every logger whose name contains its own: "heatlens" would silence the packages'.
 logger = make_logger("batch-worker")
@@ -30,6 +32,15 @@ def metrics_of(function: str) -> FunctionMetrics:
 def tracing() -> Tracing:
     """Return what writes the traces of this process."""
     return open_tracing()
+
+
+def log_failure(message: str, error: Exception, counts: Counter[Metric], **fields: Any) -> None:  # noqa: ANN401 - JSON
+    """Log a failure that a later try may repair; count it, and log it as an error, where AWS denied access."""
+    if is_denied(error):
+        counts[ACCESS_DENIED] += 1
+        logger.error(message, error=error_summary(error), **fields)
+    else:
+        logger.warning(message, error=error_summary(error), **fields)
 
 
 def write_counts(metrics: FunctionMetrics, counts: Counter[Metric]) -> None:

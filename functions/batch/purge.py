@@ -4,11 +4,13 @@ Links, messages and attempts outlive a purge and may write for its batch. A pass
 repeated by the next sweep.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from itertools import chain
 
 from functions.batch.context import Account
-from functions.batch.logs import error_summary, logger
+from functions.batch.logs import log_failure, logger
+from heatlens_aws.metrics import BATCHES_SWEPT, BATCHES_UNSWEPT, Metric
 from heatlens_aws.object_keys import batch_prefixes
 from heatlens_aws.tombstones import Tombstone
 
@@ -18,7 +20,7 @@ SHARE = 0.5  # of a sweep's time: batches that have not ended need the rest
 SOONEST_S, LATEST_S = 60, 3600  # between two passes over a batch: as long as it has been purged, within these
 
 
-def erase_purged(account: Account, now: int, time_left: Callable[[], float]) -> tuple[int, int]:
+def erase_purged(account: Account, now: int, time_left: Callable[[], float]) -> Counter[Metric]:
     """Erase what is left of the purged batches that are due, as far as the time suffices.
 
     Args:
@@ -27,21 +29,21 @@ def erase_purged(account: Account, now: int, time_left: Callable[[], float]) -> 
         time_left: Seconds until the invocation is killed.
 
     Returns:
-        How many batches were visited, and how many of them failed.
+        How many batches were visited, and how many of them failed, as metrics.
     """
-    visited = failed = 0
+    counts: Counter[Metric] = Counter({BATCHES_SWEPT: 0, BATCHES_UNSWEPT: 0})
     due = account.jobs.tombstones.due(now, limit=BATCHES)
     reserve = max(MARGIN_S, SHARE * time_left()) if due else 0
     for name in due:
         if time_left() < reserve:
             break
-        visited += 1
+        counts[BATCHES_SWEPT] += 1
         try:
             _visit(account, name, now, lambda: time_left() >= reserve)
         except Exception as error:
-            failed += 1
-            logger.warning("unerased", batch=name, error=error_summary(error))
-    return visited, failed
+            counts[BATCHES_UNSWEPT] += 1
+            log_failure("unerased", error, counts, batch=name)
+    return counts
 
 
 def _visit(account: Account, name: str, now: int, has_time: Callable[[], bool]) -> None:

@@ -1,7 +1,8 @@
-"""Return messages to their queue: delayed after an error, or as new messages where there was no time for them.
+"""Return messages to their queue: delayed after an error, or as new messages where the file has not failed.
 
-SQS counts each receive, also of a message that no worker had time for. A message that is sent again starts at zero, and
-carries its history in its attributes: when it was first sent, its failed deliveries, and how often it found no time.
+SQS counts each receive, also of a message that no worker had time for, or whose object AWS denies access to. A message
+that is sent again starts at zero, and carries its history in its attributes: when it was first sent, its failed
+deliveries, and how often it found no time.
 """
 
 import time
@@ -49,19 +50,28 @@ def send_back(account: Account, messages: Iterable[Message]) -> set[str]:
     Returns:
         Ids of the messages that could not be sent, or have waited too long: they are to be redelivered.
     """
-    return {message.id for message in messages if not _is_sent(account, message)}
+    return {message.id for message in messages if not _is_sent(account, message, waited=message.waited + 1)}
 
 
-def _is_sent(account: Account, message: Message) -> bool:
+def put_off(account: Account, messages: Iterable[Message]) -> set[str]:
+    """Send messages as new ones that are delivered later, the longer the older they are; otherwise as `send_back`."""
+    return {message.id for message in messages if not _is_sent(account, message, waited=message.waited, later=True)}
+
+
+def _is_sent(account: Account, message: Message, *, waited: int, later: bool = False) -> bool:
     queue, now_ms = account.settings.queue_named(message.queue), round(time.time() * 1000)
     first_ms = message.sent_ms or now_ms
     if not queue or not message.receipt or now_ms - first_ms > 1000 * LONGEST_WAIT_S:
         return False
-    history = {FIRST_SENT: first_ms, FAILED: message.receives - 1, WAITED: message.waited + 1}
+    history = {FIRST_SENT: first_ms, FAILED: message.receives - 1, WAITED: waited}
     attributes = {name: {"DataType": "Number", "StringValue": str(value)} for name, value in history.items()}
+    wait = min(max((now_ms - first_ms) // 1000, FIRST_DELAY_S), LONGEST_DELAY_S) if later else 0
     try:
         account.sqs.send_message(
-            QueueUrl=queue, MessageBody=message.body, MessageAttributes=message.attributes | attributes
+            QueueUrl=queue,
+            MessageBody=message.body,
+            MessageAttributes=message.attributes | attributes,
+            DelaySeconds=wait,
         )
     except Exception as error:
         logger.warning("unsent", error=error_summary(error))

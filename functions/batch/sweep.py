@@ -17,7 +17,7 @@ from functions.batch.async_collect import collect_lost
 from functions.batch.context import Account
 from functions.batch.destinations import SAGEMAKER
 from functions.batch.lane_queue import read_backlog
-from functions.batch.logs import error_summary, logger, metrics_of, tracing, write_counts
+from functions.batch.logs import log_failure, logger, metrics_of, tracing, write_counts
 from functions.batch.purge import erase_purged
 from heatlens_aws.conditional_writes import InvalidTransition
 from heatlens_aws.deadline import note_progress
@@ -49,8 +49,7 @@ def sweep(account: Account, now: int, time_left: Callable[[], float]) -> dict[st
     Returns:
         How many batches were swept, and how many of them failed.
     """
-    swept, failed = erase_purged(account, now, time_left)
-    counts: Counter[Metric] = Counter({BATCHES_SWEPT: swept, BATCHES_UNSWEPT: failed})
+    counts = erase_purged(account, now, time_left)
     for name in account.jobs.unfinished(limit=BATCHES):
         if time_left() < MARGIN_S:
             break
@@ -63,7 +62,7 @@ def sweep(account: Account, now: int, time_left: Callable[[], float]) -> dict[st
                 counts.update(advance(account, name, now))
         except Exception as error:
             counts[BATCHES_UNSWEPT] += 1
-            logger.warning("unswept", batch=name, error=error_summary(error))
+            log_failure("unswept", error, counts, batch=name)
     if not counts[BATCHES_UNSWEPT]:
         counts[SWEEPER_SUCCESS] = 1
     write_counts(metrics_of("sweeper"), counts)

@@ -31,6 +31,7 @@ SUBMITTED = ItemEnd("SUBMITTED")  # the asynchronous endpoint has it
 PENDING = ItemEnd("PENDING")  # the asynchronous endpoint turned it away for now; the sweeper submits it again
 REPEATED = 3  # receives from which a message is likely to be one that kills its process
 AGAIN = "AGAIN"  # its message is redelivered
+DENIED = "DENIED"  # AWS denied access to it, which is no failure of the file: its message is sent again, delayed
 LATER = "LATER"  # there was no time for it; its message is sent again as a new one
 
 

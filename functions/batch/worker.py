@@ -14,11 +14,12 @@ from functions.batch.context import WorkerContext
 from functions.batch.deliver import deliver, deliver_failure, record
 from functions.batch.destinations import DeclaredFile, DroppedObject, Foreign, Target, is_drop
 from functions.batch.errors import GaveUp, WrongDigest
-from functions.batch.logs import error_summary, logger, metrics_of, tracing, write_counts
+from functions.batch.logs import error_summary, log_failure, logger, metrics_of, tracing, write_counts
 from functions.batch.messages import Item, Message, distinct_items
-from functions.batch.requeue import delay, delete, send_back
+from functions.batch.requeue import delay, delete, put_off, send_back
 from functions.batch.tasks import (
     AGAIN,
+    DENIED,
     FOREIGN,
     IGNORED,
     LATER,
@@ -47,6 +48,7 @@ from heatlens.results import Explanation, Outcome
 from heatlens.types import Options, Upload
 from heatlens_aws.batch_table import Outcome as Record
 from heatlens_aws.deadline import note_progress
+from heatlens_aws.denials import is_denied
 from heatlens_aws.finishing import finish_if_done
 from heatlens_aws.invocation_time import MARGIN_S
 from heatlens_aws.metrics import BATCHES_ENDED, ITEMS, PASSES, PIXELS, QUEUE_WAIT_MS, Metric
@@ -84,8 +86,10 @@ def work(context: WorkerContext, messages: Sequence[Message], time_left: Callabl
         if message.notice:
             invocation.collect(message, message.notice)
     # Before the batches are finished: that may take long, and a kill would count as a failure of these.
-    late = invocation.late - invocation.redeliver
+    denied = invocation.denied - invocation.redeliver
+    late = invocation.late - invocation.redeliver - denied
     invocation.redeliver |= send_back(context.account, [message for message in messages if message.id in late])
+    invocation.redeliver |= put_off(context.account, [message for message in messages if message.id in denied])
     delay(context.account, [message for message in messages if message.id in invocation.redeliver])
     invocation.finish_batches()
     write_counts(invocation.metrics, invocation.counts)
@@ -98,6 +102,7 @@ class _Invocation:
     def __init__(self, context: WorkerContext, time_left: Callable[[], float]) -> None:
         self.redeliver: set[str] = set()
         self.late: set[str] = set()
+        self.denied: set[str] = set()
         self.counts: Counter[Metric] = Counter()
         self.metrics = metrics_of("batch")
         self._context, self._account = context, context.account
@@ -120,7 +125,7 @@ class _Invocation:
                         task.loaded = self._context.drops_refused
                     tasks.append(task)
             except Exception as error:
-                if not self._given_up(item):
+                if is_denied(error) or not self._given_up(item):
                     self._return(item, error)
         return tasks
 
@@ -190,6 +195,10 @@ class _Invocation:
         except Superseded:
             end = SUPERSEDED
         except Exception as error:
+            if is_denied(error):
+                self.denied.add(message.id)
+                log_failure("notice", error, self.counts, state=DENIED, receives=message.receives, **fields)
+                return
             end, summary = ItemEnd(AGAIN), error_summary(error)
             if message.receives < self._account.settings.max_receives:
                 self.redeliver.add(message.id)
@@ -210,7 +219,7 @@ class _Invocation:
                     if ended.state.terminal:
                         self.counts[BATCHES_ENDED[ended.state]] += 1
                 except Exception as error:
-                    logger.warning("unfinished", batch=batch.id, error=error_summary(error))
+                    log_failure("unfinished", error, self.counts, batch=batch.id)
 
     def _note_progress(self, batch: Batch) -> None:
         try:
@@ -349,7 +358,7 @@ class _Invocation:
             self._return(task.item, error, task)
         elif isinstance(error, Superseded):
             self._report(task, SUPERSEDED)
-        elif task.item.receives < self._account.settings.max_receives:
+        elif is_denied(error) or task.item.receives < self._account.settings.max_receives:
             self._return(task.item, error, task)
         else:
             task.outcome = GaveUp(GAVE_UP)
@@ -374,10 +383,14 @@ class _Invocation:
         return True
 
     def _return(self, item: Item, error: Exception, task: Task | None = None) -> None:
-        self.redeliver |= item.messages
-        self._count(AGAIN)
-        fields = task.target.log_fields if task else {}
-        logger.warning("item", state=AGAIN, error=error_summary(error), receives=item.receives, **fields)
+        fields = {"receives": item.receives} | (task.target.log_fields if task else {})
+        if is_denied(error):  # until an operator has repaired that; it is no failure of the file
+            self.denied |= item.messages
+            log_failure("item", error, self.counts, state=DENIED, **fields)
+        else:
+            self.redeliver |= item.messages
+            self._count(AGAIN)
+            logger.warning("item", state=AGAIN, error=error_summary(error), **fields)
 
     def _report(self, task: Task, end: ItemEnd, error: str | None = None) -> None:
         self._count(end.state)

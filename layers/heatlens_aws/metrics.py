@@ -98,6 +98,12 @@ BATCHES_UNSWEPT = Metric("BatchesUnswept", COUNT, (SWEEPER,), "of these, batches
 SWEEPER_SUCCESS = Metric(
     "SweeperSuccess", COUNT, (SWEEPER,), "1 for each sweep without a failure: the newest is the sweeper's last success"
 )
+ACCESS_DENIED = Metric(
+    "AccessDenied",
+    COUNT,
+    (API, BATCH, SWEEPER),
+    "requests, files and batches that wait because AWS denied access: a policy or the KMS key is wrong",
+)
 COLD_START = Metric("ColdStart", COUNT, (API, BATCH, SWEEPER), "1 at the first event of a process")
 INIT_MS = Metric(
     "InitMs", MILLISECONDS, (API, BATCH, SWEEPER), "milliseconds from the start of the process until it was ready"
@@ -144,6 +150,7 @@ METRICS = (
     BATCHES_SWEPT,
     BATCHES_UNSWEPT,
     SWEEPER_SUCCESS,
+    ACCESS_DENIED,
     COLD_START,
     INIT_MS,
 )

@@ -9,11 +9,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from heatlens_aws.denials import DENIED, is_denied
 from heatlens_aws.records import File
 
 _EXISTS = {"412", "PreconditionFailed"}
 _ABSENT = {"NoSuchKey", "NoSuchVersion", "404"}
-_GONE = _EXISTS | _ABSENT
+_NO_REASON = {"404", "403", "400"}  # what a HEAD answers: it has no body that could say why
 
 
 class Superseded(Exception):
@@ -93,16 +94,17 @@ class Staging:
         """Read exactly the bytes that were named.
 
         Raises:
-            Superseded: They are no longer there; `Absent` if there is no object.
+            Superseded: They are no longer there; `Absent` if there is no object, as the listing says where S3 denies
+                access to it.
             TooLarge: There are more than `max_bytes`.
         """
         pinned = {"VersionId": stored.version} if stored.version else {"IfMatch": stored.etag} if stored.etag else {}
         try:
             response = self._s3.get_object(Bucket=self.bucket, Key=stored.key, **pinned)
         except ClientError as error:
-            if _code(error) in _ABSENT:
+            if self._is_absent(error, stored):
                 raise Absent(stored.key) from error
-            if _code(error) in _GONE:
+            if _code(error) in _EXISTS:
                 raise Superseded(stored.key) from error
             raise
         if response["ContentLength"] > max_bytes:
@@ -121,7 +123,7 @@ class Staging:
             response = self._s3.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
         except ClientError as error:
             # The response to a HEAD has no error code: a missing bucket looks the same, and must not end the file.
-            if _code(error) in _GONE:
+            if _code(error) in _NO_REASON:
                 with contextlib.suppress(TooLarge):
                     self.read(Stored(key), max_bytes=0)
             raise
@@ -162,10 +164,37 @@ class Staging:
         except ClientError as error:
             if _code(error) in _EXISTS:
                 return True
-            if _code(error) in _GONE:
+            if self._is_absent(error, source):
                 return False
             raise
         return True
+
+    def _is_absent(self, error: ClientError, stored: Stored) -> bool:
+        """Return whether an error says that there is no such object.
+
+        Without the right to list the bucket, S3 answers 403 for a missing key; whether a right with a condition on the
+        prefix suffices is not documented. So a 403 means that the object is missing if the listing lacks it. Where the
+        listing has it, or is denied too, access to it is denied.
+        """
+        if _code(error) not in DENIED:
+            return _code(error) in _ABSENT
+        try:
+            return not self._is_listed(stored)
+        except ClientError as second_error:
+            if is_denied(second_error):
+                return False
+            raise
+
+    def _is_listed(self, stored: Stored) -> bool:
+        """Return whether the listing of versions has this version, or any latest one where none is named."""
+        pages = self._s3.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=stored.key)
+        for page in pages:
+            for item in page.get("Versions", []):
+                if item["Key"] != stored.key:  # in the order of keys, the key itself comes first
+                    return False
+                if item["IsLatest"] if stored.version is None else item["VersionId"] == stored.version:
+                    return True
+        return False
 
     def uploaded(self, prefix: str) -> Iterator[Stored]:
         """List the latest versions of the objects under a prefix."""

@@ -156,14 +156,14 @@ class Bucket:
     def chunks(self, image: Image) -> Iterator[bytes]:
         from heatlens_aws.clients import FAILURES
 
+        key = self._prefix + image.name
         try:
-            answer = self._s3.get_object(Bucket=self._bucket, Key=self._prefix + image.name, IfMatch=image.stamp)
+            answer = self._s3.get_object(Bucket=self._bucket, Key=key, IfMatch=image.stamp)
             yield from answer["Body"].iter_chunks(CHUNK)
         except FAILURES as error:
-            code = aws_code(error)
-            if code in _CHANGED:
+            if aws_code(error) in _CHANGED:
                 raise Changed("it was written since it was listed: run the same command again") from error
-            raise Unreadable("it is gone" if code in _GONE else code) from error
+            raise Unreadable(why_unreadable(self._s3, self._bucket, key, error) or "it is gone") from error
 
 
 def source_at(address: str, *, results: Path) -> Source:
@@ -193,6 +193,32 @@ def _bucket(address: str) -> Source:
     except FAILURES as error:
         raise NoSource(f"{_S3}{bucket} cannot be read: {type(error).__name__}") from error
     return Bucket(s3, bucket, prefix)
+
+
+def why_unreadable(s3: Any, bucket: str, key: str, error: Exception) -> str | None:  # noqa: ANN401 - boto3 has no types
+    """Return why an object cannot be read, or `None` if there is none.
+
+    S3 answers 403 for a missing object where the caller may not list the bucket. So the listing decides, if it may.
+    """
+    from heatlens_aws.denials import is_denied
+
+    code = aws_code(error)
+    if not is_denied(error):
+        return None if code in _GONE else code
+    if not _may_exist(s3, bucket, key):
+        return None
+    return f"access is denied ({code}): allow s3:GetObject and s3:ListBucket, and the use of its KMS key"
+
+
+def _may_exist(s3: Any, bucket: str, key: str) -> bool:  # noqa: ANN401 - boto3 has no types
+    """Return whether a bucket lists a key, or does not say."""
+    from heatlens_aws.clients import FAILURES
+
+    try:
+        page = s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
+    except FAILURES:
+        return True
+    return any(each["Key"] == key for each in page.get("Contents", []))
 
 
 def aws_code(error: Exception) -> str:

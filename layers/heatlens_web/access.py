@@ -18,7 +18,7 @@ from heatlens.model import Model
 from heatlens.plan import make_plan
 from heatlens.results import Explanation
 from heatlens.types import Options, Scores
-from heatlens_aws.metrics import Metric
+from heatlens_aws.metrics import ACCESS_DENIED, Metric
 from heatlens_web.request_id import ID_KEY
 
 logger = logging.getLogger("heatlens.access")
@@ -50,7 +50,7 @@ class Access:
     stages_ms: dict[str, float] = field(default_factory=dict)
     batch: str | None = None
     items: str | None = None
-    ended: Counter[Metric] = field(default_factory=Counter)  # files and batches that ended by this request
+    ended: Counter[Metric] = field(default_factory=Counter)  # files and batches that ended by this request, denials
 
     def add_stage(self, stage: str, ms: float) -> None:
         """Add time to a stage."""
@@ -91,6 +91,14 @@ class Access:
             "stages_ms": {stage: round(ms, 1) for stage, ms in self.stages_ms.items()} or None,
         }
         return {name: value for name, value in facts.items() if value is not None}
+
+
+def count_denial(error: Exception) -> None:
+    """Count a request that failed because AWS denied access."""
+    from heatlens_aws.denials import is_denied  # it loads botocore, which has answered where there is a denial
+
+    if is_denied(error):
+        current_access().ended[ACCESS_DENIED] += 1
 
 
 Observer = Callable[[Access], None]

@@ -11,6 +11,7 @@ from fastapi import Response
 from heatlens_aws.errors import StagingUnavailable
 from heatlens_aws.object_keys import reply_key
 from heatlens_aws.settings import AwsSettings
+from heatlens_web.access import count_denial
 from heatlens_web.errors import AnswerTooLarge
 from heatlens_web.settings import ServerLimits
 from heatlens_web.upload import JSON
@@ -48,6 +49,7 @@ class Replies:
             self.staging.write(key, bytes(answer.body), str(answer.media_type))
             return self.staging.download_link(key, lifetime_s=self.lifetime_s)
         except self.failures as error:
+            count_denial(error)
             logger.exception("a response could not be stored")
             raise StagingUnavailable(
                 "the response is too large to send, and the storage for such responses does not respond: retry",

@@ -63,9 +63,10 @@ class Function:
     jobs: BatchTable
     staging: Staging
     account: batch_context.Account
+    always: tuple[Hook, ...] = ()
 
     def meanwhile(self, *hooks: Hook) -> None:
-        self.wires.hooks = (self.recorder, *hooks)
+        self.wires.hooks = (self.recorder, *self.always, *hooks)
 
 
 @dataclass
@@ -75,6 +76,7 @@ class Life:
     aws: Account
     model: Model
     tiny_folder: Path
+    always: tuple[Hook, ...] = ()  # of every function
     api: Function = field(init=False)
     batch: Function = field(init=False)
     sweeper: Function = field(init=False)
@@ -124,10 +126,11 @@ class Life:
     def _function(self) -> Function:
         clients: Clients = connect(self.aws.settings)
         recorder, wires = Recorder(), Wires((clients.s3, clients.sqs, clients.dynamodb))
-        wires.hooks = (recorder,)
+        wires.hooks = (recorder, *self.always)
         settings = self.aws.settings
         jobs, staging = BatchTable(clients.dynamodb, settings.table), Staging(clients.s3, settings.bucket)
-        return Function(recorder, wires, jobs, staging, batch_context.Account(settings, jobs, staging, clients.sqs))
+        account = batch_context.Account(settings, jobs, staging, clients.sqs)
+        return Function(recorder, wires, jobs, staging, account, self.always)
 
 
 def declaration(data: bytes) -> FileDeclaration:

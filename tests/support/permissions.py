@@ -44,12 +44,11 @@ def requests(call: Call) -> list[Request]:
 
 
 def tells_missing(call: Call) -> Iterator[Request]:
-    """Yield the rights with which S3 answers 404 for a missing object instead of 403."""
+    """Yield the rights with which S3 answers 404 for a missing object, or with which the listing says so after a 403."""
     params = call.params
     read = {"GetObject": params, "HeadObject": params, "CopyObject": params.get("CopySource")}.get(call.name)
     if call.service == "s3" and read:
-        versions = ["s3:ListBucketVersions"] if "VersionId" in read else []
-        for action in ("s3:ListBucket", *versions):
+        for action in ("s3:ListBucket", "s3:ListBucketVersions"):
             yield Request(action, _bucket(read), LINK | {"s3:prefix": read["Key"]})
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from heatlens.settings import read_table
 from heatlens_cli.console import complain, say
 from heatlens_cli.extras import requires_extra
-from heatlens_cli.sources import aws_code
+from heatlens_cli.sources import why_unreadable
 from heatlens_cli.verify.file import Read, differs, file_faults
 from heatlens_cli.verify.manifest import Manifest, ManifestFile, NoManifest
 
@@ -123,11 +123,9 @@ def _from_s3(address: str) -> tuple[bytes, Read]:
         try:
             data: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         except FAILURES as error:
-            # Without permission to list, S3 returns 403 for a missing key.
-            code = aws_code(error)
-            if code in ("NoSuchKey", "AccessDenied"):
-                return None
-            raise NoManifest(f"{_S3}{bucket}/{key} cannot be read: {code}") from error
+            if reason := why_unreadable(s3, bucket, key, error):
+                raise NoManifest(f"{_S3}{bucket}/{key} cannot be read: {reason}") from error
+            return None
         return data
 
     try:
@@ -136,5 +134,5 @@ def _from_s3(address: str) -> tuple[bytes, Read]:
         raise NoManifest(f"{address} cannot be read: {type(error).__name__}") from error
     raw = read(key) if key else None
     if raw is None:
-        raise NoManifest(f"{address} does not exist, or may not be read")
+        raise NoManifest(f"{address} does not exist")
     return raw, read

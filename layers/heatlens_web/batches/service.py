@@ -21,6 +21,7 @@ from heatlens_aws.clients import FAILURES, connect
 from heatlens_aws.conditional_writes import Contended, InvalidTransition
 from heatlens_aws.creation import Creation, Quota, RequestKey
 from heatlens_aws.deadline import note_progress
+from heatlens_aws.denials import is_denied
 from heatlens_aws.errors import WRONG_DIGEST, StagingUnavailable
 from heatlens_aws.finishing import finish_if_done, settle_open
 from heatlens_aws.metrics import BATCHES_ENDED, ITEMS
@@ -31,7 +32,7 @@ from heatlens_aws.settings import AwsSettings
 from heatlens_aws.staging import Staging, Stored
 from heatlens_aws.tombstones import Tombstone
 from heatlens_aws.tracing import current_trace
-from heatlens_web.access import current_access
+from heatlens_web.access import count_denial, current_access
 from heatlens_web.errors import (
     BatchClosed,
     BatchFull,
@@ -103,6 +104,7 @@ class BatchService:
         try:
             yield
         except (*FAILURES, Contended) as error:
+            count_denial(error)
             logger.exception("the storage of staged batches failed")
             raise StagingUnavailable(
                 "the storage of staged batches does not answer: try again", retryable=True
@@ -374,8 +376,10 @@ class BatchService:
         """Finish the batch if possible now; on a failure the sweeper does it later."""
         try:
             return self._finish(batch)
-        except FAILURES:
-            logger.warning("batch %s could not be finished", batch.id, exc_info=True)
+        except FAILURES as error:
+            count_denial(error)
+            level = logging.ERROR if is_denied(error) else logging.WARNING
+            logger.log(level, "batch %s could not be finished", batch.id, exc_info=True)
             return batch
 
     def _finish(self, batch: Batch) -> Batch:

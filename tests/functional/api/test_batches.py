@@ -26,6 +26,7 @@ from functions.batch.purge import erase_purged
 from heatlens.model import Model
 from heatlens.options import as_json
 from heatlens.types import Options
+from heatlens_aws.metrics import BATCHES_UNSWEPT
 from heatlens_aws.records import Batch, BatchState, File, FileState, attributes, batch_key, file_key
 from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_aws.staging import Staging, Stored
@@ -650,7 +651,7 @@ def test_a_purge_erases_this_batch_and_nothing_else(staged: TestClient, aws: Acc
 def swept(aws: Account, *, after: float = 0) -> None:
     """Erase what is due, as the sweeper does."""
     account = context.Account(aws.settings, aws.jobs, aws.staging, aws.clients.sqs)
-    assert erase_purged(account, int(time.time() + after), lambda: 100)[1] == 0
+    assert erase_purged(account, int(time.time() + after), lambda: 100)[BATCHES_UNSWEPT] == 0
 
 
 def test_a_purge_can_be_repeated_and_cancelling_after_it_changes_nothing(staged: TestClient, aws: Account) -> None:

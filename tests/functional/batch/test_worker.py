@@ -28,6 +28,7 @@ from heatlens.options import as_json
 from heatlens.settings import MIB
 from heatlens.types import Options
 from heatlens_aws.batch_table import BatchTable
+from heatlens_aws.metrics import BATCHES_SWEPT, BATCHES_UNSWEPT
 from heatlens_aws.object_keys import Lane, attempt_prefix, drop_prefix, manifest_key, results_key, upload_key
 from heatlens_aws.progress import recount
 from heatlens_aws.records import BatchState, FileState
@@ -210,7 +211,7 @@ def test_the_next_sweep_erases_what_a_worker_wrote_while_the_batch_was_purged(
 
     assert staged.work(event) == set()
     assert staged.keys("out/")
-    assert erase_purged(staged.context.account, NOW, lambda: 100) == (1, 0)
+    assert erase_purged(staged.context.account, NOW, lambda: 100) == {BATCHES_SWEPT: 1, BATCHES_UNSWEPT: 0}
     assert staged.keys("") == []
 
 
@@ -220,7 +221,7 @@ def test_an_upload_after_a_purge_is_erased_by_the_next_sweep(staged: Staged) -> 
 
     assert staged.work(staged.received(staged.put(picture()))) == set()
 
-    assert erase_purged(staged.context.account, NOW, lambda: 100) == (1, 0)
+    assert erase_purged(staged.context.account, NOW, lambda: 100) == {BATCHES_SWEPT: 1, BATCHES_UNSWEPT: 0}
     assert staged.keys("") == []
 
 

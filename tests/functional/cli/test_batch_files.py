@@ -15,6 +15,8 @@ from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_cli.batch.names import split_by_name
 from heatlens_cli.console import shown
 from heatlens_cli.sources import CHUNK, Bucket, Folder, Image, NoSource, RejectedFile, Unreadable
+from tests.chaos.hooks import Wires
+from tests.support.denials import Denies, HidesMissing
 from tests.support.images import encoded, noise
 from tests.support.loop import Loop, asks, heatmaps, meddle, recorded, results, versions
 
@@ -256,6 +258,26 @@ def test_an_object_that_changes_while_the_batch_runs_fails_alone(
     assert loop.run("s3://moving", tmp_path) == 1
 
     assert codes(tmp_path) == {"changed.png": "source.changed", "gone.png": "source.unreadable", "good.png": None}
+
+
+def test_a_file_that_is_gone_and_one_that_is_denied_are_told_apart(
+    tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients = loop.clients(monkeypatch)
+    clients.s3.create_bucket(Bucket="guarded")
+    for name in ("a", "ab"):
+        clients.s3.put_object(Bucket="guarded", Key=f"{name}.png", Body=PNG)
+    bucket = Bucket(clients.s3, "guarded", "")
+    first, second = sorted(bucket.images(), key=lambda image: image.name)
+    clients.s3.delete_object(Bucket="guarded", Key="a.png")
+    Wires([clients.s3]).hooks = (HidesMissing(), Denies())
+
+    assert isinstance(first, Image)
+    assert isinstance(second, Image)
+    with pytest.raises(Unreadable, match="it is gone"):
+        list(bucket.chunks(first))
+    with pytest.raises(Unreadable, match=r"access is denied \(AccessDenied\): allow s3:GetObject and s3:ListBucket"):
+        list(bucket.chunks(second))
 
 
 def test_a_failing_bucket_is_reported_without_a_traceback() -> None:

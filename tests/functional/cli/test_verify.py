@@ -15,7 +15,9 @@ from heatlens_aws.records import batch_key
 from heatlens_cli.verify.manifest import Manifest, NoManifest
 from heatlens_cli.verify.run import faults, verify_manifest
 from heatlens_web.batches.service import BatchService
+from tests.chaos.hooks import Wires
 from tests.support.aws import ID, Account
+from tests.support.denials import Denies, HidesMissing
 from tests.support.staged import Staged, desk, picture
 
 Json = dict[str, Any]
@@ -178,10 +180,31 @@ def test_verifies_a_bucket(staged: Staged, monkeypatch: pytest.MonkeyPatch, caps
         raise ReadTimeoutError(endpoint_url="x")
 
     for wrong in (f"s3://{staged.aws.settings.bucket}/nothing", "s3://", f"s3://{staged.aws.settings.bucket}"):
-        with pytest.raises(NoManifest, match=r"does not exist, or may not be read|cannot be read"):
+        with pytest.raises(NoManifest, match="does not exist"):
             verify_manifest(wrong)
     monkeypatch.setattr(staged.aws.clients.s3, "get_object", broken)
     with pytest.raises(NoManifest, match="cannot be read: ReadTimeoutError"):
+        verify_manifest(address)
+
+
+def test_a_missing_object_is_named_and_a_denied_one_ends_the_check(
+    staged: Staged, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = f"s3://{staged.aws.settings.bucket}/{manifest_key(ID)}"
+    monkeypatch.setattr("heatlens_aws.clients.connect", lambda _: staged.aws.clients)
+    staged.aws.staging.erase(results_key(ID))
+    denies = Denies("GetObject", code="KMS.DisabledException")
+    wires = Wires([staged.aws.clients.s3])
+    wires.hooks = (HidesMissing(), denies)
+
+    with pytest.raises(NoManifest, match=r"cannot be read: access is denied \(KMS.DisabledException\): allow s3:Get"):
+        verify_manifest(address)
+
+    denies.active = False
+    assert verify_manifest(address) == 1
+    assert capsys.readouterr().err.splitlines() == ["results.jsonl is missing"]
+    wires.hooks = (HidesMissing(), Denies("ListObjectsV2"))
+    with pytest.raises(NoManifest, match="cannot be read: access is denied"):
         verify_manifest(address)
 
 

@@ -10,8 +10,10 @@ from botocore.exceptions import ClientError
 from heatlens_aws.clients import connect
 from heatlens_aws.object_keys import Lane, upload_key
 from heatlens_aws.records import File, FileState
-from heatlens_aws.staging import Staging, Stored, Superseded, TooLarge
+from heatlens_aws.staging import Absent, Staging, Stored, Superseded, TooLarge
+from tests.chaos.hooks import Wires
 from tests.support.aws import Account
+from tests.support.denials import Denies, HidesMissing
 
 ID = "01J00000000000000000000000"
 SHA256 = hashlib.sha256(b"bytes").hexdigest()
@@ -84,10 +86,71 @@ def test_reading_replaced_bytes_raises_superseded(aws: Account) -> None:
 
 @pytest.mark.parametrize("code", ["SlowDown", "AccessDenied", "InternalError", "503"])
 def test_other_s3_errors_are_raised_as_they_are(aws: Account, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    put(aws, b"bytes")
     monkeypatch.setattr(aws.clients.s3, "get_object", refusing(code))
 
     with pytest.raises(ClientError):
         aws.staging.read(Stored("k"), max_bytes=10)
+
+
+@pytest.fixture
+def wires(aws: Account) -> Wires:
+    return Wires([aws.clients.s3])
+
+
+def test_a_missing_object_is_gone_whether_s3_answers_404_or_403(aws: Account, wires: Wires) -> None:
+    stored, neighbor = put(aws, b"first"), put(aws, b"other", "k2")
+    for hooks in ((), (hides := HidesMissing(),)):
+        wires.hooks = hooks
+        for missing in (Stored("none"), Stored("k", "no-such-version", stored.etag), Stored("none", None, '"0"')):
+            with pytest.raises(Absent):
+                aws.staging.read(missing, max_bytes=10)
+            assert not aws.staging.copy(missing, "copy")
+        with pytest.raises(Absent):
+            aws.staging.look("none")
+        assert aws.staging.read(stored, max_bytes=10) == b"first"
+        assert aws.staging.look("k2").stored == neighbor
+    assert set(hides.hidden) == {"GetObject", "HeadObject", "CopyObject"}
+
+
+def test_an_object_whose_delete_marker_is_hidden_is_gone_and_its_version_is_not(aws: Account, wires: Wires) -> None:
+    stored = put(aws, b"first")
+    aws.clients.s3.delete_object(Bucket=aws.settings.bucket, Key="k")
+    wires.hooks = (HidesMissing(),)
+
+    with pytest.raises(Absent):
+        aws.staging.read(Stored("k"), max_bytes=10)
+    assert aws.staging.read(stored, max_bytes=10) == b"first"
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "KMS.DisabledException"])
+def test_a_denied_object_is_not_gone(aws: Account, wires: Wires, code: str) -> None:
+    stored = put(aws, b"first")
+    wires.hooks = (Denies(code=code),)
+
+    for call in (
+        lambda: aws.staging.read(stored, max_bytes=10),
+        lambda: aws.staging.read(Stored("k"), max_bytes=10),
+        lambda: aws.staging.look("k"),
+        lambda: aws.staging.copy(stored, "copy"),
+    ):
+        with pytest.raises(ClientError) as raised:
+            call()
+        assert raised.value.response["Error"]["Code"] == code
+
+
+def test_a_missing_object_is_denied_where_the_listing_is_denied_too(aws: Account, wires: Wires) -> None:
+    wires.hooks = (HidesMissing(), Denies("ListObjectVersions"))
+
+    with pytest.raises(ClientError, match=r"AccessDenied.*GetObject"):
+        aws.staging.read(Stored("none"), max_bytes=10)
+
+
+def test_a_failure_of_the_listing_is_raised(aws: Account, wires: Wires) -> None:
+    wires.hooks = (HidesMissing(), Denies("ListObjectVersions", code="SlowDown"))
+
+    with pytest.raises(ClientError, match="SlowDown"):
+        aws.staging.copy(Stored("none"), "copy")
 
 
 def test_rejects_an_object_over_the_limit(aws: Account) -> None:

@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from functions.batch.purge import LATEST_S, SOONEST_S, erase_purged
 from heatlens.model import Model
+from heatlens_aws.metrics import BATCHES_SWEPT, BATCHES_UNSWEPT
 from heatlens_aws.object_keys import Lane, attempt_prefix, batch_prefixes, manifest_key, results_key, upload_key
 from heatlens_aws.records import FileState
 from heatlens_aws.sagemaker_async import Attempt
@@ -27,7 +28,8 @@ def staged(aws: Account, tiny_model: Model) -> Staged:
 
 
 def erased(staged: Staged, after: int = 0, left: Callable[[], float] = lambda: 100) -> tuple[int, int]:
-    return erase_purged(staged.context.account, NOW + after, left)
+    counts = erase_purged(staged.context.account, NOW + after, left)
+    return counts[BATCHES_SWEPT], counts[BATCHES_UNSWEPT]
 
 
 def fill(staged: Staged, batch: str = ID) -> None:
