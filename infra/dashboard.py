@@ -35,6 +35,7 @@ NORMAL = {
     "Batches by end": "succeeded and partial; no expired ones",
     "Sweeper": "`SweeperSuccess` is 5 in five minutes, `BatchesUnswept` is 0",
     "Images of requests": "`ImagesFailed` are mostly files that are no images",
+    "Denied by AWS": "0: a policy or the KMS key is wrong",
     "Endpoint": "the backlog falls within minutes; `HasBacklogWithoutCapacity` is 1 only while an instance starts",
     "Requests that the firewall blocked": "0 for known callers; scanners of the internet appear here",
 }
