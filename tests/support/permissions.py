@@ -44,7 +44,7 @@ def requests(call: Call) -> list[Request]:
 
 
 def tells_missing(call: Call) -> Iterator[Request]:
-    """Yield the rights with which S3 answers 404 for a missing object, or with which the listing says so after a 403."""
+    """Yield the rights with which S3 answers 404 for a missing object, or the listing says so after a 403."""
     params = call.params
     read = {"GetObject": params, "HeadObject": params, "CopyObject": params.get("CopySource")}.get(call.name)
     if call.service == "s3" and read:
