@@ -13,7 +13,7 @@ from heatlens.evaluate.faithfulness import Faithfulness
 from heatlens.evaluate.regions import Regions
 from heatlens.render.encode import MEDIA_TYPES
 from heatlens.results import Explained, Explanation
-from heatlens.types import Box, Encoded, Familiarity, Floats, Format, Options, Prediction, Quality, Score
+from heatlens.types import Box, Encoded, Familiarity, Floats, Format, Options, Part, Prediction, Quality, Score
 from heatlens_web.schemas.answer import ModelAnswer
 
 # The first bytes of each format, and those from the ninth on; a length between them is not checked.
@@ -72,6 +72,7 @@ class EndpointResponse(BaseModel):
     width: int
     height: int
     box: Box
+    part: Part | None = None
     prediction: Prediction
     explained: ExplainedClass
     quality: Quality
@@ -93,6 +94,7 @@ class EndpointResponse(BaseModel):
             width=self.width,
             height=self.height,
             box=self.box,
+            part=self.part,
             prediction=self.prediction,
             explained=(
                 Explained(

@@ -102,6 +102,7 @@ def _result(sha256: str, explanation: Explanation, model: Json, options: Options
         "width": explanation.width,
         "height": explanation.height,
         "box": list(explanation.box),
+        "part": list(explanation.part) if explanation.part else None,
         "prediction": {
             "label": predicted.label,
             "index": predicted.index,

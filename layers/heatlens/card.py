@@ -116,9 +116,11 @@ class Preprocess(_Frozen):
 
     @property
     def window(self) -> tuple[float, float] | None:
-        """The values of a high-bit-depth file that become black and white, where the model has them."""
+        """Center and width, as DICOM's LINEAR, that map the model's own range of values to 0..255."""
         first = self.all_steps[0]
-        return (first.low, first.high) if isinstance(first, Window) else None
+        if not isinstance(first, Window):
+            return None
+        return (first.low + first.high + 1) / 2, first.high - first.low + 1
 
     @staticmethod
     def _given(value: Given | None) -> Given:

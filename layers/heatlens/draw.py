@@ -6,11 +6,11 @@ from heatlens.explain.cam import signed
 from heatlens.render.color import SIGNED, blend, color_map
 from heatlens.render.encode import encode, png
 from heatlens.render.strip_metadata import strip_metadata
-from heatlens.types import Box, Encoded, Floats, Options
+from heatlens.types import Box, Encoded, Floats, Options, Part
 
 
 def draw(
-    job: Job, signed_map: Floats, box: Box, options: Options, *, full: float | None
+    job: Job, signed_map: Floats, box: Box, part: Part, options: Options, *, full: float | None
 ) -> tuple[Encoded | None, Encoded | None]:
     """Draw the overlay and the colored map alone.
 
@@ -18,6 +18,7 @@ def draw(
         job: The image.
         signed_map: Of one target, `[h,w]`.
         box: The part of the image that the model saw.
+        part: The part of the map that lies over it.
         options: Which pictures, how colored and how encoded.
         full: The value that is drawn as full heat, `None` for the map's own maximum.
     """
@@ -27,7 +28,7 @@ def draw(
     image = job.picture.image
     with job.timed("colour"):
         heat = signed(signed_map, full) if options.colormap in SIGNED else scaled_heat(signed_map, full)
-        colored_map = color_map(heat, image.size, box, colormap=options.colormap)
+        colored_map = color_map(heat, image.size, box, part, colormap=options.colormap)
         blended = blend(image, colored_map, alpha=options.alpha) if overlay else None
     with job.timed("encode"):
         return (

@@ -216,7 +216,7 @@ def try_out(engine: Engine, card: Card, layer: Layer | None = None) -> None:
         EngineError: They do not run, or have other shapes than the card says.
     """
     try:
-        crossing = engine.trunk(np.zeros((1, 3, *card.preprocess.shape), np.float32))
+        crossing = engine.trunk(np.zeros((1, card.preprocess.channels, *card.preprocess.shape), np.float32))
         logits, gradient = engine.tail(crossing, np.zeros((1, card.logits), np.float32))
     except Exception as error:  # engines raise their own kinds
         raise EngineError("the graphs do not run on the input that the card describes") from error

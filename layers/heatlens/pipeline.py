@@ -20,12 +20,13 @@ from heatlens.explain.predict import group_score, member_scores, predict, scores
 from heatlens.explain.targets import Group, label_of
 from heatlens.input.decode import decode
 from heatlens.input.decode_memory import DRAWING_BYTES_PER_PIXEL, check_memory
-from heatlens.input.preprocess import preprocess, seen_box
+from heatlens.input.geometry import Seen, view_of
+from heatlens.input.preprocess import preprocess
 from heatlens.model import Model
 from heatlens.plan import Plan, check_plan, make_plan
 from heatlens.results import Explained, Explanation, Outcome
 from heatlens.settings import Limits
-from heatlens.types import Box, Floats, Include, Options, Picture, Scores, Upload
+from heatlens.types import WHOLE, Floats, Include, Options, Picture, Scores, Upload
 
 logger = logging.getLogger(__name__)
 
@@ -139,9 +140,8 @@ def decode_upload(run: Run, upload: Upload) -> Job:
     job = Job(upload)
     with job.timed("decode"):
         limits, max_bytes = run.limits, run.max_bytes
-        job.picture = run.decode(
-            upload.data, max_pixels=limits.image_pixels, max_bytes=max_bytes, window=run.options.window
-        )
+        window = run.options.window or run.model.card.preprocess.window
+        job.picture = run.decode(upload.data, max_pixels=limits.image_pixels, max_bytes=max_bytes, window=window)
     if run.options.include & _DRAWN:
         pixels = job.picture.image.width * job.picture.image.height
         check_memory(pixels, DRAWING_BYTES_PER_PIXEL, max_bytes, work="drawing")
@@ -185,28 +185,29 @@ def _draw_explanation(run: Run, job: Job) -> Explanation:
     image, attribution = job.picture.image, job.attribution
     if not all(np.isfinite(values).all() for values in (attribution.logits, *attribution.signed_maps)):
         raise ArithmeticError("the model answered values that are not finite")
-    box = seen_box(image.size, run.model.card.preprocess)
+    view = view_of(image.size, run.model.card.preprocess)
     return Explanation(
         width=image.width,
         height=image.height,
-        box=box,
+        box=view.box,
         prediction=predict(attribution.logits, run.model.card),
-        explained=tuple(_explain_target(run, job, place, box) for place in range(len(attribution.targets))),
+        explained=tuple(_explain_target(run, job, place, view) for place in range(len(attribution.targets))),
         original=draw_original(job, run.options),
         timings_ms=job.timings_ms,
         notes=job.picture.notes,
         familiarity=familiarity(attribution.pooled, run.plan.layer.familiarity),
+        part=None if view.part == WHOLE else view.part,
     )
 
 
-def _explain_target(run: Run, job: Job, place: int, box: Box) -> Explained:
+def _explain_target(run: Run, job: Job, place: int, view: Seen) -> Explained:
     """Draw and evaluate the map at a place among the image's targets."""
     attribution, plan, card = job.attribution, run.plan, run.model.card
     group, signed_map = attribution.targets[place], attribution.signed_maps[place]
     shown = attribution.heats[place] if attribution.heats else signed_map
     probability, logit = group_score(attribution.logits, group, card)
     label = label_of(group, card)
-    overlay, map_image = draw(job, shown, box, run.options, full=plan.full_of(label))
+    overlay, map_image = draw(job, shown, view.box, view.part, run.options, full=plan.full_of(label))
     contrast = plan.request.contrast
     return Explained(
         label=label,
@@ -218,17 +219,18 @@ def _explain_target(run: Run, job: Job, place: int, box: Box) -> Explained:
         overlay=overlay,
         contrast=None if contrast is None else card.classes[contrast],
         map_image=map_image,
-        regions=_regions(run, job, shown, box, label),
+        regions=_regions(run, job, shown, view, label),
         faithfulness=_faithfulness(run, job, shown, group),
         members=member_scores(attribution.logits, group, card),
     )
 
 
-def _regions(run: Run, job: Job, shown: Floats, box: Box, label: str) -> Regions | None:
+def _regions(run: Run, job: Job, shown: Floats, view: Seen, label: str) -> Regions | None:
     if "regions" not in run.options.include:
         return None
     with job.timed("regions"):
-        return find_regions(scaled_heat(shown, run.plan.full_of(label)), box, threshold=run.options.threshold)
+        heat = scaled_heat(shown, run.plan.full_of(label))
+        return find_regions(heat, view.box, view.part, threshold=run.options.threshold)
 
 
 def _faithfulness(run: Run, job: Job, shown: Floats, group: Group) -> Faithfulness | None:

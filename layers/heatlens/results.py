@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from heatlens.errors import HeatlensError
 from heatlens.evaluate.faithfulness import Faithfulness
 from heatlens.evaluate.regions import Regions
-from heatlens.types import Box, Encoded, Familiarity, Floats, Prediction, Quality, Score
+from heatlens.types import Box, Encoded, Familiarity, Floats, Part, Prediction, Quality, Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,10 @@ class Explanation:
     """The explanation of one image.
 
     `explained` has each target, in the order of the options; `box` is the part of the original that the model
-    saw; `original` is `None` where the options left it out; `timings_ms` is per stage, trunk, tail and cam being this
-    image's share of its batch; `notes` say what was assumed to read the file. `familiarity` is the input's, whatever
-    the maps look like; `None` where the card has no reference.
+    saw. `part` is the part of each map that lies over it, as shares of the map's sides; `None` if all does, else the
+    rest lies over padding. `original` is `None` where the options left it out; `timings_ms` is per stage, trunk, tail
+    and cam being this image's share of its batch; `notes` say what was assumed to read the file. `familiarity` is the
+    input's, whatever the maps look like; `None` where the card has no reference.
     """
 
     width: int
@@ -52,6 +53,7 @@ class Explanation:
     timings_ms: dict[str, float]
     notes: tuple[str, ...] = ()
     familiarity: Familiarity | None = None
+    part: Part | None = None
 
     @property
     def signed_map(self) -> Floats:

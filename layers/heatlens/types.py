@@ -13,6 +13,9 @@ from pydantic_core import PydanticCustomError
 Floats = npt.NDArray[np.float32]
 # left, top, right, bottom in pixels of the upright original; right and bottom are exclusive
 Box = tuple[int, int, int, int]
+# left, top, right, bottom as shares of a map's width and height
+Part = tuple[float, float, float, float]
+WHOLE: Part = (0.0, 0.0, 1.0, 1.0)
 WINDOW_PATTERN = r"^-?[0-9]{1,9}(\.[0-9]{1,9})?,[0-9]{1,9}(\.[0-9]{1,9})?$"
 
 

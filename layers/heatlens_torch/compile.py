@@ -151,7 +151,7 @@ def _timed(layer: Layer, engine: Engine, card: Card) -> Layer:
 
 def _probe_targets(network: nn.Module, spec: ModelSpec, sample: torch.Tensor) -> dict[str, Probe]:
     """Probe each target layer, by default the last one that fits, before the minutes of exporting."""
-    names = spec.layers or (default_layer(network, spec.preprocess.shape),)
+    names = spec.layers or (default_layer(network, spec.preprocess.shape, channels=spec.preprocess.channels),)
     for name in names:
         if names.count(name) > 1:
             raise CompileError(f"layer: {name!r} is named twice")
@@ -176,7 +176,7 @@ def _check_classes(spec: ModelSpec, probed: Probe) -> None:
 def _write_graphs(network: nn.Module, probed: Mapping[str, Probe], spec: ModelSpec, folder: Path) -> dict[str, _Cut]:
     """Export the trunk and the tail of each layer; the files of the first have the plain names."""
     cuts = {}
-    exported = export(network, probed, spec.preprocess.shape)
+    exported = export(network, probed, spec.preprocess.shape, channels=spec.preprocess.channels)
     for index, (name, graphs) in enumerate(zip(probed, exported, strict=True)):
         trunk, tail = (f"{Path(file).stem}.{index}.onnx" if index else file for file in (TRUNK_FILE, TAIL_FILE))
         cuts[name] = _Cut(

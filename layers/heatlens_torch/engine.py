@@ -127,7 +127,7 @@ def open_layers(folder: Path, card: Card, *, precision: Precision, threads: int)
     if device == "cuda":
         network = network.to(memory_format=torch.channels_last)
     sizes = [size for layer in card.layers for size in (*layer.shape, card.logits)]
-    shape = (3, *card.preprocess.shape)
+    shape = (card.preprocess.channels, *card.preprocess.shape)
     captured = cutting.capture(network, torch.zeros(unique_batch_size((*shape, *sizes)), *shape, device=device))
     simplify(captured)
     return {

@@ -36,13 +36,16 @@ def inspect_model(what: Path | str, options: Mapping[str, Any] | None = None) ->
     with user_functions.importable(described.home), described.located():
         built = build_network(spec, described.home)
         given = {candidate.name: candidate for candidate in _given(spec, built.network)}
-        layers = [given.pop(layer.name, layer) for layer in layers_of(built.network, spec.preprocess.shape)]
+        layers = [
+            given.pop(layer.name, layer)
+            for layer in layers_of(built.network, spec.preprocess.shape, channels=spec.preprocess.channels)
+        ]
         return Inspection(described, built.source, [*layers, *given.values()])
 
 
 def _given(spec: ModelSpec, network: nn.Module) -> Iterator[Candidate]:
     """Yield the layers whose grid the description gives."""
-    sample = torch.zeros(2, 3, *spec.preprocess.shape)
+    sample = torch.zeros(2, spec.preprocess.channels, *spec.preprocess.shape)
     for name in spec.layers:
         grid = spec.grid_of(name)
         if grid:

@@ -42,7 +42,11 @@ def explain(
     with user_functions.importable(described.home):
         with described.located():
             network = build_network(spec, described.home).network
-        name = layer or next(iter(spec.layers), None) or default_layer(network, spec.preprocess.shape)
+        name = (
+            layer
+            or next(iter(spec.layers), None)
+            or default_layer(network, spec.preprocess.shape, channels=spec.preprocess.channels)
+        )
         batch = torch.from_numpy(stack(list(images), spec.preprocess))
         # Two images: a batch of one would hide which dimension is the batch.
         seen = probe(network, name, batch[[0, -1]], grid=spec.grid_of(name), class_tokens=spec.class_tokens)

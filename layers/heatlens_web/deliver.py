@@ -213,6 +213,7 @@ def _drawn(explanation: Explanation, model: Model, options: Options) -> dict[str
         "width": explanation.width,
         "height": explanation.height,
         "box": explanation.box,
+        "part": explanation.part,
         "prediction": explanation.prediction,
         "explained": ExplainedAnswer(**_facts(explanation.explained[0])),
         "quality": explanation.quality,
@@ -247,7 +248,8 @@ def _map(explained: Explained, explanation: Explanation, options: Options) -> Ma
         return None
     height, width = explained.signed_map.shape
     data = np.ascontiguousarray(explained.signed_map, dtype="<f4").tobytes()
-    return MapAnswer(shape=(height, width), data_base64=base64.b64encode(data).decode("ascii"), box=explanation.box)
+    text = base64.b64encode(data).decode("ascii")
+    return MapAnswer(shape=(height, width), data_base64=text, box=explanation.box, part=explanation.part)
 
 
 def _base64(image: Encoded | None) -> str | None:

@@ -34,7 +34,7 @@ def measure_cost(engine: Engine, card: Card, batch: int) -> Cost:
         card: Its preprocessing and logits count.
         batch: Images in a batch of the methods that run the network for each channel.
     """
-    images = np.zeros((batch, 3, *card.preprocess.shape), np.float32)
+    images = np.zeros((batch, card.preprocess.channels, *card.preprocess.shape), np.float32)
     crossing, selectors = engine.trunk(images), np.zeros((batch, card.logits), np.float32)
 
     def milliseconds(run: Callable[[], object]) -> float:
@@ -59,6 +59,6 @@ def fastest(run: Callable[[], object], *, runs: int = RUNS, budget_s: float = BU
 
 
 def _explain(engine: Engine, card: Card) -> Floats:
-    crossing = engine.trunk(np.zeros((1, 3, *card.preprocess.shape), np.float32))
+    crossing = engine.trunk(np.zeros((1, card.preprocess.channels, *card.preprocess.shape), np.float32))
     _, gradient = engine.tail(crossing, np.zeros((1, card.logits), np.float32))
     return gradient

@@ -11,7 +11,7 @@ from heatlens.errors import InvalidOption, Mistake
 from heatlens.evaluate.components import Integers, Runs, components, runs_of
 from heatlens.evaluate.contours import Polygon, outlines
 from heatlens.render.color import HALF, LEVELS, exact_levels
-from heatlens.types import Box, Floats
+from heatlens.types import WHOLE, Box, Floats, Part
 
 THRESHOLD = 0.5
 MAX_REGIONS = 100
@@ -48,6 +48,7 @@ class Regions:
 def find_regions(
     heat: Floats,
     box: Box,
+    part: Part = WHOLE,
     *,
     threshold: float = THRESHOLD,
     max_regions: int = MAX_REGIONS,
@@ -61,6 +62,7 @@ def find_regions(
     Args:
         heat: `[h, w]` in 0..1 at the layer's grid.
         box: The part that the model saw, in pixels of the original; there is no heat outside.
+        part: The part of the heat that lies over the box; the rest lies over padding.
         threshold: Over 0, at most 1.
         max_regions: Further ones are only counted.
         max_vertices: Of the contours of all regions together, in order; a region whose contours would exceed it has
@@ -72,7 +74,7 @@ def find_regions(
     if not 0 < threshold <= 1:
         raise InvalidOption(Mistake("threshold", "it must be over 0 and at most 1", "out_of_range", str(threshold)))
     left, top, right, bottom = box
-    levels = exact_levels(heat, (right - left, bottom - top))
+    levels = exact_levels(heat, (right - left, bottom - top), part)
     runs = runs_of(levels >= np.float32(threshold * LEVELS + HALF))
     measured = _measure(levels, runs, components(runs))
     kept = measured.ranked()[:max_regions].tolist()

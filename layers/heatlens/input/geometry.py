@@ -6,10 +6,8 @@ from typing import Self
 
 from heatlens.card import Preprocess
 from heatlens.steps import Crop, Pad, Resize, Step, pair_of, resized_size
-from heatlens.types import Box
+from heatlens.types import WHOLE, Box, Part
 
-Part = tuple[float, float, float, float]
-WHOLE: Part = (0.0, 0.0, 1.0, 1.0)
 _ROUNDING = 1e-6  # of a pixel
 
 
@@ -115,7 +113,7 @@ def padded_size(size: tuple[int, int], step: Pad) -> tuple[int, int]:
     return (max(size),) * 2 if step.size == "square" else pair_of(step.size)
 
 
-def seen(size: tuple[int, int], recipe: Preprocess) -> Seen:
+def view_of(size: tuple[int, int], recipe: Preprocess) -> Seen:
     """Compute what the model sees of an image of `size` (width, height)."""
     rows, columns = spans_after((size[1], size[0]), recipe.all_steps)
     upper, lower, above, below = rows.seen()

@@ -8,7 +8,7 @@ from heatlens.input.clahe import clahe
 from heatlens.input.geometry import Scaling, Span, cropped_size, padded_size, spans_after, stages
 from heatlens.input.resample import Line, resample
 from heatlens.steps import COLORS, Clahe, Crop, Gray, Pad, Step, resized_size
-from heatlens.types import Box, Floats
+from heatlens.types import Floats
 from heatlens.values import Pixels, channels_after, channels_first, value_step
 
 Picture = Image.Image | Pixels  # 8 bits, `L` or `RGB`; or an array [H,W,C], of which one channel may stand for all
@@ -157,10 +157,3 @@ def _resampled(pixels: Pixels, stage: Scaling) -> Pixels:
     if len(fill) > pixels.shape[2]:
         pixels = np.broadcast_to(pixels, (*size, len(fill)))
     return resample(pixels, resize, lines[0], lines[1], fill)
-
-
-def seen_box(size: tuple[int, int], recipe: Preprocess) -> Box:
-    """Compute the part of an image of `size` (width, height) that the model sees, to the nearest pixel, never empty."""
-    rows, columns = spans_after(size[::-1], recipe.all_steps)
-    (upper, lower, _, _), (left, right, _, _) = rows.seen(), columns.seen()
-    return left, upper, right, lower

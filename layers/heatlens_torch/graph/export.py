@@ -9,6 +9,7 @@ import torch
 from torch import fx, nn
 
 from heatlens.errors import CompileError
+from heatlens.steps import COLORS
 from heatlens_torch.graph import cut as cutting
 from heatlens_torch.graph.differentiate import differentiate, unique_batch_size
 from heatlens_torch.graph.grids import regrid
@@ -28,13 +29,16 @@ class Exported:
     TAIL_OUTPUTS = ("logits", "gradient")
 
 
-def export(network: nn.Module, probed: Mapping[str, Probe], shape: tuple[int, int]) -> Iterator[Exported]:
+def export(
+    network: nn.Module, probed: Mapping[str, Probe], shape: tuple[int, int], *, channels: int = COLORS
+) -> Iterator[Exported]:
     """Capture the network once; for each layer cut it, differentiate the tail, and convert both parts to ONNX.
 
     Args:
         network: In evaluation mode.
         probed: The result of `probe` for each target, by module path.
         shape: Height and width of the network's input.
+        channels: Of its input.
 
     Yields:
         The graphs of each layer, in the order of `probed`; the activation is `[B,C,h,w]` for every kind of layer.
@@ -43,7 +47,7 @@ def export(network: nn.Module, probed: Mapping[str, Probe], shape: tuple[int, in
         CompileError: A stage fails; the message names the operator and the layer.
     """
     sizes = [size for seen in probed.values() for size in (*seen.shape, seen.logits)]
-    image = torch.zeros(unique_batch_size((3, *shape, *sizes)), 3, *shape)
+    image = torch.zeros(unique_batch_size((channels, *shape, *sizes)), channels, *shape)
     captured = cutting.capture(network, image)
     simplify(captured)
     for layer, seen in probed.items():

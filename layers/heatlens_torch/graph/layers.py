@@ -9,6 +9,7 @@ from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd
 
 from heatlens.card import Tokens
 from heatlens.errors import CompileError
+from heatlens.steps import COLORS
 from heatlens_torch.errors import running
 from heatlens_torch.graph import grids, places
 from heatlens_torch.graph.grids import Layout
@@ -34,7 +35,7 @@ class _Seen:
     version: int
 
 
-def layers_of(network: nn.Module, shape: tuple[int, int]) -> list[Candidate]:
+def layers_of(network: nn.Module, shape: tuple[int, int], *, channels: int = COLORS) -> list[Candidate]:
     """List the layers that can be explained, in the order in which they end.
 
     A layer can be explained if it runs once, returns one tensor with a grid of more than one cell, nothing overwrites
@@ -46,13 +47,14 @@ def layers_of(network: nn.Module, shape: tuple[int, int]) -> list[Candidate]:
     Args:
         network: In evaluation mode.
         shape: Height and width of its input.
+        channels: Of its input.
 
     Raises:
         CompileError: The network does not run on images of this shape, or does not answer `[B,K]`.
     """
-    candidates = _candidates(network, shape)
+    candidates = _candidates(network, shape, channels)
     possible = {entry.name: layouts for entry, layouts in candidates}
-    found = places.following(network, possible, _noise(shape))
+    found = places.following(network, possible, _noise(shape, channels))
     return [
         Candidate(entry.name, entry.kind, layout.shape, layout.tokens)
         for entry, _ in candidates
@@ -60,21 +62,21 @@ def layers_of(network: nn.Module, shape: tuple[int, int]) -> list[Candidate]:
     ]
 
 
-def default_layer(network: nn.Module, shape: tuple[int, int]) -> str:
+def default_layer(network: nn.Module, shape: tuple[int, int], *, channels: int = COLORS) -> str:
     """Return the last layer that can be explained.
 
     Raises:
         CompileError: There is none.
     """
-    for entry, layouts in reversed(_candidates(network, shape)):
-        if places.following(network, {entry.name: layouts}, _noise(shape))[entry.name] is not None:
+    for entry, layouts in reversed(_candidates(network, shape, channels)):
+        if places.following(network, {entry.name: layouts}, _noise(shape, channels))[entry.name] is not None:
             return entry.name
     raise CompileError("no layer of the network returns a grid that its logits depend on: there is nothing to map")
 
 
-def _candidates(network: nn.Module, shape: tuple[int, int]) -> list[tuple[_Seen, list[Layout]]]:
+def _candidates(network: nn.Module, shape: tuple[int, int], channels: int) -> list[tuple[_Seen, list[Layout]]]:
     """List the layers whose output can be a grid that the logits depend on, with the layouts it can have."""
-    seen, logits = _run(network, shape)
+    seen, logits = _run(network, shape, channels)
     runs = Counter(entry.name for entry in seen)
     outermost = {id(entry.output): entry for entry in seen}  # modules end from the inside out
     kept = [
@@ -96,11 +98,11 @@ def _candidates(network: nn.Module, shape: tuple[int, int]) -> list[tuple[_Seen,
     ]
 
 
-def _noise(shape: tuple[int, int]) -> torch.Tensor:
-    return torch.randn(_SAMPLES, 3, *shape, generator=torch.Generator().manual_seed(0))
+def _noise(shape: tuple[int, int], channels: int) -> torch.Tensor:
+    return torch.randn(_SAMPLES, channels, *shape, generator=torch.Generator().manual_seed(0))
 
 
-def _run(network: nn.Module, shape: tuple[int, int]) -> tuple[list[_Seen], torch.Tensor]:
+def _run(network: nn.Module, shape: tuple[int, int], channels: int) -> tuple[list[_Seen], torch.Tensor]:
     """Record every module's output on noise, which unlike a blank image activates some unit of every layer."""
     seen: list[_Seen] = []
 
@@ -117,7 +119,7 @@ def _run(network: nn.Module, shape: tuple[int, int]) -> tuple[list[_Seen], torch
             watch(name, module)
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     network.requires_grad_(requires_grad=False)
-    image = _noise(shape)
+    image = _noise(shape, channels)
     try:
         with running(image.shape):
             logits = network(image.requires_grad_())

@@ -17,7 +17,7 @@ from heatlens.errors import ModelFileError
 from heatlens.input.decode import decode
 from heatlens.input.pillow_image import image_file
 from heatlens.input.preprocess import preprocess
-from heatlens.types import Floats
+from heatlens.types import Floats, Window
 from heatlens_torch.errors import running
 from heatlens_torch.loading import own_weights, synthetic, user_functions, zoo
 from heatlens_torch.loading.built_network import BuiltNetwork
@@ -49,8 +49,7 @@ def build_network(spec: ModelSpec, folder: Path) -> BuiltNetwork:
             depends on the others.
     """
     built = _build(spec, folder)
-    height, width = spec.preprocess.shape
-    image = torch.zeros(2, 3, height, width)
+    image = torch.zeros(2, spec.preprocess.channels, *spec.preprocess.shape)
     select_output(built.network, spec.output_entry, image)
     check_single_images(built.network, image)
     removed = remove_final_activation(built.network, image)
@@ -90,13 +89,13 @@ def proof_images(spec: ModelSpec, images: Floats) -> Floats:
 
 def stack(images: list[Image.Image], recipe: Preprocess) -> Floats:
     """Preprocess images of any size and mode into one batch `[N,3,H,W]`."""
-    return np.stack([preprocess(_eight_bits(image), recipe) for image in images])
+    return np.stack([preprocess(_eight_bits(image, recipe.window), recipe) for image in images])
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _eight_bits(image: Image.Image, window: Window | None) -> Image.Image:
     if image.mode in ("L", "RGB"):
         return image
-    return decode(image_file(image), max_pixels=image.width * image.height).image
+    return decode(image_file(image), max_pixels=image.width * image.height, window=window).image
 
 
 # ------------------------------------------------------------------------------------------------------------- sources

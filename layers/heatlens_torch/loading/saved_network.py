@@ -77,7 +77,7 @@ def load_network(folder: Path, card: Card) -> nn.Module:
         ModelFileError: The architecture cannot be built here.
     """
     stored = card.weights
-    return _network(stored, folder / stored.file, torch.zeros(2, 3, *card.preprocess.shape))
+    return _network(stored, folder / stored.file, torch.zeros(2, card.preprocess.channels, *card.preprocess.shape))
 
 
 def _network(stored: TorchWeights, path: Path, images: torch.Tensor) -> nn.Module:

@@ -6,8 +6,10 @@ from pydantic import Field
 
 from heatlens.evaluate.faithfulness import Faithfulness
 from heatlens.evaluate.regions import Regions
-from heatlens.types import Box, Familiarity, Prediction, Quality, Score
+from heatlens.types import Box, Familiarity, Part, Prediction, Quality, Score
 from heatlens_web.schemas.answer import NOTES, Answer, ModelAnswer
+
+PART = "Part of the map that lies over the box: left, top, right, bottom as shares; null if it has no padding."
 
 
 class ExplainedAnswer(Answer):
@@ -37,6 +39,7 @@ class MapAnswer(Answer):
     order: Literal["C"] = "C"
     data_base64: str
     box: Box
+    part: Part | None = Field(None, description=PART)
 
 
 class TargetAnswer(ExplainedAnswer):
@@ -59,6 +62,7 @@ class Drawn(Answer):
     width: int | None = None
     height: int | None = None
     box: Box | None = Field(None, description="Part of the original the model saw: left, top, right, bottom in pixels.")
+    part: Part | None = Field(None, description=PART)
     prediction: Prediction | None = None
     explained: ExplainedAnswer | None = Field(None, description="The class of the heatmap, quality and map beside it.")
     quality: Quality | None = None

@@ -15,8 +15,9 @@ from heatlens.card import Preprocess
 from heatlens.errors import HeatlensError, InputError, LimitError
 from heatlens.explain.cam import positive, signed
 from heatlens.input.decode import decode, measure
+from heatlens.input.geometry import view_of
 from heatlens.input.grey_levels import WindowFunction, apply_curve, windowing
-from heatlens.input.preprocess import preprocess, seen_box
+from heatlens.input.preprocess import preprocess
 from heatlens.render.color import blend, color_map, levels, table
 from heatlens.render.encode import png
 from heatlens.render.strip_metadata import strip_metadata
@@ -153,7 +154,7 @@ def centres_seen(length: int, resized: int, crop: int) -> list[int]:
 
 @given(SIZES, RECIPES)
 def test_the_box_has_the_pixels_whose_centers_the_model_sees(size: tuple[int, int], how: Preprocess) -> None:
-    left, top, right, bottom = seen_box(size, how)
+    left, top, right, bottom = view_of(size, how).box
 
     assert 0 <= left < right <= size[0]
     assert 0 <= top < bottom <= size[1]

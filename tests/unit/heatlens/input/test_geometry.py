@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from heatlens.card import Preprocess
-from heatlens.input.geometry import WHOLE, Span, seen, stages
+from heatlens.input.geometry import Span, stages, view_of
 from heatlens.input.preprocess import preprocess
 from heatlens.steps import Crop, Pad, Resize, Scale
+from heatlens.types import WHOLE
 
 SIDE = 64
 
@@ -54,7 +55,7 @@ def test_a_mark_is_found_where_it_lies(name: str, size: tuple[int, int]) -> None
     x = float((weight.sum(axis=0) * (np.arange(width) + 0.5)).sum() / weight.sum()) / width
     y = float((weight.sum(axis=1) * (np.arange(height) + 0.5)).sum() / weight.sum()) / height
 
-    view = seen(size, how)
+    view = view_of(size, how)
 
     left, top, right, bottom = view.box
     first, upper, last, lower = view.part
@@ -78,7 +79,7 @@ def test_a_mark_is_found_where_it_lies(name: str, size: tuple[int, int]) -> None
 def test_the_part_that_is_seen(
     name: str, size: tuple[int, int], box: tuple[int, int, int, int], part: tuple[float, float, float, float]
 ) -> None:
-    view = seen(size, LISTS[name])
+    view = view_of(size, LISTS[name])
 
     assert view.box == box
     if name != "pad, then crop":
@@ -88,7 +89,7 @@ def test_the_part_that_is_seen(
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (3, 2)])
 @pytest.mark.parametrize("name", LISTS)
 def test_the_part_is_never_empty_and_never_outside(name: str, size: tuple[int, int]) -> None:
-    view = seen(size, LISTS[name])
+    view = view_of(size, LISTS[name])
 
     left, top, right, bottom = view.box
     first, upper, last, lower = view.part

@@ -7,7 +7,8 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from heatlens.card import Preprocess
-from heatlens.input.preprocess import preprocess, seen_box
+from heatlens.input.geometry import view_of
+from heatlens.input.preprocess import preprocess
 from tests.support.images import noise
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -56,16 +57,16 @@ def test_equals_the_torchvision_transform(
 
 
 def test_without_a_crop_the_model_sees_the_whole_image() -> None:
-    assert seen_box((300, 100), recipe((64, 64), None, "bilinear")) == (0, 0, 300, 100)
+    assert view_of((300, 100), recipe((64, 64), None, "bilinear")).box == (0, 0, 300, 100)
 
 
 def test_with_a_crop_the_model_sees_the_middle() -> None:
-    assert seen_box((300, 100), recipe(64, (64, 64), "bilinear")) == (100, 0, 200, 100)
+    assert view_of((300, 100), recipe(64, (64, 64), "bilinear")).box == (100, 0, 200, 100)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (3, 2), (1000, 999)])
 def test_the_box_is_never_empty_and_never_outside(size: tuple[int, int]) -> None:
-    left, top, right, bottom = seen_box(size, recipe(72, (64, 64), "bilinear"))
+    left, top, right, bottom = view_of(size, recipe(72, (64, 64), "bilinear")).box
 
     assert 0 <= left < right <= size[0]
     assert 0 <= top < bottom <= size[1]
