@@ -11,6 +11,7 @@ import pytest
 from tests.support.paths import ROOT
 
 TRAINING = {"torch", "torchvision", "pytorch_grad_cam", "cv2", "matplotlib", "sklearn", "scipy", "nncf"}
+TRAINING |= {"mlflow", "monai", "timm", "torchxrayvision", "transformers"}
 ON_DEMAND = {"onnx", "onnxruntime", "pydicom"}  # by a setting, while compiling, or with the first DICOM file
 AWS = {"aws_lambda_powertools", "boto3", "botocore", "jmespath"}
 WEB = {"fastapi", "mangum", "starlette", "uvicorn"}

@@ -4,7 +4,8 @@ import hashlib
 import pickle
 import tarfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from heatlens.errors import ModelFileError
+from heatlens_torch.loading.foreign import SAVE_STATE, instead_of_pickle, refuse_foreign
 from heatlens_torch.loading.pickle_scan import Inert, Stubs, is_torchscript, uses_of
 
 State = dict[str, torch.Tensor]
@@ -22,8 +24,8 @@ LIGHTNING = "pytorch-lightning_version"
 STATE_DICT = "state_dict"
 HYPER_PARAMETERS = "hyper_parameters"
 COMPILED = "_orig_mod."  # torch.compile inserts it wherever a module was compiled
+SAFETENSORS_LENGTH = 8
 NAMED_KEYS = 3  # of a mismatch, in the message
-SAVE_STATE = "where it was made, torch.save(model.state_dict(), 'weights.pt'), and name that file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ def read_checkpoint(path: Path, *, entry: str | None = None, sha256: str | None 
     """Read a checkpoint; of the functions it names only those that make tensors are called.
 
     Args:
-        path: `.safetensors`, a `.pt` or `.pth` file of `torch.save`, or a Lightning `.ckpt`.
+        path: A safetensors file, a file of `torch.save`, or a Lightning checkpoint; its bytes say which.
         entry: The key of the state dict, where the file has several.
         sha256: The expected digest (hex); not checked if `None`.
 
@@ -54,12 +56,20 @@ def read_checkpoint(path: Path, *, entry: str | None = None, sha256: str | None 
         ModelFileError: The file is missing, of another kind or has another digest; or its state dict is not a mapping
             of names to tensors.
     """
-    reader = _READERS.get(path.suffix)
-    if reader is None:
-        raise ModelFileError(f"weights: {path.name} is none of {', '.join(_READERS)}, seed:N")
     if not path.is_file():
         raise ModelFileError(f"weights: {path.name}: no such file beside the model description")
+    with _about_weights():
+        refuse_foreign(path)
+    reader = _read_safetensors if path.suffix == ".safetensors" or is_safetensors(path) else _read_pickled
     return reader(path, check_digest(path, sha256), entry)
+
+
+def is_safetensors(path: Path) -> bool:
+    """Tell a safetensors file: the length of its header, and JSON."""
+    with path.open("rb") as file:
+        start = file.read(SAFETENSORS_LENGTH + 1)
+    length = int.from_bytes(start[:SAFETENSORS_LENGTH], "little")
+    return start[SAFETENSORS_LENGTH:] == b"{" and length < path.stat().st_size
 
 
 def load_weights(network: nn.Module, checkpoint: Checkpoint, *, name: str, prefix: str | None = None) -> str:
@@ -106,6 +116,14 @@ def digest_of(path: Path) -> str:
     """Compute the sha256 of a file (hex)."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _about_weights() -> Iterator[None]:
+    try:
+        yield
+    except ModelFileError as error:
+        raise ModelFileError(f"weights: {error}") from error
 
 
 # --------------------------------------------------------------------------------------------------------- the readers
@@ -174,10 +192,16 @@ def _refuse_module(content: object, stubs: Stubs, name: str) -> None:
             where = f"its entry {key!r}" if key else name
             if key and _state_dicts(entries):
                 continue  # a criterion beside the weights
-            raise ModelFileError(
-                f"weights: {where} is a whole pickled module ({stubs.origin(value)}), which is code as well as "
-                f"weights: {SAVE_STATE}"
-            )
+            raise _pickled(where, "module", stubs.origin(value) or "", name)
+    if isinstance(content, Inert):
+        raise _pickled(name, "object", stubs.origin(content) or "", name)
+
+
+def _pickled(where: str, kind: str, origin: str, name: str) -> ModelFileError:
+    return ModelFileError(
+        f"weights: {where} is a whole pickled {kind} ({origin}), which is code as well as weights: "
+        f"{instead_of_pickle(origin, name)}"
+    )
 
 
 def _entry(content: object, wanted: str | None, name: str) -> tuple[str, Mapping[str, Any]]:
@@ -284,11 +308,3 @@ def _some(missing: list[str], unexpected: list[str]) -> str:
 def _first(items: list[str]) -> str:
     more = len(items) - NAMED_KEYS
     return ", ".join(items[:NAMED_KEYS]) + (f" and {more} more" if more > 0 else "")
-
-
-_READERS: dict[str, Callable[[Path, str, str | None], Checkpoint]] = {
-    ".safetensors": _read_safetensors,
-    ".pt": _read_pickled,
-    ".pth": _read_pickled,
-    ".ckpt": _read_pickled,
-}

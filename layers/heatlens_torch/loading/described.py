@@ -41,8 +41,7 @@ class Described:
     def lines(self) -> Iterator[str]:
         """Yield what was found, each with where."""
         for key, place in self.facts.places.items():
-            if getattr(self.spec, key) == self.facts.values[key]:
-                yield f"{key:<11} {_short(self.facts.values[key])} ({place})"
+            yield f"{key:<11} {_short(self.facts.values[key])} ({place})"
         yield from (f"note        {note}" for note in self.facts.notes)
 
 

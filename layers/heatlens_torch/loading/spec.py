@@ -188,9 +188,11 @@ def complete(description: Description, home: Path, name: str) -> tuple[ModelSpec
         ModelFileError: The files cannot be used; or a key is missing that has no default: the message names all.
     """
     _check_grid(description)
-    given = {key: value for key, value in dict(description).items() if value is not None}
+    said = description.model_fields_set
+    given = {key: value for key, value in dict(description).items() if key in said and value is not None}
     found = registry.facts_of(description.architecture or "", home, given)
     _brings_its_own(description, found)
+    found.keep(set(found.values) - set(given))
     spec: dict[str, Any] = {"name": name} | found.values | given
     missing = [key for key in MISSING if key not in spec]
     if missing:

@@ -9,9 +9,11 @@ from torch import nn
 
 from heatlens.errors import ModelError, ModelFileError
 from heatlens_torch.loading import user_functions
+from heatlens_torch.loading.sources import timm_models
 
 TORCHVISION = "torchvision"
-SCHEMES = (TORCHVISION,)  # sources whose networks can be built by name and arguments
+TIMM = "timm"
+SCHEMES = (TORCHVISION, TIMM)  # sources whose networks can be built by name and arguments
 # By default they draw truncated normals for a minute, with a deprecation warning; weights replace them anyway.
 SLOWLY_INITIALISED = ("googlenet", "inception_v3")
 
@@ -71,8 +73,10 @@ def _construct(architecture: str, arguments: dict[str, Any]) -> object:
         return NAMED[architecture](**arguments)
     if scheme == TORCHVISION:
         return _torchvision(name, arguments)
+    if scheme == TIMM:
+        return timm_models.construct(name, arguments)
     if not name:
-        known = ", ".join(["torchvision:NAME", "package.module:factory", *NAMED])
+        known = ", ".join(["torchvision:NAME", "timm:NAME", "package.module:factory", *NAMED])
         raise ModelFileError(f"architecture: {architecture!r} is none of {known}")
     return user_functions.find("architecture", architecture)(**arguments)
 

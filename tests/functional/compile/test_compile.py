@@ -616,7 +616,7 @@ REFUSALS = {
     ),
     "unknown name": (
         changed(TINY, architecture="resnet18"),
-        "architecture: 'resnet18' is none of torchvision:NAME, package.module:factory, litresnet-enhanced",
+        "architecture: 'resnet18' is none of torchvision:NAME, timm:NAME, package.module:factory, litresnet-enhanced",
     ),
     "no such factory": (
         changed(TINY, architecture="nowhere:build"),

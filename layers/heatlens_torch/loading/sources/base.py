@@ -1,7 +1,7 @@
 """What a source finds in the owner's files, and what it must offer."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,6 +11,7 @@ from heatlens.errors import ModelFileError
 if TYPE_CHECKING:  # facts are read before torch is loaded
     from heatlens_torch.loading.built_network import BuiltNetwork
 
+IMAGENET_CLASSES = 1000
 OWN = "own"  # as `weights`: the architecture brings them
 
 
@@ -27,6 +28,11 @@ class Facts:
         if value is not None:
             self.values[key] = value
             self.places[key] = place
+
+    def keep(self, keys: Set[str]) -> None:
+        """Forget what is not among the keys."""
+        self.values = {key: value for key, value in self.values.items() if key in keys}
+        self.places = {key: place for key, place in self.places.items() if key in keys}
 
 
 class Source(Protocol):
@@ -50,6 +56,13 @@ class Source(Protocol):
         Raises:
             ModelFileError: Weights and network do not fit, or cannot be read.
         """
+
+
+def number_of_logits(given: Mapping[str, Any]) -> int:
+    """Count the logits that classes and output of a description need."""
+    if given.get("output") == "sigmoid":
+        return 1
+    return IMAGENET_CLASSES if given["classes"] == "imagenet" else len(given["classes"])
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -4,9 +4,9 @@ import zipfile
 from pathlib import Path
 
 from heatlens.errors import ModelFileError
+from heatlens_torch.loading.foreign import refuse_foreign
+from heatlens_torch.loading.sources.base import read_json
 from heatlens_torch.loading.sources.registry import SOURCES, split
-
-SNIFFED_BYTES = 64
 
 
 def recognize(what: str) -> dict[str, str]:
@@ -18,6 +18,8 @@ def recognize(what: str) -> dict[str, str]:
     if split(what):
         return {"architecture": what}
     path = Path(what)
+    if path.exists():
+        refuse_foreign(path)
     if path.is_dir():
         return {"architecture": f"{_folder(path)}:{what}"}
     if path.is_file():
@@ -32,6 +34,8 @@ def known() -> str:
 
 
 def _folder(path: Path) -> str:
+    if (path / "config.json").is_file():
+        return "timm" if "pretrained_cfg" in read_json(path / "config.json") else "hf"
     raise ModelFileError(f"{path.name}: a folder of no known kind; it can be {known()}")
 
 

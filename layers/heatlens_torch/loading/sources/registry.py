@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Scheme: its module in this package, what it needs besides the extra torch (an extra, or a library), what it takes.
 SOURCES = {
+    "hf": ("hf", "'heatlens[hf]'", "a folder of transformers' save_pretrained"),
+    "timm": ("timm_models", "'heatlens[timm]'", "a folder of timm's save_for_hf, or a name with --weights FILE"),
     "torchvision": ("torchvision_names", "", "a network of torchvision by name"),
     "torch.export": ("exported", "", "a .pt2 file of torch.export"),
 }

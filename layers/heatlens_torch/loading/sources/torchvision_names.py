@@ -7,7 +7,7 @@ from typing import Any
 from heatlens_torch.loading import exported_program, torchvision_weights, zoo
 from heatlens_torch.loading.built_network import BuiltNetwork
 from heatlens_torch.loading.checkpoints import check_digest
-from heatlens_torch.loading.sources.base import Facts
+from heatlens_torch.loading.sources.base import Facts, number_of_logits
 
 NEWEST = "DEFAULT"
 _CHANGED_WITH_WEIGHTS = ("transform_input", "aux_logits")  # of GoogLeNet and Inception: what torchvision built, in full
@@ -23,6 +23,8 @@ def facts(reference: str, home: Path, given: Mapping[str, Any]) -> Facts:
     if str(weights).isidentifier():
         for key, value in torchvision_weights.facts(reference, weights).items():
             found.add(key, value, f"metadata of torchvision's weights {weights}")
+    elif given.get("classes") and not str(weights).startswith("seed:") and not given.get("arguments"):
+        found.add("arguments", {"num_classes": number_of_logits(given)}, "the number of classes")
     return found
 
 

@@ -353,10 +353,20 @@ def test_rejects_a_file_with_another_digest(tmp_path: Path) -> None:
     )
 
 
+KERAS = (
+    "weights: a.pt is a model of Keras, which is not run: python -m tf2onnx.convert --keras {folder}/a.pt --output "
+    "m.onnx, and compile m.onnx"
+)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.h5", b"", "weights: a.h5 is none of .safetensors, .pt, .pth, .ckpt, seed:N"),
+        (
+            "a.pt",
+            b"\x89HDF\r\n\x1a\n",
+            KERAS,
+        ),
         ("a.safetensors", b"not at all", "weights: a.safetensors is not a safetensors file"),
         ("a.pt", b"", "weights: a.pt is not a checkpoint that torch can read"),
         ("a.pt", b"PK\x03\x04 cut short", "weights: a.pt is not a checkpoint that torch can read"),
@@ -370,7 +380,7 @@ def test_an_unusable_file_is_reported_in_one_sentence(
     if content is not None:
         (tmp_path / name).write_bytes(content)
 
-    assert refusal(network(), tmp_path / name) == message
+    assert refusal(network(), tmp_path / name) == message.format(folder=tmp_path)
 
 
 @pytest.mark.parametrize("content", [[torch.zeros(1)], {"epoch": 3}, torch.zeros(1)])

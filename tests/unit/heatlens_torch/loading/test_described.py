@@ -70,7 +70,7 @@ def test_a_factory_without_weights_brings_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("what", "options", "message"),
     [
-        ("nowhere", {}, "nowhere: no such file or folder; it can also be torchvision:… (a network of torchvision"),
+        ("nowhere", {}, "nowhere: no such file or folder; it can also be hf:… (a folder of transformers'"),
         ("torchvision:resnet18", {"output": "logits"}, "output: Input should be 'softmax', 'sigmoid' or"),
         ("torchvision:resnet18", {"classes": "cats"}, "classes: 'cats' is neither a file nor several names"),
         ("torchvision:resnet18", {"preprocess": "caffe"}, "preprocess: 'caffe' is neither imagenet nor a list such"),
