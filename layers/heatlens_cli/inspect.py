@@ -120,9 +120,12 @@ def sanity(card: Card) -> Iterator[str]:
 
 
 def _description_facts(what: str | Path, options: Mapping[str, Any] | None) -> Iterator[str]:
-    from heatlens_torch.inspection import inspect_model
+    from heatlens_torch.loading.described import describe
 
-    found = inspect_model(what, options)
+    described = describe(what, options)  # before torch is loaded
+    from heatlens_torch.inspection import inspect_described
+
+    found = inspect_described(described)
     spec = found.described.spec
     yield f"{spec.name} {spec.version}"
     yield from _common(spec.output, spec.classes, spec.preprocess)

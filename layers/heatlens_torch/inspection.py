@@ -31,7 +31,11 @@ def inspect_model(what: Path | str, options: Mapping[str, Any] | None = None) ->
     Raises:
         ModelError: As `compile_model` before it exports.
     """
-    described = describe(what, options)
+    return inspect_described(describe(what, options))
+
+
+def inspect_described(described: Described) -> Inspection:
+    """Build the network of a complete description, and list its layers, as `inspect_model` does."""
     spec = described.spec
     with user_functions.importable(described.home), described.located():
         built = build_network(spec, described.home)

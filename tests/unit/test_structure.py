@@ -80,6 +80,7 @@ COVERED = {
     "heatlens_torch/loading/saved_network.py": "functional/compile/test_sources.py",
     "heatlens_torch/loading/sources/base.py": "unit/heatlens_torch/loading/test_described.py",
     "heatlens_torch/loading/sources/exported.py": "functional/compile/test_sources.py",
+    "heatlens_torch/loading/sources/recipe.py": "unit/heatlens_torch/loading/sources/test_hf_processor.py",
     "heatlens_torch/loading/sources/registry.py": "unit/heatlens_torch/loading/test_described.py",
     "heatlens_torch/loading/sources/torchvision_names.py": "functional/compile/test_sources.py",
     "heatlens_torch/loading/synthetic.py": "functional/compile/test_sources.py",

@@ -35,8 +35,8 @@ def heatlens(words: list[str], missing: set[str], folder: Path, **variables: str
     [
         ("server", ["serve", "--port", "0"], "serve"),
         ("server", ["invoke", JPEG], "invoke"),
-        ("torch", ["compile", "model.toml", "-o", "out"], "compile"),
-        ("torch", ["inspect", "model.toml"], "inspect of a model description"),
+        ("torch", ["compile", "torchvision:alexnet", "-o", "out"], "compile"),
+        ("torch", ["inspect", "torchvision:alexnet"], "inspect of a model description"),
         ("aws", ["redrive", "--dead-letters", "https://queue"], "redrive"),
         ("aws", ["verify", "s3://bucket/out/batch/manifest.json"], "verify of an s3:// address"),
         ("aws", ["batch", "run", "s3://bucket/scans"], "batch run of an s3:// address"),
