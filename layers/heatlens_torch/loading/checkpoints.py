@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import safetensors
 import safetensors.torch
@@ -33,7 +33,8 @@ class Checkpoint:
     """What a file holds.
 
     `state` is its state dict, on the CPU; `entry` is the key of that state dict, empty if it is the file itself;
-    `hyper_parameters` are the plain values of a Lightning checkpoint's; `dropped` are the globals that were not called
+    `hyper_parameters` are the plain values of a Lightning checkpoint's; `lists` are the lists of strings beside the
+    state dict, such as class names; `dropped` are the globals that were not called
     (`module.name`); `sha256` is the file's.
     """
 
@@ -41,6 +42,7 @@ class Checkpoint:
     sha256: str
     entry: str = ""
     hyper_parameters: dict[str, Any] = field(default_factory=dict)
+    lists: dict[str, list[str]] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
 
 
@@ -150,6 +152,7 @@ def _read_pickled(path: Path, sha256: str, entry: str | None) -> Checkpoint:
         sha256=sha256,
         entry=found,
         hyper_parameters=_plain_items(entries.get(HYPER_PARAMETERS)),
+        lists={str(key): list(value) for key, value in entries.items() if _is_names(value)},
         dropped=stubs.unknown_globals(content),
     )
 
@@ -256,6 +259,10 @@ def _plain_items(value: object) -> dict[str, Any]:
     if not isinstance(items, Mapping):
         return {}
     return {key: each for key, each in items.items() if isinstance(key, str) and _is_plain(each)}
+
+
+def _is_names(value: object) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(type(each) is str for each in value)
 
 
 def _is_plain(value: object) -> bool:

@@ -63,7 +63,10 @@ def describe(what: str | Path, options: Mapping[str, Any] | None = None) -> Desc
         with located(path):
             return Described(*_complete(description, path.parent, path.resolve().parent.name), toml=path)
     found = recognize.recognize(str(what))
-    return Described(*_complete(_validated(found | given), Path(), _name(found)))
+    described = Described(*_complete(_validated(found | given), Path(), _name(found)))
+    for key in sorted(found.keys() - given.keys() - {"architecture", "weights"}):
+        described.facts.add(key, found[key], f"{Path(found['weights']).name} hyper_parameters")
+    return described
 
 
 def _complete(description: Description, home: Path, name: str) -> tuple[ModelSpec, Path, Facts]:
@@ -71,7 +74,7 @@ def _complete(description: Description, home: Path, name: str) -> tuple[ModelSpe
     return spec, home, facts
 
 
-def _name(found: Mapping[str, str]) -> str:
+def _name(found: Mapping[str, Any]) -> str:
     """Name a model after its file or folder, or as its library does."""
     parts = registry.split(found.get("architecture", ""))
     named = parts[1] if parts else found.get("architecture") or found["weights"]

@@ -87,10 +87,10 @@ def _torchvision(name: str, arguments: dict[str, Any]) -> nn.Module:
     if name in SLOWLY_INITIALISED:
         arguments = {"init_weights": False} | arguments
     network: nn.Module = torchvision.models.get_model(name, **{"weights": None} | arguments)
-    return _densenet(network) if isinstance(network, torchvision.models.DenseNet) else network
+    return densenet(network) if isinstance(network, torchvision.models.DenseNet) else network
 
 
-def _densenet(network: torchvision.models.DenseNet) -> nn.Module:
+def densenet(network: Any) -> nn.Module:  # noqa: ANN401 - torchvision's, or torchxrayvision's
     """Move the last ReLU of a DenseNet into `features`, which so becomes a target; the weight names stay the same.
 
     torchvision applies that ReLU in place and outside any module: with the target `features` or `features.norm5`

@@ -2,22 +2,31 @@
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from heatlens.errors import ModelFileError
 from heatlens_torch.loading.foreign import refuse_foreign
 from heatlens_torch.loading.sources.base import read_json
 from heatlens_torch.loading.sources.registry import SOURCES, split
 
+LIGHTNING = "lightning:"
+NAMES = ("classes", "class_names", "labels", "label_names")  # of hyper-parameters that hold the classes
 
-def recognize(what: str) -> dict[str, str]:
+
+def recognize(what: str) -> dict[str, Any]:
     """Return `architecture` or `weights` of a description for `scheme:reference`, a file or a folder.
+
+    Of a Lightning checkpoint (`lightning:FILE`, or a `.ckpt` file) `arguments` and `classes` too, where its
+    hyper-parameters have them.
 
     Raises:
         ModelFileError: It is of no kind that can be compiled; the message says how to make one that can.
     """
     if split(what):
         return {"architecture": what}
-    path = Path(what)
+    path = Path(what.removeprefix(LIGHTNING))
+    if path.is_file() and (what.startswith(LIGHTNING) or path.suffix == ".ckpt"):
+        return _lightning(path)
     if path.exists():
         refuse_foreign(path)
     if path.is_dir():
@@ -28,12 +37,30 @@ def recognize(what: str) -> dict[str, str]:
     raise ModelFileError(f"{what}: no such file or folder; it can also be {known()}")
 
 
+def _lightning(path: Path) -> dict[str, Any]:
+    from heatlens_torch.loading.checkpoints import read_checkpoint
+
+    parameters = read_checkpoint(path).hyper_parameters
+    found: dict[str, Any] = {"weights": str(path)}
+    if parameters:
+        found["arguments"] = "hyper_parameters"
+    for key in NAMES:
+        if isinstance(parameters.get(key), list):
+            found["classes"] = parameters[key]
+            break
+    return found
+
+
 def known() -> str:
     """List the schemes, for messages."""
     return ", ".join(f"{scheme}:… ({about})" for scheme, (_, _, about) in SOURCES.items())
 
 
 def _folder(path: Path) -> str:
+    if (path / "MLmodel").is_file():
+        return "mlflow"
+    if (path / "configs" / "metadata.json").is_file():
+        return "monai"
     if (path / "config.json").is_file():
         return "timm" if "pretrained_cfg" in read_json(path / "config.json") else "hf"
     raise ModelFileError(f"{path.name}: a folder of no known kind; it can be {known()}")

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 SOURCES = {
     "hf": ("hf", "'heatlens[hf]'", "a folder of transformers' save_pretrained"),
     "timm": ("timm_models", "'heatlens[timm]'", "a folder of timm's save_for_hf, or a name with --weights FILE"),
+    "xrv": ("xrv", "torchxrayvision", "a state dict of torchxrayvision"),
+    "monai": ("monai_bundle", "monai", "a MONAI bundle"),
+    "mlflow": ("mlflow_folder", "", "a folder of MLflow's PyTorch flavor"),
     "torchvision": ("torchvision_names", "", "a network of torchvision by name"),
     "torch.export": ("exported", "", "a .pt2 file of torch.export"),
 }
