@@ -9,7 +9,6 @@ from torch import nn
 
 from heatlens.errors import ModelError, ModelFileError
 from heatlens_torch.loading import user_functions
-from heatlens_torch.loading.sources import timm_models
 
 TORCHVISION = "torchvision"
 TIMM = "timm"
@@ -74,7 +73,7 @@ def _construct(architecture: str, arguments: dict[str, Any]) -> object:
     if scheme == TORCHVISION:
         return _torchvision(name, arguments)
     if scheme == TIMM:
-        return timm_models.construct(name, arguments)
+        return _timm(name, arguments)
     if not name:
         known = ", ".join(["torchvision:NAME", "timm:NAME", "package.module:factory", *NAMED])
         raise ModelFileError(f"architecture: {architecture!r} is none of {known}")
@@ -88,6 +87,14 @@ def _torchvision(name: str, arguments: dict[str, Any]) -> nn.Module:
         arguments = {"init_weights": False} | arguments
     network: nn.Module = torchvision.models.get_model(name, **{"weights": None} | arguments)
     return densenet(network) if isinstance(network, torchvision.models.DenseNet) else network
+
+
+def _timm(name: str, arguments: dict[str, Any]) -> object:
+    import timm
+
+    if not timm.is_model(name):
+        raise ModelFileError(f"architecture: timm has no network {name!r}, and no such folder exists")
+    return timm.create_model(name, **{"pretrained": False} | arguments)
 
 
 def densenet(network: Any) -> nn.Module:  # noqa: ANN401 - torchvision's, or torchxrayvision's

@@ -46,6 +46,7 @@ def facts(reference: str, home: Path, given: Mapping[str, Any]) -> Facts:
 
 def build(reference: str, home: Path, given: Mapping[str, Any]) -> "BuiltNetwork":
     """Build the network of a folder and load its weights; nothing is downloaded."""
+    from heatlens_torch.loading import zoo
     from heatlens_torch.loading.built_network import BuiltNetwork
     from heatlens_torch.loading.checkpoints import load_weights, read_checkpoint
 
@@ -56,22 +57,9 @@ def build(reference: str, home: Path, given: Mapping[str, Any]) -> "BuiltNetwork
     weights = folder / _weights_file(folder)
     checkpoint = read_checkpoint(weights, sha256=given.get("sha256"))
     arguments = {"num_classes": config.get("num_classes")} | (config.get("model_args") or {})
-    network = construct(str(config["architecture"]), arguments)
+    network = zoo.build(f"timm:{config.get('architecture')}", arguments)
     load_weights(network, checkpoint, name=weights.name)
-    return BuiltNetwork(network.eval(), {}, {"weights": weights.name, "weights_sha256": checkpoint.sha256})
-
-
-def construct(name: str, arguments: dict[str, Any]) -> Any:  # noqa: ANN401 - timm is untyped
-    """Build an untrained network.
-
-    Raises:
-        ModelFileError: timm has no such network.
-    """
-    import timm
-
-    if not timm.is_model(name):
-        raise ModelFileError(f"architecture: timm has no network {name!r}, and no such folder exists")
-    return timm.create_model(name, **{"pretrained": False} | arguments)
+    return BuiltNetwork(network, {}, {"weights": weights.name, "weights_sha256": checkpoint.sha256})
 
 
 def preprocessing(config: Mapping[str, Any]) -> Preprocess:
