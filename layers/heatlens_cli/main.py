@@ -189,6 +189,7 @@ def compile_(
     """Compile a PyTorch classifier and compare it with pytorch-grad-cam (needs the extra torch)."""
     with _clear_errors():
         from heatlens_cli.inspect import agreements, proven, sanity
+        from heatlens_cli.stages import Stages
 
         if not force and folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
             raise WouldOverwrite(f"{folder} exists: choose another --out, or --force to replace a model folder")
@@ -201,7 +202,9 @@ def compile_(
             for line in described.lines():
                 say(line)
             from heatlens_torch.compile import compile_described
-        card = compile_described(described, folder, with_torch=with_torch, int8=int8, progress=say)
+        stages = Stages()
+        card = compile_described(described, folder, with_torch=with_torch, int8=int8, progress=stages.begin)
+        stages.begin("done")
         for line in (*proven(card), *agreements(card), *sanity(card)):
             say(line)
 

@@ -90,8 +90,10 @@ def _torchvision(name: str, arguments: dict[str, Any]) -> nn.Module:
 
 
 def _timm(name: str, arguments: dict[str, Any]) -> object:
-    import timm
-
+    try:
+        import timm
+    except ModuleNotFoundError as error:
+        raise ModelFileError("architecture: timm: needs timm: pip install 'heatlens[timm]'") from error
     if not timm.is_model(name):
         raise ModelFileError(f"architecture: timm has no network {name!r}, and no such folder exists")
     return timm.create_model(name, **{"pretrained": False} | arguments)

@@ -14,6 +14,7 @@ import torch
 from heatlens.card import read_card
 from heatlens_torch.loading import synthetic
 from heatlens_torch.loading.network import stack
+from heatlens_torch.loading.sources.registry import SOURCES
 from heatlens_torch.loading.spec import Description, read_spec
 from tests.support.checkpoints import LIGHTNING, renamed
 from tests.support.paths import HEATLENS, ROOT
@@ -146,7 +147,21 @@ def test_a_template_names_the_first_missing_key(tmp_path: Path) -> None:
         [HEATLENS, "inspect", "model.toml"], cwd=tmp_path, env=IN_PROJECT, capture_output=True, check=False, text=True
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("model.toml: classes: missing")
+    assert done.stderr.startswith("model.toml: classes, output, preprocess: missing: say the names")
+
+
+def test_the_first_commands_of_the_guide_are_commands() -> None:
+    lines = [line.partition("#")[0].split() for line in blocks("console")[0].splitlines()]
+    compiled = [words[2:] for words in lines if words[1] == "compile"]
+    options = {word for words in compiled for word in words if word.startswith("-")}
+
+    help_text = shell("heatlens compile --help", ROOT)
+    assert [option for option in options if option not in help_text] == []
+    assert {words[0].partition(":")[0] for words in compiled} <= {*SOURCES, "lightning", "runs/vit"}
+
+
+def test_the_guide_has_every_source() -> None:
+    assert [scheme for scheme in SOURCES if f"| `{scheme}:" not in GUIDE] == []
 
 
 def test_the_guide_shows_every_key() -> None:

@@ -1,5 +1,6 @@
 """Folders of timm's `save_for_hf` and timm's names say classes and preprocessing."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from heatlens.errors import ModelFileError
 from heatlens.input.preprocess import preprocess
+from heatlens_torch.loading import zoo
 from heatlens_torch.loading.described import describe
 from heatlens_torch.loading.network import build_network
 from heatlens_torch.loading.sources.timm_models import preprocessing
@@ -79,3 +81,10 @@ def test_a_name_alone_is_not_enough(what: str, message: str) -> None:
     with pytest.raises(ModelFileError) as caught:
         describe(what)
     assert str(caught.value).startswith(message)
+
+
+def test_without_the_library_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+
+    with pytest.raises(ModelFileError, match=r"^architecture: timm: needs timm: pip install 'heatlens\[timm\]'$"):
+        zoo.build("timm:test_resnet", {})
