@@ -19,6 +19,7 @@ SHORTEST = 16  # characters of a key: shorter ones can be guessed
 OPEN = frozenset({"/", "/docs", "/openapi.json", "/api/inference/health", "/api/inference/ready", "/ping"})
 OPEN_BELOW = ("/static/", "/v2/health/")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_KEY = re.compile(r"[!-~]+")  # what a header carries unchanged
 
 
 class ApiKeys:
@@ -28,7 +29,8 @@ class ApiKeys:
         """Read `name=key` pairs, separated by commas; a name may have several keys, so that keys can be replaced.
 
         Raises:
-            SettingsError: A pair is malformed, a key is short, or two are equal. The message names no key.
+            SettingsError: A pair is malformed, a key is short or cannot be sent, two are equal, or there are only
+                commas: a server without keys would be open to everyone. The message names no key.
         """
         self._names: dict[bytes, str] = {}
         for place, pair in enumerate(filter(None, map(str.strip, text.split(","))), start=1):
@@ -37,9 +39,13 @@ class ApiKeys:
                 raise SettingsError(f"{VARIABLE}: pair {place} is not name=key, with a name of A-Z a-z 0-9 . _ -")
             if len(key) < SHORTEST:
                 raise SettingsError(f"{VARIABLE}: the key of {name!r} has fewer than {SHORTEST} characters")
+            if not _KEY.fullmatch(key):
+                raise SettingsError(f"{VARIABLE}: the key of {name!r} has a space, or characters beyond ASCII")
             if (digest := _digest(key)) in self._names:
                 raise SettingsError(f"{VARIABLE}: {self._names[digest]!r} and {name!r} have the same key")
             self._names[digest] = name
+        if text.strip() and not self._names:
+            raise SettingsError(f"{VARIABLE}: no name=key in it: unset it to serve everyone")
 
     def __bool__(self) -> bool:
         return bool(self._names)
@@ -68,17 +74,16 @@ class RequireApiKey:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        if scope["type"] != "http" or is_open(scope):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request = Request(scope)
         offered = offered_keys(request.headers)
-        name = self._keys.name_of(offered)
-        if name is None:
+        scope[KEY_NAME] = self._keys.name_of(offered)
+        if scope[KEY_NAME] is None and not is_open(scope):
             response = problems.respond(request, MissingApiKey(_reason(offered)), {"www-authenticate": "Bearer"})
             await response(scope, receive, send)
             return
-        scope[KEY_NAME] = name
         await self._app(scope, receive, send)
 
 

@@ -57,8 +57,10 @@ def create_app(settings: ServerSettings, *, deployment: Deployment) -> FastAPI:
         app.add_middleware(CORSMiddleware, **cors(settings.cors_origins))
     app.add_middleware(SecurityHeaders)
     app.include_router(batch_routes.router, dependencies=[Depends(check_accepting), Depends(known_query)])
-    for routes in [router, *(_kserve() if deployment == "server" else [])]:
+    others = [router, *(_kserve() if deployment == "server" else [])]
+    for routes in others:
         app.include_router(routes, dependencies=[Depends(known_query)])
+    app.state.named_routes = [route for routes in (batch_routes.router, *others) for route in routes.routes]
     app.mount("/static", _StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/", _page, include_in_schema=False)
     app.add_api_route("/docs", _docs, include_in_schema=False)
@@ -77,9 +79,9 @@ class _StaticFiles(StaticFiles):
 
 
 def _guard(app: FastAPI, settings: ServerSettings) -> None:
+    app.add_middleware(AllowedHosts, hosts=settings.allowed_hosts)
     if keys := ApiKeys(settings.api_keys.get_secret_value()):
         app.add_middleware(RequireApiKey, keys=keys)
-    app.add_middleware(AllowedHosts, hosts=settings.allowed_hosts)
 
 
 def _kserve() -> list[APIRouter]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import Request
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from heatlens_aws.object_keys import is_batch_id
@@ -19,7 +20,6 @@ audit = logging.getLogger("heatlens.audit")
 
 _KEY = "heatlens.audit"
 _FAILURE = 400  # the first status that is one
-_NO_KEY = 401
 _BATCH_PREFIX = "batch_"
 
 
@@ -60,6 +60,7 @@ class Audit:
             entry.outcome = "internal"
             raise
         finally:
+            _find_route(scope, entry)
             line = _line(Request(scope), entry, status[0] if status else None)
             if line["batch"]:  # the access log has these too
                 facts = current_access()
@@ -115,10 +116,23 @@ def configure_audit_logger(aws: AwsSettings) -> None:
     audit.addHandler(handler)
 
 
+def _find_route(scope: Scope, entry: Entry) -> None:
+    """Name the route of a request that was refused before any was chosen, for this line and that of the access log."""
+    if entry.route is not None:
+        return
+    for route in getattr(scope["app"].state, "named_routes", ()):
+        match, found = route.matches(scope)
+        if match is not Match.NONE:
+            entry.route, entry.path_params = route, found["path_params"]
+            scope["route"] = route
+        if match is Match.FULL:
+            return
+
+
 def _line(request: Request, entry: Entry, status: int | None) -> dict[str, Any]:
     batch_id = entry.batch_id or entry.path_params.get("batch_id")
     return {
-        "who": None if status == _NO_KEY else person(request),
+        "who": person(request),
         "action": entry.action or _action(entry, status),
         "batch": batch_id if batch_id and is_batch_id(batch_id) else None,
         "items": entry.items,

@@ -9,7 +9,7 @@ from heatlens_web.errors import UnknownPrincipal
 
 LOCAL = "local"
 ANONYMOUS = "anonymous"
-KEY_NAME = "heatlens.key_name"  # set in the scope, where an API key was checked, to the key's name
+KEY_NAME = "heatlens.key_name"  # set in the scope, where keys are needed, to the key's name; None without a known key
 _ASSUMED_ROLE = ":assumed-role/"
 
 
@@ -21,7 +21,7 @@ def principal(request: Request) -> str:
         without authorization; without a gateway `key <name>` of the API key, or `local` where none is needed.
 
     Raises:
-        UnknownPrincipal: The gateway has an authorizer that names no principal.
+        UnknownPrincipal: The gateway has an authorizer that names no principal, or no key of this server was sent.
     """
     return _identity(request, _role)
 
@@ -40,8 +40,7 @@ def person(request: Request) -> str | None:
 def _identity(request: Request, named: Callable[[str], str]) -> str:
     event = request.scope.get("aws.event")
     if event is None:
-        key = request.scope.get(KEY_NAME)
-        return f"key {key}" if key else LOCAL
+        return _server_identity(request)
     context = _mapping(event.get("requestContext"))
     authorizer = _mapping(context.get("authorizer"))
     # HTTP API and function URL first, then where the REST API has the same.
@@ -54,6 +53,14 @@ def _identity(request: Request, named: Callable[[str], str]) -> str:
     if authorizer:
         raise UnknownPrincipal("the gateway's authorizer names neither a token's subject nor a role")
     return ANONYMOUS
+
+
+def _server_identity(request: Request) -> str:
+    if KEY_NAME not in request.scope:
+        return LOCAL
+    if (key := request.scope[KEY_NAME]) is None:
+        raise UnknownPrincipal("the request has no API key of this server")
+    return f"key {key}"
 
 
 def _role(arn: str) -> str:

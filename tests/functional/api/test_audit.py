@@ -104,6 +104,61 @@ def test_requests_that_reach_no_route_have_a_line_too(
     assert (line["action"], line["outcome"]) in {(action, outcome), ("unknown", outcome)}
 
 
+@pytest.mark.parametrize(
+    ("headers", "who", "outcome"),
+    [
+        ({"host": "here"}, None, "principal.api_key"),
+        ({"host": "elsewhere", "x-api-key": "k" * 16}, "key ward", "request.host"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "path", "action", "route"),
+    [
+        ("POST", "/api/inference/heatmap", "heatmap", "/api/inference/heatmap"),
+        (
+            "GET",
+            f"/api/inference/batches/{BATCH}/results",
+            "batch.results",
+            "/api/inference/batches/{batch_id}/results",
+        ),
+        ("PUT", "/api/inference/predict", "predict", "/api/inference/predict"),
+        ("POST", "/v1/models/tiny:explain", "kserve_explain", "/v1/models/{name:model}:explain"),
+        ("GET", "/nothing", "unknown", "other"),
+    ],
+)
+def test_a_request_that_is_refused_before_its_route_is_named_after_it(
+    server: FastAPI,
+    tiny_folder: Path,
+    lines: Lines,
+    caplog: pytest.LogCaptureFixture,
+    headers: dict[str, str],
+    who: str | None,
+    outcome: str,
+    method: str,
+    path: str,
+    action: str,
+    route: str,
+) -> None:
+    settings = {"model_dir": tiny_folder, "api_keys": f"ward={'k' * 16}", "allowed_hosts": "here"}
+    app = create_app(ServerSettings.model_validate(settings), deployment="server")
+    TestClient(app).request(method, path, headers=headers)
+
+    [line] = lines()
+    assert (line["who"], line["action"], line["outcome"]) == (who, action, outcome)
+    assert line["batch"] == (BATCH if BATCH in path else None)
+    [access] = [vars(record)["access"] for record in caplog.records if record.name == "heatlens.access"]
+    assert access["route"] == route
+
+
+def test_where_keys_are_needed_an_open_address_names_the_key_or_nobody(tiny_folder: Path, lines: Lines) -> None:
+    settings = {"model_dir": tiny_folder, "api_keys": f"ward={'k' * 16}"}
+    client = TestClient(create_app(ServerSettings.model_validate(settings), deployment="server"))
+    client.get("/api/inference/health")
+    client.get("/api/inference/health", headers={"x-api-key": "k" * 16})
+
+    assert [line["who"] for line in lines()] == [None, "key ward"]
+
+
 def test_images_are_counted_and_their_names_are_not_logged(
     make_client: MakeClient, lines: Lines, caplog: pytest.LogCaptureFixture
 ) -> None:

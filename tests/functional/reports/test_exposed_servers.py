@@ -192,9 +192,10 @@ def test_pages_and_health_are_open_below_a_base_path_too(make_client: MakeClient
     assert client.post(f"/x{API}/heatmap").status_code == 401
 
 
-def test_wrong_keys_stop_the_start(make_client: MakeClient) -> None:
+@pytest.mark.parametrize("keys", ["ward=short", ",", "ward=" + "ü" * 16])
+def test_wrong_keys_stop_the_start(make_client: MakeClient, keys: str) -> None:
     with pytest.raises(SettingsError, match="HEATLENS_API_KEYS"):
-        make_client(api_keys="ward=short")
+        make_client(api_keys=keys)
 
 
 @pytest.mark.provokes("request.host")
