@@ -1,6 +1,8 @@
 """Commit the responses of an asynchronous endpoint as the results of declared files."""
 
+from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
 
 from pydantic import ValidationError
 
@@ -10,6 +12,7 @@ from functions.batch.context import Account
 from functions.batch.deliver import deliver, record
 from functions.batch.destinations import DeclaredFile
 from functions.batch.errors import AsyncFailed
+from functions.batch.logs import logger
 from functions.batch.tasks import FOREIGN, PENDING, SETTLED, ItemEnd
 from heatlens.errors import InputError, LimitError, ModelUnavailable
 from heatlens.settings import MIB
@@ -61,7 +64,9 @@ def collect(account: Account, batch: Batch, notice: Notice, *, max_bytes: int) -
     return _fail(target, file, code, detail)
 
 
-def collect_lost(account: Account, batch: Batch, now: int, open_files: Iterable[File], *, max_bytes: int) -> int:
+def collect_lost(
+    account: Account, batch: Batch, now: int, open_files: Iterable[File], *, max_bytes: int
+) -> Counter[str]:
     """Find responses whose notices must have been lost, and fail the files that SageMaker has given up.
 
     Args:
@@ -72,30 +77,29 @@ def collect_lost(account: Account, batch: Batch, now: int, open_files: Iterable[
         max_bytes: Largest file.
 
     Returns:
-        How many files had waited too long.
+        The files that had waited too long, by what became of them.
     """
     patience = account.settings.async_timeout_s + account.settings.async_ttl_s
-    late = 0
-    for file in open_files:
-        if late == LATE_FILES:
-            break
-        if file.state is FileState.SUBMITTED and now > file.outcome["at"] + patience:
-            late += 1
-            _collect_late(account, batch, file, max_bytes)
-    return late
+    late = (file for file in open_files if file.state is FileState.SUBMITTED and now > file.outcome["at"] + patience)
+    ends: Counter[str] = Counter()
+    for file in islice(late, LATE_FILES):
+        end = _collect_late(account, batch, file, max_bytes)
+        logger.info("notice", state=end.state, code=end.code, batch=batch.id, number=file.number, lost=True)
+        ends[end.state] += 1
+    return ends
 
 
-def _collect_late(account: Account, batch: Batch, file: File, max_bytes: int) -> None:
+def _collect_late(account: Account, batch: Batch, file: File, max_bytes: int) -> ItemEnd:
     attempt = Attempt(batch.id, file.number, file.outcome["attempt"])
     for completed, location in ((True, file.outcome["output"]), (False, file.outcome["failure"])):
         try:
             key = response_key(location, account.settings.bucket)
             if key is not None and account.staging.look(key):
-                collect(account, batch, Notice(attempt, completed, location), max_bytes=max_bytes)
-                return
+                return collect(account, batch, Notice(attempt, completed, location), max_bytes=max_bytes)
         except Superseded:
             continue
-    _fail(DeclaredFile(account.jobs, batch, file.number), file, AsyncFailed.code, "no response came in time")
+    target = DeclaredFile(account.jobs, batch, file.number)
+    return _fail(target, file, AsyncFailed.code, "no response came in time")
 
 
 def _response_key(account: Account, notice: Notice, attempt: Attempt, file: File) -> str | None:

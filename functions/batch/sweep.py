@@ -90,7 +90,8 @@ def advance(account: Account, name: str, now: int) -> Counter[Metric]:
     if not batch.ending:
         send_lost(account, batch, now, found.open_files)
         if batch.options.get("backend") == SAGEMAKER:
-            collect_lost(account, batch, now, found.open_files, max_bytes=LARGEST)
+            lost = collect_lost(account, batch, now, found.open_files, max_bytes=LARGEST)
+            counts += Counter({ITEMS[FileState.FAILED]: lost[FileState.FAILED]})  # without a zero
     after = finish_if_done(account.jobs, account.staging, replace(batch, progress=found.progress))
     if after.state.terminal:
         counts[BATCHES_ENDED[after.state]] += 1

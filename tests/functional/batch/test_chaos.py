@@ -207,7 +207,7 @@ MUTANTS: dict[str, tuple[Any, str, Any, str, int]] = {
     "drops have other options than are promised": (destinations, "_without_original", other_options, "dropped", 9),
     "nobody gives up at the last delivery": (worker._Invocation, "_fail", never_give_up, "never readable", 12),
     "running out of time is a failure": (worker._Invocation, "_postpone", count_as_failure, "no time for long", 10),
-    "lost notices are never looked after": (sweeps, "collect_lost", nothing, "endpoint", 10),
+    "lost notices are never looked after": (sweeps, "collect_lost", lambda *_, **__: Counter(), "endpoint", 10),
     "closing finds nothing that came": (Staging, "uploaded", lambda *_: iter(()), "closed", 9),
     "closing cancels": (service.BatchService, "close", service.BatchService.cancel, "closed", 10),
     "finished batches stay open": (BatchTable, "finish", nothing, "closed", 4),

@@ -16,9 +16,10 @@ from starlette.testclient import TestClient
 
 from functions.batch.context import open_account
 from functions.batch.destinations import DeclaredFile
-from functions.batch.sweep import GRACE_S, sweep
+from functions.batch.sweep import GRACE_S, advance, sweep
 from heatlens.model import Model
 from heatlens_aws.batch_table import BatchTable
+from heatlens_aws.metrics import ITEMS
 from heatlens_aws.object_keys import ASYNC, Lane, attempt_prefix, manifest_key, upload_key
 from heatlens_aws.records import BatchState, FileState
 from heatlens_aws.sagemaker_async import Attempt, read_notice, response_key
@@ -387,6 +388,21 @@ def test_a_file_without_any_response_fails_after_the_timeout(staged: Staged, run
     runtime.run()
     assert deliver(staged, *runtime.notices) == set()
     assert staged.file().outcome == outcome
+
+
+def test_files_that_the_endpoint_lost_are_counted_and_logged(
+    staged: Staged, runtime: FakeRuntime, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runtime.delayed = True
+    submitted(staged, picture(), grey(9))
+    capsys.readouterr()
+
+    counts = advance(staged.context.account, ID, int(time.time() + LONG))
+
+    assert counts[ITEMS["FAILED"]] == 2
+    assert [(line["state"], line["code"], line["batch"], line["number"]) for line in lines(capsys)] == [
+        ("FAILED", "async.failed", ID, number) for number in (0, 1)
+    ]
 
 
 def test_a_submitted_file_without_locations_fails_after_the_timeout(staged: Staged, runtime: FakeRuntime) -> None:
