@@ -24,7 +24,7 @@ RUNBOOKS = (ROOT / "infra" / "runbooks.md").read_text()
 FULL = Stack(TEMPLATE, EVERYTHING | {"Canary": "true", "MonthlyBudget": 100})
 GUARDED = Stack(TEMPLATE, EVERYTHING | {"Canary": "true", "MonthlyBudget": 100, "Firewall": "true", "CorsOrigins": ""})
 PARTS = ("**Means**", "**Look**", "**Do**", "**Worked**")
-PROCEDURES = {"Change a parameter", "Stuck batch", "Key disabled", "Restore from PITR", "Roll back"}
+PROCEDURES = {"Change a parameter", "Stuck batch", "Erase a batch", "Key disabled", "Restore from PITR", "Roll back"}
 # What AWS publishes, as its documentation lists it: a misspelt metric is an alarm that is never raised.
 PUBLISHED = {
     "AWS/ApiGateway": {"Count", "4xx", "5xx", "4XXError", "5XXError", "Latency"},
