@@ -17,7 +17,7 @@ from tests.support.stack import TEMPLATE, TEMPLATES, read
 
 PAGES = [*sorted((ROOT / "infra").glob("*.md")), *sorted((ROOT / "functions").glob("*.md")), ROOT / "README.md"]
 RUNBOOKS = (ROOT / "infra" / "runbooks.md").read_text()
-RENAMED = {"deploy": "codedeploy"}  # services that the command line names differently
+RENAMED = {"deploy": "codedeploy", "s3api": "s3"}  # services that the command line names differently
 COMPOSED = {
     ("cloudformation", "deploy"),
     ("s3", "cp"),
@@ -85,6 +85,7 @@ def test_every_placeholder_of_a_runbook_is_explained() -> None:
         "AWS",
         "CAPABILITY_IAM",
         "CAPABILITY_AUTO_EXPAND",
+        "COUNT",
         "DIMENSION",
         "ERROR",
         "INIT_REPORT",

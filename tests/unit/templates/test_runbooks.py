@@ -208,6 +208,7 @@ def fields(
     monkeypatch.setattr(sweep, "advance", _refused)
     sweep.sweep(staged.context.account, 1_000_000_000, lambda: 100)
     make_logger("batch-worker").info("lost", batch="", events=1)  # after hours of waiting
+    make_logger("batch-worker").info("notice", batch="", number=0, state="", code="")  # as the test of lost files sees
     sweeper = keys(capsys)
     logger = make_logger("api")
     logger.inject_lambda_context(lambda event, context: logger.error("line"))({}, Context())
