@@ -115,8 +115,13 @@ class Creations:
         items = [{"Put": self._put(batch_row(batch))}]
         if key:
             items.append({"Put": self._key_put(batch, key, answer)})
-        if quota.limits:
-            items += self._counted(batch, quota)
+        try:
+            items += self._counted(batch, quota) if quota.limits else []
+        except QuotaExceeded:
+            # A request with the same key may have taken the last place since this one has looked for it.
+            if key and (first := self.find(key.id, now=batch.created)):
+                return first
+            raise
         try:
             self._dynamodb.transact_write_items(TransactItems=items)
         except ClientError as error:

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from heatlens_aws.batch_table import BatchTable
+from heatlens_aws.creation import Creation, Creations
 from heatlens_aws.records import FileState
 from heatlens_web.batches import service
 from tests.functional.api.test_bad_input import problem
@@ -127,6 +128,29 @@ def test_a_principal_has_so_many_open_batches_and_no_more(staged: TestClient) ->
     assert post(you).status_code == 201
     me.delete(f"{URL}/{old[0]}")
     assert post(me, {}).status_code == 201
+
+
+def test_a_repetition_at_the_same_time_gets_its_answer_whatever_the_quota(
+    staged: TestClient, aws: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first request creates the principal's last batch after the second one has looked for it."""
+    post(staged, {}), post(staged, {})
+    find, looked = Creations.find, list[str]()
+
+    def finds_nothing_yet(creations: Creations, key: str, *, now: int) -> Creation | None:
+        looked.append(key)
+        if len(looked) == 1:
+            first.append(post(staged).json())
+            return None
+        return find(creations, key, now=now)
+
+    first = list[Any]()
+    monkeypatch.setattr(Creations, "find", finds_nothing_yet)
+    second = post(staged)
+
+    assert (second.status_code, [second.json()]) == (201, first)
+    assert batches(aws) == 3
+    problem(post(staged, {"idempotency-key": "another"}), 429, "quota.exceeded")
 
 
 def test_a_principal_has_so_many_files_in_flight_and_no_more(staged: TestClient, aws: Account) -> None:
