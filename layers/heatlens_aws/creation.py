@@ -13,7 +13,14 @@ from typing import Any, Self
 
 from botocore.exceptions import ClientError
 
-from heatlens_aws.conditional_writes import Contended, RetryingClient, cancellation_reasons, retry_contention
+from heatlens_aws.conditional_writes import (
+    CONDITION_FAILED,
+    Contended,
+    RetryingClient,
+    cancellation_reasons,
+    error_code,
+    retry_contention,
+)
 from heatlens_aws.errors import QuotaExceeded
 from heatlens_aws.records import OPEN, Attributes, Batch, BatchState, attributes, batch_key, batch_row, plain
 
@@ -90,9 +97,20 @@ class Creations:
         return Creation(row["batch_id"], row["body"], row["answer"])
 
     def forget(self, batch: Batch) -> None:
-        """Forget the idempotency key of a batch, and what it was answered."""
-        if batch.idempotency:
-            self._expire(_key_of(batch.idempotency), " REMOVE batch_id, body, answer")
+        """Forget the idempotency key of a batch, and what it was answered; after a day it may be another batch's."""
+        if not batch.idempotency:
+            return
+        try:
+            self._dynamodb.update_item(
+                TableName=self._table,
+                Key=_key_of(batch.idempotency),
+                UpdateExpression="SET expires_at = :expired REMOVE batch_id, body, answer",
+                ConditionExpression="batch_id = :batch",
+                ExpressionAttributeValues=attributes({":expired": EXPIRED, ":batch": batch.id}),
+            )
+        except ClientError as error:
+            if error_code(error) != CONDITION_FAILED:
+                raise
 
     @retry_contention
     def create(self, batch: Batch, answer: str, *, key: RequestKey | None, quota: Quota) -> Creation:
@@ -172,12 +190,12 @@ class Creations:
                 self._expire(attributes({"PK": owner, "SK": f"B#{name}"}))
         return [Batch.from_attributes(row) for row in unfinished.values()]
 
-    def _expire(self, key: Attributes, update: str = "") -> None:
+    def _expire(self, key: Attributes) -> None:
         """Have the table remove a row, which only the sweeper may delete."""
         self._dynamodb.update_item(
             TableName=self._table,
             Key=key,
-            UpdateExpression=f"SET expires_at = :expired{update}",
+            UpdateExpression="SET expires_at = :expired",
             ExpressionAttributeValues=attributes({":expired": EXPIRED}),
         )
 

@@ -37,6 +37,11 @@ def batches(aws: Account) -> int:
     return sum(row["SK"]["S"] == "META" for row in aws.clients.dynamodb.scan(TableName=aws.settings.table)["Items"])
 
 
+def row_keys(aws: Account) -> list[dict[str, Any]]:
+    rows = aws.clients.dynamodb.scan(TableName=aws.settings.table)["Items"]
+    return [{"PK": row["PK"], "SK": row["SK"]} for row in rows]
+
+
 def test_a_repeated_request_gets_the_first_answer(staged: TestClient, aws: Account) -> None:
     first = post(staged)
     staged.post(f"{URL}/{first.json()['batch_id']}/close")
@@ -111,6 +116,23 @@ def test_a_purge_forgets_the_key(staged: TestClient, aws: Account) -> None:
     [key] = [each for each in found if each["PK"]["S"].startswith("I#")]
     assert set(key) == {"PK", "SK", "expires_at"}  # the table removes it
     assert post(staged).json()["batch_id"] != batch
+
+
+def test_a_purge_leaves_a_key_alone_that_names_another_batch_by_now(staged: TestClient, aws: Account) -> None:
+    old = post(staged).json()["batch_id"]
+    [key] = [row for row in row_keys(aws) if row["PK"]["S"].startswith("I#")]
+    aws.clients.dynamodb.update_item(  # a day passes
+        TableName=aws.settings.table,
+        Key=key,
+        UpdateExpression="SET expires_at = :now",
+        ExpressionAttributeValues={":now": {"N": "1"}},
+    )
+    new = post(staged).json()
+    assert new["batch_id"] != old
+
+    assert staged.delete(f"{URL}/{old}?purge=true").status_code == 202
+
+    assert post(staged).json() == new
 
 
 @pytest.mark.provokes("quota.exceeded")
