@@ -223,9 +223,9 @@ def test_compiling_says_what_was_proven_of_every_layer(
         "signed map 2.0e-06, gradient 3.0e-07, logits 4.0e-08 (at most 1e-04)"
     )
     combined = "combined, all 2 layers: 5.0e-06 (at most 1e-04)"
-    done, *proof = capsys.readouterr().out.splitlines()
+    done, *shown = capsys.readouterr().out.splitlines()
     assert done.endswith(" s  done")
-    assert proof == [f"late {figures}", f"early[1] {figures}", combined]
+    assert shown == [f"late {figures}", f"early[1] {figures}", combined]
 
 
 def test_init_model_needs_no_torch(tmp_path: Path) -> None:
