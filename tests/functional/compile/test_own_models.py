@@ -29,7 +29,7 @@ def blocks(language: str) -> list[str]:
     return [text for kind, text in BLOCKS if kind == language]
 
 
-DOWNLOADED, OWN, CHECKPOINT, EVERY_KEY = blocks("toml")
+DOWNLOADED, OWN, CHECKPOINT, EVERY_KEY, STEPS = blocks("toml")
 NETWORK, UNCOMPILED, USE = blocks("python")
 TRY, COMPILE = blocks("sh")
 
@@ -54,6 +54,13 @@ def test_torchvisions_own_weights_need_four_lines(tmp_path: Path) -> None:
     spec = read_spec(write_spec(tmp_path, DOWNLOADED))
 
     assert (len(spec.classes), spec.output, spec.preprocess.shape) == (1000, "softmax", (224, 224))
+
+
+def test_a_list_of_steps_is_a_preprocessing(tmp_path: Path) -> None:
+    recipe = read_spec(write_spec(tmp_path, STEPS)).preprocess
+
+    assert [step.step for step in recipe.all_steps] == ["resize", "pad", "scale", "normalize"]
+    assert (recipe.shape, recipe.channels) == ((224, 224), 3)
 
 
 def test_a_torchvision_network_is_inspected_and_compiled(tmp_path: Path) -> None:
