@@ -291,6 +291,19 @@ class Tokens(_Frozen):
     after: Annotated[int, Field(ge=0)] = 0
 
 
+class OwnerReference(_Frozen):
+    """The logits that the owner's own code gave for an image, and how far ours are from them.
+
+    `sha256` is that of the image's file; no image is stored. `difference` and `tolerance` are relative to the largest
+    logit.
+    """
+
+    sha256: str
+    logits: Annotated[tuple[float, ...], Field(min_length=1)]
+    difference: float
+    tolerance: Annotated[float, Field(gt=0)]
+
+
 class Golden(_Frozen):
     """An explanation made while compiling, which a server compares with its own when it loads the model.
 
@@ -369,6 +382,7 @@ class Card(_Frozen):
 
     The first of `layers` is the default. `combined` is how far the maps of all layers, combined as pytorch-grad-cam
     combines target layers, are from its own: the largest difference, of values in 0..1; `None` with one layer.
+    `reference` compares the logits with those of the owner's own code, `None` where the description names none.
     `methods` are those that need only the graphs.
     """
 
@@ -383,6 +397,7 @@ class Card(_Frozen):
     methods: tuple[str, ...] = (DEFAULT_METHOD,)
     torch: TorchWeights | None = None
     combined: float | None = None
+    reference: OwnerReference | None = None
     training: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
     source: dict[str, str] = Field(default_factory=dict)

@@ -52,6 +52,7 @@ def _card_facts(card: Card, sha256: str) -> Iterator[str]:
         yield f"layer       {layer.name}  {_grid(layer.shape)}"
     yield f"methods     {', '.join(card.methods)}"
     yield from (f"proven      {line}" for line in proven(card))
+    yield from _reference(card)
     yield from agreements(card)
     yield from calibrations(card)
     yield from familiarity(card)
@@ -61,6 +62,12 @@ def _card_facts(card: Card, sha256: str) -> Iterator[str]:
     yield f"made with   {', '.join(f'{tool} {version}' for tool, version in card.made_with.items())}"
     if card.notice:
         yield f"notice      {card.notice}"
+
+
+def _reference(card: Card) -> Iterator[str]:
+    if (found := card.reference) is not None:
+        within = f"{found.difference:.1g} of the largest (allowed {found.tolerance:g})"
+        yield f"reference   the owner's logits differ by {within}"
 
 
 def agreements(card: Card) -> Iterator[str]:

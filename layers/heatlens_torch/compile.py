@@ -39,6 +39,7 @@ from heatlens_torch.loading.saved_network import check_storable, store_network
 from heatlens_torch.loading.spec import CALIBRATION_IMAGES, ModelSpec, read_training
 from heatlens_torch.proof import calibration, familiarity, parity, precisions, sanity
 from heatlens_torch.proof.golden import make_golden
+from heatlens_torch.proof.owner_logits import compare_with_owner
 
 TRUNK_FILE = "trunk.onnx"
 TAIL_FILE = "tail.onnx"
@@ -113,6 +114,7 @@ def _compile(
         check_quantizable()
     progress("building the network")
     built = build_network(spec, home)
+    reference = compare_with_owner(built.network, spec, home)
     further = images_of(spec)
     images = further[:CALIBRATION_IMAGES]
     sample = torch.from_numpy(images[:2])
@@ -134,6 +136,7 @@ def _compile(
         methods=METHOD_NAMES,
         torch=stored,
         combined=combined,
+        reference=reference,
         training=training,
         evaluation=calibration.evaluate(engines[layers[0].name], spec),
         source=built.source,

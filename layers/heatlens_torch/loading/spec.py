@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from heatlens.card import Preprocess
 from heatlens.errors import CompileError, ModelFileError
+from heatlens.steps import Finite
 from heatlens_torch.loading.sources import registry
 from heatlens_torch.loading.sources.base import OWN, Facts
 from heatlens_torch.loading.toml_lines import line_of
@@ -40,6 +41,20 @@ MISSING = {
 }
 
 _TOML_PLACE = re.compile(r" \(at line (\d+), column \d+\)$")
+
+
+class Reference(BaseModel):
+    """An image, and the logits that the owner's own code gave for it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image: Text = Field(description="An image file.")
+    logits: Annotated[tuple[Finite, ...], Field(min_length=1)] | Text = Field(
+        description="The logits in order, or a .npy file with them."
+    )
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.01, description="The largest difference, relative to the largest logit."
+    )
 
 
 class Description(BaseModel):
@@ -107,6 +122,11 @@ class Description(BaseModel):
     evaluation: Text | None = Field(None, description="package.module:function(score) -> dict, kept in the card.")
     training: Text | None = Field(None, description="A JSON file with an object, kept in the card.")
     preprocess: Preprocess | None = Field(None, description="How an image becomes the input, in torchvision's terms.")
+    reference: Reference | None = Field(
+        None,
+        description="An image and the logits that your own code gives for it: compile compares, and says which "
+        "preprocessing would agree.",
+    )
 
     @property
     def seed(self) -> int | None:

@@ -24,6 +24,7 @@ _PREPROCESS = {
     "mean": ("[0.485, 0.456, 0.406]", "of each channel, on values in 0..1"),
     "std": ("[0.229, 0.224, 0.225]", ""),
 }
+_REFERENCE = {"image": '"reference.png"', "logits": "[1.5, -0.25]", "tolerance": "0.01"}
 _LITRESNET = {"classes": '["NORMAL", "PNEUMONIA"]', "output": '"sigmoid"', "layer": '"features.7"'}
 _LITRESNET_PREPROCESS = _PREPROCESS | {"resize": ("[224, 224]", _PREPROCESS["resize"][1])}
 _TO_FILL_IN = {"classes": '["NEGATIVE", "POSITIVE"]', "output": '"sigmoid"'}
@@ -44,7 +45,7 @@ def template(architecture: str = "torchvision:resnet50") -> str:
         filled["weights"] = '"DEFAULT"' if scheme == TORCHVISION else '"weights.ckpt"'
     lines = _wrapped("A model description for `heatlens compile`; paths are relative to this file.")
     for key in Description.model_fields:
-        if key != "preprocess":
+        if key not in ("preprocess", "reference"):
             example = filled.get(key) or _TO_FILL_IN.get(key) or _OPTIONAL.get(key, '"DEFAULT"')
             lines += ["", *_wrapped(_about(key) + _request(key, scheme, filled))]
             lines.append(f"{'' if key in filled else '# '}{key} = {example}")
@@ -55,6 +56,8 @@ def template(architecture: str = "torchvision:resnet50") -> str:
         lines.append(
             f"{'# ' if litresnet and key == 'crop' else mark}{key} = {value}" + (f"  # {about}" if about else "")
         )
+    lines += ["", *_wrapped(_about("reference")), "# [reference]"]
+    lines += [f"# {key} = {value}" for key, value in _REFERENCE.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -29,7 +29,7 @@ def blocks(language: str) -> list[str]:
     return [text for kind, text in BLOCKS if kind == language]
 
 
-DOWNLOADED, OWN, CHECKPOINT, EVERY_KEY, STEPS = blocks("toml")
+DOWNLOADED, OWN, CHECKPOINT, EVERY_KEY, STEPS, REFERENCE = blocks("toml")
 NETWORK, UNCOMPILED, USE = blocks("python")
 TRY, COMPILE = blocks("sh")
 
@@ -61,6 +61,13 @@ def test_a_list_of_steps_is_a_preprocessing(tmp_path: Path) -> None:
 
     assert [step.step for step in recipe.all_steps] == ["resize", "pad", "scale", "normalize"]
     assert (recipe.shape, recipe.channels) == ((224, 224), 3)
+
+
+def test_a_reference_is_an_image_and_its_logits(tmp_path: Path) -> None:
+    reference = read_spec(write_spec(tmp_path, STEPS + REFERENCE)).reference
+
+    assert reference is not None
+    assert (reference.image, reference.logits, reference.tolerance) == ("reference.png", (1.5, -0.25), 0.01)
 
 
 def test_a_torchvision_network_is_inspected_and_compiled(tmp_path: Path) -> None:
