@@ -143,6 +143,7 @@ def _description_facts(what: str | Path, options: Mapping[str, Any] | None) -> I
         chosen = spec.layers or (found.layers[-1].name,)
         mark = "*" if layer.name in chosen else " "
         yield f"layer     {mark} {layer.name:<{width}}  {_grid(layer.shape):<14} {layer.kind}"
+    yield from (f"passed over {each.name}: {each.reason}" for each in found.passed if each.late)
     yield "* is compiled; name another, or several, as layer"
 
 

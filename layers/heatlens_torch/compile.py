@@ -29,7 +29,7 @@ from heatlens_torch.atomic_folder import replace_folder
 from heatlens_torch.graph.export import export
 from heatlens_torch.graph.graph_file import write_graph
 from heatlens_torch.graph.grids import Layout
-from heatlens_torch.graph.layers import default_layer
+from heatlens_torch.graph.layers import default_layer, resolve
 from heatlens_torch.graph.probe import Probe, probe
 from heatlens_torch.graph.quantize import check_quantizable
 from heatlens_torch.loading import user_functions
@@ -118,7 +118,7 @@ def _compile(
     further = images_of(spec)
     images = further[:CALIBRATION_IMAGES]
     sample = torch.from_numpy(images[:2])
-    probed = _probe_targets(built.network, spec, sample)
+    probed = _probe_targets(built.network, spec, sample, progress)
     stored = store_network(spec, built, sample, folder) if with_torch else None
     training = read_training(home / spec.training) if spec.training else None
     progress(f"exporting, cut at {', '.join(probed)}")
@@ -152,14 +152,22 @@ def _timed(layer: Layer, engine: Engine, card: Card) -> Layer:
     return layer.model_copy(update={"cost": measure_cost(engine, card, RERUN_BATCH)})
 
 
-def _probe_targets(network: nn.Module, spec: ModelSpec, sample: torch.Tensor) -> dict[str, Probe]:
+def _probe_targets(
+    network: nn.Module, spec: ModelSpec, sample: torch.Tensor, progress: Callable[[str], None]
+) -> dict[str, Probe]:
     """Probe each target layer, by default the last one that fits, before the minutes of exporting."""
-    names = spec.layers or (default_layer(network, spec.preprocess.shape, channels=spec.preprocess.channels),)
+    channels = spec.preprocess.channels
+    given = spec.layers or (default_layer(network, spec.preprocess.shape, channels=channels),)
+    names = [resolve(network, name, spec.preprocess.shape, channels=channels) for name in given]
     for name in names:
         if names.count(name) > 1:
             raise CompileError(f"layer: {name!r} is named twice")
+    for name, maker in zip(given, names, strict=True):
+        if maker != name:
+            progress(f"taking {maker!r}, whose output {name!r} returns")
     probed = {
-        name: probe(network, name, sample, grid=spec.grid_of(name), class_tokens=spec.class_tokens) for name in names
+        maker: probe(network, maker, sample, grid=spec.grid_of(name), class_tokens=spec.class_tokens)
+        for name, maker in zip(given, names, strict=True)
     }
     _check_classes(spec, probed[names[0]])
     return probed

@@ -128,7 +128,8 @@ def open_layers(folder: Path, card: Card, *, precision: Precision, threads: int)
         network = network.to(memory_format=torch.channels_last)
     sizes = [size for layer in card.layers for size in (*layer.shape, card.logits)]
     shape = (card.preprocess.channels, *card.preprocess.shape)
-    captured = cutting.capture(network, torch.zeros(unique_batch_size((*shape, *sizes)), *shape, device=device))
+    image = torch.zeros(unique_batch_size((*shape, *sizes)), *shape, device=device)
+    captured = cutting.capture(network, image, [layer.name for layer in card.layers])
     simplify(captured)
     return {
         layer.name: TorchEngine(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from heatlens_torch.graph.layers import Candidate, layers_of
+from heatlens_torch.graph.layers import Candidate, PassedOver, survey
 from heatlens_torch.graph.probe import probe, target
 from heatlens_torch.loading import user_functions
 from heatlens_torch.loading.described import Described, describe
@@ -18,11 +18,12 @@ from heatlens_torch.loading.spec import ModelSpec
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """A description, the source of its network, and the layers that can be explained, in the order they run."""
+    """A description, the source of its network, its layers that can be explained, in order, and others with why not."""
 
     described: Described
     source: dict[str, str]
     layers: list[Candidate]
+    passed: list[PassedOver]
 
 
 def inspect_model(what: Path | str, options: Mapping[str, Any] | None = None) -> Inspection:
@@ -40,11 +41,10 @@ def inspect_described(described: Described) -> Inspection:
     with user_functions.importable(described.home), described.located():
         built = build_network(spec, described.home)
         given = {candidate.name: candidate for candidate in _given(spec, built.network)}
-        layers = [
-            given.pop(layer.name, layer)
-            for layer in layers_of(built.network, spec.preprocess.shape, channels=spec.preprocess.channels)
-        ]
-        return Inspection(described, built.source, [*layers, *given.values()])
+        found, passed = survey(built.network, spec.preprocess.shape, channels=spec.preprocess.channels)
+        layers = [given.pop(layer.name, layer) for layer in found]
+        passed = [each for each in passed if each.name not in given]
+        return Inspection(described, built.source, [*layers, *given.values()], passed)
 
 
 def _given(spec: ModelSpec, network: nn.Module) -> Iterator[Candidate]:

@@ -1,6 +1,6 @@
 """Capture a network as a graph and cut it after the target layer into a trunk and a tail."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ from torch.export import Dim
 
 from heatlens.errors import CompileError
 from heatlens_torch.errors import reason
+from heatlens_torch.graph.marks import marked, take_mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,19 +21,20 @@ class Cut:
     tail: fx.GraphModule
 
 
-def capture(network: nn.Module, image: torch.Tensor) -> fx.GraphModule:
+def capture(network: nn.Module, image: torch.Tensor, layers: Iterable[str] = ()) -> fx.GraphModule:
     """Capture the network as one functional graph with a dynamic batch.
 
     Args:
         network: In evaluation mode.
         image: `[B,3,H,W]`; its height and width become part of the graph.
+        layers: Module paths whose outputs are marked in the graph.
 
     Raises:
         CompileError: torch.export cannot capture it, for example because its Python code depends on the data.
     """
     try:
         # AUTO: a bounded dimension is refused where an operator specializes on it while tracing.
-        with _plain_attention():
+        with _plain_attention(), marked(network, layers):
             program = torch.export.export(network, (image,), dynamic_shapes=({0: Dim.AUTO},))
         module = program.run_decompositions({}).module(check_guards=False)
     except Exception as error:  # torch.export raises many unrelated kinds
@@ -53,11 +55,14 @@ def _plain_attention() -> Iterator[None]:
 
 
 def find_cut(graph: fx.Graph, layer: str) -> fx.Node:
-    """Find the last operation inside the layer, which makes its output.
+    """Find the operation that makes the layer's output: at its mark, else the last one inside it; all marks go.
 
     Raises:
         CompileError: No operation belongs to the layer.
     """
+    activation = take_mark(graph, layer)
+    if activation is not None:
+        return activation
     inside = [node for node in graph.nodes if node.op == "call_function" and layer in _layers(node)]
     if not inside:
         raise CompileError(f"layer {layer!r} has no operation of its own in the exported graph")

@@ -48,7 +48,7 @@ def export(
     """
     sizes = [size for seen in probed.values() for size in (*seen.shape, seen.logits)]
     image = torch.zeros(unique_batch_size((channels, *shape, *sizes)), channels, *shape)
-    captured = cutting.capture(network, image)
+    captured = cutting.capture(network, image, probed)
     simplify(captured)
     for layer, seen in probed.items():
         # Each layer gets a copy of the graph, because `regrid` rewrites it; the weights are shared.

@@ -1,7 +1,8 @@
 """List the layers of a network that can be explained; the last one is the default."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -10,11 +11,15 @@ from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd
 from heatlens.card import Tokens
 from heatlens.errors import CompileError
 from heatlens.steps import COLORS
-from heatlens_torch.errors import running
+from heatlens_torch.errors import place, running, sentence
 from heatlens_torch.graph import grids, places
+from heatlens_torch.graph.attention import Attentions
 from heatlens_torch.graph.grids import Layout
 
 _SAMPLES = 2  # a batch of one would hide which dimension is the batch
+_CLASSES = 16  # at most so many classes must depend on a layer, spread over all
+_ROWS = 2  # dimensions of tokens without the batch
+_HEADS = 3  # of the queries and keys of an attention
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +33,42 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A module with a grid that is not offered, and why; `late` if it ends after the default layer."""
+
+    name: str
+    reason: str
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class _Seen:
+    """What a module returned; `returns_input` if that is its input, unchanged."""
+
     name: str
     kind: str
     output: torch.Tensor
     version: int
+    returns_input: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """The layers that may be explained if their cells follow the image, and the others that have a grid."""
+
+    possible: list[tuple[_Seen, list[Layout]]]
+    passed: list[PassedOver]
+    order: list[str]
 
 
 def layers_of(network: nn.Module, shape: tuple[int, int], *, channels: int = COLORS) -> list[Candidate]:
     """List the layers that can be explained, in the order in which they end.
 
     A layer can be explained if it runs once, returns one tensor with a grid of more than one cell, nothing overwrites
-    that tensor in place, the logits depend on the grid, and its cells are places of the image. After the last attention
-    of a transformer with a class token the logits do not, and every map is empty; the cells of an attention matrix are
-    pairs of tokens. Of modules that return the same tensor only the outermost is listed. Adaptive pooling is left out:
-    it only resamples the layer before it.
+    that tensor in place, every class depends on the grid, and its cells are places of the image. After the last
+    attention of a transformer with a class token no class does, and every map is empty. Of modules that return the same
+    tensor only the outermost that does not merely return its input is listed. Left out are adaptive pooling, which only
+    resamples the layer before it, auxiliary heads, and modules inside an attention.
 
     Args:
         network: In evaluation mode.
@@ -50,68 +76,180 @@ def layers_of(network: nn.Module, shape: tuple[int, int], *, channels: int = COL
         channels: Of its input.
 
     Raises:
-        CompileError: The network does not run on images of this shape, or does not answer `[B,K]`.
+        CompileError: The network does not run on images of this shape, does not answer `[B,K]`, or cannot be
+            differentiated.
     """
-    candidates = _candidates(network, shape, channels)
-    possible = {entry.name: layouts for entry, layouts in candidates}
-    found = places.following(network, possible, _noise(shape, channels))
-    return [
+    return survey(network, shape, channels=channels)[0]
+
+
+def survey(
+    network: nn.Module, shape: tuple[int, int], *, channels: int = COLORS
+) -> tuple[list[Candidate], list[PassedOver]]:
+    """List the layers that can be explained, and the others with a grid and why they cannot; as `layers_of`."""
+    found = _survey(network, shape, channels)
+    layouts = places.following(network, {entry.name: each for entry, each in found.possible}, _noise(shape, channels))
+    candidates = [
         Candidate(entry.name, entry.kind, layout.shape, layout.tokens)
-        for entry, _ in candidates
-        if (layout := found[entry.name]) is not None
+        for entry, _ in found.possible
+        if (layout := layouts[entry.name]) is not None
     ]
+    lost = [PassedOver(name, "its cells do not follow the image") for name, layout in layouts.items() if layout is None]
+    position = {name: index for index, name in enumerate(found.order)}
+    last = position[candidates[-1].name] if candidates else -1
+    passed = sorted([*found.passed, *lost], key=lambda each: position[each.name])
+    return candidates, [replace(each, late=position[each.name] > last) for each in passed]
 
 
 def default_layer(network: nn.Module, shape: tuple[int, int], *, channels: int = COLORS) -> str:
     """Return the last layer that can be explained.
 
     Raises:
-        CompileError: There is none.
+        CompileError: There is none; the message says why the last modules with a grid are none.
     """
-    for entry, layouts in reversed(_candidates(network, shape, channels)):
+    found = _survey(network, shape, channels)
+    for entry, layouts in reversed(found.possible):
         if places.following(network, {entry.name: layouts}, _noise(shape, channels))[entry.name] is not None:
             return entry.name
-    raise CompileError("no layer of the network returns a grid that its logits depend on: there is nothing to map")
-
-
-def _candidates(network: nn.Module, shape: tuple[int, int], channels: int) -> list[tuple[_Seen, list[Layout]]]:
-    """List the layers whose output can be a grid that the logits depend on, with the layouts it can have."""
-    seen, logits = _run(network, shape, channels)
-    runs = Counter(entry.name for entry in seen)
-    outermost = {id(entry.output): entry for entry in seen}  # modules end from the inside out
-    kept = [
-        entry
-        for entry in seen
-        if runs[entry.name] == 1 and outermost[id(entry.output)] is entry and entry.output._version == entry.version
-    ]
-    found = [(entry, grids.layouts(entry.output.shape[1:], shape)) for entry in kept]
-    usable = [(entry, layouts) for entry, layouts in found if layouts and layouts[0].height * layouts[0].width > 1]
-    if not usable:
-        return []
-    gradients = torch.autograd.grad(
-        logits.max(dim=1).values.sum(), [entry.output for entry, _ in usable], allow_unused=True
+    last = "; ".join(f"{each.name!r}: {each.reason}" for each in found.passed[-3:])
+    raise CompileError(
+        "no layer of the network returns a grid that its logits depend on: there is nothing to map"
+        + (f" ({last})" if last else "")
     )
-    return [
-        (entry, layouts)
-        for (entry, layouts), gradient in zip(usable, gradients, strict=True)
-        if gradient is not None and bool(layouts[0].grid(gradient).any())
+
+
+def resolve(network: nn.Module, layer: str, shape: tuple[int, int], *, channels: int = COLORS) -> str:
+    """Return the module that makes the output of `layer`: another one if `layer` only returns its input.
+
+    Where no module makes it, as after a function in `forward`, `layer` itself is returned.
+    """
+    seen, _, _ = _run(network, shape, channels)
+    own = [entry for entry in seen if entry.name == layer]
+    if len(own) != 1 or not own[0].returns_input:
+        return layer
+    makers = [entry.name for entry in seen if entry.output is own[0].output and not entry.returns_input]
+    return makers[-1] if makers else layer
+
+
+def _survey(network: nn.Module, shape: tuple[int, int], channels: int) -> _Survey:
+    """Sort the modules that return a grid."""
+    seen, logits, attentions = _run(network, shape, channels)
+    found = [(entry, grids.layouts(entry.output.shape[1:], shape)) for entry in seen]
+    found = [(entry, layouts) for entry, layouts in found if layouts and layouts[0].height * layouts[0].width > 1]
+    reasons = _Reasons(seen, attentions)
+    usable, passed = [], []
+    for entry, layouts in found:
+        reason = reasons.against(entry)
+        if reason is None:
+            usable.append((entry, layouts))
+        elif reason:
+            passed.append(PassedOver(entry.name, reason))
+    reached = _reached(logits, [entry.output for entry, _ in usable], [layouts[0] for _, layouts in usable])
+    passed += [
+        PassedOver(entry.name, "not every class depends on its cells")
+        for (entry, _), depends in zip(usable, reached, strict=True)
+        if not depends
     ]
+    possible = [pair for pair, depends in zip(usable, reached, strict=True) if depends]
+    return _Survey(possible, passed, [entry.name for entry in seen])
+
+
+class _Reasons:
+    """Say why a module with a grid is no candidate."""
+
+    def __init__(self, seen: Sequence[_Seen], attentions: Attentions) -> None:
+        self._runs = Counter(entry.name for entry in seen)
+        # Modules end from the inside out; a module that returns its input made nothing.
+        self._outermost = {id(entry.output): entry for entry in seen if not entry.returns_input}
+        self._rows = {tuple(entry.output.shape[1:]) for entry in seen if entry.output.dim() == _ROWS + 1}
+        self._attentions = attentions
+
+    def against(self, entry: _Seen) -> str | None:
+        """Return the reason, `None` for a candidate; empty for another name of a tensor that has a better one."""
+        maker = self._outermost.get(id(entry.output), entry)
+        if maker is not entry:
+            return f"it returns the output of {maker.name!r}" if entry.returns_input else ""
+        if self._runs[entry.name] > 1:
+            return f"it runs {self._runs[entry.name]} times for an image"
+        if entry.output._version != entry.version:
+            return "its output is overwritten in place"
+        if any(part.lower().startswith("aux") for part in entry.name.split(".")):
+            return "it is an auxiliary head"
+        if self._attentions.around(entry.name) or self._is_per_head(tuple(entry.output.shape[1:])):
+            return "it is inside an attention"
+        return None
+
+    def _is_per_head(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether a tensor holds the tokens of another one apart by heads: `[heads,N,dim]` of `[N,heads*dim]`."""
+        if len(shape) != _HEADS:
+            return False
+        first, second, third = shape
+        apart = {(second, first * third)}
+        if first != second and second != third and first != third:
+            apart |= {(first, second * third), (third, first * second)}
+        return bool(apart & self._rows)
+
+
+def _reached(logits: torch.Tensor, outputs: Sequence[torch.Tensor], layouts: Sequence[Layout]) -> list[bool]:
+    """Tell of each output whether every class that depends on any of them depends on its grid."""
+    if not outputs:
+        return []
+    if not logits.requires_grad:
+        raise CompileError(
+            "the logits do not depend on the image by operations that can be differentiated: detach(), no_grad() or "
+            "numbers taken out of tensors lie between"
+        )
+    reached: list[list[bool]] = [[] for _ in outputs]
+    count = logits.shape[1]
+    for index in sorted({round(step * (count - 1) / (_CLASSES - 1)) for step in range(_CLASSES)}):
+        found = gradients(logits[:, index].sum(), outputs)
+        depends = [
+            gradient is not None and bool(layout.grid(gradient).any())
+            for gradient, layout in zip(found, layouts, strict=True)
+        ]
+        if any(depends):
+            for known, now in zip(reached, depends, strict=True):
+                known.append(now)
+    return [bool(known) and all(known) for known in reached]
+
+
+def gradients(value: torch.Tensor, outputs: Sequence[torch.Tensor]) -> list[torch.Tensor | None]:
+    """Differentiate `value`; `None` for an output that it does not depend on.
+
+    Raises:
+        CompileError: torch cannot differentiate the network.
+    """
+    varying = [output for output in outputs if output.requires_grad]
+    try:
+        found = iter(torch.autograd.grad(value, varying, retain_graph=True, allow_unused=True))
+    except RuntimeError as error:
+        raise CompileError(
+            f"the network cannot be differentiated: {sentence(error)}{place(error)}; an operation in place "
+            "(x *= y) after an activation is written as x = x * y"
+        ) from error
+    return [next(found) if output.requires_grad else None for output in outputs]
 
 
 def _noise(shape: tuple[int, int], channels: int) -> torch.Tensor:
     return torch.randn(_SAMPLES, channels, *shape, generator=torch.Generator().manual_seed(0))
 
 
-def _run(network: nn.Module, shape: tuple[int, int], channels: int) -> tuple[list[_Seen], torch.Tensor]:
+def _run(network: nn.Module, shape: tuple[int, int], channels: int) -> tuple[list[_Seen], torch.Tensor, Attentions]:
     """Record every module's output on noise, which unlike a blank image activates some unit of every layer."""
     seen: list[_Seen] = []
+    given: dict[str, dict[int, int]] = {}
 
     def watch(name: str, module: nn.Module) -> None:
-        def note(_module: nn.Module, _input: object, output: object) -> None:
-            if isinstance(output, torch.Tensor) and output.is_floating_point() and len(output) == _SAMPLES:
-                seen.append(_Seen(name, type(module).__name__, output, output._version))
+        def begin(_module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+            tensors = [each for each in (*args, *kwargs.values()) if isinstance(each, torch.Tensor)]
+            given[name] = {id(each): each._version for each in tensors}
 
-        handles.append(module.register_forward_hook(note))
+        def end(_module: nn.Module, _input: object, output: object) -> None:
+            if isinstance(output, torch.Tensor) and output.is_floating_point() and output.shape[:1] == (_SAMPLES,):
+                unchanged = given[name].get(id(output)) == output._version
+                seen.append(_Seen(name, type(module).__name__, output, output._version, unchanged))
+
+        handles.append(module.register_forward_pre_hook(begin, with_kwargs=True))
+        handles.append(module.register_forward_hook(end))
 
     handles: list[torch.utils.hooks.RemovableHandle] = []
     for name, module in network.named_modules():
@@ -121,7 +259,7 @@ def _run(network: nn.Module, shape: tuple[int, int], channels: int) -> tuple[lis
     network.requires_grad_(requires_grad=False)
     image = _noise(shape, channels)
     try:
-        with running(image.shape):
+        with running(image.shape, network), torch.enable_grad(), Attentions.of(network) as attentions:
             logits = network(image.requires_grad_())
     finally:
         for handle in handles:
@@ -130,4 +268,4 @@ def _run(network: nn.Module, shape: tuple[int, int], channels: int) -> tuple[lis
             parameter.requires_grad_()
     if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
         raise CompileError("the network's output is not one tensor of logits [B,K]")
-    return seen, logits
+    return seen, logits, attentions

@@ -9,7 +9,7 @@ from heatlens.errors import CompileError, ModelFileError
 from heatlens_torch.errors import running
 from heatlens_torch.graph import places
 from heatlens_torch.graph.grids import Layout, layout_of, layouts
-from heatlens_torch.graph.layers import default_layer
+from heatlens_torch.graph.layers import default_layer, gradients
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ def probe(
         raise CompileError("the network's output is not one tensor of logits [B,K]")
     if not logits.isfinite().all():
         raise CompileError("the network returns logits that are not finite: check its weights")
+    _check_gradient(network, layer, image)
     if grid is None:
         return Probe(_layout(network, layer, activation, image), logits.shape[1])
     try:
@@ -73,13 +74,34 @@ def _watch(network: nn.Module, layer: str, image: torch.Tensor) -> tuple[torch.T
     seen: list[tuple[object, object]] = []
     handle = target(network, layer).register_forward_hook(lambda _module, _input, out: seen.append((out, _copy(out))))
     try:
-        with running(image.shape), torch.no_grad():
+        with running(image.shape, network), torch.no_grad():
             logits = network(image)
     finally:
         handle.remove()
     if len(seen) != 1:
         raise CompileError(f"layer {layer!r} runs {len(seen)} times per image, but a target must run exactly once")
     return _activation(*seen[0], layer), logits
+
+
+def _check_gradient(network: nn.Module, layer: str, image: torch.Tensor) -> None:
+    """Refuse a layer from which the logits cannot be differentiated."""
+    outputs: list[torch.Tensor] = []
+
+    def begin_here(_module: nn.Module, _input: object, output: torch.Tensor) -> torch.Tensor:
+        outputs.append(output.detach().requires_grad_())
+        return outputs[-1].clone()  # what follows may overwrite it
+
+    handle = target(network, layer).register_forward_hook(begin_here)
+    try:
+        with running(image.shape, network), torch.enable_grad():
+            logits = network(image)
+    finally:
+        handle.remove()
+    if not logits.requires_grad or gradients(logits.sum(), outputs) == [None]:
+        raise CompileError(
+            f"the logits cannot be differentiated with respect to layer {layer!r}: detach(), no_grad() or numbers "
+            f"taken out of tensors lie between{_usable(network, layer, image)}"
+        )
 
 
 def _layout(network: nn.Module, layer: str, activation: torch.Tensor, image: torch.Tensor) -> Layout:
@@ -103,9 +125,9 @@ def _layout(network: nn.Module, layer: str, activation: torch.Tensor, image: tor
 
 def _usable(network: nn.Module, layer: str, image: torch.Tensor) -> str:
     """Name a layer to choose instead, where there is one."""
-    height, width = image.shape[2:]
+    channels, height, width = image.shape[1:]
     try:
-        name = default_layer(network, (height, width))
+        name = default_layer(network, (height, width), channels=channels)
     except CompileError:
         return ""
     return f"; choose {name!r} instead" if name != layer else ""

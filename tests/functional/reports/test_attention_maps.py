@@ -100,7 +100,7 @@ def test_no_attention_matrix_is_listed(side: int, kind: str) -> None:
 
     listed = {candidate.name: candidate for candidate in layers_of(network, (side, side))}
 
-    assert default_layer(network, (side, side)) == "blocks.1.attention.qkv"
+    assert default_layer(network, (side, side)) == "blocks.1.norm1"
     assert {"patches", "blocks.0", "blocks.1.norm1"} <= set(listed)
     assert not [name for name in listed if name.endswith(("attend", "mix", "mix.norm"))]
 
@@ -115,7 +115,7 @@ def test_an_attention_matrix_that_is_named_is_refused_with_a_usable_layer(layer:
     shape = (65, 65, 4) if layer.endswith("norm") else (4, 65, 65)
     assert str(caught.value) == (
         f"layer {layer!r} answers {shape}, and no grid of these follows the image: where the image is disturbed, other "
-        "cells change; choose 'blocks.1.attention.qkv' instead"
+        "cells change; choose 'blocks.1.norm1' instead"
     )
 
 
@@ -162,7 +162,7 @@ class Turn(nn.Module):
                 return cells.roll((4, 4), (2, 3))
             case "shifted sideways":
                 return cells.roll(3, 3)
-        return cells
+        return cells.clone()
 
 
 KINDS = ("transposed", "flipped", "upside down", "turned", "shifted", "shifted sideways")
