@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from botocore.exceptions import ClientError
 
-from heatlens_aws.conditional_writes import CONDITION_FAILED, RetryingClient, error_code
+from heatlens_aws.conditional_writes import CONDITION_FAILED, Contended, RetryingClient, error_code, retry_contention
 from heatlens_aws.object_keys import Lane
 from heatlens_aws.records import (
     FILES_PER_PARTITION,
@@ -156,9 +156,21 @@ class Tombstones:
                     yield len(keys)
 
     def _delete(self, deletes: list[Any]) -> None:
-        while deletes:
-            response = self._dynamodb.batch_write_item(RequestItems={self._table: deletes})
-            deletes = response.get("UnprocessedItems", {}).get(self._table, [])
+        """Delete rows; those that the table leaves, for want of capacity, are tried again after growing pauses.
+
+        Raises:
+            Contended: The table throttles every try; the next sweep goes on.
+        """
+        left = list(deletes)
+
+        @retry_contention
+        def write() -> None:
+            response = self._dynamodb.batch_write_item(RequestItems={self._table: left})
+            left[:] = response.get("UnprocessedItems", {}).get(self._table, [])
+            if left:
+                raise Contended("the table throttles deletions")
+
+        write()
 
     def _pages(self, chunk: str, **wanted: str) -> Iterator[dict[str, Any]]:
         return self._dynamodb.pages(

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from heatlens_aws.batch_table import Declared
-from heatlens_aws.conditional_writes import InvalidTransition
+from heatlens_aws.conditional_writes import FIRST_PAUSE_S, TRIES, Contended, InvalidTransition
 from heatlens_aws.object_keys import Lane
 from heatlens_aws.records import Batch, BatchState, FileState, batch_key
 from heatlens_aws.tombstones import DELETE_CHUNK, PurgeState, Tombstone
@@ -132,10 +132,33 @@ def test_rows_that_dynamodb_did_not_take_are_deleted_again(aws: Account, monkeyp
         write(RequestItems={table: asked[:1]})
         return {"UnprocessedItems": {table: asked[1:]} if asked[1:] else {}}
 
+    pauses: list[float] = []
+    monkeypatch.setattr("tenacity.nap.time.sleep", pauses.append)
     monkeypatch.setattr(aws.clients.dynamodb, "batch_write_item", half)
 
     assert list(aws.jobs.tombstones.erase_files(tombstone)) == [3]
     assert (calls, aws.jobs.tombstones.files_left(tombstone)) == ([3, 2, 1], 0)
+    assert len(pauses) == 2
+    assert all(0 <= pause <= FIRST_PAUSE_S * 2**number for number, pause in enumerate(pauses))
+
+
+def test_rows_that_dynamodb_never_takes_are_left_to_the_next_sweep(
+    aws: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tombstone, calls = purged(aws, make(aws, 3)), list[int]()
+
+    def none(RequestItems: dict[str, list[Any]]) -> dict[str, Any]:  # noqa: N803 - DynamoDB's
+        calls.append(1)
+        assert len(calls) <= TRIES
+        return {"UnprocessedItems": RequestItems}
+
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: None)
+    monkeypatch.setattr(aws.clients.dynamodb, "batch_write_item", none)
+
+    with pytest.raises(Contended, match="throttles"):
+        list(aws.jobs.tombstones.erase_files(tombstone))
+    assert len(calls) == TRIES
+    assert aws.jobs.tombstones.files_left(tombstone) == 3
 
 
 def test_is_due_when_its_time_has_come(aws: Account) -> None:
