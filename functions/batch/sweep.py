@@ -1,8 +1,8 @@
 """Expire, settle and finish the batches that no other call has finished, erase purged ones, re-send lost events.
 
 Every step may be interrupted and repeated. An event is taken for lost when its object is old, its file is still
-pending and nothing waits in the queue of its lane. A batch expires when it has made no progress for long and none of
-its messages can be in a queue.
+pending and nothing waits in the queue of its lane; while workers have messages, only if its batch has made no progress
+for hours. A batch expires when it has made no progress for long and none of its messages can be in a queue.
 """
 
 import json
@@ -20,7 +20,7 @@ from functions.batch.lane_queue import read_backlog
 from functions.batch.logs import log_failure, logger, metrics_of, tracing, write_counts
 from functions.batch.purge import erase_purged
 from heatlens_aws.conditional_writes import InvalidTransition
-from heatlens_aws.deadline import note_progress
+from heatlens_aws.deadline import last_progress, note_progress
 from heatlens_aws.events import REQUEUED, Json
 from heatlens_aws.finishing import finish_if_done, settle_open
 from heatlens_aws.metrics import BATCHES_ENDED, BATCHES_SWEPT, BATCHES_UNSWEPT, ITEMS, SWEEPER_SUCCESS, Metric
@@ -112,6 +112,9 @@ def send_lost(account: Account, batch: Batch, now: int, open_files: Sequence[Fil
     if backlog.waiting:
         return 0
     latest = now - (IN_FLIGHT_S if backlog.in_flight else GRACE_S)
+    # What is in flight may be of this batch, however old its uploads are: its messages may have been sent back since.
+    if backlog.in_flight and last_progress(account.settings, batch) > latest:
+        return 0
     sent = 0
     for stored, file in _pending_uploads(account, batch, open_files):
         if stored.modified is None or stored.modified > latest:
@@ -126,7 +129,10 @@ def send_lost(account: Account, batch: Batch, now: int, open_files: Sequence[Fil
 
 
 def _may_wait(account: Account, batch: Batch, now: int, open_files: Sequence[File]) -> bool:
-    """Return whether an upload's message may be in its queue still: the queue is not empty, and keeps it so long."""
+    """Return whether an upload's message may be in its queue still: the queue is not empty, and keeps it so long.
+
+    A message that was sent back is younger. It has moved the deadline, which is later than the queue keeps it.
+    """
     if not account.settings.queue_url(batch.lane):
         return False
     backlog = read_backlog(account, batch.lane)

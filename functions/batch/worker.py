@@ -110,6 +110,7 @@ class _Invocation:
         self._began = False
         self._batches: dict[str, Batch | None] = {}
         self._advanced: set[str] = set()  # batches of which a file was submitted or has ended here
+        self._noted: set[str] = set()  # batches whose progress was noted here
 
     def admit(self, items: Iterable[Item]) -> list[Task]:
         """Find the target of each item; one without a target ends here."""
@@ -187,7 +188,7 @@ class _Invocation:
         if self._time_left() < MARGIN_S:
             self.late.add(message.id)
             self._count(LATER)
-            return
+            return self._note_progress(attempt.batch) if attempt else None
         try:
             batch = self._batch(attempt.batch) if attempt else None
             limit = self._context.limits.file_bytes
@@ -198,7 +199,7 @@ class _Invocation:
             if is_denied(error):
                 self.denied.add(message.id)
                 log_failure("notice", error, self.counts, state=DENIED, receives=message.receives, **fields)
-                return
+                return self._note_progress(attempt.batch) if attempt else None
             end, summary = ItemEnd(AGAIN), error_summary(error)
             if message.receives < self._account.settings.max_receives:
                 self.redeliver.add(message.id)
@@ -207,12 +208,13 @@ class _Invocation:
             self._advanced.add(attempt.batch)
         ms = round((time.perf_counter() - began) * 1000)
         logger.info("notice", state=end.state, code=end.code, ms=ms, error=summary, receives=message.receives, **fields)
+        return None
 
     def finish_batches(self) -> None:
         """Finish the batches that may have received their last result here; the sweeper does it too, later."""
         for batch in self._batches.values():
             if batch and batch.id in self._advanced:
-                self._note_progress(batch)
+                self._note_progress(batch.id)
             if batch and batch.state is BatchState.RUNNING:
                 try:
                     ended = finish_if_done(self._account.jobs, self._account.staging, batch)
@@ -221,11 +223,20 @@ class _Invocation:
                 except Exception as error:
                     log_failure("unfinished", error, self.counts, batch=batch.id)
 
-    def _note_progress(self, batch: Batch) -> None:
+    def _note_progress(self, batch_id: str) -> None:
+        """Move the deadline of a batch, once in an invocation.
+
+        A message that is sent back waits for as long as the queue keeps it, longer than its upload's first one: the
+        batch must not expire until then.
+        """
+        if batch_id in self._noted:
+            return
+        self._noted.add(batch_id)
         try:
-            note_progress(self._account.jobs, self._account.settings, batch, int(time.time()))
+            if batch := self._batch(batch_id):
+                note_progress(self._account.jobs, self._account.settings, batch, int(time.time()))
         except Exception as error:  # the next invocation does it
-            logger.warning("deadline", batch=batch.id, error=error_summary(error))
+            logger.warning("deadline", batch=batch_id, error=error_summary(error))
 
     def _target(self, item: Item) -> Target | ItemEnd:
         key, account = item.created.stored.key, self._account
@@ -387,6 +398,8 @@ class _Invocation:
         if is_denied(error):  # until an operator has repaired that; it is no failure of the file
             self.denied |= item.messages
             log_failure("item", error, self.counts, state=DENIED, **fields)
+            if upload := parse_upload_key(item.created.stored.key):
+                self._note_progress(upload.batch)
         else:
             self.redeliver |= item.messages
             self._count(AGAIN)
@@ -414,6 +427,8 @@ class _Invocation:
         """Leave tasks to another invocation, which is no failure of theirs."""
         for task in tasks:
             self.late |= task.item.messages
+            if isinstance(task.target, DeclaredFile):
+                self._note_progress(task.target.batch.id)
             self._count(LATER)
             logger.info("item", state=LATER, receives=task.item.receives, **task.target.log_fields)
 

@@ -1,4 +1,4 @@
-"""Count a batch's deadline from its last progress: a declared, re-sent, submitted or ended file."""
+"""Count a batch's deadline from its last progress: a file that was declared, re-sent, sent back, submitted or ended."""
 
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.records import Batch
@@ -14,3 +14,8 @@ def note_progress(jobs: BatchTable, settings: AwsSettings, batch: Batch, now: in
     deadline = min(now + settings.batch_deadline_s, batch.expires_at)
     if batch.deadline < deadline - PROGRESS_S:
         jobs.extend_deadline(batch.id, deadline)
+
+
+def last_progress(settings: AwsSettings, batch: Batch) -> int:
+    """Return a time, in seconds since 1970, after which a batch has made no progress; it is up to an hour late."""
+    return batch.deadline - settings.batch_deadline_s + PROGRESS_S

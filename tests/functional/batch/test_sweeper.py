@@ -4,6 +4,7 @@ import json
 import time
 from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -16,13 +17,18 @@ from functions.batch.sweep import GRACE_S, IN_FLIGHT_S, RESEND_MOST, sweep
 from heatlens.model import Model
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.object_keys import Lane, manifest_key
-from heatlens_aws.records import BatchState, FileState, batch_key
+from heatlens_aws.records import BatchState, FileState, attributes, batch_key
+from heatlens_aws.settings import PROGRESS_S
 from heatlens_aws.staging import Staging
+from tests.chaos.hooks import Wires
 from tests.support.aws import ID, Account
+from tests.support.denials import Denies
+from tests.support.sagemaker import enveloped, with_endpoint
 from tests.support.staged import Context, Json, Staged, desk, imported, picture
 
 OTHER = "01J11111111111111111111111"
 DEADLINE = 4_000_000_000
+NOW = int(time.time())
 
 
 @pytest.fixture
@@ -353,12 +359,74 @@ def test_while_workers_have_messages_an_event_is_resent_after_their_last_deliver
     send(staged, Lane.INTERACTIVE)
     sqs, queue = staged.aws.clients.sqs, staged.aws.settings.interactive_queue_url
     sqs.receive_message(QueueUrl=queue)
+    progress(staged, time.time() - PROGRESS_S)
 
     swept(staged, after=IN_FLIGHT_S - 60)
     assert queued(staged) == []
 
     swept(staged, after=IN_FLIGHT_S + 60)
     assert len(queued(staged)) == 1
+
+
+def test_an_event_that_was_sent_back_is_not_resent_while_workers_have_messages(staged: Staged) -> None:
+    """It is younger than its upload."""
+    staged.batch(picture())
+    event = staged.received(staged.put(picture()))
+    progress(staged, time.time() - PROGRESS_S)
+    sqs, queue = staged.aws.clients.sqs, staged.aws.settings.interactive_queue_url
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("functions.batch.worker.time.time", lambda: NOW + 2 * IN_FLIGHT_S)
+        assert staged.work(event, seconds=5) == set()
+    assert sqs.receive_message(QueueUrl=queue)["Messages"]
+
+    swept(staged, now=NOW + 2 * IN_FLIGHT_S + 60)
+
+    assert staged.file().resends == 0
+
+
+@pytest.mark.parametrize("why", ["no time", "denied"])
+def test_a_message_that_was_sent_back_is_progress_and_its_file_does_not_expire(staged: Staged, why: str) -> None:
+    """It may wait for as long as the queue keeps it, which is longer than its upload's first message."""
+    staged.batch(picture())
+    event = staged.received(staged.put(picture()))
+    progress(staged, NOW)
+    late = NOW + staged.aws.settings.queue_retention_s - 60
+    event["Records"][0]["attributes"]["SentTimestamp"] = str(NOW * 1000)
+    Wires([staged.aws.clients.s3]).hooks = (denies := Denies(),)
+    denies.active = why == "denied"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("functions.batch.worker.time.time", lambda: late)
+        patch.setattr("functions.batch.requeue.time.time", lambda: late)
+        assert staged.work(event, seconds=100 if why == "denied" else 5) == set()
+
+    deadline = late + staged.aws.settings.batch_deadline_s
+    assert staged.read().deadline == deadline
+    assert deadline - PROGRESS_S > late + staged.aws.settings.queue_retention_s
+    swept(staged, now=late + staged.aws.settings.queue_retention_s)
+    assert (staged.read().state, states(staged)) == (BatchState.OPEN, ["PENDING"])
+
+
+def test_a_notice_that_was_sent_back_is_progress(staged: Staged, tiny_folder: Path) -> None:
+    runtime = with_endpoint(staged, tiny_folder)
+    staged.batch(picture(), options={"backend": "sagemaker", "include": ["overlay"]})
+    staged.work(staged.received(staged.put(picture())))
+    progress(staged, NOW - 10 * PROGRESS_S)
+
+    assert staged.work(staged.received(enveloped(runtime.notices[0])), seconds=5) == set()
+
+    assert staged.read().deadline > NOW + staged.aws.settings.batch_deadline_s - PROGRESS_S
+
+
+def test_one_invocation_notes_progress_of_a_batch_once(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged.batch(*(picture(seed) for seed in range(5)))
+    stored = [staged.put(picture(seed), seed) for seed in range(5)]
+    progress(staged, NOW - 10 * PROGRESS_S)
+    moved: list[int] = []
+    monkeypatch.setattr(BatchTable, "extend_deadline", lambda _self, _batch, deadline: moved.append(deadline))
+
+    staged.work(staged.received(*stored), seconds=5)
+
+    assert len(moved) == 1
 
 
 def test_resent_events_are_explained_together_and_alone_only_after_the_first_time(staged: Staged) -> None:
@@ -434,6 +502,16 @@ def test_a_deadline_that_moves_meanwhile_stands(staged: Staged, monkeypatch: pyt
 def send(staged: Staged, lane: Lane) -> None:
     queue = staged.aws.settings.queue_url(lane)
     staged.aws.clients.sqs.send_message(QueueUrl=queue, MessageBody="somebody else's")
+
+
+def progress(staged: Staged, at: float) -> None:
+    """Let a batch have made its last progress then."""
+    staged.aws.clients.dynamodb.update_item(
+        TableName=staged.aws.settings.table,
+        Key=batch_key(ID),
+        UpdateExpression="SET deadline = :deadline",
+        ExpressionAttributeValues=attributes({":deadline": int(at) + staged.aws.settings.batch_deadline_s}),
+    )
 
 
 def due(staged: Staged, batch: str = ID) -> None:

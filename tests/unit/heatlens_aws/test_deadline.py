@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from heatlens.model import Model
-from heatlens_aws.deadline import note_progress
+from heatlens_aws.deadline import last_progress, note_progress
 from heatlens_aws.records import Batch, BatchState
 from heatlens_aws.settings import PROGRESS_S
 from heatlens_web.batches.service import BatchService
@@ -113,3 +113,15 @@ def test_the_deadline_of_an_ended_batch_does_not_move(service: BatchService) -> 
 
     ended = service.find("me", batch.id)
     assert (ended.state, ended.deadline) == (BatchState.CANCELLED, batch.deadline)
+
+
+@pytest.mark.parametrize("later", [0, PROGRESS_S - 1, PROGRESS_S + 1, DAY])
+def test_the_last_progress_is_never_before_the_real_one_and_an_hour_after_it_at_most(
+    service: BatchService, later: int
+) -> None:
+    batch = opened(service)
+    at = int(time.time()) + later
+    note_progress(service.jobs, service.settings, batch, at)
+    now = service.find("me", batch.id)
+
+    assert 0 <= last_progress(service.settings, now) - at <= PROGRESS_S
