@@ -116,6 +116,8 @@ def _short(value: object) -> str:
     if isinstance(value, tuple | list):
         return ", ".join(map(str, value))
     fields = getattr(value, "model_dump", None)
+    if fields and "steps" in fields(exclude_none=True):
+        return f"steps {', '.join(str(step['step']) for step in fields()['steps'])}"
     if fields:
         return ", ".join(f"{key} {part}" for key, part in fields(exclude_none=True).items())
     return str(value)

@@ -39,6 +39,7 @@ def test_the_file_and_the_library_say_everything(saved: Path) -> None:
         ("features",),
     )
     assert (found.spec.preprocess.shape, found.spec.preprocess.channels) == ((224, 224), 1)
+    assert "preprocess  steps crop, resize, gray, range (torchxrayvision's normalize and transforms)" in found.lines()
 
 
 def test_the_network_answers_the_logits_of_the_labels(saved: Path, library: Any) -> None:  # noqa: ANN401
