@@ -611,7 +611,7 @@ def test_an_index_from_numpy_is_an_index(colours_folder: Path, target: Any) -> N
 
 
 @pytest.mark.parametrize(
-    "target", ["goldfish", "top-0", "top-4", "TOP-1", -1, 3, "3", "", None, True, [False], 0.5, [[0]]]
+    "target", ["goldfish", "top-0", "top-4", "TOP-1", -1, 3, "3", "", None, True, [False], 0.5, [[]], [[3]], [[[0]]]]
 )
 def test_a_target_that_the_model_does_not_have_is_refused(colours_folder: Path, target: Any) -> None:  # noqa: ANN401
     with pytest.raises(InvalidOption, match=r"^target"):

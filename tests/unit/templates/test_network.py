@@ -1,6 +1,7 @@
 """The functions' VPC, the custom domain, and the REST API with the firewall; and what their page says of them."""
 
 import re
+from typing import Any
 
 import pytest
 
@@ -139,13 +140,21 @@ def test_with_the_firewall_the_http_api_is_closed_and_every_address_leads_to_the
     assert "RestApi" not in children(PLAIN)
 
 
+def methods(stack: Stack) -> dict[str, dict[str, Any]]:
+    """Return the method of each path of the REST API."""
+    paths = rest_api(stack).properties("Api")["Body"]["paths"]
+    assert {name for path in paths.values() for name in path} == {"x-amazon-apigateway-any-method"}
+    return {name: path["x-amazon-apigateway-any-method"] for name, path in paths.items()}
+
+
 def test_every_method_of_the_rest_api_requires_a_signature_and_is_throttled() -> None:
-    methods = rest_api(GUARDED).resources("AWS::ApiGateway::Method")
+    api = rest_api(GUARDED).properties("Api")
     [settings] = rest_api(GUARDED).properties("Stage")["MethodSettings"]
 
-    assert {each["Properties"]["HttpMethod"] for each in methods.values()} == {"ANY"}
-    assert {each["Properties"]["AuthorizationType"] for each in methods.values()} == {"AWS_IAM"}
-    assert {each["Properties"]["ResourceId"] for each in methods.values()} == {"Api.RootResourceId", "paths"}
+    assert set(methods(GUARDED)) == {"/", "/{proxy+}"}
+    for method in methods(GUARDED).values():
+        assert method["security"] == [{"sigv4": []}]
+    assert api["Body"]["components"]["securitySchemes"]["sigv4"]["x-amazon-apigateway-authtype"] == "awsSigv4"
     assert settings == {
         "HttpMethod": "*",
         "ResourcePath": "/*",
@@ -154,20 +163,32 @@ def test_every_method_of_the_rest_api_requires_a_signature_and_is_throttled() ->
     }
 
 
-def test_a_deployment_contains_every_method_and_depends_on_no_parameter() -> None:
-    """A deployment is a copy of the methods: a later one is not in it, and a changed one changes no copy."""
-    resources = read(ROOT / "infra" / "firewall.yaml")["Resources"]
-    methods = {name for name, each in resources.items() if each["Type"] == "AWS::ApiGateway::Method"}
+def test_no_method_depends_on_a_parameter() -> None:
+    """A deployment is a copy of the methods: one that changes with a parameter would not change in the copy."""
     parameters = set(read(ROOT / "infra" / "firewall.yaml")["Parameters"])
+    paths = read(ROOT / "infra" / "firewall.yaml")["Resources"]["Api"]["Properties"]["Body"]["paths"]
 
-    assert set(resources["Deployment"]["DependsOn"]) == methods
-    assert not [word for name in methods for word in re.findall(r"\w+", str(resources[name])) if word in parameters]
+    assert not [word for word in re.findall(r"\w+", str(paths)) if word in parameters]
+
+
+def test_what_the_body_says_of_the_rest_api_is_what_its_properties_say() -> None:
+    """The import of the body comes last, and overwrites."""
+    api = rest_api(GUARDED).properties("Api")
+
+    assert api["Body"]["info"]["title"] == api["Name"]
+    assert api["Body"]["x-amazon-apigateway-binary-media-types"] == api["BinaryMediaTypes"] == ["*/*"]
+    assert [api["Parameters"]["endpointConfigurationTypes"]] == api["EndpointConfiguration"]["Types"] == ["REGIONAL"]
+
+
+def test_sam_finds_no_route_in_the_rest_api_that_it_could_not_call() -> None:
+    """SAM calls whatever a method names, and does not read the variables of a stage; it skips those in a document."""
+    assert rest_api(GUARDED).resources("AWS::ApiGateway::Method") == {}
 
 
 @pytest.mark.parametrize(("stack", "function"), [(GUARDED, "apifunction"), (CANARY, "apifunction:live")])
 def test_the_rest_api_calls_the_function_or_its_alias_and_may(stack: Stack, function: str) -> None:
     child = rest_api(stack)
-    uris = {each["Properties"]["Integration"]["Uri"] for each in child.resources("AWS::ApiGateway::Method").values()}
+    uris = {each["x-amazon-apigateway-integration"]["uri"] for each in methods(stack).values()}
     permission = stack.properties("RestApiMayInvoke")
 
     assert child.properties("Stage")["Variables"] == {"function": function}
@@ -180,8 +201,7 @@ def test_the_rest_api_calls_the_function_or_its_alias_and_may(stack: Stack, func
     }
 
 
-def test_the_rest_api_passes_bodies_unchanged_and_is_traced_as_the_functions() -> None:
-    assert rest_api(GUARDED).properties("Api")["BinaryMediaTypes"] == ["*/*"]
+def test_the_rest_api_is_traced_as_the_functions() -> None:
     assert rest_api(GUARDED).properties("Stage")["TracingEnabled"] is True
     assert rest_api(CANARY).properties("Stage")["TracingEnabled"] is False
 
