@@ -55,7 +55,7 @@ DAMAGES: list[tuple[Damage, str]] = [
     (missing, "no readable card.json in the model folder 'model': compile one"),
     (altered, "trunk.onnx is not the file its card describes (sha256 differs): compile the model again"),
     (of_another_format, "trunk.onnx is not an ONNX graph: compile the model again"),
-    (of_a_newer_schema, "card.json has schema version 99, this code reads 2: update heatlens"),
+    (of_a_newer_schema, "card.json has schema version 99, this code reads 3: update heatlens"),
 ]
 
 
