@@ -18,7 +18,16 @@ from tests.contract.clients import http_client
 from tests.support.paths import ROOT, SAMPLES
 
 PACKAGES = {"heatlens", "heatlens_aws", "heatlens_cli", "heatlens_torch", "heatlens_web"}
-EXTRAS = {"server", "aws", "dicom", "heic", "torch", "onnxruntime", "int8", "all", "dev", "bench"}
+EXTRAS = {"server", "aws", "dicom", "heic", "torch", "hf", "timm", "onnxruntime", "int8", "all", "dev", "bench"}
+DESCRIPTION = """
+name = "trial"
+version = "1"
+architecture = "torchvision:resnet18"
+weights = "seed:0"
+classes = ["a", "b"]
+output = "softmax"
+preprocess = { resize = [64, 64], mean = [0.5, 0.5, 0.5], std = [0.2, 0.2, 0.2] }
+"""
 JPEG = SAMPLES / "phantom-03-opacity.jpg"
 UNREACHABLE = ("Failed to fetch", "Network connectivity is disabled", "error sending request", "not found in the cache")
 
@@ -149,12 +158,15 @@ def test_the_base_install_imports_nothing_of_the_checkout(base: Path, tmp_path: 
         ("verify manifest.json", 1, "manifest.json: No such file or directory\n"),
         ("serve --port 0", 1, "serve needs the extra server (fastapi is missing): pip install 'heatlens[server]'\n"),
         ("compile model.toml -o out", 1, "pip install 'heatlens[torch]'\n"),
+        ("compile none.toml -o out", 1, "none.toml: no such readable file\n"),
         ("redrive --dead-letters https://queue", 1, "pip install 'heatlens[aws]'\n"),
     ],
 )
 def test_the_base_install_says_what_it_lacks(
     words: str, status: int, sentence: str, base: Path, tmp_path: Path
 ) -> None:
+    (tmp_path / "model.toml").write_text(DESCRIPTION)
+
     done = call(base / "heatlens", *words.split(), cwd=tmp_path)
 
     assert done.returncode == status
