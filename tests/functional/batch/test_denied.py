@@ -2,7 +2,6 @@
 waits until that is repaired, and no file fails by it.
 """
 
-import asyncio
 import json
 import time
 from pathlib import Path
@@ -26,6 +25,7 @@ from heatlens_web.batches.service import BatchService
 from tests.chaos.hooks import Call, Hook, Wires
 from tests.functional.batch.test_sagemaker_path import LONG, REMOTE
 from tests.support.aws import ID, Account, purged
+from tests.support.coroutines import awaited
 from tests.support.denials import Denies, HidesMissing, denial
 from tests.support.life import Life, Then, live
 from tests.support.sagemaker import FakeRuntime, enveloped, with_endpoint
@@ -385,7 +385,7 @@ def test_a_denied_copy_is_an_outage_that_ends_with_the_denial(staged: Staged, ca
         with pytest.raises(StagingUnavailable), service.outages():
             service.retry("me", ID, model="m", key=key)
 
-    asyncio.run(AccessLog(asks, [])({"type": "http", "method": "POST", "state": {}}, None, None))  # type: ignore[arg-type]
+    awaited(AccessLog(asks, [])({"type": "http", "method": "POST", "state": {}}, None, None))  # type: ignore[arg-type]
     assert seen[0].ended == {ACCESS_DENIED: 1}
     assert "ERROR" in {record.levelname for record in caplog.records}
 
