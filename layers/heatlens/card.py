@@ -5,6 +5,7 @@ import binascii
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -23,7 +24,7 @@ from pydantic import (
 
 from heatlens.errors import CardError
 from heatlens.external_data import refers_to_files
-from heatlens.input_shape import NO_SHAPE, NOT_WITHIN, shape_after
+from heatlens.input_shape import NO_SHAPE, NOT_WITHIN, Shape, shape_after
 from heatlens.steps import Crop, Deviation, Normalize, Resize, Scale, Step, Window
 from heatlens.types import Floats, Precision
 
@@ -92,7 +93,7 @@ class Preprocess(_Frozen):
         form = _SHORT_FORM if self.steps is None else ("steps",)
         return {key: value for key, value in write(self).items() if key in form}
 
-    @property
+    @cached_property  # read several times for each image
     def all_steps(self) -> tuple[Step, ...]:
         """Every step, in order."""
         if self.steps is not None:
@@ -106,13 +107,12 @@ class Preprocess(_Frozen):
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of the model's input, in pixels."""
-        shape = shape_after(self.all_steps).fixed
-        return self._given(shape)
+        return self._given(self._input_shape.fixed)
 
     @property
     def channels(self) -> int:
         """How many channels the model's input has."""
-        return shape_after(self.all_steps).channels
+        return self._input_shape.channels
 
     @property
     def window(self) -> tuple[float, float] | None:
@@ -121,6 +121,10 @@ class Preprocess(_Frozen):
         if not isinstance(first, Window):
             return None
         return (first.low + first.high + 1) / 2, first.high - first.low + 1
+
+    @cached_property
+    def _input_shape(self) -> Shape:
+        return shape_after(self.all_steps)
 
     @staticmethod
     def _given(value: Given | None) -> Given:

@@ -11,7 +11,7 @@ import torch
 from pytorch_grad_cam.metrics import road
 from torch import nn
 
-from heatlens.card import Card
+from heatlens.card import Card, Preprocess
 from heatlens.evaluate import masking
 from heatlens.evaluate.faithfulness import FIVE, NINE, Faithfulness, enlarge, faithfulness
 from heatlens.evaluate.masking import Subject, blur
@@ -61,7 +61,7 @@ def ranking() -> Floats:
 
 
 def _sized(side: int) -> Card:
-    recipe = SOFTMAX.preprocess.model_copy(update={"resize": (side, side)})
+    recipe = Preprocess.model_validate(SOFTMAX.preprocess.model_dump() | {"resize": (side, side)})
     return SOFTMAX.model_copy(update={"preprocess": recipe})
 
 
