@@ -39,22 +39,19 @@ class Scaling:
 
 def stages(steps: Sequence[Step]) -> Iterator[Step | Scaling]:
     """Yield the steps, those around a resize together."""
-    at = 0
-    while at < len(steps):
-        pad = steps[at] if at + 1 < len(steps) and isinstance(steps[at + 1], Resize) else None
-        pad = pad if isinstance(pad, Pad) else None
-        resize = steps[at + 1] if pad is not None else steps[at]
-        if not isinstance(resize, Resize):
-            yield steps[at]
-            at += 1
-            continue
-        at += 1 if pad is None else 2
-        crop = steps[at] if at < len(steps) else None
-        if isinstance(crop, Crop):
-            at += 1
-            yield Scaling(resize, pad, crop)
-        else:
-            yield Scaling(resize, pad)
+    rest = list(steps)
+    while rest:
+        match rest:
+            case [Pad() as pad, Resize() as resize, Crop() as crop, *rest]:
+                yield Scaling(resize, pad, crop)
+            case [Pad() as pad, Resize() as resize, *rest]:
+                yield Scaling(resize, pad)
+            case [Resize() as resize, Crop() as crop, *rest]:
+                yield Scaling(resize, crop=crop)
+            case [Resize() as resize, *rest]:
+                yield Scaling(resize)
+            case [step, *rest]:
+                yield step
 
 
 @dataclass(frozen=True, slots=True)
