@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from heatlens.input.resample import mirrored
 from heatlens.steps import Clahe
 from heatlens.types import Floats
 from heatlens.values import Pixels
@@ -56,7 +57,7 @@ def _tables(levels: Levels, step: Clahe, height: int, width: int) -> Floats:
     """
     rows, columns = step.tiles
     down, across = (
-        _mirrored(side * count, length)
+        mirrored(np.arange(side * count), length)
         for side, count, length in ((height, rows, levels.shape[0]), (width, columns, levels.shape[1]))
     )
     area = height * width
@@ -69,14 +70,6 @@ def _tables(levels: Levels, step: Clahe, height: int, width: int) -> Floats:
             counts = np.bincount(tile.ravel(), minlength=BINS)
             tables[row, column] = _cumulative(_limited(counts, limit) if limit else counts, area)
     return tables
-
-
-def _mirrored(padded: int, length: int) -> npt.NDArray[np.int64]:
-    places = np.arange(padded)
-    if length == 1:
-        return np.zeros_like(places)
-    within = places % (2 * (length - 1))
-    return np.minimum(within, 2 * (length - 1) - within)
 
 
 def _limited(counts: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:

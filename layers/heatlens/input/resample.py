@@ -200,7 +200,7 @@ def _of_opencv(line: Line, step: Resize, shrinks: bool) -> tuple[Places, Weights
 def _of_scikit_image(line: Line, step: Resize, _: bool) -> tuple[Places, Weights]:  # noqa: FBT001
     """Blur by a Gaussian, then interpolate: both at once."""
     length = line.padded or line.length
-    beyond = _mirrored if step.border is None else _marked
+    beyond = mirrored if step.border is None else _marked
     if step.interpolation == "nearest":
         return _single(np.floor(_centers(line)), line)
     at = _centers(line) - 0.5
@@ -220,7 +220,7 @@ def _of_scikit_image(line: Line, step: Resize, _: bool) -> tuple[Places, Weights
     return blurred.reshape(len(places), -1), (weights[..., None] * blur).reshape(len(places), -1)
 
 
-def _mirrored(places: Places, length: int) -> Places:
+def mirrored(places: Places, length: int) -> Places:
     """Return places in 0..length of an image whose edges are mirrored, without repeating the edge itself."""
     if length == 1:
         return np.zeros_like(places)
