@@ -1,7 +1,7 @@
 """What a source finds in the owner's files, and what it must offer."""
 
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -80,3 +80,15 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelFileError(f"architecture: {path.parent.name}/{path.name} is not a JSON object")
     return content
+
+
+def weights_file(folder: Path, names: Sequence[str], writer: str = "") -> str:
+    """Return the first of the names that the folder has.
+
+    Raises:
+        ModelFileError: It has none; the message says that `writer` writes one.
+    """
+    for name in names:
+        if (folder / name).is_file():
+            return name
+    raise ModelFileError(f"weights: {folder.name} has none of {', '.join(names)}{writer and f': {writer} writes one'}")

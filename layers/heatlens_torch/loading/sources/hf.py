@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from heatlens.errors import ModelFileError
 from heatlens_torch.loading.labels import ordered
-from heatlens_torch.loading.sources.base import OWN, Facts, read_json
+from heatlens_torch.loading.sources.base import OWN, Facts, read_json, weights_file
 from heatlens_torch.loading.sources.hf_processor import PROCESSOR_FILE, preprocessing
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 CONFIG_FILE = "config.json"
 TASK = "ForImageClassification"
+WRITER = "save_pretrained"
 OUTPUTS = {None: "softmax", "single_label_classification": "softmax", "multi_label_classification": "multilabel"}
 WEIGHT_FILES = (
     "model.safetensors",
@@ -29,7 +30,7 @@ def facts(reference: str, home: Path, given: Mapping[str, Any]) -> Facts:
     config = read_json(folder / CONFIG_FILE)
     _check_task(config, folder.name)
     found = Facts()
-    found.add("weights", OWN, _weights_file(folder))
+    found.add("weights", OWN, weights_file(folder, WEIGHT_FILES, WRITER))
     found.add("output_entry", "logits", "transformers' answer")
     labels = config.get("id2label")
     found.add("classes", ordered(labels) if isinstance(labels, dict) else None, f"{CONFIG_FILE} id2label")
@@ -46,12 +47,13 @@ def build(reference: str, home: Path, given: Mapping[str, Any]) -> "BuiltNetwork
     import transformers
     from transformers.utils.logging import disable_progress_bar
 
+    from heatlens_torch.errors import sentence
     from heatlens_torch.loading.built_network import BuiltNetwork
     from heatlens_torch.loading.checkpoints import check_digest
     from heatlens_torch.loading.exported_program import tensors_only
 
     folder = _folder(home / reference)
-    weights = folder / _weights_file(folder)
+    weights = folder / weights_file(folder, WEIGHT_FILES, WRITER)
     digest = check_digest(weights, given.get("sha256"))
     disable_progress_bar()
     try:
@@ -65,9 +67,7 @@ def build(reference: str, home: Path, given: Mapping[str, Any]) -> "BuiltNetwork
                 output_loading_info=True,
             )
     except Exception as error:  # transformers raises many unrelated types
-        raise ModelFileError(
-            f"weights: transformers cannot load {folder.name}: {type(error).__name__}: {_first_line(error)}"
-        ) from error
+        raise ModelFileError(f"weights: transformers cannot load {folder.name}: {sentence(error)}") from error
     _check_report(report, folder.name)
     return BuiltNetwork(network.eval(), {}, {"weights": weights.name, "weights_sha256": digest})
 
@@ -110,19 +110,8 @@ def _add_output(found: Facts, config: Mapping[str, Any], given: Mapping[str, Any
     found.add("output", OUTPUTS.get(problem), place)
 
 
-def _weights_file(folder: Path) -> str:
-    for name in WEIGHT_FILES:
-        if (folder / name).is_file():
-            return name
-    raise ModelFileError(f"weights: {folder.name} has none of {', '.join(WEIGHT_FILES)}: save_pretrained writes one")
-
-
 def _check_report(report: Mapping[str, Any], name: str) -> None:
     """Refuse what transformers only warns of: weights that it drew at random."""
     lacking = sorted(map(str, report.get("missing_keys") or ())) + sorted(map(str, report.get("mismatched_keys") or ()))
     if lacking:
         raise ModelFileError(f"weights: {name} does not fit the architecture: missing {', '.join(lacking[:3])}")
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "")[:200]

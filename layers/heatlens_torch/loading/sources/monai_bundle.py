@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from heatlens.errors import ModelFileError
 from heatlens_torch.loading.labels import ordered
-from heatlens_torch.loading.sources.base import OWN, Facts, read_json
+from heatlens_torch.loading.sources.base import OWN, Facts, read_json, weights_file
 
 if TYPE_CHECKING:
     from heatlens_torch.loading.built_network import BuiltNetwork
@@ -30,7 +30,7 @@ def facts(reference: str, home: Path, given: Mapping[str, Any]) -> Facts:
     inference = read_json(folder / INFERENCE_FILE)
     _network_def(inference, folder.name)
     found = Facts()
-    found.add("weights", OWN, _weights_file(folder))
+    found.add("weights", OWN, weights_file(folder, WEIGHT_FILES))
     labels = outputs.get("channel_def")
     place = f"{METADATA_FILE} network_data_format.outputs.pred.channel_def"
     found.add("classes", ordered(labels) if isinstance(labels, dict) else None, place)
@@ -50,7 +50,7 @@ def build(reference: str, home: Path, given: Mapping[str, Any]) -> "BuiltNetwork
 
     folder = home / reference
     target, arguments = _network_def(read_json(folder / INFERENCE_FILE), folder.name)
-    weights = folder / _weights_file(folder)
+    weights = folder / weights_file(folder, WEIGHT_FILES)
     checkpoint = read_checkpoint(weights, sha256=given.get("sha256"))
     try:
         network = getattr(monai.networks.nets, target)(**arguments)
@@ -105,10 +105,3 @@ def _output(inference: Mapping[str, Any]) -> str | None:
 def _targets(preprocessing: Any) -> list[str]:  # noqa: ANN401 - JSON
     transforms = preprocessing.get("transforms", ()) if isinstance(preprocessing, dict) else ()
     return [str(each.get("_target_")) for each in transforms if isinstance(each, dict)]
-
-
-def _weights_file(folder: Path) -> str:
-    for name in WEIGHT_FILES:
-        if (folder / name).is_file():
-            return name
-    raise ModelFileError(f"weights: {folder.name} has none of {', '.join(WEIGHT_FILES)}")

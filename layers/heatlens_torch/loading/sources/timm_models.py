@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from heatlens.card import Preprocess
 from heatlens.errors import ModelFileError
-from heatlens_torch.loading.sources.base import OWN, Facts, number_of_logits, read_json
+from heatlens_torch.loading.sources.base import OWN, Facts, number_of_logits, read_json, weights_file
 from heatlens_torch.loading.sources.recipe import LEVELS, Recipe
 
 if TYPE_CHECKING:
     from heatlens_torch.loading.built_network import BuiltNetwork
 
 CONFIG_FILE = "config.json"
+WRITER = "timm's save_for_hf"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 # timm's own where a configuration says nothing (timm/data/config.py).
 DEFAULTS: dict[str, Any] = {
@@ -54,7 +55,7 @@ def build(reference: str, home: Path, given: Mapping[str, Any]) -> "BuiltNetwork
     if not folder.is_dir():
         raise ModelFileError(f"weights: timm:{reference} is a name, which brings none: --weights FILE")
     config = read_json(folder / CONFIG_FILE)
-    weights = folder / _weights_file(folder)
+    weights = folder / weights_file(folder, WEIGHT_FILES, WRITER)
     checkpoint = read_checkpoint(weights, sha256=given.get("sha256"))
     arguments = {"num_classes": config.get("num_classes")} | (config.get("model_args") or {})
     network = zoo.build(f"timm:{config.get('architecture')}", arguments)
@@ -98,7 +99,7 @@ def _geometry(mode: str, scaled: list[int], mean: Any) -> tuple[dict[str, Any], 
 def _of_folder(folder: Path, given: Mapping[str, Any]) -> Facts:
     config = read_json(folder / CONFIG_FILE)
     found = Facts()
-    found.add("weights", OWN, _weights_file(folder))
+    found.add("weights", OWN, weights_file(folder, WEIGHT_FILES, WRITER))
     labels = config.get("label_names")
     found.add("classes", list(labels) if isinstance(labels, list) else None, f"{CONFIG_FILE} label_names")
     if config.get("num_classes", 0) > 1:
@@ -107,10 +108,3 @@ def _of_folder(folder: Path, given: Mapping[str, Any]) -> Facts:
         place = f"{CONFIG_FILE} pretrained_cfg"
         found.add("preprocess", preprocessing(config.get("pretrained_cfg") or config), place)
     return found
-
-
-def _weights_file(folder: Path) -> str:
-    for name in WEIGHT_FILES:
-        if (folder / name).is_file():
-            return name
-    raise ModelFileError(f"weights: {folder.name} has none of {', '.join(WEIGHT_FILES)}: timm's save_for_hf writes one")
