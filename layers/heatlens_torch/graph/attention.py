@@ -15,7 +15,7 @@ _ATTENTION = {
     functional.multi_head_attention_forward,
     aten.scaled_dot_product_attention.default,
 }
-_SOFTMAX = {torch.softmax, torch.Tensor.softmax, functional.softmax, aten.softmax.int, aten._softmax.default}
+SOFTMAX = {torch.softmax, torch.Tensor.softmax, functional.softmax, aten.softmax.int, aten._softmax.default}
 _SCORES = 3  # dimensions: at least the batch, and the tokens twice
 
 
@@ -52,7 +52,7 @@ class Attentions(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401 - what the function answers
         given = kwargs or {}
-        if func in _ATTENTION or (func in _SOFTMAX and _is_over_tokens(args, given)):
+        if func in _ATTENTION or (func in SOFTMAX and _is_over_tokens(args, given)):
             outer = next((name for name, has_children in reversed(self._running) if has_children), None)
             self._found |= {outer} if outer else set()
         return func(*args, **given)

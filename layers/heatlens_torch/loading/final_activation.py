@@ -15,14 +15,11 @@ from torch.overrides import TorchFunctionMode
 
 from heatlens.errors import CompileError
 from heatlens_torch.errors import running
+from heatlens_torch.graph.attention import SOFTMAX
 
 aten = torch.ops.aten
 NAMES: dict[Any, str] = {
-    torch.softmax: "softmax",
-    torch.Tensor.softmax: "softmax",
-    functional.softmax: "softmax",
-    aten.softmax.int: "softmax",
-    aten._softmax.default: "softmax",
+    **dict.fromkeys(SOFTMAX, "softmax"),
     torch.log_softmax: "log_softmax",
     torch.Tensor.log_softmax: "log_softmax",
     functional.log_softmax: "log_softmax",
