@@ -21,8 +21,8 @@ def expand_late(model: onnx.ModelProto) -> None:
     Args:
         model: Changed in place.
     """
-    while any(_swap(model.graph, expand, use) for expand, use in _pairs(model.graph)):
-        pass
+    while pair := next(_pairs(model.graph), None):  # which a swap may change
+        _swap(model.graph, *pair)
 
 
 def _pairs(graph: onnx.GraphProto) -> Iterator[tuple[onnx.NodeProto, onnx.NodeProto]]:
@@ -38,7 +38,7 @@ def _pairs(graph: onnx.GraphProto) -> Iterator[tuple[onnx.NodeProto, onnx.NodePr
                     yield expands[given], use
 
 
-def _swap(graph: onnx.GraphProto, expand: onnx.NodeProto, use: onnx.NodeProto) -> bool:
+def _swap(graph: onnx.GraphProto, expand: onnx.NodeProto, use: onnx.NodeProto) -> None:
     """Let `use` work on what `expand` expands; other uses keep the expanded value."""
     result, early = use.output[0], f"{use.output[0]}.early"
     for index, given in enumerate(use.input):
@@ -49,7 +49,6 @@ def _swap(graph: onnx.GraphProto, expand: onnx.NodeProto, use: onnx.NodeProto) -
     graph.node.insert(list(graph.node).index(use) + 1, late)
     if not any(expand.output[0] in node.input for node in graph.node):
         graph.node.remove(expand)
-    return True
 
 
 def _constants(graph: onnx.GraphProto) -> set[str]:
