@@ -156,9 +156,10 @@ def _probe_targets(
     network: nn.Module, spec: ModelSpec, sample: torch.Tensor, progress: Callable[[str], None]
 ) -> dict[str, Probe]:
     """Probe each target layer, by default the last one that fits, before the minutes of exporting."""
-    channels = spec.preprocess.channels
-    given = spec.layers or (default_layer(network, spec.preprocess.shape, channels=channels),)
-    names = [resolve(network, name, spec.preprocess.shape, channels=channels) for name in given]
+    shape, channels = spec.preprocess.shape, spec.preprocess.channels
+    given = spec.layers or (default_layer(network, shape, channels=channels),)
+    # The default makes its output itself.
+    names = [resolve(network, name, shape, channels=channels) for name in spec.layers] or list(given)
     for name in names:
         if names.count(name) > 1:
             raise CompileError(f"layer: {name!r} is named twice")
