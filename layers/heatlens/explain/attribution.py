@@ -244,8 +244,9 @@ def _by_rerunning(
         own = [value[at : at + 1] for value in crossing]
         with timed("cam"):
             if method_options.method == RECIPROCAM:
-                yield list(reciprocam(engine, own, rows, RERUN_BATCH))
-                continue
-            weights = RERUNS[method_options.method](engine, images[at], own, rows, RERUN_BATCH)
-            activation = np.repeat(own[0], len(rows), axis=0)
-            yield list(reduce(activation, weights, projected=method_options.eigen_smooth))
+                maps = reciprocam(engine, own, rows, RERUN_BATCH)
+            else:
+                weights = RERUNS[method_options.method](engine, images[at], own, rows, RERUN_BATCH)
+                activation = np.repeat(own[0], len(rows), axis=0)
+                maps = reduce(activation, weights, projected=method_options.eigen_smooth)
+            yield list(maps)
