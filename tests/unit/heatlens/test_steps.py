@@ -3,28 +3,7 @@ from pydantic import ValidationError
 
 from heatlens.card import Preprocess
 from heatlens.steps import Crop, Resize, resized_size
-
-NORMALIZE = {"step": "normalize", "mean": [0.5], "std": [0.25]}
-
-
-def recipe(*steps: dict[str, object]) -> Preprocess:
-    return Preprocess.model_validate({"steps": list(steps)})
-
-
-def resize(size: object, fit: str = "exact", **fields: object) -> dict[str, object]:
-    return {"step": "resize", "size": size, "fit": fit} | fields
-
-
-def crop(size: object) -> dict[str, object]:
-    return {"step": "crop", "size": size}
-
-
-def pad(size: object, **fields: object) -> dict[str, object]:
-    return {"step": "pad", "size": size} | fields
-
-
-GRAY: dict[str, object] = {"step": "gray"}
-SCALE: dict[str, object] = {"step": "scale"}
+from tests.support.steps import SCALE, crop, recipe, resize
 
 
 def test_the_short_form_is_a_list_of_steps() -> None:
