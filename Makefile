@@ -11,8 +11,7 @@ CONSTRAINTS := infra/constraints.txt
 LOCK = $(BIN)/uv pip compile --quiet --constraints $(CONSTRAINTS) --generate-hashes --python-version 3.11 \
   --python-platform linux --no-header --no-annotate
 MODEL_DIR ?= layers/heatlens/models/demo
-BASE_IMAGE ?= $(shell sed -n 's/^ARG BASE_IMAGE=//p' infra/Dockerfile)
-WARN_OF_TAG = $(if $(findstring @sha256:,$(BASE_IMAGE)),,@echo "warning: $(BASE_IMAGE) has no digest: its content changes; see make base-image" >&2)
+BASE_IMAGE ?= $$(infra/base-image.sh)
 # Lambda and SageMaker refuse attestations, SageMaker also OCI manifests. The classic builder makes neither.
 DOCKER_V2 = $(if $(shell docker buildx version 2>/dev/null && echo yes),--provenance=false --sbom=false --output type=docker)
 BUILD = docker build $(DOCKER_V2) --file infra/Dockerfile --build-arg MODEL_DIR=$(MODEL_DIR) --build-arg BASE_IMAGE=$(BASE_IMAGE)
@@ -62,19 +61,17 @@ test-staging: $(VENV)/.dev ## Run the staging tests against LocalStack, installe
 	$(BIN)/python infra/localstack.py .venv-localstack $(BIN)/python -m pytest tests/staging
 
 image: ## Build the image (MODEL_DIR=folder of a compiled model; the demo model by default)
-	$(WARN_OF_TAG)
 	$(BUILD) --target cpu --tag heatlens:cpu .
 
 image-cuda: ## Build the image with PyTorch for GPUs (gigabytes, minutes)
-	$(WARN_OF_TAG)
 	$(BUILD) --platform linux/amd64 --target cuda --tag heatlens:cuda .
 
 invoke: $(VENV)/.dev ## sam build, then sam local invoke for each of IMAGES; heatmaps in out/invoke
-	@$(TOOL) sam build
+	@$(TOOL) sam build --parameter-overrides BaseImage=$(BASE_IMAGE)
 	@$(BIN)/python infra/sam_invoke.py out/invoke $(IMAGES)
 
 start-api: $(VENV)/.dev ## sam build, then serve the API with sam local start-api on PORT (JSON bodies: SAM breaks binary ones)
-	@$(TOOL) sam build
+	@$(TOOL) sam build --parameter-overrides BaseImage=$(BASE_IMAGE)
 	@$(TOOL) sam local start-api --port $(PORT) --warm-containers EAGER --skip-pull-image
 
 endpoint: image ## Run the SageMaker server of the image on port 8080, read-only and without privileges
@@ -84,8 +81,8 @@ push-endpoint: $(VENV)/.dev image-cuda ## Push the cuda image to REPOSITORY (ACC
 	@$(BIN)/python infra/push_endpoint.py heatlens:cuda "$(REPOSITORY)" "$(or $(TAG),$(VERSION))"
 
 .PHONY: base-image
-base-image: $(VENV)/.runtime ## Write the base image by the digest that its registry has now into Dockerfile and template (CHECK=1: compare)
-	@$(BIN)/python infra/base_image.py $(if $(CHECK),--check) "$(BASE_IMAGE)"
+base-image: $(VENV)/.runtime ## Write the digest that the base image's tag has at its registry now (CHECK=1: compare; IMAGE=another)
+	@$(BIN)/python infra/base_image.py $(if $(CHECK),--check) $(IMAGE)
 
 test-container: $(VENV)/.dev ## Run the tests of the image, with sizes and times (CUDA=1: the cuda image too); needs Docker
 	$(if $(CUDA),HEATLENS_TEST_CUDA=1) $(BIN)/python -m pytest tests/container

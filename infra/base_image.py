@@ -1,7 +1,8 @@
-"""Fix the base image: look up the digest of its tag, and write it into the Dockerfile and the template.
+"""Fix the base image: look up the digest of its tag, and write it into infra/base-image.txt.
 
-`python infra/base_image.py [--check] [IMAGE]`. Without an image it is the Dockerfile's. With `--check` nothing is
-written, and the result is 1 if the sources have another digest than the registry, or none.
+`python infra/base_image.py [--check] [IMAGE]`. Without an image it is the tag that the sources name. Another image's
+tag is also written into the Dockerfile and the template, which name the default of a build by hand. With `--check`
+nothing is written, and the result is 1 if the file has another digest than the registry.
 """
 
 import re
@@ -13,7 +14,8 @@ from infra.registry import Registry, RegistryError
 
 ROOT = Path(__file__).parents[1]
 DOCKER_HUB = "registry-1.docker.io"
-# Where the name stands. `make image` reads the Dockerfile's, `sam build` the template's.
+FIXED = Path("infra/base-image.txt")
+# Where the tag stands, for `docker build` and `sam build` without arguments.
 PLACES = {
     Path("infra/Dockerfile"): re.compile(r"(?m)(?<=^ARG BASE_IMAGE=)\S+$"),
     Path("template.yaml"): re.compile(r"(?m)(?<=^  BaseImage:\n    Type: String\n    Default: )\S+$"),
@@ -21,25 +23,28 @@ PLACES = {
 
 
 def named(root: Path = ROOT) -> str:
-    """Return the base image that the sources name.
+    """Return the base image that the sources name, by digest.
 
     Raises:
-        ValueError: The Dockerfile and the template name two different ones, or one of them none.
+        ValueError: The file, the Dockerfile and the template name different tags, or one of them none.
     """
-    found: dict[Path, list[str]] = {
-        path: place.findall((root / path).read_text(encoding="utf-8")) for path, place in PLACES.items()
-    }
-    names = {name for listed in found.values() for name in listed}
-    if len(names) != 1 or not all(len(listed) == 1 for listed in found.values()):
-        raise ValueError(f"the base image must stand once, and the same, in each of {', '.join(map(str, PLACES))}")
-    return names.pop()
+    fixed = (root / FIXED).read_text(encoding="utf-8").strip()
+    tags = [place.findall((root / path).read_text(encoding="utf-8")) for path, place in PLACES.items()]
+    if any(found != [_tag(fixed)] for found in tags):
+        raise ValueError(f"the tag in {FIXED} must stand once in each of {', '.join(map(str, PLACES))}")
+    return fixed
 
 
 def write(image: str, root: Path = ROOT) -> None:
-    """Write the name of the base image into the sources."""
+    """Write the name of the base image, given by digest, into the sources."""
+    (root / FIXED).write_text(f"{image}\n", encoding="utf-8")
     for path, place in PLACES.items():
         text = (root / path).read_text(encoding="utf-8")
-        (root / path).write_text(place.sub(lambda _: image, text), encoding="utf-8")
+        (root / path).write_text(place.sub(lambda _: _tag(image), text), encoding="utf-8")
+
+
+def _tag(image: str) -> str:
+    return image.partition("@")[0]
 
 
 def by_digest(image: str) -> str:
@@ -48,7 +53,7 @@ def by_digest(image: str) -> str:
     Raises:
         RegistryError: The registry cannot be read, or has no such tag.
     """
-    name, _, _ = image.partition("@")
+    name = _tag(image)
     server, path, tag = _parse(name)
     manifest = Registry(server, path).manifest(tag)
     if manifest is None:
@@ -82,7 +87,7 @@ def main(words: Sequence[str], root: Path = ROOT) -> int:
         print("run make base-image, then build and test", file=sys.stderr)
         return 1
     write(now, root)
-    print(f"written to {' and '.join(map(str, PLACES))}: build, test and commit")
+    print(f"written to {FIXED}: build, test and commit")
     return 0
 
 

@@ -56,8 +56,16 @@ def unavailable() -> str | None:
 def build(tag: str = TAG, *, target: str = "cpu", model_dir: str = MODEL_DIR, cached: bool = True) -> str:
     """Build a target and return its tag."""
     words = ["build", "--quiet", "--file", "infra/Dockerfile", "--target", target, "--tag", tag]
-    docker(*words, "--build-arg", f"MODEL_DIR={model_dir}", *([] if cached else ["--no-cache"]), ".")
+    arguments = ["--build-arg", f"MODEL_DIR={model_dir}", "--build-arg", f"BASE_IMAGE={base_image()}"]
+    docker(*words, *arguments, *([] if cached else ["--no-cache"]), ".")
     return tag
+
+
+def base_image() -> str:
+    """Return the image that builds start from: by digest, or where it cannot be pulled the local one of its tag."""
+    return subprocess.run(
+        [ROOT / "infra" / "base-image.sh"], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout.strip()
 
 
 def config(image: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import pytest
 from heatlens_cli.events.http_events import HttpRequest, answer_body, heatmap_request
 from heatlens_cli.events.make_event import make_event
 from infra.tools import DEFAULTS, QUIET, ready
+from tests.container.docker import base_image
 from tests.container.test_lambda import comparable
 from tests.contract.clients import http_client
 from tests.contract.test_conformance import CASES, FOLDER, QUERY
@@ -45,7 +46,7 @@ def sam(daemon: None, tmp_path_factory: pytest.TempPathFactory) -> Sam:
     folder = tmp_path_factory.mktemp("sam")
     command = str(ready("sam"))
     done = subprocess.run(
-        [command, "build", "--build-dir", str(folder)],
+        [command, "build", "--build-dir", str(folder), "--parameter-overrides", f"BaseImage={base_image()}"],
         cwd=ROOT,
         env=DEFAULTS | ENVIRONMENT | QUIET,
         capture_output=True,

@@ -22,9 +22,13 @@ class TaskFailed(Exception):
         super().__init__(name)
         self.name = name
 
+    def named_in(self, names: list[str]) -> bool:
+        """Return whether a retrier or catcher with these names takes the error; the first that does is used."""
+        return self.name in names or "States.TaskFailed" in names
+
 
 class Failed(Exception):
-    """The execution ended in a `Fail` state; the text is its error."""
+    """The execution ended in a `Fail` state or by an error that no state catches; the text is its error."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Machine:
             The last state's output.
 
         Raises:
-            Failed: The execution ended in a `Fail` state.
+            Failed: The execution ended in a `Fail` state or by an error that no state catches.
         """
         name, value = self.start, given
         while True:
@@ -93,8 +97,10 @@ class Machine:
             try:
                 result = self.tasks[state["Resource"]](evaluate(state["Arguments"], value))
             except TaskFailed as error:
-                [caught] = [each for each in state.get("Catch", []) if error.name in each["ErrorEquals"]]
-                return caught["Output"], caught["Next"]
+                caught = next((each for each in state.get("Catch", []) if error.named_in(each["ErrorEquals"])), None)
+                if caught is None:
+                    raise Failed(error.name) from error
+                return evaluate(caught["Output"], value), caught["Next"]
         else:
             assert kind in ("Pass", "Wait", "Succeed")
             result = value

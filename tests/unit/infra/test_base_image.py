@@ -30,15 +30,15 @@ def hub() -> Iterator[Repository]:
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
     """A copy of the files that name the base image."""
-    for path in base_image.PLACES:
+    for path in (base_image.FIXED, *base_image.PLACES):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / path, tmp_path / path)
     return tmp_path
 
 
-def test_it_writes_the_digest_into_every_place_and_nothing_else(hub: Repository, sources: Path) -> None:
+def test_it_writes_the_digest_and_the_tag_and_nothing_else(hub: Repository, sources: Path) -> None:
     name = f"{hub.url.removeprefix('http://')}/library/python:3.11"
-    before = base_image.named(sources)
+    before = base_image.named(sources).partition("@")[0]
 
     assert base_image.main([name], sources) == 0
 
@@ -49,7 +49,7 @@ def test_it_writes_the_digest_into_every_place_and_nothing_else(hub: Repository,
         "GET /v2/library/python/manifests/3.11 200",
     ]
     for path in base_image.PLACES:
-        assert (sources / path).read_text() == (ROOT / path).read_text().replace(before, f"{name}@{sha256(INDEX)}", 1)
+        assert (sources / path).read_text() == (ROOT / path).read_text().replace(before, name, 1)
 
 
 def test_a_second_run_updates_the_digest_of_the_named_tag(hub: Repository, sources: Path) -> None:
@@ -83,15 +83,54 @@ def test_two_different_base_images_are_refused(sources: Path, capsys: pytest.Cap
     assert "infra/Dockerfile, template.yaml" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("target", ["image", "image-cuda"])
-@pytest.mark.parametrize(("image", "warned"), [("python:3.11", True), (f"python:3.11@{sha256(INDEX)}", False)])
-def test_a_build_without_a_digest_prints_a_warning(target: str, image: str, *, warned: bool) -> None:
-    printed = subprocess.run(
-        ["make", "-n", target, f"BASE_IMAGE={image}"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout
+def test_a_build_starts_from_the_chosen_image_and_by_default_from_the_fixed_one() -> None:
+    def printed(*words: str) -> str:
+        return subprocess.run(["make", "-n", *words], cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
-    assert ("warning: python:3.11 has no digest" in printed) is warned
-    assert f"--build-arg BASE_IMAGE={image}" in printed
+    for target, option in {"image": "--build-arg BASE_IMAGE", "image-cuda": "--build-arg BASE_IMAGE"}.items():
+        assert f"{option}=$(infra/base-image.sh) " in printed(target)
+        assert f"{option}=python:3.12 " in printed(target, "BASE_IMAGE=python:3.12")
+    for target in ("invoke", "start-api"):
+        assert "sam build --parameter-overrides BaseImage=$(infra/base-image.sh)" in printed(target)
+
+
+@pytest.mark.parametrize(
+    ("here", "pulled", "warned", "taken"),
+    [
+        (["fixed", "tag"], [], False, "fixed"),
+        (["fixed"], [], False, "fixed"),
+        (["tag"], ["fixed"], False, "fixed"),
+        ([], ["fixed"], False, "fixed"),
+        (["tag"], [], True, "tag"),
+        ([], [], False, "fixed"),
+    ],
+)
+def test_a_local_image_is_taken_by_its_tag_only_where_the_digest_cannot_be_pulled(
+    tmp_path: Path, here: list[str], pulled: list[str], taken: str, *, warned: bool
+) -> None:
+    names = {"fixed": base_image.named(), "tag": base_image.named().partition("@")[0]}
+    docker = tmp_path / "docker"
+    docker.write_text(
+        f"""#!/bin/sh
+case "$1 $2 $3" in
+{"".join(f'"image inspect {names[each]}") exit 0 ;;' for each in here)}
+{"".join(f'"pull --quiet {names[each]}") exit 0 ;;' for each in pulled)}
+esac
+exit 1
+"""
+    )
+    docker.chmod(0o755)
+
+    done = subprocess.run(
+        [ROOT / "infra" / "base-image.sh"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.stdout == f"{names[taken]}\n"
+    assert ("cannot be pulled" in done.stderr) is warned
 
 
 @pytest.mark.parametrize(("image", "warned"), [("python:3.11", True), (f"python:3.11@{sha256(INDEX)}", False)])
@@ -117,10 +156,12 @@ def test_names_are_read_as_docker_reads_them(name: str, parts: tuple[str, str, s
     assert base_image._parse(name) == parts
 
 
-def test_the_dockerfile_and_the_template_start_from_the_same_image() -> None:
+def test_the_sources_name_the_base_image_by_digest_and_its_tag_for_builds_by_hand() -> None:
     [line] = [each for each in DOCKERFILE.splitlines() if each.startswith("ARG BASE_IMAGE=")]
+    tag, _, digest = base_image.named().partition("@")
 
-    assert line.partition("=")[2] == read(TEMPLATE)["Parameters"]["BaseImage"]["Default"] == base_image.named()
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", digest)
+    assert line.partition("=")[2] == read(TEMPLATE)["Parameters"]["BaseImage"]["Default"] == tag
     assert [each for each in DOCKERFILE.splitlines() if each.startswith("FROM ") and "BASE_IMAGE" in each] == [
         "FROM ${BASE_IMAGE} AS base"
     ]

@@ -24,7 +24,9 @@ from tests.support.stack import Stack
 TEXT = (ROOT / "infra" / "backfill.asl.json").read_text()
 DEFINITION = json.loads(TEXT)
 STACK = Stack(ROOT / "template.yaml", {"Backfill": "true"})
-HEAD, SEND = "arn:aws:states:::aws-sdk:s3:headObject", "arn:aws:states:::aws-sdk:sqs:sendMessageBatch"
+HEAD, LIST, SEND = (
+    f"arn:aws:states:::aws-sdk:{call}" for call in ("s3:headObject", "s3:listObjectsV2", "sqs:sendMessageBatch")
+)
 KEYS = [
     "drop/a.png",
     "drop/ward 3/a b.png",
@@ -49,13 +51,23 @@ class Service:
         self.aws = aws
         self.refuses = 0  # number of messages to refuse in the next calls
         self.calls: list[int] = []
+        self.hides = False  # whether each HEAD request is answered with 403
+        self.may_not_list = False
 
     def head(self, arguments: Json) -> Json:
+        if self.hides:
+            raise TaskFailed("S3.S3Exception")  # a 403 of a HEAD request has no body with a name
         try:
             answer = self.aws.clients.s3.head_object(**arguments)
         except ClientError as error:
             raise TaskFailed("S3.NoSuchKeyException") from error
         return {name: answer[name] for name in ("VersionId", "ETag", "ContentLength") if name in answer}
+
+    def list(self, arguments: Json) -> Json:
+        if self.may_not_list:
+            raise TaskFailed("S3.S3Exception")
+        answer = self.aws.clients.s3.list_objects_v2(**arguments)
+        return {"Contents": [{"Key": each["Key"]} for each in answer.get("Contents", [])]}
 
     def send(self, arguments: Json) -> Json:
         entries = arguments["Entries"]
@@ -78,7 +90,7 @@ def service(aws: Account) -> Service:
 @pytest.fixture
 def machine(aws: Account, service: Service) -> Machine:
     names = {"Partition": "aws", "Bucket": aws.settings.bucket, "QueueUrl": aws.settings.bulk_queue_url}
-    return read(TEXT, names, {HEAD: service.head, SEND: service.send})
+    return read(TEXT, names, {HEAD: service.head, LIST: service.list, SEND: service.send})
 
 
 def stored(aws: Account, *keys: str) -> list[Stored]:
@@ -165,6 +177,42 @@ def test_an_object_deleted_after_the_listing_is_left_out(aws: Account, machine: 
     run(machine, "Listed", listed)
 
     assert [created.stored.key for created in queued(aws)] == ["drop/b.png"]
+
+
+def test_an_object_deleted_after_the_listing_is_left_out_where_s3_answers_403(
+    aws: Account, machine: Machine, service: Service
+) -> None:
+    stored(aws, *KEYS, *(f"{key}.later" for key in KEYS))
+    listed = [each for each in listing(aws) if each["Key"] in KEYS]
+    for key in KEYS:
+        aws.clients.s3.delete_object(Bucket=aws.settings.bucket, Key=key)
+    service.hides = True
+
+    run(machine, "Listed", listed)
+
+    assert queued(aws) == []
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_denied_object_is_not_taken_for_a_deleted_one(
+    aws: Account, machine: Machine, service: Service, key: str
+) -> None:
+    stored(aws, key)
+    service.hides = True
+
+    with pytest.raises(Failed, match=r"Heatlens\.Denied"):
+        run(machine, "Listed", listing(aws))
+
+
+def test_an_object_that_can_be_neither_read_nor_listed_fails_the_run(
+    aws: Account, machine: Machine, service: Service
+) -> None:
+    stored(aws, "drop/a.png")
+    listed = listing(aws)
+    service.hides = service.may_not_list = True
+
+    with pytest.raises(Failed, match=r"S3\.S3Exception"):
+        run(machine, "Listed", listed)
 
 
 def test_without_objects_no_message_is_sent(aws: Account, machine: Machine, service: Service) -> None:
@@ -256,6 +304,7 @@ def on(action: str, resource: str, **context: str) -> Request:
 BUCKET, QUEUE = STACK.attribute("Bucket.Arn"), STACK.attribute("BulkQueue.Arn")
 MAY = [
     on("s3:ListBucket", BUCKET, s3_prefix="drop/2019/"),
+    on("s3:ListBucket", BUCKET, s3_prefix="drop/ward 3/a b.png"),
     on("s3:GetObject", f"{BUCKET}/drop/a.png"),
     on("s3:PutObject", f"{BUCKET}/backfill/run/FAILED_0.json"),
     on("sqs:SendMessage", QUEUE),
