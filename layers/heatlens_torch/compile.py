@@ -20,7 +20,6 @@ from heatlens.card import (
     write_card,
 )
 from heatlens.engines.base import Engine
-from heatlens.engines.openvino import OpenVinoEngine
 from heatlens.engines.timing import measure_cost
 from heatlens.errors import CompileError, ModelFileError
 from heatlens.explain.attribution import METHOD_NAMES, RERUN_BATCH
@@ -39,6 +38,7 @@ from heatlens_torch.loading.saved_network import check_storable, store_network
 from heatlens_torch.loading.spec import CALIBRATION_IMAGES, ModelSpec, read_training
 from heatlens_torch.proof import calibration, familiarity, parity, precisions, sanity
 from heatlens_torch.proof.golden import make_golden
+from heatlens_torch.proof.open_engine import open_engine
 from heatlens_torch.proof.owner_logits import compare_with_owner
 
 TRUNK_FILE = "trunk.onnx"
@@ -82,7 +82,7 @@ def compile_model(
 
     Raises:
         ModelError: `ModelFileError` for the description, its weights or functions, `CompileError` for the network,
-            `ParityError` for a failed proof, `EngineError` if OpenVINO cannot execute the graphs.
+            `ParityError` for a failed proof.
     """
     described = describe(what, options)
     return compile_described(described, out, with_torch=with_torch, int8=int8, progress=progress)
@@ -123,7 +123,7 @@ def _compile(
     training = read_training(home / spec.training) if spec.training else None
     progress(f"exporting, cut at {', '.join(probed)}")
     cuts = _write_graphs(built.network, probed, spec, folder)
-    engines = {name: OpenVinoEngine(folder, cut.trunk, cut.tail) for name, cut in cuts.items()}
+    engines = {name: open_engine(folder, name, cut.trunk, cut.tail) for name, cut in cuts.items()}
     layers, combined = _prove(spec, built.network, cuts, engines, images, further, progress)
     card = Card(
         name=spec.name,

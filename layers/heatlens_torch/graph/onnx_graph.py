@@ -10,6 +10,7 @@ from torch.export import Dim
 from heatlens.errors import CompileError
 from heatlens_torch.errors import INSTEAD, reason
 from heatlens_torch.graph.expand_late import expand_late
+from heatlens_torch.graph.no_shuffle import unshuffle
 from heatlens_torch.graph.untie_weights import untie_transposed_weights
 
 BATCH = "batch"
@@ -40,6 +41,7 @@ def to_onnx(
     _name_batch(model, place)
     untie_transposed_weights(model)
     expand_late(model)
+    unshuffle(model)
     _strip(model)
     onnx.checker.check_model(model)
     return model

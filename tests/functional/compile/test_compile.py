@@ -32,6 +32,7 @@ from heatlens.types import Floats
 from heatlens_torch.compile import compile_model
 from heatlens_torch.errors import INSTEAD
 from heatlens_torch.graph import cut
+from heatlens_torch.graph.marks import take_mark
 from heatlens_torch.loading import synthetic, zoo
 from heatlens_torch.loading.network import build_network, stack
 from heatlens_torch.loading.spec import read_spec
@@ -777,6 +778,7 @@ def at_layer3(graph: fx.Graph, _layer: str) -> fx.Node:
 
 
 def at_the_first_operation(graph: fx.Graph, layer: str) -> fx.Node:
+    take_mark(graph, layer)  # a mark that stays would be refused instead of the cut
     first: fx.Node = next(node for node in graph.nodes if node.op == "call_function" and layer in str(node.meta))
     return first
 
