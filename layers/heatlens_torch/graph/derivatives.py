@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 aten = torch.ops.aten
 Pair = tuple[int, int]
@@ -153,9 +152,18 @@ def _scattered(shares: Tensor, weight: Tensor, value: Tensor, stride: Pair, padd
     (height, top, reached_down), (width, left, reached_right) = sizes
     missing = [0, max(0, left + width - reached_right), 0, max(0, top + height - reached_down)]
     if any(missing):
-        full = functional.pad(full, missing)
+        full = _padded(full, missing, 0.0)
     inside: Tensor = full[:, :, top : top + height, left : left + width]
     return inside
+
+
+def _padded(value: Tensor, around: Sequence[int], fill: float) -> Tensor:
+    """Add cells left, right, above and below by concatenation: torch's padding would fix the batch while traced."""
+    for dim, (before, after) in ((3, around[:2]), (2, around[2:])):
+        shapes = [[*value.shape[:dim], width, *value.shape[dim + 1 :]] for width in (before, after)]
+        first, last = (value.new_full(shape, fill) for shape in shapes)
+        value = torch.cat([first, value, last], dim=dim)
+    return value
 
 
 def _windows(
@@ -174,7 +182,7 @@ def _windows(
         for span, d, k, size, p in zip(spans, dilation, kernel, value.shape[2:], padding, strict=True)
     ]
     around = [padding[1], beyond[1], padding[0], beyond[0]]
-    padded = functional.pad(value, around, value=float("-inf")) if any(around) else value
+    padded = _padded(value, around, float("-inf")) if any(around) else value
     return [
         padded[
             :,

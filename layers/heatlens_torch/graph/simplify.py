@@ -6,14 +6,16 @@ from typing import Any
 import torch
 from torch import fx
 
+from heatlens_torch.graph.pooling import rewrite_pooling
+
 aten = torch.ops.aten
 
 
 def simplify(captured: fx.GraphModule) -> None:
     """Change the graph in place: pooling and attention become their mathematical form, views become reshapes.
 
-    - Pooling: torch's mean changes strides in place for channels-last input (ConvNeXt), whose derivative is a scatter
-      into strides; the derivative of the general form (VGG) has no conversion at all.
+    - Pooling: see `pooling`. torch's mean changes strides in place for channels-last input (ConvNeXt), whose derivative
+      is a scatter into strides; the derivatives of the general forms (VGG, fastai's head) have no conversion at all.
     - Attention: the derivative of fused attention has no conversion, and torch's mathematical form fixes the batch
       while it is traced. Views were recorded for the memory layout of fused attention (ViT).
     - A slice of the whole batch, as in `x[:, 0]`, a padding (Swin) and a linear layer over tokens would fix the batch.
@@ -30,32 +32,9 @@ def simplify(captured: fx.GraphModule) -> None:
             _attention(captured, node)
         if node.target == aten.linear.default and node.args[0].meta["val"].dim() > 2:
             _linear(captured, node)
-        if node.target in (aten.adaptive_avg_pool2d.default, aten._adaptive_avg_pool2d.default):
-            _pool(captured, node)
+        rewrite_pooling(captured, node)
     captured.graph.eliminate_dead_code()
     captured.recompile()
-
-
-def _pool(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
-    value, requested = node.args
-    assert isinstance(value, fx.Node)
-    assert isinstance(requested, list | tuple)
-    sizes = tuple(int(size) for size in value.meta["val"].shape[-2:])
-    outputs = tuple(int(size) for size in requested)
-    with captured.graph.inserting_before(node):
-        if outputs == (1, 1):
-            pooled = captured.graph.call_function(aten.mean.dim, (value, [-2, -1], True))
-        elif outputs == sizes:
-            pooled = captured.graph.call_function(aten.clone.default, (value,))
-        else:
-            rows, columns = (averages(*pair) for pair in zip(sizes, outputs, strict=True))
-            left = _constant(captured, f"{node.name}_rows", rows)
-            right = _constant(captured, f"{node.name}_columns", columns.T.contiguous())
-            upright = captured.graph.call_function(aten.matmul.default, (left, value))
-            pooled = captured.graph.call_function(aten.matmul.default, (upright, right))
-    pooled.meta = dict(node.meta)
-    node.replace_all_uses_with(pooled)
-    captured.graph.erase_node(node)
 
 
 def _is_zero_padding(node: Any) -> bool:  # noqa: ANN401
@@ -125,20 +104,3 @@ def _attention(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
     attended.meta = dict(node.meta)
     node.replace_all_uses_with(attended)
     captured.graph.erase_node(node)
-
-
-def averages(size: int, outputs: int) -> torch.Tensor:
-    """Make the matrix `[outputs,size]` of adaptive average pooling along one axis.
-
-    Row i averages the cells from `floor(i * size / outputs)` up to `ceil((i + 1) * size / outputs)`.
-    """
-    matrix = torch.zeros(outputs, size)
-    for row in range(outputs):
-        start, end = row * size // outputs, -(-(row + 1) * size // outputs)
-        matrix[row, start:end] = 1 / (end - start)
-    return matrix
-
-
-def _constant(captured: fx.GraphModule, name: str, value: torch.Tensor) -> fx.Node:
-    captured.register_buffer(name, value)
-    return captured.graph.get_attr(name)

@@ -8,7 +8,6 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from heatlens_torch.graph import derivatives
-from heatlens_torch.graph.simplify import averages
 
 OPERATIONS: dict[str, nn.Module] = {
     "convolution": nn.Conv2d(4, 6, 3, padding=1),
@@ -50,12 +49,3 @@ def test_the_gradient_equals_autograds(name: str, size: tuple[int, int]) -> None
 
     assert not [node for node in graph.graph.nodes if re.search("backward|empty", str(node.target))]
     assert torch.allclose(graph(value, weight), gradient(value, weight), atol=1e-5)
-
-
-@pytest.mark.parametrize(("size", "wanted"), [(7, 7), (6, 3), (7, 3), (2, 7), (5, 1)])
-def test_adaptive_averages_equal_torchs(size: int, wanted: int) -> None:
-    row = torch.randn(1, 1, size, generator=torch.Generator().manual_seed(0))
-
-    expected = nn.AdaptiveAvgPool1d(wanted)(row)[0, 0]
-
-    assert torch.allclose(averages(size, wanted) @ row[0, 0], expected, atol=1e-6)
