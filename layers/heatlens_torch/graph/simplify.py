@@ -7,6 +7,7 @@ import torch
 from torch import fx
 
 from heatlens_torch.graph.pooling import rewrite_pooling
+from heatlens_torch.graph.unfolding import rewrite_unfolding
 
 aten = torch.ops.aten
 
@@ -18,7 +19,8 @@ def simplify(captured: fx.GraphModule) -> None:
       is a scatter into strides; the derivatives of the general forms (VGG, fastai's head) have no conversion at all.
     - Attention: the derivative of fused attention has no conversion, and torch's mathematical form fixes the batch
       while it is traced. Views were recorded for the memory layout of fused attention (ViT).
-    - A slice of the whole batch, as in `x[:, 0]`, a padding (Swin) and a linear layer over tokens would fix the batch.
+    - A slice of the whole batch, as in `x[:, 0]`, a padding (Swin) a linear layer over tokens and unfold would fix
+      the batch.
     """
     nodes: list[Any] = list(captured.graph.nodes)  # fx types the arguments of a node too widely to be of use
     for node in nodes:
@@ -33,6 +35,7 @@ def simplify(captured: fx.GraphModule) -> None:
         if node.target == aten.linear.default and node.args[0].meta["val"].dim() > 2:
             _linear(captured, node)
         rewrite_pooling(captured, node)
+        rewrite_unfolding(captured, node)
     captured.graph.eliminate_dead_code()
     captured.recompile()
 
