@@ -94,7 +94,8 @@ def _average(captured: fx.GraphModule, node: Any) -> fx.Node | None:  # noqa: AN
     EfficientNet of transformers averages so over all cells. ONNX has no divisor.
     """
     value, kernel, *others = node.args
-    stride, padding, ceil_mode, counts_padding, divisor = [*others, *(None, [0], False, True, None)[len(others) :]]
+    defaults: tuple[Any, ...] = (None, [0], False, True, None)
+    stride, padding, ceil_mode, counts_padding, divisor = tuple(others) + defaults[len(others) :]
     kernel, padding = _pair(kernel), _pair(padding)
     windows = zip(kernel, _sizes(value), padding, strict=True)
     fitting = [edge if pad or edge < size else size for edge, size, pad in windows]
@@ -106,7 +107,7 @@ def _average(captured: fx.GraphModule, node: Any) -> fx.Node | None:  # noqa: AN
     pooled = captured.graph.call_function(node.target, arguments)
     if not divides:
         return pooled
-    return captured.graph.call_function(aten.mul.Tensor, (pooled, kernel[0] * kernel[1] / divisor))
+    return captured.graph.call_function(aten.mul.Tensor, (pooled, fitting[0] * fitting[1] / divisor))
 
 
 def _sizes(value: fx.Node) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from heatlens_torch.graph.padding import rewrite_padding
 from heatlens_torch.graph.pooling import rewrite_pooling
 from heatlens_torch.graph.unfolding import rewrite_unfolding
 
@@ -34,6 +35,7 @@ def simplify(captured: fx.GraphModule) -> None:
             _attention(captured, node)
         if node.target == aten.linear.default and node.args[0].meta["val"].dim() > 2:
             _linear(captured, node)
+        rewrite_padding(captured, node)
         rewrite_pooling(captured, node)
         rewrite_unfolding(captured, node)
     captured.graph.eliminate_dead_code()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from heatlens.errors import ModelFileError
 from heatlens_torch.loading.labels import ordered
+from heatlens_torch.loading.sources import timm_models
 from heatlens_torch.loading.sources.base import OWN, Facts, read_json, weights_file
 from heatlens_torch.loading.sources.hf_processor import PROCESSOR_FILE, preprocessing
 
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
 CONFIG_FILE = "config.json"
 TASK = "ForImageClassification"
 WRITER = "save_pretrained"
+# Where the logits are, of classifiers that do not call them so.
+ENTRIES = {"pp_lcnet": "last_hidden_state"}
+# Classifiers that take no images: what they take instead.
+NO_IMAGES = {
+    "imagegpt": "numbers of color clusters, through which nothing can be differentiated",
+    "siglip2": "patches that its processor has cut, with their mask: save a fixed-resolution SigLIP",
+}
 OUTPUTS = {None: "softmax", "single_label_classification": "softmax", "multi_label_classification": "multilabel"}
 WEIGHT_FILES = (
     "model.safetensors",
@@ -31,14 +39,11 @@ def facts(reference: str, home: Path, given: Mapping[str, Any]) -> Facts:
     _check_task(config, folder.name)
     found = Facts()
     found.add("weights", OWN, weights_file(folder, WEIGHT_FILES, WRITER))
-    found.add("output_entry", "logits", "transformers' answer")
-    labels = config.get("id2label")
-    found.add("classes", ordered(labels) if isinstance(labels, dict) else None, f"{CONFIG_FILE} id2label")
+    found.add("output_entry", ENTRIES.get(config.get("model_type", ""), "logits"), "transformers' answer")
+    _add_classes(found, config)
     _add_output(found, config, given)
     if "preprocess" not in given:
-        recipe, used = preprocessing(folder, config)
-        found.add("preprocess", recipe, PROCESSOR_FILE)
-        found.notes += [used] if used else []
+        _add_preprocessing(found, folder, config)
     return found
 
 
@@ -67,9 +72,17 @@ def build(reference: str, home: Path, given: Mapping[str, Any]) -> "BuiltNetwork
                 output_loading_info=True,
             )
     except Exception as error:  # transformers raises many unrelated types
-        raise ModelFileError(f"weights: transformers cannot load {folder.name}: {sentence(error)}") from error
+        raise ModelFileError(
+            f"weights: transformers cannot load {folder.name}: {sentence(error)} (transformers "
+            f"{transformers.__version__} here{_saved_by(folder)})"
+        ) from error
     _check_report(report, folder.name)
     return BuiltNetwork(network.eval(), {}, {"weights": weights.name, "weights_sha256": digest})
+
+
+def _saved_by(folder: Path) -> str:
+    version = read_json(folder / CONFIG_FILE).get("transformers_version")
+    return f", {version} saved it" if version else ""
 
 
 def _folder(path: Path) -> Path:
@@ -88,17 +101,38 @@ def _check_task(config: Mapping[str, Any], name: str) -> None:
             "network with torch.export.save, and name that file"
         )
     architectures = config.get("architectures") or []
-    if not any(str(each).endswith(TASK) for each in architectures):
+    if not any(TASK in str(each) for each in architectures):
         kind = ", ".join(map(str, architectures)) or "no architecture"
         raise ModelFileError(
             f"architecture: {name} holds {kind}, which is no image classifier: save a model of "
             f"AutoModelForImageClassification with save_pretrained"
         )
+    instead = NO_IMAGES.get(config.get("model_type", ""))
+    if instead:
+        raise ModelFileError(
+            f"architecture: {architectures[0]} of {name} takes no images [B,3,H,W]: it takes {instead}"
+        )
+
+
+def _add_classes(found: Facts, config: Mapping[str, Any]) -> None:
+    labels, names = config.get("id2label"), config.get("label_names")  # the latter of a network of timm
+    found.add("classes", ordered(labels) if isinstance(labels, dict) else None, f"{CONFIG_FILE} id2label")
+    found.add("classes", names if isinstance(names, list) else None, f"{CONFIG_FILE} label_names")
+
+
+def _add_preprocessing(found: Facts, folder: Path, config: Mapping[str, Any]) -> None:
+    """Read the processor's file, or what timm says where transformers wraps a network of timm."""
+    recipe, used = preprocessing(folder, config)
+    found.add("preprocess", recipe, PROCESSOR_FILE)
+    found.notes += [used] if used else []
+    wrapped = config.get("pretrained_cfg")
+    if recipe is None and isinstance(wrapped, dict):
+        found.add("preprocess", timm_models.preprocessing(wrapped), f"{CONFIG_FILE} pretrained_cfg")
 
 
 def _add_output(found: Facts, config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     problem = config.get("problem_type")
-    count = len(config.get("id2label") or ()) or config.get("num_labels", 2)
+    count = len(config.get("id2label") or ()) or config.get("num_classes") or config.get("num_labels", 2)
     if (problem == "regression" or (problem is None and count == 1)) and "output" not in given:
         raise ModelFileError(
             "output: the network was trained for regression, which has no classes; if its one logit means yes or no: "

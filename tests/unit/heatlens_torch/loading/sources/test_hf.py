@@ -1,5 +1,6 @@
 """Folders of transformers' `save_pretrained` say classes, output and preprocessing; the library loads the network."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,64 @@ def test_a_configuration_that_is_no_json_is_refused(copied: Path) -> None:
 
     with pytest.raises(ModelFileError, match=r"^architecture: pets/config\.json is not JSON$"):
         recognize(str(copied))
+
+
+@pytest.mark.parametrize(
+    "architecture", ["DeiTForImageClassificationWithTeacher", "PerceiverForImageClassificationLearned"]
+)
+def test_a_classifier_with_a_longer_name_is_one(architecture: str, copied: Path) -> None:
+    edit(copied / "config.json", architectures=[architecture])
+
+    assert describe(copied).spec.output_entry == "logits"
+
+
+def test_logits_under_another_name_are_found(copied: Path) -> None:
+    edit(copied / "config.json", model_type="pp_lcnet")
+
+    assert describe(copied).spec.output_entry == "last_hidden_state"
+
+
+@pytest.mark.parametrize(
+    ("model_type", "instead"), [("imagegpt", "numbers of color clusters"), ("siglip2", "patches that its processor")]
+)
+def test_a_classifier_that_takes_no_images_is_refused(model_type: str, instead: str, copied: Path) -> None:
+    edit(copied / "config.json", model_type=model_type)
+
+    assert f"pets takes no images [B,3,H,W]: it takes {instead}" in refusal(copied)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "architecture", "reason"),
+    [
+        ("van", "VanForImageClassification", "ValueError: The checkpoint you are trying to load has model type `van`"),
+        ("dinat", "DinatForImageClassification", "requires the natten library"),
+    ],
+)
+def test_what_transformers_cannot_build_is_refused_by_name(
+    model_type: str, architecture: str, reason: str, copied: Path
+) -> None:
+    """A type that transformers 5 dropped, and one with native code that is not installed."""
+    fields = {"model_type": model_type, "architectures": [architecture], "transformers_version": "4.51.0"}
+    labels = {"id2label": {"0": "cat", "1": "dog"}}
+    (copied / "config.json").write_text(json.dumps(fields | labels))
+
+    refused = refusal(copied)
+
+    assert refused.endswith(" here, 4.51.0 saved it)")
+    assert reason in refused
+    assert "\n" not in refused
+
+
+def test_a_network_of_timm_in_a_wrapper_says_its_names_and_preprocessing(copied: Path) -> None:
+    path = copied / "config.json"
+    config = json.loads(path.read_text())
+    del config["id2label"]
+    wrapped = {"input_size": [3, 64, 64], "interpolation": "bilinear", "crop_pct": 1.0}
+    path.write_text(json.dumps(config | {"label_names": ["cat", "dog"], "num_classes": 2, "pretrained_cfg": wrapped}))
+    (copied / "preprocessor_config.json").unlink()
+
+    found = describe(f"hf:{copied}")
+
+    assert found.spec.classes == ("cat", "dog")
+    assert found.spec.preprocess.shape == (64, 64)
+    assert found.facts.places["preprocess"] == "config.json pretrained_cfg"
