@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from heatlens.types import Options
 
-Kind = tuple[str | None, str | None, str, bool, bool]
+Kind = tuple[str | None, str | None, str | None, bool, bool]
 
 
 @dataclass(slots=True)

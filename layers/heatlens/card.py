@@ -29,9 +29,11 @@ from heatlens.steps import Crop, Deviation, Normalize, Resize, Scale, Step, Wind
 from heatlens.types import Floats, Precision
 
 CARD_FILE = "card.json"
-SCHEMA_VERSION: Literal[3] = 3
+SCHEMA_VERSION: Literal[4] = 4
 OF_LAYERS = ("trunk", "tail", "parity", "calibration")  # schema 1 has these beside its only layer
 DEFAULT_METHOD = "gradcam"
+WITHOUT_GRADIENTS = "reciprocam"  # the default method of a model whose tail has no gradient
+GRADIENT = "gradient"  # the tail's second output, where it has one
 
 _SHORT_FORM = ("resize", "crop", "interpolation", "mean", "std")  # of a preprocessing
 _LEAST: list[JsonValue] = ["resize", "mean", "std"]
@@ -140,23 +142,36 @@ class Graph(_Frozen):
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
+    @property
+    def has_gradient(self) -> bool:
+        """Whether a tail computes the gradient beside the logits."""
+        return GRADIENT in self.outputs
+
 
 class Parity(_Frozen):
-    """How far the compiled explanation is from pytorch-grad-cam's: max |difference| / max |value| at the native grid.
+    """How far the compiled explanation is from the reference's: max |difference| / max |value| at the native grid.
 
+    The reference is pytorch-grad-cam; where the tail has no gradient, it is Recipro-CAM in PyTorch, by one run of the
+    network for each cell.
     `signed_map` and `gradient` are the worst input's ratio, `logits` is over all inputs together; `nonempty` counts
     the inputs whose map has positive evidence. `undecided` is how many others were set aside, because the
     reference's own explanation of them moves as far by float32's rounding alone.
+    `gradient` is `None` where there is none to compare.
     """
 
     inputs: Positive
     nonempty: int
     undecided: Annotated[int, Field(ge=0)] = 0
     signed_map: float
-    gradient: float
+    gradient: float | None = None
     logits: float
     threshold: float
     reference: str
+
+    @property
+    def largest(self) -> float:
+        """The largest of the differences."""
+        return max(self.signed_map, self.gradient or 0.0, self.logits)
 
 
 class Agreement(_Frozen):
@@ -312,8 +327,8 @@ class Golden(_Frozen):
     """An explanation made while compiling, which a server compares with its own when it loads the model.
 
     `seed` generates the image and `sha256` is that of its pixels; no image is stored. `logits` `[K]` and `signed_map`
-    `[h,w]`, of the predicted class by Grad-CAM, are float32, little-endian, in base64. `tolerance` is the largest
-    difference in float32, relative to the largest value.
+    `[h,w]`, of the predicted class by the default method, are float32, little-endian, in base64. `tolerance` is the
+    largest difference in float32, relative to the largest value.
     """
 
     seed: int
@@ -327,8 +342,8 @@ class Cost(_Frozen):
     """How long the graphs take for one image, in milliseconds, where they were compiled.
 
     `trunk_ms` and `tail_ms` are of one pass, in a batch of `batch` images, as Score-CAM and Ablation-CAM run them.
-    `golden_ms` is of one Grad-CAM explanation of a single image. A server times that one at start: it is slower than
-    this machine by the ratio of the two. Each is the fastest of a few runs with OpenVINO in float32.
+    `golden_ms` is of one explanation of a single image by the default method. A server times that one at start: it is
+    slower than this machine by the ratio of the two. Each is the fastest of a few runs with OpenVINO in float32.
     """
 
     trunk_ms: Annotated[float, Field(gt=0)]
@@ -343,7 +358,8 @@ class Layer(_Frozen):
     `shape` is `(channels, height, width)` of its activation as a grid; `tokens` is the network's own form of it.
     `trunk_int8` is the trunk with weights and activations of 8 bits. `agreements` are those of the measured lower
     precisions, by name.
-    `calibration` is of Grad-CAM's maps, `calibrations` of other methods', each in its own unit. `familiarity` is `None`
+    `parity` is `None` in a draft alone. `calibration` is of Grad-CAM's maps, `calibrations` of other methods', each in
+    its own unit. `familiarity` is `None`
     where the description has no images.
     `sanity` is `None` where it was not checked, or the network has no weights. `golden` is `None` in cards that were
     made without it, or where no generated image has a steady map. `cost` is `None` in cards that were made without it.
@@ -354,7 +370,7 @@ class Layer(_Frozen):
     tokens: Tokens | None = None
     trunk: Graph
     tail: Graph
-    parity: Parity
+    parity: Parity | None = None
     calibration: Calibration | None = None
     calibrations: dict[str, Calibration] = Field(default_factory=dict)
     familiarity: FamiliarityReference | None = None
@@ -387,13 +403,16 @@ class Card(_Frozen):
     The first of `layers` is the default. `combined` is how far the maps of all layers, combined as pytorch-grad-cam
     combines target layers, are from its own: the largest difference, of values in 0..1; `None` with one layer.
     `reference` compares the logits with those of the owner's own code, `None` where the description names none.
-    `methods` are those that need only the graphs.
+    `methods` are those that need only the graphs. Without `gradients` the tails compute logits alone, and only methods
+    that need no gradient remain. A `draft` was not proven; no server loads it.
     """
 
-    schema_version: Literal[3] = SCHEMA_VERSION
+    schema_version: Literal[4] = SCHEMA_VERSION
     name: str
     version: str
     notice: str = ""
+    gradients: bool = True
+    draft: bool = False
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
     output: Literal["softmax", "sigmoid", "multilabel"]
     preprocess: Preprocess
@@ -419,6 +438,20 @@ class Card(_Frozen):
             raise ValueError("two layers have the same name")
         return self
 
+    @model_validator(mode="after")
+    def _layers_are_what_the_card_says(self) -> Self:
+        for layer in self.layers:
+            if layer.parity is None and not self.draft:
+                raise ValueError(f"layer {layer.name!r} has no parity, and this is no draft")
+            if layer.tail.outputs and layer.tail.has_gradient != self.gradients:
+                raise ValueError(f"the tail of layer {layer.name!r} has another answer than `gradients` says")
+        return self
+
+    @property
+    def default_method(self) -> str:
+        """The method of requests that name none."""
+        return DEFAULT_METHOD if self.gradients else WITHOUT_GRADIENTS
+
     def layer(self, name: str | None = None) -> Layer:
         """Return the layer of this name, by default the first.
 
@@ -434,8 +467,22 @@ class Card(_Frozen):
 
     @property
     def parity(self) -> Parity:
-        """The proof of the default layer."""
-        return self.layers[0].parity
+        """The proof of the default layer.
+
+        Raises:
+            CardError: It is a draft's.
+        """
+        return self.proof_of(self.layers[0])
+
+    def proof_of(self, layer: Layer) -> Parity:
+        """Return the proof of a layer.
+
+        Raises:
+            CardError: The model is a draft.
+        """
+        if layer.parity is None:
+            raise CardError(f"{self.name} is a draft: {layer.name!r} was not proven; compile it without --draft")
+        return layer.parity
 
     @property
     def calibration(self) -> Calibration | None:
@@ -533,8 +580,8 @@ def _parse(raw: bytes) -> Card:
 def _upgraded(fields: Any, version: Any) -> Any:  # noqa: ANN401 - of any JSON
     """Convert the fields of an earlier schema.
 
-    Those of a schema 1 card's only layer move into the layer. Schema 2 has no list of steps, which is its only
-    difference from schema 3.
+    Those of a schema 1 card's only layer move into the layer. Schema 2 has no list of steps, schema 3 no models
+    without gradients and no drafts.
     """
     if version not in range(1, SCHEMA_VERSION):
         return fields

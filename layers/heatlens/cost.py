@@ -32,7 +32,8 @@ def estimate(model: Model, plan: Plan, options: Options, limits: Limits) -> Esti
     if cost is None or model.slowdown is None:
         return None
     methods = plan.engine.methods if isinstance(plan.engine, OwnMethods) else {}
-    trunk, tail = count_runs(options.method, plan.layer.shape, plan.targets, aug_smooth=options.aug_smooth, own=methods)
+    method = plan.method_options.method
+    trunk, tail = count_runs(method, plan.layer.shape, plan.targets, aug_smooth=options.aug_smooth, own=methods)
     seconds = model.slowdown * (trunk * cost.trunk_ms + tail * cost.tail_ms) / 1000
     if "faithfulness" in options.include:
         seconds += limits.faithfulness_s

@@ -92,9 +92,9 @@ class Explainer:
                 `alpha * heat + (1 - alpha) * original`.
                 `target`: Class label, index or `top-k`, or several; `Explanation.explained` has one entry for each.
                 `contrast`: A class; each target's logit is explained less that class's.
-                `method`: `gradcam` (default) or another of `heatlens.explain.attribution.METHOD_NAMES`. The keys of
-                    `heatlens.explain.perturbation.RERUNS` run the network once for each channel of the layer,
-                    `reciprocam` its tail once for each cell.
+                `method`: `gradcam` (default; `reciprocam` if the model has no gradients) or another of
+                    `heatlens.explain.attribution.METHOD_NAMES`. The keys of `heatlens.explain.perturbation.RERUNS` run
+                    the network once for each channel of the layer, `reciprocam` its tail once for each cell.
                 `layer`: A layer of the card, by default its first.
                 `eigen_smooth`, `aug_smooth`: pytorch-grad-cam's smoothing, by the first principal component, and by
                 six views of the image.

@@ -55,7 +55,7 @@ class Model:
             "version": self.card.version,
             "sha256": self.sha256,
             "layer": self.card.layer(options.layer).name,
-            "method": options.method,
+            "method": options.method or self.card.default_method,
             "engine": engine.name,
             "precision": engine.precision,
             "notice": self.card.notice,
@@ -221,5 +221,6 @@ def try_out(engine: Engine, card: Card, layer: Layer | None = None) -> None:
     except Exception as error:  # engines raise their own kinds
         raise EngineError("the graphs do not run on the input that the card describes") from error
     shape = (1, *(layer or card.layers[0]).shape)
-    if (crossing[0].shape, gradient.shape, logits.shape) != (shape, shape, (1, card.logits)):
+    answered = [crossing[0].shape, *([] if gradient is None else [gradient.shape])]
+    if any(each != shape for each in answered) or logits.shape != (1, card.logits):
         raise EngineError("the graphs answer other shapes than the card says: compile the model again")

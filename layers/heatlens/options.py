@@ -25,7 +25,7 @@ class OptionArguments(TypedDict, total=False):
     alpha: float
     target: str | int | Sequence[str | int | Sequence[str | int]]
     contrast: str | int | None
-    method: str
+    method: str | None
     layer: str | None
     eigen_smooth: bool
     aug_smooth: bool

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from heatlens.card import Calibration, Layer, Peaks
+from heatlens.card import Calibration, Card, Layer, Peaks
 from heatlens.engines.base import Engine, OwnMethods
 from heatlens.errors import CardError, InvalidOption, Mistake, TooManyPasses, TooManyTargets
 from heatlens.explain.absolute_scale import full_heat, full_heat_of
-from heatlens.explain.attribution import METHOD_NAMES, RECIPROCAM, MethodOptions, count_passes
+from heatlens.explain.attribution import GRADIENT_FREE, METHOD_NAMES, RECIPROCAM, MethodOptions, count_passes
 from heatlens.explain.targets import TargetRequest, parse_targets
 from heatlens.model import Model
 from heatlens.settings import Limits
@@ -61,26 +61,40 @@ def make_plan(model: Model, options: Options) -> Plan:
         raise _invalid("layer", str(error)) from error
     engine = model.engine_of(layer.name)
     own = _own(engine)
-    if options.method not in (known := method_names(engine)):
-        raise _invalid("method", f"unknown method {options.method[:40]!r}: one of {', '.join(known)}")
-    if options.eigen_smooth and options.method == RECIPROCAM:
+    method = _method(model.card, engine, options)
+    if options.eigen_smooth and method == RECIPROCAM:
         message = f"{RECIPROCAM} has no channels to project: leave it out, or choose another method"
         raise InvalidOption(Mistake("eigen_smooth", message, "unusable_eigen_smooth"))
     plan = Plan(
         layer=layer,
         engine=engine,
         request=parse_targets(options.target, options.contrast, model.card),
-        method_options=MethodOptions(options.method, eigen_smooth=options.eigen_smooth, aug_smooth=options.aug_smooth),
-        passes=count_passes(options.method, layer.shape, aug_smooth=options.aug_smooth, own=own),
+        method_options=MethodOptions(method, eigen_smooth=options.eigen_smooth, aug_smooth=options.aug_smooth),
+        passes=count_passes(method, layer.shape, aug_smooth=options.aug_smooth, own=own),
     )
     if options.scale == "image":
         return plan
-    return replace(plan, full=full_heat(plan.calibration, layer, options.method))
+    return replace(plan, full=full_heat(plan.calibration, layer, method))
 
 
-def method_names(engine: Engine) -> list[str]:
-    """List the methods for an engine's layer: those of every engine, and its own."""
-    return list(dict.fromkeys([*METHOD_NAMES, *_own(engine)]))
+def method_names(card: Card, engine: Engine) -> list[str]:
+    """List the methods for an engine's layer, the default first: those of every engine, and its own."""
+    return list(dict.fromkeys([*(METHOD_NAMES if card.gradients else GRADIENT_FREE), *_own(engine)]))
+
+
+def _method(card: Card, engine: Engine, options: Options) -> str:
+    """Return the method of a request: the one that it names, else the model's default.
+
+    Raises:
+        InvalidOption: There is no such method, or it needs gradients that the model does not have.
+    """
+    method, known = options.method or card.default_method, method_names(card, engine)
+    if method in known:
+        return method
+    if method in METHOD_NAMES:
+        message = f"{method} needs gradients, and the model was compiled without: one of {', '.join(known)}"
+        raise InvalidOption(Mistake("method", message, "needs_gradients"))
+    raise _invalid("method", f"unknown method {method[:40]!r}: one of {', '.join(known)}")
 
 
 def check_plan(plan: Plan, images: int, limits: Limits) -> None:

@@ -92,7 +92,8 @@ class Options:
     pictures. The `original` is the upload itself where possible (`auto`), on request without metadata, or always a PNG.
     `window` is for high-bit-depth grayscale and DICOM, `threshold` for regions in the heat as drawn. A number in
     `target` is an index; a text is a label, else an index, `top-k`, or a group such as `dog|cat`; a tuple is a group.
-    `model` is a name in the registry.
+    Without `method` it is the model's: Grad-CAM, or Recipro-CAM where the model has no gradients. `model` is a name in
+    the registry.
     """
 
     colormap: Colormap = "jet"
@@ -100,7 +101,7 @@ class Options:
     include: frozenset[Include] = frozenset({"overlay", "original"})
     target: tuple[Target, ...] = ()
     contrast: Class | None = None
-    method: str = "gradcam"
+    method: str | None = None
     layer: str | None = None
     eigen_smooth: bool = False
     aug_smooth: bool = False

@@ -32,16 +32,17 @@ def check_time(model: Model, options: Options, limits: Limits, timeout_s: int | 
 
 
 def _message(model: Model, plan: Plan, options: Options, found: Estimate, timeout_s: int) -> str:
+    method, default = plan.method_options.method, model.card.default_method
     smaller = any(layer.shape[0] < plan.layer.shape[0] for layer in model.card.layers)
     ways = [
-        *(["method=gradcam"] if options.method != "gradcam" else []),
+        *([f"method={default}"] if method != default else []),
         *(["no aug_smooth"] if options.aug_smooth else []),
         *(["no faithfulness"] if "faithfulness" in options.include else []),
         *(["a layer with fewer channels"] if smaller else []),
         *(["fewer targets"] if plan.targets > 1 else []),
     ]
     return (
-        f"one image by {options.method} on layer {plan.layer.name!r} takes about {found.seconds:,.0f} s "
+        f"one image by {method} on layer {plan.layer.name!r} takes about {found.seconds:,.0f} s "
         f"({found.trunk:,} passes of the trunk, {found.tail:,} of the tail), and an invocation of the batch function "
         f"has {timeout_s - MARGIN_S:,.0f} s: {''.join(f'use {way}, ' for way in ways)}raise the parameter BatchTimeout "
         "of the stack (at most 900 s), or explain on a server, with heatlens serve or the backend sagemaker"

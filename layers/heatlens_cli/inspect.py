@@ -26,11 +26,12 @@ def facts(what: str | Path, options: Mapping[str, Any] | None = None) -> Iterato
 def proven(card: Card) -> Iterator[str]:
     """Yield the parity of each layer, and of all layers combined if there are several."""
     for layer in card.layers:
-        proof = layer.parity
+        proof = card.proof_of(layer)
+        gradient = "" if proof.gradient is None else f"gradient {proof.gradient:.1e}, "
         aside = f" ({proof.undecided} set aside)" if proof.undecided else ""
         yield (
             f"{layer.name} equals {proof.reference} on {proof.inputs} inputs{aside}, {proof.nonempty} with a map: "
-            f"signed map {proof.signed_map:.1e}, gradient {proof.gradient:.1e}, logits {proof.logits:.1e} "
+            f"signed map {proof.signed_map:.1e}, {gradient}logits {proof.logits:.1e} "
             f"(at most {proof.threshold:.0e})"
         )
     if card.combined is not None:
@@ -51,6 +52,8 @@ def _card_facts(card: Card, sha256: str) -> Iterator[str]:
     for layer in card.layers:
         yield f"layer       {layer.name}  {_grid(layer.shape)}"
     yield f"methods     {', '.join(card.methods)}"
+    if not card.gradients:
+        yield f"gradients   none, as declared: the default method is {card.default_method}"
     yield from (f"proven      {line}" for line in proven(card))
     yield from _reference(card)
     yield from agreements(card)
@@ -83,16 +86,18 @@ def agreements(card: Card) -> Iterator[str]:
 def calibrations(card: Card) -> Iterator[str]:
     """Yield the calibration of each layer, which makes maps of different images comparable."""
     for layer in card.layers:
-        if layer.calibration is None:
+        found = layer.calibration_of(card.default_method)
+        if found is None:
             yield f"calibration none of {layer.name}: no absolute scale (inputs in the description make one)"
             continue
-        peaks = layer.calibration.peak_percentiles
+        peaks = found.peak_percentiles
+        others = [method for method in layer.calibrations if method != card.default_method]
         yield (
-            f"calibration {layer.name}: peaks of gradcam on {layer.calibration.images} images, "
+            f"calibration {layer.name}: peaks of {card.default_method} on {found.images} images, "
             + ", ".join(f"{peaks[at]:.3g} ({at} %)" for at in ("5", "50", "99") if at in peaks)
-            + (f"; also of {', '.join(layer.calibrations)}" if layer.calibrations else "")
+            + (f"; also of {', '.join(others)}" if others else "")
         )
-        for label, own in layer.calibration.classes.items():
+        for label, own in found.classes.items():
             floor = "no floor" if own.floor is None else f"weak under {own.floor:.3g}"
             yield f"calibration {layer.name}: {label}: {floor}, on {own.images} images"
 
@@ -144,6 +149,8 @@ def _description_facts(what: str | Path, options: Mapping[str, Any] | None) -> I
         mark = "*" if layer.name in chosen else " "
         yield f"layer     {mark} {layer.name:<{width}}  {_grid(layer.shape):<14} {layer.kind}"
     yield from (f"passed over {each.name}: {each.reason}" for each in found.passed if each.late)
+    if not spec.gradients:
+        yield "gradients   none, as declared: maps by reciprocam"
     yield "* is compiled; name another, or several, as layer"
 
 

@@ -65,7 +65,10 @@ def explain(
         typer.Option(help="Class label, index or top-3; by default the predicted class. Repeat it for several."),
     ] = None,
     contrast: Annotated[str | None, typer.Option(help="Class whose logit is subtracted from the target's.")] = None,
-    method: Annotated[str, typer.Option(help="gradcam, gradcam++, layercam, eigencam, ablationcam, …")] = "gradcam",
+    method: Annotated[
+        str | None,
+        typer.Option(help="gradcam, gradcam++, layercam, eigencam, ablationcam, …; by default the model's."),
+    ] = None,
     layer: Annotated[str | None, typer.Option(help="Layer from the model card; by default the first.")] = None,
     form: Annotated[str, typer.Option("--format", help="png, jpeg or webp.")] = "png",
     window: Annotated[
@@ -162,6 +165,10 @@ Weights = Annotated[str | None, typer.Option(help="The checkpoint of a network b
 PreprocessText = Annotated[
     str | None, typer.Option("--preprocess", help="imagenet, or 'resize=256, crop=[224,224], mean=[…], std=[…]'.")
 ]
+NoGradients = Annotated[
+    bool,
+    typer.Option("--no-gradients", help="For a network that cannot be differentiated: maps by Recipro-CAM alone."),
+]
 TargetLayers = Annotated[list[str] | None, typer.Option("--layer", help="Target layer; repeat it for several.")]
 
 
@@ -178,6 +185,7 @@ def compile_(
     layer: TargetLayers = None,
     name: Annotated[str | None, typer.Option(help="Name of the model; default: its file's or folder's.")] = None,
     version: Annotated[str | None, typer.Option(help="Version of the model; default: 1.")] = None,
+    no_gradients: NoGradients = False,
     with_torch: Annotated[
         bool, typer.Option("--with-torch", help="Also store the weights, for the engine torch.")
     ] = False,
@@ -195,6 +203,7 @@ def compile_(
             raise WouldOverwrite(f"{folder} exists: choose another --out, or --force to replace a model folder")
         options: dict[str, object] = {"architecture": architecture, "weights": weights, "classes": classes}
         options |= {"output": output, "preprocess": preprocess, "layer": layer, "name": name, "version": version}
+        options |= {"gradients": False if no_gradients else None}
         with requires_extra("torch", "compile"):
             from heatlens_torch.loading.described import describe
 
@@ -222,12 +231,14 @@ def inspect(
     output: Outputs = None,
     preprocess: PreprocessText = None,
     layer: TargetLayers = None,
+    no_gradients: NoGradients = False,
 ) -> None:
     """List the layers at which a network can be explained, or the facts of a compiled model."""
     with _clear_errors(), requires_extra("torch", "inspect of a model description"):
         from heatlens_cli.inspect import facts
 
         options: dict[str, object] = {"architecture": architecture, "weights": weights, "classes": classes}
+        options |= {"gradients": False if no_gradients else None}
         for line in facts(what, options | {"output": output, "preprocess": preprocess, "layer": layer}):
             say(line)
 

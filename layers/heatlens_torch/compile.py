@@ -20,9 +20,10 @@ from heatlens.card import (
     write_card,
 )
 from heatlens.engines.base import Engine
+from heatlens.engines.reciprocam import RERUN_BATCH
 from heatlens.engines.timing import measure_cost
 from heatlens.errors import CompileError, ModelFileError
-from heatlens.explain.attribution import METHOD_NAMES, RERUN_BATCH
+from heatlens.explain.attribution import GRADIENT_FREE, METHOD_NAMES
 from heatlens.types import Floats
 from heatlens_torch.atomic_folder import replace_folder
 from heatlens_torch.graph.export import export
@@ -36,7 +37,7 @@ from heatlens_torch.loading.described import Described, describe
 from heatlens_torch.loading.network import build_network, images_of, proof_images
 from heatlens_torch.loading.saved_network import check_storable, store_network
 from heatlens_torch.loading.spec import CALIBRATION_IMAGES, ModelSpec, read_training
-from heatlens_torch.proof import calibration, familiarity, parity, precisions, sanity
+from heatlens_torch.proof import calibration, familiarity, parity, precisions, recipro_parity, sanity
 from heatlens_torch.proof.golden import make_golden
 from heatlens_torch.proof.open_engine import open_engine
 from heatlens_torch.proof.owner_logits import compare_with_owner
@@ -133,7 +134,8 @@ def _compile(
         output=spec.output,
         preprocess=spec.preprocess,
         layers=layers,
-        methods=METHOD_NAMES,
+        gradients=spec.gradients,
+        methods=METHOD_NAMES if spec.gradients else GRADIENT_FREE,
         torch=stored,
         combined=combined,
         reference=reference,
@@ -157,7 +159,7 @@ def _probe_targets(
 ) -> dict[str, Probe]:
     """Probe each target layer, by default the last one that fits, before the minutes of exporting."""
     shape, channels = spec.preprocess.shape, spec.preprocess.channels
-    given = spec.layers or (default_layer(network, shape, channels=channels),)
+    given = spec.layers or (default_layer(network, shape, channels=channels, gradients=spec.gradients),)
     # The default makes its output itself.
     names = [resolve(network, name, shape, channels=channels) for name in spec.layers] or list(given)
     for name in names:
@@ -167,7 +169,14 @@ def _probe_targets(
         if maker != name:
             progress(f"taking {maker!r}, whose output {name!r} returns")
     probed = {
-        maker: probe(network, maker, sample, grid=spec.grid_of(name), class_tokens=spec.class_tokens)
+        maker: probe(
+            network,
+            maker,
+            sample,
+            grid=spec.grid_of(name),
+            class_tokens=spec.class_tokens,
+            gradients=spec.gradients,
+        )
         for name, maker in zip(given, names, strict=True)
     }
     _check_classes(spec, probed[names[0]])
@@ -188,7 +197,8 @@ def _check_classes(spec: ModelSpec, probed: Probe) -> None:
 def _write_graphs(network: nn.Module, probed: Mapping[str, Probe], spec: ModelSpec, folder: Path) -> dict[str, _Cut]:
     """Export the trunk and the tail of each layer; the files of the first have the plain names."""
     cuts = {}
-    exported = export(network, probed, spec.preprocess.shape, channels=spec.preprocess.channels)
+    shape, channels = spec.preprocess.shape, spec.preprocess.channels
+    exported = export(network, probed, shape, channels=channels, gradients=spec.gradients)
     for index, (name, graphs) in enumerate(zip(probed, exported, strict=True)):
         trunk, tail = (f"{Path(file).stem}.{index}.onnx" if index else file for file in (TRUNK_FILE, TAIL_FILE))
         cuts[name] = _Cut(
@@ -211,11 +221,17 @@ def _prove(
     Returns:
         The layers, and the parity of their combined map.
     """
-    progress("comparing with pytorch-grad-cam")
     layouts = {name: cut.layout for name, cut in cuts.items()}
-    parities, combined = _compare(engines, network, layouts, proof_images(spec, images), spec.logits)
+    if spec.gradients:
+        progress("comparing with pytorch-grad-cam")
+        parities, combined = _compare(engines, network, layouts, proof_images(spec, images), spec.logits)
+    else:
+        progress("comparing with one masked run per cell, since there are no gradients")
+        parities, combined = _compare_masked(engines, network, layouts, proof_images(spec, images)), None
     progress("comparing with random weights")
-    sanities = {name: sanity.check(network, name, images, layout) for name, layout in layouts.items()}
+    sanities = {
+        name: sanity.check(network, name, images, layout, gradients=spec.gradients) for name, layout in layouts.items()
+    }
     progress("calibrating and evaluating")
     layers = tuple(
         _layer(
@@ -243,6 +259,15 @@ def _compare(
         return parities, None
     shared = images[sorted(kept)[: parity.COMBINED_INPUTS]]
     return parities, parity.prove_combined(engines, network, layouts, shared, logits)
+
+
+def _compare_masked(
+    engines: Mapping[str, Engine], network: nn.Module, layouts: Mapping[str, Layout], images: Floats
+) -> dict[str, Parity]:
+    """Compare the maps by Recipro-CAM of each layer with those by one masked run of the network per cell."""
+    return {
+        name: recipro_parity.prove(engines[name], network, name, images, layout) for name, layout in layouts.items()
+    }
 
 
 def _layer(

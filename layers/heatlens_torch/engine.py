@@ -17,7 +17,7 @@ from heatlens_torch.graph.grids import Layout, regrid
 from heatlens_torch.graph.selector import explained_selector
 from heatlens_torch.graph.simplify import simplify
 from heatlens_torch.loading.saved_network import load_network
-from heatlens_torch.proof.method_names import METHODS
+from heatlens_torch.proof.method_names import GRADIENT_FREE, METHODS
 
 
 class TorchEngine:
@@ -27,7 +27,6 @@ class TorchEngine:
     """
 
     name = "torch"
-    methods = METHODS
 
     def __init__(
         self,
@@ -38,6 +37,7 @@ class TorchEngine:
         *,
         device: str,
         precision: Precision = "f32",
+        gradients: bool = True,
     ) -> None:
         """Cut the graph at a layer.
 
@@ -47,6 +47,7 @@ class TorchEngine:
             layer: Module path of the target.
             layout: Of the layer's output.
             device: torch's name of the device of both, `cpu` or `cuda`.
+            gradients: Whether the tail is differentiated; otherwise only methods without gradients are offered.
             precision: `bf16` means autocast: products in bfloat16, sums and statistics in float32.
 
         Raises:
@@ -54,6 +55,8 @@ class TorchEngine:
         """
         self.device = device.upper()
         self.precision: str = precision
+        self.methods = {name: passes for name, passes in METHODS.items() if gradients or name in GRADIENT_FREE}
+        self._gradients = gradients
         self._network, self._torch_device = network, torch.device(device)
         self._layer, self._layout = layer, layout
         own = fx.GraphModule(captured, deepcopy(captured.graph))  # the cut rewrites it; the weights are shared
@@ -66,8 +69,11 @@ class TorchEngine:
             values = self._trunk(self._images(batch))
         return tuple(_array(value) for value in (values if isinstance(values, tuple) else (values,)))
 
-    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
+    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats | None]:
         activation, *others = (self._tensor(value) for value in crossing)
+        if not self._gradients:
+            with torch.inference_mode(), self._autocast():
+                return _array(self._tail(activation, *others)), None
         activation.requires_grad_()
         with torch.enable_grad(), self._autocast():
             logits = self._tail(activation, *others).float()
@@ -133,7 +139,13 @@ def open_layers(folder: Path, card: Card, *, precision: Precision, threads: int)
     simplify(captured)
     return {
         layer.name: TorchEngine(
-            network, captured, layer.name, Layout(*layer.shape, layer.tokens), device=device, precision=precision
+            network,
+            captured,
+            layer.name,
+            Layout(*layer.shape, layer.tokens),
+            device=device,
+            precision=precision,
+            gradients=card.gradients,
         )
         for layer in card.layers
     }

@@ -11,6 +11,9 @@ from torch import nn
 from heatlens.errors import CompileError, ModelError
 
 INSTEAD = 'in Python heatlens_torch.uncompiled.explain("model.toml", images) explains it without compiling'
+WITHOUT_GRADIENTS = (
+    "compile it for maps without gradients, by Recipro-CAM: --no-gradients (in model.toml gradients = false)"
+)
 LONGEST_SENTENCE = 240
 _OPERATOR = re.compile(r"\b(?:aten|prims|torchvision|higher_order)(?:::|\.)(\w+)")
 _LIBRARIES = ("site-packages", "lib/python3", "heatlens_torch", "<")
@@ -35,12 +38,14 @@ def sentence(error: BaseException) -> str:
 
 def place(error: BaseException) -> str:
     """Return ` (file:line)` of the last line of the user's code that the error passed, or nothing."""
-    for cause in _chain(error):
-        frames = traceback.extract_tb(cause.__traceback__)
-        own = [frame for frame in frames if not any(part in frame.filename for part in _LIBRARIES)]
-        if own:
-            return f" ({Path(own[-1].filename).name}:{own[-1].lineno})"
-    return ""
+    found = (place_of(traceback.extract_tb(cause.__traceback__)) for cause in _chain(error))
+    return next(filter(None, found), "")
+
+
+def place_of(frames: Sequence[traceback.FrameSummary]) -> str:
+    """Return ` (file:line)` of the last frame in the user's code, or nothing."""
+    own = [frame for frame in frames if not any(part in frame.filename for part in _LIBRARIES)]
+    return f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

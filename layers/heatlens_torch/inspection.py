@@ -41,7 +41,9 @@ def inspect_described(described: Described) -> Inspection:
     with user_functions.importable(described.home), described.located():
         built = build_network(spec, described.home)
         given = {candidate.name: candidate for candidate in _given(spec, built.network)}
-        found, passed = survey(built.network, spec.preprocess.shape, channels=spec.preprocess.channels)
+        found, passed = survey(
+            built.network, spec.preprocess.shape, channels=spec.preprocess.channels, gradients=spec.gradients
+        )
         layers = [given.pop(layer.name, layer) for layer in found]
         passed = [each for each in passed if each.name not in given]
         return Inspection(described, built.source, [*layers, *given.values()], passed)
@@ -53,5 +55,7 @@ def _given(spec: ModelSpec, network: nn.Module) -> Iterator[Candidate]:
     for name in spec.layers:
         grid = spec.grid_of(name)
         if grid:
-            layout = probe(network, name, sample, grid=grid, class_tokens=spec.class_tokens).layout
+            layout = probe(
+                network, name, sample, grid=grid, class_tokens=spec.class_tokens, gradients=spec.gradients
+            ).layout
             yield Candidate(name, type(target(network, name)).__name__, layout.shape, layout.tokens)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from heatlens.errors import ModelFileError
+from heatlens.errors import CompileError, ModelFileError
 from heatlens_torch.graph.layers import default_layer
 from heatlens_torch.graph.probe import probe
 from heatlens_torch.loading import user_functions
@@ -37,6 +37,8 @@ def explain(
     """
     described = describe(what)
     spec = described.spec
+    if not spec.gradients:
+        raise CompileError("gradients: pytorch-grad-cam cannot explain a network without gradients: compile it")
     if not images:
         raise ModelFileError("images: there is no image to explain: give at least one")
     with user_functions.importable(described.home):

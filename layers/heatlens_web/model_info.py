@@ -45,7 +45,8 @@ def _health(name: str, model: Model | ModelError) -> ModelHealth:
     if isinstance(model, ModelError):
         return ModelHealth(name=name, loaded=False, reason=model.detail)
     golden = GoldenHealth.model_validate(asdict(model.golden))
-    return ModelHealth(name=name, loaded=True, version=model.card.version, golden=golden)
+    card = model.card
+    return ModelHealth(name=name, loaded=True, version=card.version, golden=golden, method=card.default_method)
 
 
 def _card(name: str, model: Model | ModelError, default: str) -> ModelCard:
@@ -64,10 +65,16 @@ def _card(name: str, model: Model | ModelError, default: str) -> ModelCard:
         output=card.output,
         input=card.preprocess.shape,
         layers=[
-            LayerCard(name=layer.name, shape=layer.shape, parity=layer.parity, calibration=layer.calibration)
+            LayerCard(
+                name=layer.name,
+                shape=layer.shape,
+                parity=card.proof_of(layer),
+                calibration=layer.calibration_of(card.default_method),
+            )
             for layer in card.layers
         ],
-        methods=method_names(model.engine),
+        gradients=card.gradients,
+        methods=method_names(card, model.engine),
         engine=model.engine.name,
         precision=model.engine.precision,
         evaluation=card.evaluation,

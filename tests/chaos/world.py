@@ -73,7 +73,7 @@ class Processor:
         first, *others = self._engine.trunk(batch)
         return (first * self._factor, *others)
 
-    def tail(self, crossing: Any, selector: Floats) -> tuple[Floats, Floats]:  # noqa: ANN401 - as the protocol's
+    def tail(self, crossing: Any, selector: Floats) -> tuple[Floats, Floats | None]:  # noqa: ANN401 - as the protocol's
         return self._engine.tail(crossing, selector)
 
 

@@ -34,12 +34,9 @@ def test_the_query_schema_has_no_further_options() -> None:
 def test_the_stages_have_the_defaults_of_the_options() -> None:
     method = MethodOptions()
 
-    assert (method.method, method.eigen_smooth, method.aug_smooth) == (
-        DEFAULTS["method"],
-        DEFAULTS["eigen_smooth"],
-        DEFAULTS["aug_smooth"],
-    )
-    assert (DEFAULTS["method"], DEFAULTS["threshold"]) == (DEFAULT_METHOD, THRESHOLD)
+    assert (method.eigen_smooth, method.aug_smooth) == (DEFAULTS["eigen_smooth"], DEFAULTS["aug_smooth"])
+    assert (method.method, DEFAULTS["threshold"]) == (DEFAULT_METHOD, THRESHOLD)
+    assert DEFAULTS["method"] is None  # the model's own
 
 
 def test_python_arguments_are_options() -> None:

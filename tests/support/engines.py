@@ -49,7 +49,14 @@ def mixed_calls(card: Card, count: int = 12, *, most: int = 3) -> list[EngineCal
 def run_call(engine: Engine, call: EngineCall) -> tuple[Floats, ...]:
     """Return activation, logits and gradient of one call."""
     crossing = engine.trunk(call.batch)
-    return (crossing[0], *engine.tail(crossing, call.selector))
+    return (crossing[0], *run_tail(engine, crossing, call.selector))
+
+
+def run_tail(engine: Engine, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
+    """Return the logits and the gradient of a tail that has one."""
+    logits, gradient = engine.tail(crossing, selector)
+    assert gradient is not None
+    return logits, gradient
 
 
 def largest_difference(engine: Engine, other: Engine, calls: Sequence[EngineCall]) -> float:

@@ -67,7 +67,7 @@ class Counting:
         self.seen += [round(float(image.mean()) * 255) for image in batch]
         return self.engine.trunk(batch)
 
-    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
+    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats | None]:
         return self.engine.tail(crossing, selector)
 
 

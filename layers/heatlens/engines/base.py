@@ -34,12 +34,13 @@ class Engine(Protocol):
         """
         ...
 
-    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
+    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats | None]:
         """Run the graph after the cut on the values that cross it, with a selector `[B,K]`.
 
         Returns:
             Logits `[B,K]`, and the gradient `[B,C,h,w]` of `sum(selector * logits)` with respect to the activation. A
-            row of zeros selects the predicted class (for one logit its sign, otherwise the argmax).
+            row of zeros selects the predicted class (for one logit its sign, otherwise the argmax). The gradient is
+            `None` where the model was compiled without gradients; the selector then means nothing.
         """
         ...
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from heatlens.card import Card, Golden, Layer, Preprocess
 from heatlens.engines.base import Engine
+from heatlens.engines.default_map import explain_by_default, predicted_selector
 from heatlens.errors import CardError, EngineError
 from heatlens.types import Floats
 from heatlens.values import input_of
@@ -54,25 +55,16 @@ def golden_input(pixels: npt.NDArray[np.uint8], recipe: Preprocess) -> Floats:
 def explain_golden(
     engine: Engine, batch: Floats, selector: Floats, *, shape: tuple[int, ...] | None = None
 ) -> tuple[Floats, Floats]:
-    """Return the logits `[1,K]` and the signed Grad-CAM map `[1,h,w]`.
+    """Return the logits `[1,K]` and the signed map `[1,h,w]` of the default method.
 
     Raises:
         EngineError: The activation or its gradient has another shape than `[C,h,w]` of the card.
     """
-    crossing = engine.trunk(batch)
-    logits, gradient = engine.tail(crossing, selector)
-    if shape is not None and not crossing[0].shape == gradient.shape == (1, *shape):
+    found = explain_by_default(engine, batch, selector)
+    answered = [found.activation.shape, *([] if found.gradient is None else [found.gradient.shape])]
+    if shape is not None and any(each != (1, *shape) for each in answered):
         raise EngineError("the graphs answer other shapes than the card says: compile the model again")
-    return logits, (gradient.mean(axis=(2, 3), keepdims=True) * crossing[0]).sum(axis=1)
-
-
-def selector_of(logits: Floats) -> Floats:
-    """Select the predicted class explicitly, so that an engine's rounding cannot choose another."""
-    if logits.shape[1] == 1:
-        sign: Floats = np.where(logits >= 0, 1, -1).astype(np.float32)
-        return sign
-    predicted: Floats = np.eye(logits.shape[1], dtype=np.float32)[logits.argmax(axis=1)]
-    return predicted
+    return found.logits, found.signed_map
 
 
 def check_golden(engine: Engine, card: Card, layer: Layer) -> float | None:
@@ -91,7 +83,7 @@ def check_golden(engine: Engine, card: Card, layer: Layer) -> float | None:
         raise CardError(f"the golden image of {layer.name!r} is another than its card says: compile the model again")
     expected, heat = decoded(golden.logits, (1, card.logits)), decoded(golden.signed_map, (1, *layer.shape[1:]))
     batch = golden_input(pixels, card.preprocess)
-    logits, found = explain_golden(engine, batch, selector_of(expected), shape=layer.shape)
+    logits, found = explain_golden(engine, batch, predicted_selector(expected), shape=layer.shape)
     if engine.precision == "f32":
         return _compare_exactly(golden, layer.name, [("logits", logits, expected), ("map", found, heat)])
     return _compare_loosely(engine.precision, layer.name, found, heat)

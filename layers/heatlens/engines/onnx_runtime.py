@@ -55,6 +55,7 @@ class OnnxRuntimeEngine:
             EngineError: A graph cannot be read, or has other tensors than its record says.
         """
         self.precision: str = precision
+        self._has_gradient = tail.has_gradient
         self._trunk = _Executable(folder, trunk, threads=threads, cuda=cuda)
         self._tail = _Executable(folder, tail, threads=threads, cuda=cuda)
         self.device = "CUDA" if self._trunk.on_gpu and self._tail.on_gpu else "CPU"
@@ -62,7 +63,10 @@ class OnnxRuntimeEngine:
     def trunk(self, batch: Floats) -> tuple[Floats, ...]:
         return self._trunk([batch])
 
-    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
+    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats | None]:
+        if not self._has_gradient:
+            [logits] = self._tail(crossing)
+            return logits, None
         logits, gradient = self._tail([*crossing, selector])
         return logits, gradient
 

@@ -43,13 +43,17 @@ class OpenVinoEngine:
         self.precision: str = _supported_precision(precision)
         hint = "bf16" if self.precision == "bf16" else "f32"
         core = ov.Core()
+        self._has_gradient = tail.has_gradient
         self._trunk = _Executable(core, folder, trunk, hint=hint, threads=threads)
         self._tail = _Executable(core, folder, tail, hint=hint, threads=threads)
 
     def trunk(self, batch: Floats) -> tuple[Floats, ...]:
         return self._trunk([batch])
 
-    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
+    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats | None]:
+        if not self._has_gradient:
+            [logits] = self._tail(crossing)
+            return logits, None
         logits, gradient = self._tail([*crossing, selector])
         return logits, gradient
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from heatlens.card import Card, Cost
 from heatlens.engines.base import Engine
+from heatlens.engines.default_map import explain_by_default
 from heatlens.types import Floats
 
 RUNS, BUDGET_S = 5, 0.5  # of one measurement at start, the first run aside: a start on Lambda has ten seconds
@@ -59,6 +60,5 @@ def fastest(run: Callable[[], object], *, runs: int = RUNS, budget_s: float = BU
 
 
 def _explain(engine: Engine, card: Card) -> Floats:
-    crossing = engine.trunk(np.zeros((1, card.preprocess.channels, *card.preprocess.shape), np.float32))
-    _, gradient = engine.tail(crossing, np.zeros((1, card.logits), np.float32))
-    return gradient
+    image = np.zeros((1, card.preprocess.channels, *card.preprocess.shape), np.float32)
+    return explain_by_default(engine, image, np.zeros((1, card.logits), np.float32)).signed_map

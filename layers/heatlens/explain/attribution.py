@@ -8,23 +8,23 @@ from typing import Literal
 
 import numpy as np
 
-from heatlens.card import Card
+from heatlens.card import WITHOUT_GRADIENTS, Card
 from heatlens.engines.base import Engine, OwnMethods
+from heatlens.engines.reciprocam import RERUN_BATCH, reciprocam
 from heatlens.explain.cam import reduce, signed_map
 from heatlens.explain.familiarity import pool
 from heatlens.explain.methods import METHODS
 from heatlens.explain.multi_layer import combined
 from heatlens.explain.perturbation import RERUNS
-from heatlens.explain.reciprocam import reciprocam
 from heatlens.explain.targets import Group, TargetRequest, choose_targets, fixed_selectors, selector
 from heatlens.types import Floats
 
 Stage = Literal["trunk", "tail", "cam"]
 Timer = Callable[[Stage], AbstractContextManager[None]]
 
-RECIPROCAM = "reciprocam"
+RECIPROCAM = WITHOUT_GRADIENTS
 METHOD_NAMES = (*METHODS, *RERUNS, RECIPROCAM)
-RERUN_BATCH = 16  # channels or cells in a batch; each takes the memory of an image
+GRADIENT_FREE = (RECIPROCAM, *RERUNS, "eigencam")  # for models whose tail has no gradient
 TAIL_ROWS = 64  # targets in a batch, each with a copy of its image's activation
 _AUGMENTED = ((False, 1.0), (False, 0.9), (False, 1.1), (True, 0.9), (True, 1.0), (True, 1.1))  # the image itself first
 
@@ -208,6 +208,9 @@ def _by_gradient(
             batch_logits, gradient = engine.tail(repeated, rows[span])
         with timed("cam"):
             method, eigen_smooth = method_options.method, method_options.eigen_smooth
+            if gradient is None:
+                assert method in GRADIENT_FREE, "the plan refuses methods that need a gradient"
+                gradient = np.zeros_like(repeated[0])  # not read
             maps.extend(signed_map(method, repeated[0], gradient, eigen_smooth=eigen_smooth))
         logits.extend(batch_logits)
     ordered = iter(maps)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from heatlens.explain.cam import gradcam
+from heatlens.engines.default_map import explain_by_default
 from heatlens.model import Model
 from heatlens.types import Floats
 
@@ -27,13 +27,8 @@ def explain(model: Model, batch: Floats, selector: Floats, layers: Sequence[str]
     Raises:
         CardError: The model was not compiled for a layer.
     """
-    engines = [model.engine_of(layer) for layer in layers]
-    maps = []
-    for engine in engines:
-        crossing = engine.trunk(batch)
-        logits, gradient = engine.tail(crossing, selector)
-        maps.append(gradcam(crossing[0], gradient))
-    return logits, combined(maps, batch.shape[2:])
+    explained = [explain_by_default(model.engine_of(layer), batch, selector) for layer in layers]
+    return explained[-1].logits, combined([each.signed_map for each in explained], batch.shape[2:])
 
 
 def combined(signed_maps: Sequence[Floats], size: Sequence[int]) -> Floats:

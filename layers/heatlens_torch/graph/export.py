@@ -10,6 +10,7 @@ from torch import fx, nn
 
 from heatlens.errors import CompileError
 from heatlens.steps import COLORS
+from heatlens_torch.errors import WITHOUT_GRADIENTS
 from heatlens_torch.graph import cut as cutting
 from heatlens_torch.graph.differentiate import differentiate, unique_batch_size
 from heatlens_torch.graph.grids import regrid
@@ -20,7 +21,7 @@ from heatlens_torch.graph.simplify import simplify
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """Both graphs of a layer, and the names of their tensors."""
+    """Both graphs of a layer, and the names of their tensors; without gradients the tail answers logits alone."""
 
     trunk: onnx.ModelProto
     tail: onnx.ModelProto
@@ -30,7 +31,12 @@ class Exported:
 
 
 def export(
-    network: nn.Module, probed: Mapping[str, Probe], shape: tuple[int, int], *, channels: int = COLORS
+    network: nn.Module,
+    probed: Mapping[str, Probe],
+    shape: tuple[int, int],
+    *,
+    channels: int = COLORS,
+    gradients: bool = True,
 ) -> Iterator[Exported]:
     """Capture the network once; for each layer cut it, differentiate the tail, and convert both parts to ONNX.
 
@@ -39,6 +45,7 @@ def export(
         probed: The result of `probe` for each target, by module path.
         shape: Height and width of the network's input.
         channels: Of its input.
+        gradients: Whether the tails are differentiated.
 
     Yields:
         The graphs of each layer, in the order of `probed`; the activation is `[B,C,h,w]` for every kind of layer.
@@ -52,10 +59,10 @@ def export(
     simplify(captured)
     for layer, seen in probed.items():
         # Each layer gets a copy of the graph, because `regrid` rewrites it; the weights are shared.
-        yield _export(fx.GraphModule(captured, deepcopy(captured.graph)), layer, seen, image)
+        yield _export(fx.GraphModule(captured, deepcopy(captured.graph)), layer, seen, image, gradients=gradients)
 
 
-def _export(captured: fx.GraphModule, layer: str, probed: Probe, image: torch.Tensor) -> Exported:
+def _export(captured: fx.GraphModule, layer: str, probed: Probe, image: torch.Tensor, *, gradients: bool) -> Exported:
     activation = regrid(captured, cutting.find_cut(captured.graph, layer), probed.layout)
     cut = cutting.split(captured, activation)
     with torch.no_grad():
@@ -63,18 +70,38 @@ def _export(captured: fx.GraphModule, layer: str, probed: Probe, image: torch.Te
     if crossing[0].shape[1:] != probed.shape:
         raise CompileError(f"the last operation inside layer {layer!r} does not make its output")
     names = tuple(cutting.crossing_names(len(crossing)))
-    tail = differentiate(cut.tail, crossing, probed.logits, layer=layer)
-    selector = torch.zeros(len(image), probed.logits)
-    return Exported(
-        trunk=to_onnx(cut.trunk, (image,), inputs=Exported.TRUNK_INPUTS, outputs=names, place=f"up to {layer!r}"),
-        tail=to_onnx(
-            tail,
-            (*crossing, selector),
-            inputs=(*names, "selector"),
-            outputs=Exported.TAIL_OUTPUTS,
-            place=f"after {layer!r}",
-        ),
-    )
+    trunk = to_onnx(cut.trunk, (image,), inputs=Exported.TRUNK_INPUTS, outputs=names, place=f"up to {layer!r}")
+    if not gradients:
+        return Exported(trunk, _plain_tail(cut, crossing, layer))
+    try:
+        return Exported(trunk, _tail(cut, crossing, probed.logits, layer))
+    except CompileError as error:
+        if _runs_without(cut, crossing, layer):
+            raise CompileError(f"{error}; {WITHOUT_GRADIENTS}") from error
+        raise
+
+
+def _tail(cut: cutting.Cut, crossing: tuple[torch.Tensor, ...], logits: int, layer: str) -> onnx.ModelProto:
+    """Convert the tail together with its gradient."""
+    inputs = (*cutting.crossing_names(len(crossing)), "selector")
+    tail = differentiate(cut.tail, crossing, logits, layer=layer)
+    examples = (*crossing, torch.zeros(len(crossing[0]), logits))
+    return to_onnx(tail, examples, inputs=inputs, outputs=Exported.TAIL_OUTPUTS, place=f"after {layer!r}")
+
+
+def _plain_tail(cut: cutting.Cut, crossing: tuple[torch.Tensor, ...], layer: str) -> onnx.ModelProto:
+    """Convert the tail alone."""
+    inputs = cutting.crossing_names(len(crossing))
+    return to_onnx(cut.tail, crossing, inputs=inputs, outputs=Exported.TAIL_OUTPUTS[:1], place=f"after {layer!r}")
+
+
+def _runs_without(cut: cutting.Cut, crossing: tuple[torch.Tensor, ...], layer: str) -> bool:
+    """Tell whether the gradient alone is what cannot be compiled."""
+    try:
+        _plain_tail(cut, crossing, layer)
+    except CompileError:
+        return False
+    return True
 
 
 def _as_tuple(values: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

@@ -48,6 +48,16 @@ class Layout:
         cells = output[:, start : start + self.height * self.width].transpose(1, 2)
         return cells.reshape(cells.shape[0], self.channels, self.height, self.width)
 
+    def masked(self, output: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Multiply the cells of the layer's output, in its own form, by a mask `[h,w]`; other tokens are kept."""
+        if self.tokens is None:
+            return output * mask
+        if self.tokens.order == "channels_last":
+            return output * mask[:, :, None]
+        changed, start = output.clone(), self.tokens.before
+        changed[:, start : start + mask.numel()] *= mask.reshape(-1, 1)
+        return changed
+
 
 def layouts(shape: Sequence[int], image: tuple[int, int]) -> list[Layout]:
     """List the layouts that an output of this shape can have over the image, the likeliest first.

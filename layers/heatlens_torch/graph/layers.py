@@ -11,14 +11,17 @@ from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd
 from heatlens.card import Tokens
 from heatlens.errors import CompileError
 from heatlens.steps import COLORS
-from heatlens_torch.errors import place, running, sentence
+from heatlens_torch.errors import WITHOUT_GRADIENTS, place, running, sentence
 from heatlens_torch.graph import grids, places
 from heatlens_torch.graph.attention import Attentions
 from heatlens_torch.graph.grids import Layout
+from heatlens_torch.graph.undifferentiable import lost_at, refusal
 
 _SAMPLES = 2  # a batch of one would hide which dimension is the batch
 _CLASSES = 16  # at most so many classes must depend on a layer, spread over all
 _ROWS = 2  # dimensions of tokens without the batch
+_FACTORS = (0.0, 2.0)  # of cells whose effect is tried without gradients
+UNDIFFERENTIABLE = "the logits do not depend on the image by operations that can be differentiated"
 _HEADS = 3  # of the queries and keys of an attention
 
 
@@ -61,7 +64,9 @@ class _Survey:
     order: list[str]
 
 
-def layers_of(network: nn.Module, shape: tuple[int, int], *, channels: int = COLORS) -> list[Candidate]:
+def layers_of(
+    network: nn.Module, shape: tuple[int, int], *, channels: int = COLORS, gradients: bool = True
+) -> list[Candidate]:
     """List the layers that can be explained, in the order in which they end.
 
     A layer can be explained if it runs once, returns one tensor with a grid of more than one cell, nothing overwrites
@@ -74,19 +79,20 @@ def layers_of(network: nn.Module, shape: tuple[int, int], *, channels: int = COL
         network: In evaluation mode.
         shape: Height and width of its input.
         channels: Of its input.
+        gradients: Whether a class depends on a grid by its gradient, otherwise by other logits without the cells.
 
     Raises:
         CompileError: The network does not run on images of this shape, does not answer `[B,K]`, or cannot be
             differentiated.
     """
-    return survey(network, shape, channels=channels)[0]
+    return survey(network, shape, channels=channels, gradients=gradients)[0]
 
 
 def survey(
-    network: nn.Module, shape: tuple[int, int], *, channels: int = COLORS
+    network: nn.Module, shape: tuple[int, int], *, channels: int = COLORS, gradients: bool = True
 ) -> tuple[list[Candidate], list[PassedOver]]:
     """List the layers that can be explained, and the others with a grid and why they cannot; as `layers_of`."""
-    found = _survey(network, shape, channels)
+    found = _survey(network, shape, channels, gradients=gradients)
     layouts = places.following(network, {entry.name: each for entry, each in found.possible}, _noise(shape, channels))
     candidates = [
         Candidate(entry.name, entry.kind, layout.shape, layout.tokens)
@@ -100,13 +106,13 @@ def survey(
     return candidates, [replace(each, late=position[each.name] > last) for each in passed]
 
 
-def default_layer(network: nn.Module, shape: tuple[int, int], *, channels: int = COLORS) -> str:
+def default_layer(network: nn.Module, shape: tuple[int, int], *, channels: int = COLORS, gradients: bool = True) -> str:
     """Return the last layer that can be explained.
 
     Raises:
         CompileError: There is none; the message says why the last modules with a grid are none.
     """
-    found = _survey(network, shape, channels)
+    found = _survey(network, shape, channels, gradients=gradients)
     for entry, layouts in reversed(found.possible):
         if places.following(network, {entry.name: layouts}, _noise(shape, channels))[entry.name] is not None:
             return entry.name
@@ -130,7 +136,7 @@ def resolve(network: nn.Module, layer: str, shape: tuple[int, int], *, channels:
     return makers[-1] if makers else layer
 
 
-def _survey(network: nn.Module, shape: tuple[int, int], channels: int) -> _Survey:
+def _survey(network: nn.Module, shape: tuple[int, int], channels: int, *, gradients: bool) -> _Survey:
     """Sort the modules that return a grid."""
     seen, logits, attentions = _run(network, shape, channels)
     found = [(entry, grids.layouts(entry.output.shape[1:], shape)) for entry in seen]
@@ -143,7 +149,9 @@ def _survey(network: nn.Module, shape: tuple[int, int], channels: int) -> _Surve
             usable.append((entry, layouts))
         elif reason:
             passed.append(PassedOver(entry.name, reason))
-    reached = _reached(logits, [entry.output for entry, _ in usable], [layouts[0] for _, layouts in usable])
+    first = [(entry, layouts[0]) for entry, layouts in usable]
+    image = _noise(shape, channels)
+    reached = _reached(network, image, logits, first) if gradients else _changing(network, image, first)
     passed += [
         PassedOver(entry.name, "not every class depends on its cells")
         for (entry, _), depends in zip(usable, reached, strict=True)
@@ -189,27 +197,60 @@ class _Reasons:
         return bool(apart & self._rows)
 
 
-def _reached(logits: torch.Tensor, outputs: Sequence[torch.Tensor], layouts: Sequence[Layout]) -> list[bool]:
-    """Tell of each output whether every class that depends on any of them depends on its grid."""
-    if not outputs:
+def _reached(
+    network: nn.Module, image: torch.Tensor, logits: torch.Tensor, usable: Sequence[tuple[_Seen, Layout]]
+) -> list[bool]:
+    """Tell of each output whether every class that depends on any of them depends on its grid.
+
+    Raises:
+        CompileError: The logits cannot be differentiated; the message names the operator.
+    """
+    if not usable:
         return []
     if not logits.requires_grad:
-        raise CompileError(
-            "the logits do not depend on the image by operations that can be differentiated: detach(), no_grad() or "
-            "numbers taken out of tensors lie between"
-        )
-    reached: list[list[bool]] = [[] for _ in outputs]
+        raise CompileError(f"{UNDIFFERENTIABLE}: {refusal(network, image)}")
     count = logits.shape[1]
+    by_class = []
     for index in sorted({round(step * (count - 1) / (_CLASSES - 1)) for step in range(_CLASSES)}):
-        found = gradients(logits[:, index].sum(), outputs)
-        depends = [
-            gradient is not None and bool(layout.grid(gradient).any())
-            for gradient, layout in zip(found, layouts, strict=True)
-        ]
-        if any(depends):
-            for known, now in zip(reached, depends, strict=True):
-                known.append(now)
-    return [bool(known) and all(known) for known in reached]
+        found = gradients(logits[:, index].sum(), [entry.output for entry, _ in usable])
+        by_class.append(
+            [
+                gradient is not None and bool(layout.grid(gradient).any())
+                for gradient, (_, layout) in zip(found, usable, strict=True)
+            ]
+        )
+    if not any(map(any, by_class)) and (culprit := lost_at(network, image)):
+        raise CompileError(f"{UNDIFFERENTIABLE}: {culprit} lies between; {WITHOUT_GRADIENTS}")
+    return _all_classes(by_class, len(usable))
+
+
+def _changing(network: nn.Module, image: torch.Tensor, usable: Sequence[tuple[_Seen, Layout]]) -> list[bool]:
+    """Tell of each output whether every class that any of them changes changes without its cells, or with others."""
+    with torch.no_grad():
+        logits = network(image)
+        changed = [_changed(network, image, logits, entry.name, layout) for entry, layout in usable]
+    by_class = [list(each) for each in zip(*changed, strict=True)]
+    return _all_classes(by_class, len(usable))
+
+
+def _changed(network: nn.Module, image: torch.Tensor, logits: torch.Tensor, name: str, layout: Layout) -> list[bool]:
+    """Tell of each class whether its logit changes where the cells are erased, or doubled."""
+    changed = torch.zeros(logits.shape[1], dtype=torch.bool)
+    for factor in _FACTORS:
+        mask = torch.full((layout.height, layout.width), factor)
+        module = network.get_submodule(name)
+        hook = module.register_forward_hook(lambda _module, _input, output, mask=mask: layout.masked(output, mask))
+        try:
+            changed |= (network(image) != logits).any(dim=0)
+        finally:
+            hook.remove()
+    return [bool(each) for each in changed]
+
+
+def _all_classes(by_class: Sequence[Sequence[bool]], count: int) -> list[bool]:
+    """Tell of each of `count` outputs whether all classes depend on it that depend on any."""
+    known = [depends for depends in by_class if any(depends)]
+    return [bool(known) and all(depends[at] for depends in known) for at in range(count)]
 
 
 def gradients(value: torch.Tensor, outputs: Sequence[torch.Tensor]) -> list[torch.Tensor | None]:
@@ -224,7 +265,7 @@ def gradients(value: torch.Tensor, outputs: Sequence[torch.Tensor]) -> list[torc
     except RuntimeError as error:
         raise CompileError(
             f"the network cannot be differentiated: {sentence(error)}{place(error)}; an operation in place "
-            "(x *= y) after an activation is written as x = x * y"
+            f"(x *= y) after an activation is written as x = x * y; {WITHOUT_GRADIENTS}"
         ) from error
     return [next(found) if output.requires_grad else None for output in outputs]
 

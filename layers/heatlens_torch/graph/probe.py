@@ -10,6 +10,7 @@ from heatlens_torch.errors import running
 from heatlens_torch.graph import places
 from heatlens_torch.graph.grids import Layout, layout_of, layouts
 from heatlens_torch.graph.layers import default_layer, gradients
+from heatlens_torch.graph.undifferentiable import lost_at, refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ def probe(
     *,
     grid: tuple[int, int] | None = None,
     class_tokens: int | None = None,
+    gradients: bool = True,
 ) -> Probe:
     """Run the network once and watch the layer.
 
@@ -41,6 +43,7 @@ def probe(
         image: `[B,3,H,W]`.
         grid: Height and width of the layer's grid, if they are known.
         class_tokens: With `grid`, how many tokens come before the cells; by default all tokens that are not cells.
+        gradients: Whether the logits must have a gradient there.
 
     Raises:
         ModelFileError: The layer's output cannot have the given grid, or that grid does not follow the image.
@@ -54,7 +57,8 @@ def probe(
         raise CompileError("the network's output is not one tensor of logits [B,K]")
     if not logits.isfinite().all():
         raise CompileError("the network returns logits that are not finite: check its weights")
-    _check_gradient(network, layer, image)
+    if gradients:
+        _check_gradient(network, layer, image)
     if grid is None:
         return Probe(_layout(network, layer, activation, image), logits.shape[1])
     try:
@@ -97,10 +101,11 @@ def _check_gradient(network: nn.Module, layer: str, image: torch.Tensor) -> None
             logits = network(image)
     finally:
         handle.remove()
-    if not logits.requires_grad or gradients(logits.sum(), outputs) == [None]:
+    [gradient] = gradients(logits.sum(), outputs) if logits.requires_grad else [None]
+    if gradient is None or not (gradient.any() or lost_at(network, image) is None):
         raise CompileError(
-            f"the logits cannot be differentiated with respect to layer {layer!r}: detach(), no_grad() or numbers "
-            f"taken out of tensors lie between{_usable(network, layer, image)}"
+            f"the logits cannot be differentiated with respect to layer {layer!r}: {refusal(network, image)}"
+            f"{_usable(network, layer, image)}"
         )
 
 

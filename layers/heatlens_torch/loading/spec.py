@@ -111,6 +111,11 @@ class Description(BaseModel):
         description="With grid: how many of a layer's tokens come before the cells; what remains comes after them. "
         "Without it all that are no cells come before.",
     )
+    gradients: bool = Field(
+        True,  # noqa: FBT003 - pydantic's own signature
+        description="false compiles a network that cannot be differentiated: only methods without gradients remain, "
+        "and Recipro-CAM is the default.",
+    )
     inputs: Text | None = Field(
         None, description="package.module:function(count) -> PIL images, for proof and calibration."
     )

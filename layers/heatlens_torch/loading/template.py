@@ -11,6 +11,7 @@ _OPTIONAL = {
     "layer": '"layer4"',
     "grid": "[14, 14]",
     "class_tokens": "1",
+    "gradients": "false",
     "inputs": '"my_images:some"',
     "calibration_images": "64",
     "evaluation": '"my_images:judge"',

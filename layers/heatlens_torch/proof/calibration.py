@@ -1,7 +1,8 @@
 """Measure what the card has besides the proof: calibration, evaluation, and the tools' releases."""
 
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -10,8 +11,9 @@ from PIL import Image
 from scipy import stats
 
 import heatlens
-from heatlens.card import Calibration, Peaks
+from heatlens.card import WITHOUT_GRADIENTS, Calibration, Peaks
 from heatlens.engines.base import Engine
+from heatlens.engines.default_map import DefaultMap, explain_by_default
 from heatlens.errors import ModelFileError
 from heatlens.explain.cam import signed_map
 from heatlens.explain.methods import METHODS
@@ -31,6 +33,8 @@ TOOLS = ("torch", "torchvision", "onnx", "openvino", "grad-cam")
 def calibrate(engine: Engine, spec: ModelSpec, images: Floats) -> dict[str, Calibration]:
     """Take percentiles of the signed maps' peaks, in all and by class, by every method that needs no further run.
 
+    Without gradients the maps are the default method's alone, Recipro-CAM.
+
     Args:
         engine: Executes the compiled graphs.
         spec: The description; without a function for its images nothing is calibrated.
@@ -38,15 +42,23 @@ def calibrate(engine: Engine, spec: ModelSpec, images: Floats) -> dict[str, Cali
     """
     if spec.inputs is None:
         return {}
-    peaks: dict[str, list[float]] = {method: [] for method in METHODS}
+    peaks: dict[str, list[float]] = defaultdict(list)
     labels: list[str] = []
     for start in range(0, len(images), BATCH):
-        crossing = engine.trunk(images[start : start + BATCH])
-        logits, gradient = engine.tail(crossing, np.zeros((len(crossing[0]), spec.logits), np.float32))
-        labels += [spec.labels[_predicted(row)] for row in logits]
-        for method, found in peaks.items():
-            found += signed_map(method, crossing[0], gradient).max(axis=(1, 2)).tolist()
-    return {method: calibration_of(found, labels) for method, found in peaks.items()}
+        batch = images[start : start + BATCH]
+        found = explain_by_default(engine, batch, np.zeros((len(batch), spec.logits), np.float32))
+        labels += [spec.labels[_predicted(row)] for row in found.logits]
+        for method, maps in _maps(found):
+            peaks[method] += maps.max(axis=(1, 2)).tolist()
+    return {method: calibration_of(own, labels) for method, own in peaks.items()}
+
+
+def _maps(found: DefaultMap) -> Iterator[tuple[str, Floats]]:
+    if found.gradient is None:
+        yield WITHOUT_GRADIENTS, found.signed_map
+        return
+    for method in METHODS:
+        yield method, signed_map(method, found.activation, found.gradient)
 
 
 def calibration_of(peaks: Sequence[float], labels: Sequence[str]) -> Calibration:

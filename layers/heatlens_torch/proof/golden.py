@@ -6,7 +6,8 @@ import numpy as np
 
 from heatlens.card import Golden, Preprocess
 from heatlens.engines.base import Engine
-from heatlens.engines.golden import encoded, explain_golden, golden_input, golden_pixels, selector_of
+from heatlens.engines.default_map import predicted_selector
+from heatlens.engines.golden import encoded, explain_golden, golden_input, golden_pixels
 from heatlens.types import Floats
 from heatlens_torch.proof.rounding import NUDGE, SIDES
 
@@ -35,7 +36,7 @@ def make_golden(engine: Engine, recipe: Preprocess, logits: int) -> Golden | Non
         pixels = golden_pixels(seed, recipe.shape)
         batch = golden_input(pixels, recipe)
         answer, _ = explain_golden(engine, batch, np.zeros((1, logits), np.float32))
-        selector = selector_of(answer)
+        selector = predicted_selector(answer)
         answer, heat = explain_golden(engine, batch, selector)
         if not (np.isfinite(heat).all() and np.abs(heat).max() > 0):
             continue

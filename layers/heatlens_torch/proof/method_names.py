@@ -24,6 +24,9 @@ CLASSES = {
 # These have no map of the layer before ReLU: they sum, multiply or average maps that are already scaled.
 HEAT_ONLY = frozenset({"fullgrad", "sess", "refinecam"})
 
+# Of the methods that the core does not have, these compute no gradient.
+GRADIENT_FREE = frozenset({"kpcacam", "fem"})
+
 # sess runs 122 to 129 windows of twelve sizes of a square image, once for their scores and once for their maps.
 SESS_PASSES = 2 * 129
 # The methods that the core does not have, and how often each runs the network for one image.

@@ -11,8 +11,8 @@ from torch import nn
 
 from heatlens.card import Parity
 from heatlens.engines.base import Engine
+from heatlens.engines.default_map import explain_by_default
 from heatlens.errors import ParityError
-from heatlens.explain.cam import gradcam
 from heatlens.explain.multi_layer import combined
 from heatlens.types import Floats
 from heatlens_torch.errors import INSTEAD
@@ -29,7 +29,10 @@ BATCH_SIZES = (1, 3, 8)  # in turn, to notice a graph that works with one size o
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """Of `N` images: `logits` `[N,K]`, `gradient` `[N,C,h,w]`, `signed_map` `[N,h,w]`."""
+    """Of `N` images: `logits` `[N,K]`, `gradient` `[N,C,h,w]`, `signed_map` `[N,h,w]`.
+
+    Where the tail has no gradient, `gradient` is `[N,0]`.
+    """
 
     logits: Floats
     gradient: Floats
@@ -41,7 +44,7 @@ class Explained:
 
 
 def explain_compiled(engine: Engine, images: Floats, selector: Floats) -> Explained:
-    """Explain images with the compiled graphs, in batches of different sizes.
+    """Explain images by the default method with the compiled graphs, in batches of different sizes.
 
     Args:
         engine: Executes the graphs.
@@ -50,9 +53,9 @@ def explain_compiled(engine: Engine, images: Floats, selector: Floats) -> Explai
     """
     parts = []
     for span in _spans(len(images)):
-        crossing = engine.trunk(images[span])
-        logits, gradient = engine.tail(crossing, selector[span])
-        parts.append(Explained(logits, gradient, gradcam(crossing[0], gradient)))
+        found = explain_by_default(engine, images[span], selector[span])
+        none = np.zeros((len(found.logits), 0), np.float32)
+        parts.append(Explained(found.logits, none if found.gradient is None else found.gradient, found.signed_map))
     return _joined(parts)
 
 
@@ -206,7 +209,7 @@ def _logit_distances(ours: Explained, theirs: Explained) -> Doubles:
 
 
 def _demand(parity: Parity, layer: str) -> None:
-    if not max(parity.signed_map, parity.gradient, parity.logits) <= parity.threshold:
+    if not parity.largest <= parity.threshold:
         raise ParityError(
             f"the compiled explanation of {layer!r} differs from {parity.reference}: "
             f"signed map {parity.signed_map:.1e}, gradient {parity.gradient:.1e}, logits {parity.logits:.1e}, "

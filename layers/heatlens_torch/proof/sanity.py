@@ -1,6 +1,6 @@
 """Check whether maps depend on the learned weights: how similar they stay when weights are random."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -10,17 +10,19 @@ from torch import nn
 from heatlens.card import Randomised, Sanity
 from heatlens.types import Floats
 from heatlens_torch.graph.grids import Layout
-from heatlens_torch.graph.selector import predicted_classes
-from heatlens_torch.proof import reference
+from heatlens_torch.graph.selector import predicted_classes, predicted_selector
+from heatlens_torch.loading.spec import PROOF_INPUTS
+from heatlens_torch.proof import masked_runs, reference
 from heatlens_torch.proof.randomize import randomized, weight_layers
+from heatlens_torch.proof.recipro_parity import inputs_of
 
 IMAGES = 8
 SEED = 181003292  # the paper's number; small seeds are what networks are initialized with
 THRESHOLD = 0.5  # chance stays below it on grids of 4x4 cells or more
 
 
-def check(network: nn.Module, layer: str, images: Floats, layout: Layout) -> Sanity | None:
-    """Compare each image's Grad-CAM with that of the same network with random weights.
+def check(network: nn.Module, layer: str, images: Floats, layout: Layout, *, gradients: bool = True) -> Sanity | None:
+    """Compare each image's map by the default method with that of the same network with random weights.
 
     The cascading model parameter randomization test (Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018)
     in three stages: the uppermost layer with weights, the upper half of them, all. The class that the original predicts
@@ -29,24 +31,31 @@ def check(network: nn.Module, layer: str, images: Floats, layout: Layout) -> San
     Args:
         network: In evaluation mode; its weights are restored afterwards.
         layer: Module path of the target.
-        images: `[N,3,H,W]`, preprocessed; the first eight are used.
+        images: `[N,3,H,W]`, preprocessed; the first eight are used, without gradients those that the proof's runs
+            allow.
         layout: Of the layer's output.
+        gradients: Whether the default method is Grad-CAM, otherwise Recipro-CAM.
 
     Returns:
         `None` if the network has no weights, or all maps are flat.
     """
-    batch = torch.from_numpy(images[:IMAGES])
+    count = IMAGES if gradients else max(1, inputs_of(layout) * IMAGES // PROOF_INPUTS)
+    batch = torch.from_numpy(images[:count])
     layers = weight_layers(network, batch[:2])
     if not layers:
         return None
     with torch.no_grad():
-        classes = predicted_classes(network(batch))
+        logits = network(batch)
 
     def maps(weights: AbstractContextManager[None]) -> Floats:
         with weights:
-            return reference.explain(network, layer, batch, classes, layout=layout).signed_map
+            if not gradients:
+                return masked_runs.explain(
+                    network, layer, images[:count], layout, predicted_selector(logits)
+                ).signed_map
+            return reference.explain(network, layer, batch, predicted_classes(logits), layout=layout).signed_map
 
-    original = reference.explain(network, layer, batch, classes, layout=layout).signed_map
+    original = maps(nullcontext())
     varied = np.ptp(original, axis=(1, 2)) > 0
     if not varied.any():
         return None

@@ -175,13 +175,14 @@ def _proof(card: Card) -> dict[str, object]:
             {
                 "name": layer.name,
                 "grid": "x".join(map(str, layer.shape[1:])) + (f" {layer.tokens.order}" if layer.tokens else ""),
-                "map": layer.parity.signed_map,
-                "gradient": layer.parity.gradient,
-                "logits": layer.parity.logits,
-                "nonempty": layer.parity.nonempty,
-                "undecided": layer.parity.undecided,
+                "map": proof.signed_map,
+                "gradient": proof.gradient,
+                "logits": proof.logits,
+                "nonempty": proof.nonempty,
+                "undecided": proof.undecided,
             }
             for layer in card.layers
+            for proof in [card.proof_of(layer)]
         ],
     }
 

@@ -254,7 +254,7 @@ def _with_retry_after(response: Response, status: BatchStatus) -> BatchStatus:
 
 
 def _checked(options: Options, model: Model, limits: Limits, *, backend: Backend) -> Options:
-    """Check that a worker can apply the options, and replace a class's index by its label.
+    """Check that a worker can apply the options; name the method, and replace a class's index by its label.
 
     Raises:
         InvalidOption: The model has no such class, layer or method, or the options do not fit a file's row or an
@@ -267,6 +267,7 @@ def _checked(options: Options, model: Model, limits: Limits, *, backend: Backend
     check_plan(run, 1, limits)
     named = replace(
         options,
+        method=run.method_options.method,
         target=tuple(_named(each, model) for each in options.target[:1]),
         contrast=_label(options.contrast, model) if options.contrast is not None else None,
     )

@@ -23,6 +23,9 @@ class ModelHealth(Answer):
     version: str | None = None
     reason: str | None = None
     golden: GoldenHealth | None = None
+    method: str | None = Field(
+        None, description="The method of requests that name none: reciprocam if the model has no gradients."
+    )
 
 
 class Health(Answer):

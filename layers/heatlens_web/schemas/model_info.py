@@ -10,7 +10,7 @@ from heatlens_web.schemas.batches import BatchLimits
 
 
 class LayerCard(Answer):
-    """A layer for maps: its shape, its proof, and the distribution of its peaks if it is known."""
+    """A layer for maps: its shape, its proof, and the distribution of the default method's peaks if it is known."""
 
     name: str
     shape: tuple[int, int, int] = Field(description="Channels, height and width of its activation.")
@@ -33,7 +33,10 @@ class ModelCard(Answer):
     output: Literal["softmax", "sigmoid", "multilabel"] | None = None
     input: tuple[int, int] | None = Field(None, description="Height and width of what the network sees.")
     layers: list[LayerCard] | None = Field(None, description="The first is the default.")
-    methods: list[str] | None = None
+    gradients: bool | None = Field(
+        None, description="Whether the model has gradients; else the methods that need them are refused."
+    )
+    methods: list[str] | None = Field(None, description="The first is the default.")
     engine: str | None = None
     precision: str | None = None
     evaluation: dict[str, Any] | None = None

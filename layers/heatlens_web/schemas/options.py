@@ -111,7 +111,11 @@ class HeatmapOptions(ModelOptions):
         json_schema_extra=_or({"type": "string"}, {"type": "integer", "minimum": 0}),
     )
     contrast: Class | None = Field(None, description="A class whose logit is subtracted from each target's.")
-    method: Method = Field("gradcam", description="CAM method; the models' cards list those available.")
+    method: Method | None = Field(
+        None,
+        description="CAM method; the models' cards list those available. By default gradcam, or reciprocam if the "
+        "model has no gradients.",
+    )
     layer: str | None = Field(None, description="A layer in the model's card; by default the first.")
     scale: Scale = Field("image", description="Scale each map to its own maximum, or to the calibration set's.")
     threshold: Threshold = Field(0.5, description="Heat, as drawn, from which a region begins.")

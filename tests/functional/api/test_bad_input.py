@@ -554,6 +554,7 @@ def test_a_model_that_returns_nan_is_a_failure(
 
     def poisoned(engine: OpenVinoEngine, *arguments: Any) -> Any:  # noqa: ANN401 - passes through
         logits, gradient = tail(engine, *arguments)
+        assert gradient is not None
         return logits * np.float32(poison[0]), gradient * np.float32(poison[1])
 
     with monkeypatch.context() as patch:

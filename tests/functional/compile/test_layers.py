@@ -33,6 +33,7 @@ from heatlens_torch.loading.spec import read_spec
 from heatlens_torch.loading.synthetic import images
 from heatlens_torch.proof import parity
 from tests.functional.compile.test_compile import Description, predicted, tiny, worst
+from tests.support.engines import run_tail
 
 THRESHOLD = 1e-4
 CLASSES = ["a", "b", "c"]
@@ -138,7 +139,7 @@ def test_a_transformer_equals_pytorch_grad_cam_with_the_matching_reshape(
 
     engine = load_model(tmp_path / "out").engine
     crossing = engine.trunk(batch)
-    _, gradient = engine.tail(crossing, np.zeros((4, 3), np.float32))
+    _, gradient = run_tail(engine, crossing, np.zeros((4, 3), np.float32))
 
     theirs, signed, _ = plainly(network, [compiled.name], batch, reshape)
     assert worst(gradient, theirs) < THRESHOLD
@@ -397,7 +398,7 @@ def test_several_layers_each_with_a_proof_combine_as_pytorch_grad_cam_combines_t
     for layer in layers:
         engine = model.engine_of(layer)
         crossing = engine.trunk(batch)
-        _, gradient = engine.tail(crossing, np.zeros((5, 3), np.float32))
+        _, gradient = run_tail(engine, crossing, np.zeros((5, 3), np.float32))
         assert worst(gradcam(crossing[0], gradient), plainly(network, [layer], batch, None)[1]) < THRESHOLD, layer
     for named in (layers, layers[:2], layers[1:2]):
         _, heat = multi_layer.explain(model, batch, np.zeros((5, 3), np.float32), named)

@@ -30,7 +30,7 @@ from heatlens_torch.engine import TorchEngine
 from heatlens_torch.loading.checkpoints import digest_of
 from heatlens_torch.proof.method_names import CLASSES, HEAT_ONLY, METHODS, SESS_PASSES
 from tests.functional.compile.test_layers import network_and_images, write
-from tests.support.engines import calls_wrong_in_threads, largest_difference, mixed_calls, run_call
+from tests.support.engines import calls_wrong_in_threads, largest_difference, mixed_calls, run_call, run_tail
 from tests.support.images import encoded, noise
 from tests.support.paths import ROOT
 
@@ -93,7 +93,7 @@ def test_an_altered_activation_is_what_the_tail_starts_from(three: Model, folder
     activation, *others = three.engine.trunk(call.batch)
     activation[:, ::2] = 0
 
-    ours, theirs = (engine.tail([activation, *others], call.selector) for engine in (three.engine, openvino))
+    ours, theirs = (run_tail(engine, [activation, *others], call.selector) for engine in (three.engine, openvino))
 
     for one, other in zip(ours, theirs, strict=True):
         assert np.abs(one - other).max() <= 1e-4 * np.abs(other).max()

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from heatlens.card import Preprocess, read_card
+from heatlens.card import SCHEMA_VERSION, Preprocess, read_card
 from heatlens.errors import CardError
 from tests.support.tiny import write_tiny_model
 
@@ -64,9 +64,11 @@ def test_rejects_a_graph_outside_the_folder(folder: Path) -> None:
 
 
 def test_rejects_a_newer_card(folder: Path) -> None:
-    change(folder, schema_version=4)
+    change(folder, schema_version=SCHEMA_VERSION + 1)
 
-    with pytest.raises(CardError, match="schema version 4, this code reads 3: update heatlens"):
+    with pytest.raises(
+        CardError, match=f"schema version {SCHEMA_VERSION + 1}, this code reads {SCHEMA_VERSION}: update heatlens"
+    ):
         read_card(folder)
 
 
@@ -81,9 +83,10 @@ def test_reads_a_schema_1_card_with_its_only_layer(folder: Path) -> None:
     assert read_card(folder)[0] == newer
 
 
-def test_reads_a_schema_2_card(folder: Path) -> None:
+@pytest.mark.parametrize("version", [2, 3])
+def test_reads_an_earlier_card(folder: Path, version: int) -> None:
     newer, _ = read_card(folder)
-    change(folder, schema_version=2)
+    change(folder, schema_version=version)
 
     assert read_card(folder)[0] == newer
 

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from heatlens.card import Card, Golden, read_card, write_card
 from heatlens.engines.base import open_engines
+from heatlens.engines.default_map import predicted_selector
 from heatlens.engines.golden import (
     GoldenMismatchError,
     check_golden,
@@ -20,7 +21,6 @@ from heatlens.engines.golden import (
     explain_golden,
     golden_input,
     golden_pixels,
-    selector_of,
 )
 from heatlens.engines.openvino import OpenVinoEngine
 from heatlens.errors import CardError, EngineError
@@ -37,7 +37,7 @@ def golden_of(card: Card, folder: Path, engine: str = "openvino", tolerance: flo
     pixels = golden_pixels(0, card.preprocess.shape)
     batch = golden_input(pixels, card.preprocess)
     logits, _ = explain_golden(runs, batch, np.ones((1, card.logits), np.float32))
-    logits, heat = explain_golden(runs, batch, selector_of(logits))
+    logits, heat = explain_golden(runs, batch, predicted_selector(logits))
     digest = hashlib.sha256(pixels.tobytes()).hexdigest()
     return Golden(seed=0, sha256=digest, logits=encoded(logits), signed_map=encoded(heat), tolerance=tolerance)
 
@@ -62,6 +62,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, *, precision: str | None = None) -> N
 
     def wrong(self: OpenVinoEngine, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
         logits, gradient = tail(self, crossing, selector)
+        assert gradient is not None
         return logits, gradient * np.float32(-1.9)
 
     monkeypatch.setattr(OpenVinoEngine, "tail", wrong)

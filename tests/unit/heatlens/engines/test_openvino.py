@@ -18,6 +18,7 @@ from tests.support.engines import (
     largest_difference,
     mixed_calls,
     run_call,
+    run_tail,
 )
 from tests.support.tiny import BIAS, GRID, SIDE, WEIGHT, write_tiny_model
 
@@ -30,7 +31,7 @@ def test_trunk_and_tail_compute_what_the_graphs_say(tiny_model: Model) -> None:
     batch = images(2)
 
     [activation] = tiny_model.engine.trunk(batch)
-    logits, gradient = tiny_model.engine.tail([activation], np.array([[1], [-1]], np.float32))
+    logits, gradient = run_tail(tiny_model.engine, [activation], np.array([[1], [-1]], np.float32))
 
     cells = batch.mean(axis=1).reshape(2, GRID, 4, GRID, 4).mean(axis=(2, 4))
     assert activation[:, 0] == pytest.approx(cells, abs=1e-6)

@@ -7,6 +7,7 @@ import numpy as np
 from heatlens.engines.base import Engine
 from heatlens.types import Floats
 
+RERUN_BATCH = 16  # channels or cells in a batch; each takes the memory of an image
 # What a mask keeps around its cell: the 3x3 Gaussian of the paper's reference implementation.
 KERNEL = np.outer([1, 2, 1], [1, 2, 1]).astype(np.float32) / 16
 
