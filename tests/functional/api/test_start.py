@@ -11,6 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from functions.endpoint.app import create_app as create_endpoint
+from heatlens.card import SCHEMA_VERSION
 from heatlens.engines.openvino import OpenVinoEngine
 from heatlens.engines.resources import MEMORY_ENV
 from heatlens_web.app import create_app as create_api
@@ -55,7 +56,7 @@ DAMAGES: list[tuple[Damage, str]] = [
     (missing, "no readable card.json in the model folder 'model': compile one"),
     (altered, "trunk.onnx is not the file its card describes (sha256 differs): compile the model again"),
     (of_another_format, "trunk.onnx is not an ONNX graph: compile the model again"),
-    (of_a_newer_schema, "card.json has schema version 99, this code reads 3: update heatlens"),
+    (of_a_newer_schema, f"card.json has schema version 99, this code reads {SCHEMA_VERSION}: update heatlens"),
 ]
 
 

@@ -2,8 +2,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from heatlens.explain.reciprocam import KERNEL, reciprocam
 
+from heatlens.engines.reciprocam import KERNEL, reciprocam
 from heatlens.types import Floats
 
 RNG = np.random.default_rng(4)
