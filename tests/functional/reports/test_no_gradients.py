@@ -58,7 +58,7 @@ class Quantized(nn.Module):
         if self.how == "no_grad":
             with torch.no_grad():
                 return torch.as_tensor(self.head(pooled))
-        changed = {
+        changed: dict[str, Callable[[], torch.Tensor]] = {
             "round": lambda: torch.round(pooled * 256) / 256,
             "integers": lambda: (pooled * 256).to(torch.int32).float() / 256,
             "detach": lambda: pooled.detach(),
@@ -160,11 +160,11 @@ def png() -> bytes:
 
 def by_masked_runs(network: nn.Module, image: Floats) -> Floats:
     """Recipro-CAM of the predicted class, with each mask written out, and the network run once for each."""
-    activation = network.features(torch.from_numpy(image))  # type: ignore[operator,union-attr]
+    activation = network.features(torch.from_numpy(image))  # type: ignore[operator]
 
     def logits(masked: torch.Tensor) -> torch.Tensor:
         pooled = torch.round(masked.mean(dim=(2, 3)) * 256) / 256
-        return network.head(pooled)[0]  # type: ignore[operator,union-attr,no-any-return]
+        return network.head(pooled)[0]  # type: ignore[operator,no-any-return]
 
     with torch.no_grad():
         best = int(logits(activation).argmax())

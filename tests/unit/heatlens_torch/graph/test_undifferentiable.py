@@ -25,7 +25,7 @@ def frozen(value: torch.Tensor) -> torch.Tensor:
         return torch.tanh(value)
 
 
-LOST = {
+LOST: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "operator round": torch.round,
     "operator round_": lambda value: (value * 1).round_(),
     "operator sign": torch.sign,
@@ -35,7 +35,7 @@ LOST = {
     "operator argmax": lambda value: nn.functional.one_hot(value.argmax(dim=1), 3).float(),
     "operator tanh under no_grad()": frozen,
 }
-KEPT = {
+KEPT: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "smooth": torch.tanh,
     "straight-through": lambda value: value + (value.round() - value).detach(),
     "masked": lambda value: torch.where(value > 0, value, torch.zeros_like(value)),
