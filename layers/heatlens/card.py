@@ -25,7 +25,7 @@ from pydantic import (
 from heatlens.errors import CardError
 from heatlens.external_data import refers_to_files
 from heatlens.input_shape import NO_SHAPE, NOT_WITHIN, Shape, shape_after
-from heatlens.steps import Crop, Deviation, Normalize, Resize, Scale, Step, Window
+from heatlens.steps import Crop, Deviation, Normalize, Resize, Scale, Step, Values, Window
 from heatlens.types import Floats, Precision
 
 CARD_FILE = "card.json"
@@ -123,6 +123,12 @@ class Preprocess(_Frozen):
         if not isinstance(first, Window):
             return None
         return (first.low + first.high + 1) / 2, first.high - first.low + 1
+
+    @property
+    def values(self) -> Values | None:
+        """How files are read at full depth, `None` where the model takes gray levels."""
+        first = self.all_steps[0]
+        return first if isinstance(first, Values) else None
 
     @cached_property
     def _input_shape(self) -> Shape:

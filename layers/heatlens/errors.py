@@ -4,7 +4,8 @@ HeatlensError
 ├── InputError                    the bytes of one image
 │   ├── EmptyFile
 │   ├── UnsupportedImage
-│   └── UnreadableImage
+│   ├── UnreadableImage
+│   └── NoFullDepth
 ├── LimitError
 │   ├── FileTooLarge
 │   ├── ImageTooLarge
@@ -72,6 +73,12 @@ class UnreadableImage(InputError):
     """The image is truncated or damaged, is DICOM without pixels, or has values that are not finite."""
 
     code = "input.unreadable"
+
+
+class NoFullDepth(InputError):
+    """The model reads values at full depth, and the image has 8 bits, colors, a palette, or floats without bits."""
+
+    code = "input.depth"
 
 
 class LimitError(HeatlensError):

@@ -15,6 +15,7 @@ from heatlens.steps import (
     Range,
     Resize,
     Step,
+    Values,
     Window,
     pair_of,
     resized_size,
@@ -28,7 +29,7 @@ NOT_WITHIN = "crop must lie within the resized image"
 class Shape:
     """What is known of an image between two steps: the least and the largest height and width, and its channels.
 
-    `square` says that both sides are equal, `levels` that its values are gray levels.
+    `square` says that both sides are equal, `levels` that its values are gray levels, `deep` that they were never.
     """
 
     least: tuple[int, int] = (1, 1)
@@ -36,6 +37,7 @@ class Shape:
     channels: int = COLORS
     square: bool = False
     levels: bool = True
+    deep: bool = False
 
     @property
     def fixed(self) -> tuple[int, int] | None:
@@ -62,11 +64,10 @@ def shape_after(steps: Sequence[Step]) -> Shape:
 
 
 def _after(step: Step, shape: Shape, following: Step | None, *, first: bool) -> Shape:
+    _check_place(step, shape, first=first)
     match step:
-        case Resize() | Clahe() | Gray() | Window() if not shape.levels:
-            raise ValueError("it works on gray levels: put it before scale, range, clip, normalize and per_image")
-        case Window() if not first:
-            raise ValueError("it is how a file is read: put it first")
+        case Values():
+            return replace(shape, levels=False, deep=True)
         case Window() | Clahe():
             return shape
         case Resize():
@@ -79,6 +80,18 @@ def _after(step: Step, shape: Shape, following: Step | None, *, first: bool) -> 
             return _after_channels(step, shape)
         case _:
             return _after_values(step, shape)
+
+
+def _check_place(step: Step, shape: Shape, *, first: bool) -> None:
+    match step:
+        case Window() | Values() if not first:
+            raise ValueError("it is how a file is read: put it first")
+        case Clahe() | Range() if shape.deep:
+            raise ValueError("it works on gray levels, and values are none")
+        case Resize() if shape.deep and step.rounded:
+            raise ValueError("rounded: values are no gray levels")
+        case Resize() | Clahe() | Gray() if not (shape.levels or shape.deep):
+            raise ValueError("it works on gray levels: put it before scale, range, clip, normalize and per_image")
 
 
 def _after_channels(step: Gray | Channels, shape: Shape) -> Shape:
@@ -116,7 +129,7 @@ def _after_resize(step: Resize, shape: Shape, following: Step | None) -> Shape:
 
 def _after_crop(step: Crop, shape: Shape) -> Shape:
     if step.size == "square":
-        if not shape.levels:
+        if not (shape.levels or shape.deep):
             raise ValueError("a square crop stands before the steps that change gray levels")
         side, most = min(shape.least), min(shape.most)
         return replace(shape, least=(side, side), most=(most, most), square=True)

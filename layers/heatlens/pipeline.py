@@ -34,6 +34,7 @@ Decode = Callable[..., Picture]  # with the arguments of `decode`
 
 NO_HEATMAP = "the heatmap could not be generated"
 _DRAWN: frozenset[Include] = frozenset({"overlay", "heatmap"})
+WINDOW_IS_DRAWN = "The window changes the picture alone: this model reads the file's values at full depth."
 NO_SCORES = "the image could not be classified"
 
 
@@ -140,8 +141,12 @@ def decode_upload(run: Run, upload: Upload) -> Job:
     job = Job(upload)
     with job.timed("decode"):
         limits, max_bytes = run.limits, run.max_bytes
-        window = run.options.window or run.model.card.preprocess.window
-        job.picture = run.decode(upload.data, max_pixels=limits.image_pixels, max_bytes=max_bytes, window=window)
+        recipe, asked = run.model.card.preprocess, run.options.window
+        window = asked or recipe.window
+        limited = {"max_pixels": limits.image_pixels, "max_bytes": max_bytes}
+        job.picture = run.decode(upload.data, **limited, window=window, values=recipe.values)
+    if asked and recipe.values:
+        job.picture = replace(job.picture, notes=(*job.picture.notes, WINDOW_IS_DRAWN))
     if run.options.include & _DRAWN:
         pixels = job.picture.image.width * job.picture.image.height
         check_memory(pixels, DRAWING_BYTES_PER_PIXEL, max_bytes, work="drawing")
@@ -151,7 +156,9 @@ def decode_upload(run: Run, upload: Upload) -> Job:
 def preprocess_picture(run: Run, job: Job) -> Job:
     """Add the network's input."""
     with job.timed("preprocess"):
-        job.tensor = preprocess(job.picture.image, run.model.card.preprocess)
+        picture = job.picture
+        job.tensor = preprocess(picture.image if picture.values is None else picture.values, run.model.card.preprocess)
+        job.picture = replace(picture, values=None)  # it is larger than the picture, and drawing does not need it
     return job
 
 

@@ -45,6 +45,35 @@ class Window(_Step):
         return self
 
 
+class Values(_Step):
+    """Read the values of DICOM and high-bit-depth grayscale at full depth, float32, in place of 256 gray levels.
+
+    `of` is `rescaled` (DICOM's modality stage, of a CT: Hounsfield units) or `stored`; other files have only stored
+    ones. White is the smallest value of MONOCHROME1 and of such a TIFF: these are kept (`keep`), or subtracted from the
+    image's `maximum`, or from the largest value that the stored `bits` can have. `scale` is `none`, or maps 0 to the
+    `maximum` or the largest value of the `bits` to `low`..`high`.
+
+    `low` and `high` are the range of the training values: others are not clipped. Levels of 8-bit images and of
+    colors, 0 to 255, are mapped to it (`map`), or such images are refused (`refuse`).
+    """
+
+    step: Literal["values"] = "values"
+    low: Finite
+    high: Finite
+    of: Literal["rescaled", "stored"] = "rescaled"
+    monochrome1: Literal["keep", "maximum", "bits"] = "keep"
+    scale: Literal["none", "maximum", "bits"] = "none"
+    eight_bits: Literal["refuse", "map"] = "refuse"
+
+    @model_validator(mode="after")
+    def _has_a_range(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError("low must be under high")
+        if self.of == "rescaled" and "bits" in (self.monochrome1, self.scale):
+            raise ValueError('rescaled values have no bits: use "maximum", or of = "stored"')
+        return self
+
+
 class Resize(_Step):
     """Resize as a library does.
 
@@ -53,7 +82,7 @@ class Resize(_Step):
     `down`, as torchvision and transformers do, or to the `nearest`, as ultralytics and albumentations do.
 
     `antialias` is of torchvision's tensors and of scikit-image, which have it on. `rounded` is whether the result has
-    whole gray levels; without it as the library does with 8-bit images.
+    whole gray levels; without it as the library does with 8-bit images. After `values` nothing is rounded.
     `border` is what scikit-image finds beyond the edges: `None` for its default, the mirrored image, or a gray level
     for `mode="constant"`.
     """
@@ -235,7 +264,7 @@ class PerImage(_Step):
 
 
 Step = Annotated[
-    Window | Resize | Crop | Pad | Gray | Channels | Clahe | Scale | Range | Clip | Normalize | PerImage,
+    Window | Values | Resize | Crop | Pad | Gray | Channels | Clahe | Scale | Range | Clip | Normalize | PerImage,
     Field(discriminator="step"),
 ]
 Value = Scale | Range | Clip | Normalize | PerImage

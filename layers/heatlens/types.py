@@ -76,12 +76,14 @@ class Picture:
     """A decoded image: upright, 8 bits, mode `L` or `RGB`.
 
     `verbatim` is the upload's media type where the upload itself can be returned as the original, else `None`. `notes`
-    are short sentences: what was assumed to read the file, which does not say it, or contradicts itself.
+    are short sentences: what was assumed to read the file, which does not say it, or contradicts itself. `values` are
+    the file's own, `[H,W,1]`, where they were asked for and the file has more than 8 bits.
     """
 
     image: Image.Image
     verbatim: str | None
     notes: tuple[str, ...] = ()
+    values: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)

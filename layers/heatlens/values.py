@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heatlens.card import Preprocess
-from heatlens.steps import Channels, Clip, Gray, Normalize, PerImage, Range, Scale, Step
+from heatlens.steps import Channels, Clip, Gray, Normalize, PerImage, Range, Scale, Step, Values
 from heatlens.types import Floats
 
 Pixels = npt.NDArray[Any]  # [H,W,C], 8-bit levels or float32; one channel may stand for all
@@ -23,6 +23,8 @@ def value_step(pixels: Pixels, step: Step, channels: int) -> Pixels:
         channels: How many channels the pixels stand for.
     """
     match step:
+        case Values() if pixels.dtype == np.uint8:
+            return _moved(_divided(pixels, LEVELS / (step.high - step.low)), step.low)
         case Scale():
             return _moved(_divided(pixels, 1 / step.factor), step.offset)
         case Range():

@@ -16,19 +16,22 @@ from dataclasses import fields
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from heatlens.input.decode import decode
-from heatlens.types import Picture
+from heatlens.types import Floats, Picture
 
+_APART = ("image", "values")  # fields that are sent in bands
 _BAND_BYTES = 8 * 1024 * 1024
 
 
 class Header(NamedTuple):
-    """What precedes the pixels: the picture's mode and size, and its other fields."""
+    """What precedes the pixels: the picture's mode and size, whether values follow them, and its other fields."""
 
     mode: str
     size: tuple[int, int]
+    has_values: bool
     others: dict[str, Any]
 
 
@@ -67,10 +70,13 @@ def _answer(connection: "Connection[Any, Any]", data: bytes, options: dict[str, 
 
 def _send_picture(connection: "Connection[Any, Any]", picture: Picture) -> None:
     image = picture.image
-    others = {field.name: getattr(picture, field.name) for field in fields(picture) if field.name != "image"}
-    connection.send(Header(image.mode, image.size, others))
+    others = {field.name: getattr(picture, field.name) for field in fields(picture) if field.name not in _APART}
+    connection.send(Header(image.mode, image.size, picture.values is not None, others))
     for box in bands(image.size):
         connection.send_bytes(image.crop(box).tobytes())
+    if picture.values is not None:
+        for _, top, _, bottom in bands(image.size):
+            connection.send_bytes(picture.values[top:bottom].tobytes())
 
 
 def receive(connection: "Connection[Any, Any]") -> Picture | Exception:
@@ -86,7 +92,16 @@ def receive(connection: "Connection[Any, Any]") -> Picture | Exception:
     for box in bands(header.size):
         band = Image.frombytes(header.mode, (box[2] - box[0], box[3] - box[1]), connection.recv_bytes())
         image.paste(band, box)
-    return Picture(image=image, **header.others)
+    values = _received_values(connection, header.size) if header.has_values else None
+    return Picture(image=image, values=values, **header.others)
+
+
+def _received_values(connection: "Connection[Any, Any]", size: tuple[int, int]) -> Floats:
+    values = np.empty((size[1], size[0], 1), np.float32)
+    for _, top, _, bottom in bands(size):
+        band = np.frombuffer(connection.recv_bytes(), np.float32)
+        values[top:bottom] = band.reshape(bottom - top, size[0], 1)
+    return values
 
 
 def _portable(error: Exception) -> Exception:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from types import ModuleType
 
+import numpy as np
 from PIL import Image, ImageFile
 
 from heatlens.errors import (
@@ -18,13 +19,16 @@ from heatlens.errors import (
 from heatlens.input import bmp_rle  # noqa: F401 - in place of Pillow's decoder
 from heatlens.input.decode_memory import bytes_per_pixel, check_free, check_memory
 from heatlens.input.dicom_signature import is_dicom
-from heatlens.input.high_bit_depth import high_bit_depth_picture
+from heatlens.input.full_depth import BYTES_PER_PIXEL, checked, full_depth
+from heatlens.input.grey_levels import Samples
+from heatlens.input.high_bit_depth import Deep, high_bit_depth_picture, is_white_zero
 from heatlens.input.image_size import check_size
 from heatlens.input.jpeg import check_scans, check_whole, with_end
 from heatlens.input.jpeg2000 import check_tiles
 from heatlens.input.png import without_metadata
 from heatlens.input.tiff import check_parts, check_tile_size, silence_libtiff
-from heatlens.types import Picture, Window
+from heatlens.steps import Values
+from heatlens.types import Floats, Picture, Window
 
 silence_libtiff()
 # Pillow warns and logs by each damaged tag of a file; a failure is reported by its exception.
@@ -106,7 +110,14 @@ def measure(data: bytes, *, max_pixels: int) -> int:
         return image.width * image.height
 
 
-def decode(data: bytes, *, max_pixels: int, max_bytes: int | None = None, window: Window | None = None) -> Picture:
+def decode(
+    data: bytes,
+    *,
+    max_pixels: int,
+    max_bytes: int | None = None,
+    window: Window | None = None,
+    values: Values | None = None,
+) -> Picture:
     """Decode the first frame of an image as people see it: upright, alpha composed on black, 8 bits.
 
     High-bit-depth grayscale is mapped linearly, from its own minimum and maximum to 0 and 255 or by the window; a
@@ -118,35 +129,43 @@ def decode(data: bytes, *, max_pixels: int, max_bytes: int | None = None, window
         max_pixels: The limit of one image.
         max_bytes: Memory that decoding it may take; `None` for no limit.
         window: Center and width for high-bit-depth grayscale.
+        values: How the model reads values at full depth; the picture has them then, except of 8 bits and colors.
 
     Raises:
         InputError: As `measure`, and `UnreadableImage` where the pixels are truncated or damaged.
+        NoFullDepth: Values are asked for, which the image does not have, and its levels are not to be mapped.
         ImageTooLarge: More than `max_pixels`; nothing was decoded.
         TooMuchMemory: More than `max_bytes`; nothing was decoded.
         MemoryError: The memory ran out.
     """
     if is_dicom(data):
-        of_dicom: Picture = _dicom().decode(data, max_pixels=max_pixels, max_bytes=max_bytes, window=window)
-        return of_dicom
+        options = {"max_pixels": max_pixels, "max_bytes": max_bytes, "window": window, "values": values}
+        return checked(_dicom().decode(data, **options), values)
+    return checked(_decode(data, max_pixels, max_bytes, window, values), values)
+
+
+def _decode(data: bytes, max_pixels: int, max_bytes: int | None, window: Window | None, step: Values | None) -> Picture:
     data = _readable(data)
     with _open(data, max_pixels=max_pixels) as image:
-        check_memory(image.width * image.height, bytes_per_pixel(image), max_bytes)
+        per_pixel = bytes_per_pixel(image) + (BYTES_PER_PIXEL if step else 0)
+        check_memory(image.width * image.height, per_pixel, max_bytes)
         try:
             if _SNIFF["JPEG"](data):
                 check_whole(data, image)
-            picture = _eight_bits(image, data, window)
+            picture, samples = _eight_bits(image, data, window)
             turn = _TURNS.get(_orientation(image))
+            values = None if samples is None or step is None else _values(image, samples, step, turn)
             verbatim = None if turn is not None else _verbatim(image, data)
         except HeatlensError:
             raise
         # Pillow's decoders raise whatever their format's parser meets; none of it may reach a client.
         except Exception as error:
             _raise_memory_error(error)
-            check_free(image.width * image.height, bytes_per_pixel(image))
+            check_free(image.width * image.height, per_pixel)
             raise UnreadableImage("the image is truncated or damaged: it cannot be decoded to its end") from error
     upright = picture.transpose(turn) if turn is not None else picture
     upright.info = {}  # an encoder would write profile and comment from here into derived pictures
-    return Picture(upright, verbatim)
+    return Picture(upright, verbatim, values=values)
 
 
 def _dicom() -> ModuleType:
@@ -230,15 +249,20 @@ def _verbatim(image: Image.Image, data: bytes) -> str | None:
     return "image/png" if data[12:16] == b"IHDR" and data[24] == 8 else None
 
 
-def _eight_bits(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Image.Image:
-    if (picture := high_bit_depth_picture(image, data, window)) is not None:
-        return picture
+def _eight_bits(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Deep:
+    if (deep := high_bit_depth_picture(image, data, window)) is not None:
+        return deep
     image.load()
     if image.has_transparency_data:
-        return _on_black(image)
-    if image.mode in ("1", "L"):
-        return image.convert("L")
-    return image.convert("RGB")
+        return Deep(_on_black(image), None)
+    return Deep(image.convert("L" if image.mode in ("1", "L") else "RGB"), None)
+
+
+def _values(image: Image.Image, samples: Samples, step: Values, turn: Image.Transpose | None) -> Floats:
+    values = full_depth(samples, step, inverted=is_white_zero(image))
+    if turn is None:
+        return values
+    return np.asarray(Image.fromarray(values[..., 0]).transpose(turn))[..., None]
 
 
 def _on_black(image: Image.Image) -> Image.Image:

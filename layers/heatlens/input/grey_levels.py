@@ -2,18 +2,19 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from heatlens.errors import UnreadableImage
-from heatlens.types import Window
+from heatlens.types import Floats, Window
 
 Samples = npt.NDArray[Any]
 Levels = npt.NDArray[np.float64]
 Curve = Callable[[Samples], Levels]  # maps values to levels; those outside 0 to 255 are clipped
 WindowFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
+Made = TypeVar("Made", np.uint8, np.float32)
 
 _BAND_VALUES = 1_000_000
 _TABLE_BYTES = 2  # a sample of at most 2 bytes has at most 65,536 values
@@ -27,30 +28,40 @@ def apply_curve(values: Samples, curve: Curve) -> npt.NDArray[np.uint8]:
             each possible value instead of for each pixel.
         curve: Receives whole numbers as int64, others as they are.
     """
+    return _mapped(values, lambda each: _rounded(curve(each)), np.uint8)
+
+
+def apply_exactly(values: Samples, function: Curve) -> Floats:
+    """Compute a function of all samples in float64, rounded only to float32; arguments as `apply_curve`."""
+    return _mapped(values, function, np.float32)
+
+
+def _mapped(values: Samples, function: Callable[[Samples], Samples], dtype: type[Made]) -> npt.NDArray[Made]:
     if values.dtype.kind == "f":
-        return in_bands(lambda band: _rounded(curve(band)), values)
+        return in_bands(function, values, dtype=dtype)
     native = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
     if native.itemsize > _TABLE_BYTES:
-        return in_bands(lambda band: _rounded(curve(band.astype(np.int64))), native)
+        return in_bands(lambda band: function(band.astype(np.int64)), native, dtype=dtype)
     index = native.view(f"u{native.itemsize}")
     all_values = np.arange(2 ** (8 * native.itemsize), dtype=index.dtype).view(native.dtype)
-    table = _rounded(curve(all_values.astype(np.int64)))
-    levels: npt.NDArray[np.uint8] = table[index]
-    return levels
+    table = function(all_values.astype(np.int64)).astype(dtype)
+    found: npt.NDArray[Made] = table[index]
+    return found
 
 
-def in_bands(work: Callable[..., npt.NDArray[np.uint8]], *arrays: Samples) -> npt.NDArray[np.uint8]:
-    """Compute levels in bands of rows: intermediate values take up to 24 bytes a pixel.
+def in_bands(work: Callable[..., Samples], *arrays: Samples, dtype: type[Made]) -> npt.NDArray[Made]:
+    """Compute new samples in bands of rows: intermediate values take up to 24 bytes a pixel.
 
     Args:
-        work: Answers bands of the arrays with the levels of their first one's pixels.
+        work: Answers bands of the arrays with new samples for their first one's pixels.
         *arrays: Of the same pixels, rows first.
+        dtype: Of the new samples.
     """
-    levels = np.empty(arrays[0].shape, np.uint8)
-    rows = max(1, _BAND_VALUES // max(1, levels[0].size))
-    for start in range(0, len(levels), rows):
-        levels[start : start + rows] = work(*(array[start : start + rows] for array in arrays))
-    return levels
+    made = np.empty(arrays[0].shape, dtype)
+    rows = max(1, _BAND_VALUES // max(1, made[0].size))
+    for start in range(0, len(made), rows):
+        made[start : start + rows] = work(*(array[start : start + rows] for array in arrays))
+    return made
 
 
 def stretch(low: float, high: float) -> Curve:

@@ -3,7 +3,7 @@
 import io
 import struct
 import zlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,20 @@ _PNG_RGBA_8 = b"\x08\x06"
 _IHDR = slice(12, 29)  # chunk type and body
 _IHDR_CRC = slice(29, 33)
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # TIFF tags
+_OPAQUE = 65535
 _SAMPLE_FORMAT, _UNSIGNED, _SIGNED = 339, 1, 2
 # Of 16-bit colors Pillow unpacks the upper bytes; with the other byte order named, it unpacks the lower ones.
 _OTHER_ORDER = {"16B": "16L", "16L": "16B", "16N": "16B" if np.little_endian else "16L"}
 
 
-def high_bit_depth_picture(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Image.Image | None:
+class Deep(NamedTuple):
+    """An 8-bit picture, and the samples `[H,W]` that it was made of; of colors `None`."""
+
+    picture: Image.Image
+    samples: Samples | None
+
+
+def high_bit_depth_picture(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Deep | None:
     """Convert an image of more than 8 bits to an 8-bit picture; `None` where its upper 8 bits are enough.
 
     The mapping is linear from the smallest value to the largest, or by the window; a constant image and transparent
@@ -49,7 +57,8 @@ def high_bit_depth_picture(image: ImageFile.ImageFile, data: bytes, window: Wind
     levels = apply_curve(values, invert(curve) if is_white_zero(image) else curve)
     if (transparent := image.info.get("transparency")) is not None:
         levels[values == transparent] = 0
-    return Image.fromarray(levels)
+        values = np.where(values == transparent, np.zeros_like(values), values)
+    return Deep(Image.fromarray(levels), values)
 
 
 def _curve(values: Samples, window: Window | None) -> Curve:
@@ -59,14 +68,15 @@ def _curve(values: Samples, window: Window | None) -> Curve:
     return windowing(window, "LINEAR_EXACT" if values.dtype.kind == "f" else "LINEAR")
 
 
-def _under(values: Samples, alpha: Samples, window: Window | None) -> Image.Image:
-    """Map the values and weigh the levels by alpha, of 16 bits."""
+def _under(values: Samples, alpha: Samples, window: Window | None) -> Deep:
+    """Map the values and weigh the levels by alpha, of 16 bits; the samples are weighed too."""
     curve = _curve(values, window)
 
     def levels(values: Samples, alpha: Samples) -> npt.NDArray[np.uint8]:
-        return np.rint(np.clip(curve(values), 0, 255) * (alpha / 65535)).astype(np.uint8)
+        return np.rint(np.clip(curve(values), 0, 255) * (alpha / _OPAQUE)).astype(np.uint8)
 
-    return Image.fromarray(in_bands(levels, values, alpha))
+    picture = Image.fromarray(in_bands(levels, values, alpha, dtype=np.uint8))
+    return Deep(picture, np.rint(values * (alpha / _OPAQUE)).astype(np.uint16))
 
 
 def _samples(image: Image.Image) -> Samples:
@@ -123,7 +133,7 @@ def _rawmode(tile: Any) -> str:  # noqa: ANN401 - Pillow's; its arguments depend
     return str(_first(tile.args))
 
 
-def _colors(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Image.Image | None:
+def _colors(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Deep | None:
     """Convert 16-bit colors that are gray, or of which one is transparent; others need only the upper bytes."""
     upper, transparent = np.asarray(image), image.info.get("transparency")
     if transparent is None and not _is_grey(upper):
@@ -131,18 +141,20 @@ def _colors(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> I
     samples = upper.astype(np.uint16)
     samples <<= 8
     samples |= _lower_bytes(image, data)
-    if _is_grey(samples):
-        values = samples[..., 0]
-        if image.mode == "RGBA":
-            return _under(values, samples[..., 3], window)
-        levels = apply_curve(values, _curve(values, window))
-    elif transparent is None:
-        return None
+    if not _is_grey(samples):
+        if transparent is None:
+            return None
+        levels, values = upper.copy(), None
+    elif image.mode == "RGBA":
+        return _under(samples[..., 0], samples[..., 3], window)
     else:
-        levels = upper.copy()
+        values = samples[..., 0]
+        levels = apply_curve(values, _curve(values, window))
     if transparent is not None:  # Pillow would compare its lower bytes with the upper bytes of the pixels
-        levels[(samples == transparent).all(axis=-1)] = 0
-    return Image.fromarray(levels)
+        clear = (samples == transparent).all(axis=-1)
+        levels[clear] = 0
+        values = None if values is None else np.where(clear, np.zeros_like(values), values)
+    return Deep(Image.fromarray(levels), values)
 
 
 def _lower_bytes(image: ImageFile.ImageFile, data: bytes) -> Samples:

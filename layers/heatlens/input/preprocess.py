@@ -1,5 +1,7 @@
 """Convert an upright picture to the model's input [C,H,W] by the card's steps."""
 
+from dataclasses import replace
+
 import numpy as np
 from PIL import Image
 
@@ -28,12 +30,12 @@ _RESAMPLING = {
 _LARGEST_RESIZED = 32_000_000
 
 
-def preprocess(image: Image.Image, recipe: Preprocess) -> Floats:
+def preprocess(image: Picture, recipe: Preprocess) -> Floats:
     """Apply the steps of a card.
 
     Args:
-        image: Mode `L` or `RGB`. Grayscale is resized as one channel and then repeated: the same values for a third
-            of the work.
+        image: Mode `L` or `RGB`, or values `[H,W,1]` at full depth. Grayscale is resized as one channel and then
+            repeated: the same values for a third of the work.
         recipe: The card's preprocessing.
 
     Returns:
@@ -44,11 +46,16 @@ def preprocess(image: Image.Image, recipe: Preprocess) -> Floats:
     channels = COLORS
     for stage in stages(recipe.all_steps):
         if isinstance(stage, Scaling):
-            picture = _scaled(picture, stage)
+            picture = _scaled(picture, _unrounded(stage) if recipe.values else stage)
         else:
             picture = _stepped(picture, stage, channels)
             channels = channels_after(stage, channels)
     return channels_first(_array(picture), channels)
+
+
+def _unrounded(stage: Scaling) -> Scaling:
+    """Let the resizer keep the values' own precision."""
+    return replace(stage, resize=stage.resize.model_copy(update={"rounded": False}))
 
 
 def _stepped(picture: Picture, step: Step, channels: int) -> Picture:

@@ -16,8 +16,8 @@ from heatlens.card import Preprocess
 from heatlens.errors import ModelFileError
 from heatlens.input.decode import decode
 from heatlens.input.pillow_image import image_file
-from heatlens.input.preprocess import preprocess
-from heatlens.types import Floats, Window
+from heatlens.input.preprocess import Picture, preprocess
+from heatlens.types import Floats
 from heatlens_torch.errors import running
 from heatlens_torch.loading import own_weights, synthetic, user_functions, zoo
 from heatlens_torch.loading.built_network import BuiltNetwork
@@ -89,13 +89,15 @@ def proof_images(spec: ModelSpec, images: Floats) -> Floats:
 
 def stack(images: list[Image.Image], recipe: Preprocess) -> Floats:
     """Preprocess images of any size and mode into one batch `[N,3,H,W]`."""
-    return np.stack([preprocess(_eight_bits(image, recipe.window), recipe) for image in images])
+    return np.stack([preprocess(_decoded(image, recipe), recipe) for image in images])
 
 
-def _eight_bits(image: Image.Image, window: Window | None) -> Image.Image:
+def _decoded(image: Image.Image, recipe: Preprocess) -> Picture:
     if image.mode in ("L", "RGB"):
         return image
-    return decode(image_file(image), max_pixels=image.width * image.height, window=window).image
+    pixels = image.width * image.height
+    found = decode(image_file(image), max_pixels=pixels, window=recipe.window, values=recipe.values)
+    return found.image if found.values is None else found.values
 
 
 # ------------------------------------------------------------------------------------------------------------- sources

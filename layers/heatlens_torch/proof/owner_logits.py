@@ -1,20 +1,19 @@
 """Compare the logits of one image with those that the owner's own code gave for it, and find what would agree."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
 from heatlens.card import OwnerReference, Preprocess
 from heatlens.errors import HeatlensError, ModelFileError
 from heatlens.input.decode import decode
-from heatlens.input.preprocess import preprocess
-from heatlens.steps import COLORS, INTERPOLATIONS, Channels, Crop, Normalize, Pad, Resize, Scale, Step, Value
+from heatlens.input.preprocess import Picture, preprocess
+from heatlens.steps import COLORS, INTERPOLATIONS, Channels, Crop, Normalize, Pad, Resize, Scale, Step, Value, Values
 from heatlens.types import Floats
 from heatlens.values import Pixels, channels_first, value_step
 from heatlens_torch.errors import running
@@ -25,6 +24,7 @@ BATCH = 8
 SHOWN = 4  # logits in a message
 
 Steps = tuple[Step, ...]
+Tried = tuple[tuple[str, ...], float]  # what is different, in words, and how far the logits are from the owner's
 
 
 def compare_with_owner(network: nn.Module, spec: ModelSpec, home: Path) -> OwnerReference | None:
@@ -43,17 +43,21 @@ def compare_with_owner(network: nn.Module, spec: ModelSpec, home: Path) -> Owner
     if given is None:
         return None
     theirs = _logits(given.logits, home, spec.logits)
-    image, digest = _image(home / given.image, spec.preprocess)
+    data = _bytes(home / given.image)
+    image = _picture(data, spec.preprocess, given.image)
     ours = _run(network, [preprocess(image, spec.preprocess)])[0]
     difference = _difference(ours, theirs)
     if not difference <= given.tolerance:
         raise ModelFileError(
             f"reference: the logits of {given.image} differ from yours by {difference:.2g} of the largest (allowed "
             f"{given.tolerance:g}): ours are {_shown(ours)}, yours {_shown(theirs)}. "
-            + _cause(network, spec.preprocess, image, ours, theirs, given.tolerance)
+            + _cause(ours, theirs, given.tolerance, lambda: _tried(network, spec.preprocess, data, theirs))
         )
     return OwnerReference(
-        sha256=digest, logits=tuple(theirs.tolist()), difference=difference, tolerance=given.tolerance
+        sha256=hashlib.sha256(data).hexdigest(),
+        logits=tuple(theirs.tolist()),
+        difference=difference,
+        tolerance=given.tolerance,
     )
 
 
@@ -72,14 +76,19 @@ def _logits(given: tuple[float, ...] | str, home: Path, count: int) -> Floats:
     return values
 
 
-def _image(path: Path, recipe: Preprocess) -> tuple[Image.Image, str]:
+def _bytes(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
-        return decode(data, max_pixels=MOST_PIXELS, window=recipe.window).image, hashlib.sha256(data).hexdigest()
+        return path.read_bytes()
     except OSError as error:
         raise ModelFileError(f"reference: {path.name}: no such readable file") from error
+
+
+def _picture(data: bytes, recipe: Preprocess, name: str) -> Picture:
+    try:
+        found = decode(data, max_pixels=MOST_PIXELS, window=recipe.window, values=recipe.values)
     except HeatlensError as error:
-        raise ModelFileError(f"reference: {path.name}: {error}") from error
+        raise ModelFileError(f"reference: {name}: {error}") from error
+    return found.image if found.values is None else found.values
 
 
 def _run(network: nn.Module, images: Sequence[Floats]) -> Floats:
@@ -107,17 +116,17 @@ def _shown(logits: Floats) -> str:
 # --------------------------------------------------------------------------------------------------------------- cause
 
 
-def _cause(
-    network: nn.Module, recipe: Preprocess, image: Image.Image, ours: Floats, theirs: Floats, tolerance: float
-) -> str:
+def _cause(ours: Floats, theirs: Floats, tolerance: float, find: Callable[[], Iterator[Tried]]) -> str:
     """Say which other preprocessing would agree: first of those with one change, then with several."""
     if (squashed := _squashed(ours, theirs, tolerance)) is not None:
         return f"Yours are {squashed} of ours: give the logits, before it."
-    tried = sorted(_tried(network, recipe, image, theirs), key=lambda each: (len(each[0]), each[1]))
+    tried = sorted(find(), key=lambda each: (len(each[0]), each[1]))
     agreeing = [each for each in tried if each[1] <= tolerance]
     if agreeing:
         words, difference = agreeing[0]
         return f"They would agree ({difference:.1g}) with {' and '.join(words)}."
+    if not tried:
+        return "Check the weights."
     words, difference = min(tried, key=lambda each: each[1])
     return (
         f"No other resizer, order of channels or range of values agrees; the nearest is {' and '.join(words)} "
@@ -125,13 +134,14 @@ def _cause(
     )
 
 
-def _tried(
-    network: nn.Module, recipe: Preprocess, image: Image.Image, theirs: Floats
-) -> Iterator[tuple[tuple[str, ...], float]]:
-    """Yield what could be different, in words, and how far the logits are from the owner's with it.
-
-    The image is resized once for every resizer: the order of channels and the range of values come after it.
-    """
+def _tried(network: nn.Module, recipe: Preprocess, data: bytes, theirs: Floats) -> Iterator[Tried]:
+    """Yield what could be different, in words, and how far the logits are from the owner's with it."""
+    if recipe.values is not None:
+        for change, tensor in _at_full_depth(recipe, recipe.values, data):
+            yield (change,), _difference(_run(network, [tensor])[0], theirs)
+        return
+    # The image is resized once for every resizer: the order of channels and the range of values come after it.
+    image = _picture(data, recipe, "")
     values = list(product(_orders(recipe), _ranges(recipe.all_steps)))
     for resizer, steps in _resizers(recipe.all_steps):
         moved = [step for step in steps if not isinstance(step, Value | Channels)]
@@ -143,6 +153,27 @@ def _tried(
         for words, logits in zip(inputs, _run(network, list(inputs.values())), strict=True):
             if any(words):
                 yield tuple(word for word in words if word), _difference(logits, theirs)
+
+
+def _at_full_depth(recipe: Preprocess, own: Values, data: bytes) -> Iterator[tuple[str, Floats]]:
+    """Yield the input with another resizer, or with the file's values read in another way."""
+    image = _picture(data, recipe, "")
+    for words, steps in _resizers(recipe.all_steps):
+        if words:
+            yield words, preprocess(image, Preprocess(steps=steps))
+    for changed, reading in _readings(own):
+        other = Preprocess(steps=(reading, *recipe.all_steps[1:]))
+        yield changed, preprocess(_picture(data, other, ""), other)
+
+
+def _readings(own: Values) -> Iterator[tuple[str, Values]]:
+    rescaled = product(("rescaled",), ("keep", "maximum"), ("none", "maximum"))
+    stored = product(("stored",), ("keep", "maximum", "bits"), ("none", "maximum", "bits"))
+    for way in (*rescaled, *stored):
+        fields = dict(zip(("of", "monochrome1", "scale"), way, strict=True))
+        changed = {key: value for key, value in fields.items() if value != getattr(own, key)}
+        if changed:
+            yield ", ".join(f'{key} = "{value}"' for key, value in changed.items()), own.model_copy(update=changed)
 
 
 def _with_values(levels: Floats, steps: Steps, channels: int) -> Floats:

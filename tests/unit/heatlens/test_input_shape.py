@@ -3,6 +3,8 @@ from pydantic import ValidationError
 
 from tests.support.steps import GRAY, NORMALIZE, SCALE, crop, pad, recipe, resize
 
+VALUES: dict[str, object] = {"step": "values", "low": 0, "high": 1}
+
 
 @pytest.mark.parametrize(
     ("steps", "shape", "channels"),
@@ -18,6 +20,8 @@ from tests.support.steps import GRAY, NORMALIZE, SCALE, crop, pad, recipe, resiz
         ([GRAY, resize(32), SCALE], (32, 32), 1),
         ([resize(32), {"step": "channels", "order": [0, 0, 2, 1]}, NORMALIZE], (32, 32), 4),
         ([{"step": "window", "low": 0, "high": 80}, resize(32)], (32, 32), 3),
+        ([VALUES, SCALE, resize(32)], (32, 32), 3),
+        ([VALUES, SCALE, crop("square"), resize(32)], (32, 32), 3),
     ],
 )
 def test_the_steps_lead_to_a_shape(steps: list[dict[str, object]], shape: tuple[int, int], channels: int) -> None:
@@ -28,6 +32,12 @@ def test_the_steps_lead_to_a_shape(steps: list[dict[str, object]], shape: tuple[
     ("steps", "message"),
     [
         ([], "at least 1 item"),
+        ([resize(32), VALUES], "step 2 \\(values\\): it is how a file is read: put it first"),
+        ([VALUES, {"step": "range", "low": 0, "high": 1}], "step 2 \\(range\\): it works on gray levels, and values"),
+        ([VALUES, {"step": "clahe"}, resize(32)], "it works on gray levels, and values are none"),
+        ([VALUES, resize(32, library="opencv", rounded=True)], "rounded: values are no gray levels"),
+        ([{**VALUES, "low": 9}, resize(32)], "low must be under high"),
+        ([{**VALUES, "scale": "bits"}, resize(32)], "rescaled values have no bits"),
         ([SCALE], "the input has no fixed shape"),
         ([resize(32, "longest")], "the input has no fixed shape"),
         ([pad("square")], "after padding to a square comes its resize"),

@@ -14,16 +14,18 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.uid import JPEGLSTransferSyntaxes, RLELossless
 
-from heatlens.errors import HeatlensError, UnreadableImage, UnsupportedImage, is_out_of_memory
+from heatlens.errors import HeatlensError, NoFullDepth, UnreadableImage, UnsupportedImage, is_out_of_memory
 from heatlens.input.decode_memory import check_memory
 from heatlens.input.dicom.describe import COLORS, GRAYSCALE, PALETTE, complete
 from heatlens.input.dicom.frame import NATIVE, NO_PIXELS, first_frame
-from heatlens.input.dicom.levels import full_range, grey_levels
+from heatlens.input.dicom.levels import full_range, grey_levels, modality_of
 from heatlens.input.dicom.numbers import Notes, add_note
 from heatlens.input.dicom.parse import PIXEL_DATA, PIXELS, SIZE, read
+from heatlens.input.full_depth import BYTES_PER_PIXEL, full_depth
 from heatlens.input.grey_levels import Samples, apply_curve
 from heatlens.input.image_size import check_size
-from heatlens.types import Picture, Window
+from heatlens.steps import Values
+from heatlens.types import Floats, Picture, Window
 
 Result = TypeVar("Result")
 
@@ -47,7 +49,14 @@ def measure(data: bytes, *, max_pixels: int) -> int:
     return _without_details(lambda: _pixels(read(data, SIZE, [], max_pixels=max_pixels), max_pixels))
 
 
-def decode(data: bytes, *, max_pixels: int, max_bytes: int | None = None, window: Window | None = None) -> Picture:
+def decode(
+    data: bytes,
+    *,
+    max_pixels: int,
+    max_bytes: int | None = None,
+    window: Window | None = None,
+    values: Values | None = None,
+) -> Picture:
     """Decode the first frame as DICOM defines its presentation.
 
     Stored values go through the modality stage (rescale or table) and the VOI stage (table or window); without a VOI
@@ -59,6 +68,7 @@ def decode(data: bytes, *, max_pixels: int, max_bytes: int | None = None, window
         max_bytes: Memory that decoding it may take; `None` for no limit.
         window: Center and width in the modality stage's values (of a CT: Hounsfield units), in place of the file's
             own VOI stage; ignored for colors.
+        values: How the model reads values at full depth, which the picture has then, except of colors.
 
     Returns:
         A picture without metadata; its notes name what the file leaves open or contradicts itself in.
@@ -66,11 +76,12 @@ def decode(data: bytes, *, max_pixels: int, max_bytes: int | None = None, window
     Raises:
         UnsupportedImage: A transfer syntax or a color space that is not supported.
         UnreadableImage: No pixels, or truncated or damaged ones.
+        NoFullDepth: Values are asked for, and the image has a palette.
         ImageTooLarge: More than `max_pixels`; no pixel was decoded.
         TooMuchMemory: More than `max_bytes`; no pixel was decoded.
         MemoryError: The memory ran out.
     """
-    return _without_details(lambda: _decode(data, max_pixels, max_bytes, window))
+    return _without_details(lambda: _decode(data, max_pixels, max_bytes, window, values))
 
 
 def _without_details(work: Callable[[], Result]) -> Result:
@@ -86,27 +97,45 @@ def _without_details(work: Callable[[], Result]) -> Result:
     raise kept
 
 
-def _decode(data: bytes, max_pixels: int, max_bytes: int | None, window: Window | None) -> Picture:
+def _decode(data: bytes, max_pixels: int, max_bytes: int | None, window: Window | None, step: Values | None) -> Picture:
     notes: Notes = []
     dataset = read(data, PIXELS, notes, max_pixels=max_pixels, max_bytes=max_bytes)
     pixels = _pixels(dataset, max_pixels)
     if not any(tag in dataset for tag in PIXEL_DATA):
         raise UnreadableImage(NO_PIXELS)
     complete(dataset, notes)
-    check_memory(pixels, _bytes_per_pixel(dataset), max_bytes)
-    levels = _levels(dataset, window, notes)
+    check_memory(pixels, _bytes_per_pixel(dataset) + (BYTES_PER_PIXEL if step else 0), max_bytes)
+    stored = _stored(dataset, notes)
+    values = _values(dataset, stored, step, notes) if step else None
+    levels = _levels(dataset, stored, window, notes)
     if np.array_equal(levels.min(axis=(0, 1)), levels.max(axis=(0, 1))):
         add_note(notes, "All pixels of the image have the same value.")
-    return Picture(Image.fromarray(levels), None, tuple(notes))
+    return Picture(Image.fromarray(levels), None, tuple(notes), values)
 
 
-def _levels(dataset: Dataset, window: Window | None, notes: Notes) -> npt.NDArray[np.uint8]:
-    color_space = dataset.PhotometricInterpretation
-    if color_space not in (*GRAYSCALE, PALETTE, *COLORS):
+def _stored(dataset: Dataset, notes: Notes) -> Samples:
+    if dataset.PhotometricInterpretation not in (*GRAYSCALE, PALETTE, *COLORS):
         raise UnsupportedImage(
             "the DICOM image has an unsupported color space: grayscale, palette, RGB, YBR_FULL are read"
         )
-    stored = first_frame(dataset, notes)
+    return first_frame(dataset, notes)
+
+
+def _values(dataset: Dataset, stored: Samples, step: Values, notes: Notes) -> Floats | None:
+    color_space = dataset.PhotometricInterpretation
+    if color_space == PALETTE:
+        raise NoFullDepth(
+            "the model reads values at full depth, and the colors of a palette have none: send DICOM without palette"
+        )
+    if color_space not in GRAYSCALE:
+        return None
+    bits = int(dataset.BitsStored) if stored.dtype.kind in "iu" else None
+    inverted = color_space == "MONOCHROME1"
+    return full_depth(stored, step, inverted=inverted, bits=bits, modality=modality_of(dataset, notes))
+
+
+def _levels(dataset: Dataset, stored: Samples, window: Window | None, notes: Notes) -> npt.NDArray[np.uint8]:
+    color_space = dataset.PhotometricInterpretation
     if color_space in GRAYSCALE:
         return grey_levels(dataset, stored, window, notes)
     if color_space == PALETTE:

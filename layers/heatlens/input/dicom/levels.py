@@ -32,7 +32,7 @@ def grey_levels(dataset: Dataset, stored: Samples, window: Window | None, notes:
         which is black; values of at most 8 bits keep their own range where they are not rescaled.
     """
     transformation = _group(dataset, "PixelValueTransformationSequence")
-    modality = _modality(transformation, notes)
+    modality = modality_of(dataset, notes)
     voi = _voi(_group(dataset, "FrameVOILUTSequence"), notes) if window is None else None
     if window is not None:
         voi = windowing(window, "LINEAR_EXACT" if stored.dtype.kind == "f" else "LINEAR")
@@ -47,6 +47,11 @@ def grey_levels(dataset: Dataset, stored: Samples, window: Window | None, notes:
     if padding is not None:
         levels[padding] = 0
     return levels
+
+
+def modality_of(dataset: Dataset, notes: Notes) -> Modality | None:
+    """Make the function of the first frame's modality stage, `None` where it changes nothing."""
+    return _modality(_group(dataset, "PixelValueTransformationSequence"), notes)
 
 
 def full_range(bits: int) -> Curve:

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
 LABELS = "pathologies"
 PIXELS = 224
-MIDDLE = 127.5  # the gray level of 0 in -1024 to 1024: what scikit-image finds beyond the edges
-# The library's normalize, XRayCenterCrop and XRayResizer; all are linear, so that they may be in another order.
+# The library's read_xray_dcm or normalize, then XRayCenterCrop and XRayResizer. It reads DICOM's stored values.
 STEPS = (
+    {
+        **{"step": "values", "low": -1024, "high": 1024, "of": "stored"},
+        **{"monochrome1": "bits", "scale": "bits", "eight_bits": "map"},
+    },
     {"step": "crop", "size": "square", "rounding": "halves"},
-    {"step": "resize", "size": PIXELS, "library": "scikit-image", "border": MIDDLE},
+    {"step": "resize", "size": PIXELS, "library": "scikit-image", "border": 0},
     {"step": "gray", "weights": [1 / 3, 1 / 3, 1 / 3]},
-    {"step": "range", "low": -1024, "high": 1024},
 )
 
 

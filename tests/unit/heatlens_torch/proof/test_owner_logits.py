@@ -12,6 +12,7 @@ from torch import nn
 from heatlens.errors import ModelFileError
 from heatlens_torch.loading.spec import ModelSpec
 from heatlens_torch.proof.owner_logits import compare_with_owner
+from tests.support.dicom import dicom
 from tests.support.images import noise
 
 SIDE = 32
@@ -123,3 +124,19 @@ def test_what_cannot_be_read_is_refused(reference: dict[str, Any], message: str,
     np.save(tmp_path / "logits.npy", owners().numpy())
 
     assert refusal(tmp_path, OWN, **reference).startswith(message)
+
+
+def test_values_that_were_read_in_another_way_are_named(tmp_path: Path) -> None:
+    stored = np.random.default_rng(2).integers(0, 3000, (SIDE, SIDE)).astype(np.uint16)
+    (tmp_path / "reference.dcm").write_bytes(dicom(stored, RescaleSlope="1", RescaleIntercept="-1024"))
+    with torch.no_grad():
+        theirs = network()(torch.from_numpy(stored.astype(np.float32)).expand(1, 3, SIDE, SIDE) / 1000)[0].tolist()
+    values = {"step": "values", "low": 0, "high": 3000, "of": "stored"}
+    steps = [values, {"step": "resize", "size": SIDE}, {"step": "scale", "factor": 0.001}]
+    given: dict[str, Any] = {"image": "reference.dcm", "logits": theirs}
+
+    assert compare_with_owner(network(), described(tmp_path, steps, **given), tmp_path) is not None
+    message = refusal(tmp_path, [values | {"of": "rescaled"}, *steps[1:]], **given)
+
+    assert "They would agree" in message
+    assert 'with of = "stored".' in message

@@ -9,9 +9,11 @@ import torch
 import torchxrayvision
 
 from heatlens.errors import ModelFileError
+from heatlens.input.decode import decode
 from heatlens.input.preprocess import preprocess
 from heatlens_torch.loading.described import describe
 from heatlens_torch.loading.sources import registry
+from tests.support.dicom import dicom
 from tests.support.images import noise
 
 LABELS = ["Effusion", "", "Mass", ""]
@@ -39,7 +41,7 @@ def test_the_file_and_the_library_say_everything(saved: Path) -> None:
         ("features",),
     )
     assert (found.spec.preprocess.shape, found.spec.preprocess.channels) == ((224, 224), 1)
-    assert "preprocess  steps crop, resize, gray, range (torchxrayvision's normalize and transforms)" in found.lines()
+    assert "preprocess  steps values, crop, resize, gray (torchxrayvision's normalize and transforms)" in found.lines()
 
 
 def test_the_network_answers_the_logits_of_the_labels(saved: Path, library: Any) -> None:  # noqa: ANN401
@@ -62,6 +64,23 @@ def test_the_input_is_the_librarys_own(saved: Path, size: tuple[int, int]) -> No
     ours = preprocess(image, describe(f"xrv:{saved}").spec.preprocess)
 
     assert np.abs(ours - values).max() < 2048 / 255
+
+
+@pytest.mark.parametrize("monochrome", [1, 2])
+def test_a_dicom_is_read_at_full_depth_as_the_library_reads_it(saved: Path, monochrome: int) -> None:
+    stored = np.random.default_rng(0).integers(0, 4096, (300, 240)).astype(np.uint16)
+    tags = {"WindowCenter": "40", "WindowWidth": "80", "RescaleSlope": "2", "RescaleIntercept": "-5"}
+    data = dicom(stored, bits=12, monochrome=monochrome, **tags)
+    (saved.parent / "a.dcm").write_bytes(data)
+    values = torchxrayvision.utils.read_xray_dcm(saved.parent / "a.dcm")[None]
+    for transform in (torchxrayvision.datasets.XRayCenterCrop(), torchxrayvision.datasets.XRayResizer(224)):
+        values = transform(values)
+    recipe = describe(f"xrv:{saved}").spec.preprocess
+
+    found = decode(data, max_pixels=10**6, values=recipe.values).values
+
+    assert found is not None
+    assert np.abs(preprocess(found, recipe) - values).max() < 2048 * 1e-5
 
 
 def test_without_pathologies_the_librarys_default_list_is_meant(tmp_path: Path) -> None:
