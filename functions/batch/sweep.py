@@ -91,7 +91,7 @@ def advance(account: Account, name: str, now: int) -> Counter[Metric]:
         send_lost(account, batch, now, found.open_files)
         if batch.options.get("backend") == SAGEMAKER:
             lost = collect_lost(account, batch, now, found.open_files, max_bytes=LARGEST)
-            counts += Counter({ITEMS[FileState.FAILED]: lost[FileState.FAILED]})  # without a zero
+            counts += Counter({ITEMS[state]: lost[state] for state in (FileState.OK, FileState.FAILED)})  # without 0
     after = finish_if_done(account.jobs, account.staging, replace(batch, progress=found.progress))
     if after.state.terminal:
         counts[BATCHES_ENDED[after.state]] += 1

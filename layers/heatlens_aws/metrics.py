@@ -81,9 +81,12 @@ ITEMS = {
     state: Metric(
         f"Items{state.title()}",
         COUNT,
-        {"MISSING": (API, SWEEPER), "CANCELLED": (API, BATCH, SWEEPER), "FAILED": (BATCH, SWEEPER)}.get(
-            state, (BATCH,)
-        ),
+        {
+            "MISSING": (API, SWEEPER),
+            "CANCELLED": (API, BATCH, SWEEPER),
+            "OK": (BATCH, SWEEPER),
+            "FAILED": (BATCH, SWEEPER),
+        }.get(state, (BATCH,)),
         meaning,
     )
     for state, meaning in _ITEMS.items()

@@ -9,7 +9,7 @@ import numpy as np
 
 from heatlens.model import Model
 from heatlens.results import Explanation
-from heatlens.types import Encoded, Prediction, Scores
+from heatlens.types import WHOLE, Encoded, Prediction, Scores
 from heatlens_web.schemas.kserve_v2 import InferRequest, ModelMetadata, OutputName, OutputTensor, TensorMetadata
 
 
@@ -61,10 +61,11 @@ OUTPUTS: dict[OutputName, tuple[Datatype, Callable[[Row], Any], list[int]]] = {
     "probabilities": ("FP32", lambda row: row.probabilities, [-1]),
     "saliency_map": ("FP32", lambda row: row.explained.signed_map, [-1, -1]),
     "box": ("INT32", lambda row: row.explained.box, [4]),
+    "part": ("FP32", lambda row: row.explained.part or WHOLE, [4]),
     "quality": ("BYTES", lambda row: row.explained.quality, []),
     "heatmap": ("BYTES", lambda row: base64.b64encode(row.overlay.data).decode("ascii"), []),
 }
-EXPLAINED: set[OutputName] = {"saliency_map", "box", "quality", "heatmap"}
+EXPLAINED: set[OutputName] = {"saliency_map", "box", "part", "quality", "heatmap"}
 
 
 def tensor(name: OutputName, rows: Sequence[Row]) -> OutputTensor:

@@ -154,7 +154,7 @@ def _decode(data: bytes, max_pixels: int, max_bytes: int | None, window: Window 
                 check_whole(data, image)
             picture, samples = _eight_bits(image, data, window)
             turn = _TURNS.get(_orientation(image))
-            values = None if samples is None or step is None else _values(image, samples, step, turn)
+            values = None if samples is None or step is None else _values(image, samples(), step, turn)
             verbatim = None if turn is not None else _verbatim(image, data)
         except HeatlensError:
             raise

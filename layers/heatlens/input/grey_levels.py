@@ -14,7 +14,7 @@ Samples = npt.NDArray[Any]
 Levels = npt.NDArray[np.float64]
 Curve = Callable[[Samples], Levels]  # maps values to levels; those outside 0 to 255 are clipped
 WindowFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
-Made = TypeVar("Made", np.uint8, np.float32)
+Made = TypeVar("Made", np.uint8, np.uint16, np.float32)
 
 _BAND_VALUES = 1_000_000
 _TABLE_BYTES = 2  # a sample of at most 2 bytes has at most 65,536 values

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,10 +25,10 @@ _OTHER_ORDER = {"16B": "16L", "16L": "16B", "16N": "16B" if np.little_endian els
 
 
 class Deep(NamedTuple):
-    """An 8-bit picture, and the samples `[H,W]` that it was made of; of colors `None`."""
+    """An 8-bit picture, and what returns the samples `[H,W]` that it was made of; of colors `None`."""
 
     picture: Image.Image
-    samples: Samples | None
+    samples: Callable[[], Samples] | None
 
 
 def high_bit_depth_picture(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> Deep | None:
@@ -57,8 +58,12 @@ def high_bit_depth_picture(image: ImageFile.ImageFile, data: bytes, window: Wind
     levels = apply_curve(values, invert(curve) if is_white_zero(image) else curve)
     if (transparent := image.info.get("transparency")) is not None:
         levels[values == transparent] = 0
-        values = np.where(values == transparent, np.zeros_like(values), values)
-    return Deep(Image.fromarray(levels), values)
+        return Deep(Image.fromarray(levels), lambda: _without(values, values == transparent))
+    return Deep(Image.fromarray(levels), lambda: values)
+
+
+def _without(values: Samples, clear: Samples) -> Samples:
+    return np.where(clear, np.zeros_like(values), values)
 
 
 def _curve(values: Samples, window: Window | None) -> Curve:
@@ -75,8 +80,11 @@ def _under(values: Samples, alpha: Samples, window: Window | None) -> Deep:
     def levels(values: Samples, alpha: Samples) -> npt.NDArray[np.uint8]:
         return np.rint(np.clip(curve(values), 0, 255) * (alpha / _OPAQUE)).astype(np.uint8)
 
+    def weighed(values: Samples, alpha: Samples) -> Samples:
+        return np.rint(values * (alpha / _OPAQUE))
+
     picture = Image.fromarray(in_bands(levels, values, alpha, dtype=np.uint8))
-    return Deep(picture, np.rint(values * (alpha / _OPAQUE)).astype(np.uint16))
+    return Deep(picture, lambda: in_bands(weighed, values, alpha, dtype=np.uint16))
 
 
 def _samples(image: Image.Image) -> Samples:
@@ -142,19 +150,21 @@ def _colors(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> D
     samples <<= 8
     samples |= _lower_bytes(image, data)
     if not _is_grey(samples):
-        if transparent is None:
-            return None
-        levels, values = upper.copy(), None
-    elif image.mode == "RGBA":
+        return None if transparent is None else Deep(_cleared(upper.copy(), samples, transparent), None)
+    if image.mode == "RGBA":
         return _under(samples[..., 0], samples[..., 3], window)
-    else:
-        values = samples[..., 0]
-        levels = apply_curve(values, _curve(values, window))
-    if transparent is not None:  # Pillow would compare its lower bytes with the upper bytes of the pixels
-        clear = (samples == transparent).all(axis=-1)
-        levels[clear] = 0
-        values = None if values is None else np.where(clear, np.zeros_like(values), values)
-    return Deep(Image.fromarray(levels), values)
+    values = samples[..., 0]
+    levels = apply_curve(values, _curve(values, window))
+    if transparent is None:
+        return Deep(Image.fromarray(levels), lambda: values)
+    picture = _cleared(levels, samples, transparent)
+    return Deep(picture, lambda: _without(values, (samples == transparent).all(axis=-1)))
+
+
+def _cleared(levels: npt.NDArray[np.uint8], samples: Samples, transparent: object) -> Image.Image:
+    """Make transparent pixels black: Pillow would compare the color's lower bytes with the pixels' upper bytes."""
+    levels[(samples == transparent).all(axis=-1)] = 0
+    return Image.fromarray(levels)
 
 
 def _lower_bytes(image: ImageFile.ImageFile, data: bytes) -> Samples:

@@ -12,8 +12,10 @@ from heatlens_web.schemas.bodies import ImageBody, ImagesBody
 from heatlens_web.schemas.body import Body
 from heatlens_web.schemas.options import HeatmapOptions
 
-OutputName = Literal["label", "probability", "logit", "probabilities", "saliency_map", "box", "quality", "heatmap"]
-DEFAULT_OUTPUTS: tuple[OutputName, ...] = ("label", "probability", "saliency_map", "box", "quality")
+OutputName = Literal[
+    "label", "probability", "logit", "probabilities", "saliency_map", "box", "part", "quality", "heatmap"
+]
+DEFAULT_OUTPUTS: tuple[OutputName, ...] = ("label", "probability", "saliency_map", "box", "part", "quality")
 MOST_DIMENSIONS, MOST_OUTPUTS = 2, 100  # of the images' tensor; of a request
 _ENVELOPE = {"inputs", "outputs", "id", "parameters"}
 _OF_CLIENTS = {"content_type", "headers"}  # that client libraries add; they change nothing here

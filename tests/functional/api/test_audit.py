@@ -22,6 +22,7 @@ from heatlens_web.settings import ServerSettings
 from tests.functional.conftest import MakeClient
 from tests.support.aws import Account
 from tests.support.images import encoded, noise
+from tests.support.paths import ROOT
 
 BATCH = "01J00000000000000000000000"
 NAME = "Mueller_Juergen.png"
@@ -62,6 +63,14 @@ def routes(app: FastAPI) -> Iterator[tuple[str, str, str]]:
             yield from ((method, path, action) for method in sorted(route.methods or ()))
         else:
             yield "GET", "/static/page.js" if path == "/static" else path, "page"
+
+
+def test_the_documented_query_finds_every_route_that_answers_of_an_image(server: FastAPI) -> None:
+    page = (ROOT / "infra" / "operations.md").read_text()
+    [listed] = re.findall(r"\| filter action in \[(.*?)\]", page, re.DOTALL)
+    posted = {action for method, _, action in routes(server) if method == "POST" and not action.startswith("batch.")}
+
+    assert set(re.findall(r'"([^"]+)"', listed)) == posted | {"batch.results", "batch.purge"}
 
 
 def test_every_route_writes_exactly_one_line(server: FastAPI, lines: Lines) -> None:

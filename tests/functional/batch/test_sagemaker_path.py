@@ -376,6 +376,18 @@ def test_the_sweeper_finds_a_failure_whose_notice_is_lost(staged: Staged, runtim
     assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, "input.unsupported")
 
 
+def test_files_whose_notices_are_lost_are_counted_once(staged: Staged, runtime: FakeRuntime) -> None:
+    submitted(staged, picture(), b"no image")
+    late = int(time.time() + LONG)
+
+    counts = advance(staged.context.account, ID, late)
+    again = advance(staged.context.account, ID, late)
+
+    assert (counts[ITEMS["OK"]], counts[ITEMS["FAILED"]]) == (1, 1)
+    assert not {ITEMS["OK"], ITEMS["FAILED"]} & again.keys()
+    assert deliver(staged, *runtime.notices) == set()
+
+
 def test_a_file_without_any_response_fails_after_the_timeout(staged: Staged, runtime: FakeRuntime) -> None:
     runtime.delayed = True
     submitted(staged, picture())

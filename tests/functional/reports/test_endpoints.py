@@ -14,12 +14,14 @@ from starlette.testclient import TestClient
 from functions.endpoint import attributes
 from functions.endpoint.app import create_app
 from functions.endpoint.attributes import CUSTOM_ATTRIBUTES
+from heatlens.card import Preprocess
 from heatlens.settings import MIB
 from heatlens_web.app import create_app as create_api
 from heatlens_web.rate_limited_log import RateLimitedLog
 from heatlens_web.settings import ServerSettings
 from tests.support.images import encoded, noise
 from tests.support.slow_clients import read_to_end, running, status
+from tests.support.tiny import SIDE, write_tiny_model
 
 IMAGE = encoded(noise((30, 20)))
 TEXT = base64.b64encode(IMAGE).decode()
@@ -243,7 +245,7 @@ def test_a_map_is_an_output_tensor(server: TestClient) -> None:
     expected = [
         server.post(f"/api/inference/heatmap?{query}", json={"image_base64": text}).json() for text in (TEXT, other)
     ]
-    names = ["saliency_map", "label", "probability", "logit", "probabilities", "box", "quality", "heatmap"]
+    names = ["saliency_map", "label", "probability", "logit", "probabilities", "box", "part", "quality", "heatmap"]
 
     answer = infer(server, *names, data=[TEXT, other], parameters={"method": "layercam"}, id="mine")
 
@@ -258,6 +260,7 @@ def test_a_map_is_an_output_tensor(server: TestClient) -> None:
     assert outputs["logit"]["data"] == [each["prediction"]["logit"] for each in expected]
     assert outputs["quality"]["data"] == [each["quality"] for each in expected]
     assert outputs["box"]["data"] == [side for each in expected for side in each["box"]]
+    assert (outputs["part"]["data"], outputs["part"]["shape"]) == ([0, 0, 1, 1] * 2, [2, 4])
     assert outputs["heatmap"]["data"] == [each["heatmap_base64"] for each in expected]
     assert outputs["heatmap"]["parameters"] == {"content_type": "base64", "media_type": "image/png"}
     assert outputs["probabilities"]["shape"][0] == 2
@@ -267,8 +270,24 @@ def test_a_map_is_an_output_tensor(server: TestClient) -> None:
 def test_without_named_outputs_there_are_class_map_and_quality(server: TestClient) -> None:
     answer = infer(server, parameters={"content_type": "base64"})
 
-    assert list(tensors(answer)) == ["label", "probability", "saliency_map", "box", "quality"]
+    assert list(tensors(answer)) == ["label", "probability", "saliency_map", "box", "part", "quality"]
     assert answer.json()["id"] == answer.json()["parameters"]["request_id"]
+
+
+@pytest.mark.contract("KServe", "KServe V2")
+def test_both_protocols_say_which_part_of_a_padded_map_lies_over_the_image(tmp_path: Path) -> None:
+    steps = [{"step": "resize", "size": SIDE, "fit": "longest"}, {"step": "pad", "size": SIDE}, {"step": "scale"}]
+    folder = write_tiny_model(tmp_path / "tiny", preprocess=Preprocess.model_validate({"steps": steps}))
+    text = base64.b64encode(encoded(noise((64, 32)))).decode()
+    with TestClient(create_api(ServerSettings(model_dir=folder), deployment="server")) as client:
+        expected = client.post("/api/inference/heatmap?include=map", json={"image_base64": text}).json()
+        tensor = tensors(infer(client, data=[text]))["part"]
+        instances = {"instances": [{"image_bytes": {"b64": text}}], "include": ["map"]}
+        [explanation] = client.post("/v1/models/tiny:explain", json=instances).json()["explanations"]
+
+    assert expected["part"] == [0, 0.25, 1, 0.75]
+    assert (tensor["data"], tensor["datatype"]) == (expected["part"], "FP32")
+    assert (explanation["part"], explanation["map"]["part"]) == (expected["part"], expected["part"])
 
 
 def test_outputs_that_need_no_map_compute_none(server: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

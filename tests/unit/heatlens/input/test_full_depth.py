@@ -3,6 +3,7 @@
 import io
 from typing import Any
 
+import cv2
 import numpy as np
 import pydicom
 import pytest
@@ -153,6 +154,15 @@ def test_transparent_pixels_are_zero() -> None:
 
     expected = np.where(pixels == pixels[2, 3], 0, pixels)
     np.testing.assert_array_equal(values_of(buffer.getvalue()), expected)
+
+
+def test_alpha_weighs_the_values() -> None:
+    pixels, _ = FILES["unsigned 16 bits"]
+    alpha = RNG.integers(0, 65536, pixels.shape).astype(np.uint16)
+    data = cv2.imencode(".png", np.stack([pixels, pixels, pixels, alpha], -1))[1].tobytes()
+
+    expected = np.rint(pixels * (alpha / 65535))
+    np.testing.assert_array_equal(values_of(data), expected)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
