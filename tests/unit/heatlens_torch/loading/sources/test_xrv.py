@@ -66,6 +66,7 @@ def test_the_input_is_the_librarys_own(saved: Path, size: tuple[int, int]) -> No
     assert np.abs(ours - values).max() < 2048 / 255
 
 
+@pytest.mark.filterwarnings("ignore:Converting MONOCHROME1")
 @pytest.mark.parametrize("monochrome", [1, 2])
 def test_a_dicom_is_read_at_full_depth_as_the_library_reads_it(saved: Path, monochrome: int) -> None:
     stored = np.random.default_rng(0).integers(0, 4096, (300, 240)).astype(np.uint16)
