@@ -70,7 +70,7 @@ def test_the_input_is_the_librarys_own(saved: Path, size: tuple[int, int]) -> No
 @pytest.mark.parametrize("monochrome", [1, 2])
 def test_a_dicom_is_read_at_full_depth_as_the_library_reads_it(saved: Path, monochrome: int) -> None:
     stored = np.random.default_rng(0).integers(0, 4096, (300, 240)).astype(np.uint16)
-    tags = {"WindowCenter": "40", "WindowWidth": "80", "RescaleSlope": "2", "RescaleIntercept": "-5"}
+    tags: dict[str, Any] = {"WindowCenter": "40", "WindowWidth": "80", "RescaleSlope": "2", "RescaleIntercept": "-5"}
     data = dicom(stored, bits=12, monochrome=monochrome, **tags)
     (saved.parent / "a.dcm").write_bytes(data)
     values = torchxrayvision.utils.read_xray_dcm(saved.parent / "a.dcm")[None]
