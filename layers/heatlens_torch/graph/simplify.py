@@ -1,6 +1,7 @@
 """Rewrite operators of a captured graph whose derivatives have no conversion to ONNX."""
 
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ def simplify(captured: fx.GraphModule) -> None:
             node.target = aten.reshape.default
         if node.target == aten.slice.Tensor and tuple(node.args[2:]) == (0, sys.maxsize):
             node.replace_all_uses_with(node.args[0])
-        if node.target == aten.pad.default and _is_zero_padding(node):
+        if node.target == aten.pad.default and _is_constant_padding(node):
             _padding(captured, node)
         if node.target == aten.scaled_dot_product_attention.default:
             _attention(captured, node)
@@ -42,34 +43,49 @@ def simplify(captured: fx.GraphModule) -> None:
     captured.recompile()
 
 
-def _is_zero_padding(node: Any) -> bool:  # noqa: ANN401
-    _, widths, mode, value = (*node.args, "constant", None)[:4] if len(node.args) < 4 else node.args
-    assert isinstance(widths, list | tuple)
-    return bool(mode == "constant" and not value) and all(isinstance(width, int) and width >= 0 for width in widths)
+def _is_constant_padding(node: Any) -> bool:  # noqa: ANN401
+    value, widths, mode, _ = _padding_arguments(node)
+    beyond_batch = len(widths) < 2 * value.meta["val"].dim()
+    return bool(mode == "constant") and beyond_batch and all(isinstance(width, int) for width in widths)
+
+
+def _padding_arguments(node: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    """Return the value, the widths, the mode and the constant, also where they are left out."""
+    return (*node.args, "constant", None)[:4] if len(node.args) < 4 else node.args
 
 
 def _padding(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
-    """Concatenate zeros before and after, dimension by dimension from the last; never in the batch."""
-    padded, widths = node.args[:2]
-    assert isinstance(padded, fx.Node)
-    assert isinstance(widths, list | tuple)
+    """Concatenate a constant before and after, dimension by dimension from the last; a negative width cuts.
+
+    The batch is never padded.
+    """
+    padded, widths, _, constant = _padding_arguments(node)
+    fill = float(constant or 0)
     call, shape = captured.graph.call_function, list(padded.meta["val"].shape)
     with captured.graph.inserting_before(node):
-        batch = call(aten.sym_size.int, (padded, 0))
-        batch.meta["val"] = shape[0]
+        shape[0] = call(aten.sym_size.int, (padded, 0))
+        shape[0].meta["val"] = padded.meta["val"].shape[0]
         for dim, (before, after) in enumerate(zip(widths[::2], widths[1::2], strict=True), start=1):
-            zeros = [
-                [call(aten.new_zeros.default, (padded, [batch, *shape[1:-dim], width, *shape[len(shape) - dim + 1 :]]))]
-                if width
-                else []
-                for width in (before, after)
+            if min(before, after) < 0:
+                ends = max(0, -before), shape[-dim] - max(0, -after)
+                padded, shape[-dim] = call(aten.slice.Tensor, (padded, -dim, *ends)), ends[1] - ends[0]
+            margins = [
+                [_margin(call, padded, shape, dim, width, fill)] if width > 0 else [] for width in (before, after)
             ]
-            if before or after:
-                padded = call(aten.cat.default, ([*zeros[0], padded, *zeros[1]], -dim))
-                shape[-dim] += before + after
+            if max(before, after) > 0:
+                padded = call(aten.cat.default, ([*margins[0], padded, *margins[1]], -dim))
+                shape[-dim] += max(0, before) + max(0, after)
     padded.meta = padded.meta or dict(node.meta)
     node.replace_all_uses_with(padded)
     captured.graph.erase_node(node)
+
+
+def _margin(
+    call: Callable[..., fx.Node], padded: fx.Node, shape: Sequence[Any], dim: int, width: int, fill: float
+) -> fx.Node:
+    """Make `width` cells of a constant along the `dim`-th dimension from the last."""
+    sizes = [*shape[:-dim], width, *shape[len(shape) - dim + 1 :]]
+    return call(aten.new_full.default, (padded, sizes, fill))
 
 
 def _linear(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401

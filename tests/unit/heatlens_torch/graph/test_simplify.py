@@ -1,11 +1,15 @@
 """A simplified graph computes the same with operators whose derivatives have a conversion."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from heatlens_torch.graph.export import export
 from heatlens_torch.graph.probe import probe
+from tests.functional.compile.test_compile import worst
+from tests.unit.heatlens_torch.graph.test_expand_late import by_onnx_runtime
 
 
 class Tokens(nn.Module):
@@ -33,3 +37,34 @@ def test_a_linear_layer_over_tokens_multiplies_by_one_matrix(*, bias: bool) -> N
     ranks = {weight.name: len(weight.dims) for weight in graphs.tail.graph.initializer}
     factors = [ranks.get(node.input[1]) for node in graphs.tail.graph.node if node.op_type in ("MatMul", "Gemm")]
     assert factors == [2, 2]
+
+
+class Padded(nn.Module):
+    """A map that is padded by a constant, or cut, between its layer and its logits."""
+
+    def __init__(self, widths: tuple[int, ...], fill: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.features, self.head = nn.Conv2d(3, 4, 8, stride=8), nn.Conv2d(4, 3, 2)
+        self.widths, self.fill = widths, fill
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.rest(self.features(image))
+
+    def rest(self, activation: torch.Tensor) -> torch.Tensor:
+        padded = functional.pad(activation, self.widths, value=self.fill)
+        logits: torch.Tensor = torch.tanh(self.head(torch.sin(padded))).mean(dim=(2, 3))
+        return logits
+
+
+@pytest.mark.parametrize(("widths", "fill"), [((0, 1, 2, 0), 1.5), ((-1, 1, 0, -2), 0.5)])
+def test_a_padding_keeps_the_batch_free(widths: tuple[int, ...], fill: float) -> None:
+    network, image = Padded(widths, fill).eval(), torch.randn(5, 3, 32, 32)
+
+    [graphs] = export(network, {"features": probe(network, "features", image)}, (32, 32))
+
+    activation = network.features(image)
+    logits = network.rest(activation)
+    [expected] = torch.autograd.grad(logits[:, 1].sum(), activation)
+    given = activation.detach().numpy(), np.array([[0, 1, 0]] * len(image), np.float32)
+    assert worst(by_onnx_runtime(graphs.tail, *given), expected.numpy()) < 1e-5
