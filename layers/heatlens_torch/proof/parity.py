@@ -68,17 +68,20 @@ def explain_reference(network: nn.Module, layer: str, images: Floats, layout: La
     return _joined(parts)
 
 
-def prove(engine: Engine, network: nn.Module, layer: str, images: Floats, layout: Layout) -> tuple[Parity, list[int]]:
+def prove(
+    engine: Engine, network: nn.Module, layer: str, images: Floats, layout: Layout, *, inputs: int = PROOF_INPUTS
+) -> tuple[Parity, list[int]]:
     """Compare the compiled explanation of each image's predicted class with pytorch-grad-cam's.
 
     Args:
         engine: Executes the compiled graphs.
         network: The original, in evaluation mode.
         layer: Module path of the target.
-        images: `[N,3,H,W]`, preprocessed, `PROOF_INPUTS` or more: the first are compared. An image on which
+        images: `[N,3,H,W]`, preprocessed, `inputs` or more: the first are compared. An image on which
             pytorch-grad-cam's own explanation moves by rounding as far as ours differs is set aside, and the next one
             takes its place.
         layout: Of the layer's output.
+        inputs: How many images are compared.
 
     Returns:
         `max |difference| / max |value|` of the signed map and the gradient (worst image) and of the logits (all), and
@@ -90,15 +93,15 @@ def prove(engine: Engine, network: nn.Module, layer: str, images: Floats, layout
     """
     compared, moves = _Compared(), []
     waiting = list(range(len(images)))
-    while waiting and len(compared.kept) < PROOF_INPUTS:
-        missing = PROOF_INPUTS - len(compared.kept)
+    while waiting and len(compared.kept) < inputs:
+        missing = inputs - len(compared.kept)
         turn, waiting = waiting[:missing], waiting[missing:]
         theirs = explain_reference(network, layer, images[turn], layout)
         ours = explain_compiled(engine, images[turn], np.zeros_like(theirs.logits))
         own = _undecided_moves(network, layer, layout, images[turn], ours, theirs)
         compared.add(turn, ours, theirs, decided=own == 0)
         moves += own[own > 0].tolist()
-    if len(compared.kept) < PROOF_INPUTS:
+    if len(compared.kept) < inputs:
         raise ParityError(
             f"{reference.name()}'s own explanation of {layer!r} moves by up to {max(moves):.1e} on {len(moves)} of "
             f"{len(images)} inputs when these move by float32's rounding, so there is nothing to equal: an activation "
