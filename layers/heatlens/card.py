@@ -33,6 +33,7 @@ SCHEMA_VERSION: Literal[4] = 4
 OF_LAYERS = ("trunk", "tail", "parity", "calibration")  # schema 1 has these beside its only layer
 DEFAULT_METHOD = "gradcam"
 WITHOUT_GRADIENTS = "reciprocam"  # the default method of a model whose tail has no gradient
+DRAFT = "draft: the maps of this model were not proven; try things out with them, and rely on none"
 GRADIENT = "gradient"  # the tail's second output, where it has one
 
 _SHORT_FORM = ("resize", "crop", "interpolation", "mean", "std")  # of a preprocessing

@@ -1,6 +1,7 @@
 """The Python API: load a compiled model folder and explain images."""
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from io import IOBase
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Self, Unpack, cast, overload
 
 from PIL import Image
 
-from heatlens.card import Card
+from heatlens.card import DRAFT, Card
 from heatlens.errors import FileTooLarge, HeatlensError, UnreadableImage
 from heatlens.input.pillow_image import image_file
 from heatlens.model import Model, load_by_settings
@@ -41,7 +42,7 @@ class Explainer:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None) -> Self:
-        """Verify a model folder, compile its graphs for this machine, and warm them up.
+        """Verify a model folder, compile its graphs for this machine, and warm them up; a draft gives a warning.
 
         Args:
             path: The folder that `heatlens compile` wrote; by default `HEATLENS_MODEL_DIR`, else the demo model.
@@ -53,7 +54,10 @@ class Explainer:
         """
         settings = read_settings()
         folder = None if path is None else Path(path)
-        return cls(load_by_settings(settings, folder), settings)
+        model = load_by_settings(settings, folder, drafts=True)
+        if model.card.draft:
+            warnings.warn(DRAFT, stacklevel=2)
+        return cls(model, settings)
 
     @property
     def card(self) -> Card:

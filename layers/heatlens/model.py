@@ -13,7 +13,7 @@ from heatlens.engines.golden import GoldenCheck, GoldenMismatchError, check_gold
 from heatlens.engines.memory_estimate import check_memory, left_for_images
 from heatlens.engines.resources import Machine, read_machine
 from heatlens.engines.timing import measure_slowdown
-from heatlens.errors import EngineError, HeatlensError, is_out_of_memory
+from heatlens.errors import CardError, EngineError, HeatlensError, is_out_of_memory
 from heatlens.settings import Settings
 from heatlens.types import EngineName, Options, Precision
 
@@ -80,6 +80,7 @@ def load_model(
     machine: Machine | None = None,
     image: str = "",
     beside: int = 0,
+    drafts: bool = False,
 ) -> Model:
     """Verify the folder, compile its graphs, and compare their explanation of one image with the card's.
 
@@ -95,9 +96,11 @@ def load_model(
         machine: Memory and threads; by default those this process may use.
         image: Digest of the container image, for the results' provenance.
         beside: Bytes of graphs that this process has loaded already.
+        drafts: Load a draft too; servers do not.
 
     Raises:
-        CardError: The folder is not a whole, unaltered model, or was not compiled for this engine or precision.
+        CardError: The folder is not a whole, unaltered model, or is a draft, or was not compiled for this engine or
+            precision.
         EngineError: The engine is not installed, or the model does not fit the memory, or it does not run as the card
             describes, or neither it nor another engine explains as the card says.
         ModelFileError: PyTorch cannot build the network.
@@ -107,7 +110,14 @@ def load_model(
 
     def load(engine: EngineName, precision: Precision) -> Model:
         return _load(
-            folder, engine, precision, threads=threads or machine.threads, machine=machine, image=image, beside=beside
+            folder,
+            engine,
+            precision,
+            threads=threads or machine.threads,
+            machine=machine,
+            image=image,
+            beside=beside,
+            drafts=drafts,
         )
 
     try:
@@ -123,6 +133,14 @@ def load_model(
         logger.warning("this machine does not explain as the card says, %s: %s in %s runs instead", reason, *_of(model))
         return replace(model, golden=replace(model.golden, status="fell back", reason=reason))
     raise EngineError(f"this machine does not explain as the card says, {reason}, and no other engine does")
+
+
+def _refuse_draft(card: Card, folder: Path) -> None:
+    if card.draft:
+        raise CardError(
+            f"{folder.name!r} is a draft, whose maps were not proven, and servers load proven models only: compile it "
+            f"without --draft: heatlens compile WHAT -o {folder.name} --force"
+        )
 
 
 def _of(model: Model) -> tuple[str, str]:
@@ -147,6 +165,7 @@ def _load(
     machine: Machine,
     image: str,
     beside: int,
+    drafts: bool,
 ) -> Model:
     """Load with one engine at one precision.
 
@@ -154,6 +173,8 @@ def _load(
         GoldenMismatchError: It does not explain as the card says.
     """
     card, sha256 = read_card(folder, files=lambda card: files_of(card, engine, precision))
+    if not drafts:
+        _refuse_draft(card, folder)
     files = [folder / file.file for file in files_of(card, engine, precision)]
     check_memory(files, machine.memory_bytes, engine=engine, beside=beside)
     try:
@@ -195,7 +216,12 @@ def check_layers(engines: Mapping[str, Engine], card: Card) -> GoldenCheck:
 
 
 def load_by_settings(
-    settings: Settings, folder: Path | None = None, *, machine: Machine | None = None, beside: int = 0
+    settings: Settings,
+    folder: Path | None = None,
+    *,
+    machine: Machine | None = None,
+    beside: int = 0,
+    drafts: bool = False,
 ) -> Model:
     """Load a folder, by default the settings' model, with the settings' engine; raises what `load_model` raises."""
     return load_model(
@@ -206,6 +232,7 @@ def load_by_settings(
         machine=machine,
         image=settings.image_digest,
         beside=beside,
+        drafts=drafts,
     )
 
 

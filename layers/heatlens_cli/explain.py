@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from heatlens.card import DRAFT
 from heatlens.errors import HeatlensError
 from heatlens.model import load_by_settings
 from heatlens.options import OptionArguments, read_options
@@ -28,7 +29,7 @@ class CoreExplainer:
         self.options = read_options(options, frozenset({"overlay"}))
         settings = read_settings()
         self._limits = settings.limits(LIMITS)
-        self._model = load_by_settings(settings, model_dir)
+        self._model = load_by_settings(settings, model_dir, drafts=True)
         plan = make_plan(self._model, self.options)
         check_plan(plan, 1, self._limits)
         self.several = plan.request.several
@@ -50,7 +51,10 @@ class CoreExplainer:
             prediction.probability,
             tuple(map(_heatmap, outcome.explained)),
             outcome.notes,
-            warnings_of(qualities, unfamiliar=familiarity is not None and familiarity.unfamiliar),
+            [
+                *([DRAFT] if self._model.card.draft else []),
+                *warnings_of(qualities, unfamiliar=familiarity is not None and familiarity.unfamiliar),
+            ],
         )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from heatlens.card import CARD_FILE, Card, Preprocess, read_card
+from heatlens.card import CARD_FILE, DRAFT, Card, Preprocess, read_card
 from heatlens.steps import COLORS, Step
 
 
@@ -24,7 +24,10 @@ def facts(what: str | Path, options: Mapping[str, Any] | None = None) -> Iterato
 
 
 def proven(card: Card) -> Iterator[str]:
-    """Yield the parity of each layer, and of all layers combined if there are several."""
+    """Yield the parity of each layer, and of all layers combined if there are several; of a draft that it has none."""
+    if card.draft:
+        yield DRAFT
+        return
     for layer in card.layers:
         proof = card.proof_of(layer)
         gradient = "" if proof.gradient is None else f"gradient {proof.gradient:.1e}, "
@@ -42,7 +45,7 @@ def _golden(folder: Path) -> str:
     """Load the model and say how its explanation of the golden image compares with the card's here."""
     from heatlens.model import load_model
 
-    model = load_model(folder)
+    model = load_model(folder, drafts=True)
     return f"{model.golden.status}, {model.engine.name} in {model.engine.precision}: {model.golden.reason}"
 
 

@@ -192,6 +192,9 @@ def compile_(
     int8: Annotated[
         bool, typer.Option("--int8", help="Also write the trunk in 8 bits (needs the extra int8).")
     ] = False,
+    draft: Annotated[
+        bool, typer.Option("--draft", help="Leave out the proof, to try things out; no server loads the result.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing model folder.")] = False,
 ) -> None:
     """Compile a PyTorch classifier and compare it with pytorch-grad-cam (needs the extra torch)."""
@@ -212,7 +215,9 @@ def compile_(
                 say(line)
             from heatlens_torch.compile import compile_described
         stages = Stages()
-        card = compile_described(described, folder, with_torch=with_torch, int8=int8, progress=stages.begin)
+        card = compile_described(
+            described, folder, with_torch=with_torch, int8=int8, draft=draft, progress=stages.begin
+        )
         stages.begin("done")
         for line in (*proven(card), *agreements(card), *sanity(card)):
             say(line)

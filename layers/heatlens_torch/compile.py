@@ -1,5 +1,6 @@
 """Compile a model into a model folder: `trunk.onnx`, `tail.onnx`, and the `card.json` with their proof."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from heatlens.card import (
+    CARD_FILE,
     DEFAULT_METHOD,
     Calibration,
     Card,
@@ -34,7 +36,7 @@ from heatlens_torch.graph.probe import Probe, probe
 from heatlens_torch.graph.quantize import check_quantizable
 from heatlens_torch.loading import user_functions
 from heatlens_torch.loading.described import Described, describe
-from heatlens_torch.loading.network import build_network, images_of, proof_images
+from heatlens_torch.loading.network import build_network, images_of, proof_images, sample_images
 from heatlens_torch.loading.saved_network import check_storable, store_network
 from heatlens_torch.loading.spec import CALIBRATION_IMAGES, ModelSpec, read_training
 from heatlens_torch.proof import calibration, familiarity, parity, precisions, recipro_parity, sanity
@@ -66,6 +68,7 @@ def compile_model(
     options: Mapping[str, Any] | None = None,
     with_torch: bool = False,
     int8: bool = False,
+    draft: bool = False,
     progress: Callable[[str], None] = _silent,
 ) -> Card:
     """Compile what an owner has into the folder `out`, and prove it.
@@ -76,6 +79,7 @@ def compile_model(
         options: Values by the keys of a description, which override it.
         with_torch: Store the weights too, so that PyTorch can run the network itself.
         int8: Also write the trunks with 8-bit weights and activations.
+        draft: Leave out the proof and all measurements; no server loads the result.
         progress: Called with a few words before each stage.
 
     Returns:
@@ -86,7 +90,7 @@ def compile_model(
             `ParityError` for a failed proof.
     """
     described = describe(what, options)
-    return compile_described(described, out, with_torch=with_torch, int8=int8, progress=progress)
+    return compile_described(described, out, with_torch=with_torch, int8=int8, draft=draft, progress=progress)
 
 
 def compile_described(
@@ -95,18 +99,40 @@ def compile_described(
     *,
     with_torch: bool = False,
     int8: bool = False,
+    draft: bool = False,
     progress: Callable[[str], None] = _silent,
 ) -> Card:
     """Compile a complete description, as `compile_model` does."""
     spec, home = described.spec, described.home
+    if draft:
+        _check_draft(out, int8=int8)
     with user_functions.importable(home), replace_folder(out) as folder, described.located():
-        card = _compile(spec, home, folder, progress, with_torch=with_torch, int8=int8)
+        card = _compile(spec, home, folder, progress, with_torch=with_torch, int8=int8, draft=draft)
         write_card(card, folder)
     return card
 
 
+def _check_draft(out: Path, *, int8: bool) -> None:
+    """Refuse a draft in 8 bits, which are measured against float32, and one in the place of a proven model."""
+    if int8:
+        raise CompileError("a draft has no precision but float32: leave out --int8 or --draft")
+    try:
+        there = json.loads((out / CARD_FILE).read_bytes())
+    except (OSError, ValueError):
+        return
+    if isinstance(there, dict) and not there.get("draft"):
+        raise ModelFileError(f"{out.name!r} is a proven model, which a draft does not replace: choose another folder")
+
+
 def _compile(
-    spec: ModelSpec, home: Path, folder: Path, progress: Callable[[str], None], *, with_torch: bool, int8: bool
+    spec: ModelSpec,
+    home: Path,
+    folder: Path,
+    progress: Callable[[str], None],
+    *,
+    with_torch: bool,
+    int8: bool,
+    draft: bool,
 ) -> Card:
     """Write the graphs into `folder` and return the card that belongs to them."""
     if with_torch:
@@ -116,7 +142,7 @@ def _compile(
     progress("building the network")
     built = build_network(spec, home)
     reference = compare_with_owner(built.network, spec, home)
-    further = images_of(spec)
+    further = sample_images(spec) if draft else images_of(spec)
     images = further[:CALIBRATION_IMAGES]
     sample = torch.from_numpy(images[:2])
     probed = _probe_targets(built.network, spec, sample, progress)
@@ -125,7 +151,10 @@ def _compile(
     progress(f"exporting, cut at {', '.join(probed)}")
     cuts = _write_graphs(built.network, probed, spec, folder)
     engines = {name: open_engine(folder, name, cut.trunk, cut.tail) for name, cut in cuts.items()}
-    layers, combined = _prove(spec, built.network, cuts, engines, images, further, progress)
+    if draft:
+        layers, combined = tuple(_draft_layer(name, cut) for name, cut in cuts.items()), None
+    else:
+        layers, combined = _prove(spec, built.network, cuts, engines, images, further, progress)
     card = Card(
         name=spec.name,
         version=spec.version,
@@ -135,15 +164,18 @@ def _compile(
         preprocess=spec.preprocess,
         layers=layers,
         gradients=spec.gradients,
+        draft=draft,
         methods=METHOD_NAMES if spec.gradients else GRADIENT_FREE,
         torch=stored,
         combined=combined,
         reference=reference,
         training=training,
-        evaluation=calibration.evaluate(engines[layers[0].name], spec),
+        evaluation=None if draft else calibration.evaluate(engines[layers[0].name], spec),
         source=built.source,
         made_with=calibration.made_with(),
     )
+    if draft:
+        return card
     progress("timing the passes")
     card = card.model_copy(update={"layers": tuple(_timed(layer, engines[layer.name], card) for layer in layers)})
     progress("measuring lower precisions")
@@ -268,6 +300,10 @@ def _compare_masked(
     return {
         name: recipro_parity.prove(engines[name], network, name, images, layout) for name, layout in layouts.items()
     }
+
+
+def _draft_layer(name: str, cut: _Cut) -> Layer:
+    return Layer(name=name, shape=cut.layout.shape, tokens=cut.layout.tokens, trunk=cut.trunk, tail=cut.tail)
 
 
 def _layer(

@@ -74,6 +74,11 @@ def images_of(spec: ModelSpec) -> Floats:
     return stack(images[: spec.calibration_images], spec.preprocess)
 
 
+def sample_images(spec: ModelSpec) -> Floats:
+    """Make two synthetic images to run the network with, `[2,3,H,W]`, preprocessed."""
+    return _synthetic(spec, 2, seed=PROOF_SEED)
+
+
 def other_images(spec: ModelSpec) -> Floats:
     """Make as many other synthetic images as the proof has, `[N,3,H,W]`, preprocessed."""
     return _synthetic(spec, PROOF_INPUTS, seed=OTHER_SEED)
