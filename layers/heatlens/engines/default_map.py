@@ -45,5 +45,6 @@ def predicted_selector(logits: Floats) -> Floats:
     if logits.shape[1] == 1:
         sign: Floats = np.where(logits >= 0, 1, -1).astype(np.float32)
         return sign
-    predicted: Floats = np.eye(logits.shape[1], dtype=np.float32)[logits.argmax(axis=1)]
+    predicted = np.zeros_like(logits, np.float32)
+    np.put_along_axis(predicted, logits.argmax(axis=1, keepdims=True), 1, axis=1)
     return predicted
