@@ -1,0 +1,174 @@
+"""Compile what each owner has by the command line, explain the two photos with it, and write the table."""
+
+import json
+import os
+import resource
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from heatlens import Explainer
+from heatlens.card import read_card
+from tests.owners.foreign import FOREIGN, refusal
+from tests.owners.photos import CLASSES, HALF, pair
+from tests.owners.saved import Owner
+from tests.support.paths import HEATLENS, ROOT
+
+COLUMNS = (
+    "source",
+    "saved by",
+    "`heatlens compile …`",
+    "lines",
+    "CPU s",
+    "layer",
+    "grid",
+    "map",
+    "logits",
+    "on its half",
+)
+IN_PROJECT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "layers"), str(ROOT)])}
+INTRODUCTION = """\
+# What owners have
+
+Written by `make owners`; do not edit. Each network is trained for seconds to tell the two photos of scikit-learn
+apart, saved by the library's own function, and compiled by the command. `lines` are those that the owner wrote
+for Heatlens. `CPU s` are processor seconds of the whole command, on one thread. `map` and `logits` are the largest
+relative differences from pytorch-grad-cam (allowed: 1e-4).
+
+The picture has the temple on the left and the flower on the right. `on its half` is the part of the positive
+heat that lies on the class's own half, for the temple and for the flower: a map without meaning has 50 %. It
+measures the networks, which have seen two photos, and no more than that.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What came of one owner; `halves` are the parts of positive heat on each class's own half."""
+
+    name: str
+    release: str
+    command: list[str]
+    lines: int
+    seconds: float
+    printed: str
+    layer: str
+    grid: str
+    signed_map: float
+    logits: float
+    halves: list[float]
+
+
+def compile_owner(owner: Owner, folder: Path) -> Row:
+    """Save, compile by the command line, and explain; the folder keeps all files.
+
+    Raises:
+        RuntimeError: The command failed; the message is what it printed.
+    """
+    folder.mkdir(parents=True)
+    command = owner.save(folder)
+    before = _seconds()
+    done = subprocess.run(
+        [str(HEATLENS), "compile", *command, "--out", "model"],
+        cwd=folder,
+        env=IN_PROJECT | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{owner.name}: {done.stdout[-1000:]}{done.stderr[-2000:]}")
+    seconds = _seconds() - before
+    layer = read_card(folder / "model")[0].layers[0]
+    return Row(
+        name=owner.name,
+        release=owner.release,
+        command=command,
+        lines=sum(len((folder / name).read_text().splitlines()) for name in owner.written),
+        seconds=seconds,
+        printed=done.stdout,
+        layer=layer.name,
+        grid="x".join(map(str, layer.shape[1:])),
+        signed_map=layer.parity.signed_map,
+        logits=layer.parity.logits,
+        halves=explain_pair(folder),
+    )
+
+
+def explain_pair(folder: Path) -> list[float]:
+    """Explain both classes on the two photos, draw them into `heat.png`, and return each class's heat on its half."""
+    explained = Explainer.load(folder / "model").explain(pair(), target=CLASSES)
+    shares = []
+    sheet = Image.new("RGB", (2 * HALF * len(CLASSES), HALF))
+    for index, each in enumerate(explained.explained):
+        assert each.overlay is not None, "asked for"
+        (folder / f"{each.label}.png").write_bytes(each.overlay.data)
+        sheet.paste(Image.open(folder / f"{each.label}.png"), (2 * HALF * index, 0))
+        heat = np.maximum(each.signed_map, 0).sum(axis=0)
+        middle = len(heat) / 2
+        weights = np.clip(np.arange(1, len(heat) + 1) - middle, 0, 1)  # a middle column counts for both
+        right = float((heat * weights).sum() / max(heat.sum(), 1e-9))
+        shares.append(right if each.label == CLASSES[1] else 1 - right)
+    sheet.resize((sheet.width // 2, sheet.height // 2)).save(folder / "heat.png")
+    return shares
+
+
+def read_row(folder: Path) -> Row | None:
+    """Read the row of an earlier run, `None` if there is none."""
+    path = folder / "row.json"
+    return Row(**json.loads(path.read_text())) if path.is_file() else None
+
+
+def write_row(folder: Path, row: Row) -> None:
+    """Keep a row, so that a further run need not repeat it."""
+    (folder / "row.json").write_text(json.dumps(asdict(row)))
+
+
+def refusals(folder: Path) -> dict[str, str]:
+    """Make a file of every other framework, and return what is said of each."""
+    said = {}
+    for name, make in FOREIGN.items():
+        home = folder / name.replace(" ", "-")
+        home.mkdir(parents=True, exist_ok=True)
+        what = home / make(home)
+        said[name] = refusal(str(what)).replace(f"{home}{os.sep}", "")
+    return said
+
+
+def render(rows: Sequence[Row], refused: dict[str, str]) -> str:
+    """Write the page."""
+    lines = [INTRODUCTION, f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
+    for row in rows:
+        halves = " and ".join(f"{share:.0%}" for share in row.halves)
+        cells = [row.name, row.release, f"`{_shell(row.command)}`", str(row.lines), f"{row.seconds:.0f}"]
+        cells += [f"`{row.layer}`", row.grid, f"{row.signed_map:.1e}", f"{row.logits:.1e}", halves]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "![Temple and flower, explained by each of the networks](owners.png)", ""]
+    lines += ["## What the command prints", "", "```text", rows[0].printed.strip(), "```", ""] if rows else []
+    lines += ["## Refused", "", "Files in the real form of each framework. Nothing of them is run.", ""]
+    lines += [f"- **{name}**: {sentence}" for name, sentence in refused.items()]
+    return "\n".join(lines) + "\n"
+
+
+def draw(rows: Sequence[Row], folder: Path) -> Image.Image:
+    """Draw the heatmaps of all owners below each other, with their names."""
+    height, width = HALF // 4, HALF
+    sheet = Image.new("RGB", (width + 90, (height + 4) * len(rows)), "white")
+    for index, row in enumerate(rows):
+        top = index * (height + 4)
+        ImageDraw.Draw(sheet).text((2, top + height // 2 - 6), row.name, fill="black")
+        with Image.open(folder / row.name.replace(" ", "-") / "heat.png") as heat:
+            sheet.paste(heat.resize((width, height)), (90, top))
+    return sheet
+
+
+def _shell(command: Sequence[str]) -> str:
+    return " ".join(f"'{part}'" if " " in part or "[" in part else part for part in command)
+
+
+def _seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
