@@ -1,5 +1,7 @@
 """Read prediction and scores off logits [K]: label, probability and logit, and the prediction's margin."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -26,11 +28,8 @@ def predict(logits: Floats, card: Card) -> Prediction:
 
 def score(logits: Floats, index: int, card: Card) -> tuple[float, float]:
     """Compute probability and logit of one class; a one-logit model's negative class has the negated logit."""
-    if card.output == "sigmoid":
-        logit = float(logits[0]) if index else -float(logits[0])
-        return _sigmoid(logit), logit
-    logit = float(logits[index])
-    return (_sigmoid(logit) if card.output == "multilabel" else float(_softmax(logits)[index])), logit
+    [pair] = _pairs(logits, [index], card)
+    return pair
 
 
 def group_score(logits: Floats, group: Group, card: Card) -> tuple[float, float]:
@@ -39,7 +38,7 @@ def group_score(logits: Floats, group: Group, card: Card) -> tuple[float, float]
     The probability of any is the sum of those of exclusive classes (`softmax`). Of classes that do not exclude each
     other (`multilabel`) it is unknown, but not under the largest of theirs, which is returned.
     """
-    pairs = [score(logits, index, card) for index in group]
+    pairs = _pairs(logits, group, card)
     if len(pairs) == 1:
         return pairs[0]
     probabilities, members = zip(*pairs, strict=True)
@@ -51,21 +50,33 @@ def member_scores(logits: Floats, group: Group, card: Card) -> tuple[Score, ...]
     """Compute the score of each class of a group; `None` where the target is a single class."""
     if len(group) == 1:
         return None
-    return tuple(Score(card.classes[index], index, *score(logits, index, card)) for index in group)
+    return _scores(logits, group, card)
 
 
 def scores(logits: Floats, card: Card) -> tuple[Score, ...]:
     """Compute every class's score, in the order of the card's classes."""
-    if card.output == "softmax":  # all at once: one by one, a thousand classes would take a million exponentials
-        pairs = list(zip(_softmax(logits).tolist(), logits.tolist(), strict=True))
+    return _scores(logits, range(len(card.classes)), card)
+
+
+def _scores(logits: Floats, indices: Sequence[int], card: Card) -> tuple[Score, ...]:
+    pairs = zip(indices, _pairs(logits, indices, card), strict=True)
+    return tuple(Score(card.classes[index], index, *pair) for index, pair in pairs)
+
+
+def _pairs(logits: Floats, indices: Sequence[int], card: Card) -> list[tuple[float, float]]:
+    """Compute probability and logit of some classes, all at once: one by one, each would take K exponentials."""
+    if card.output == "sigmoid":
+        own = np.array([logits[0] if index else -logits[0] for index in indices], np.float64)
     else:
-        pairs = [score(logits, index, card) for index in range(len(card.classes))]
-    return tuple(Score(card.classes[index], index, *pair) for index, pair in enumerate(pairs))
+        own = logits[list(indices)].astype(np.float64)
+    probabilities = _softmax(logits)[list(indices)] if card.output == "softmax" else _sigmoids(own)
+    return list(zip(probabilities.tolist(), own.tolist(), strict=True))
 
 
-def _sigmoid(logit: float) -> float:
+def _sigmoids(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     # tanh neither overflows nor loses the small side, unlike 1 / (1 + exp(-x)) in either of its forms.
-    return 0.5 * (1.0 + float(np.tanh(0.5 * logit)))
+    raised: npt.NDArray[np.float64] = 0.5 * (1.0 + np.tanh(0.5 * logits))
+    return raised
 
 
 def _softmax(logits: Floats) -> npt.NDArray[np.float64]:

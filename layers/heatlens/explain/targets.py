@@ -69,7 +69,7 @@ def parse_targets(targets: Sequence[Target], contrast: Class | None, card: Card)
 
 def choose_targets(request: TargetRequest, logits: Floats, card: Card) -> list[Group]:
     """Choose the targets of one image with logits `[K]`, each once: those named, then the best classes by logit."""
-    order = np.argsort(-logits, kind="stable").tolist()
+    order = np.argsort(-logits, kind="stable")[: request.ranks + 1].tolist()  # one more than needed, for the contrast
     if card.output == "sigmoid":  # the classes are the two signs of one logit
         order = [1, 0] if logits[0] >= 0 else [0, 1]
     best = [(index,) for index in order if index != request.contrast][: request.ranks]

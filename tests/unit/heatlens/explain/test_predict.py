@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from heatlens.explain.predict import predict
+from heatlens.explain import predict as module
+from heatlens.explain.predict import group_score, predict, scores
 from heatlens.model import Model
 from heatlens.types import Floats
 
@@ -49,3 +50,23 @@ def test_multilabel_probability_is_each_class_own(tiny_model: Model) -> None:
 
     assert predict(floats([0.0, -1.0]), card).probability == 0.5
     assert predict(floats([-1.0, 0.0]), card).label == "b"
+
+
+@pytest.mark.parametrize(("output", "function"), [("softmax", "_softmax"), ("multilabel", "_sigmoids")])
+def test_the_scores_of_all_classes_are_computed_at_once(
+    output: str, function: str, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One by one, 21,841 exclusive classes would take 477 million exponentials."""
+    classes = tuple(f"class {index}" for index in range(50))
+    card = tiny_model.card.model_copy(update={"output": output, "classes": classes})
+    logits = np.linspace(-2, 2, 50).astype(np.float32)
+    apart = [group_score(logits, (index,), card) for index in range(50)]
+    calls, own = [], getattr(module, function)
+    monkeypatch.setattr(module, function, lambda values: calls.append(len(values)) or own(values))
+
+    together = scores(logits, card)
+    group_score(logits, tuple(range(50)), card)
+
+    np.testing.assert_allclose([(each.probability, each.logit) for each in together], apart, rtol=1e-12)
+    assert [each.label for each in together] == list(classes)
+    assert calls == [50, 50]

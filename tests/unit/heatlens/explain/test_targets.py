@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -128,3 +130,16 @@ def test_the_two_classes_of_one_logit_are_its_signs(logit: float, indices: list[
 def test_selectors(index: int, target_request: TargetRequest, card: Card, row: list[float]) -> None:
     made: Floats = selector((index,), target_request, card)
     assert made.tolist() == row
+
+
+def test_the_best_of_tens_of_thousands_of_classes_are_not_sorted_into_a_list_of_all() -> None:
+    card = bare_card([f"class {index}" for index in range(21841)], "softmax")
+    logits = np.random.default_rng(0).permutation(21841).astype(np.float32)
+
+    tracemalloc.start()
+    targets = choose_targets(TargetRequest(ranks=3), logits, card)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert [logits[index] for (index,) in targets] == [21840, 21839, 21838]
+    assert peak < 6 * logits.nbytes  # a list of as many tuples takes twenty times
