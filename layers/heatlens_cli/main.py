@@ -169,6 +169,14 @@ NoGradients = Annotated[
     bool,
     typer.Option("--no-gradients", help="For a network that cannot be differentiated: maps by Recipro-CAM alone."),
 ]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Any other key of model.toml, such as weights_entry=ema. Repeat it for several.",
+    ),
+]
 TargetLayers = Annotated[list[str] | None, typer.Option("--layer", help="Target layer; repeat it for several.")]
 
 
@@ -183,6 +191,7 @@ def compile_(
     output: Outputs = None,
     preprocess: PreprocessText = None,
     layer: TargetLayers = None,
+    settings: Settings = None,
     name: Annotated[str | None, typer.Option(help="Name of the model; default: its file's or folder's.")] = None,
     version: Annotated[str | None, typer.Option(help="Version of the model; default: 1.")] = None,
     no_gradients: NoGradients = False,
@@ -206,7 +215,7 @@ def compile_(
             raise WouldOverwrite(f"{folder} exists: choose another --out, or --force to replace a model folder")
         options: dict[str, object] = {"architecture": architecture, "weights": weights, "classes": classes}
         options |= {"output": output, "preprocess": preprocess, "layer": layer, "name": name, "version": version}
-        options |= {"gradients": False if no_gradients else None}
+        options |= {"gradients": False if no_gradients else None, "set": settings}
         with requires_extra("torch", "compile"):
             from heatlens_torch.loading.described import describe
 
@@ -237,14 +246,16 @@ def inspect(
     preprocess: PreprocessText = None,
     layer: TargetLayers = None,
     no_gradients: NoGradients = False,
+    settings: Settings = None,
 ) -> None:
     """List the layers at which a network can be explained, or the facts of a compiled model."""
     with _clear_errors(), requires_extra("torch", "inspect of a model description"):
         from heatlens_cli.inspect import facts
 
         options: dict[str, object] = {"architecture": architecture, "weights": weights, "classes": classes}
-        options |= {"gradients": False if no_gradients else None}
-        for line in facts(what, options | {"output": output, "preprocess": preprocess, "layer": layer}):
+        options |= {"gradients": False if no_gradients else None, "set": settings}
+        options |= {"output": output, "preprocess": preprocess, "layer": layer}
+        for line in facts(what, options):
             say(line)
 
 

@@ -93,7 +93,7 @@ def timm_checkpoint(folder: Path) -> list[str]:
         network, optimizer, model_ema=ModelEmaV3(network), checkpoint_dir=str(folder), recovery_dir=str(folder)
     )
     saver.save_checkpoint(0, metric=0.9)
-    return ["timm:test_resnet", "--weights", "model_best.pth.tar", *ASKED]
+    return ["timm:test_resnet", "--weights", "model_best.pth.tar", "--set", "weights_entry=state_dict_ema", *ASKED]
 
 
 def xrv_state(folder: Path) -> list[str]:

@@ -220,7 +220,8 @@ def _entry(content: object, wanted: str | None, name: str) -> tuple[str, Mapping
         return STATE_DICT, entries
     if len(candidates) > 1:
         raise ModelFileError(
-            f"weights: {name} holds several state dicts: choose one by weights_entry ({', '.join(candidates)})"
+            f"weights: {name} holds several state dicts ({', '.join(candidates)}): choose one, such as --set "
+            f"weights_entry={candidates[-1]} (in model.toml weights_entry)"
         )
     return (candidates[0] if candidates else ""), entries
 
@@ -284,7 +285,8 @@ def _prefix(state: State, wanted: Mapping[str, torch.Tensor], name: str) -> str:
     whole = [prefix for prefix, count in shares.items() if count == len(needed)]
     if len(whole) > 1:
         raise ModelFileError(
-            f"weights: {name} holds the network several times: choose one by weights_prefix ({', '.join(whole)})"
+            f"weights: {name} holds the network several times ({', '.join(whole)}): choose one, such as --set "
+            f"weights_prefix={whole[-1]} (in model.toml weights_prefix)"
         )
     return whole[0] if whole else max(shares, key=lambda prefix: shares[prefix])
 

@@ -4,7 +4,7 @@ Nothing here loads torch, so that mistakes are reported at once. Sources that ne
 """
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ TOML = ".toml"
 PREPROCESS = {
     "imagenet": "resize = 256, crop = [224, 224], mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225]",
 }
+KEYS = sorted(Description.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,14 @@ def describe(what: str | Path, options: Mapping[str, Any] | None = None) -> Desc
     Args:
         what: A `model.toml`, `scheme:reference`, or a file or folder of a known kind.
         options: Values by the keys of a description; they override a `model.toml`. `classes` may be names with commas
-            between them or a file of names, `preprocess` a TOML inline table without its braces.
+            between them or a file of names, `preprocess` a TOML inline table without its braces; `set` is a list of any
+            other keys as `KEY=VALUE`.
 
     Raises:
         ModelFileError: It is nothing that can be compiled, or lacks something; the message says what to do.
     """
-    given = _parsed({key: value for key, value in (options or {}).items() if value is not None})
+    given = {key: value for key, value in (options or {}).items() if value is not None}
+    given = _parsed(_settings(given.pop("set", ())) | given)
     path = Path(what)
     if path.suffix == TOML:
         description = _validated(dict(read_description(path)) | given)
@@ -98,6 +101,20 @@ def _parsed(given: dict[str, Any]) -> dict[str, Any]:
     if isinstance(given.get("preprocess"), str):
         given["preprocess"] = _table(PREPROCESS.get(given["preprocess"], given["preprocess"]))
     return given
+
+
+def _settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Read `KEY=VALUE` as TOML; a value that is no TOML is a text."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or key not in Description.model_fields:
+            raise ModelFileError(f"--set {text}: write KEY=VALUE with a key of model.toml: {', '.join(KEYS)}")
+        try:
+            found[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[key] = value
+    return found
 
 
 def _table(text: str) -> dict[str, Any]:

@@ -136,7 +136,8 @@ def both(path: Path) -> Path:
 
 def test_rejects_several_state_dicts_without_weights_entry(tmp_path: Path) -> None:
     assert refusal(tiny(), both(tmp_path / "a.pt")) == (
-        "weights: a.pt holds several state dicts: choose one by weights_entry (state_dict, state_dict_ema)"
+        "weights: a.pt holds several state dicts (state_dict, state_dict_ema): choose one, such as --set "
+        "weights_entry=state_dict_ema (in model.toml weights_entry)"
     )
 
 
@@ -161,7 +162,8 @@ def teachers(path: Path) -> Path:
 
 def test_rejects_several_prefixes_without_weights_prefix(tmp_path: Path) -> None:
     assert refusal(tiny(), teachers(tmp_path / "a.pt")) == (
-        "weights: a.pt holds the network several times: choose one by weights_prefix (student., teacher.)"
+        "weights: a.pt holds the network several times (student., teacher.): choose one, such as --set "
+        "weights_prefix=teacher. (in model.toml weights_prefix)"
     )
 
 

@@ -81,3 +81,20 @@ def test_rejects_what_cannot_be_compiled(what: str, options: dict[str, str], mes
     with pytest.raises(ModelFileError) as caught:
         describe(what, options)
     assert str(caught.value).startswith(message)
+
+
+def test_any_key_of_a_description_can_be_said_on_the_command_line(tmp_path: Path) -> None:
+    """timm's training script keeps the network and its average in one file: one of them is chosen by a key."""
+    settings = ["weights_entry=state_dict_ema", "arguments = {num_classes = 3}", 'notice="a=b"', "version=2"]
+    options = {"weights": "best.pth.tar", "classes": "a,b,c", "output": "softmax", "preprocess": "imagenet"}
+
+    spec = describe("torchvision:resnet18", options | {"set": settings, "version": "7"}).spec
+
+    assert (spec.weights_entry, spec.arguments) == ("state_dict_ema", {"num_classes": 3})
+    assert (spec.notice, spec.version) == ("a=b", "7")
+
+
+@pytest.mark.parametrize("setting", ["weights_entri=ema", "weights_entry", "=ema"])
+def test_a_setting_that_is_no_key_is_refused_with_the_keys(setting: str) -> None:
+    with pytest.raises(ModelFileError, match=r"^--set .*: write KEY=VALUE with a key of model\.toml: .*weights_entry"):
+        describe("torchvision:resnet18", {"set": [setting]})
