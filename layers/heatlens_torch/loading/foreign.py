@@ -21,11 +21,9 @@ PICKLED = {
     "model.pathologies}, 'xrv.pt'), and compile xrv:xrv.pt",
 }
 TENSORFLOW = "python -m tf2onnx.convert --{kind} {name} --output m.onnx"
-PADDLE = "paddle2onnx --model_dir {name} --model_filename inference.pdmodel --params_filename inference.pdiparams"
-_FOLDERS = (
-    (("saved_model.pb",), "a SavedModel of TensorFlow", TENSORFLOW.replace("{kind}", "saved-model")),
-    (("*.pdmodel", "inference.json"), "a model of Paddle", f"{PADDLE} --save_file m.onnx"),
-)
+PADDLE = "paddle2onnx --model_dir {name} --model_filename {program} --params_filename {parameters} --save_file m.onnx"
+PADDLE_PARAMETERS = ".pdiparams"
+PADDLE_PROGRAMS = (".pdmodel", ".json")  # of Paddle 2, and of Paddle 3
 _IR = "OpenVINO's IR, which cannot be differentiated or converted back: compile the ONNX or PyTorch file it was made of"
 
 
@@ -44,6 +42,8 @@ def refuse_foreign(path: Path) -> None:
         raise _refusal(path, "a model of Keras", TENSORFLOW.replace("{kind}", "keras"))
     if start[4:8] == TFLITE:
         raise _refusal(path, "a model of TensorFlow Lite", TENSORFLOW.replace("{kind}", "tflite"))
+    if path.with_suffix(PADDLE_PARAMETERS).is_file() and path.suffix in (PADDLE_PARAMETERS, *PADDLE_PROGRAMS):
+        raise _paddle(path.with_suffix(PADDLE_PARAMETERS))
     if start.lstrip().startswith((b"<?xml", b"<net ")):
         raise ModelFileError(f"{path.name} is {_IR}")
 
@@ -54,11 +54,20 @@ def instead_of_pickle(origin: str, name: str) -> str:
 
 
 def _refuse_folder(path: Path) -> None:
-    for patterns, kind, command in _FOLDERS:
-        if any(next(path.glob(pattern), None) for pattern in patterns):
-            raise _refusal(path, kind, command)
+    if (path / "saved_model.pb").is_file():
+        raise _refusal(path, "a SavedModel of TensorFlow", TENSORFLOW.replace("{kind}", "saved-model"))
+    if parameters := next(path.glob(f"*{PADDLE_PARAMETERS}"), None):
+        raise _paddle(parameters)
     if any(file.with_suffix(".bin").is_file() for file in path.glob("*.xml")):
         raise ModelFileError(f"{path.name} is {_IR}")
+
+
+def _paddle(parameters: Path) -> ModelFileError:
+    """Refuse a model of Paddle, with the names that its files have."""
+    programs = [parameters.with_suffix(suffix) for suffix in PADDLE_PROGRAMS]
+    program = next((file for file in programs if file.is_file()), programs[0])
+    command = PADDLE.replace("{program}", program.name).replace("{parameters}", parameters.name)
+    return _refusal(parameters.parent, "a model of Paddle", command)
 
 
 def _refusal(path: Path, kind: str, command: str) -> ModelFileError:

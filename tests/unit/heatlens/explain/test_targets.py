@@ -133,7 +133,7 @@ def test_selectors(index: int, target_request: TargetRequest, card: Card, row: l
 
 
 def test_the_best_of_tens_of_thousands_of_classes_are_not_sorted_into_a_list_of_all() -> None:
-    card = bare_card([f"class {index}" for index in range(21841)], "softmax")
+    card = bare_card(tuple(f"class {index}" for index in range(21841)), "softmax")
     logits = np.random.default_rng(0).permutation(21841).astype(np.float32)
 
     tracemalloc.start()

@@ -36,7 +36,11 @@ def test_an_archive_of_keras_is_told_by_its_members(tmp_path: Path) -> None:
     ("files", "message"),
     [
         (["saved_model.pb"], r"SavedModel of TensorFlow, .*--saved-model .* --output m\.onnx"),
-        (["inference.pdmodel"], r"a model of Paddle, .*paddle2onnx --model_dir"),
+        (
+            ["net.pdmodel", "net.pdiparams"],
+            r"a model of Paddle, .*--model_filename net\.pdmodel --params_filename net\.pdiparams --save_file m\.onnx",
+        ),
+        (["inference.json", "inference.pdiparams"], r"a model of Paddle, .*--model_filename inference\.json "),
         (["model.xml", "model.bin"], "is OpenVINO's IR"),
     ],
 )
@@ -46,6 +50,15 @@ def test_folders_are_told_by_their_files(tmp_path: Path, files: list[str], messa
 
     with pytest.raises(ModelFileError, match=message):
         refuse_foreign(tmp_path)
+
+
+@pytest.mark.parametrize("named", ["net.pdmodel", "net.pdiparams"])
+def test_a_file_of_paddle_is_refused_as_its_folder(tmp_path: Path, named: str) -> None:
+    for name in ("net.pdmodel", "net.pdiparams"):
+        (tmp_path / name).write_bytes(bytes(32))
+
+    with pytest.raises(ModelFileError, match=r"a model of Paddle, .*paddle2onnx --model_dir .* --save_file m\.onnx"):
+        refuse_foreign(tmp_path / named)
 
 
 def test_other_files_and_folders_pass(tmp_path: Path) -> None:
