@@ -144,6 +144,9 @@ def of_library(module: str, name: str, **fields: Any) -> nn.Module:  # noqa: ANN
     found = types.ModuleType(module)
     kind = type(name, (nn.Module,), {"__module__": module})
     setattr(found, name, kind)
+    parts = module.split(".")
+    for length in range(1, len(parts)):
+        sys.modules.setdefault(".".join(parts[:length]), types.ModuleType(parts[0]))
     sys.modules[module] = found
     made: nn.Module = kind()
     made.__dict__.update(fields)
