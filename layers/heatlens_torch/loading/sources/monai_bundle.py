@@ -1,6 +1,6 @@
 """`monai:BUNDLE`: a MONAI bundle; its strings that begin with `$` are Python and are never run."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +21,11 @@ TARGETS = (
     *("resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "TorchVisionFCModel"),
 )
 PLANE = 2
+READERS = ("LoadImage", "LoadImaged", "LoadImageD", "LoadImageDict")
 
 
 def facts(reference: str, home: Path, given: Mapping[str, Any]) -> Facts:
-    """Read labels and output; MONAI's transforms are listed in a note, and preprocessing is asked for."""
+    """Read labels and output; MONAI's transforms are listed in notes, and preprocessing is asked for."""
     folder = home / reference
     outputs = read_json(folder / METADATA_FILE).get("network_data_format", {}).get("outputs", {}).get("pred", {})
     inference = read_json(folder / INFERENCE_FILE)
@@ -36,8 +37,7 @@ def facts(reference: str, home: Path, given: Mapping[str, Any]) -> Facts:
     found.add("classes", ordered(labels) if isinstance(labels, dict) else None, place)
     output = _output(inference)
     found.add("output", output, f"{INFERENCE_FILE} postprocessing")
-    if steps := _targets(inference.get("preprocessing")):
-        found.notes.append(f"{INFERENCE_FILE} prepares images with {', '.join(steps)}")
+    found.notes += _notes(_transforms(inference.get("preprocessing")))
     return found
 
 
@@ -102,6 +102,19 @@ def _output(inference: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _targets(preprocessing: Any) -> list[str]:  # noqa: ANN401 - JSON
+def _notes(transforms: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what an owner should know of the transforms: which they are, and that reading swaps rows and columns."""
+    names = [str(each.get("_target_")) for each in transforms]
+    if names:
+        yield f"{INFERENCE_FILE} prepares images with {', '.join(names)}"
+    for name, each in zip(names, transforms, strict=True):
+        if name.rpartition(".")[2] in READERS and each.get("reverse_indexing") is not False:
+            yield (
+                f"{name} swaps rows and columns of an image file, and Heatlens does not: compare the logits of one image "
+                "by [reference] in a model.toml"
+            )
+
+
+def _transforms(preprocessing: Any) -> list[Mapping[str, Any]]:  # noqa: ANN401 - JSON
     transforms = preprocessing.get("transforms", ()) if isinstance(preprocessing, dict) else ()
-    return [str(each.get("_target_")) for each in transforms if isinstance(each, dict)]
+    return [each for each in transforms if isinstance(each, dict)]

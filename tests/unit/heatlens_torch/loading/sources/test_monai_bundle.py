@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from monai.networks.nets import DenseNet
+from monai.transforms import LoadImage
+from PIL import Image
 
 from heatlens.errors import ModelFileError
 from heatlens_torch.loading.described import describe
@@ -49,10 +52,26 @@ def test_the_bundle_says_labels_output_and_network(tmp_path: Path) -> None:
     network = registry.build(found.spec.architecture, found.home, dict(found.spec)).network
 
     assert (found.spec.classes, found.spec.output) == (("normal", "fracture"), "softmax")
-    assert found.facts.notes == ["configs/inference.json prepares images with LoadImaged, Resized"]
+    assert found.facts.notes[0] == "configs/inference.json prepares images with LoadImaged, Resized"
     image = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(network(image), theirs(image))
+
+
+@pytest.mark.parametrize(("reading", "swaps"), [({}, True), ({"reverse_indexing": False}, False)])
+def test_rows_and_columns_that_monai_swaps_are_said(tmp_path: Path, reading: dict[str, object], swaps: bool) -> None:  # noqa: FBT001
+    """`LoadImaged` hands an image over with its columns first, so the network was trained on transposed images."""
+    folder = bundle(tmp_path)
+    (folder / "models" / "model.pt").touch()
+    inference = json.loads((folder / "configs" / "inference.json").read_text())
+    inference["preprocessing"]["transforms"][0] |= reading
+    (folder / "configs" / "inference.json").write_text(json.dumps(inference))
+    Image.fromarray(np.zeros((4, 8, 3), np.uint8)).save(tmp_path / "a.png")
+
+    notes = describe(folder, OPTIONS).facts.notes
+
+    assert any("swaps rows and columns" in note for note in notes) is swaps
+    assert LoadImage(image_only=True, **reading)(tmp_path / "a.png").shape == ((8, 4, 3) if swaps else (4, 8, 3))
 
 
 @pytest.mark.parametrize(
