@@ -20,7 +20,7 @@ DEMO := layers/heatlens_torch/demo
 TEMPLATES := template.yaml $(sort $(wildcard infra/*.yaml))
 TOOL := $(BIN)/python infra/tools.py # sam and checkov, each in its own virtual environment
 
-.PHONY: help run run-batch dev bench-engine bench-load parity families image image-cuda invoke start-api endpoint push-endpoint test test-container chaos slow fuzz corpus \
+.PHONY: help run run-batch dev bench-engine bench-load parity families owners image image-cuda invoke start-api endpoint push-endpoint test test-container chaos slow fuzz corpus \
   test-staging lint format model lock tables samples clean
 .DEFAULT_GOAL := help
 
@@ -118,6 +118,9 @@ parity: $(VENV)/.dev ## Compare every architecture and method with pytorch-grad-
 
 families: $(VENV)/.dev ## Compile a small network of each family of timm at its default layer, in layers/FAMILIES.md (half an hour; result is committed)
 	$(BIN)/python -m heatlens_torch.reports.families_table --rows out/families.jsonl
+
+owners: $(VENV)/.dev ## Save networks by each library, compile them as their owners would, in layers/OWNERS.md (minutes; result is committed)
+	$(BIN)/python -m tests.owners
 
 lock: $(VENV)/.dev ## Pin what the image installs, with hashes (result is committed)
 	$(LOCK) pyproject.toml --extra server --extra aws --extra dicom --output-file infra/image/cpu.txt

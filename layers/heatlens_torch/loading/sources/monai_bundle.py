@@ -110,8 +110,8 @@ def _notes(transforms: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for name, each in zip(names, transforms, strict=True):
         if name.rpartition(".")[2] in READERS and each.get("reverse_indexing") is not False:
             yield (
-                f"{name} swaps rows and columns of an image file, and Heatlens does not: compare the logits of one image "
-                "by [reference] in a model.toml"
+                f"{name} swaps rows and columns of an image file, and Heatlens does not: compare the logits of one "
+                "image by [reference] in a model.toml"
             )
 
 
