@@ -58,6 +58,7 @@ def test_the_bundle_says_labels_output_and_network(tmp_path: Path) -> None:
         assert torch.equal(network(image), theirs(image))
 
 
+@pytest.mark.filterwarnings("ignore")  # of MONAI's readers that lack a library
 @pytest.mark.parametrize(("reading", "swaps"), [({}, True), ({"reverse_indexing": False}, False)])
 def test_rows_and_columns_that_monai_swaps_are_said(tmp_path: Path, reading: dict[str, object], swaps: bool) -> None:  # noqa: FBT001
     """`LoadImaged` hands an image over with its columns first, so the network was trained on transposed images."""
