@@ -83,6 +83,7 @@ def compile_owner(owner: Owner, folder: Path) -> Row:
         raise RuntimeError(f"{owner.name}: {done.stdout[-1000:]}{done.stderr[-2000:]}")
     seconds = _seconds() - before
     layer = read_card(folder / "model")[0].layers[0]
+    assert layer.parity is not None, "every network here has gradients"
     return Row(
         name=owner.name,
         release=owner.release,
