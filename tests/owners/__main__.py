@@ -27,7 +27,9 @@ def main() -> None:
             table.write_row(folder, row)
         rows += [row] if row else []
     refused = table.refusals(options.work / "refused")
-    options.out.write_text(table.render(rows, refused), encoding="utf-8")
+    done = {row.name for row in rows}
+    missing = [owner.name for owner in OWNERS if owner.name not in done]
+    options.out.write_text(table.render(rows, refused, missing), encoding="utf-8")
     table.draw(rows, options.work).save(options.out.with_name("owners.png"))
 
 

@@ -139,14 +139,15 @@ def refusals(folder: Path) -> dict[str, str]:
     return said
 
 
-def render(rows: Sequence[Row], refused: dict[str, str]) -> str:
-    """Write the page."""
+def render(rows: Sequence[Row], refused: dict[str, str], missing: Sequence[str] = ()) -> str:
+    """Write the page; `missing` are the owners that were not compiled."""
     lines = [INTRODUCTION, f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
     for row in rows:
         halves = " and ".join(f"{share:.0%}" for share in row.halves)
         cells = [row.name, row.release, f"`{_shell(row.command)}`", str(row.lines), f"{row.seconds:.0f}"]
         cells += [f"`{row.layer}`", row.grid, f"{row.signed_map:.1e}", f"{row.logits:.1e}", halves]
         lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", f"Not compiled in this run: {', '.join(missing)}."] if missing else []
     lines += ["", "![Temple and flower, explained by each of the networks](owners.png)", ""]
     lines += ["## What the command prints", "", "```text", rows[0].printed.strip(), "```", ""] if rows else []
     lines += ["## Refused", "", "Files in the real form of each framework. Nothing of them is run.", ""]
