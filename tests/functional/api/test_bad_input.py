@@ -479,6 +479,7 @@ def test_the_server_starts_without_a_model_and_reports_the_reason(make_client: M
                 "version": None,
                 "reason": "no readable card.json in the model folder 'gone': compile one",
                 "golden": None,
+                "method": None,
             }
         ],
     }

@@ -174,7 +174,7 @@ def test_a_new_batch(staged: TestClient, aws: Account, tiny_model: Model) -> Non
     assert instant(body["deadline"]) == pytest.approx(time.time() + 5 * 86400, abs=10)
     batch = row(aws, body["batch_id"])
     assert batch.owner == "local"
-    kept = as_json(Options(colormap="hot", include=frozenset({"map", "overlay"})))
+    kept = as_json(Options(colormap="hot", method="gradcam", include=frozenset({"map", "overlay"})))
     assert batch.options == {n: v for n, v in kept.items() if n not in ("original", "strip_original")}
     assert batch.model == tiny_model.sha256
     assert batch.expires_at - batch.created == 31 * 86400
