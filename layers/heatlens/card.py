@@ -404,12 +404,27 @@ class Layer(_Frozen):
         return self.calibration if method == DEFAULT_METHOD else self.calibrations.get(method)
 
 
+class OriginalProof(_Frozen):
+    """How far the compiled graphs are from the owner's own file, run by `engine`: max |difference| / max |value|.
+
+    `logits` compares logits; `answers` what the file answers, where that is their softmax or sigmoid (`end`).
+    """
+
+    engine: str
+    images: Positive
+    logits: float
+    end: str | None = None
+    answers: float | None = None
+    threshold: float
+
+
 class Card(_Frozen):
     """A compiled model: what it is, how it was made, and the proof of its explanations.
 
     The first of `layers` is the default. `combined` is how far the maps of all layers, combined as pytorch-grad-cam
     combines target layers, are from its own: the largest difference, of values in 0..1; `None` with one layer.
-    `reference` compares the logits with those of the owner's own code, `None` where the description names none.
+    `reference` compares the logits with those of the owner's own code, `None` where the description names none;
+    `original` with those of the owner's own file, where another library runs it.
     `methods` are those that need only the graphs. Without `gradients` the tails compute logits alone, and only methods
     that need no gradient remain. A `draft` was not proven; no server loads it.
     """
@@ -428,6 +443,7 @@ class Card(_Frozen):
     torch: TorchWeights | None = None
     combined: float | None = None
     reference: OwnerReference | None = None
+    original: OriginalProof | None = None
     training: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
     source: dict[str, str] = Field(default_factory=dict)

@@ -37,6 +37,12 @@ def proven(card: Card) -> Iterator[str]:
             f"signed map {proof.signed_map:.1e}, {gradient}logits {proof.logits:.1e} "
             f"(at most {proof.threshold:.0e})"
         )
+    if (found := card.original) is not None:
+        squashed = f", after its {found.end} {found.answers:.1e}" if found.answers is not None else ""
+        yield (
+            f"the file in {found.engine} on {found.images} inputs: logits {found.logits:.1e}{squashed} "
+            f"(at most {found.threshold:.0e})"
+        )
     if card.combined is not None:
         yield f"combined, all {len(card.layers)} layers: {card.combined:.1e} (at most {card.parity.threshold:.0e})"
 

@@ -42,6 +42,7 @@ from heatlens_torch.loading.spec import CALIBRATION_IMAGES, ModelSpec, read_trai
 from heatlens_torch.proof import calibration, familiarity, parity, precisions, recipro_parity, sanity
 from heatlens_torch.proof.golden import make_golden
 from heatlens_torch.proof.open_engine import open_engine
+from heatlens_torch.proof.original_file import compare_with_original
 from heatlens_torch.proof.owner_logits import compare_with_owner
 
 TRUNK_FILE = "trunk.onnx"
@@ -169,6 +170,9 @@ def _compile(
         torch=stored,
         combined=combined,
         reference=reference,
+        original=compare_with_original(
+            built.original, engines[layers[0].name], proof_images(spec, images), spec.logits
+        ),
         training=training,
         evaluation=None if draft else calibration.evaluate(engines[layers[0].name], spec),
         source=built.source,

@@ -75,6 +75,8 @@ COVERED = {
     "heatlens_torch/inspection.py": "functional/compile/test_layers.py",
     "heatlens_torch/loading/built_network.py": "unit/heatlens_torch/loading/test_network.py",
     "heatlens_torch/loading/exported_program.py": "functional/compile/test_sources.py",
+    "heatlens_torch/loading/onnx_files/batch.py": "unit/heatlens_torch/loading/onnx_files/test_network.py",
+    "heatlens_torch/loading/onnx_files/original.py": "functional/compile/test_onnx_files.py",
     "heatlens_torch/loading/outputs.py": "functional/compile/test_sources.py",
     "heatlens_torch/loading/pickle_scan.py": "unit/heatlens_torch/loading/test_checkpoints.py",
     "heatlens_torch/loading/saved_network.py": "functional/compile/test_sources.py",

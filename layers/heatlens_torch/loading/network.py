@@ -114,7 +114,7 @@ def _build(spec: ModelSpec, folder: Path) -> BuiltNetwork:
         return BuiltNetwork(_seeded(spec, spec.seed, arguments), arguments, _source(spec, f"seed:{spec.seed}"))
     if registry.split(spec.architecture) and spec.brings_weights:
         built = registry.build(spec.architecture, folder, dict(spec))
-        return BuiltNetwork(built.network, built.arguments, _source(spec, spec.weights) | built.source)
+        return replace(built, source=_source(spec, spec.weights) | built.source)
     if spec.brings_weights:
         return _with_its_own(spec)
     return _from_checkpoint(spec, folder / spec.weights)

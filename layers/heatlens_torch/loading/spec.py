@@ -221,7 +221,8 @@ def complete(description: Description, home: Path, name: str) -> tuple[ModelSpec
     spec: dict[str, Any] = {"name": name} | found.values | given
     missing = [key for key in MISSING if key not in spec]
     if missing:
-        raise ModelFileError(f"{', '.join(missing)}: missing: say {'; '.join(MISSING[key] for key in missing)}")
+        asked = [MISSING[key] + (f": {found.hints[key]}" if key in found.hints else "") for key in missing]
+        raise ModelFileError(f"{', '.join(missing)}: missing: say {'; '.join(asked)}")
     if spec["classes"] == "imagenet":
         spec["classes"] = _imagenet()
     complete_spec = ModelSpec.model_validate(spec)

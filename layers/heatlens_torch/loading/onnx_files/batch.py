@@ -100,7 +100,8 @@ def _growth(old: torch.Tensor, new: torch.Tensor, batch: int) -> _Growth | None:
         return None
     size = old.shape[axis]
     for inner in dict.fromkeys((size, batch)):
-        parts = new.unflatten(axis, (size // inner, GROWN, inner)).select(axis + 1, 0).reshape(old.shape)
+        parted = new.reshape(*old.shape[:axis], size // inner, GROWN, inner, *old.shape[axis + 1 :])
+        parts = parted.select(axis + 1, 0).reshape(old.shape)
         if bool((parts - old).abs().max() <= SAME * old.abs().max()):
             return _Growth(axis, math.prod(old.shape[:axis]) * (size // inner))
     return None

@@ -12,8 +12,10 @@ from heatlens.errors import ModelFileError
 from heatlens_torch.loading.labels import ordered
 
 # `names` is ultralytics', `character` RapidOCR's; the others are what people write.
-LABELS = ("names", "labels", "class_names", "classes", "class_labels", "label_names", "id2label", "categories")
-LABELS += ("character",)
+LABELS = (
+    *("names", "labels", "class_names", "classes", "class_labels", "label_names", "id2label", "categories"),
+    "character",
+)
 MEANS, DEVIATIONS = ("mean", "image_mean", "norm_mean"), ("std", "image_std", "norm_std")
 CLASSIFY = "classify"  # ultralytics' task; others are detect, segment, pose and obb
 PIXEL_FORMAT, PIXEL_RANGE = "image.bitmappixelformat", "image.nominalpixelrange"  # of ONNX's own specification

@@ -4,7 +4,7 @@ The modules run in the graph's order. Sizes are computed in NumPy while torch tr
 on no tensor's values. A file for one batch size becomes one for any: see `batch.py`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +24,10 @@ from heatlens_torch.loading.onnx_files.sizes import SIZES, Array
 
 PLAIN = ("", "ai.onnx")
 # Their constants are weights, which the check with random weights replaces.
-WEIGHTED = ("Conv", "ConvTranspose", "Einsum", "Gemm", "GroupNormalization", "InstanceNormalization")
-WEIGHTED += ("LayerNormalization", "MatMul", "PRelu")
+WEIGHTED = (
+    *("Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul", "PRelu"),
+    *("GroupNormalization", "InstanceNormalization", "LayerNormalization"),
+)
 MOST_FOLDED = 1 << 26  # values of a constant that is computed once
 
 
@@ -35,7 +37,7 @@ class OnnxNode(nn.Module):
     def __init__(self, node: NodeProto, given: dict[str, Any], constants: Mapping[int, Array]) -> None:
         super().__init__()
         self.described = describe_node(node)
-        self.operator = OPERATORS.get(node.op_type, _on_sizes_only)
+        self.operator: Callable[..., Any] = OPERATORS.get(node.op_type, _on_sizes_only)
         self.given = given
         self.count = len(node.input)
         self.fixed: dict[int, Array] = {}
@@ -108,7 +110,7 @@ class Attention(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A module by its name, with the tensors that it takes and makes; `folds` on sizes alone, by NumPy."""
+    """A module by its name, with the tensors that it takes and makes; on sizes alone NumPy computes it."""
 
     name: str
     takes: tuple[str, ...]
@@ -121,6 +123,7 @@ class Step:
         values = [known[name] if name else None for name in self.takes]
         on_sizes = self.op_type in SIZES and isinstance(module, OnnxNode) and not module.tensors
         if on_sizes and values and not any(isinstance(value, torch.Tensor) for value in values):
+            assert isinstance(module, OnnxNode)
             found = SIZES[self.op_type](module.given, *module.arguments(values))
         else:
             found = module(*values)
@@ -131,6 +134,8 @@ class Step:
 class OnnxNetwork(nn.Module):
     """The graph, called with an image batch `[B,C,H,W]`; of several outputs it answers a dict by their names."""
 
+    steps: list[Step]
+
     def __init__(self, model: ModelProto, signature: Signature, name: str) -> None:
         super().__init__()
         self.signature = signature
@@ -139,7 +144,7 @@ class OnnxNetwork(nn.Module):
         nodes = _needed(graph, signature.outputs)
         _check_operators(nodes, name)
         constants = {tensor.name: _array(tensor) for tensor in graph.initializer}
-        varying = _unstride(_fold(nodes, constants, opset, signature.image), constants)
+        varying = _unstride(_fold(nodes, constants, opset), constants)
         steps, modules = [], {}
         for node, path in zip(varying, _names(varying), strict=True):
             given = _given(node, opset)
@@ -168,7 +173,7 @@ class OnnxNetwork(nn.Module):
         groups = attentions(steps)
         inside = {step.name for group in groups for step in group}
         ends = {group[-1].name: (index, group) for index, group in enumerate(groups)}
-        found = []
+        found: list[Step] = []
         for step in steps:
             if step.name in ends:
                 index, group = ends[step.name]
@@ -189,7 +194,9 @@ def _on_sizes_only(_given: Mapping[str, Any], *_values: object) -> Any:  # noqa:
 def _module(node: NodeProto, given: dict[str, Any], bound: Mapping[int, Array]) -> nn.Module:
     if node.op_type == "BatchNormalization" and all(i in bound for i in range(1, 5)):
         if given.get("training_mode", 0):
-            raise ModelFileError(f"architecture: {describe_node(node)} is in training mode: export the network in eval()")
+            raise ModelFileError(
+                f"architecture: {describe_node(node)} is in training mode: export the network in eval()"
+            )
         return BatchNormalization(given, *(bound[i].astype(np.float32) for i in range(1, 5)))
     kind: type[OnnxNode] = type(node.op_type, (OnnxNode,), {})
     return kind(node, given, bound)
@@ -207,25 +214,29 @@ def _needed(graph: GraphProto, outputs: Sequence[str]) -> list[NodeProto]:
 
 def _check_operators(nodes: Sequence[NodeProto], name: str) -> None:
     for node in nodes:
-        if node.domain not in PLAIN or node.op_type not in OPERATORS and node.op_type not in SIZES:
+        if node.domain not in PLAIN or (node.op_type not in OPERATORS and node.op_type not in SIZES):
             raise ModelFileError(
                 f"architecture: {name}: the operator {f'{node.domain}.' if node.domain not in PLAIN else ''}"
                 f"{describe_node(node)} has no conversion to torch here: export the network without it"
             )
 
 
-def _fold(nodes: Sequence[NodeProto], constants: dict[str, Array], opset: int, image: str) -> list[NodeProto]:
+def _fold(nodes: Sequence[NodeProto], constants: dict[str, Array], opset: int) -> list[NodeProto]:
     """Compute what depends on constants alone, add it to `constants`, and return the other nodes."""
     varying = []
     for node in nodes:
-        fixed = all(name in constants for name in node.input if name) and node.op_type in SIZES and image not in node.input
+        fixed = all(name in constants for name in node.input if name) and node.op_type in SIZES
         if not fixed or sum(constants[name].size for name in node.input if name) > MOST_FOLDED:
             varying.append(node)
             continue
         try:
-            found = SIZES[node.op_type](_given(node, opset), *(constants[name] if name else None for name in node.input))
+            found = SIZES[node.op_type](
+                _given(node, opset), *(constants[name] if name else None for name in node.input)
+            )
         except (ValueError, TypeError, IndexError, KeyError, ArithmeticError) as error:
-            raise ModelFileError(f"architecture: {describe_node(node)} cannot be computed: {sentence(error)}") from error
+            raise ModelFileError(
+                f"architecture: {describe_node(node)} cannot be computed: {sentence(error)}"
+            ) from error
         constants.update(zip(node.output, found if isinstance(found, tuple) else (found,), strict=False))
     return varying
 

@@ -163,17 +163,17 @@ def instance_normalization(given: Attributes, value: Tensor, scale: Value, bias:
     dims = _places(value)
     mean = value.mean(dims, keepdim=True)
     variance = (value - mean).square().mean(dims, keepdim=True)
-    normal = (value - mean) / (variance + given.get("epsilon", 1e-5)).sqrt()
+    normal: Tensor = (value - mean) / (variance + given.get("epsilon", 1e-5)).sqrt()
     return normal * _along_channels(scale, value) + _along_channels(bias, value)
 
 
 def group_normalization(given: Attributes, value: Tensor, scale: Value, bias: Value) -> Tensor:
     """Compute GroupNormalization; until opset 20 scale and bias are of groups."""
     groups, channels = given["num_groups"], value.shape[1]
-    weights = [as_tensor(each) for each in (scale, bias)]
-    if len(weights[0]) != channels:
-        weights = [each.repeat_interleave(channels // groups) for each in weights]
-    return functional.group_norm(value, groups, *weights, eps=given.get("epsilon", 1e-5))
+    weight, offset = as_tensor(scale), as_tensor(bias)
+    if len(weight) != channels:
+        weight, offset = (each.repeat_interleave(channels // groups) for each in (weight, offset))
+    return functional.group_norm(value, groups, weight, offset, given.get("epsilon", 1e-5))
 
 
 def layer_normalization(given: Attributes, value: Tensor, scale: Value, bias: Value | None = None) -> Tensor:
@@ -207,8 +207,9 @@ def gemm(given: Attributes, one: Value, two: Value, three: Value | None = None) 
     weights = right if given.get("transB", 0) else right.T
     bias = None if three is None else as_tensor(three)
     if alpha == 1.0 and beta == 1.0 and (bias is None or bias.dim() == 1):
-        return functional.linear(left, weights, bias)
-    product = functional.linear(left, weights) * alpha
+        result: Tensor = functional.linear(left, weights, bias)
+        return result
+    product: Tensor = functional.linear(left, weights) * alpha
     return product if bias is None else product + bias * beta
 
 
@@ -370,13 +371,11 @@ def expand(_given: Attributes, value: Value, wanted: Value) -> Tensor:
     lacking = len(shape) - tensor.dim()
     own = [1] * max(0, lacking) + list(tensor.shape)
     shape = [1] * max(0, -lacking) + shape
-    return tensor.expand([mine if isinstance(mine, int) and mine != 1 else _larger(mine, other) for mine, other in zip(own, shape, strict=True)])
+    return tensor.expand([_larger(mine, other) for mine, other in zip(own, shape, strict=True)])
 
 
 def _larger(mine: Any, other: Any) -> Any:  # noqa: ANN401 - numbers or symbols
-    if not isinstance(mine, int):  # the batch
-        return mine
-    return other if mine == 1 else mine
+    return other if isinstance(mine, int) and mine == 1 else mine
 
 
 def pad(given: Attributes, value: Tensor, *rest: Any) -> Tensor:  # noqa: ANN401 - constants or nothing
@@ -437,7 +436,7 @@ def resize(given: Attributes, value: Tensor, *rest: Any) -> Tensor:  # noqa: ANN
 def _resized(given: Attributes, value: Tensor, rest: Sequence[Any]) -> list[int]:
     """Return the new height and width, from sizes or from scales."""
     if "scales" in given:
-        scales, wanted = list(given["scales"]), []
+        scales, wanted = list(given["scales"]), list[Any]()
     elif given["opset"] < 11 or len(rest) == 1:
         scales, wanted = _numbers(rest[0]), []
     else:
@@ -570,7 +569,9 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Sub": _binary(torch.sub),
     "Sum": _folded(torch.add),
     "Tanh": _unary(torch.tanh),
-    "ThresholdedRelu": lambda given, value: torch.where(value > given.get("alpha", 1.0), value, torch.zeros_like(value)),
+    "ThresholdedRelu": lambda given, value: torch.where(
+        value > given.get("alpha", 1.0), value, torch.zeros_like(value)
+    ),
     "Tile": _tile,
     "Transpose": transpose,
     "Unsqueeze": unsqueeze,

@@ -1,6 +1,6 @@
 """Read an ONNX file of a classifier: checked, in float32, with one image going in and one tensor of scores out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -135,8 +135,8 @@ def _refuse_quantized(model: ModelProto, path: Path) -> None:
             )
 
 
-def _within(nodes: "Iterator[NodeProto] | object") -> Iterator[NodeProto]:
-    for node in nodes:  # type: ignore[attr-defined]  # a repeated field has no type of its own
+def _within(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    for node in nodes:
         yield node
         for attribute in node.attribute:
             for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):

@@ -154,7 +154,8 @@ def _image(graph: GraphProto, wires: Wires, name: str) -> ValueInfoProto:
             f"architecture: {name} takes {TensorProto.DataType.Name(kind).lower()} as {images[0].name!r}, and images "
             "are float or uint8"
         )
-    return images[0]
+    image: ValueInfoProto = images[0]
+    return image
 
 
 def _outputs(graph: GraphProto, wires: Wires, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -33,7 +33,9 @@ def axes_of(given: Attributes, rest: Sequence[Any], name: str = "axes") -> list[
 
 def target_shape(shape: Sequence[Any], wanted: Sequence[Any], *, allow_zero: bool = False) -> list[Any]:
     """Return the sizes of a Reshape, in which 0 copies a size; -1 stays."""
-    return [shape[i] if isinstance(size, int) and size == 0 and not allow_zero else size for i, size in enumerate(wanted)]
+    return [
+        shape[i] if isinstance(size, int) and size == 0 and not allow_zero else size for i, size in enumerate(wanted)
+    ]
 
 
 def cast(_given: Attributes, value: Array, kind: int) -> Array:
@@ -136,7 +138,8 @@ def _expand(_given: Attributes, value: Array, shape: Array) -> Array:
 def _range(_given: Attributes, start: Array, limit: Array, delta: Array) -> Array:
     first, last, step = (each.item() if each.dtype != object else each.ravel()[0] for each in (start, limit, delta))
     _limited([int(max(0, (last - first) / step))])
-    return np.arange(first, last, step, start.dtype)
+    values: Array = np.arange(float(first), float(last), float(step)).astype(start.dtype)
+    return values
 
 
 def _where(_given: Attributes, condition: Array, one: Array, two: Array) -> Array:
@@ -146,9 +149,7 @@ def _where(_given: Attributes, condition: Array, one: Array, two: Array) -> Arra
 def _reduce(function: Callable[..., Any]) -> Callable[..., Array]:
     def reduce(given: Attributes, value: Array, *rest: Array) -> Array:
         axes = axes_of(given, rest)
-        return np.asarray(
-            function(value, axis=tuple(axes) if axes else None, keepdims=bool(given.get("keepdims", 1)))
-        )
+        return np.asarray(function(value, axis=tuple(axes) if axes else None, keepdims=bool(given.get("keepdims", 1))))
 
     return reduce
 

@@ -17,11 +17,15 @@ OWN = "own"  # as `weights`: the architecture brings them
 
 @dataclass(slots=True)
 class Facts:
-    """Values of a description by key, and where each was found; `notes` say what an owner should know besides."""
+    """Values of a description by key, and where each was found; `notes` say what an owner should know besides.
+
+    `hints` say of a key that is missing what the files know of it.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    hints: dict[str, str] = field(default_factory=dict)
 
     def add(self, key: str, value: object, place: str) -> None:
         """Keep a value that was found; `None` was not found."""

@@ -1,4 +1,4 @@
-"""`onnx:FILE`: an ONNX graph with its weights, and what its metadata say. Nothing of the file is run but its operators."""
+"""`onnx:FILE`: an ONNX graph with its weights, and what its metadata say."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,8 +86,9 @@ def _output(signature: Signature, given: Mapping[str, Any]) -> str:
         return str(entry)
     if len(signature.outputs) > 1:
         names = ", ".join(f"{name!r}" for name in signature.outputs)
-        raise ModelFileError(f"output_entry: the file answers {names}: say which are the logits (output_entry in "
-                             "model.toml)")
+        raise ModelFileError(
+            f"output_entry: the file answers {names}: say which are the logits (output_entry in model.toml)"
+        )
     return signature.outputs[0]
 
 
@@ -121,13 +122,19 @@ def _add_output(found: Facts, signature: Signature, output: str, count: int | No
 def _add_preprocess(found: Facts, signature: Signature, metadata: Mapping[str, str], producer: str) -> None:
     size = list(signature.size) if signature.size else size_in(metadata)
     if metadata.get("task", "").lower() == CLASSIFY and size:
-        recipe = Recipe({"size": size, "fit": "shortest", "interpolation": "bilinear"}, (0, 0, 0), (1, 1, 1), {"size": size})
+        recipe = Recipe(
+            {"size": size, "fit": "shortest", "interpolation": "bilinear"}, (0, 0, 0), (1, 1, 1), {"size": size}
+        )
         found.add("preprocess", recipe.preprocess(), "ultralytics' transforms of the task classify, metadata imgsz")
         return
     steps = _known_steps(signature, metadata)
     if producer.lower() == CUSTOM_VISION and size:
         resize = {"step": "resize", "size": size, "interpolation": "bicubic"}
-        found.add("preprocess", Preprocess.model_validate({"steps": [resize, *steps]}), "Custom Vision's own code, metadata Image.*")
+        found.add(
+            "preprocess",
+            Preprocess.model_validate({"steps": [resize, *steps]}),
+            "Custom Vision's own code, metadata Image.*",
+        )
         return
     found.hints["preprocess"] = _hint(signature, metadata, size, steps)
 
@@ -143,8 +150,6 @@ def _known_steps(signature: Signature, metadata: Mapping[str, str]) -> list[dict
     elif levels and levels != "0 to 255":
         low, high = (float(each) for each in levels.split(" to "))
         steps.append({"step": "range", "low": low, "high": high})
-    elif not levels and signature.affine is None and not signature.levels and PIXEL_RANGE.split(".")[0] in str(metadata):
-        steps.append({"step": "scale"})
     return steps
 
 

@@ -10,6 +10,9 @@ from heatlens_torch.loading.sources.base import read_json
 from heatlens_torch.loading.sources.registry import SOURCES, split
 
 LIGHTNING = "lightning:"
+ONNX = ".onnx"
+# Of ONNX's protocol buffer: the version's field, and those of the producer, domain, version, text, graph and opsets.
+VERSION_FIELD, LATEST, FIELDS = 0x08, 32, (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42)
 NAMES = ("classes", "class_names", "labels", "label_names")  # of hyper-parameters that hold the classes
 
 
@@ -72,4 +75,11 @@ def _file(path: Path) -> str | None:
         with zipfile.ZipFile(path) as archive:
             names = {name.partition("/")[2] for name in archive.namelist()}
         return "torch.export" if "archive_format" in names else None
-    return None
+    return "onnx" if path.suffix == ONNX or _starts_as_onnx(path) else None
+
+
+def _starts_as_onnx(path: Path) -> bool:
+    """Tell whether a file begins with a version of ONNX's format and one of the fields after it."""
+    with path.open("rb") as file:
+        version, number, *following = file.read(3).ljust(3, b"\0")
+    return version == VERSION_FIELD and 0 < number < LATEST and following[0] in FIELDS

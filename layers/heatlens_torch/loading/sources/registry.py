@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SOURCES = {
     "hf": ("hf", "'heatlens[hf]'", "a folder of transformers' save_pretrained"),
     "timm": ("timm_models", "'heatlens[timm]'", "a folder of timm's save_for_hf, or a name with --weights FILE"),
+    "onnx": ("onnx_file", "'heatlens[onnx]'", "an ONNX file of a classifier"),
     "xrv": ("xrv", "torchxrayvision", "a state dict of torchxrayvision"),
     "monai": ("monai_bundle", "monai", "a MONAI bundle"),
     "mlflow": ("mlflow_folder", "", "a folder of MLflow's PyTorch flavor"),
