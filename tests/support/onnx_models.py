@@ -75,14 +75,16 @@ def graph(
     outputs: tuple[str, ...] = ("out",),
     opset: int = 17,
     domains: tuple[str, ...] = (),
+    rank: int | None = None,
 ) -> ModelProto:
-    """Make a model of one input `image`, and outputs of unknown shape."""
+    """Make a model of one input `image`, and outputs of a rank, or of unknown shape, which the checker refuses."""
+    dims = None if rank is None else [f"d{i}" for i in range(rank)]
     return helper.make_model(
         helper.make_graph(
             nodes,
             "graph",
             [helper.make_tensor_value_info("image", kind, shape)],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name in outputs],
             [numpy_helper.from_array(np.asarray(value), name) for name, value in (constants or {}).items()],
         ),
         opset_imports=[helper.make_opsetid("", opset), *(helper.make_opsetid(name, 1) for name in domains)],
@@ -118,12 +120,12 @@ def keras_like(path: Path, *, classes: int = 3, normalizes: bool = False) -> Pat
         helper.make_node("Softmax", ["logits"], ["out"], "model/predictions"),
     ]
     constants = {
-        "scale": np.float32(1 / 127.5),
-        "mean": np.float32(1),
+        "scale": np.array(1 / 127.5, np.float32),
+        "mean": np.array(1, np.float32),
         "w1": weights(8, 3, 3, 3),
         "b1": weights(8),
-        "zero": np.float32(0),
-        "six": np.float32(6),
+        "zero": np.array(0, np.float32),
+        "six": np.array(6, np.float32),
         "w2": weights(12, 8, 3, 3),
         "w3": weights(12, classes),
         "b3": weights(classes),

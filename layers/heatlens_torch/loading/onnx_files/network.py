@@ -28,6 +28,7 @@ WEIGHTED = (
     *("Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul", "PRelu"),
     *("GroupNormalization", "InstanceNormalization", "LayerNormalization"),
 )
+SIZED = ("Clip", "Pad", "Resize", "Tile", "Upsample")  # their constants are sizes, scales and limits
 MOST_FOLDED = 1 << 26  # values of a constant that is computed once
 
 
@@ -43,7 +44,8 @@ class OnnxNode(nn.Module):
         self.fixed: dict[int, Array] = {}
         self.tensors: dict[int, str] = {}
         for index, value in constants.items():
-            if issubclass(value.dtype.type, np.floating) and value.size > 1:
+            is_tensor = issubclass(value.dtype.type, np.floating) and value.size > 1
+            if is_tensor and node.op_type not in SIZED:
                 self.tensors[index] = name = f"input_{index}"
                 tensor = torch.from_numpy(value.astype(np.float32))
                 if node.op_type in WEIGHTED:

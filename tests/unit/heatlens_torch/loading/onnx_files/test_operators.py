@@ -17,7 +17,7 @@ from tests.support.onnx_models import graph
 RNG = np.random.default_rng(0)
 IMAGE = RNG.standard_normal((2, 4, 9, 9)).astype(np.float32)
 WEIGHT = RNG.standard_normal((6, 4, 3, 3)).astype(np.float32)
-FOUR = np.float32([0.5, 1.5, 2.5, 3.5])
+FOUR = np.array([0.5, 1.5, 2.5, 3.5], np.float32)
 
 CASES: list[tuple[str, dict[str, Any], list[npt.ArrayLike], int]] = [
     ("Conv", {"auto_pad": "SAME_UPPER", "strides": [2, 2]}, [WEIGHT], 17),
@@ -31,13 +31,13 @@ CASES: list[tuple[str, dict[str, Any], list[npt.ArrayLike], int]] = [
     ("GlobalMaxPool", {}, [], 17),
     ("LRN", {"size": 3}, [], 17),
     ("InstanceNormalization", {}, [FOUR, FOUR], 17),
-    ("GroupNormalization", {"num_groups": 2}, [np.float32([1, 2]), np.float32([3, 4])], 18),
+    ("GroupNormalization", {"num_groups": 2}, [np.array([1, 2], np.float32), np.array([3, 4], np.float32)], 18),
     ("GroupNormalization", {"num_groups": 2}, [FOUR, FOUR], 21),
     ("LayerNormalization", {"axis": 2}, [np.ones((9, 9), np.float32)], 17),
     ("HardSigmoid", {}, [], 17),
     ("HardSwish", {}, [], 17),
     ("Gelu", {"approximate": "tanh"}, [], 20),
-    ("Clip", {}, [np.float32(0), np.float32(6)], 17),
+    ("Clip", {}, [np.array(0, np.float32), np.array(6, np.float32)], 17),
     ("Clip", {"min": -0.5, "max": 0.5}, [], 6),
     ("PRelu", {}, [FOUR.reshape(4, 1, 1)], 17),
     ("Softmax", {"axis": 1}, [], 11),
@@ -47,23 +47,23 @@ CASES: list[tuple[str, dict[str, Any], list[npt.ArrayLike], int]] = [
     ("ReduceMean", {"keepdims": 0}, [np.array([2, 3])], 18),
     ("ReduceL2", {"axes": [1]}, [], 13),
     ("ReduceProd", {"axes": [1, 3]}, [], 13),
-    ("Pad", {}, [np.array([0, 0, 1, 2, 0, 0, 3, 4]), np.float32(1.5)], 17),
+    ("Pad", {}, [np.array([0, 0, 1, 2, 0, 0, 3, 4]), np.array(1.5, np.float32)], 17),
     ("Pad", {"mode": "reflect"}, [np.array([0, 0, 1, 2, 0, 0, 3, 4])], 17),
-    ("Pad", {}, [np.array([1, 2]), np.float32(0), np.array([3])], 18),
+    ("Pad", {}, [np.array([1, 2]), np.array(0, np.float32), np.array([3])], 18),
     ("Slice", {}, [np.array([8]), np.array([0]), np.array([3]), np.array([-2])], 17),
     ("Slice", {"starts": [1], "ends": [-1], "axes": [2]}, [], 9),
     ("Gather", {"axis": 1}, [np.array([[3, -4], [0, 1]])], 17),
     ("Gather", {"axis": 2}, [np.array(-1)], 17),
     ("DepthToSpace", {"blocksize": 2}, [], 17),
     ("DepthToSpace", {"blocksize": 2, "mode": "CRD"}, [], 17),
-    ("Resize", {"mode": "linear"}, ["", np.float32([1, 1, 2, 2])], 17),
+    ("Resize", {"mode": "linear"}, ["", np.array([1, 1, 2, 2], np.float32)], 17),
     ("Resize", {"coordinate_transformation_mode": "asymmetric"}, ["", "", np.array([2, 4, 18, 18])], 17),
     ("Transpose", {}, [], 17),
     ("Expand", {}, [np.array([3, 1, 1, 1, 1])], 17),
     ("Einsum", {"equation": "bchw,c->bhw"}, [FOUR], 17),
     ("Flatten", {"axis": 2}, [], 17),
     ("Tile", {}, [np.array([1, 1, 2, 1])], 17),
-    ("Pow", {}, [np.float32(2)], 17),
+    ("Pow", {}, [np.array(2, np.float32)], 17),
     ("ThresholdedRelu", {"alpha": 0.5}, [], 17),
 ]
 

@@ -67,7 +67,7 @@ def test_a_normalization_inside_is_read(
     levels: bool,  # noqa: FBT001
 ) -> None:
     first = helper.make_node(operator, ["image", "c"], ["normal"])
-    constant = np.float32(value).reshape(1, -1, 1, 1)
+    constant = np.array(value, np.float32).reshape(1, -1, 1, 1)
     found = read_signature(graph(head(first, last="normal"), WEIGHT | {"c": constant}), "a.onnx").affine
 
     assert found is not None

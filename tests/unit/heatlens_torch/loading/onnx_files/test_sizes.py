@@ -30,7 +30,7 @@ def test_a_symbol_passes_through_slices_and_products() -> None:
 
 def test_whole_numbers_are_divided_to_whole_numbers() -> None:
     assert SIZES["Div"]({}, np.array([7]), np.array([2])).tolist() == [3]
-    assert SIZES["Div"]({}, np.float32([7]), np.float32([2])).tolist() == [3.5]
+    assert SIZES["Div"]({}, np.array([7], np.float32), np.array([2], np.float32)).tolist() == [3.5]
 
 
 def test_a_reshape_copies_sizes_at_zero() -> None:

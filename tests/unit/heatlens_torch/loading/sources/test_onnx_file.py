@@ -118,7 +118,7 @@ def test_an_input_of_another_size_or_number_of_channels_is_refused(tmp_path: Pat
 
 def test_several_outputs_are_named(tmp_path: Path) -> None:
     nodes = [helper.make_node("Conv", ["image", "w"], [name], name) for name in ("scores", "features")]
-    model = graph(nodes, {"w": np.zeros((2, 3, 32, 32), np.float32)}, outputs=("scores", "features"))
+    model = graph(nodes, {"w": np.zeros((2, 3, 32, 32), np.float32)}, outputs=("scores", "features"), rank=4)
     onnx.save(model, tmp_path / "a.onnx")
 
     assert refusal(tmp_path / "a.onnx") == (
