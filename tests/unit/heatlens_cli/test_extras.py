@@ -13,7 +13,7 @@ from tests.support.paths import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PACKAGES = {"server": "heatlens_web", "aws": "heatlens_aws", "torch": "heatlens_torch"}
 # What the compiler names itself: of the extras int8, hf and timm, and the libraries whose files it reads.
-CHECKED_WITHIN = {"nncf", "transformers", "timm", "monai", "torchxrayvision"}
+CHECKED_WITHIN = {"nncf", "onnxruntime", "transformers", "timm", "monai", "torchxrayvision"}
 WITH_THE_BASE = {"pydantic_core", "h11"}  # what pydantic and httpx2 cannot be without
 
 
