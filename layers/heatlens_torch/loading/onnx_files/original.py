@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, helper
 
+from heatlens.engines.telemetry import without_telemetry
 from heatlens.errors import ModelFileError
 from heatlens.types import Floats
 from heatlens_torch.errors import sentence
@@ -23,7 +24,8 @@ class OriginalFile:
         Raises:
             ModelFileError: ONNX Runtime cannot run the file.
         """
-        import onnxruntime
+        with without_telemetry():
+            import onnxruntime
 
         self._signature = signature
         self._before, self.end = before_end(model, output)
