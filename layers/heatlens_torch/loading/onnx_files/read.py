@@ -33,7 +33,7 @@ def read_model(path: Path) -> ModelProto:
     try:
         onnx.checker.check_model(model)
     except Exception as error:  # the checker raises types of its own and C++'s
-        raise ModelFileError(f"architecture: {path.name} is no valid ONNX file: {_first_line(error)}") from error
+        raise ModelFileError(f"architecture: {path.name} is no valid ONNX file: {_sentence(error)}") from error
     to_float32(model)
     return model
 
@@ -74,7 +74,7 @@ def _load(path: Path) -> ModelProto:
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's DecodeError is a type of its library
-        raise ModelFileError(f"architecture: {path.name} is no ONNX file: {_first_line(error)}") from error
+        raise ModelFileError(f"architecture: {path.name} is no ONNX file: {_sentence(error)}") from error
     if not model.graph.node or not model.opset_import:
         raise ModelFileError(f"architecture: {path.name} is no ONNX file: it has no graph")
     return model
@@ -156,6 +156,6 @@ def _tensors(model: ModelProto) -> Iterator[TensorProto]:
         yield from graph.initializer
 
 
-def _first_line(error: BaseException) -> str:
+def _sentence(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:SENTENCE].rstrip(".")
+    return " ".join(lines or [type(error).__name__])[:SENTENCE].rstrip(".")
