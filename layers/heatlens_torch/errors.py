@@ -1,12 +1,13 @@
 """Turn what a network or torch raises into one sentence that says what works instead."""
 
+import inspect
 import re
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from torch import nn
+from torch import fx, nn
 
 from heatlens.errors import CompileError, ModelError
 
@@ -16,11 +17,18 @@ WITHOUT_GRADIENTS = (
 )
 LONGEST_SENTENCE = 240
 _OPERATOR = re.compile(r"\b(?:aten|prims|torchvision|higher_order)(?:::|\.)(\w+)")
-_LIBRARIES = ("site-packages", "lib/python3", "heatlens_torch", "<")
+_DATA_DEPENDENT = re.compile(r"data.?dependent", re.IGNORECASE)
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+_LIBRARIES = ("site-packages", "lib/python3", str(Path(__file__).parent), "<")
 
 
 def reason(error: BaseException) -> str:
     """Name the operator if any error of the chain names one, else say what the error says, and what works instead."""
+    if any(_DATA_DEPENDENT.search(f"{type(cause).__name__} {cause}") for cause in _chain(error)):
+        return (
+            f"its Python code depends on the values of the image{place(error)}, as `if x.sum() > 0`, float(x) and "
+            f"x.item() do: write it with torch.where(), or leave it out; {INSTEAD}"
+        )
     for cause in _chain(error):
         operator = _OPERATOR.search(str(cause))
         if operator:
@@ -44,8 +52,25 @@ def place(error: BaseException) -> str:
 
 def place_of(frames: Sequence[traceback.FrameSummary]) -> str:
     """Return ` (file:line)` of the last frame in the user's code, or nothing."""
-    own = [frame for frame in frames if not any(part in frame.filename for part in _LIBRARIES)]
+    own = [frame for frame in frames if _is_own(frame.filename)]
     return f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
+
+
+def _required(network: nn.Module | None) -> list[str]:
+    """List the names that the network's forward cannot do without."""
+    found = inspect.signature(network.forward).parameters.values() if network else ()
+    named = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [each.name for each in found if each.default is each.empty and each.kind in named]
+
+
+def place_of_node(node: fx.Node) -> str:
+    """Return ` (file:line)` of the last line of the user's code that made an operation of a graph, or nothing."""
+    frames = [frame for frame in _FRAME.findall(node.meta.get("stack_trace") or "") if _is_own(frame[0])]
+    return f" ({Path(frames[-1][0]).name}:{frames[-1][1]})" if frames else ""
+
+
+def _is_own(file: str) -> bool:
+    return not any(part in file for part in _LIBRARIES)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -73,12 +98,17 @@ def running(shape: Sequence[int], network: nn.Module | None = None) -> Iterator[
     except Exception as error:
         raise CompileError(
             f"the network does not run on an image batch of shape {tuple(shape)}: it raises {sentence(error)}"
-            f"{place(error)}; {_hint(network, shape)}"
+            f"{place(error)}; {_hint(network, shape, error)}"
         ) from error
 
 
-def _hint(network: nn.Module | None, shape: Sequence[int]) -> str:
-    """Say what keeps the network from running: training mode, or a first convolution that takes another input."""
+def _hint(network: nn.Module | None, shape: Sequence[int], error: Exception) -> str:
+    """Say what keeps the network from running: a mode, other inputs, or a convolution that takes another image."""
+    if "nference tensor" in str(error):
+        return "leave out torch.inference_mode() in its code: no gradient passes it"
+    takes = _required(network)
+    if len(takes) > 1:
+        return f"its forward() takes {', '.join(takes)}: say which is the image (input_entry), and give constants"
     modules = dict(network.named_modules()) if network else {}
     training = next((name for name, module in modules.items() if name and module.training), "")
     if training:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from heatlens_torch.graph.layers import Candidate, PassedOver, survey
+from heatlens_torch.graph.layers import Candidate, PassedOver, resolve, survey
 from heatlens_torch.graph.probe import probe, target
 from heatlens_torch.loading import user_functions
 from heatlens_torch.loading.described import Described, describe
@@ -55,7 +55,8 @@ def _given(spec: ModelSpec, network: nn.Module) -> Iterator[Candidate]:
     for name in spec.layers:
         grid = spec.grid_of(name)
         if grid:
+            maker = resolve(network, name, spec.preprocess.shape, channels=spec.preprocess.channels)
             layout = probe(
-                network, name, sample, grid=grid, class_tokens=spec.class_tokens, gradients=spec.gradients
+                network, maker, sample, grid=grid, class_tokens=spec.class_tokens, gradients=spec.gradients
             ).layout
-            yield Candidate(name, type(target(network, name)).__name__, layout.shape, layout.tokens)
+            yield Candidate(maker, type(target(network, maker)).__name__, layout.shape, layout.tokens)

@@ -26,6 +26,7 @@ class Attentions(TorchFunctionMode):
         super().__init__()
         self._running: list[tuple[str, bool]] = []
         self._found: set[str] = set()
+        self._weighing: list[torch.Tensor] = []
 
     @classmethod
     @contextmanager
@@ -44,6 +45,13 @@ class Attentions(TorchFunctionMode):
         """Tell whether the module is inside one that computes attention."""
         return any(name.startswith(f"{outer}.") for outer in self._found)
 
+    def weighs(self, output: torch.Tensor) -> bool:
+        """Tell whether a softmax makes weights of places from the output of a module, as attention pooling does."""
+        return any(
+            output.data_ptr() == scores.data_ptr() and output.numel() == scores.numel() and scores.dim() >= _SCORES
+            for scores in self._weighing
+        )
+
     def __torch_function__(
         self,
         func: Callable[..., Any],
@@ -52,6 +60,8 @@ class Attentions(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401 - what the function answers
         given = kwargs or {}
+        if func in SOFTMAX:
+            self._weighing.append(_scores_of(args, given))
         if func in _ATTENTION or (func in SOFTMAX and _is_over_tokens(args, given)):
             outer = next((name for name, has_children in reversed(self._running) if has_children), None)
             self._found |= {outer} if outer else set()
@@ -69,8 +79,13 @@ class Attentions(TorchFunctionMode):
         return [module.register_forward_pre_hook(begin), module.register_forward_hook(end, always_call=True)]
 
 
+def _scores_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.Tensor:
+    scores: torch.Tensor = args[0] if args else kwargs["input"]
+    return scores
+
+
 def _is_over_tokens(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    scores = args[0] if args else kwargs["input"]
+    scores = _scores_of(args, kwargs)
     dim = args[1] if len(args) > 1 else kwargs.get("dim")
     last = dim in (-1, scores.dim() - 1)
     return bool(scores.dim() >= _SCORES and last and scores.shape[-1] > 1 and scores.shape[-2] > 1)

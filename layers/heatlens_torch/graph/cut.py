@@ -10,7 +10,12 @@ from torch.export import Dim
 
 from heatlens.errors import CompileError
 from heatlens_torch.errors import reason
+from heatlens_torch.graph.any_batch import free_batch, has_fixed_batch
 from heatlens_torch.graph.marks import marked, take_mark
+from heatlens_torch.graph.single_precision import make_single
+from heatlens_torch.graph.upsample import write_as_matrices
+
+_MORE_IMAGES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +35,19 @@ def capture(network: nn.Module, image: torch.Tensor, layers: Iterable[str] = ())
         layers: Module paths whose outputs are marked in the graph.
 
     Raises:
-        CompileError: torch.export cannot capture it, for example because its Python code depends on the data.
+        CompileError: torch.export cannot capture it, for example because its Python code depends on the data, or it
+            cannot be captured for a batch of any size.
     """
+    layers = tuple(layers)
+    captured = _capture(network, image, layers)
+    if has_fixed_batch(captured):
+        larger = image.new_zeros(len(image) + _MORE_IMAGES, *image.shape[1:])
+        free_batch(captured, _capture(network, larger, layers), network)
+    make_single(captured)
+    return captured
+
+
+def _capture(network: nn.Module, image: torch.Tensor, layers: Iterable[str]) -> fx.GraphModule:
     try:
         # AUTO: a bounded dimension is refused where an operator specializes on it while tracing.
         with _plain_attention(), marked(network, layers):
@@ -40,6 +56,7 @@ def capture(network: nn.Module, image: torch.Tensor, layers: Iterable[str] = ())
     except Exception as error:  # torch.export raises many unrelated kinds
         raise CompileError(f"torch.export cannot capture the network: {reason(error)}") from error
     assert isinstance(module, fx.GraphModule)
+    write_as_matrices(module)
     return module
 
 

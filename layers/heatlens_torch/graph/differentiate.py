@@ -8,11 +8,12 @@ import torch
 from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from heatlens.errors import CompileError
-from heatlens_torch.errors import INSTEAD, reason
+from heatlens_torch.errors import INSTEAD, place_of_node, reason
 from heatlens_torch.graph import derivatives
+from heatlens_torch.graph.any_batch import is_symbolic, symbolic_batch
 from heatlens_torch.graph.selector import explained_selector
 
 
@@ -55,29 +56,19 @@ class _Watched(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:  # noqa: ANN401 - what the operator answers
         result = super().run_node(n)
-        self.check(f"operator {str(n.target).removeprefix('aten.').partition('.')[0]}")
+        self.check(f"operator {str(n.target).removeprefix('aten.').partition('.')[0]}{place_of_node(n)}")
         return result
 
     def check(self, culprit: str) -> None:
-        batch: object = self._activation.shape[0]  # typed as int, which it is only once it is fixed
-        if not isinstance(batch, torch.SymInt) or batch.node.maybe_as_int() is not None:
+        if not is_symbolic(self._activation):
             raise CompileError(
                 f"the network after {self._layer!r} works on one size of batch only: {culprit} fixes it; {INSTEAD}"
             )
 
 
 def _of_any_batch(values: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Make fake tensors whose batch alone is symbolic: with every dimension symbolic tracing takes minutes."""
     mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
-    return [
-        mode.from_tensor(
-            value.contiguous(),
-            symbolic_context=StatelessSymbolicContext(
-                dynamic_sizes=[DimDynamic.DUCK] + [DimDynamic.STATIC] * (value.dim() - 1)
-            ),
-        )
-        for value in values
-    ]
+    return [symbolic_batch(mode, value) for value in values]
 
 
 def unique_batch_size(*shapes: Sequence[int]) -> int:

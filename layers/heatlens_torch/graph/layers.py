@@ -184,6 +184,8 @@ class _Reasons:
             return "it is an auxiliary head"
         if self._attentions.around(entry.name) or self._is_per_head(tuple(entry.output.shape[1:])):
             return "it is inside an attention"
+        if self._attentions.weighs(entry.output):
+            return "it holds the scores of an attention"
         return None
 
     def _is_per_head(self, shape: tuple[int, ...]) -> bool:

@@ -125,6 +125,11 @@ def _layout(network: nn.Module, layer: str, activation: torch.Tensor, image: tor
             f"layer {layer!r} answers {tuple(activation.shape[1:])}, and no grid of these follows the image: where "
             f"the image is disturbed, other cells change{_usable(network, layer, image)}{hint}"
         )
+    if found.height * found.width == 1:
+        raise CompileError(
+            f"layer {layer!r} answers one cell, so its map would say nothing about places"
+            f"{_usable(network, layer, image)}"
+        )
     return found
 
 

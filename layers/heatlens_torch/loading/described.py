@@ -16,7 +16,7 @@ from heatlens.errors import ModelFileError
 from heatlens_torch.loading.labels import read_labels
 from heatlens_torch.loading.sources import recognize, registry
 from heatlens_torch.loading.sources.base import Facts
-from heatlens_torch.loading.spec import Description, ModelSpec, complete, located, read_description
+from heatlens_torch.loading.spec import Description, ModelSpec, complete, explain, located, read_description
 
 TOML = ".toml"
 # What `--preprocess NAME` means: torchvision's and timm's evaluation on ImageNet.
@@ -91,7 +91,7 @@ def _validated(values: Mapping[str, Any]) -> Description:
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0])
-        raise ModelFileError(f"{key}: {first['msg'].removeprefix('Value error, ')} (--{key})") from error
+        raise ModelFileError(f"{key}: {explain(first)} (--{key})") from error
 
 
 def _parsed(given: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ The probabilities of the application come from the logits. Of a network with its
 twice, and its maps would explain a saturated probability.
 """
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from heatlens.errors import CompileError
 from heatlens_torch.errors import running
 from heatlens_torch.graph.attention import SOFTMAX
+from heatlens_torch.loading.call_modes import run_under
 
 aten = torch.ops.aten
 NAMES: dict[Any, str] = {
@@ -39,9 +39,6 @@ CERTAIN = 1e-4  # how far the sums of rows may be from 1
 def remove_final_activation(network: nn.Module, image: torch.Tensor) -> str | None:
     """Let the network answer what goes into its last softmax or sigmoid, where that is its answer.
 
-    Hooks on the network leave the activation out, so that module paths and weights stay the user's, for torch.export
-    and pytorch-grad-cam alike.
-
     Args:
         network: In evaluation mode, answering one tensor; changed in place.
         image: `[B,C,H,W]`; its shape is used.
@@ -59,7 +56,7 @@ def remove_final_activation(network: nn.Module, image: torch.Tensor) -> str | No
     found = watched.maker_of(answer)
     if found is not None:
         index, name = found
-        _leave_out(network, index)
+        run_under(network, lambda: _LeavingOut(index))
         return name
     if _sums_to_one(answer):
         raise CompileError(
@@ -114,17 +111,3 @@ class _LeavingOut(TorchFunctionMode):
             if self._left == -1:
                 return args[0] if args else (kwargs or {})["input"]
         return func(*args, **(kwargs or {}))
-
-
-def _leave_out(network: nn.Module, index: int) -> None:
-    active = threading.local()
-
-    def begin(_module: nn.Module, _input: object) -> None:
-        active.mode = _LeavingOut(index)
-        active.mode.__enter__()
-
-    def end(_module: nn.Module, _input: object, _output: object) -> None:
-        active.mode.__exit__(None, None, None)
-
-    network.register_forward_pre_hook(begin)
-    network.register_forward_hook(end, always_call=True, prepend=True)

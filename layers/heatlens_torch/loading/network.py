@@ -23,7 +23,10 @@ from heatlens_torch.loading import own_weights, synthetic, user_functions, zoo
 from heatlens_torch.loading.built_network import BuiltNetwork
 from heatlens_torch.loading.checkpoints import Checkpoint, load_weights, read_checkpoint
 from heatlens_torch.loading.final_activation import remove_final_activation
+from heatlens_torch.loading.in_place import allow_in_place
+from heatlens_torch.loading.inputs import place_image
 from heatlens_torch.loading.outputs import select_output
+from heatlens_torch.loading.plain_network import cast_name, make_float32
 from heatlens_torch.loading.single_images import check_single_images
 from heatlens_torch.loading.sources import registry
 from heatlens_torch.loading.spec import PROOF_INPUTS, ModelSpec
@@ -41,7 +44,7 @@ def build_network(spec: ModelSpec, folder: Path) -> BuiltNetwork:
 
     Returns:
         The network; its source names the architecture, the weights, their sha256, and which parts of a checkpoint were
-        used or dropped, and a softmax or sigmoid that was removed.
+        used or dropped, and what was changed: weights cast to float32, a softmax or sigmoid removed.
 
     Raises:
         ModelFileError: The architecture or the weights cannot be used.
@@ -49,11 +52,16 @@ def build_network(spec: ModelSpec, folder: Path) -> BuiltNetwork:
             depends on the others.
     """
     built = _build(spec, folder)
+    cast = make_float32(built.network) or built.source.get("cast", "")
     image = torch.zeros(2, spec.preprocess.channels, *spec.preprocess.shape)
+    place_image(built.network, spec.input_entry, spec.constants)
     select_output(built.network, spec.output_entry, image)
     check_single_images(built.network, image)
     removed = remove_final_activation(built.network, image)
-    return replace(built, source=built.source | {"removed": f"{removed} at the end"}) if removed else built
+    allow_in_place(built.network, image)
+    constants = ", ".join(f"{key} = {value}" for key, value in spec.constants.items())
+    changes = {"constants": constants, "cast": cast, "removed": f"{removed} at the end" if removed else ""}
+    return replace(built, source=built.source | {key: value for key, value in changes.items() if value})
 
 
 def images_of(spec: ModelSpec) -> Floats:
@@ -132,12 +140,14 @@ def _from_checkpoint(spec: ModelSpec, path: Path) -> BuiltNetwork:
     arguments = _arguments(spec, checkpoint)
     with _hint_at_hyper_parameters(spec, checkpoint):
         network = zoo.build(spec.architecture, arguments)
+        make_float32(network)  # before it takes weights that may be more precise
         prefix = load_weights(network, checkpoint, name=path.name, prefix=spec.weights_prefix)
     found = {
         "weights_sha256": checkpoint.sha256,
         "weights_entry": checkpoint.entry,
         "weights_prefix": prefix,
         "dropped": ", ".join(checkpoint.dropped),
+        "cast": cast_name({value.dtype for value in checkpoint.state.values()}),
     }
     return BuiltNetwork(
         network, arguments, _source(spec, path.name) | {key: value for key, value in found.items() if value}

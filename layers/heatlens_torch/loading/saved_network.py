@@ -11,7 +11,10 @@ from heatlens.card import Card, TorchWeights
 from heatlens.errors import CompileError, ModelFileError
 from heatlens_torch.loading import zoo
 from heatlens_torch.loading.checkpoints import digest_of
+from heatlens_torch.loading.final_activation import remove_final_activation
+from heatlens_torch.loading.in_place import allow_in_place
 from heatlens_torch.loading.outputs import select_output
+from heatlens_torch.loading.plain_network import make_float32
 from heatlens_torch.loading.sources import registry
 
 if TYPE_CHECKING:  # loading must work without the packages that only compiling needs
@@ -27,6 +30,8 @@ def check_storable(spec: "ModelSpec") -> None:
     Raises:
         ModelFileError: The network comes from a file or folder.
     """
+    if spec.constants or spec.input_entry is not None:
+        raise ModelFileError("constants: --with-torch stores networks that take the image alone")
     parts = registry.split(spec.architecture)
     if parts and parts[0] not in zoo.SCHEMES:
         raise ModelFileError(
@@ -82,7 +87,9 @@ def load_network(folder: Path, card: Card) -> nn.Module:
 
 def _network(stored: TorchWeights, path: Path, images: torch.Tensor) -> nn.Module:
     network = zoo.build(stored.architecture, stored.arguments)
+    make_float32(network)
     network.load_state_dict(safetensors.torch.load_file(path))
-    if stored.output_entry is not None:
-        select_output(network, stored.output_entry, images)
+    select_output(network, stored.output_entry, images)
+    remove_final_activation(network, images)
+    allow_in_place(network, images)
     return network

@@ -3,7 +3,7 @@
 import json
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -96,6 +96,15 @@ class Description(BaseModel):
     )
     output_entry: Annotated[int, Field(ge=0)] | Text | None = Field(
         None, description="Which entry of a network's answer are the logits: a key, a field, or an index."
+    )
+    input_entry: Annotated[int, Field(ge=0)] | Text | None = Field(
+        None,
+        description="Which parameter of a network's forward() takes the image: its name or index; or a key, if it "
+        "takes one mapping. Default: the first.",
+    )
+    constants: dict[Text, Finite | tuple[Finite, ...]] = Field(
+        default_factory=dict,
+        description="Values of the other parameters, the same for every image: a number is [B], a list of N is [B,N].",
     )
     layer: Text | Annotated[tuple[Text, ...], Field(min_length=1)] | None = Field(
         None,
@@ -279,10 +288,21 @@ def _parse(name: str, text: str) -> Description:
             first = next((each for each in same if not each["type"].endswith("_type")), first)
         # Pydantic inserts the names of a union's members between the keys.
         keys = tuple(part for part in first["loc"] if isinstance(part, int) or part.isidentifier())
-        message = "not a key of a description" if first["type"] == "extra_forbidden" else first["msg"]
-        message = message.removeprefix("Value error, ")
+        message = explain(first)
         key = ".".join(map(str, keys))
         raise ModelFileError(f"{_place(name, text, keys)}: {key}: {message}") from error
+
+
+def explain(error: Mapping[str, Any]) -> str:
+    """Say what is wrong with a value, from pydantic's description of the error."""
+    if error["type"] == "extra_forbidden":
+        return "not a key of a description"
+    if error["type"] == "too_short" and error["loc"][0] == "classes":
+        return (
+            "one name alone: output sigmoid has two, the negative class first. A network that answers a number, such "
+            "as an age, is a regression: it has no classes, and cannot be compiled"
+        )
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _brings_its_own(description: Description, found: Facts) -> None:

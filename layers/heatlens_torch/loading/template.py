@@ -8,6 +8,8 @@ _OPTIONAL = {
     "weights_entry": '"state_dict_ema"',
     "weights_prefix": '"model."',
     "output_entry": '"logits"',
+    "input_entry": '"image"',
+    "constants": "{ age = [63.0] }",
     "layer": '"layer4"',
     "grid": "[14, 14]",
     "class_tokens": "1",

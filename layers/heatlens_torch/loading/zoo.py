@@ -9,6 +9,7 @@ from torch import nn
 
 from heatlens.errors import ModelError, ModelFileError
 from heatlens_torch.loading import user_functions
+from heatlens_torch.loading.plain_network import unwrap
 
 TORCHVISION = "torchvision"
 TIMM = "timm"
@@ -52,7 +53,7 @@ def build(architecture: str, arguments: dict[str, Any]) -> nn.Module:
     """Build the network, in evaluation mode, with the weights that its constructor draws.
 
     Raises:
-        ModelFileError: Unknown name, or arguments the architecture does not take.
+        ModelFileError: Unknown name, arguments the architecture does not take, or a network that has no graph.
     """
     try:
         network = _construct(architecture, arguments)
@@ -63,7 +64,7 @@ def build(architecture: str, arguments: dict[str, Any]) -> nn.Module:
         raise ModelFileError(f"architecture: {architecture!r} cannot be built with the arguments {names}") from error
     if not isinstance(network, nn.Module):
         raise ModelFileError(f"architecture: {architecture!r} did not return a torch.nn.Module")
-    return network.eval()
+    return unwrap(network).eval()
 
 
 def _construct(architecture: str, arguments: dict[str, Any]) -> object:

@@ -607,8 +607,8 @@ DOES_NOT_RUN = (
     "and for the channels and the size that `preprocess` says?"
 )
 DATA_IN_PYTHON = (
-    "torch.export cannot capture the network: GuardOnDataDependentSymNode: Could not guard on data-dependent "
-    f"expression Eq(u0, 1) (unhinted: Eq(u0, 1)).  (Size-like symbols: none) (test_compile.py:90); {INSTEAD}"
+    "torch.export cannot capture the network: its Python code depends on the values of the image (test_compile.py:90), "
+    f"as `if x.sum() > 0`, float(x) and x.item() do: write it with torch.where(), or leave it out; {INSTEAD}"
 )
 REFUSALS = {
     "unknown torchvision name": (

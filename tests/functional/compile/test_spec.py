@@ -102,7 +102,7 @@ def test_only_seed_and_a_number_is_a_seed(tmp_path: Path, weights: str) -> None:
         ),
         ('version = "1"', "version = 1", "model.toml:3: version: Input should be a valid string"),
         ('layer = "layer4"', 'layer = "layer4"\ncolor = 1', "model.toml:9: color: not a key of a description"),
-        ('["no", "yes"]', '["no"]', "model.toml:6: classes: Tuple should have at least 2 items"),
+        ('["no", "yes"]', '["no"]', "model.toml:6: classes: one name alone: output sigmoid has two"),
         ("resize = 72", "resize = 8", "model.toml:9: preprocess: crop must lie within the resized image"),
         (
             "std = [0.2, 0.2, 0.2]",

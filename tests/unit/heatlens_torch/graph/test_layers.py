@@ -189,3 +189,33 @@ def test_what_cannot_be_differentiated_is_refused_in_a_sentence() -> None:
         default_layer(Detached(fully=True).eval(), (SIDE, SIDE))
     with pytest.raises(CompileError, match=r"cannot be differentiated: RuntimeError: one of the variables.*x = x \* y"):
         default_layer(Overwriting().eval(), (SIDE, SIDE))
+
+
+class AttentionPooling(nn.Module):
+    """Weighs its places by a softmax over scores of one channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.scores, self.linear = stem(), nn.Conv2d(8, 1, 1), nn.Linear(8, 3)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        grid = self.body(image)
+        weights = self.scores(grid).flatten(2).softmax(-1)
+        logits: torch.Tensor = self.linear((grid.flatten(2) * weights).sum(-1))
+        return logits
+
+
+def test_the_scores_of_an_attention_pooling_are_no_layer() -> None:
+    network = AttentionPooling().eval()
+
+    assert default_layer(network, (SIDE, SIDE)) == "body"
+    assert {each.name: each.reason for each in survey(network, (SIDE, SIDE))[1]}["scores"] == (
+        "it holds the scores of an attention"
+    )
+
+
+def test_a_named_layer_of_one_cell_is_refused_with_another_one() -> None:
+    network = nn.Sequential(stem(), *head()).eval()
+
+    with pytest.raises(CompileError, match=r"^layer '1' answers one cell, .* about places; choose '0' instead$"):
+        probe(network, "1", torch.randn(2, 3, SIDE, SIDE))

@@ -98,3 +98,12 @@ def test_any_key_of_a_description_can_be_said_on_the_command_line(tmp_path: Path
 def test_a_setting_that_is_no_key_is_refused_with_the_keys(setting: str) -> None:
     with pytest.raises(ModelFileError, match=r"^--set .*: write KEY=VALUE with a key of model\.toml: .*weights_entry"):
         describe("torchvision:resnet18", {"set": [setting]})
+
+
+def test_one_class_alone_is_refused_as_a_regression(tmp_path: Path) -> None:
+    message = r"classes: one name alone: output sigmoid has two, .* is a regression: it has no classes"
+    with pytest.raises(ModelFileError, match=rf"^{message}.* \(--classes\)$"):
+        describe("torchvision:resnet18", IMAGENET | {"classes": ["age"]})
+    (tmp_path / "model.toml").write_text('architecture = "torchvision:resnet18"\nclasses = ["age"]\n')
+    with pytest.raises(ModelFileError, match=rf"^model\.toml:2: {message}"):
+        describe(tmp_path / "model.toml")

@@ -1,0 +1,68 @@
+"""Write the resizing of a map inside a network as a matrix for each axis.
+
+The derivatives of torch's operators have no conversion to ONNX, and they fix the size of the batch.
+"""
+
+from typing import Any
+
+import torch
+from torch import fx
+
+aten = torch.ops.aten
+OPERATORS = {
+    aten.upsample_nearest2d.vec,
+    aten._upsample_nearest_exact2d.vec,
+    aten.upsample_bilinear2d.vec,
+    aten._upsample_bilinear2d_aa.vec,
+    aten.upsample_bicubic2d.vec,
+}
+
+
+def write_as_matrices(captured: fx.GraphModule) -> None:
+    """Replace every operator that resizes a map; the graph is changed in place."""
+    for node in [each for each in captured.graph.nodes if each.target in OPERATORS]:
+        _resample(captured, node, *_matrices(node))
+    captured.recompile()
+
+
+def _resample(captured: fx.GraphModule, node: Any, rows: torch.Tensor, columns: torch.Tensor) -> None:  # noqa: ANN401
+    """Compute `rows @ map @ columns` in place of an operator."""
+    value, call = node.args[0], captured.graph.call_function
+    with captured.graph.inserting_before(node):
+        left = _constant(captured, f"{node.name}_rows", rows.to(value.meta["val"].device))
+        right = _constant(captured, f"{node.name}_columns", columns.to(value.meta["val"].device))
+        result = call(aten.matmul.default, (call(aten.matmul.default, (left, value)), right))
+    result.meta = dict(node.meta)
+    node.replace_all_uses_with(result)
+    captured.graph.erase_node(node)
+
+
+def _constant(captured: fx.GraphModule, name: str, value: torch.Tensor) -> fx.Node:
+    captured.register_buffer(name, value)
+    return captured.graph.get_attr(name)
+
+
+def _matrices(node: fx.Node) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the matrices `rows` `[H',H]` and `columns` `[W,W']` with `rows @ map @ columns` equal to the operator.
+
+    The operator itself resizes the unit matrix along one axis, so that its settings mean what they mean to torch.
+    """
+    value: Any = node.args[0]
+    height, width = (int(size) for size in value.meta["val"].shape[-2:])
+    rows = _resized(node, torch.eye(height).reshape(1, height, height, 1), axis=0)[0, :, :, 0]
+    columns = _resized(node, torch.eye(width).reshape(1, width, 1, width), axis=1)[0, :, 0]
+    return rows.T.contiguous(), columns
+
+
+def _resized(node: fx.Node, units: torch.Tensor, axis: int) -> torch.Tensor:
+    _, size, *settings, factors = node.args
+    operator: Any = node.target
+    resized: torch.Tensor = operator(units, _along(size, axis, 1), *settings, _along(factors, axis, 1.0))
+    return resized
+
+
+def _along(pair: Any, axis: int, still: float) -> list[float] | None:  # noqa: ANN401 - sizes, factors, or neither
+    """Keep one axis of a pair; the other axis has one cell, which stays."""
+    if pair is None:
+        return None
+    return [number if index == axis else still for index, number in enumerate(pair)]
