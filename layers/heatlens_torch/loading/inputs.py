@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ Constant = float | Sequence[float]
 def place_image(network: nn.Module, entry: int | str | None, constants: Mapping[str, Constant]) -> None:
     """Let the network be called with the image alone.
 
-    A forward hook puts the image under its name, and a row of each constant for every image under theirs. A network
-    that takes one mapping gets it with these keys.
+    Its forward gets the image under its name, and a row of each constant for every image under theirs. A network that
+    takes one mapping gets it with these keys.
 
     Args:
         network: Changed in place.
@@ -36,13 +37,13 @@ def place_image(network: nn.Module, entry: int | str | None, constants: Mapping[
             raise ModelFileError(f"{what}: the network's forward() takes no {key!r}: it takes {', '.join(names)}")
     rows = {key: torch.tensor(value) for key, value in constants.items()}
 
-    def call(_module: nn.Module, given: tuple[Any, ...], _kwargs: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        image = given[0]
+    def forward(self: nn.Module, image: torch.Tensor) -> Any:  # noqa: ANN401 - what the network answers
         values = {key: row.to(image.device).expand(image.shape[0], *row.shape) for key, row in rows.items()}
         values[name] = image
-        return ((values,), {}) if mapped else ((), values)
+        return type(self).forward(self, values) if mapped else type(self).forward(self, **values)
 
-    network.register_forward_pre_hook(call, with_kwargs=True)
+    # torch.export reads the signature, so a hook would not do. A copy of the network gets a partial of its own.
+    network.forward = partial(forward, network)
 
 
 def parameters(network: nn.Module) -> list[str]:

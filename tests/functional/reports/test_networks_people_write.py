@@ -222,7 +222,7 @@ def build_and_capture(factory: Callable[[], nn.Module]) -> None:
 
 REFUSED = [
     (Detached, rf"operator detach {LINE} lies between; compile it for maps without gradients"),
-    (WithoutGradient, rf"operator \w+ under no_grad\(\) .*lies between; compile it for maps without gradients"),
+    (WithoutGradient, r"operator \w+ under no_grad\(\) .*lies between; compile it for maps without gradients"),
     (Inference, rf"Inference tensors .* {LINE}; leave out torch\.inference_mode\(\) in its code"),
     (Branching, rf"its Python code depends on the values of the image {LINE}, as `if x\.sum\(\) > 0`"),
     (Autocast, rf"the network computes in bfloat16 inside {LINE}: leave out autocast"),
