@@ -21,18 +21,28 @@ def make_single(captured: fx.GraphModule) -> None:
     Raises:
         CompileError: A part computes in half precision; the message names the line of the user's code.
     """
+    _refuse_halves(captured.graph)
     for node in captured.graph.nodes:
-        value = node.meta.get("val")
-        if isinstance(value, torch.Tensor) and value.dtype in _HALVES and node.op == "call_function":
-            raise CompileError(
-                f"the network computes in {_HALVES[value.dtype]} inside{place_of_node(node)}: leave out autocast, "
-                f"half() and bfloat16() in its forward(); {INSTEAD}"
-            )
         if node.op == "get_attr":
             _single_constant(captured, node)
         node.args = _single(node.args)
         node.kwargs = _single(node.kwargs)
     captured.recompile()
+
+
+def _refuse_halves(graph: fx.Graph) -> None:
+    values = {node: node.meta.get("val") for node in graph.nodes if node.op == "call_function"}
+    halves = {
+        node: _HALVES[value.dtype]
+        for node, value in values.items()
+        if isinstance(value, torch.Tensor) and value.dtype in _HALVES
+    }
+    if halves:
+        line = next(filter(None, map(place_of_node, halves)), "")  # a conversion of autocast has none
+        raise CompileError(
+            f"the network computes in {next(iter(halves.values()))} inside{line}: leave out autocast, half() and "
+            f"bfloat16() in its forward(); {INSTEAD}"
+        )
 
 
 def _single(value: Any) -> Any:  # noqa: ANN401 - the arguments of any operator
