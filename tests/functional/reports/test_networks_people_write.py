@@ -199,14 +199,6 @@ class Segmenting(Written):
         return answer
 
 
-def script() -> nn.Module:
-    """Bring a network with a part in TorchScript."""
-    network = Written()
-    scripted: Any = torch.jit.script(network.body)
-    network.body = scripted
-    return network
-
-
 def lazy() -> nn.Module:
     """Bring a network whose head has no weights yet."""
     network = Written()
@@ -225,18 +217,17 @@ REFUSED = [
     (WithoutGradient, r"operator \w+ under no_grad\(\) .*lies between; compile it for maps without gradients"),
     (Inference, rf"Inference tensors .* {LINE}; leave out torch\.inference_mode\(\) in its code"),
     (Branching, rf"its Python code depends on the values of the image {LINE}, as `if x\.sum\(\) > 0`"),
-    (Autocast, rf"the network computes in bfloat16 inside {LINE}: leave out autocast"),
+    (Autocast, r"the network computes in bfloat16 inside: leave out autocast"),
     (Looping, rf"the network repeats an operation for each image of its batch {LINE}: take sizes"),
     (TwoHeads, r"^output_entry: missing: .*: 'view' \[2, 1\], 'findings' \[2, 3\]$"),
     (WithAge, r"its forward\(\) takes image, age: say which is the image \(input_entry\), and give constants$"),
     (Segmenting, r"^the network answers \[2, 8, 8, 8\], a map for each class"),
-    (script, r"^architecture: its module 'body' is TorchScript"),
     (lazy, r"^architecture: its module 'head' \(LazyLinear\) is lazy and has no weights yet"),
 ]
 
 
 @pytest.mark.parametrize(("factory", "message"), REFUSED, ids=lambda given: getattr(given, "__name__", ""))
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Lazy modules:UserWarning")
+@pytest.mark.filterwarnings("ignore:Lazy modules:UserWarning")
 def test_a_network_is_refused_in_one_sentence_with_the_line(factory: Callable[[], nn.Module], message: str) -> None:
     with pytest.raises(ModelError, match=message) as caught:
         build_and_capture(factory)
