@@ -79,7 +79,7 @@ def faithfulness(
         contrast: The class it is contrasted with; the probability is then the target's among these two.
         clock: Returns seconds.
     """
-    run = _Run(engine, card, group, contrast, Subject.of(image, heat), clock, clock() + budget_s)
+    run = _Run(engine, card, group, contrast, Subject.of(image, heat, card.preprocess), clock, clock() + budget_s)
     steps: int = 0
     percentiles: tuple[int, ...] = ()
     complete = run.finish([WHOLE], CURVE_BATCH)

@@ -22,7 +22,8 @@ from tests.support.tiny import bare_card
 
 SIDE, CLASSES = 16, 4
 LONG = 3600.0
-SOFTMAX = bare_card(("a", "b", "c", "d"), "softmax")
+NORMALIZED = Preprocess(resize=(TINY_SIDE, TINY_SIDE), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+SOFTMAX = bare_card(("a", "b", "c", "d"), "softmax").model_copy(update={"preprocess": NORMALIZED})
 
 
 @dataclass
@@ -109,6 +110,45 @@ def test_deletion_and_insertion_are_areas_under_their_curves(index: int) -> None
     assert found.steps == 32
     assert found.deletion == pytest.approx(area(curve(index, 32, image, np.zeros_like(image))), abs=1e-6)
     assert found.insertion == pytest.approx(area(curve(index, 32, blur(image), image)), abs=1e-6)
+
+
+MEAN, STD = np.float32([[[100]], [[-20]], [[7]]]), np.float32([[[60]], [[400]], [[0.1]]])
+UNNORMALIZED = [
+    {"step": "resize", "size": SIDE},
+    {"step": "scale", "factor": 1},
+    {"step": "normalize", "mean": [0], "std": [255]},
+    {"step": "clip", "low": -1e6, "high": 1e6},
+]
+
+
+class Normalizing(Whole):
+    """A network that normalizes its input itself, by the image's mean and deviation."""
+
+    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
+        return super().tail(((crossing[0] - MEAN) / STD,), selector)
+
+
+@pytest.mark.parametrize("steps", [UNNORMALIZED[:count] for count in (1, 2, 3, 4)])
+def test_a_network_that_normalizes_itself_has_the_same_scores(steps: list[dict[str, object]]) -> None:
+    own = picture()
+    own = (own - own.mean(axis=(1, 2), keepdims=True)) / own.std(axis=(1, 2), keepdims=True)
+    card = SOFTMAX.model_copy(update={"preprocess": Preprocess.model_validate({"steps": steps})})
+
+    expected = faithfulness(Whole(network()), SOFTMAX, own, ranking(), (2,), budget_s=LONG)
+    found = faithfulness(Normalizing(network()), card, own * STD + MEAN, ranking(), (2,), budget_s=LONG)
+
+    assert (found.deletion, found.insertion, found.road) == pytest.approx(
+        (expected.deletion, expected.insertion, expected.road), abs=1e-4
+    )
+    assert found.deletion == pytest.approx(area(curve(2, 32, own, np.zeros_like(own))), abs=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "mean"), [("standardize", 0), ("minmax", 3)])
+def test_an_image_that_is_normalized_by_itself_has_the_mean_0(kind: str, mean: float) -> None:
+    steps = [{"step": "resize", "size": SIDE}, {"step": "per_image", "kind": kind}]
+    recipe = Preprocess.model_validate({"steps": steps})
+
+    assert Subject.of(np.full((1, 2, 2), 3, np.float32), np.eye(2, dtype=np.float32), recipe).mean == mean
 
 
 def test_the_blur_is_a_gaussian_window() -> None:
@@ -211,7 +251,7 @@ def test_a_map_after_relu_has_all_scores() -> None:
 
 
 def test_places_rank_the_hottest_first() -> None:
-    subject = Subject.of(np.zeros((3, 2, 2), np.float32), np.array([[1, 3], [2, 3]], np.float32))
+    subject = Subject.of(np.zeros((3, 2, 2), np.float32), np.array([[1, 3], [2, 3]], np.float32), NORMALIZED)
     assert subject.places.tolist() == [[3, 0], [2, 1]]
 
 
