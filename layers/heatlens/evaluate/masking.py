@@ -49,7 +49,9 @@ class Subject:
         mean, deviation = np.zeros((len(image), 1, 1), np.float32), np.ones((len(image), 1, 1), np.float32)
         if not _is_normalized(recipe):
             mean, deviation = (of(axis=(1, 2), keepdims=True, dtype=np.float64) for of in (image.mean, image.std))
-        return cls(image, blur(image), heat, places.reshape(heat.shape), np.float32(mean), np.float32(deviation))
+        return cls(
+            image, blur(image), heat, places.reshape(heat.shape), mean.astype(np.float32), deviation.astype(np.float32)
+        )
 
 
 def _is_normalized(recipe: Preprocess) -> bool:

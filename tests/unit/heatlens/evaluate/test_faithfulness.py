@@ -112,7 +112,7 @@ def test_deletion_and_insertion_are_areas_under_their_curves(index: int) -> None
     assert found.insertion == pytest.approx(area(curve(index, 32, blur(image), image)), abs=1e-6)
 
 
-MEAN, STD = np.float32([[[100]], [[-20]], [[7]]]), np.float32([[[60]], [[400]], [[0.1]]])
+MEAN, STD = (np.array(each, np.float32).reshape(3, 1, 1) for each in ([100, -20, 7], [60, 400, 0.1]))
 UNNORMALIZED = [
     {"step": "resize", "size": SIDE},
     {"step": "scale", "factor": 1},
