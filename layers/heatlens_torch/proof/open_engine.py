@@ -1,30 +1,60 @@
 """Open OpenVINO on a layer's graphs, as a server will, and say what it refuses."""
 
+from importlib.util import find_spec
 from pathlib import Path
+
+import onnx
 
 from heatlens.card import Graph
 from heatlens.engines.openvino import OpenVinoEngine
 from heatlens.errors import CompileError, EngineError
-from heatlens_torch.errors import INSTEAD, LONGEST_SENTENCE
+from heatlens_torch.errors import INSTEAD, LONGEST_SENTENCE, sentence
 
-_PLACES = "Exception from"  # lines that only name OpenVINO's own sources
+# Lines that only name OpenVINO's own sources, or say that there is more.
+_PLACES = ("Exception from", "Check 'false' failed", "FrontEnd API failed", "Model wasn't fully converted", "Summary:")
+# Operators of ONNX that few networks have, and that engines execute in part only.
+_UNUSUAL = {
+    *("Col2Im", "DeformConv", "DFT", "GridSample", "GRU", "If", "Loop", "LSTM", "NonZero", "RNN", "RoiAlign"),
+    *("Scan", "STFT", "Unique"),
+}
 
 
 def open_engine(folder: Path, layer: str, trunk: Graph, tail: Graph) -> OpenVinoEngine:
     """Compile both graphs of a layer for this processor.
 
     Raises:
-        CompileError: OpenVINO refuses one; the message has the layer and OpenVINO's own words.
+        CompileError: OpenVINO refuses one; the message has the part of the network, OpenVINO's own words, unusual
+            operators of that part, and whether ONNX Runtime refuses it too.
     """
     try:
         return OpenVinoEngine(folder, trunk, tail)
     except EngineError as error:
+        refused, part = (trunk, "up to") if f" {trunk.file}" in str(error) else (tail, "after")
         raise CompileError(
-            f"{error}, the network cut at {layer!r}: {_words(error)}; choose another layer; {INSTEAD}"
+            f"{error}, the network {part} {layer!r}: {_words(error)}{_unusual(folder / refused.file)}; "
+            f"{_other_engine(folder / refused.file)}; choose another layer; {INSTEAD}"
         ) from error
 
 
 def _words(error: EngineError) -> str:
     lines = [line.strip() for line in str(error.__cause__ or error).splitlines()]
-    said = " ".join(line for line in lines if line and not line.startswith(_PLACES))
+    said = " ".join(line.lstrip("- ") for line in lines if line and not line.startswith(_PLACES))
     return said if len(said) <= LONGEST_SENTENCE else said[:LONGEST_SENTENCE] + "…"
+
+
+def _unusual(path: Path) -> str:
+    found = sorted({node.op_type for node in onnx.load(path).graph.node} & _UNUSUAL)
+    return f" (it has the operator{'s' * (len(found) > 1)} {', '.join(found)})" if found else ""
+
+
+def _other_engine(path: Path) -> str:
+    """Try the other engine of the graphs; a model must run in both, because a server may have either."""
+    if find_spec("onnxruntime") is None:
+        return "ONNX Runtime is not installed here and was not tried"
+    import onnxruntime
+
+    try:
+        onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # its error classes have no common base but Exception
+        return f"ONNX Runtime refuses it too ({sentence(error)})"
+    return "ONNX Runtime takes it, but OpenVINO is the engine that servers have"
