@@ -20,7 +20,7 @@ DEMO := layers/heatlens_torch/demo
 TEMPLATES := template.yaml $(sort $(wildcard infra/*.yaml))
 TOOL := $(BIN)/python infra/tools.py # sam and checkov, each in its own virtual environment
 
-.PHONY: help run run-batch dev bench-engine bench-load parity families owners image image-cuda invoke start-api endpoint push-endpoint test test-container chaos slow fuzz corpus \
+.PHONY: help run run-batch dev bench-engine bench-load parity families hugging-face owners image image-cuda invoke start-api endpoint push-endpoint test test-container chaos slow fuzz corpus \
   test-staging lint format model lock tables samples clean
 .DEFAULT_GOAL := help
 
@@ -121,6 +121,9 @@ families: $(VENV)/.dev ## Compile a small network of each family of timm at its 
 
 owners: $(VENV)/.dev ## Save networks by each library, compile them as their owners would, in layers/OWNERS.md (minutes; result is committed)
 	$(BIN)/python -m tests.owners
+
+hugging-face: $(VENV)/.dev ## Compile small classifiers of transformers at their default layers, in layers/HUGGING-FACE.md (half an hour; result is committed)
+	$(BIN)/python -m heatlens_torch.reports.hf_table --rows out/hugging-face.jsonl
 
 lock: $(VENV)/.dev ## Pin what the image installs, with hashes (result is committed)
 	$(LOCK) pyproject.toml --extra server --extra aws --extra dicom --output-file infra/image/cpu.txt
