@@ -7,6 +7,7 @@ import onnx
 
 from heatlens.card import Graph
 from heatlens.engines.openvino import OpenVinoEngine
+from heatlens.engines.telemetry import without_telemetry
 from heatlens.errors import CompileError, EngineError
 from heatlens_torch.errors import INSTEAD, LONGEST_SENTENCE, sentence
 
@@ -51,7 +52,8 @@ def _other_engine(path: Path) -> str:
     """Try the other engine of the graphs; a model must run in both, because a server may have either."""
     if find_spec("onnxruntime") is None:
         return "ONNX Runtime is not installed here and was not tried"
-    import onnxruntime
+    with without_telemetry():
+        import onnxruntime
 
     try:
         onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
