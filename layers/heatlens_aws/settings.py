@@ -1,5 +1,7 @@
 """Read the settings of staging and of the batch function from the environment, and the limits of staged files."""
 
+from urllib.parse import urlsplit
+
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -140,6 +142,19 @@ class AwsSettings(BaseSettings):
     def has_audit_group(self) -> bool:
         """Whether audit lines have a log group; under SAM's emulator only with an address of its own."""
         return bool(self.audit_log_group and (self.endpoint_url or not self.sam_local))
+
+    @property
+    def bucket_origin(self) -> str:
+        """Scheme and host of the bucket's signed links, empty without a bucket."""
+        if not self.has_bucket:
+            return ""
+        if self.endpoint_url:
+            address = urlsplit(self.endpoint_url)
+            return f"{address.scheme}://{address.netloc}"
+        domain = "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
+        # A name with a dot does not match the certificate of a host: it stands in the path instead.
+        host = "" if "." in self.bucket else f"{self.bucket}."
+        return f"https://{host}s3.{self.region}.{domain}"
 
     @property
     def has_bucket(self) -> bool:

@@ -24,13 +24,14 @@ from heatlens_web.observe import observe_requests
 from heatlens_web.openapi import describe
 from heatlens_web.request_id import RequestId
 from heatlens_web.routes import router
-from heatlens_web.security_headers import PAGE_HEADERS, SecurityHeaders
+from heatlens_web.security_headers import REVALIDATED, SecurityHeaders, page_headers
 from heatlens_web.server_state import open_server
 from heatlens_web.settings import Deployment, ServerSettings
 from heatlens_web.state import load_state
 from heatlens_web.text_options import known_query
 
 STATIC = Path(__file__).parent / "static"
+COLORMAPS = Path(heatlens.__file__).parent / "render" / "colormaps"  # the page draws with the same tables
 
 
 def create_app(settings: ServerSettings, *, deployment: Deployment) -> FastAPI:
@@ -45,6 +46,7 @@ def create_app(settings: ServerSettings, *, deployment: Deployment) -> FastAPI:
     aws = read_table(AwsSettings)
     app.state.batches = batch_routes.open_staging(aws)
     app.state.replies = large_replies.open_replies(aws)
+    app.state.page_headers = page_headers(aws.bucket_origin)
     audit.configure_audit_logger(aws)
     app.add_middleware(audit.MatchedRoute)
     app.add_middleware(HeadAsGet)
@@ -61,6 +63,7 @@ def create_app(settings: ServerSettings, *, deployment: Deployment) -> FastAPI:
     for routes in others:
         app.include_router(routes, dependencies=[Depends(known_query)])
     app.state.named_routes = [route for routes in (batch_routes.router, *others) for route in routes.routes]
+    app.mount("/static/colormaps", _StaticFiles(directory=COLORMAPS), name="colormaps")
     app.mount("/static", _StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/", _page, include_in_schema=False)
     app.add_api_route("/docs", _docs, include_in_schema=False)
@@ -74,7 +77,7 @@ class _StaticFiles(StaticFiles):
 
     def file_response(self, *arguments: Any, **named: Any) -> Response:  # noqa: ANN401 - those of the framework
         response = super().file_response(*arguments, **named)
-        response.headers["cache-control"] = PAGE_HEADERS["cache-control"]
+        response.headers["cache-control"] = REVALIDATED
         return response
 
 
@@ -91,13 +94,14 @@ def _kserve() -> list[APIRouter]:
 
 
 async def _page(request: Request) -> Response:
+    headers = request.app.state.page_headers
     if not request.scope.get(BARE):
-        return FileResponse(STATIC / "index.html", headers=PAGE_HEADERS)
+        return FileResponse(STATIC / "index.html", headers=headers)
     # The page's links are relative, and the address does not end with a slash.
     base = f'<base href="{escape(request.scope["root_path"])}/">'
     page = (STATIC / "index.html").read_text(encoding="utf-8").replace("<head>", f"<head>\n{base}", 1)
-    return HTMLResponse(page, headers=dict(PAGE_HEADERS))
+    return HTMLResponse(page, headers=dict(headers))
 
 
-async def _docs() -> FileResponse:
-    return FileResponse(STATIC / "docs.html", headers=PAGE_HEADERS)
+async def _docs(request: Request) -> FileResponse:
+    return FileResponse(STATIC / "docs.html", headers=request.app.state.page_headers)

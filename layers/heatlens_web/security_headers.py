@@ -6,11 +6,6 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 NOTHING = "default-src 'none'; frame-ancestors 'none'"
-# The pages load styles, scripts and samples from this server, show images from data: URIs, and call the API.
-OF_PAGES = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
-)
 HEADERS: Mapping[str, str] = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -18,7 +13,22 @@ HEADERS: Mapping[str, str] = {
     "content-security-policy": NOTHING,
     "cache-control": "no-store",  # images and results are patients'
 }
-PAGE_HEADERS: Mapping[str, str] = {"content-security-policy": OF_PAGES, "cache-control": "no-cache"}
+REVALIDATED = "no-cache"
+
+
+def page_headers(bucket_origin: str = "") -> Mapping[str, str]:
+    """Return the headers of a page, which loads everything from this server and calls its API.
+
+    Args:
+        bucket_origin: Of the bucket that the API redirects large responses to; empty where there is none.
+    """
+    sources = f"'self' {bucket_origin}".strip()
+    policy = (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        f"connect-src {sources}; "
+        "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+    )
+    return {"content-security-policy": policy, "cache-control": REVALIDATED}
 
 
 class SecurityHeaders:

@@ -141,7 +141,7 @@ def test_start_api_answers_json_as_the_plain_server_does(api: int, server_port: 
         assert comparable(answer.body) == comparable(served.body), case["file"]
 
 
-@pytest.mark.parametrize("path", ["/", "/static/page.js", "/openapi.json", "/api/inference/health"])
+@pytest.mark.parametrize("path", ["/", "/static/js/app.js", "/openapi.json", "/api/inference/health"])
 def test_start_api_serves_the_page_and_its_files(api: int, path: str) -> None:
     assert http_client(api)(HttpRequest(path, method="GET")).status == 200
 

@@ -15,7 +15,7 @@ from heatlens.settings import DEMO_MODEL
 from heatlens_web.app import STATIC, create_app
 from heatlens_web.errors import NotAcceptable
 from heatlens_web.problems import status_of
-from heatlens_web.security_headers import OF_PAGES
+from heatlens_web.security_headers import page_headers
 from heatlens_web.settings import ServerSettings
 from infra.make_tables import response_errors
 from tests.support.aws import Account
@@ -260,7 +260,7 @@ def test_a_page_loads_nothing_from_other_origins(client: TestClient, page: str) 
 def test_the_docs_page_forbids_other_origins(client: TestClient) -> None:
     policy = client.get("/docs").headers["content-security-policy"]
 
-    assert policy == OF_PAGES
+    assert policy == page_headers()["content-security-policy"]
     # The policy forbids inline scripts and styles, so the page has none.
     assert not re.search(r"<script>|<style|\sstyle=|\son[a-z]+=", (STATIC / "docs.html").read_text())
 

@@ -603,7 +603,7 @@ def test_a_trailing_slash_is_not_redirected(client: TestClient, path: str) -> No
             "/api/inference/batches/01J00000000000000000000000",
             "DELETE, GET, HEAD",
         ),  # two routes with one address
-        ("POST", "/static/page.js", "GET, HEAD"),
+        ("POST", "/static/js/app.js", "GET, HEAD"),
     ],
 )
 def test_allow_lists_every_method_of_an_address(client: TestClient, method: str, path: str, allowed: str) -> None:
@@ -619,7 +619,7 @@ def test_the_page_and_its_samples_are_served(client: TestClient) -> None:
 
     assert page.status_code == 200
     assert "https://" not in page.text  # nothing is loaded from other origins
-    assert client.get("/static/page.js").status_code == 200
+    assert client.get("/static/js/app.js").status_code == 200
     sample = client.get("/static/samples/samples.json").json()["samples"][0]["file"]
     assert Image.open(io.BytesIO(client.get(f"/static/samples/{sample}").content)).size[0] > 0
 

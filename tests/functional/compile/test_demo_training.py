@@ -105,13 +105,14 @@ def test_committed_samples_are_classified_and_pointed_at(score: Scorer) -> None:
 
 
 def test_committed_samples_are_what_the_generator_writes(tmp_path: Path) -> None:
-    written = write_samples(tmp_path)
+    fresh_folder = tmp_path / "samples"
+    written = write_samples(fresh_folder)
     for committed, fresh in zip(_listed(), written, strict=True):
         boxes = np.array([committed.pop("box") or 0, fresh.pop("box") or 0])
         assert np.abs(boxes[0] - boxes[1]).max() <= BOX_TOLERANCE_PX
         assert committed == fresh
         assert fresh["seed"] in SAMPLE_SEEDS
-        images = [np.asarray(Image.open(folder / fresh["file"])).astype(float) for folder in (SAMPLES, tmp_path)]
+        images = [np.asarray(Image.open(folder / fresh["file"])).astype(float) for folder in (SAMPLES, fresh_folder)]
         assert images[0].shape[::-1] == tuple(fresh["size"])
         assert np.abs(images[0] - images[1]).max() <= 0.01 * images[0].max()
 

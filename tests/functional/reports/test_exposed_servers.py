@@ -16,7 +16,7 @@ from functions.endpoint.app import create_app as create_endpoint
 from heatlens.errors import SettingsError
 from heatlens_cli.serve import exposure
 from heatlens_web.app import STATIC, create_app
-from heatlens_web.security_headers import HEADERS, OF_PAGES
+from heatlens_web.security_headers import HEADERS, page_headers
 from heatlens_web.settings import Deployment, ServerSettings
 from tests.support.images import encoded, noise
 from tests.support.slow_clients import read_to_end, running, status
@@ -57,7 +57,7 @@ def addresses(app: FastAPI) -> Iterator[tuple[str, str]]:
 def check_headers(response: Any, *, page: bool = False, static: bool = False) -> None:  # noqa: ANN401 - httpx
     expected = dict(HEADERS)
     if page:
-        expected["content-security-policy"] = OF_PAGES
+        expected["content-security-policy"] = page_headers()["content-security-policy"]
     if page or static:
         expected["cache-control"] = "no-cache"
     assert {name: response.headers.get(name) for name in expected} == expected, response.request.url

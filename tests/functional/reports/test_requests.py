@@ -204,7 +204,7 @@ def test_names_that_gateways_and_browsers_add_are_ignored(client: TestClient, na
     assert client.get(f"{API}/health?{name}=1").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/static/page.js"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/static/js/app.js"])
 def test_pages_and_files_take_any_query(client: TestClient, path: str) -> None:
     assert client.get(f"{path}?v=3").status_code == 200
 
@@ -510,7 +510,7 @@ def test_another_boundary_than_the_content_type_names_is_named(client: TestClien
 # HEAD and CORS
 
 
-GET = ["/", "/docs", "/openapi.json", "/static/page.js", f"{API}/health", f"{API}/ready", f"{API}/models",
+GET = ["/", "/docs", "/openapi.json", "/static/js/app.js", f"{API}/health", f"{API}/ready", f"{API}/models",
        "/v1/models", "/v1/models/colours"]  # fmt: skip
 
 

@@ -1,9 +1,13 @@
+from urllib.parse import urlsplit
+
 import pytest
 
 from heatlens.errors import SettingsError
 from heatlens.settings import read_table
+from heatlens_aws.clients import connect
 from heatlens_aws.object_keys import Lane
 from heatlens_aws.settings import STAGED_LIMITS, AwsSettings, BatchSettings, StagedLimits
+from infra.local_account import CREDENTIALS
 
 
 def test_every_setting_has_a_description() -> None:
@@ -47,3 +51,18 @@ def test_the_queue_of_a_message_is_found_by_its_arn() -> None:
 def test_a_group_has_room_for_the_largest_staged_file() -> None:
     assert STAGED_LIMITS.body_bytes == STAGED_LIMITS.file_bytes
     assert STAGED_LIMITS.request_pixels == STAGED_LIMITS.image_pixels
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "cn-north-1"])
+@pytest.mark.parametrize("bucket", ["images", "images.example.org"])
+@pytest.mark.parametrize("endpoint", ["", "http://127.0.0.1:4566"])
+def test_the_origin_of_the_bucket_is_that_of_its_signed_links(
+    monkeypatch: pytest.MonkeyPatch, region: str, bucket: str, endpoint: str
+) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    settings = AwsSettings(bucket=bucket, AWS_REGION=region, endpoint_url=endpoint)
+    link = urlsplit(connect(settings).s3.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "reply/x"}))
+
+    assert settings.bucket_origin == f"{link.scheme}://{link.netloc}"
+    assert AwsSettings(AWS_REGION=region).bucket_origin == ""

@@ -86,7 +86,7 @@ def test_keys_are_read_from_two_headers(headers: dict[str, str], offered: list[s
         ("/", "", True),
         ("/base", "/base", True),
         ("/base/docs", "/base", True),
-        ("/static/page.js", "", True),
+        ("/static/js/app.js", "", True),
         ("/v2/health/ready", "", True),
         ("/api/inference/health", "", True),
         ("/api/inference/heatmap", "", False),

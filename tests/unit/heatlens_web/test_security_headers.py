@@ -1,6 +1,6 @@
 from starlette.types import Message, Receive, Scope, Send
 
-from heatlens_web.security_headers import HEADERS, SecurityHeaders
+from heatlens_web.security_headers import HEADERS, SecurityHeaders, page_headers
 from tests.support.coroutines import awaited
 
 
@@ -27,3 +27,8 @@ def test_headers_are_added_to_a_response() -> None:
 
 def test_headers_that_a_response_has_are_kept() -> None:
     assert headers_of([(b"cache-control", b"no-cache")])["cache-control"] == "no-cache"
+
+
+def test_a_page_may_connect_to_its_server_and_to_the_bucket() -> None:
+    assert "connect-src 'self'; " in page_headers()["content-security-policy"]
+    assert "connect-src 'self' https://b.example; " in page_headers("https://b.example")["content-security-policy"]

@@ -92,7 +92,7 @@ def test_a_module_of_the_image_imports_with_its_copied_folders_alone(cpu: Path, 
 
 
 def test_the_api_function_of_the_image_loads_its_model_and_serves_its_page(cpu: Path) -> None:
-    requests = [HttpRequest(path, method="GET") for path in ("/api/inference/ready", "/", "/static/page.js")]
+    requests = [HttpRequest(path, method="GET") for path in ("/api/inference/ready", "/", "/static/js/app.js")]
 
     answers = run(cpu, MODULES[0], [http_api_v2(request) for request in requests])
 

@@ -1,0 +1,424 @@
+// The page: images come in, are explained one by one, and one of them is shown.
+import { ApiError, hasToken, models, setToken } from "./api.js";
+import { colorTable } from "./colors.js";
+import { readMap, SIGNED } from "./heat.js";
+import { listen, offerSamples } from "./intake.js";
+import { ask, makeItem, pictureOf, Queue } from "./items.js";
+import { curlOf, npyOf, overlayCanvas, pythonOf, reportCanvas, save } from "./keep.js";
+import { Layer } from "./layer.js";
+import { showResult } from "./panel.js";
+import { queryOf } from "./question.js";
+import { thumbnailOf, Tray } from "./tray.js";
+import { Viewer } from "./viewer.js";
+import { number, percent } from "./words.js";
+
+const element = (id) => document.getElementById(id);
+const state = { items: [], selected: null, shown: null, cards: [], view: "overlay", heat: true, turn: 0 };
+
+const viewer = new Viewer([element("pane-a"), element("pane-b")], { onHover: showHover });
+viewer.onSplit = (share) => {
+  element("split").value = Math.round(share * 100);
+  draw();
+};
+const tray = new Tray({ onSelect: select, onRetry: (items) => queue.add(items) });
+const queue = new Queue(work, changed);
+
+// ---- models
+
+async function loadModels() {
+  try {
+    state.cards = (await models()).models;
+  } catch (error) {
+    if (error.status === 401) return askForToken();
+    return showProblem(error, loadModels);
+  }
+  const options = state.cards.map((card) => new Option(card.loaded ? card.name : `${card.name} (not loaded)`, card.name));
+  element("model").replaceChildren(...options);
+  element("model-field").hidden = state.cards.length < 2;
+  showModel();
+}
+
+const card = () => state.cards.find(({ name }) => name === element("model").value) ?? state.cards[0];
+const classes = () => card()?.classes ?? [];
+
+function showModel() {
+  const { notice, loaded, reason, methods = [], layers = [], output } = card();
+  const text = loaded ? notice : `The model is not loaded: ${reason}`;
+  element("notice").textContent = text ?? "";
+  element("notice").hidden = !text;
+  element("method").replaceChildren(...(methods ?? []).map((name) => new Option(name, name, name === "gradcam")));
+  element("layer").replaceChildren(...(layers ?? []).map(({ name }) => new Option(name)));
+  element("layer-field").hidden = (layers ?? []).length < 2;
+  element("contrast").replaceChildren(new Option("no other class", ""), ...classes().map((name) => new Option(name)));
+  element("contrast").parentElement.hidden = output === "sigmoid" || classes().length < 2;
+  element("class-names").replaceChildren(...classes().map((name) => new Option(name)));
+  element("other-class").hidden = classes().length <= 5;
+  showScales();
+}
+
+// ---- what is asked
+
+function question() {
+  const value = (id) => element(id).value;
+  return {
+    model: element("model-field").hidden ? "" : value("model"),
+    method: value("method") === "gradcam" ? "" : value("method"),
+    layer: element("layer").selectedIndex > 0 ? value("layer") : "",
+    contrast: value("contrast"),
+    regions: element("regions").checked,
+    faithfulness: element("faithfulness").checked,
+    threshold: element("outline-level").value,
+  };
+}
+
+async function work(item, signal) {
+  const asked = question();
+  const found = await ask(item, asked, classes().length, { label: item.label, signal });
+  if (item.model !== asked.model) Object.assign(item, { model: asked.model, scores: new Map() });
+  for (const { label, probability } of found.explanations.values()) item.scores.set(label, { label, probability });
+}
+
+// The state of an item has changed: show it in the tray, and in the viewer if it is the selected one.
+async function changed(item) {
+  tray.show(state.items, state.selected);
+  if (item === state.selected && item.state === "failed" && !state.isChosen) passOver(item);
+  if (item === state.selected) await showSelected();
+  if (item.state === "done" && state.items.length > 1 && !item.thumbnail) {
+    item.thumbnail = await thumbnailOf(item, await colorTable("inferno"));
+    tray.show(state.items, state.selected);
+  }
+}
+
+// The first of several images was shown without being chosen, and has failed: the next one takes its place.
+function passOver(failed) {
+  const next = state.items.slice(state.items.indexOf(failed) + 1).find((item) => item.state !== "failed");
+  if (!next) return;
+  state.selected = next;
+  if (next.state === "done") showSelected();
+}
+
+function take(files) {
+  const items = files.filter((file) => file.size > 0).map(makeItem);
+  if (items.length < files.length) showProblem({ message: "Empty files were left out.", advice: "" });
+  if (!items.length) return;
+  state.items.push(...items);
+  Object.assign(state, { selected: items[0], isChosen: false });
+  document.body.classList.add("started");
+  queue.add(items);
+}
+
+function select(item) {
+  Object.assign(state, { selected: item, isChosen: true });
+  tray.show(state.items, item);
+  if (item.state === "done") queue.add([item], { first: true });
+  else showSelected();
+}
+
+/** Ask again about the selected item: a class, method, layer or test was chosen. */
+function askAgain(label = state.shown?.explanation.label ?? null) {
+  const item = state.selected;
+  if (!item) return;
+  item.label = label;
+  queue.add([item], { first: true });
+}
+
+// ---- what is shown
+
+async function showSelected() {
+  const item = state.selected;
+  const mine = ++state.turn;
+  showBusy(item);
+  if (item.state === "failed") showProblem(item.error, () => queue.add([item]), item.name);
+  if (item.state !== "done") return;
+  try {
+    const picture = item.picture ?? (await pictureOf(item, question(), classes().length));
+    if (mine !== state.turn) return;
+    keepPicture(item, picture);
+    const { answer, explanations } = item.latest;
+    const wanted = item.label && explanations.has(item.label) ? item.label : answer.prediction.label;
+    const explanation = explanations.get(wanted) ?? [...explanations.values()][0];
+    explanation.read ??= readMap(explanation.map);
+    explanation.layer ??= new Layer(explanation.read);
+    state.shown = { item, picture, answer, explanation };
+  } catch (error) {
+    return showProblem(error, () => queue.add([item]), item.name);
+  }
+  hideProblem();
+  element("stage").hidden = false;
+  showBusy(null);
+  element("shown-name").textContent = item.name;
+  element("shown-name").title = item.name;
+  showResult(state.shown, (label) => (item.latest.explanations.has(label) ? choose(label) : askAgain(label)));
+  showScales();
+  await draw();
+  const { explanation, answer } = state.shown;
+  say(`${item.name}: the model's answer is ${answer.prediction.label}, ${percent(answer.prediction.probability)}. The map of ${explanation.label} is shown.`);
+}
+
+function choose(label) {
+  state.shown.item.label = label;
+  showSelected();
+}
+
+// Only the picture that is shown is kept decoded.
+function keepPicture(item, picture) {
+  const before = state.shown?.item;
+  if (before && before !== item && before.picture) {
+    before.picture.source.close();
+    before.picture = null;
+  }
+  item.picture = picture;
+}
+
+// While another image is explained, the picture that is shown keeps its own name, dimmed.
+function showBusy(item) {
+  const isBusy = item !== null && item.state !== "done";
+  const isStale = isBusy && state.shown !== null;
+  element("stage").classList.toggle("stale", isStale);
+  element("stage").inert = isStale;
+  element("busy").hidden = !isBusy;
+  const what = { failed: "could not be explained", cancelled: "was cancelled" }[item?.state];
+  const text = isBusy ? (what ? `${item.name} ${what}.` : `Explaining ${item.name}…`) : "";
+  element("busy").textContent = isStale && state.shown.item !== item ? `${text} Still shown: ${state.shown.item.name}` : text;
+  if (isBusy) say(text);
+  document.body.classList.toggle("working", isBusy && !what);
+  element("intake").dataset.busy = isBusy && !what ? text : "";
+}
+
+function appearance() {
+  const colormap = element("colormap").value;
+  const signed = SIGNED.has(colormap);
+  const full = element("scale").value === "absolute" ? absoluteFull(state.shown.explanation.label) : null;
+  return { colormap, signed, full, cells: element("cells").checked, threshold: signed ? 0 : Number(element("threshold").value) };
+}
+
+// The value that is full heat in every image: the 99th percentile of the peaks of the class, or of all classes.
+function absoluteFull(label) {
+  const { answer, explanation } = state.shown ?? {};
+  if (!answer || answer.model.method !== "gradcam" || explanation.contrast) return null;
+  const calibration = card()?.layers?.find(({ name }) => name === answer.model.layer)?.calibration;
+  return calibration?.classes?.[label]?.peak_percentiles["99"] || calibration?.peak_percentiles["99"] || null;
+}
+
+function showScales() {
+  const isKnown = !state.shown || absoluteFull(state.shown.explanation.label) !== null;
+  const option = element("scale").options[1];
+  option.disabled = !isKnown;
+  option.textContent = isKnown ? "same for all images" : "same for all images (no calibration for this)";
+  if (!isKnown) element("scale").value = "image";
+}
+
+async function draw() {
+  if (!state.shown) return;
+  const { picture, explanation } = state.shown;
+  const look = { ...appearance(), table: await colorTable(element("colormap").value) };
+  state.shown.look = look;
+  explanation.layer.paint(look);
+  const isPair = state.view === "pair";
+  element("pane-b").parentElement.hidden = !isPair;
+  element("split-field").hidden = state.view !== "slider";
+  const style = {
+    alpha: Number(element("alpha").value),
+    outline: element("outline").checked ? Number(element("outline-level").value) : null,
+    split: state.view === "slider" ? element("split").value / 100 : null,
+  };
+  const regions = explanation.regions?.regions.map((region, index) => ({ ...region, name: String(index + 1) }));
+  const heated = { layer: explanation.layer, heat: state.heat, regions };
+  viewer.show(picture, isPair ? [{ layer: explanation.layer, heat: false }, heated] : [heated], style);
+  showCaptions(isPair);
+  showScaleBar(look, explanation.layer.most);
+}
+
+function showCaptions(isPair) {
+  const { item, explanation } = state.shown;
+  const contrast = explanation.contrast ? ` rather than ${explanation.contrast}` : "";
+  const heat = state.heat ? `Heat for “${explanation.label}”${contrast}` : "Original";
+  element("caption-a").textContent = isPair ? "Original" : heat;
+  element("caption-b").textContent = heat;
+  element("pane-a").setAttribute("aria-label", `${element("caption-a").textContent}, ${item.name}`);
+  element("pane-b").setAttribute("aria-label", `${heat}, ${item.name}`);
+}
+
+function showScaleBar({ table, signed }, most) {
+  const context = element("scale-bar").getContext("2d");
+  const row = new ImageData(256, 1);
+  for (let level = 0; level < 256; level++) row.data.set([...table.subarray(3 * level, 3 * level + 3), 255], 4 * level);
+  context.putImageData(row, 0, 0);
+  element("scale-low").textContent = signed ? number(-most) : "0";
+  element("scale-high").textContent = number(most);
+  element("scale-unit").textContent = "logits per cell";
+}
+
+function showHover(place) {
+  const text = place
+    ? `x ${place.x}, y ${place.y}` + (place.cell
+      ? ` · cell ${place.cell.column + 1}, ${place.cell.row + 1} · evidence ${number(place.cell.value)}`
+      : " · not seen by the model")
+    : "Point at the image to read values.";
+  element("hover").textContent = text;
+}
+
+function say(text) {
+  element("status").textContent = text;
+}
+
+// ---- problems
+
+let countdown = null;
+
+function showProblem(error, retry = null, name = "") {
+  clearInterval(countdown);
+  console.debug(error);
+  element("problem-title").textContent = name ? `${name}: ${error.message}` : error.message;
+  element("problem-advice").textContent = [...(error.fields ?? []).map(({ loc, msg }) => `${loc?.at(-1)}: ${msg}.`), error.advice ?? ""].join(" ");
+  const button = element("problem-retry");
+  button.hidden = !retry;
+  button.onclick = () => {
+    hideProblem();
+    retry();
+  };
+  element("problem").hidden = false;
+  if (retry && error instanceof ApiError && error.retryAfter) waitFor(error.retryAfter, button);
+  else Object.assign(button, { disabled: false, textContent: "Try again" });
+  if (error.status === 401) askForToken(retry);
+}
+
+function waitFor(seconds, button) {
+  let left = seconds;
+  const tick = () => {
+    button.disabled = left > 0;
+    button.textContent = left > 0 ? `Try again in ${left} s` : "Try again";
+    if (left-- <= 0) clearInterval(countdown);
+  };
+  tick();
+  countdown = setInterval(tick, 1000);
+}
+
+function hideProblem() {
+  clearInterval(countdown);
+  element("problem").hidden = true;
+}
+
+function askForToken(retry = loadModels) {
+  const dialog = element("token-dialog");
+  if (dialog.open) return;
+  dialog.onclose = () => {
+    if (dialog.returnValue !== "use") return;
+    setToken(element("token").value);
+    element("token-button").textContent = hasToken() ? "Access token set" : "Access token";
+    hideProblem();
+    if (!state.cards.length) loadModels();
+    if (retry && retry !== loadModels) retry();
+  };
+  dialog.returnValue = "";
+  dialog.showModal();
+}
+
+// ---- controls
+
+const APPEARANCE = ["colormap", "scale", "cells", "outline", "alpha", "threshold", "outline-level", "split"];
+for (const id of APPEARANCE) {
+  element(id).addEventListener("input", () => {
+    const share = (name) => `${Math.round(element(name).value * 100)} %`;
+    element("alpha-value").textContent = share("alpha");
+    element("threshold-value").textContent = share("threshold");
+    element("outline-value").textContent = share("outline-level");
+    element("outline-field").hidden = !element("outline").checked;
+    element("threshold").disabled = SIGNED.has(element("colormap").value);
+    draw();
+  });
+}
+for (const id of ["method", "layer", "contrast", "regions", "faithfulness"]) element(id).addEventListener("change", () => askAgain());
+element("model").addEventListener("change", () => {
+  showModel();
+  askAgain(null);
+});
+element("other-class").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const label = element("class-name").value;
+  if (classes().includes(label)) askAgain(label);
+  else showProblem({ message: `The model has no class “${label}”.`, advice: "Choose one of the list." });
+});
+for (const button of document.querySelectorAll("[data-view]")) {
+  button.addEventListener("click", () => {
+    state.view = button.dataset.view;
+    for (const other of document.querySelectorAll("[data-view]")) other.setAttribute("aria-pressed", String(other === button));
+    draw();
+  });
+}
+element("zoom-in").addEventListener("click", () => viewer.zoomBy(1.25));
+element("zoom-out").addEventListener("click", () => viewer.zoomBy(0.8));
+element("zoom-fit").addEventListener("click", () => viewer.fit());
+element("heat-toggle").addEventListener("click", toggleHeat);
+element("full-screen").addEventListener("click", () => {
+  if (document.fullscreenElement) document.exitFullscreen();
+  else element("viewer").requestFullscreen();
+});
+document.addEventListener("keydown", (event) => {
+  const isFree = event.target === document.body || event.target instanceof HTMLCanvasElement;
+  if (event.key !== " " || !isFree || !state.shown) return;
+  event.preventDefault();
+  toggleHeat();
+});
+
+function toggleHeat() {
+  state.heat = !state.heat;
+  element("heat-toggle").setAttribute("aria-pressed", String(state.heat));
+  draw();
+}
+
+element("sort").addEventListener("change", () => tray.show(state.items, state.selected));
+element("cancel").addEventListener("click", () => queue.cancel());
+element("retry-failed").addEventListener("click", () => {
+  queue.add(state.items.filter(({ state: now }) => ["failed", "cancelled"].includes(now)));
+});
+element("clear").addEventListener("click", () => {
+  queue.cancel();
+  Object.assign(state, { items: [], selected: null, shown: null, turn: state.turn + 1 });
+  viewer.clear();
+  document.body.classList.remove("started");
+  element("stage").hidden = true;
+  tray.show(state.items, null);
+  hideProblem();
+});
+element("token-button").addEventListener("click", () => askForToken(null));
+element("problem-close").addEventListener("click", hideProblem);
+
+const address = () => new URL("api/inference/heatmap", document.baseURI).href;
+const stem = (name) => name.replace(/\.[^.]+$/, "");
+const png = (canvas) => new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+
+const SAVED = {
+  overlay: async ({ picture, explanation, item, look }) => [await png(overlayCanvas(picture, explanation.read, look, Number(element("alpha").value))), `${item.name}.heatmap.png`],
+  report: async (shown) => [await png(reportCanvas(shown, shown.look, Number(element("alpha").value), shown.explanation.layer.most)), `${stem(shown.item.name)}.report.png`],
+  map: async ({ explanation, item }) => [npyOf(explanation.read), `${stem(item.name)}.${explanation.label}.npy`],
+  json: async ({ answer, item }) => [new Blob([JSON.stringify(answer, null, 2)], { type: "application/json" }), `${stem(item.name)}.json`],
+};
+for (const button of document.querySelectorAll("[data-save]")) {
+  button.addEventListener("click", async () => save(...(await SAVED[button.dataset.save](state.shown))));
+}
+
+const COPIED = { curl: curlOf, python: pythonOf };
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.addEventListener("click", async () => {
+    const { item, explanation } = state.shown;
+    const query = queryOf(question(), classes().length, { label: explanation.label });
+    query.set("include", "overlay,map");
+    query.set("colormap", element("colormap").value);
+    query.set("alpha", element("alpha").value);
+    if (element("scale").value === "absolute") query.set("scale", "absolute");
+    const text = COPIED[button.dataset.copy](address(), query, item.name, hasToken());
+    const before = button.textContent;
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = "Copied";
+    } catch {
+      showProblem({ message: "The browser does not allow copying here:", advice: text });
+    }
+    setTimeout(() => { button.textContent = before; }, 1500);
+  });
+}
+
+listen(take);
+offerSamples(take, (error) => showProblem(error));
+loadModels();

@@ -1,0 +1,94 @@
+// The chosen images: each waits, is explained, and is done or has failed. A few are explained at a time.
+import { explain } from "./api.js";
+import { bitmapOf, blobOf, isShownHere } from "./pictures.js";
+import { explanationsOf, keyOf, queryOf } from "./question.js";
+
+const AT_A_TIME = 2;
+let count = 0;
+
+export function makeItem(file) {
+  return { id: ++count, file, name: file.name || "pasted image", state: "waiting", answers: new Map(), error: null, model: null, scores: null };
+}
+
+/** Ask the server about an item, unless it has answered this already. Returns { answer, explanations }. */
+export async function ask(item, question, classCount, { label = null, signal } = {}) {
+  const key = keyOf(question);
+  const known = item.answers.get(key);
+  if (known && (!label || known.explanations.has(label))) return known;
+  item.shownHere ??= await isShownHere(item.file);
+  const original = !item.shownHere && !item.original;
+  const answer = await explain(item.file, queryOf(question, classCount, { label, original }), signal);
+  if (answer.original_image_base64) item.original = blobOf(answer.original_image_base64, answer.original_media_type);
+  delete answer.original_image_base64;
+  const explanations = new Map([...(known?.explanations ?? []), ...explanationsOf(answer)]);
+  const found = { answer, explanations };
+  item.answers.set(key, found);
+  item.latest = found;
+  return found;
+}
+
+/** The picture of an explained item at the size that the map was made for. */
+export async function pictureOf(item, question, classCount) {
+  const { answer } = item.latest;
+  const bitmap = await bitmapOf(item.original ?? item.file);
+  if (bitmap.width === answer.width && bitmap.height === answer.height) {
+    return { source: bitmap, width: bitmap.width, height: bitmap.height };
+  }
+  if (!item.shownHere) throw new Error("the server's picture has another size than the map");
+  item.shownHere = false; // the browser reads the file in another way: take the server's picture
+  item.answers.clear();
+  await ask(item, question, classCount);
+  return pictureOf(item, question, classCount);
+}
+
+/** Explains waiting items in order; `changed` is called with each item whose state changes. */
+export class Queue {
+  constructor(work, changed) {
+    Object.assign(this, { work, changed, waiting: [], running: new Map() });
+  }
+
+  add(items, { first = false } = {}) {
+    for (const item of items) this.set(item, "waiting");
+    this.waiting = first ? [...items, ...this.waiting] : [...this.waiting, ...items];
+    this.start();
+  }
+
+  /** Stop everything that waits or runs. */
+  cancel() {
+    for (const item of this.waiting.splice(0)) this.set(item, "cancelled");
+    for (const control of this.running.values()) control.abort();
+  }
+
+  get isBusy() {
+    return this.waiting.length + this.running.size > 0;
+  }
+
+  start() {
+    while (this.running.size < AT_A_TIME && this.waiting.length) this.run(this.waiting.shift());
+  }
+
+  async run(item) {
+    const control = new AbortController();
+    this.running.set(item, control);
+    this.set(item, "working");
+    try {
+      await this.work(item, control.signal);
+      this.finish(item, "done");
+    } catch (error) {
+      item.error = error;
+      this.finish(item, error.name === "AbortError" ? "cancelled" : "failed");
+    }
+  }
+
+  finish(item, state) {
+    this.running.delete(item);
+    this.set(item, state);
+    this.start();
+  }
+
+  set(item, state) {
+    item.state = state;
+    if (state !== "failed") item.error = null;
+    this.changed(item);
+  }
+}

@@ -1,0 +1,86 @@
+"""The page below a prefix, on a server that needs an API key and has several models."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from os import environ
+from pathlib import Path
+
+import pytest
+
+from heatlens.settings import DEMO_MODEL
+from tests.browser.conftest import Opened
+from tests.support.paths import HEATLENS, SAMPLES
+
+KEY = "a-key-of-a-test-only"
+
+
+@pytest.fixture(scope="module")
+def base(colours_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    models = tmp_path_factory.mktemp("several")
+    (models / "colours").symlink_to(colours_folder)
+    settings = {
+        "HEATLENS_API_KEYS": f"page={KEY}",
+        "HEATLENS_BASE_PATH": "/heat",
+        "HEATLENS_MODEL_DIR": str(DEMO_MODEL),
+        "HEATLENS_MODELS_DIR": str(models),
+    }
+    server = subprocess.Popen(
+        [HEATLENS, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True, env=environ | settings
+    )
+    assert server.stdout is not None
+    line = server.stdout.readline()
+    try:
+        match = re.search(r"http://127\.0\.0\.1:\d+", line)
+        assert match, f"the server printed {line!r}"
+        yield f"{match[0]}/heat/"
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
+
+
+def test_a_token_is_asked_for_and_kept_in_memory_only(opened: Opened) -> None:
+    opened.expects_failures = True
+    page = opened.go()
+    page.wait_for_selector("#token-dialog[open]")
+
+    page.fill("#token", KEY)
+    page.click("#token-dialog button.primary")
+    page.wait_for_selector("#notice:not([hidden])")
+
+    page.locator("#samples button").nth(2).click()
+    opened.settle()
+    assert page.inner_text("#label") == "OPACITY"
+    kept = page.evaluate("JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie])")
+    assert kept == '[{},{},""]'
+    assert all(KEY not in request.url for request in opened.requests)
+
+
+def test_a_wrong_token_is_refused_and_asked_for_again(opened: Opened) -> None:
+    opened.expects_failures = True
+    page = opened.go()
+    page.wait_for_selector("#token-dialog[open]")
+    page.fill("#token", "not the key of anyone")
+    page.click("#token-dialog button.primary")
+
+    page.wait_for_selector("#token-dialog:not([open])", state="attached")
+    page.wait_for_selector("#token-dialog[open]")
+
+
+def test_another_model_explains_the_same_image(opened: Opened) -> None:
+    opened.expects_failures = True
+    page = opened.go()
+    page.wait_for_selector("#token-dialog[open]")
+    page.fill("#token", KEY)
+    page.click("#token-dialog button.primary")
+    page.wait_for_selector("#model-field:not([hidden])")
+    page.set_input_files("#files", [SAMPLES / "phantom-03-opacity.jpg"])
+    opened.settle()
+
+    page.select_option("#model", "colours")
+    page.wait_for_selector("#facts dd:has-text('colours 3')", state="attached")
+
+    assert page.inner_text("#notice") == "A test's model."
+    assert "OPACITY" not in page.locator("#classes button").all_inner_texts()
+    page.select_option("#layer", index=1)
+    page.wait_for_selector("#busy", state="hidden")
