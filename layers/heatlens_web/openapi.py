@@ -11,6 +11,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from heatlens.render.encode import png
+from heatlens_web.meanings import describe_fields, describe_parameters
 from heatlens_web.schemas.bodies import ImagesBody
 from heatlens_web.schemas.problem import Problem
 
@@ -115,7 +116,9 @@ def _described(app: FastAPI) -> Json:
     schemas[Problem.__name__] = Problem.model_json_schema()
     for name in ("HTTPValidationError", "ValidationError"):  # the framework's own, which are never sent
         schemas.pop(name, None)
+    describe_fields(schemas)
     for operation in _operations(description):
+        describe_parameters(operation)
         # For an invalid path or query the framework describes its own shape; a problem is sent.
         if "application/json" in operation["responses"].get("422", {}).get("content", {}):
             operation["responses"]["422"] = problem_responses(422)[422]

@@ -445,3 +445,17 @@ def test_nothing_is_wider_than_the_window(opened: Opened) -> None:
         box = page.locator("#viewer").bounding_box()
         assert box, width
         assert box["width"] > 0.55 * min(width, 2400), width
+
+
+def test_the_description_of_the_api_is_tried_with_a_sample(opened: Opened) -> None:
+    page = opened.page
+    page.goto(f"{opened.base}docs")
+    operation = page.locator("details:has(summary code:text('POST /api/inference/heatmap')) >> nth=0")
+    operation.locator("summary").click()
+
+    operation.get_by_role("button", name="Try it with a sample image").click()
+    operation.locator('pre:has-text(\'"label": "OPACITY"\')').wait_for()
+
+    assert f"curl -sL -F file=@{JPEG.name} '{opened.base}{HEATMAP}'" in operation.inner_text()
+    page.set_viewport_size({"width": 375, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375

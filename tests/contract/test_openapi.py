@@ -266,7 +266,7 @@ def test_the_docs_page_forbids_other_origins(client: TestClient) -> None:
 
 
 def test_the_docs_page_reads_this_servers_description(client: TestClient) -> None:
-    script = (STATIC / "docs.js").read_text()
+    script = (STATIC / "js" / "docs.js").read_text()
 
     assert re.findall(r'fetch\("([^"]+)"\)', script) == ["openapi.json"]
     assert client.get("/openapi.json").status_code == 200
