@@ -184,12 +184,13 @@ def test_the_heat_stays_on_its_place_whatever_the_pixel_ratio(opened: Opened) ->
         page.goto(opened.base)
         page.locator("#samples button").nth(2).click()
         Opened(page, opened.base).settle()
-        page.select_option("#colormap", "gray")
-        move(page, "#alpha", "0.9")
+        move(page, "#threshold", "0.8")
         page.wait_for_timeout(150)
-        heat = pixels(page).sum(axis=2)
-        rows, columns = np.nonzero(heat >= 0.9 * heat.max())
-        scale = min(heat.shape[1] / 1024, heat.shape[0] / 1024)
+        heat = pixels(page)
+        page.click("#heat-toggle")
+        page.wait_for_timeout(150)
+        rows, columns = np.nonzero(np.abs(pixels(page) - heat).max(axis=2) > 10)
+        scale = min(heat.shape[1], heat.shape[0]) / 1024
         x = (np.median(columns) - heat.shape[1] / 2) / scale + 512
         y = (np.median(rows) - heat.shape[0] / 2) / scale + 512
         context.close()
@@ -297,7 +298,7 @@ def test_many_images_fail_in_place_and_are_sorted(opened: Opened, tmp_path: Path
 
     assert page.inner_text("#progress-text") == "8 of 10 explained, 2 failed"
     assert page.locator("#items li[data-state=failed] .name").all_inner_texts() == ["broken.jpg", "notes.txt"]
-    assert "truncated or damaged" in page.inner_text("#items li[data-state=failed] .state >> nth=0")
+    assert "truncated" in page.inner_text("#items li[data-state=failed] .state >> nth=0")
     assert page.inner_text("#shown-name") == "phantom-01-opacity.png"  # the first that could be explained
     page.wait_for_selector("#items li:nth-child(9) canvas")
     assert page.locator("#items canvas").count() == 8
@@ -348,7 +349,8 @@ def test_one_picture_never_stands_beside_another_name(opened: Opened) -> None:
     assert page.inner_text("#shown-name") == JPEG.name
     assert page.inner_text("#busy") == f"Explaining {WIDE.name}… Still shown: {JPEG.name}"
     assert page.locator("#stage.stale").count() == 1
-    assert np.abs(pixels(page) - before).mean() > 20  # dimmed
+    after = pixels(page)
+    assert np.abs(after[:500] - before[:500]).mean() > 20  # dimmed
     assert page.evaluate("document.getElementById('stage').inert") is True
     waiting[0].continue_()
     page.wait_for_selector(f"#shown-name:text('{WIDE.name}')")
@@ -430,7 +432,7 @@ def test_map_json_and_report_are_kept(opened: Opened, tmp_path: Path) -> None:
     assert grid.dtype == np.float32
     assert grid.tobytes() == base64.b64decode(answer["map"]["data_base64"])
     assert report.width > 1000
-    assert len(set(report.convert("RGB").getdata())) > 1000
+    assert len(np.unique(np.asarray(report.convert("RGB")).reshape(-1, 3), axis=0)) > 1000
 
 
 def test_nothing_is_wider_than_the_window(opened: Opened) -> None:

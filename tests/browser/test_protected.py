@@ -63,8 +63,8 @@ def test_a_wrong_token_is_refused_and_asked_for_again(opened: Opened) -> None:
     page.fill("#token", "not the key of anyone")
     page.click("#token-dialog button.primary")
 
-    page.wait_for_selector("#token-dialog:not([open])", state="attached")
-    page.wait_for_selector("#token-dialog[open]")
+    page.wait_for_selector("#token-refused:not([hidden])")
+    assert page.locator("#token-dialog[open]").count() == 1
 
 
 def test_another_model_explains_the_same_image(opened: Opened) -> None:

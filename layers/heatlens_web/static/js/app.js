@@ -299,7 +299,7 @@ function hideProblem() {
   element("problem").hidden = true;
 }
 
-function askForToken(retry = loadModels) {
+function askForToken(retry = loadModels, isRefused = hasToken()) {
   const dialog = element("token-dialog");
   if (dialog.open) return;
   dialog.onclose = () => {
@@ -311,6 +311,7 @@ function askForToken(retry = loadModels) {
     if (retry && retry !== loadModels) retry();
   };
   dialog.returnValue = "";
+  element("token-refused").hidden = !isRefused;
   dialog.showModal();
 }
 
@@ -381,7 +382,7 @@ element("clear").addEventListener("click", () => {
   tray.show(state.items, null);
   hideProblem();
 });
-element("token-button").addEventListener("click", () => askForToken(null));
+element("token-button").addEventListener("click", () => askForToken(null, false));
 element("problem-close").addEventListener("click", hideProblem);
 
 const address = () => new URL("api/inference/heatmap", document.baseURI).href;

@@ -14,18 +14,20 @@ export class Viewer {
     this.panes = []; // { layer, heat, regions } for each visible canvas
     this.style = { alpha: 0.4, outline: null, split: null };
     this.picture = null; // { source, width, height }
+    this.isFitted = true; // until it is zoomed or moved, the picture follows the window
     this.pointers = new Map();
     for (const canvas of canvases) this.listen(canvas);
-    new ResizeObserver(() => this.resize()).observe(canvases[0].parentElement.parentElement);
+    const observer = new ResizeObserver(() => this.resize());
+    for (const canvas of canvases) observer.observe(canvas);
     matchMedia(`(resolution: ${devicePixelRatio}dppx)`).addEventListener?.("change", () => this.resize());
   }
 
   /** Show a picture; the zoom is kept unless it is another one. */
   show(picture, panes, style) {
-    const isOther = !this.picture || this.picture.source !== picture.source;
+    const isOther = this.picture?.source !== picture.source;
     Object.assign(this, { picture, panes, style });
-    if (isOther) this.center = null;
     this.resize();
+    if (isOther) this.fit();
   }
 
   /** Remove what is shown. */
@@ -40,7 +42,7 @@ export class Viewer {
       const [across, down] = [Math.round(width * devicePixelRatio), Math.round(height * devicePixelRatio)];
       if (canvas.width !== across || canvas.height !== down) Object.assign(canvas, { width: across, height: down });
     }
-    if (this.picture && !this.center) this.fit();
+    if (this.isFitted) this.fit();
     else this.draw();
   }
 
@@ -49,6 +51,7 @@ export class Viewer {
     const { width, height } = this.picture;
     this.center = [width / 2, height / 2];
     this.zoom = this.fitting();
+    this.isFitted = true;
     this.draw();
   }
 
@@ -77,6 +80,7 @@ export class Viewer {
   keepInside() {
     const { width, height } = this.picture;
     this.center = [Math.min(width, Math.max(0, this.center[0])), Math.min(height, Math.max(0, this.center[1]))];
+    this.isFitted = false;
     this.draw();
   }
 
