@@ -18,7 +18,16 @@ FOLDERS = (".", "functions", "layers", "infra", "infra/decisions", "tests/benchm
 DOCUMENTS = [page for folder in FOLDERS for page in (ROOT / folder).glob("*.md")]
 LONGEST_LINE = 110  # characters
 LONGEST_SENTENCE = 30  # words
-GENERATED = {"CONFORMANCE.md", "ENGINE.md", "FAMILIES.md", "HUGGING-FACE.md", "LOAD.md", "METHODS.md", "OWNERS.md", "PARITY.md"}
+GENERATED = {
+    "CONFORMANCE.md",
+    "ENGINE.md",
+    "FAMILIES.md",
+    "HUGGING-FACE.md",
+    "LOAD.md",
+    "METHODS.md",
+    "OWNERS.md",
+    "PARITY.md",
+}
 WRITTEN = [page for page in DOCUMENTS if page.name not in GENERATED]
 PACKAGES = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["root_packages"])
 ERRORS = ERRORS_PAGE.read_text()
