@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 aten = torch.ops.aten
+STILL = 2  # cells of the axis that is not resized: with one, torch's resizing with antialias gives other rows
 OPERATORS = {
     aten.upsample_nearest2d.vec,
     aten._upsample_nearest_exact2d.vec,
@@ -49,20 +50,20 @@ def _matrices(node: fx.Node) -> tuple[torch.Tensor, torch.Tensor]:
     """
     value: Any = node.args[0]
     height, width = (int(size) for size in value.meta["val"].shape[-2:])
-    rows = _resized(node, torch.eye(height).reshape(1, height, height, 1), axis=0)[0, :, :, 0]
-    columns = _resized(node, torch.eye(width).reshape(1, width, 1, width), axis=1)[0, :, 0]
+    rows = _resized(node, torch.eye(height).reshape(1, height, height, 1).repeat(1, 1, 1, STILL), axis=0)[0, :, :, 0]
+    columns = _resized(node, torch.eye(width).reshape(1, width, 1, width).repeat(1, 1, STILL, 1), axis=1)[0, :, 0]
     return rows.T.contiguous(), columns
 
 
 def _resized(node: fx.Node, units: torch.Tensor, axis: int) -> torch.Tensor:
     _, size, *settings, factors = node.args
     operator: Any = node.target
-    resized: torch.Tensor = operator(units, _along(size, axis, 1), *settings, _along(factors, axis, 1.0))
+    resized: torch.Tensor = operator(units, _along(size, axis, STILL), *settings, _along(factors, axis, 1.0))
     return resized
 
 
 def _along(pair: Any, axis: int, still: float) -> list[float] | None:  # noqa: ANN401 - sizes, factors, or neither
-    """Keep one axis of a pair; the other axis has one cell, which stays."""
+    """Keep one axis of a pair; the other axis keeps its cells."""
     if pair is None:
         return None
     return [number if index == axis else still for index, number in enumerate(pair)]

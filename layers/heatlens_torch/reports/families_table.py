@@ -63,7 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--rows", type=Path, required=True, help="file of finished rows: what is in it is not run again"
     )
     options = parser.parse_args(arguments)
-    quiet()
     done = read(options.rows)
     for family in FAMILIES:
         if family.architecture not in done and (not options.names or family.architecture in options.names):
@@ -199,4 +198,5 @@ def append(path: Path, row: Row) -> None:
 
 
 if __name__ == "__main__":
+    quiet()
     main()

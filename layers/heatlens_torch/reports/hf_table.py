@@ -71,8 +71,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--choose", action="store_true", help="only choose the layers, which takes minutes")
     parser.add_argument("--rows", type=Path, required=True, help="finished rows: what is in this file is not run again")
     options = parser.parse_args(arguments)
-    warnings.filterwarnings("ignore")
-    logging.disable(logging.WARNING)
     done = read(options.rows)
     known = {family.model_type: family for family in HF_FAMILIES}
     for name in options.names or known:
@@ -218,4 +216,6 @@ def append(path: Path, row: HfRow) -> None:
 
 
 if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
     main()

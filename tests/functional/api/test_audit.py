@@ -62,7 +62,8 @@ def routes(app: FastAPI) -> Iterator[tuple[str, str, str]]:
             action = f"batch.{operation[6:]}" if operation.startswith("batch_") else operation
             yield from ((method, path, action) for method in sorted(route.methods or ()))
         else:
-            yield "GET", "/static/js/app.js" if path == "/static" else path, "page"
+            files = {"/static": "/static/js/app.js", "/static/colormaps": "/static/colormaps/jet.rgb"}
+            yield "GET", files.get(path, path), "page"
 
 
 def test_the_documented_query_finds_every_route_that_answers_of_an_image(server: FastAPI) -> None:

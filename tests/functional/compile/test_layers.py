@@ -22,7 +22,7 @@ from heatlens.explain.cam import gradcam
 from heatlens.model import load_model
 from heatlens.types import Floats
 from heatlens_torch.compile import compile_model
-from heatlens_torch.errors import INSTEAD
+from heatlens_torch.errors import INSTEAD, WITHOUT_GRADIENTS
 from heatlens_torch.graph import grids
 from heatlens_torch.graph.layers import layers_of
 from heatlens_torch.graph.probe import probe
@@ -439,7 +439,8 @@ def test_an_operator_that_fixes_the_batch_is_named_with_an_alternative(
         compile_model(write(tmp_path, "swin", ["features.1"]), tmp_path / "out")
 
     assert str(caught.value) == (
-        f"the network after 'features.1' works on one size of batch only: operator pad fixes it; {INSTEAD}"
+        f"the network after 'features.1' works on one size of batch only: operator pad fixes it; "
+        f"{INSTEAD}; {WITHOUT_GRADIENTS}"
     )
 
 

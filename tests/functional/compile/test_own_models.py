@@ -29,7 +29,7 @@ def blocks(language: str) -> list[str]:
     return [text for kind, text in BLOCKS if kind == language]
 
 
-DOWNLOADED, OWN, CHECKPOINT, EVERY_KEY, STEPS, REFERENCE = blocks("toml")
+DOWNLOADED, OWN, CHECKPOINT, EVERY_KEY, STEPS, FULL_DEPTH, REFERENCE = blocks("toml")
 NETWORK, UNCOMPILED, USE = blocks("python")
 TRY, COMPILE = blocks("sh")
 
@@ -54,6 +54,12 @@ def test_torchvisions_own_weights_need_four_lines(tmp_path: Path) -> None:
     spec = read_spec(write_spec(tmp_path, DOWNLOADED))
 
     assert (len(spec.classes), spec.output, spec.preprocess.shape) == (1000, "softmax", (224, 224))
+
+
+def test_values_at_full_depth_are_a_preprocessing(tmp_path: Path) -> None:
+    recipe = read_spec(write_spec(tmp_path, FULL_DEPTH)).preprocess
+
+    assert "values" in {step.step for step in recipe.all_steps}
 
 
 def test_a_list_of_steps_is_a_preprocessing(tmp_path: Path) -> None:

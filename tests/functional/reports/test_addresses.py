@@ -145,7 +145,8 @@ class Links(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
-            if name in ("href", "src") and value and not value.startswith("data:"):
+            # Anchors also name places of the page, and sources elsewhere.
+            if name in ("href", "src") and value and not value.startswith(("data:", "#", "https://")):
                 if tag == "base":
                     self._base = urljoin(self._base, value)
                 else:

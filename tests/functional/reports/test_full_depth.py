@@ -53,6 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp("ct") / "model", preprocess=recipe)
 
 
+@pytest.mark.provokes("input.depth")
 def test_the_api_the_endpoint_and_python_agree(folder: Path) -> None:
     data, units = ct()
     files = {"file": ("a.dcm", data)}

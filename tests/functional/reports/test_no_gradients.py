@@ -214,7 +214,8 @@ def test_a_transformer_keeps_its_class_token(tmp_path: Path) -> None:
 
     card, _ = read_card(tmp_path / "model")
     assert card.layers[0].tokens == Tokens(order="rows", before=1)
-    assert len(card.layers[0].tail.inputs) == 2  # the cells, and the class token beside them
+    # The cells, and beside them the class token and the residual.
+    assert card.layers[0].tail.inputs == ("activation", "crossing.0", "crossing.1")
     assert card.parity.largest < 1e-4
     assert card.default_method == "reciprocam"
 
