@@ -214,7 +214,7 @@ def averaged_state(folder: Path) -> list[str]:
     compiled: Any = torch.compile(nn.DataParallel(network))
     checkpoint = {"epoch": 7, "arch": "small", "model": compiled.state_dict(), "model_ema": average.state_dict()}
     torch.save(checkpoint, folder / "checkpoint.pth.tar")
-    return ["checkpoint.pth.tar", "--architecture", FACTORY, *ASKED]
+    return ["checkpoint.pth.tar", "--architecture", FACTORY, "--set", "weights_entry=model_ema", *ASKED]
 
 
 def bin_state(folder: Path) -> list[str]:

@@ -35,7 +35,7 @@ INTRODUCTION = """\
 # What owners have
 
 Written by `make owners`; do not edit. Each network is trained for seconds to tell the two photos of scikit-learn
-apart, saved by the library's own function, and compiled by the command. `lines` are those that the owner wrote
+apart, saved as its library saves it, and compiled by the command. `lines` are those that the owner wrote
 for Heatlens. `CPU s` are processor seconds of the whole command, on one thread. `map` and `logits` are the largest
 relative differences from pytorch-grad-cam (allowed: 1e-4).
 
@@ -150,7 +150,7 @@ def render(rows: Sequence[Row], refused: dict[str, str], missing: Sequence[str] 
     lines += ["", f"Not compiled in this run: {', '.join(missing)}."] if missing else []
     lines += ["", "![Temple and flower, explained by each of the networks](owners.png)", ""]
     lines += ["## What the command prints", "", "```text", rows[0].printed.strip(), "```", ""] if rows else []
-    lines += ["## Refused", "", "Files in the real form of each framework. Nothing of them is run.", ""]
+    lines += ["## Refused", "", "Files that begin as those of each framework do. Nothing of them is run.", ""]
     lines += [f"- **{name}**: {sentence}" for name, sentence in refused.items()]
     return "\n".join(lines) + "\n"
 
