@@ -25,6 +25,7 @@ from infra.local_account import CREDENTIALS
 from tests.support.aws import Account, account
 from tests.support.denials import denial
 from tests.support.images import encoded, noise
+from tests.support.life import LONG
 from tests.support.sagemaker import FakeRuntime, connected, enveloped, notice, with_endpoint
 from tests.support.staged import Context, Staged, desk, picture
 from tests.support.tiny import write_tiny_model
@@ -188,6 +189,14 @@ def by_the_endpoint(functions: Functions) -> None:
     functions.work(**functions.staged.received(enveloped(turned_away)))
 
 
+def with_a_lost_notice(functions: Functions) -> None:
+    """Let the sweeper find the endpoint's response after the time that one may take."""
+    batch = functions.open(picture(), backend="sagemaker", include=["overlay"])
+    functions.work(functions.put(batch, picture()))
+    with patch("functions.batch.sweeper.time.time", return_value=time.time() + LONG):
+        functions.sweep()
+
+
 def main() -> None:
     """Drive all functions; their lines are the output."""
     with TemporaryDirectory() as name:
@@ -219,6 +228,7 @@ PARTS = (
     finish_by_the_worker,
     unfinished_items,
     by_the_endpoint,
+    with_a_lost_notice,
 )
 
 
