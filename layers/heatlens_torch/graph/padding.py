@@ -6,6 +6,8 @@ import torch
 from torch import fx
 from torch.nn import functional
 
+from heatlens_torch.graph.rewriting import constant, replace
+
 aten = torch.ops.aten
 MODES = ("reflect", "replicate", "circular")
 
@@ -19,9 +21,7 @@ def rewrite_padding(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN40
             result = _repeated(captured, node)
         else:
             return
-    result.meta = dict(node.meta)
-    node.replace_all_uses_with(result)
-    captured.graph.erase_node(node)
+    replace(captured, node, result)
 
 
 def _repeated(captured: fx.GraphModule, node: Any) -> fx.Node:  # noqa: ANN401
@@ -33,9 +33,7 @@ def _repeated(captured: fx.GraphModule, node: Any) -> fx.Node:  # noqa: ANN401
             continue
         size = int(shape[-1 - axis])
         copies = functional.pad(torch.eye(size)[None], margin, mode=mode)[0]
-        name = f"{node.name}_copies_{axis}"
-        captured.register_buffer(name, copies)
-        matrix = captured.graph.get_attr(name)
+        matrix = constant(captured, f"{node.name}_copies_{axis}", copies)
         if axis == 0:
             value = call(aten.matmul.default, (value, matrix))
         else:

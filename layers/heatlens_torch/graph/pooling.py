@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from heatlens_torch.graph.rewriting import between, replace
+
 aten = torch.ops.aten
 
 
@@ -19,9 +21,7 @@ def rewrite_pooling(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN40
         pooled = rewrite(captured, node)
     if pooled is None:
         return
-    pooled.meta = dict(node.meta)
-    node.replace_all_uses_with(pooled)
-    captured.graph.erase_node(node)
+    replace(captured, node, pooled)
 
 
 def averages(size: int, outputs: int) -> torch.Tensor:
@@ -49,9 +49,7 @@ def _adaptive_average(captured: fx.GraphModule, node: Any) -> fx.Node:  # noqa: 
     if outputs == sizes:
         return call(aten.clone.default, (value,))
     rows, columns = (averages(*pair) for pair in zip(sizes, outputs, strict=True))
-    left = _constant(captured, f"{node.name}_rows", rows)
-    right = _constant(captured, f"{node.name}_columns", columns.T.contiguous())
-    return call(aten.matmul.default, (call(aten.matmul.default, (left, value)), right))
+    return between(captured, node, value, rows, columns.T.contiguous())
 
 
 def _adaptive_maximum(captured: fx.GraphModule, node: Any) -> fx.Node | None:  # noqa: ANN401
@@ -64,9 +62,7 @@ def _adaptive_maximum(captured: fx.GraphModule, node: Any) -> fx.Node | None:  #
     rows, columns = (int(size) for size in requested)
     wide = _largest(captured, value, width, columns, dim=3)
     pooled = _largest(captured, wide, height, rows, dim=2)
-    pooled.meta = dict(values.meta)
-    values.replace_all_uses_with(pooled)
-    captured.graph.erase_node(values)
+    replace(captured, values, pooled)
     captured.graph.erase_node(node)
     return None
 
@@ -117,11 +113,6 @@ def _sizes(value: fx.Node) -> tuple[int, int]:
 
 def _pair(numbers: Any) -> list[int]:  # noqa: ANN401
     return [int(numbers[0]), int(numbers[-1])]
-
-
-def _constant(captured: fx.GraphModule, name: str, value: torch.Tensor) -> fx.Node:
-    captured.register_buffer(name, value)
-    return captured.graph.get_attr(name)
 
 
 _REWRITES: dict[Any, Callable[[fx.GraphModule, Any], fx.Node | None]] = {

@@ -9,6 +9,7 @@ from torch import fx
 
 from heatlens_torch.graph.padding import rewrite_padding
 from heatlens_torch.graph.pooling import rewrite_pooling
+from heatlens_torch.graph.rewriting import replace
 from heatlens_torch.graph.unfolding import rewrite_unfolding
 
 aten = torch.ops.aten
@@ -100,9 +101,7 @@ def _linear(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
         product = call(aten.mm.default, (rows, call(aten.t.default, (weight,))))
         result = call(aten.add.Tensor, (product, bias[0])) if bias and bias[0] is not None else product
         result = call(aten.reshape.default, (result, [*shape, weight.meta["val"].shape[0]]))
-    result.meta = dict(node.meta)
-    node.replace_all_uses_with(result)
-    captured.graph.erase_node(node)
+    replace(captured, node, result)
 
 
 def _attention(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
@@ -122,6 +121,4 @@ def _attention(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
         elif mask is not None:
             scores = call(aten.add.Tensor, (scores, mask))
         attended = call(aten.matmul.default, (call(aten.softmax.int, (scores, -1)), value))
-    attended.meta = dict(node.meta)
-    node.replace_all_uses_with(attended)
-    captured.graph.erase_node(node)
+    replace(captured, node, attended)

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from heatlens_torch.graph.rewriting import constant, replace
+
 aten = torch.ops.aten
 
 
@@ -15,9 +17,7 @@ def rewrite_unfolding(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN
         return
     with captured.graph.inserting_before(node):
         rewritten = _unfold(captured, node) if node.target == aten.im2col.default else _fold(captured, node)
-    rewritten.meta = dict(node.meta)
-    node.replace_all_uses_with(rewritten)
-    captured.graph.erase_node(node)
+    replace(captured, node, rewritten)
 
 
 def _unfold(captured: fx.GraphModule, node: Any) -> fx.Node:  # noqa: ANN401
@@ -51,6 +51,5 @@ def _fold(captured: fx.GraphModule, node: Any) -> fx.Node:  # noqa: ANN401
 
 def _one_hot(captured: fx.GraphModule, node: Any, kernel: list[int], channels: int) -> fx.Node:  # noqa: ANN401
     count = prod(kernel)
-    name = f"{node.name}_cells"
-    captured.register_buffer(name, torch.eye(count).reshape(count, 1, *kernel).repeat(channels, 1, 1, 1))
-    return captured.graph.get_attr(name)
+    kernels = torch.eye(count).reshape(count, 1, *kernel).repeat(channels, 1, 1, 1)
+    return constant(captured, f"{node.name}_cells", kernels)

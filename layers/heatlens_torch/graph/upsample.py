@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from heatlens_torch.graph.rewriting import between, replace
+
 aten = torch.ops.aten
 STILL = 2  # cells of the axis that is not resized: with one, torch's resizing with antialias gives other rows
 OPERATORS = {
@@ -22,25 +24,10 @@ OPERATORS = {
 def write_as_matrices(captured: fx.GraphModule) -> None:
     """Replace every operator that resizes a map; the graph is changed in place."""
     for node in [each for each in captured.graph.nodes if each.target in OPERATORS]:
-        _resample(captured, node, *_matrices(node))
+        with captured.graph.inserting_before(node):
+            result = between(captured, node, node.args[0], *_matrices(node))
+        replace(captured, node, result)
     captured.recompile()
-
-
-def _resample(captured: fx.GraphModule, node: Any, rows: torch.Tensor, columns: torch.Tensor) -> None:  # noqa: ANN401
-    """Compute `rows @ map @ columns` in place of an operator."""
-    value, call = node.args[0], captured.graph.call_function
-    with captured.graph.inserting_before(node):
-        left = _constant(captured, f"{node.name}_rows", rows.to(value.meta["val"].device))
-        right = _constant(captured, f"{node.name}_columns", columns.to(value.meta["val"].device))
-        result = call(aten.matmul.default, (call(aten.matmul.default, (left, value)), right))
-    result.meta = dict(node.meta)
-    node.replace_all_uses_with(result)
-    captured.graph.erase_node(node)
-
-
-def _constant(captured: fx.GraphModule, name: str, value: torch.Tensor) -> fx.Node:
-    captured.register_buffer(name, value)
-    return captured.graph.get_attr(name)
 
 
 def _matrices(node: fx.Node) -> tuple[torch.Tensor, torch.Tensor]:
