@@ -94,6 +94,7 @@ COVERED = {
     "heatlens_torch/proof/reference.py": "functional/compile/test_torch_engine.py",
     "heatlens_torch/reports/methods_table.py": "unit/test_docs.py",
     "heatlens_torch/reports/families.py": "unit/heatlens_torch/reports/test_families_table.py",
+    "heatlens_torch/reports/family_rows.py": "unit/heatlens_torch/reports/test_families_table.py",
     "heatlens_torch/reports/hf_families.py": "unit/heatlens_torch/reports/test_hf_table.py",
     "heatlens_torch/reports/parity_table.py": "unit/test_docs.py",
     "heatlens_torch/reports/peak_memory.py": "benchmarks/memory.py",

@@ -6,37 +6,26 @@ is left out: calibration, random weights, timing, lower precisions.
 
 import argparse
 import gc
-import json
-import logging
 import math
-import tempfile
-import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from heatlens.card import Parity, Preprocess
-from heatlens.errors import ModelError
-from heatlens.types import Floats
-from heatlens_torch.errors import sentence
-from heatlens_torch.graph.export import export
-from heatlens_torch.graph.graph_file import write_graph
 from heatlens_torch.graph.layers import default_layer
 from heatlens_torch.graph.probe import Probe, probe
 from heatlens_torch.loading.network import build_network, images_of
 from heatlens_torch.loading.spec import ModelSpec
-from heatlens_torch.proof import calibration, parity
-from heatlens_torch.proof.open_engine import open_engine
+from heatlens_torch.proof import calibration
 from heatlens_torch.reports.families import FAMILIES, Family
+from heatlens_torch.reports.family_rows import append, grid_text, prove, quiet, read, refusal_text
 
 OUT = Path(__file__).parents[2] / "FAMILIES.md"
 CLASSES = ("one", "two", "three", "four")
 BAR = 0.95  # of the families compile at the default layer with parity
-TRACEBACK = "an error that is no refusal:"
 INPUTS = 12  # one batch of each size of the proof
 COLUMNS = ("family", "architecture", "input", "layer", "grid", "map", "gradient", "logits")
 
@@ -63,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--rows", type=Path, required=True, help="file of finished rows: what is in it is not run again"
     )
     options = parser.parse_args(arguments)
-    done = read(options.rows)
+    done = read(options.rows, Row, "architecture")
     for family in FAMILIES:
         if family.architecture not in done and (not options.names or family.architecture in options.names):
             print(f"compiling {family.architecture}", flush=True)
@@ -75,25 +64,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(summary(done))
 
 
-def quiet() -> None:
-    """Keep the warnings of timm and torch.export out of the progress."""
-    warnings.filterwarnings("ignore")
-    logging.disable(logging.WARNING)
-
-
 def run(family: Family) -> Row:
     """Compile one family; a refusal, and an error that should have been one, become a row too."""
     try:
         layer, probed, proof = compile_family(family)
-    except ModelError as refused:
-        return Row(family.architecture, refused=str(refused))
-    except Exception as error:  # the table shows that it is no refusal
-        return Row(family.architecture, refused=f"{TRACEBACK} {sentence(error)}")
-    tokens = probed.layout.tokens
+    except Exception as error:  # the table shows what is no refusal
+        return Row(family.architecture, refused=refusal_text(error))
     return Row(
         architecture=family.architecture,
         layer=layer,
-        grid="x".join(map(str, probed.shape[1:])) + (f" {tokens.order}" if tokens else ""),
+        grid=grid_text(probed.shape, probed.layout.tokens),
         map=proof.signed_map,
         gradient=math.nan if proof.gradient is None else proof.gradient,  # maps without gradients have none
         logits=proof.logits,
@@ -111,18 +91,7 @@ def compile_family(family: Family) -> tuple[str, Probe, Parity]:
     images = images_of(spec)
     layer = default_layer(network, spec.preprocess.shape)
     probed = probe(network, layer, torch.from_numpy(images[:2]))
-    return layer, probed, prove(network, layer, probed, images)
-
-
-def prove(network: nn.Module, layer: str, probed: Probe, images: Floats) -> Parity:
-    """Export both graphs, execute them and compare."""
-    height, width = images.shape[2:]
-    [graphs] = export(network, {layer: probed}, (height, width))
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        trunk, tail = write_graph(graphs.trunk, folder / "trunk.onnx"), write_graph(graphs.tail, folder / "tail.onnx")
-        engine = open_engine(folder, layer, trunk, tail)
-        return parity.prove(engine, network, layer, images, probed.layout, inputs=INPUTS)[0]
+    return layer, probed, prove(network, layer, probed, images, inputs=INPUTS)
 
 
 def spec_of(family: Family) -> ModelSpec:
@@ -180,21 +149,6 @@ def _line(family: Family, row: Row) -> str:
         cells = [f"`{row.layer}`", row.grid, *(f"{each:.1e}" for each in (row.map, row.gradient, row.logits))]
     cells = [family.name, family.architecture, str(family.pixels), *cells]
     return f"| {' | '.join(cells)} |"
-
-
-def read(path: Path) -> dict[str, Row]:
-    """Read finished rows; of an architecture with several the last counts."""
-    if not path.exists():
-        return {}
-    found = [Row(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    return {row.architecture: row for row in found}
-
-
-def append(path: Path, row: Row) -> None:
-    """Write a finished row."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(row)) + "\n")
 
 
 if __name__ == "__main__":

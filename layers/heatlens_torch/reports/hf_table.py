@@ -6,15 +6,13 @@ the layer, export, execute, compare. Calibration, random weights, timing and low
 
 import argparse
 import json
-import logging
 import math
 import tempfile
 import textwrap
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,17 +20,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from heatlens.engines.openvino import OpenVinoEngine
-from heatlens.errors import ModelError
-from heatlens_torch.errors import sentence
-from heatlens_torch.graph.export import export
-from heatlens_torch.graph.graph_file import write_graph
 from heatlens_torch.graph.layers import default_layer
 from heatlens_torch.graph.probe import probe
 from heatlens_torch.loading.described import describe
 from heatlens_torch.loading.network import build_network, images_of, proof_images
 from heatlens_torch.loading.synthetic import settle
 from heatlens_torch.proof import calibration, parity
+from heatlens_torch.reports.family_rows import append, grid_text, prove, quiet, read, refusal_text
 from heatlens_torch.reports.hf_families import HF_FAMILIES, LEFT_OUT, HfFamily
 
 OUT = Path(__file__).parents[2] / "HUGGING-FACE.md"
@@ -40,7 +34,6 @@ CLASSES = 100  # of many classes the predicted one has positive evidence, though
 SEEDS = 5
 BAR = 0.9  # of the families compile at the default layer with parity
 WIDTH = 110  # of lines in Markdown
-TRACEBACK = "an error that is no refusal:"
 COLUMNS = ("family", "layer", "grid", "map", "gradient", "logits", "seconds")
 
 
@@ -71,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--choose", action="store_true", help="only choose the layers, which takes minutes")
     parser.add_argument("--rows", type=Path, required=True, help="finished rows: what is in this file is not run again")
     options = parser.parse_args(arguments)
-    done = read(options.rows)
+    done = read(options.rows, HfRow, "model_type")
     known = {family.model_type: family for family in HF_FAMILIES}
     for name in options.names or known:
         if name not in done or not (options.choose or done[name].finished):
@@ -88,11 +81,8 @@ def run(family: HfFamily, *, compiles: bool = True) -> HfRow:
     start = time.perf_counter()
     try:
         return _compile(family, start, compiles=compiles)
-    except ModelError as refused:
-        text = str(refused)
-    except Exception as error:  # the table shows that it is no refusal
-        text = f"{TRACEBACK} {sentence(error)}"
-    return HfRow(family.model_type, time.perf_counter() - start, refused=text)
+    except Exception as error:  # the table shows what is no refusal
+        return HfRow(family.model_type, time.perf_counter() - start, refused=refusal_text(error))
 
 
 def _compile(family: HfFamily, start: float, *, compiles: bool) -> HfRow:
@@ -109,14 +99,9 @@ def _compile(family: HfFamily, start: float, *, compiles: bool) -> HfRow:
             maps = parity.explain_reference(network, layer, images, probed.layout).signed_map
             if (maps.max(axis=(1, 2)) > 0).mean() < parity.NONEMPTY_SHARE and seed + 1 < SEEDS:
                 continue  # nothing to compare with these weights
-            [graphs] = export(network, {layer: probed}, described.spec.preprocess.shape)
-            trunk = write_graph(graphs.trunk, folder / "trunk.onnx")
-            tail = write_graph(graphs.tail, folder / "tail.onnx")
-            engine = OpenVinoEngine(folder, trunk, tail)
-            proof, _ = parity.prove(engine, network, layer, proof_images(described.spec, images), probed.layout)
+            proof = prove(network, layer, probed, proof_images(described.spec, images))
             break
-    tokens = probed.layout.tokens
-    grid = "x".join(map(str, probed.shape[1:])) + (f" {tokens.order}" if tokens else "")
+    grid = grid_text(probed.shape, probed.layout.tokens)
     differences = (proof.signed_map, proof.gradient, proof.logits) if proof else ()
     return HfRow(family.model_type, time.perf_counter() - start, layer, grid, *differences)
 
@@ -200,22 +185,6 @@ def _line(row: HfRow) -> str:
     return f"| {' | '.join([row.model_type, *cells, f'{row.seconds:.0f}'])} |"
 
 
-def read(path: Path) -> dict[str, HfRow]:
-    """Read finished rows; of a family with several the last counts."""
-    if not path.exists():
-        return {}
-    found = [HfRow(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    return {row.model_type: row for row in found}
-
-
-def append(path: Path, row: HfRow) -> None:
-    """Write a finished row."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(row)) + "\n")
-
-
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore")
-    logging.disable(logging.WARNING)
+    quiet()
     main()

@@ -13,6 +13,7 @@ from pathlib import Path
 from heatlens.card import Card
 from heatlens.errors import ModelError
 from heatlens_torch.proof import calibration
+from heatlens_torch.reports.family_rows import grid_text
 from heatlens_torch.reports.peak_memory import peak_megabytes
 
 OUT = Path(__file__).parents[2] / "PARITY.md"
@@ -174,7 +175,7 @@ def _proof(card: Card) -> dict[str, object]:
         "proof": [
             {
                 "name": layer.name,
-                "grid": "x".join(map(str, layer.shape[1:])) + (f" {layer.tokens.order}" if layer.tokens else ""),
+                "grid": grid_text(layer.shape, layer.tokens),
                 "map": proof.signed_map,
                 "gradient": proof.gradient,
                 "logits": proof.logits,

@@ -9,6 +9,7 @@ from heatlens.errors import CompileError
 from heatlens_torch.reports import families_table
 from heatlens_torch.reports.families import FAMILIES, Family
 from heatlens_torch.reports.families_table import BAR, COLUMNS, OUT, Row
+from heatlens_torch.reports.family_rows import TRACEBACK, append, read
 
 
 def rows() -> list[dict[str, str]]:
@@ -34,7 +35,7 @@ def test_the_bar_holds_and_what_compiles_has_parity() -> None:
 
     assert len(compiled) >= BAR * len(written) > 0
     assert all(float(row[key]) <= 1e-4 for row in compiled for key in ("map", "gradient", "logits"))
-    assert families_table.TRACEBACK not in OUT.read_text()
+    assert TRACEBACK not in OUT.read_text()
 
 
 def test_every_module_of_timm_is_in_the_list() -> None:
@@ -47,7 +48,7 @@ def test_a_refusal_and_an_error_without_a_sentence_become_rows(monkeypatch: pyte
     family = FAMILIES[0]
     for error, text in (
         (CompileError("operator x has no conversion"), "operator x has no conversion"),
-        (KeyError("x"), f"{families_table.TRACEBACK} KeyError: 'x'"),
+        (KeyError("x"), f"{TRACEBACK} KeyError: 'x'"),
     ):
 
         def fail(_family: Family, error: Exception = error) -> None:
@@ -56,12 +57,12 @@ def test_a_refusal_and_an_error_without_a_sentence_become_rows(monkeypatch: pyte
         monkeypatch.setattr(families_table, "compile_family", fail)
         row = families_table.run(family)
         assert row.refused == text
-        families_table.append(tmp_path / "rows", row)
-    read = families_table.read(tmp_path / "rows")
-    assert list(read) == [family.architecture]
-    assert read[family.architecture].refused.startswith(families_table.TRACEBACK)
-    table = families_table.render(read)
-    assert f"- **{family.architecture}**: {families_table.TRACEBACK}" in table
+        append(tmp_path / "rows", row)
+    found = read(tmp_path / "rows", Row, "architecture")
+    assert list(found) == [family.architecture]
+    assert found[family.architecture].refused.startswith(TRACEBACK)
+    table = families_table.render(found)
+    assert f"- **{family.architecture}**: {TRACEBACK}" in table
     assert "0 of 1 compile" in table
 
 

@@ -7,8 +7,9 @@ import pytest
 
 from heatlens.errors import CompileError
 from heatlens_torch.reports import hf_table
+from heatlens_torch.reports.family_rows import TRACEBACK, append, read
 from heatlens_torch.reports.hf_families import HF_FAMILIES, LEFT_OUT, HfFamily
-from heatlens_torch.reports.hf_table import COLUMNS, OUT, TRACEBACK, HfRow
+from heatlens_torch.reports.hf_table import COLUMNS, OUT, HfRow
 
 
 def rows() -> list[dict[str, str]]:
@@ -55,9 +56,9 @@ def test_a_refusal_and_an_error_without_a_sentence_become_rows(monkeypatch: pyte
         monkeypatch.setattr(hf_table, "_compile", fail)
         row = hf_table.run(family)
         assert row.refused == text
-        hf_table.append(tmp_path / "rows", row)
-    read = hf_table.read(tmp_path / "rows")
-    assert f"- **{family.model_type}**: {TRACEBACK}" in hf_table.render(read)
+        append(tmp_path / "rows", row)
+    found = read(tmp_path / "rows", HfRow, "model_type")
+    assert f"- **{family.model_type}**: {TRACEBACK}" in hf_table.render(found)
 
 
 def test_a_stopped_run_continues_in_the_order_of_the_list(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
