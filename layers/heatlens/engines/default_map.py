@@ -27,14 +27,20 @@ def explain_by_default(engine: Engine, batch: Floats, selector: Floats) -> Defau
     crossing = engine.trunk(batch)
     logits, gradient = engine.tail(crossing, selector)
     if gradient is not None:
-        signed_map: Floats = (gradient.mean(axis=(2, 3), keepdims=True) * crossing[0]).sum(axis=1)
-        return DefaultMap(crossing[0], logits, gradient, signed_map)
+        return DefaultMap(crossing[0], logits, gradient, weighted_sum(crossing[0], gradient.mean(axis=(2, 3))))
     rows = np.where((selector == 0).all(axis=1, keepdims=True), predicted_selector(logits), selector)
     maps = [
         reciprocam(engine, [value[at : at + 1] for value in crossing], rows[at : at + 1], RERUN_BATCH)[0]
         for at in range(len(rows))
     ]
     return DefaultMap(crossing[0], logits, None, np.stack(maps))
+
+
+def weighted_sum(activation: Floats, weights: Floats) -> Floats:
+    """Sum `[B,C,h,w]` over its channels, weighted by `[B,C]` or `[B,C,h,w]`, to `[B,h,w]`."""
+    channels = "bc" if weights.ndim == 2 else "bchw"
+    maps: Floats = np.einsum(f"{channels},bchw->bhw", weights, activation)
+    return maps
 
 
 def predicted_selector(logits: Floats) -> Floats:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from heatlens.card import Peaks
+from heatlens.engines.default_map import weighted_sum
 from heatlens.explain.methods import METHODS, PROJECTED
 from heatlens.types import Floats, Quality
 
@@ -29,9 +30,7 @@ def reduce(activation: Floats, weights: Floats, *, projected: bool = False) -> F
     if projected:
         weighted = activation * (weights if weights.ndim == activation.ndim else weights[:, :, None, None])
         return np.stack([_project(image) for image in weighted])
-    channels = "bc" if weights.ndim == 2 else "bchw"
-    maps: Floats = np.einsum(f"{channels},bchw->bhw", weights, activation)
-    return maps
+    return weighted_sum(activation, weights)
 
 
 def _project(weighted: Floats) -> Floats:
@@ -44,11 +43,6 @@ def _project(weighted: Floats) -> Floats:
     first = np.linalg.svd(centered, full_matrices=False)[2][0]
     projection: Floats = (centered @ first).reshape(weighted.shape[1:])
     return projection
-
-
-def gradcam(activation: Floats, gradient: Floats) -> Floats:
-    """Compute `signed_map` by Grad-CAM."""
-    return signed_map("gradcam", activation, gradient)
 
 
 def positive(signed_map: Floats) -> Floats:

@@ -27,7 +27,7 @@ from heatlens.engines.default_map import DefaultMap, explain_by_default
 from heatlens.engines.openvino import OpenVinoEngine
 from heatlens.errors import CompileError, ModelError, ModelFileError, ParityError
 from heatlens.explain.attribution import METHOD_NAMES
-from heatlens.explain.cam import gradcam, signed_map
+from heatlens.explain.cam import signed_map
 from heatlens.explain.methods import METHODS
 from heatlens.types import Floats
 from heatlens_torch.compile import compile_model
@@ -268,7 +268,7 @@ def explain(model: Compiled, images: Floats, selector: Floats) -> tuple[Floats, 
     engine = model.engine
     crossing = engine.trunk(images)
     logits, gradient = run_tail(engine, crossing, selector)
-    return logits, gradient, gradcam(crossing[0], gradient)
+    return logits, gradient, signed_map("gradcam", crossing[0], gradient)
 
 
 def activation_and_gradient(model: Compiled, images: Floats) -> tuple[Floats, Floats]:

@@ -18,7 +18,7 @@ from torch import nn
 from heatlens.card import Tokens, read_card
 from heatlens.errors import CompileError, ModelFileError, ParityError
 from heatlens.explain import multi_layer
-from heatlens.explain.cam import gradcam
+from heatlens.explain.cam import signed_map
 from heatlens.model import load_model
 from heatlens.types import Floats
 from heatlens_torch.compile import compile_model
@@ -143,7 +143,7 @@ def test_a_transformer_equals_pytorch_grad_cam_with_the_matching_reshape(
 
     theirs, signed, _ = plainly(network, [compiled.name], batch, reshape)
     assert worst(gradient, theirs) < THRESHOLD
-    assert worst(gradcam(crossing[0], gradient), signed) < THRESHOLD
+    assert worst(signed_map("gradcam", crossing[0], gradient), signed) < THRESHOLD
 
 
 def wide_vit() -> nn.Module:
@@ -399,7 +399,8 @@ def test_several_layers_each_with_a_proof_combine_as_pytorch_grad_cam_combines_t
         engine = model.engine_of(layer)
         crossing = engine.trunk(batch)
         _, gradient = run_tail(engine, crossing, np.zeros((5, 3), np.float32))
-        assert worst(gradcam(crossing[0], gradient), plainly(network, [layer], batch, None)[1]) < THRESHOLD, layer
+        map_of_engine = signed_map("gradcam", crossing[0], gradient)
+        assert worst(map_of_engine, plainly(network, [layer], batch, None)[1]) < THRESHOLD, layer
     for named in (layers, layers[:2], layers[1:2]):
         _, heat = multi_layer.explain(model, batch, np.zeros((5, 3), np.float32), named)
         assert np.abs(heat - plainly(network, named, batch, None)[2]).max() < THRESHOLD, named

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from heatlens.card import Peaks
-from heatlens.explain.cam import gradcam, positive, quality, signed
+from heatlens.explain.cam import positive, quality, signed, signed_map
 from heatlens.types import Floats
 
 PEAKS = Peaks(images=64, peak_percentiles={"5": 2.5, "50": 4.0}, floor=2.0)
@@ -24,7 +24,7 @@ def test_gradcam_equals_the_formula_written_out() -> None:
             alpha = sum(float(gradient[b, k, i, j]) for i in range(4) for j in range(5)) / 20
             expected[b] += alpha * activation[b, k]
 
-    assert gradcam(activation, gradient) == pytest.approx(expected, abs=1e-5)
+    assert signed_map("gradcam", activation, gradient) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.contract("image scale")
