@@ -1,9 +1,11 @@
 """A browser for the page: Debian's Chromium, driven by Playwright; without it the tests are skipped with a reason."""
 
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from os import environ
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -24,6 +26,7 @@ FLAGS = [
     "--disable-sync",
 ]
 WAIT_MS = 60_000
+SLOWDOWN = int(environ.get("BROWSER_SLOWDOWN", "1"))  # 10 imitates a busy machine behind a slow line
 
 
 @dataclass
@@ -38,13 +41,13 @@ class Opened:
 
     def go(self) -> "Page":
         self.page.goto(self.base)
-        self.page.wait_for_selector("#samples button", timeout=WAIT_MS)
+        self.page.wait_for_selector("#samples button")
         return self.page
 
     def settle(self) -> None:
-        """Wait until the selected image is shown."""
-        self.page.wait_for_selector("#stage:not([hidden])", timeout=WAIT_MS)
-        self.page.wait_for_selector("#busy", state="hidden", timeout=WAIT_MS)
+        """Wait until the selected image is explained and drawn."""
+        self.page.wait_for_selector("#busy", state="hidden")
+        self.page.wait_for_selector("#stage:not([hidden]) #panes[aria-busy=false]")
 
     def open_sample(self, number: int = 0) -> "Page":
         page = self.go()
@@ -74,12 +77,30 @@ def base(server_port: int) -> str:
     return f"http://127.0.0.1:{server_port}/"
 
 
+def eventually(page: "Page", holds: Callable[[], object]) -> None:
+    """Wait until a condition holds that no selector can express."""
+    until = time.monotonic() + WAIT_MS / 1000
+    while not holds():
+        assert time.monotonic() < until, "it never became so"
+        page.wait_for_timeout(50)
+
+
+def slow_down(page: "Page") -> None:
+    """Slow the processor and the line of a page, if the environment says so."""
+    if SLOWDOWN > 1:
+        session = page.context.new_cdp_session(page)
+        session.send("Emulation.setCPUThrottlingRate", {"rate": SLOWDOWN})
+        line = {"offline": False, "latency": 40 * SLOWDOWN, "downloadThroughput": -1, "uploadThroughput": -1}
+        session.send("Network.emulateNetworkConditions", line)
+
+
 @pytest.fixture
 def opened(chromium: "Browser", base: str) -> Iterator[Opened]:
     """Open a window; afterwards nothing was asked of others, nothing violated the policy, and no script failed."""
     context = chromium.new_context(viewport={"width": 1440, "height": 1000}, accept_downloads=True)
     page = context.new_page()
     page.set_default_timeout(WAIT_MS)
+    slow_down(page)
     made = Opened(page, base)
     page.on("request", lambda request: made.requests.append(request))
     page.on("pageerror", lambda error: made.complaints.append(str(error)))

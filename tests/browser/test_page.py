@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.conftest import Opened
+from tests.browser.conftest import WAIT_MS, Opened, eventually, slow_down
 from tests.support.dicom import dicom
 from tests.support.paths import SAMPLES
 
@@ -28,8 +28,14 @@ WIDE = SAMPLES / "phantom-05-opacity-wide.png"
 
 
 def pixels(page: "Page", selector: str = "#pane-a") -> np.ndarray[Any, Any]:
+    """Return what a pane shows, after the latest change is drawn."""
+    page.wait_for_selector("#panes[aria-busy=false]")
     picture = Image.open(io.BytesIO(page.locator(selector).screenshot()))
     return np.asarray(picture.convert("RGB")).astype(int)
+
+
+def differs(before: np.ndarray[Any, Any], after: np.ndarray[Any, Any]) -> bool:
+    return before.shape != after.shape or bool(np.abs(before - after).max() > 30)
 
 
 def asked(opened: Opened) -> list[str]:
@@ -132,10 +138,8 @@ def test_each_control_changes_the_picture_and_asks_nothing(opened: Opened) -> No
         asked(opened)
 
         use(page)
-        page.wait_for_timeout(150)
 
-        after = pixels(page)
-        assert before.shape != after.shape or np.abs(before - after).max() > 30, name
+        eventually(page, lambda before=before: differs(before, pixels(page)))
         assert asked(opened) == [], name
 
 
@@ -147,7 +151,6 @@ def test_the_slider_shows_the_original_on_its_left(opened: Opened) -> None:
     overlay = pixels(page)
     page.click("[data-view=slider]")
     move(page, "#split", "75")
-    page.wait_for_timeout(150)
     box = page.locator("#pane-a").bounding_box()
     assert box
     split = pixels(page)
@@ -165,6 +168,7 @@ def test_values_and_cells_are_read_under_the_pointer(opened: Opened) -> None:
 
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
 
+    page.wait_for_selector("#hover:has-text('evidence')")
     text = page.inner_text("#hover")
     answer = httpx2.post(f"{opened.base}{HEATMAP}?include=map", files={"file": JPEG.read_bytes()}, timeout=60).json()
     grid = np.frombuffer(base64.b64decode(answer["map"]["data_base64"]), "<f4").reshape(answer["map"]["shape"])
@@ -176,6 +180,77 @@ def test_values_and_cells_are_read_under_the_pointer(opened: Opened) -> None:
     assert float(shown[5]) == pytest.approx(grid[row - 1, column - 1], rel=0.01)
 
 
+def test_a_pointer_that_rests_reads_the_picture_that_arrives(opened: Opened) -> None:
+    page = opened.open_sample(2)
+    held: list[Any] = []
+    page.route(f"**/{HEATMAP}*", lambda route: held.append(route))
+    page.set_input_files("#files", [WIDE])
+    eventually(page, lambda: held)
+    box = page.locator("#pane-a").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+    held[0].continue_()
+
+    with Image.open(WIDE) as picture:
+        width, height = picture.size
+    page.wait_for_selector(f"#shown-name:text('{WIDE.name}')")
+    opened.settle()
+    shown = re.fullmatch(r"x (\d+), y (\d+) · cell \d+, \d+ · evidence \S+", page.inner_text("#hover"))
+    assert shown, page.inner_text("#hover")
+    assert max(abs(int(shown[1]) - width // 2), abs(int(shown[2]) - height // 2)) <= 1
+
+
+def test_the_picture_keeps_its_size_while_it_is_explored(opened: Opened) -> None:
+    page = opened.go()
+    page.evaluate("""() => {
+      window.heights = [];
+      const pane = document.getElementById("pane-a");
+      new ResizeObserver(() => heights.push(pane.getBoundingClientRect().height)).observe(pane);
+    }""")
+    page.locator("#samples button").nth(2).click()
+    opened.settle()
+    page.click("#heat-toggle")
+    page.hover("#pane-a")
+    page.check("#outline")
+    page.set_input_files("#files", [WIDE])
+    page.wait_for_selector(f"#shown-name:text('{WIDE.name}')")
+    opened.settle()
+
+    assert len({height for height in page.evaluate("heights") if height > 0}) == 1
+
+
+def test_an_image_may_come_before_the_models_card(opened: Opened) -> None:
+    held: list[Any] = []
+    opened.page.route("**/api/inference/models", lambda route: held.append(route))
+    page = opened.go()
+    page.locator("#samples button").nth(2).click()
+    page.wait_for_selector("#intake:not([data-busy=''])")
+    assert not any(HEATMAP in request.url for request in opened.requests)
+
+    held[0].continue_()
+
+    opened.settle()
+    assert page.locator("#classes button").count() == 2
+
+
+def test_a_former_question_is_answered_again_without_a_request(opened: Opened) -> None:
+    page = opened.open_sample(2)
+    page.check("#regions")
+    page.wait_for_selector("#regions-text:not(:empty)")
+    page.set_input_files("#files", [WIDE])
+    page.wait_for_selector(f"#shown-name:text('{WIDE.name}')")
+    opened.settle()
+    asked(opened)
+
+    page.locator("#items li button").first.click()
+    page.wait_for_selector(f"#shown-name:text('{JPEG.name}')")
+    page.uncheck("#regions")
+    page.wait_for_selector("#regions-text:empty", state="attached")
+
+    assert asked(opened) == []
+
+
 def test_the_heat_stays_on_its_place_whatever_the_pixel_ratio(opened: Opened) -> None:
     """The hottest point of the drawn heat lies where the truth of the sample is."""
     left, top, right, bottom = json.loads((SAMPLES / "samples.json").read_text())["samples"][2]["box"]
@@ -184,14 +259,12 @@ def test_the_heat_stays_on_its_place_whatever_the_pixel_ratio(opened: Opened) ->
     for ratio in (1, 1.5, 3):
         context = browser.new_context(viewport={"width": 1000, "height": 900}, device_scale_factor=ratio)
         page = context.new_page()
-        page.goto(opened.base)
-        page.locator("#samples button").nth(2).click()
-        Opened(page, opened.base).settle()
+        page.set_default_timeout(WAIT_MS)
+        slow_down(page)
+        Opened(page, opened.base).open_sample(2)
         move(page, "#threshold", "0.8")
-        page.wait_for_timeout(150)
         heat = pixels(page)
         page.click("#heat-toggle")
-        page.wait_for_timeout(150)
         rows, columns = np.nonzero(np.abs(pixels(page) - heat).max(axis=2) > 10)
         scale = min(heat.shape[1], heat.shape[0]) / 1024
         x = (np.median(columns) - heat.shape[1] / 2) / scale + 512
@@ -249,16 +322,13 @@ def test_keyboard_alone_is_enough(opened: Opened) -> None:
     page.locator("#pane-a").focus()
     shown = pixels(page)
     page.keyboard.press("Space")
-    page.wait_for_timeout(150)
-    assert page.get_attribute("#heat-toggle", "aria-pressed") == "false"
+    page.wait_for_selector("#heat-toggle[aria-pressed=false]")
     plain = pixels(page)
-    assert np.abs(plain - shown).max() > 30
+    assert differs(shown, plain)
     page.keyboard.press("+")
-    page.wait_for_timeout(150)
-    assert np.abs(pixels(page) - plain).max() > 30
+    eventually(page, lambda: differs(plain, pixels(page)))
     page.keyboard.press("0")
-    page.wait_for_timeout(150)
-    assert np.abs(pixels(page) - plain).max() == 0
+    eventually(page, lambda: np.array_equal(plain, pixels(page)))
 
 
 def test_files_are_dropped_and_pasted(opened: Opened) -> None:
@@ -336,7 +406,7 @@ def test_an_image_of_twelve_megapixels_is_sent_once_and_its_picture_not_returned
     asked(opened)
     page.select_option("#colormap", "magma")
     move(page, "#alpha", "0.8")
-    page.wait_for_timeout(300)
+    page.wait_for_selector("#panes[aria-busy=false]")
     assert asked(opened) == []
 
 
@@ -445,7 +515,7 @@ def test_nothing_is_wider_than_the_window(opened: Opened) -> None:
     opened.settle()
     for width in (375, 768, 1440, 2560):
         page.set_viewport_size({"width": width, "height": 900})
-        page.wait_for_timeout(100)
+        eventually(page, lambda width=width: page.evaluate("innerWidth") == width)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, width
         box = page.locator("#viewer").bounding_box()
         assert box, width

@@ -3,7 +3,7 @@ import { ApiError, hasToken, models, setToken } from "./api.js";
 import { colorTable } from "./colors.js";
 import { readMap, SIGNED } from "./heat.js";
 import { listen, offerSamples } from "./intake.js";
-import { ask, makeItem, pictureOf, Queue } from "./items.js";
+import { answerTo, ask, makeItem, pictureOf, Queue } from "./items.js";
 import { curlOf, npyOf, overlayCanvas, pythonOf, reportCanvas, save } from "./keep.js";
 import { Layer } from "./layer.js";
 import { showResult } from "./panel.js";
@@ -13,13 +13,9 @@ import { Viewer } from "./viewer.js";
 import { number, percent } from "./words.js";
 
 const element = (id) => document.getElementById(id);
-const state = { items: [], selected: null, shown: null, cards: [], view: "overlay", heat: true, turn: 0 };
+const state = { items: [], selected: null, shown: null, cards: [], view: "overlay", heat: true, turn: 0, drawing: 0 };
 
-const viewer = new Viewer([element("pane-a"), element("pane-b")], { onHover: showHover });
-viewer.onSplit = (share) => {
-  element("split").value = Math.round(share * 100);
-  draw();
-};
+const viewer = new Viewer([element("pane-a"), element("pane-b")], { onHover: showHover, onSplit: splitAt });
 const tray = new Tray({ onSelect: select, onRetry: (items) => queue.add(items) });
 const queue = new Queue(work, changed);
 
@@ -27,10 +23,21 @@ const queue = new Queue(work, changed);
 
 async function loadModels() {
   try {
-    state.cards = (await models()).models;
+    await readModels();
   } catch (error) {
     if (error.status === 401) return askForToken();
-    return showProblem(error, loadModels);
+    showProblem(error, loadModels);
+  }
+}
+
+let reading = null; // one request, however many wait for it
+
+async function readModels() {
+  try {
+    reading ??= models();
+    state.cards = (await reading).models;
+  } finally {
+    reading = null;
   }
   const options = state.cards.map((card) => new Option(card.loaded ? card.name : `${card.name} (not loaded)`, card.name));
   element("model").replaceChildren(...options);
@@ -67,15 +74,16 @@ function question() {
     contrast: value("contrast"),
     regions: element("regions").checked,
     faithfulness: element("faithfulness").checked,
-    threshold: element("outline-level").value,
+    threshold: element("regions").checked ? value("outline-level") : null,
   };
 }
 
 async function work(item, signal) {
-  const asked = question();
-  const found = await ask(item, asked, classes().length, { label: item.label, signal });
-  if (item.model !== asked.model) Object.assign(item, { model: asked.model, scores: new Map() });
-  for (const { label, probability } of found.explanations.values()) item.scores.set(label, { label, probability });
+  if (!state.cards.length) await readModels(); // an image may come before them
+  const { answer, explanations } = await ask(item, question(), classes().length, { label: item.label, signal });
+  const scores = item.scores.get(answer.model.name) ?? new Map();
+  for (const { label, probability } of explanations.values()) scores.set(label, { label, probability });
+  item.scores.set(answer.model.name, scores);
 }
 
 // The state of an item has changed: show it in the tray, and in the viewer if it is the selected one.
@@ -110,7 +118,7 @@ function take(files) {
 function select(item) {
   Object.assign(state, { selected: item, isChosen: true });
   tray.show(state.items, item);
-  if (item.state === "done") queue.add([item], { first: true });
+  if (item.state === "done" && !answerTo(item, question(), item.label)) queue.add([item], { first: true });
   else showSelected();
 }
 
@@ -119,7 +127,8 @@ function askAgain(label = state.shown?.explanation.label ?? null) {
   const item = state.selected;
   if (!item) return;
   item.label = label;
-  queue.add([item], { first: true });
+  if (item.state === "done" && answerTo(item, question(), label)) showSelected();
+  else queue.add([item], { first: true });
 }
 
 // ---- what is shown
@@ -128,19 +137,23 @@ async function showSelected() {
   const item = state.selected;
   const mine = ++state.turn;
   showBusy(item);
+  element("panes").setAttribute("aria-busy", String(!["failed", "cancelled"].includes(item.state)));
   if (item.state === "failed") showProblem(item.error, () => queue.add([item]), item.name);
   if (item.state !== "done") return;
   try {
     const picture = item.picture ?? (await pictureOf(item, question(), classes().length));
     if (mine !== state.turn) return;
     keepPicture(item, picture);
-    const { answer, explanations } = item.latest;
+    const { answer, explanations } = (item.latest = answerTo(item, question()) ?? item.latest);
     const wanted = item.label && explanations.has(item.label) ? item.label : answer.prediction.label;
     const explanation = explanations.get(wanted) ?? [...explanations.values()][0];
     explanation.read ??= readMap(explanation.map);
     explanation.layer ??= new Layer(explanation.read);
+    await colorTable(element("colormap").value);
+    if (mine !== state.turn) return;
     state.shown = { item, picture, answer, explanation };
   } catch (error) {
+    element("panes").setAttribute("aria-busy", "false");
     return showProblem(error, () => queue.add([item]), item.name);
   }
   hideProblem();
@@ -148,16 +161,11 @@ async function showSelected() {
   showBusy(null);
   element("shown-name").textContent = item.name;
   element("shown-name").title = item.name;
-  showResult(state.shown, (label) => (item.latest.explanations.has(label) ? choose(label) : askAgain(label)));
+  showResult(state.shown, askAgain);
   showScales();
   await draw();
   const { explanation, answer } = state.shown;
   say(`${item.name}: the model's answer is ${answer.prediction.label}, ${percent(answer.prediction.probability)}. The map of ${explanation.label} is shown.`);
-}
-
-function choose(label) {
-  state.shown.item.label = label;
-  showSelected();
 }
 
 // Only the picture that is shown is kept decoded.
@@ -208,10 +216,23 @@ function showScales() {
   if (!isKnown) element("scale").value = "image";
 }
 
+// Draw what is shown now; only the latest of several calls draws.
 async function draw() {
   if (!state.shown) return;
+  const mine = ++state.drawing;
+  element("panes").setAttribute("aria-busy", "true");
+  try {
+    const table = await colorTable(element("colormap").value);
+    if (mine === state.drawing && state.shown) drawNow(table);
+  } catch (error) {
+    showProblem(error, draw);
+  }
+  if (mine === state.drawing) element("panes").setAttribute("aria-busy", "false");
+}
+
+function drawNow(table) {
   const { picture, explanation } = state.shown;
-  const look = { ...appearance(), table: await colorTable(element("colormap").value) };
+  const look = { ...appearance(), table };
   state.shown.look = look;
   explanation.layer.paint(look);
   const isPair = state.view === "pair";
@@ -229,12 +250,18 @@ async function draw() {
   showScaleBar(look, explanation.layer.most);
 }
 
+function splitAt(share) {
+  element("split").value = Math.round(share * 100);
+  draw();
+}
+
 function showCaptions(isPair) {
   const { item, explanation } = state.shown;
   const contrast = explanation.contrast ? ` rather than ${explanation.contrast}` : "";
   const heat = state.heat ? `Heat for “${explanation.label}”${contrast}` : "Original";
-  element("caption-a").textContent = isPair ? "Original" : heat;
-  element("caption-b").textContent = heat;
+  for (const [id, text] of [["caption-a", isPair ? "Original" : heat], ["caption-b", heat]]) {
+    Object.assign(element(id), { textContent: text, title: text });
+  }
   element("pane-a").setAttribute("aria-label", `${element("caption-a").textContent}, ${item.name}`);
   element("pane-b").setAttribute("aria-label", `${heat}, ${item.name}`);
 }

@@ -7,14 +7,20 @@ const AT_A_TIME = 2;
 let count = 0;
 
 export function makeItem(file) {
-  return { id: ++count, file, name: file.name || "pasted image", state: "waiting", answers: new Map(), error: null, model: null, scores: null };
+  return { id: ++count, file, name: file.name || "pasted image", state: "waiting", answers: new Map(), error: null, scores: new Map() };
+}
+
+/** The answer that an item has to a question, with a map of the class `label` if that is given; else null. */
+export function answerTo(item, question, label = null) {
+  const known = item.answers.get(keyOf(question));
+  return known && (!label || known.explanations.has(label)) ? known : null;
 }
 
 /** Ask the server about an item, unless it has answered this already. Returns { answer, explanations }. */
 export async function ask(item, question, classCount, { label = null, signal } = {}) {
-  const key = keyOf(question);
-  const known = item.answers.get(key);
-  if (known && (!label || known.explanations.has(label))) return known;
+  const answered = answerTo(item, question, label);
+  if (answered) return answered;
+  const known = item.answers.get(keyOf(question));
   item.shownHere ??= await isShownHere(item.file);
   const original = !item.shownHere && !item.original;
   const answer = await explain(item.file, queryOf(question, classCount, { label, original }), signal);
@@ -22,7 +28,7 @@ export async function ask(item, question, classCount, { label = null, signal } =
   delete answer.original_image_base64;
   const explanations = new Map([...(known?.explanations ?? []), ...explanationsOf(answer)]);
   const found = { answer, explanations };
-  item.answers.set(key, found);
+  item.answers.set(keyOf(question), found);
   item.latest = found;
   return found;
 }

@@ -18,7 +18,7 @@ export function showResult({ item, answer, explanation }, onClass) {
   element("familiarity").textContent = familiarityText(answer.familiarity);
   element("familiarity").className = answer.familiarity?.unfamiliar ? "weak" : "";
   element("notes").replaceChildren(...(answer.notes ?? []).map((note) => made("li", { textContent: note })));
-  showClasses(item.scores, explanation.label, onClass);
+  showClasses(item.scores.get(answer.model.name), explanation.label, onClass);
   showFacts(item, answer, explanation);
   showTests(explanation);
 }

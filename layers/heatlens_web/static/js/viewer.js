@@ -7,10 +7,9 @@ const PAN = 60; // screen pixels that an arrow key moves
 const HANDLE = 14; // screen pixels beside the slider's line that take hold of it
 
 export class Viewer {
-  constructor(canvases, { onHover, onToggle }) {
-    this.canvases = canvases;
-    this.onHover = onHover;
-    this.onToggle = onToggle;
+  constructor(canvases, { onHover, onSplit }) {
+    Object.assign(this, { canvases, onHover, onSplit });
+    this.mouse = null; // where the pointer rests on the screen
     this.panes = []; // { layer, heat, regions } for each visible canvas
     this.style = { alpha: 0.4, outline: null, split: null };
     this.picture = null; // { source, width, height }
@@ -19,6 +18,8 @@ export class Viewer {
     for (const canvas of canvases) this.listen(canvas);
     const observer = new ResizeObserver(() => this.resize());
     for (const canvas of canvases) observer.observe(canvas);
+    document.addEventListener("pointermove", ({ clientX, clientY }) => { this.mouse = [clientX, clientY]; }, true);
+    document.addEventListener("pointerleave", () => { this.mouse = null; });
     matchMedia(`(resolution: ${devicePixelRatio}dppx)`).addEventListener?.("change", () => this.resize());
   }
 
@@ -95,6 +96,14 @@ export class Viewer {
       context.clearRect(0, 0, canvas.width, canvas.height);
       if (this.picture && this.panes[index]) this.drawPane(canvas, context, this.panes[index]);
     });
+    this.readUnderPointer();
+  }
+
+  // A pointer that rests reads what is drawn under it now.
+  readUnderPointer() {
+    if (!this.picture || !this.mouse) return;
+    const canvas = document.elementFromPoint(...this.mouse);
+    if (this.canvases.includes(canvas)) this.hover(canvas, ...placeOn(canvas, ...this.mouse));
   }
 
   drawPane(canvas, context, { layer, heat, regions }) {
@@ -171,10 +180,7 @@ export class Viewer {
   }
 
   listen(canvas) {
-    const place = (event) => {
-      const { left, top } = canvas.getBoundingClientRect();
-      return [(event.clientX - left) * devicePixelRatio, (event.clientY - top) * devicePixelRatio];
-    };
+    const place = (event) => placeOn(canvas, event.clientX, event.clientY);
     canvas.addEventListener("wheel", (event) => {
       if (!this.picture) return;
       event.preventDefault();
@@ -199,7 +205,7 @@ export class Viewer {
     if (!this.picture) return;
     const before = this.pointers.get(event.pointerId);
     if (!before) this.hover(canvas, x, y);
-    else if (this.splitting) this.onSplit?.(Math.min(1, Math.max(0, x / canvas.width)));
+    else if (this.splitting) this.onSplit(Math.min(1, Math.max(0, x / canvas.width)));
     else if (this.pointers.size === 1) this.panBy(x - before[0], y - before[1]);
     else this.pinch(event.pointerId, before, [x, y]);
     if (before) this.pointers.set(event.pointerId, [x, y]);
@@ -230,4 +236,10 @@ export class Viewer {
     event.preventDefault();
     actions[event.key]();
   }
+}
+
+// A point of the screen in pixels of the canvas.
+function placeOn(canvas, x, y) {
+  const { left, top } = canvas.getBoundingClientRect();
+  return [(x - left) * devicePixelRatio, (y - top) * devicePixelRatio];
 }
