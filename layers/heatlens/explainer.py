@@ -1,26 +1,24 @@
 """The Python API: load a compiled model folder and explain images."""
 
+import asyncio
 import os
 import warnings
-from collections.abc import Iterable, Mapping
-from io import IOBase
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Self, Unpack, cast, overload
-
-from PIL import Image
+from typing import Any, Self, TypeVar, Unpack, overload
 
 from heatlens.card import DRAFT, Card
-from heatlens.errors import FileTooLarge, HeatlensError, UnreadableImage
-from heatlens.input.pillow_image import image_file
+from heatlens.errors import HeatlensError
+from heatlens.image_source import ImageSource, is_image, list_images, read_source
 from heatlens.model import Model, load_by_settings
-from heatlens.options import OptionArguments, read_options
-from heatlens.pipeline import explain
+from heatlens.options import OptionArguments, check_options, read_options
+from heatlens.pipeline import explain, score_all
 from heatlens.results import Explanation, Outcome
-from heatlens.settings import LIMITS, Settings, read_settings
-from heatlens.types import Options, Upload
+from heatlens.settings import LIMITS, Limits, Settings, read_settings
+from heatlens.types import Options, Scores, Upload
 
-ImageSource = bytes | str | os.PathLike[str] | Image.Image
-ONE_IMAGE = (bytes, str, os.PathLike, Image.Image)
+Result = TypeVar("Result", Explanation, Scores)
+RunBatch = Callable[[list[Upload | HeatlensError]], list[Result | HeatlensError]]
 
 
 class Explainer:
@@ -85,8 +83,10 @@ class Explainer:
         """Explain classes of one image, or of each of several; by default the predicted one, by Grad-CAM.
 
         Args:
-            image: The bytes of an image file, a path, or a Pillow image; or any number of these. Files are PNG, JPEG,
-                TIFF, WebP, BMP, GIF, AVIF or JPEG 2000, with the extra `dicom` DICOM, with the extra `heic` HEIC.
+            image: The bytes of an image file, a path, an open file, a Pillow image, a NumPy array or a tensor; or any
+                number of these. Files are PNG, JPEG, TIFF, WebP, BMP, GIF, AVIF or JPEG 2000, with the extra `dicom`
+                DICOM, with the extra `heic` HEIC. Arrays are `[H,W]` or have their channels last (tensors first), with
+                `uint8`, `uint16` or floats of 0 to 1; `heatlens.input.array_image.array_image` has all types.
             overlay: Whether to draw the overlay, which is most of the work on a large image.
             **options: Options by name.
 
@@ -111,60 +111,85 @@ class Explainer:
             explained is its `HeatlensError`, without affecting the others.
 
         Raises:
-            InvalidOption: An unknown option, colormap, method, layer or class, or an invalid weight or window.
+            InvalidOption: An unknown colormap, method, layer or class, or an invalid weight or window.
             LimitError: Too many targets for one image, or too many passes of the network.
             HeatlensError: One image that cannot be explained; the classes of `heatlens.errors` say why.
-            TypeError: The image, or one of several, is of another type.
+            TypeError: The image, or one of several, is of another type; or an option has an unknown name.
         """
         checked = read_options(options, frozenset({"overlay"} if overlay else ()))
-        if isinstance(image, ONE_IMAGE):
-            [outcome] = self._explain([image], checked)
+        return self._each(image, checked, lambda uploads: self._explain(uploads, checked))
+
+    async def explain_async(
+        self, image: ImageSource | Iterable[ImageSource], *, overlay: bool = True, **options: Unpack[OptionArguments]
+    ) -> Any:  # noqa: ANN401 - as `explain`, whose overloads say which
+        """Explain in a thread, so that an event loop goes on; arguments, result and errors are those of `explain`."""
+        return await asyncio.to_thread(self.explain, image, overlay=overlay, **options)  # type: ignore[arg-type]
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # a string is a path, not several images
+        self, image: ImageSource, *, window: tuple[float, float] | str | None = ...
+    ) -> Scores: ...
+
+    @overload
+    def predict(
+        self, image: Iterable[ImageSource], *, window: tuple[float, float] | str | None = ...
+    ) -> list[Scores | HeatlensError]: ...
+
+    def predict(
+        self, image: ImageSource | Iterable[ImageSource], *, window: tuple[float, float] | str | None = None
+    ) -> Scores | list[Scores | HeatlensError]:
+        """Classify one image, or each of several, without an explanation.
+
+        Args:
+            image: As for `explain`.
+            window: Center and width for high-bit-depth grayscale and DICOM, in place of their own.
+
+        Returns:
+            For one image its prediction and every class's score; for several a list, in which an image that cannot be
+            classified is its `HeatlensError`.
+
+        Raises:
+            InvalidOption: An invalid window.
+            HeatlensError: One image that cannot be classified.
+            TypeError: The image, or one of several, is of another type.
+        """
+        checked = check_options({"window": window, "include": frozenset()})
+        return self._each(image, checked, lambda uploads: self._score(uploads, checked))
+
+    async def predict_async(
+        self, image: ImageSource | Iterable[ImageSource], *, window: tuple[float, float] | str | None = None
+    ) -> Any:  # noqa: ANN401 - as `predict`, whose overloads say which
+        """Classify in a thread, so that an event loop goes on; arguments, result and errors are those of `predict`."""
+        return await asyncio.to_thread(self.predict, image, window=window)
+
+    def _each(
+        self, image: ImageSource | Iterable[ImageSource], options: Options, run: RunBatch[Result]
+    ) -> Result | list[Result | HeatlensError]:
+        """Run one image and raise its error, or several, one engine batch at a time: a thousand do not fit memory."""
+        file_bytes = self._settings.limits(LIMITS).file_bytes
+        keep_floats = options.window is not None or self.card.preprocess.values is not None
+        if is_image(image):
+            [outcome] = run([read_source(image, file_bytes, keep_floats=keep_floats)])
             if isinstance(outcome, HeatlensError):
                 raise outcome
             return outcome
-        # Read one engine batch at a time: a thousand files do not fit the memory.
-        images, size = _several(image if isinstance(image, Iterable) else [image]), self._settings.batch_images
+        images, size = list_images(image), self._settings.batch_images
         spans = (images[start : start + size] for start in range(0, len(images), size))
-        return [outcome for span in spans for outcome in self._explain(span, checked)]
+        return [
+            outcome
+            for span in spans
+            for outcome in run([read_source(each, file_bytes, keep_floats=keep_floats) for each in span])
+        ]
 
-    def _explain(self, images: list[ImageSource], options: Options) -> list[Outcome]:
+    def _explain(self, uploads: list[Upload | HeatlensError], options: Options) -> list[Outcome]:
+        limits, size = self._limits(len(uploads)), self._settings.batch_images
+        return explain(self._model, uploads, options, limits=limits, batch_images=size)
+
+    def _score(self, uploads: list[Upload | HeatlensError], options: Options) -> list[Scores | HeatlensError]:
+        limits, size = self._limits(len(uploads)), self._settings.batch_images
+        return score_all(self._model, uploads, options, limits=limits, batch_images=size)
+
+    def _limits(self, images: int) -> Limits:
+        """Return the limits; that of a request's pixels does not apply to Python callers, only each image's does."""
         limits = self._settings.limits(LIMITS)
-        uploads = [_upload(image, limits.file_bytes) for image in images]
-        # The limit of a request's pixels does not apply to Python callers: only each image's limit does.
-        limits = limits.model_copy(update={"request_pixels": limits.image_pixels * len(images)})
-        return explain(self._model, uploads, options, limits=limits, batch_images=self._settings.batch_images)
-
-
-def _several(images: Iterable[ImageSource]) -> list[ImageSource]:
-    """List the images; an open file, an array or a mapping is iterable too, but none of its items is an image."""
-    listed: list[object] = [images] if isinstance(images, IOBase | Mapping) else list(images)
-    wrong = [item for item in listed if not isinstance(item, ONE_IMAGE)]
-    if wrong:
-        raise TypeError(
-            f"an image is the bytes of a file, a path or a Pillow image, and not {type(wrong[0]).__name__}: read a "
-            "file, and make an array an image by PIL.Image.fromarray"
-        )
-    return cast("list[ImageSource]", listed)
-
-
-def _upload(image: ImageSource, file_bytes: int) -> Upload | HeatlensError:
-    if isinstance(image, Image.Image):
-        try:
-            return Upload("unknown", image_file(image))
-        except UnreadableImage as error:
-            return error
-    if isinstance(image, bytes):
-        name, data = "unknown", image
-    else:
-        path = Path(image)
-        name = path.name
-        try:
-            with path.open("rb") as file:
-                data = file.read(file_bytes + 1)
-        except OSError as error:
-            unreadable = UnreadableImage(f"{name}: {error.strerror or 'cannot be read'}")
-            unreadable.__cause__ = error
-            return unreadable
-    if len(data) > file_bytes:
-        return FileTooLarge(f"{name} has more than {file_bytes} bytes")
-    return Upload(name, data)
+        return limits.model_copy(update={"request_pixels": limits.image_pixels * images})

@@ -39,11 +39,12 @@ def read_options(arguments: OptionArguments, include: frozenset[Include]) -> Opt
     """Read the options of a Python or command-line caller, where one target needs no list.
 
     Raises:
-        InvalidOption: A name is not that of an option, or a value is invalid.
+        TypeError: A name is not that of an option.
+        InvalidOption: A value is invalid.
     """
     known = OptionArguments.__annotations__
     if unknown := [name for name in arguments if name not in known]:
-        raise InvalidOption(*(unknown_name(name, known) for name in unknown))
+        raise TypeError("; ".join(str(unknown_name(name, known)) for name in unknown))
     target: object = arguments.get("target", ())
     # NumPy's numbers are single targets, and none of Python's.
     targets = tuple(target) if isinstance(target, Iterable) and not isinstance(target, str | bytes) else (target,)

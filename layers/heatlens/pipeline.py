@@ -214,7 +214,8 @@ def _explain_target(run: Run, job: Job, place: int, view: Seen) -> Explained:
     shown = attribution.heats[place] if attribution.heats else signed_map
     probability, logit = group_score(attribution.logits, group, card)
     label = label_of(group, card)
-    overlay, map_image = draw(job, shown, view.box, view.part, run.options, full=plan.full_of(label))
+    full = plan.full_of(label)
+    overlay, map_image = draw(job, shown, view.box, view.part, run.options, full=full)
     contrast = plan.request.contrast
     return Explained(
         label=label,
@@ -229,6 +230,7 @@ def _explain_target(run: Run, job: Job, place: int, view: Seen) -> Explained:
         regions=_regions(run, job, shown, view, label),
         faithfulness=_faithfulness(run, job, shown, group),
         members=member_scores(attribution.logits, group, card),
+        full_heat=full,
     )
 
 

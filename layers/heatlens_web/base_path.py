@@ -30,7 +30,7 @@ class BasePath:
         await self._app(scope, receive, send)
 
     def _address(self, scope: Scope) -> tuple[str, str]:
-        base, path = (scope.get("aws.event") or {}).get(ADDRESS, ("", scope["path"]))
+        base, path = (scope.get("aws.event") or {}).get(ADDRESS) or _mounted(scope)
         setting = self._base_path
         below = path.removeprefix(setting)
         is_below = bool(setting) and path != below and below[:1] in ("", "/")
@@ -38,3 +38,10 @@ class BasePath:
             return base + setting, below
         # A proxy may take it off itself, as API Gateway does with a mapping.
         return base or setting, path
+
+
+def _mounted(scope: Scope) -> tuple[str, str]:
+    """Split the path of an application that is mounted in another."""
+    base, path = scope.get("root_path", ""), scope["path"]
+    below = path.removeprefix(base)
+    return (base, below) if path != below and below[:1] in ("", "/") else ("", path)

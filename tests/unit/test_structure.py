@@ -23,7 +23,6 @@ COVERED = {
     "heatlens/input/high_bit_depth.py": "unit/heatlens/input/test_grey_levels.py",
     "heatlens/model.py": "unit/heatlens/test_registry.py",
     "heatlens/plan.py": "unit/heatlens/test_pipeline.py",
-    "heatlens/results.py": "unit/heatlens/test_pipeline.py",
     "heatlens/types.py": "unit/heatlens/test_pipeline.py",
     "heatlens/cost.py": "unit/heatlens_aws/test_invocation_time.py",
     "heatlens_aws/clients.py": "staging/test_objects.py",

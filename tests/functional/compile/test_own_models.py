@@ -7,9 +7,11 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from starlette.testclient import TestClient
 
 from heatlens.card import read_card
 from heatlens_torch.loading import synthetic
@@ -17,7 +19,7 @@ from heatlens_torch.loading.network import stack
 from heatlens_torch.loading.sources.registry import SOURCES
 from heatlens_torch.loading.spec import Description, read_spec
 from tests.support.checkpoints import LIGHTNING, renamed
-from tests.support.paths import HEATLENS, ROOT
+from tests.support.paths import HEATLENS, ROOT, SAMPLES
 
 PAGES = ("own-models.md", "python-api.md")
 GUIDE = "".join((ROOT / "layers" / name).read_text() for name in PAGES)
@@ -30,7 +32,7 @@ def blocks(language: str) -> list[str]:
 
 
 DOWNLOADED, OWN, CHECKPOINT, EVERY_KEY, STEPS, FULL_DEPTH, REFERENCE = blocks("toml")
-NETWORK, UNCOMPILED, USE = blocks("python")
+NETWORK, UNCOMPILED, USE, MOUNT = blocks("python")
 TRY, COMPILE = blocks("sh")
 
 
@@ -133,6 +135,20 @@ def test_the_compiled_model_explains_in_python_without_torch(chest: Path) -> Non
     assert re.fullmatch(r"(NORMAL|PNEUMONIA) \d\S+ (ok|weak|empty)", first)
     assert second == "(16, 16) (0, 0, 60, 50)"
     assert (chest / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_api_is_mounted_in_an_own_application() -> None:
+    names: dict[str, Any] = {}
+    exec(MOUNT, names)
+    client = TestClient(names["app"], base_url="http://127.0.0.1")
+    sample = (SAMPLES / "phantom-03-opacity.jpg").read_bytes()
+
+    answer = client.post("/heat/api/inference/heatmap", files={"file": sample})
+
+    assert answer.json()["prediction"]["label"] == "OPACITY"
+    assert client.get("/heat/").text.startswith("<!doctype html>")
+    assert client.get("/heat/static/page.css").status_code == 200
+    assert client.get("/heatmap").status_code == 404
 
 
 def test_a_network_is_explained_without_being_compiled(chest: Path) -> None:

@@ -6,8 +6,11 @@ import io
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import anyio
 import numpy as np
 import pytest
 from PIL import Image
@@ -23,9 +26,10 @@ from heatlens.errors import (
     UnreadableImage,
     UnsupportedImage,
 )
+from heatlens.image_source import ImageSource
 from heatlens.pipeline import explain
 from heatlens.settings import LIMITS, read_settings
-from heatlens.types import Options, Upload
+from heatlens.types import Options, Scores, Upload
 from tests.support.images import encoded, noise
 from tests.support.paths import ROOT, SAMPLES
 
@@ -238,16 +242,96 @@ def test_the_card_identifies_the_model(tiny: Explainer, tiny_folder: Path, tmp_p
 
 @pytest.mark.parametrize(
     ("given", "kind"),
-    [
-        (io.BytesIO(b"GIF89a\nimage"), "BytesIO"),
-        ([SAMPLE, None], "NoneType"),
-        (np.zeros((3, 3), np.uint8), "ndarray"),
-        ({"a": SAMPLE}, "dict"),
-        (7, "int"),
-        (bytearray(b"image"), "int"),
-    ],
-    ids=["open file", "one of several", "array", "mapping", "number", "bytearray"],
+    [([SAMPLE, None], "NoneType"), ({"a": SAMPLE}, "dict"), (7, "int"), ([[SAMPLE]], "list")],
+    ids=["one of several", "mapping", "number", "nested"],
 )
 def test_what_is_no_image_is_named_before_any_is_explained(tiny: Explainer, given: object, kind: str) -> None:
-    with pytest.raises(TypeError, match=f"an image is the bytes of a file, a path or a Pillow image, and not {kind}:"):
+    with pytest.raises(TypeError, match=rf"an image is the bytes of a file, .* or a tensor, and not {kind}$"):
         tiny.explain(given)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="an image is the bytes of a file"):
+        tiny.predict(given)  # type: ignore[call-overload]
+
+
+def test_an_unknown_keyword_is_a_type_error_that_names_the_nearest(tiny: Explainer) -> None:
+    with pytest.raises(TypeError, match=r"^colourmap: unknown name; did you mean 'colormap'\?$"):
+        tiny.explain(noise((9, 7)), colourmap="hot")  # type: ignore[call-overload]
+
+
+def test_arrays_and_open_files_are_explained_as_their_image(tiny: Explainer) -> None:
+    image = noise((9, 7))
+    array = np.asarray(image)
+    expected = tiny.explain(image).png
+
+    forms: list[ImageSource] = [
+        array,
+        io.BytesIO(encoded(image)),
+        bytearray(encoded(image)),
+        memoryview(encoded(image)),
+        array / 255,
+    ]
+
+    assert [tiny.explain(form).png for form in forms] == [expected] * len(forms)
+    assert [each.png for each in tiny.explain(np.stack([array, array])) if isinstance(each, Explanation)] == [
+        expected,
+        expected,
+    ]
+
+
+def test_a_tensor_has_its_channels_first(tiny: Explainer) -> None:
+    import torch
+
+    image = noise((9, 7))
+    array = np.asarray(image)
+    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
+
+    assert tiny.explain(tensor).png == tiny.explain(image).png
+    assert tiny.explain((tensor / 255).requires_grad_()).png == tiny.explain(image).png
+    assert tiny.explain(tensor[0]).png == tiny.explain(array[:, :, 0]).png
+    assert tiny.explain((tensor / 255).bfloat16()).width == 9
+
+
+def test_predictions_are_those_of_the_explanations(tiny: Explainer) -> None:
+    images: list[Image.Image | bytes] = [noise((9, 7), seed=seed) for seed in range(3)]
+
+    outcomes = tiny.predict([*images, b"text"])
+
+    assert [type(outcome) for outcome in outcomes] == [Scores, Scores, Scores, UnsupportedImage]
+    for outcome, image in zip(outcomes, images, strict=False):
+        assert isinstance(outcome, Scores)
+        assert outcome.prediction.label == tiny.explain(image).prediction.label
+    assert [score.label for score in tiny.predict(images[0]).classes] == list(tiny.card.classes)
+    with pytest.raises(UnsupportedImage):
+        tiny.predict(b"text")
+
+
+def test_an_event_loop_goes_on_while_an_image_is_explained(tiny: Explainer) -> None:
+    image = noise((9, 7))
+
+    turns = []
+
+    async def count_turns() -> None:
+        while True:
+            turns.append(1)
+            await anyio.sleep(0)
+
+    async def both() -> tuple[Any, Any]:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(count_turns)
+            found = await tiny.explain_async(image, colormap="hot"), await tiny.predict_async(image)
+            tasks.cancel_scope.cancel()
+        return found
+
+    explanation, scores = anyio.run(both)
+
+    assert len(turns) > 2
+    assert explanation.png == tiny.explain(image, colormap="hot").png
+    assert scores.prediction.label == explanation.prediction.label
+
+
+def test_threads_share_an_explainer(tiny: Explainer) -> None:
+    images = [noise((9, 7), seed=seed) for seed in range(12)]
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda image: tiny.explain(image).png, images))
+
+    assert found == [tiny.explain(image).png for image in images]

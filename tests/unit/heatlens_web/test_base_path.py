@@ -6,8 +6,12 @@ from heatlens_web.event_kinds import ADDRESS
 from tests.support.coroutines import awaited
 
 
-def seen(path: str, setting: str = "", address: tuple[str, str] | None = None) -> tuple[str, str, bool]:
-    scope: Scope = {"type": "http", "path": path} | ({"aws.event": {ADDRESS: address}} if address else {})
+def seen(
+    path: str, setting: str = "", address: tuple[str, str] | None = None, mounted: str = ""
+) -> tuple[str, str, bool]:
+    scope: Scope = {"type": "http", "path": path, "root_path": mounted} | (
+        {"aws.event": {ADDRESS: address}} if address else {}
+    )
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         pass
@@ -38,3 +42,19 @@ def test_the_base_path_is_the_events_or_the_settings(
     path: str, setting: str, address: tuple[str, str] | None, expected: tuple[str, str, bool]
 ) -> None:
     assert seen(path, setting, address) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "setting", "mounted", "expected"),
+    [
+        ("/heat/docs", "", "/heat", ("/heat", "/heat/docs", False)),
+        ("/heat", "", "/heat", ("/heat", "/heat/", True)),
+        ("/heat/v1/docs", "/v1", "/heat", ("/heat/v1", "/heat/v1/docs", False)),
+        ("/docs", "", "/heat", ("", "/docs", False)),
+        ("/heatmap", "", "/heat", ("", "/heatmap", False)),
+    ],
+)
+def test_an_application_may_be_mounted_in_another(
+    path: str, setting: str, mounted: str, expected: tuple[str, str, bool]
+) -> None:
+    assert seen(path, setting, mounted=mounted) == expected
