@@ -37,6 +37,7 @@ class Opened:
     base: str
     requests: list["Request"] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+    others: frozenset[str] = frozenset()  # hosts that may be asked beside the page's own
     expects_failures: bool = False  # of requests, which the browser also writes into its log
 
     def go(self) -> "Page":
@@ -108,6 +109,6 @@ def opened(chromium: "Browser", base: str) -> Iterator[Opened]:
     yield made
     context.close()
     hosts = {urlsplit(request.url).netloc for request in made.requests if request.url.startswith("http")}
-    assert hosts <= {urlsplit(base).netloc}
+    assert hosts <= {urlsplit(base).netloc} | made.others
     failures = "Failed to load resource"
     assert [text for text in made.complaints if not (made.expects_failures and text.startswith(failures))] == []

@@ -27,10 +27,10 @@ JPEG = SAMPLES / "phantom-03-opacity.jpg"
 WIDE = SAMPLES / "phantom-05-opacity-wide.png"
 
 
-def pixels(page: "Page", selector: str = "#pane-a") -> np.ndarray[Any, Any]:
-    """Return what a pane shows, after the latest change is drawn."""
-    page.wait_for_selector("#panes[aria-busy=false]")
-    picture = Image.open(io.BytesIO(page.locator(selector).screenshot()))
+def pixels(page: "Page", *, busy: bool = False) -> np.ndarray[Any, Any]:
+    """Return what the first pane shows, after the latest change is drawn, or while another image is explained."""
+    page.wait_for_selector(f"#panes[aria-busy={str(busy).lower()}]")
+    picture = Image.open(io.BytesIO(page.locator("#pane-a").screenshot()))
     return np.asarray(picture.convert("RGB")).astype(int)
 
 
@@ -146,6 +146,34 @@ def test_each_control_changes_the_picture_and_asks_nothing(opened: Opened) -> No
 
         becomes_other(page, before)
         assert asked(opened) == [], name
+
+
+def test_two_classes_stand_side_by_side(opened: Opened) -> None:
+    page = opened.open_sample(2)
+    page.click("[data-view=pair]")
+    original = pixels(page)
+    asked(opened)
+
+    page.select_option("#left", "CLEAR")
+
+    becomes_other(page, original)
+    captions = [page.inner_text(f"#caption-{pane}") for pane in "ab"]
+    assert [re.sub(r"[\d.]+$", "N", text) for text in captions] == [
+        "Heat for “CLEAR”, strongest color at N",
+        "Heat for “OPACITY”, strongest color at N",
+    ]
+    assert asked(opened) == []  # both maps came with the first answer
+    page.select_option("#scale", "absolute")
+    page.wait_for_selector("#panes[aria-busy=false]")
+    assert captions != [page.inner_text(f"#caption-{pane}") for pane in "ab"]
+    left = pixels(page)
+    page.locator("#pane-b").focus()
+    page.keyboard.press("+")
+    becomes_other(page, left)  # the panes are linked
+    page.check("#regions")
+    page.wait_for_selector("#regions-text:not(:empty)")
+    opened.settle()
+    assert page.inner_text("#caption-a").startswith("Heat for “CLEAR”")
 
 
 def test_the_slider_shows_the_original_on_its_left(opened: Opened) -> None:
@@ -415,6 +443,23 @@ def test_an_image_of_twelve_megapixels_is_sent_once_and_its_picture_not_returned
     assert asked(opened) == []
 
 
+def test_a_picture_is_kept_in_colors_that_have_just_been_chosen(opened: Opened, tmp_path: Path) -> None:
+    page = opened.open_sample(2)
+    held: list[Any] = []
+    page.route("**/colormaps/gray.rgb", lambda route: held.append(route))
+    page.select_option("#colormap", "gray")
+    eventually(page, lambda: held)
+
+    with page.expect_download() as download:
+        page.click("[data-save=overlay]")
+        held[0].continue_()
+    download.value.save_as(tmp_path / "kept.png")
+
+    with Image.open(tmp_path / "kept.png") as kept:
+        channels = np.asarray(kept.convert("RGB"))
+    assert np.array_equal(channels[..., 0], channels[..., 2])
+
+
 def test_one_picture_never_stands_beside_another_name(opened: Opened) -> None:
     page = opened.open_sample(2)
     waiting: list[Any] = []
@@ -427,7 +472,7 @@ def test_one_picture_never_stands_beside_another_name(opened: Opened) -> None:
     assert page.inner_text("#shown-name") == JPEG.name
     assert page.inner_text("#busy") == f"Explaining {WIDE.name}… Still shown: {JPEG.name}"
     assert page.locator("#stage.stale").count() == 1
-    after = pixels(page)
+    after = pixels(page, busy=True)
     assert np.abs(after[:500] - before[:500]).mean() > 20  # dimmed
     assert page.evaluate("document.getElementById('stage').inert") is True
     waiting[0].continue_()
@@ -456,7 +501,7 @@ def test_a_lost_connection_is_named_and_retried(opened: Opened) -> None:
     ("status", "headers", "body", "seen"),
     [
         (502, {}, "<html>Bad gateway</html>", "Something before the server answered with status 502"),
-        (413, {}, json.dumps({"detail": "the file has 5 MB, at most 4 are allowed"}), "Use a smaller image"),
+        (413, {}, json.dumps({"detail": "the file has 5 MB, at most 4 are allowed"}), "need a bucket"),
         (429, {"retry-after": "2"}, json.dumps({"detail": "too many requests"}), "Wait, then try again."),
         (503, {"retry-after": "2"}, json.dumps({"message": "busy"}), "busy"),
     ],

@@ -5,12 +5,16 @@ import subprocess
 from collections.abc import Iterator
 from os import environ
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from heatlens.settings import DEMO_MODEL
 from tests.browser.conftest import Opened
 from tests.support.paths import HEATLENS, SAMPLES
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 KEY = "a-key-of-a-test-only"
 
@@ -39,13 +43,18 @@ def base(colours_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         server.communicate(timeout=30)
 
 
-def test_a_token_is_asked_for_and_kept_in_memory_only(opened: Opened) -> None:
+def enter(opened: Opened, key: str = KEY) -> "Page":
+    """Open the page and enter a token."""
     opened.expects_failures = True
     page = opened.go()
     page.wait_for_selector("#token-dialog[open]")
-
-    page.fill("#token", KEY)
+    page.fill("#token", key)
     page.click("#token-dialog button.primary")
+    return page
+
+
+def test_a_token_is_asked_for_and_kept_in_memory_only(opened: Opened) -> None:
+    page = enter(opened)
     page.wait_for_selector("#notice:not([hidden])")
 
     page.locator("#samples button").nth(2).click()
@@ -57,22 +66,14 @@ def test_a_token_is_asked_for_and_kept_in_memory_only(opened: Opened) -> None:
 
 
 def test_a_wrong_token_is_refused_and_asked_for_again(opened: Opened) -> None:
-    opened.expects_failures = True
-    page = opened.go()
-    page.wait_for_selector("#token-dialog[open]")
-    page.fill("#token", "not the key of anyone")
-    page.click("#token-dialog button.primary")
+    page = enter(opened, "not the key of anyone")
 
     page.wait_for_selector("#token-refused:not([hidden])")
     assert page.locator("#token-dialog[open]").count() == 1
 
 
 def test_another_model_explains_the_same_image(opened: Opened) -> None:
-    opened.expects_failures = True
-    page = opened.go()
-    page.wait_for_selector("#token-dialog[open]")
-    page.fill("#token", KEY)
-    page.click("#token-dialog button.primary")
+    page = enter(opened)
     page.wait_for_selector("#model-field:not([hidden])")
     page.set_input_files("#files", [SAMPLES / "phantom-03-opacity.jpg"])
     opened.settle()
@@ -84,3 +85,18 @@ def test_another_model_explains_the_same_image(opened: Opened) -> None:
     assert "OPACITY" not in page.locator("#classes button").all_inner_texts()
     page.select_option("#layer", index=1)
     page.wait_for_selector("#busy", state="hidden")
+
+
+def test_the_skip_link_stays_on_the_page(opened: Opened) -> None:
+    opened.expects_failures = True
+    page = opened.page
+    page.goto(opened.base.rstrip("/"))
+    page.wait_for_selector("#token-dialog[open]")
+    page.click("#token-dialog button[value=cancel]")
+    page.evaluate("window.isSamePage = true")
+
+    page.locator(".skip").focus()
+    page.keyboard.press("Enter")
+
+    page.wait_for_selector("main:focus")
+    assert page.evaluate("window.isSamePage")

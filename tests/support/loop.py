@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from os import environ
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,11 @@ class Loop:
 
 
 @contextmanager
-def running_loop() -> Iterator[Loop]:
+def running_loop(**settings: str) -> Iterator[Loop]:
     words = [sys.executable, "infra/local_batches.py"]
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        words, cwd=ROOT, env=environ | settings, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     assert process.stdout is not None
     words = process.stdout.readline().split()
     # It prints a line per image from now on, and would block once the pipe is full.

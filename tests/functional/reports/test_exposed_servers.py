@@ -133,7 +133,11 @@ def test_pages_load_only_what_their_policy_allows(make_client: MakeClient, path:
         assert each.startswith(("static/", "data:"))
     for script in scripts:
         text = script.read_text()
-        assert not re.search(r"\beval\(|new Function|https?://|setAttribute\(\"style", text)
+        assert not re.search(
+            r"\beval\(|new Function|https?://|setAttribute\(\"style|innerHTML|insertAdjacentHTML", text
+        )
+        assert not re.search(r"\.style\b(?!\.setProperty\()", text), script.name
+        assert "createObjectURL" not in text or script.name == "keep.js"
 
 
 @pytest.mark.parametrize("kind", ["serve", "endpoint"])

@@ -8,11 +8,18 @@ export const hasToken = () => token !== "";
 
 /** A request failed: `message` says what happened, `advice` what to do. */
 export class ApiError extends Error {
-  constructor({ status = 0, code = "", message, retryAfter = null, fields = [] }) {
+  constructor({ status = 0, code = "", message, retryAfter = null, fields = [], advice = adviceOf({ status, code }) }) {
     super(message);
-    Object.assign(this, { status, code, retryAfter, fields, advice: adviceOf(status, code) });
+    Object.assign(this, { status, code, retryAfter, fields, advice });
+  }
+
+  /** Whether the file may be explained in a staged batch: it is too large for a request, or for a gateway before it. */
+  get isTooLarge() {
+    return this.status === 413 && TOO_LARGE.has(this.code);
   }
 }
+
+const TOO_LARGE = new Set(["", "limit.body_bytes", "limit.file_bytes", "limit.image_pixels", "limit.request_pixels", "limit.answer_bytes"]);
 
 /** Explain one image: a response of POST api/inference/heatmap. */
 export function explain(file, query, signal) {

@@ -8,16 +8,19 @@ import { curlOf, npyOf, overlayCanvas, pythonOf, reportCanvas, save } from "./ke
 import { Layer } from "./layer.js";
 import { showResult } from "./panel.js";
 import { queryOf } from "./question.js";
+import { Stager } from "./stager.js";
 import { thumbnailOf, Tray } from "./tray.js";
 import { Viewer } from "./viewer.js";
-import { number, percent } from "./words.js";
+import { number, percent, WITHOUT_BUCKET } from "./words.js";
 
 const element = (id) => document.getElementById(id);
-const state = { items: [], selected: null, shown: null, cards: [], view: "overlay", heat: true, turn: 0, drawing: 0 };
+const state = { items: [], selected: null, shown: null, cards: [], batches: null, refused: Infinity, view: "overlay", heat: true, turn: 0, drawing: 0 };
 
 const viewer = new Viewer([element("pane-a"), element("pane-b")], { onHover: showHover, onSplit: splitAt });
 const tray = new Tray({ onSelect: select, onRetry: (items) => queue.add(items) });
 const queue = new Queue(work, changed);
+const stager = new Stager({ question, limits: () => state.batches, changed, failed: showProblem });
+const MANY = 100; // images; more go through a staged batch
 
 // ---- models
 
@@ -35,7 +38,8 @@ let reading = null; // one request, however many wait for it
 async function readModels() {
   try {
     reading ??= models();
-    state.cards = (await reading).models;
+    const { models: cards, batches } = await reading;
+    Object.assign(state, { cards, batches });
   } finally {
     reading = null;
   }
@@ -58,8 +62,8 @@ function showModel() {
   element("layer-field").hidden = (layers ?? []).length < 2;
   element("contrast").replaceChildren(new Option("no other class", ""), ...classes().map((name) => new Option(name)));
   element("contrast").parentElement.hidden = output === "sigmoid" || classes().length < 2;
+  element("left").replaceChildren(new Option("original", ""), ...classes().map((name) => new Option(name)));
   element("class-names").replaceChildren(...classes().map((name) => new Option(name)));
-  element("other-class").hidden = classes().length <= 5;
   showScales();
 }
 
@@ -80,16 +84,38 @@ function question() {
 
 async function work(item, signal) {
   if (!state.cards.length) await readModels(); // an image may come before them
-  const { answer, explanations } = await ask(item, question(), classes().length, { label: item.label, signal });
+  if (isForBatch(item)) return stage(item);
+  let found = null;
+  for (const label of [item.label, leftLabel()]) {
+    found = await ask(item, question(), classes().length, { label, signal }).catch((error) => refused(item, error));
+    if (!found) return stage(item);
+  }
+  const { answer, explanations } = found;
   const scores = item.scores.get(answer.model.name) ?? new Map();
   for (const { label, probability } of explanations.values()) scores.set(label, { label, probability });
   item.scores.set(answer.model.name, scores);
+  return "done";
+}
+
+function stage(item) {
+  stager.add([item]);
+  return "staged";
+}
+
+const isForBatch = ({ file }) => Boolean(state.batches) && file.size >= state.refused;
+
+// A file that is too large for a request goes into a batch, and so do larger ones from then on.
+function refused(item, error) {
+  if (!error.isTooLarge) throw error;
+  if (!state.batches) throw Object.assign(error, { advice: WITHOUT_BUCKET });
+  if (error.code !== "limit.answer_bytes") state.refused = Math.min(state.refused, item.file.size);
 }
 
 // The state of an item has changed: show it in the tray, and in the viewer if it is the selected one.
 async function changed(item) {
   tray.show(state.items, state.selected);
   if (item === state.selected && item.state === "failed" && !state.isChosen) passOver(item);
+  if (!queue.isBusy) stager.start();
   if (item === state.selected) await showSelected();
   if (item.state === "done" && state.items.length > 1 && !item.thumbnail) {
     item.thumbnail = await thumbnailOf(item, await colorTable("inferno"));
@@ -112,14 +138,15 @@ function take(files) {
   state.items.push(...items);
   Object.assign(state, { selected: items[0], isChosen: false });
   document.body.classList.add("started");
-  queue.add(items);
+  if (items.length > MANY && state.batches) stager.add(items);
+  else queue.add(items);
+  stager.start();
 }
 
 function select(item) {
   Object.assign(state, { selected: item, isChosen: true });
   tray.show(state.items, item);
-  if (item.state === "done" && !answerTo(item, question(), item.label)) queue.add([item], { first: true });
-  else showSelected();
+  askIfNew(item);
 }
 
 /** Ask again about the selected item: a class, method, layer or test was chosen. */
@@ -127,9 +154,18 @@ function askAgain(label = state.shown?.explanation.label ?? null) {
   const item = state.selected;
   if (!item) return;
   item.label = label;
-  if (item.state === "done" && answerTo(item, question(), label)) showSelected();
-  else queue.add([item], { first: true });
+  askIfNew(item);
 }
+
+// What was answered before is shown again without a request.
+function askIfNew(item) {
+  const isKnown = (label) => answerTo(item, question(), label) !== null;
+  if (item.state === "done" && !(isKnown(item.label) && isKnown(leftLabel()))) queue.add([item], { first: true });
+  else showSelected();
+}
+
+// The class of the left pane, if two classes are compared; null is the original.
+const leftLabel = () => (state.view === "pair" && element("left").value) || null;
 
 // ---- what is shown
 
@@ -141,16 +177,15 @@ async function showSelected() {
   if (item.state === "failed") showProblem(item.error, () => queue.add([item]), item.name);
   if (item.state !== "done") return;
   try {
-    const picture = item.picture ?? (await pictureOf(item, question(), classes().length));
-    if (mine !== state.turn) return;
-    keepPicture(item, picture);
     const { answer, explanations } = (item.latest = answerTo(item, question()) ?? item.latest);
     const wanted = item.label && explanations.has(item.label) ? item.label : answer.prediction.label;
     const explanation = explanations.get(wanted) ?? [...explanations.values()][0];
+    const picture = await pictureOf(item, explanation, (each) => ask(each, question(), classes().length));
+    if (mine !== state.turn) return;
     explanation.read ??= readMap(explanation.map);
-    explanation.layer ??= new Layer(explanation.read);
     await colorTable(element("colormap").value);
     if (mine !== state.turn) return;
+    keepPicture(item, picture);
     state.shown = { item, picture, answer, explanation };
   } catch (error) {
     element("panes").setAttribute("aria-busy", "false");
@@ -162,6 +197,7 @@ async function showSelected() {
   element("shown-name").textContent = item.name;
   element("shown-name").title = item.name;
   showResult(state.shown, askAgain);
+  element("other-class").hidden = item.scores.get(state.shown.answer.model.name).size >= classes().length;
   showScales();
   await draw();
   const { explanation, answer } = state.shown;
@@ -170,10 +206,10 @@ async function showSelected() {
 
 // Only the picture that is shown is kept decoded.
 function keepPicture(item, picture) {
-  const before = state.shown?.item;
-  if (before && before !== item && before.picture) {
+  const before = state.shown;
+  if (before && before.picture !== picture) {
     before.picture.source.close();
-    before.picture = null;
+    before.item.picture = null;
   }
   item.picture = picture;
 }
@@ -193,28 +229,30 @@ function showBusy(item) {
   element("intake").dataset.busy = isBusy && !what ? text : "";
 }
 
-function appearance() {
+function appearance(explanation) {
   const colormap = element("colormap").value;
   const signed = SIGNED.has(colormap);
-  const full = element("scale").value === "absolute" ? absoluteFull(state.shown.explanation.label) : null;
+  const full = element("scale").value === "absolute" ? absoluteFull(explanation) : null;
   return { colormap, signed, full, cells: element("cells").checked, threshold: signed ? 0 : Number(element("threshold").value) };
 }
 
 // The value that is full heat in every image: the 99th percentile of the peaks of the class, or of all classes.
-function absoluteFull(label) {
-  const { answer, explanation } = state.shown ?? {};
-  if (!answer || answer.model.method !== "gradcam" || explanation.contrast) return null;
+function absoluteFull(explanation) {
+  const { answer } = state.shown;
+  if (answer.model.method !== "gradcam" || explanation.contrast) return null;
   const calibration = card()?.layers?.find(({ name }) => name === answer.model.layer)?.calibration;
-  return calibration?.classes?.[label]?.peak_percentiles["99"] || calibration?.peak_percentiles["99"] || null;
+  return calibration?.classes?.[explanation.label]?.peak_percentiles["99"] || calibration?.peak_percentiles["99"] || null;
 }
 
 function showScales() {
-  const isKnown = !state.shown || absoluteFull(state.shown.explanation.label) !== null;
+  const isKnown = !state.shown || absoluteFull(state.shown.explanation) !== null;
   const option = element("scale").options[1];
   option.disabled = !isKnown;
   option.textContent = isKnown ? "same for all images" : "same for all images (no calibration for this)";
   if (!isKnown) element("scale").value = "image";
 }
+
+const opacity = () => Number(element("alpha").value);
 
 // Draw what is shown now; only the latest of several calls draws.
 async function draw() {
@@ -231,23 +269,36 @@ async function draw() {
 }
 
 function drawNow(table) {
-  const { picture, explanation } = state.shown;
-  const look = { ...appearance(), table };
-  state.shown.look = look;
-  explanation.layer.paint(look);
-  const isPair = state.view === "pair";
+  const { item, picture, explanation } = state.shown;
+  state.shown.look = painted(explanation, table);
+  const isPair = state.view === "pair" && !explanation.drawn;
+  const left = isPair ? item.latest.explanations.get(leftLabel()) : null;
+  if (left) painted(left, table);
   element("pane-b").parentElement.hidden = !isPair;
+  element("left-field").hidden = !isPair;
   element("split-field").hidden = state.view !== "slider";
-  const style = {
-    alpha: Number(element("alpha").value),
+  const view = {
+    alpha: opacity(),
     outline: element("outline").checked ? Number(element("outline-level").value) : null,
     split: state.view === "slider" ? element("split").value / 100 : null,
   };
-  const regions = explanation.regions?.regions.map((region, index) => ({ ...region, name: String(index + 1) }));
-  const heated = { layer: explanation.layer, heat: state.heat, regions };
-  viewer.show(picture, isPair ? [{ layer: explanation.layer, heat: false }, heated] : [heated], style);
-  showCaptions(isPair);
-  showScaleBar(look, explanation.layer.most);
+  const right = paneOf(explanation);
+  viewer.show(picture, isPair ? [left ? paneOf(left) : { layer: right.layer, heat: false }, right] : [right], view);
+  showCaptions(isPair, left);
+  showScaleBar(state.shown.look, explanation.layer.most);
+}
+
+// Color the map of an explanation; returns the look.
+function painted(explanation, table) {
+  explanation.read ??= readMap(explanation.map);
+  explanation.layer ??= new Layer(explanation.read);
+  const look = { ...appearance(explanation), table };
+  explanation.layer.paint(look);
+  return look;
+}
+
+function paneOf({ layer, drawn, regions }) {
+  return { layer, heat: state.heat && !drawn, regions: regions?.regions.map((region, index) => ({ ...region, name: String(index + 1) })) };
 }
 
 function splitAt(share) {
@@ -255,15 +306,22 @@ function splitAt(share) {
   draw();
 }
 
-function showCaptions(isPair) {
+function showCaptions(isPair, left) {
   const { item, explanation } = state.shown;
-  const contrast = explanation.contrast ? ` rather than ${explanation.contrast}` : "";
-  const heat = state.heat ? `Heat for “${explanation.label}”${contrast}` : "Original";
-  for (const [id, text] of [["caption-a", isPair ? "Original" : heat], ["caption-b", heat]]) {
+  const right = captionOf(explanation, Boolean(left));
+  for (const [id, text] of [["caption-a", isPair ? (left ? captionOf(left, true) : "Original") : right], ["caption-b", right]]) {
     Object.assign(element(id), { textContent: text, title: text });
   }
   element("pane-a").setAttribute("aria-label", `${element("caption-a").textContent}, ${item.name}`);
-  element("pane-b").setAttribute("aria-label", `${heat}, ${item.name}`);
+  element("pane-b").setAttribute("aria-label", `${right}, ${item.name}`);
+}
+
+// Beside another class, the value of the strongest color is named: it may differ.
+function captionOf({ label, contrast, drawn, layer }, isCompared) {
+  const about = `“${label}”${contrast ? ` rather than ${contrast}` : ""}`;
+  if (drawn) return `Overlay of ${about} by the server: the browser cannot read this file`;
+  if (!state.heat) return "Original";
+  return `Heat for ${about}${isCompared ? `, strongest color at ${number(layer.most)}` : ""}`;
 }
 
 function showScaleBar({ table, signed }, most) {
@@ -371,9 +429,11 @@ for (const button of document.querySelectorAll("[data-view]")) {
   button.addEventListener("click", () => {
     state.view = button.dataset.view;
     for (const other of document.querySelectorAll("[data-view]")) other.setAttribute("aria-pressed", String(other === button));
-    draw();
+    if (leftLabel()) askIfNew(state.selected);
+    else draw();
   });
 }
+element("left").addEventListener("change", () => askIfNew(state.selected));
 element("zoom-in").addEventListener("click", () => viewer.zoomBy(1.25));
 element("zoom-out").addEventListener("click", () => viewer.zoomBy(0.8));
 element("zoom-fit").addEventListener("click", () => viewer.fit());
@@ -396,12 +456,16 @@ function toggleHeat() {
 }
 
 element("sort").addEventListener("change", () => tray.show(state.items, state.selected));
-element("cancel").addEventListener("click", () => queue.cancel());
+element("cancel").addEventListener("click", () => {
+  queue.cancel();
+  stager.cancel();
+});
 element("retry-failed").addEventListener("click", () => {
   queue.add(state.items.filter(({ state: now }) => ["failed", "cancelled"].includes(now)));
 });
 element("clear").addEventListener("click", () => {
   queue.cancel();
+  stager.cancel();
   Object.assign(state, { items: [], selected: null, shown: null, turn: state.turn + 1 });
   viewer.clear();
   document.body.classList.remove("started");
@@ -416,14 +480,18 @@ const address = () => new URL("api/inference/heatmap", document.baseURI).href;
 const stem = (name) => name.replace(/\.[^.]+$/, "");
 const png = (canvas) => new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
 
+
 const SAVED = {
-  overlay: async ({ picture, explanation, item, look }) => [await png(overlayCanvas(picture, explanation.read, look, Number(element("alpha").value))), `${item.name}.heatmap.png`],
-  report: async (shown) => [await png(reportCanvas(shown, shown.look, Number(element("alpha").value), shown.explanation.layer.most)), `${stem(shown.item.name)}.report.png`],
+  overlay: async ({ picture, explanation, item, look }) => [explanation.drawn ?? await png(overlayCanvas(picture, explanation.read, look, opacity())), `${item.name}.heatmap.png`],
+  report: async (shown) => [await png(reportCanvas(shown, shown.look, shown.explanation.drawn ? 0 : opacity(), shown.explanation.layer.most)), `${stem(shown.item.name)}.report.png`],
   map: async ({ explanation, item }) => [npyOf(explanation.read), `${stem(item.name)}.${explanation.label}.npy`],
   json: async ({ answer, item }) => [new Blob([JSON.stringify(answer, null, 2)], { type: "application/json" }), `${stem(item.name)}.json`],
 };
 for (const button of document.querySelectorAll("[data-save]")) {
-  button.addEventListener("click", async () => save(...(await SAVED[button.dataset.save](state.shown))));
+  button.addEventListener("click", async () => {
+    await draw(); // a colormap that was just chosen may not have arrived
+    save(...(await SAVED[button.dataset.save](state.shown)));
+  });
 }
 
 const COPIED = { curl: curlOf, python: pythonOf };
@@ -446,6 +514,12 @@ for (const button of document.querySelectorAll("[data-copy]")) {
     setTimeout(() => { button.textContent = before; }, 1500);
   });
 }
+
+// The address of the link is below the page's base, which may be another than the page's own address.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  element("content").focus();
+});
 
 listen(take);
 offerSamples(take, (error) => showProblem(error));

@@ -10,6 +10,14 @@ export function readMap({ shape: [height, width], data_base64: text, box, part }
   return { height, width, values: new Float32Array(bytes.buffer), box, part: part ?? WHOLE };
 }
 
+/** Decode a NumPy file of a map: { height, width, values }. */
+export function readNpy(buffer) {
+  const start = 10 + new DataView(buffer).getUint16(8, true);
+  const head = new TextDecoder("latin1").decode(new Uint8Array(buffer, 10, start - 10));
+  const [, height, width] = head.match(/'shape': \((\d+), (\d+)\)/).map(Number);
+  return { height, width, values: new Float32Array(buffer.slice(start)) };
+}
+
 /** Return the value that is drawn as full heat; 0 if there is nothing to draw. */
 export function fullHeat(map, { signed, full }) {
   if (full) return full;

@@ -33,21 +33,25 @@ export async function ask(item, question, classCount, { label = null, signal } =
   return found;
 }
 
-/** The picture of an explained item at the size that the map was made for. */
-export async function pictureOf(item, question, classCount) {
+/** What is shown below the heat of an explanation: for a file that only the server can read, what the server has drawn. */
+export const blobFor = (item, explanation) => explanation.drawn ?? item.original ?? item.file;
+
+/** The picture of an explained item at the size that the map was made for; `again` asks for the server's own picture. */
+export async function pictureOf(item, explanation, again) {
+  const blob = blobFor(item, explanation);
+  if (item.picture?.blob === blob) return item.picture;
   const { answer } = item.latest;
-  const bitmap = await bitmapOf(item.original ?? item.file);
-  if (bitmap.width === answer.width && bitmap.height === answer.height) {
-    return { source: bitmap, width: bitmap.width, height: bitmap.height };
-  }
+  const source = await bitmapOf(blob);
+  const { width, height } = source;
+  if (width === answer.width && height === answer.height) return { blob, source, width, height };
   if (!item.shownHere) throw new Error("the server's picture has another size than the map");
-  item.shownHere = false; // the browser reads the file in another way: take the server's picture
+  item.shownHere = false; // the browser reads the file in another way
   item.answers.clear();
-  await ask(item, question, classCount);
-  return pictureOf(item, question, classCount);
+  await again(item);
+  return pictureOf(item, explanation, again);
 }
 
-/** Explains waiting items in order; `changed` is called with each item whose state changes. */
+/** Explains waiting items in order; `changed` is called with each item whose state changes, to `done` or what `work` returns. */
 export class Queue {
   constructor(work, changed) {
     Object.assign(this, { work, changed, waiting: [], running: new Map() });
@@ -78,8 +82,7 @@ export class Queue {
     this.running.set(item, control);
     this.set(item, "working");
     try {
-      await this.work(item, control.signal);
-      this.finish(item, "done");
+      this.finish(item, (await this.work(item, control.signal)) ?? "done");
     } catch (error) {
       item.error = error;
       this.finish(item, error.name === "AbortError" ? "cancelled" : "failed");

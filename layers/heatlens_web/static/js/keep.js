@@ -65,7 +65,7 @@ function reportFacts(item, answer, explanation, alpha) {
     `Map of “${explanation.label}”${explanation.contrast ? ` in contrast to “${explanation.contrast}”` : ""}: ${qualityText(explanation.quality, explanation.label)}`,
     `Image: ${familiarityText(answer.familiarity)}`,
     `${model.name} ${model.version}, ${model.method} at ${model.layer}, ${model.engine} ${model.precision}, opacity ${Math.round(alpha * 100)} %`,
-    `Model ${model.sha256.slice(0, 16)}, request ${answer.request_id}`,
+    `Model ${model.sha256.slice(0, 16)}${answer.request_id ? `, request ${answer.request_id}` : ""}`,
     model.notice,
     "The map shows what the model used. It is not a segmentation, and not a diagnosis.",
   ].filter(Boolean);

@@ -47,9 +47,11 @@ function showFacts(item, answer, explanation) {
     Logit: number(explanation.logit),
     Margin: `${number(answer.prediction.margin)} logits before the next class`,
     Engine: `${model.engine}, ${model.precision}`,
-    Time: `${Math.round(answer.processing_time_ms)} ms (${Object.entries(timings ?? {}).map(([stage, ms]) => `${stage} ${number(ms)}`).join(", ")})`,
-    Request: answer.request_id,
   };
+  if (answer.request_id) { // not in a batch
+    const stages = Object.entries(timings ?? {}).map(([stage, ms]) => `${stage} ${number(ms)}`).join(", ");
+    Object.assign(facts, { Time: `${Math.round(answer.processing_time_ms)} ms (${stages})`, Request: answer.request_id });
+  }
   element("facts").replaceChildren(
     ...Object.entries(facts).flatMap(([term, text]) => [made("dt", { textContent: term }), made("dd", { textContent: text })]),
   );

@@ -16,6 +16,16 @@ export function queryOf(question, classCount, { label = null, original = false }
   return query;
 }
 
+/** The options of a staged batch: `drawn` asks for overlays, of files that the browser cannot show. */
+export function batchOptionsOf(question, { label, drawn }) {
+  const options = { include: [drawn && "overlay", question.regions && "regions", question.faithfulness && "faithfulness"].filter(Boolean) };
+  if (!options.include.length) options.include = ["map"];
+  if (label && label !== question.contrast) options.target = label;
+  for (const name of ["model", "method", "layer", "contrast"]) if (question[name]) options[name] = question[name];
+  if (question.regions) options.threshold = Number(question.threshold);
+  return options;
+}
+
 /** The explanations of a response by label. */
 export function explanationsOf(answer) {
   const { explained, quality, map, regions, faithfulness } = answer;

@@ -1,19 +1,21 @@
 // Many images: a grid with progress, sorting, and failures in place.
 import { colored } from "./colors.js";
 import { heatOf, levelsInBox, readMap } from "./heat.js";
+import { blobFor } from "./items.js";
 import { bitmapOf, canvasOf } from "./pictures.js";
 import { percent, QUALITY } from "./words.js";
 
 const SIDE = 160; // pixels of a thumbnail's longer side
 const WORST = { empty: 0, weak: 1, ok: 2 };
-const STATES = { waiting: "Waiting", working: "Explaining…", cancelled: "Cancelled", failed: "Failed" };
+const STATES = { waiting: "Waiting", staged: "In the batch", uploading: "Uploading…", working: "Explaining…", cancelled: "Cancelled", failed: "Failed" };
 const element = (id) => document.getElementById(id);
 
 /** Draw a thumbnail of an explained item with its heat. */
 export async function thumbnailOf(item, table) {
   const { answer, explanations } = item.latest;
-  const map = readMap((explanations.get(answer.prediction.label) ?? [...explanations.values()][0]).map);
-  const bitmap = await bitmapOf(item.original ?? item.file);
+  const explanation = explanations.get(answer.prediction.label) ?? [...explanations.values()][0];
+  const map = (explanation.read ??= readMap(explanation.map));
+  const bitmap = await bitmapOf(blobFor(item, explanation));
   const scale = Math.min(1, SIDE / Math.max(bitmap.width, bitmap.height));
   const size = (pixels) => Math.max(1, Math.round(pixels * scale));
   const [left, top, right, bottom] = map.box;
@@ -22,6 +24,7 @@ export async function thumbnailOf(item, table) {
   const heat = canvasOf(width, height, (context) => context.putImageData(colored(levels, width, height, table, 0.25), 0, 0));
   const thumbnail = canvasOf(size(bitmap.width), size(bitmap.height), (context) => {
     context.drawImage(bitmap, 0, 0, size(bitmap.width), size(bitmap.height));
+    if (explanation.drawn) return;
     context.globalAlpha = 0.5;
     context.drawImage(heat, left * scale, top * scale, (right - left) * scale, (bottom - top) * scale);
   });

@@ -11,7 +11,7 @@ export class Viewer {
     Object.assign(this, { canvases, onHover, onSplit });
     this.mouse = null; // where the pointer rests on the screen
     this.panes = []; // { layer, heat, regions } for each visible canvas
-    this.style = { alpha: 0.4, outline: null, split: null };
+    this.view = { alpha: 0.4, outline: null, split: null };
     this.picture = null; // { source, width, height }
     this.isFitted = true; // until it is zoomed or moved, the picture follows the window
     this.pointers = new Map();
@@ -24,9 +24,9 @@ export class Viewer {
   }
 
   /** Show a picture; the zoom is kept unless it is another one. */
-  show(picture, panes, style) {
+  show(picture, panes, view) {
     const isOther = this.picture?.source !== picture.source;
-    Object.assign(this, { picture, panes, style });
+    Object.assign(this, { picture, panes, view });
     this.resize();
     if (isOther) this.fit();
   }
@@ -115,18 +115,18 @@ export class Viewer {
     context.drawImage(source, 0, 0, width, height);
     if (!heat || !layer) return;
     context.save();
-    if (this.style.split !== null) {
-      const from = (this.style.split * canvas.width - x) / this.zoom;
+    if (this.view.split !== null) {
+      const from = (this.view.split * canvas.width - x) / this.zoom;
       context.beginPath();
       context.rect(from, 0, width - from, height);
       context.clip();
     }
-    context.globalAlpha = this.style.alpha;
+    context.globalAlpha = this.view.alpha;
     layer.draw(context, width, height);
     context.restore();
-    if (this.style.outline !== null) this.drawOutline(context, layer);
+    if (this.view.outline !== null) this.drawOutline(context, layer);
     for (const region of regions ?? []) this.drawRegion(context, region);
-    if (this.style.split !== null) this.drawHandle(canvas, context);
+    if (this.view.split !== null) this.drawHandle(canvas, context);
   }
 
   // A dark line below a light one is seen on every color.
@@ -140,7 +140,7 @@ export class Viewer {
 
   drawOutline(context, layer) {
     const path = new Path2D();
-    for (const [x1, y1, x2, y2] of layer.outline(this.style.outline)) {
+    for (const [x1, y1, x2, y2] of layer.outline(this.view.outline)) {
       path.moveTo(x1, y1);
       path.lineTo(x2, y2);
     }
@@ -166,7 +166,7 @@ export class Viewer {
 
   drawHandle(canvas, context) {
     context.setTransform(1, 0, 0, 1, 0, 0);
-    const x = this.style.split * canvas.width;
+    const x = this.view.split * canvas.width;
     context.fillStyle = "white";
     context.fillRect(x - devicePixelRatio, 0, 2 * devicePixelRatio, canvas.height);
     context.beginPath();
@@ -189,7 +189,7 @@ export class Viewer {
     canvas.addEventListener("pointerdown", (event) => {
       canvas.setPointerCapture(event.pointerId);
       this.pointers.set(event.pointerId, place(event));
-      const { split } = this.style;
+      const { split } = this.view;
       this.splitting = split !== null && Math.abs(place(event)[0] - split * canvas.width) < HANDLE * devicePixelRatio;
     });
     canvas.addEventListener("pointermove", (event) => this.moved(canvas, event, place(event)));

@@ -46,5 +46,32 @@ const ADVICE = {
   504: "Choose a faster method, or a smaller image.",
 };
 
-/** What to do about a failed request. */
-export const adviceOf = (status) => ADVICE[status] ?? (status >= 500 ? ADVICE[500] : ADVICE[400]);
+const ADVICE_OF_CODES = {
+  "staging.unavailable": "Use smaller images: larger ones need a bucket, which the operator of this server can set up.",
+  "quota.exceeded": "Wait until your other batches have ended, or cancel one.",
+  "limit.passes": "Choose a faster method, or a layer with fewer channels.",
+  "limit.time": "Choose a faster method, or a layer with fewer channels.",
+  "input.depth": "Choose an image with more than 8 bits for this model.",
+};
+
+/** What to do about a failed request with a status and a code. */
+export function adviceOf({ status, code }) {
+  return ADVICE_OF_CODES[code] ?? ADVICE[status] ?? (status >= 500 ? ADVICE[500] : ADVICE[400]);
+}
+
+export const WITHOUT_BUCKET =
+  "Use a smaller image. For large ones the operator of this server can set up staged batches, which need a bucket.";
+
+const FAILURES = {
+  "input.empty": "The file is empty.",
+  "input.unreadable": "The image is truncated or damaged.",
+  "input.unsupported": "This is not an image of a supported type.",
+  "input.depth": "The model reads more than 8 bits; this image has 8.",
+  "limit.image_pixels": "The image has too many pixels.",
+  "limit.image_memory": "The image takes more memory than there is for one.",
+  "limit.time": "The explanation takes longer than the server allows.",
+  "batch.gave_up": "Several attempts to explain it failed.",
+};
+
+/** Why a file of a batch failed. */
+export const failureText = (code) => FAILURES[code] ?? `The server could not explain it (${code ?? "no reason given"}).`;
