@@ -2,14 +2,20 @@
 
 const tables = new Map();
 
-/** Load the table of a colormap once. */
-export async function colorTable(name) {
+/** Load the table of a colormap, once however many ask for it. */
+export function colorTable(name) {
   if (!tables.has(name)) {
-    const response = await fetch(`static/colormaps/${name}.rgb`);
-    if (!response.ok) throw new Error(`the colormap ${name} could not be loaded`);
-    tables.set(name, new Uint8Array(await response.arrayBuffer()));
+    const table = loadTable(name);
+    tables.set(name, table);
+    table.catch(() => tables.delete(name));
   }
   return tables.get(name);
+}
+
+async function loadTable(name) {
+  const response = await fetch(`static/colormaps/${name}.rgb`);
+  if (!response.ok) throw new Error(`the colormap ${name} could not be loaded`);
+  return new Uint8Array(await response.arrayBuffer());
 }
 
 /** Color levels; those under the threshold are transparent. */
