@@ -13,7 +13,8 @@ from pathlib import Path
 from heatlens.errors import HeatlensError
 from heatlens.settings import LIMITS
 from heatlens_cli.events.make_event import wrap_image
-from heatlens_cli.explain_files import FileExplanation, Output, explain_files
+from heatlens_cli.explain_files import Output, explain_files
+from heatlens_cli.file_explanation import FileExplanation
 from heatlens_cli.invoke import read_answer
 from infra.tools import DEFAULTS, QUIET, ready
 

@@ -1,32 +1,43 @@
 """Explain images with the core, without HTTP."""
 
+import io
+import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from heatlens.card import DRAFT
-from heatlens.errors import HeatlensError
+from heatlens.engines.resources import read_machine
+from heatlens.errors import HeatlensError, InvalidOption
 from heatlens.model import load_by_settings
-from heatlens.options import OptionArguments, read_options
+from heatlens.options import OptionArguments, read_options, unknown_name
 from heatlens.pipeline import explain
 from heatlens.plan import check_plan, make_plan
-from heatlens.results import Explained
+from heatlens.results import Explained, Explanation
 from heatlens.settings import LIMITS, read_settings
-from heatlens.types import Upload
-from heatlens_cli.explain_files import ClassHeatmap, FileExplanation, warnings_of
+from heatlens.types import SUFFIXES, Floats, Include, Upload
+from heatlens_cli.file_explanation import ClassHeatmap, FileExplanation, warnings_of
+
+WRITTEN: tuple[Include, ...] = ("overlay", "heatmap", "map", "regions", "faithfulness")
+FACTS: frozenset[Include] = frozenset({"regions", "faithfulness"})  # are numbers, and in one file
 
 
 class CoreExplainer:
     """Explains images with one model and the same options.
 
-    `several` says whether an image may have more than one heatmap; `file_bytes` is the largest file.
+    `several` says whether an image may have more than one heatmap, `suffixes` what is written of each; `file_bytes` is
+    the largest file, `threads` the images to explain at a time, and `notice` the model's own.
     """
 
-    def __init__(self, model_dir: Path | None, options: OptionArguments) -> None:
+    def __init__(self, model_dir: Path | None, options: OptionArguments, include: frozenset[Include]) -> None:
         """Load the model.
 
         Raises:
             HeatlensError: The model cannot be loaded, or does not have what the options name.
         """
-        self.options = read_options(options, frozenset({"overlay"}))
+        self.options = read_options(options, include)
         settings = read_settings()
         self._limits = settings.limits(LIMITS)
         self._model = load_by_settings(settings, model_dir, drafts=True)
@@ -34,6 +45,14 @@ class CoreExplainer:
         check_plan(plan, 1, self._limits)
         self.several = plan.request.several
         self.file_bytes = self._limits.file_bytes
+        self.threads = _threads()
+        self.notice = self._model.card.notice
+        self.suffixes = tuple(dict.fromkeys(suffix for name, suffix in self._suffixes.items() if name in include))
+
+    @property
+    def _suffixes(self) -> dict[str, str]:
+        picture = SUFFIXES[self.options.format]
+        return {"overlay": picture, "heatmap": f".map{picture}", "map": ".npy", **dict.fromkeys(FACTS, ".json")}
 
     def __call__(self, name: str, data: bytes) -> FileExplanation:
         """Explain one image.
@@ -49,17 +68,53 @@ class CoreExplainer:
         return FileExplanation(
             prediction.label,
             prediction.probability,
-            tuple(map(_heatmap, outcome.explained)),
+            tuple(self._heatmap(outcome, each) for each in outcome.explained),
             outcome.notes,
             [
                 *([DRAFT] if self._model.card.draft else []),
                 *warnings_of(qualities, unfamiliar=familiarity is not None and familiarity.unfamiliar),
             ],
+            outcome.to_dict(),
         )
 
+    def _heatmap(self, explanation: Explanation, explained: Explained) -> ClassHeatmap:
+        members = explained.members
+        indices = tuple(member.index for member in members) if members else (explained.index or 0,)
+        files: dict[str, bytes] = {}
+        for name, suffix in self._suffixes.items():
+            if name not in self.options.include:
+                continue
+            if name == "map":
+                files[suffix] = _npy(explained.signed_map)
+            elif name in FACTS:
+                files[suffix] = _facts(explanation, explained)
+            elif picture := explained.overlay if name == "overlay" else explained.map_image:
+                files[suffix] = picture.data
+        return ClassHeatmap(explained.label, indices, explained.probability, explained.quality, files)
 
-def _heatmap(explained: Explained) -> ClassHeatmap:
-    assert explained.overlay is not None, "included by the options"
-    members = explained.members
-    indices = tuple(member.index for member in members) if members else (explained.index or 0,)
-    return ClassHeatmap(explained.label, indices, explained.probability, explained.overlay.data)
+
+def read_include(text: str) -> frozenset[Include]:
+    """Read what is to be written, separated by commas.
+
+    Raises:
+        InvalidOption: There is nothing of such a name, or nothing is named.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if wrong := [name for name in names if name not in WRITTEN]:
+        raise InvalidOption(*(unknown_name(name, WRITTEN) for name in wrong))
+    return frozenset(names)  # type: ignore[arg-type]  # checked
+
+
+def _npy(signed_map: Floats) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, signed_map)
+    return buffer.getvalue()
+
+
+def _facts(explanation: Explanation, explained: Explained) -> bytes:
+    """Write the facts of an image and one of its targets as JSON."""
+    return json.dumps(replace(explanation, explained=(explained,)).to_dict(), indent=1).encode()
+
+
+def _threads() -> int:
+    return read_machine().threads or len(os.sched_getaffinity(0))

@@ -1,4 +1,4 @@
-"""Name the heatmaps of a run: each has the path of its image below the common folder of all images, and a suffix."""
+"""Name the files of a run: each has the place of its image, and a suffix."""
 
 import os
 import re
@@ -18,13 +18,6 @@ def unique_images(images: Sequence[Path]) -> tuple[list[Path], list[Path]]:
         else:
             first[place] = image
     return list(first.values()), repeated
-
-
-def below_common_folder(images: Sequence[Path]) -> list[Path]:
-    """Return each image's path below the deepest folder that has all of them."""
-    folders = [_place(image)[0] for image in images]
-    common = os.path.commonpath(folders)
-    return [Path(os.path.relpath(folder, common), image.name) for folder, image in zip(folders, images, strict=True)]
 
 
 def heatmap_name(image: Path, suffix: str, *, indices: Sequence[int] = (), label: str = "") -> Path:

@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 from heatlens.errors import HeatlensError, InvalidOption, Mistake, ModelError
 from heatlens.options import read_options
 from heatlens_cli.events.http_events import KINDS, Event, LambdaContext, answer_json, heatmap_request
-from heatlens_cli.explain_files import ClassHeatmap, FileExplanation, warnings_of
 from heatlens_cli.extras import requires_extra
+from heatlens_cli.file_explanation import PICTURE, ClassHeatmap, FileExplanation, warnings_of
 
 
 class RequestFailed(HeatlensError):
@@ -67,5 +67,5 @@ def read_answer(answer: Event) -> FileExplanation:
     picture = base64.b64decode(body["heatmap_base64"])
     familiarity = body["familiarity"]
     warnings = warnings_of({label: body["quality"]}, unfamiliar=bool(familiarity) and familiarity["unfamiliar"])
-    heatmaps = (ClassHeatmap(label, (index,), probability, picture),)
+    heatmaps = (ClassHeatmap(label, (index,), probability, body["quality"], {PICTURE: picture}),)
     return FileExplanation(label, probability, heatmaps, body["notes"], warnings)

@@ -45,7 +45,10 @@ app = CommandLine(no_args_is_help=True, add_completion=False, pretty_exceptions_
 batch = typer.Typer(no_args_is_help=True, help="Explain any number of images in staged batches.")
 app.add_typer(batch, name="batch")
 
-Images = Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE...")]
+Images = Annotated[
+    list[Path],
+    typer.Argument(help="Image files, folders with their subfolders, 'patterns/**/*.png', or - for standard input."),
+]
 OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the heatmaps; created if missing.")]
 ColormapName = Annotated[str, typer.Option(help="jet, hot, viridis, turbo, …; coolwarm or seismic show both signs.")]
 AlphaWeight = Annotated[float, typer.Option(help="Weight of the heatmap in the overlay, 0.1 to 0.9.")]
@@ -70,21 +73,42 @@ def explain(
         typer.Option(help="gradcam, gradcam++, layercam, eigencam, ablationcam, …; by default the model's."),
     ] = None,
     layer: Annotated[str | None, typer.Option(help="Layer from the model card; by default the first.")] = None,
+    scale: Annotated[str, typer.Option(help="image: full heat is each map's maximum. absolute: the same in all.")] = (
+        "image"
+    ),
+    include: Annotated[
+        str, typer.Option(help="What to write, separated by commas: overlay, heatmap, map, regions, faithfulness.")
+    ] = "overlay",
+    threshold: Annotated[float, typer.Option(help="Heat at which regions begin, 0.01 to 1.")] = 0.5,
     form: Annotated[str, typer.Option("--format", help="png, jpeg or webp.")] = "png",
     window: Annotated[
         str | None, typer.Option(help="center,width for DICOM and high-bit-depth grayscale, such as 40,400.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each file.")] = False,
     force: Force = False,
 ) -> None:
-    """Write a heatmap for each image, without a server: IMAGE.heatmap.png, in the images' own subfolders."""
+    """Write a heatmap for each image, without a server: IMAGE.heatmap.png, in the images' own subfolders.
+
+    Example: heatlens explain scans/ --out heatmaps --target top-2
+    """
     with _clear_errors():
-        from heatlens.types import SUFFIXES
-        from heatlens_cli.explain import CoreExplainer
+        from heatlens_cli.explain import CoreExplainer, read_include
+        from heatlens_cli.explain_report import JsonLines, Table
 
         options: OptionArguments = {"colormap": colormap, "alpha": alpha, "target": target or (), "contrast": contrast}
-        explainer = CoreExplainer(model, options | {"method": method, "layer": layer, "format": form, "window": window})
-        output = Output(folder, SUFFIXES[explainer.options.format], several=explainer.several, force=force)
-        raise typer.Exit(explain_files(images, explainer, output, max_bytes=explainer.file_bytes))
+        options |= {"method": method, "layer": layer, "scale": scale, "threshold": threshold}
+        explainer = CoreExplainer(model, options | {"format": form, "window": window}, read_include(include))
+        output = Output(folder, explainer.suffixes, several=explainer.several, force=force)
+        raise typer.Exit(
+            explain_files(
+                images,
+                explainer,
+                output,
+                max_bytes=explainer.file_bytes,
+                threads=explainer.threads,
+                report=JsonLines() if as_json else Table(explainer.notice),
+            )
+        )
 
 
 @app.command()

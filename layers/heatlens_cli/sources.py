@@ -102,7 +102,7 @@ class Folder:
         for folder, _, names in os.walk(self._root, onerror=errors.append):
             for name in names:
                 path = Path(folder, name)
-                if _is_image(name) and not self._is_result(path):
+                if is_image_name(name) and not self._is_result(path):
                     yield self._look(path)
         for error in errors:
             yield RejectedFile(self._name(Path(error.filename)) + "/", Unreadable.code, f"{error.strerror}")
@@ -148,7 +148,7 @@ class Bucket:
         try:
             for page in pages:
                 for each in page.get("Contents", []):
-                    if _is_image(each["Key"]):
+                    if is_image_name(each["Key"]):
                         yield Image(each["Key"].removeprefix(self._prefix), each["Size"], each["ETag"])
         except FAILURES as error:
             raise NoSource(f"{self.address} cannot be listed: {aws_code(error)}") from error
@@ -232,5 +232,6 @@ def _stamp(status: os.stat_result) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
 
 
-def _is_image(name: str) -> bool:
+def is_image_name(name: str) -> bool:
+    """Whether a file's suffix is that of an image."""
     return Path(name).suffix.lower() in MEDIA_TYPES

@@ -40,6 +40,7 @@ COVERED = {
     "heatlens_cli/events/object_events.py": "unit/heatlens_cli/events/test_make_event.py",
     "heatlens_cli/explain.py": "functional/cli/test_cli.py",
     "heatlens_cli/explain_files.py": "functional/cli/test_cli.py",
+    "heatlens_cli/file_explanation.py": "functional/cli/test_cli.py",
     "heatlens_cli/init_model.py": "functional/compile/test_spec.py",
     "heatlens_cli/inspect.py": "functional/cli/test_cli.py",
     "heatlens_cli/invoke.py": "functional/cli/test_cli.py",

@@ -16,7 +16,7 @@ from PIL import Image
 from heatlens.card import Parity, read_card
 from heatlens.settings import DEMO_MODEL
 from heatlens_cli.events.http_events import HttpRequest
-from heatlens_cli.explain_files import warnings_of
+from heatlens_cli.file_explanation import warnings_of
 from heatlens_cli.main import compile_
 from tests.contract.clients import http_client
 from tests.support.paths import HEATLENS, ROOT, SAMPLES
@@ -24,6 +24,7 @@ from tests.support.paths import HEATLENS, ROOT, SAMPLES
 ANYWHERE = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "layers"), str(ROOT)])}
 CONFORMANCE = ROOT / "tests" / "contract" / "conformance"
 JPEG = SAMPLES / "phantom-03-opacity.jpg"
+DEMO_NOTICE = read_card(DEMO_MODEL)[0].notice
 
 
 def heatlens(*words: object) -> subprocess.CompletedProcess[str]:
@@ -36,12 +37,12 @@ def test_each_image_gets_a_line_and_a_picture(command: str, tmp_path: Path) -> N
 
     target = tmp_path / "new" / "out" / "phantom-03-opacity.jpg.heatmap.png"
     assert done.returncode == 0, done.stderr
-    head, line = done.stdout.splitlines()
-    assert head.split() == ["file", "class", "probability", "ms", "heatmap"]
-    name, label, probability, elapsed, path = line.split()
-    assert (name, label, path) == (JPEG.name, "OPACITY", str(target))
+    head, line, *notice = done.stdout.splitlines()
+    assert notice == ([f"notice: {DEMO_NOTICE}"] if command == "explain" else [])
+    assert head.split() == ["file", "prediction", "probability", "quality", "heatmap"]
+    name, label, probability, quality, path = line.split()
+    assert (name, label, quality, path) == (str(JPEG), "OPACITY", "ok", str(target))
     assert 0.5 < float(probability) <= 1
-    assert float(elapsed) > 0
     assert target.read_bytes().startswith(b"\x89PNG")
 
 
@@ -55,7 +56,7 @@ def test_an_unfamiliar_image_has_a_warning_below_its_line(command: str, tmp_path
 
     assert done.returncode == 0, done.stderr
     _, line, warning, *_ = done.stdout.splitlines()
-    assert line.startswith("black.png")
+    assert line.startswith(str(image))
     assert warning.startswith("  warning: unfamiliar: unlike the images that the model was calibrated on")
 
 
@@ -279,3 +280,39 @@ def test_an_interrupted_batch_ends_with_one_line(tmp_path: Path) -> None:
             _, errors = run.communicate(timeout=30)
 
     assert (run.returncode, errors) == (130, "interrupted: run the same command again to continue\n")
+
+
+def test_a_folder_is_explained_with_all_that_is_asked_for(tmp_path: Path) -> None:
+    for name in ("a/scan.jpg", "b/scan.jpg"):
+        (tmp_path / "ward" / name).parent.mkdir(parents=True)
+        shutil.copy(JPEG, tmp_path / "ward" / name)
+    (tmp_path / "ward" / "a" / "broken.png").write_text("no image")
+    words = ["--include", "overlay,heatmap,map,regions", "--scale", "absolute", "--threshold", "0.3", "--json"]
+
+    done = heatlens("explain", tmp_path / "ward", "-o", tmp_path / "out", *words)
+
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [Path(line["file"]).relative_to(tmp_path).as_posix() for line in lines] == [
+        "ward/a/broken.png",
+        "ward/a/scan.jpg",
+        "ward/b/scan.jpg",
+    ]
+    assert "error" in lines[0]
+    kinds = [".png", ".map.png", ".npy", ".json"]
+    assert lines[2]["files"] == [str(tmp_path / "out" / "b" / f"scan.jpg.heatmap{kind}") for kind in kinds]
+    facts = json.loads(Path(lines[2]["files"][3]).read_text())
+    assert facts["explained"][0]["regions"]["threshold"] == 0.3
+    assert facts["explained"][0]["full_heat"] > 0
+    again = heatlens("explain", tmp_path / "ward" / "b", "-o", tmp_path / "out" / "b", *words)
+    assert "exists: choose another --out, or --force to overwrite it" in again.stderr
+
+
+def test_an_image_comes_from_standard_input(tmp_path: Path) -> None:
+    with JPEG.open("rb") as file:
+        done = subprocess.run(
+            [HEATLENS, "explain", "-", "-o", tmp_path], stdin=file, capture_output=True, check=False, timeout=120
+        )
+
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["stdin.heatmap.png"]

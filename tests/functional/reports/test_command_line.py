@@ -13,7 +13,8 @@ import pytest
 
 from heatlens_cli import explain_files
 from heatlens_cli.atomic_file import write_atomically
-from heatlens_cli.explain_files import ClassHeatmap, FileExplanation, Output
+from heatlens_cli.explain_files import Output
+from heatlens_cli.file_explanation import ClassHeatmap, FileExplanation
 from heatlens_cli.init_model import write_template
 from tests.support.paths import HEATLENS, SAMPLES
 
@@ -88,7 +89,7 @@ def test_an_image_named_twice_is_explained_once(tmp_path: Path) -> None:
 
 
 def drawn(_name: str, data: bytes) -> FileExplanation:
-    return FileExplanation("A", 0.5, (ClassHeatmap("A", (0,), 0.5, data),))
+    return FileExplanation("A", 0.5, (ClassHeatmap("A", (0,), 0.5, "ok", {".png": data}),))
 
 
 def test_force_overwrites_no_image_of_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,8 +116,8 @@ def test_names_that_differ_in_case_only_are_two_files_or_the_second_fails(
     assert explain_files.explain_files(images, drawn, plain, max_bytes=99) == 0
     assert files(tmp_path / "plain") == ["A.png.heatmap.png", "a.png.heatmap.png"]
 
-    def lowered(output: Output, image: Path, heatmap: ClassHeatmap | None = None) -> Path:
-        path = target(output, image, heatmap)
+    def lowered(output: Output, image: Path, suffix: str, heatmap: ClassHeatmap | None = None) -> Path:
+        path = target(output, image, suffix, heatmap)
         return path.with_name(path.name.lower())
 
     monkeypatch.setattr(Output, "target", lowered)
@@ -204,7 +205,7 @@ def test_the_explained_class_has_its_own_place(tmp_path: Path) -> None:
     done = heatlens("explain", JPEG, "-o", tmp_path, "--target", "CLEAR")
 
     row = done.stdout.decode().splitlines()[1]
-    assert row.split()[:2] == [JPEG.name, "OPACITY"]
+    assert row.split()[:2] == [str(JPEG), "OPACITY"]
     assert row.endswith(f"{JPEG.name}.heatmap.png  explains CLEAR ({1 - float(row.split()[2]):.4f})")
 
 
@@ -217,7 +218,7 @@ def test_each_of_several_targets_has_a_picture(targets: list[str], tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert files(tmp_path) == [f"{JPEG.name}.{name}.heatmap.png" for name in ("0-CLEAR", "1-OPACITY")]
     assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 2
-    assert [line.split()[0] for line in done.stdout.decode().splitlines()].count(JPEG.name) == 2
+    assert [line.split()[0] for line in done.stdout.decode().splitlines()].count(str(JPEG)) == 2
 
 
 @pytest.mark.parametrize(
@@ -227,6 +228,9 @@ def test_each_of_several_targets_has_a_picture(targets: list[str], tmp_path: Pat
         (["explain", "--contrast", "goldfish"], "contrast: 'goldfish' is no class of this model"),
         (["explain", "--method", "nonsense"], "method: unknown method 'nonsense'"),
         (["explain", "--layer", "nowhere"], "nowhere"),
+        (["explain", "--include", "overlay,region"], "region: unknown name; did you mean 'regions'?"),
+        (["explain", "--threshold", "0"], "threshold is 0.0"),
+        (["explain", "--scale", "mine"], "scale is 'mine'"),
         (["invoke", "--alpha", "7"], "alpha is 7.0"),
         (["invoke", "--colormap", "rainbow"], "colormap is 'rainbow'"),
     ],

@@ -2,23 +2,7 @@
 
 from pathlib import Path
 
-import pytest
-
-from heatlens_cli.heatmap_names import below_common_folder, heatmap_name, unique_images
-
-
-@pytest.mark.parametrize(
-    ("images", "places"),
-    [
-        (["/x/a/scan.png"], ["scan.png"]),
-        (["/x/a/scan.png", "/x/a/other.jpg"], ["scan.png", "other.jpg"]),
-        (["/x/a/scan.png", "/x/b/scan.png"], ["a/scan.png", "b/scan.png"]),
-        (["/x/scan.png", "/x/b/scan.png"], ["scan.png", "b/scan.png"]),
-        (["/x/a/../b/scan.png", "/x/a/scan.png"], ["b/scan.png", "a/scan.png"]),
-    ],
-)
-def test_an_image_keeps_its_path_below_the_common_folder(images: list[str], places: list[str]) -> None:
-    assert below_common_folder(list(map(Path, images))) == list(map(Path, places))
+from heatlens_cli.heatmap_names import heatmap_name, unique_images
 
 
 def test_a_file_named_in_two_ways_is_one_image(tmp_path: Path) -> None:

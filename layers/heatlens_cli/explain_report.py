@@ -1,0 +1,106 @@
+"""Report explained files: a table for people with a progress bar on a terminal, or a JSON object a line."""
+
+import json
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Protocol
+
+from heatlens_cli.console import complain, out, say, shown
+from heatlens_cli.file_explanation import FileExplanation
+from heatlens_cli.progress import Bars
+
+FAILURES_SHOWN = 20  # of the summary
+_STAGE = "explained"
+
+
+class Report(Protocol):
+    """Is told of each file in the order of the files."""
+
+    def running(self, count: int) -> AbstractContextManager[object]:
+        """Begin a run of `count` files, and show its progress within the block."""
+
+    def explained(self, image: Path, answer: FileExplanation, written: Sequence[Sequence[Path]]) -> None:
+        """Report a file, and what was written of each of its heatmaps."""
+
+    def failed(self, image: Path, reason: str) -> None:
+        """Report a file that failed."""
+
+    def summary(self, count: int) -> None:
+        """End a run of `count` files."""
+
+
+class Table:
+    """A line for each heatmap; failures are reported at once, and once more at the end where lines came after them."""
+
+    def __init__(self, notice: str | None = None) -> None:
+        self._notice = notice
+        self._bars = Bars() if out.is_terminal else None
+        self._failures: list[str] = []
+        self._is_buried = False  # a failure is above other lines
+
+    def running(self, count: int) -> AbstractContextManager[object]:
+        say(f"{'file':<34} {'prediction':<12} {'probability':>11}  {'quality':<7}  heatmap")
+        if not self._bars:
+            return nullcontext()
+        self._bars.expect(_STAGE, count)
+        return self._bars.live
+
+    def explained(self, image: Path, answer: FileExplanation, written: Sequence[Sequence[Path]]) -> None:
+        self._is_buried = self._is_buried or bool(self._failures)
+        for heatmap, paths in zip(answer.heatmaps, written, strict=True):
+            differs = heatmap.label != answer.label
+            explains = f"  explains {heatmap.label} ({heatmap.probability:.4f})" if differs else ""
+            say(
+                f"{shown(image):<34} {answer.label:<12} {answer.probability:>11.4f}  {heatmap.quality:<7}  "
+                f"{' '.join(map(shown, paths))}{explains}"
+            )
+        for line in (*(f"warning: {each}" for each in answer.warnings), *(f"note: {each}" for each in answer.notes)):
+            say(f"  {line}")
+        self._advance()
+
+    def failed(self, image: Path, reason: str) -> None:
+        self._failures.append(f"{shown(image)}: {reason}")
+        if self._bars:  # a line of another stream would be drawn into the bar
+            self._bars.live.stop()
+        complain(self._failures[-1])
+        if self._bars:
+            self._bars.live.start()
+        self._advance()
+
+    def summary(self, count: int) -> None:
+        if self._notice:
+            say(f"notice: {self._notice}")
+        if not self._is_buried:
+            return
+        complain(f"{len(self._failures)} of {count} files failed:")
+        for line in self._failures[:FAILURES_SHOWN]:
+            complain(f"  {line}")
+        if len(self._failures) > FAILURES_SHOWN:
+            complain(f"  and {len(self._failures) - FAILURES_SHOWN} more, above")
+
+    def _advance(self) -> None:
+        if self._bars:
+            self._bars.advance(_STAGE)
+
+
+class JsonLines:
+    """An object for each file on standard output; of a file that failed it has `error`."""
+
+    def running(self, count: int) -> AbstractContextManager[object]:
+        del count
+        return nullcontext()
+
+    def explained(self, image: Path, answer: FileExplanation, written: Sequence[Sequence[Path]]) -> None:
+        files = [str(path) for paths in written for path in paths]
+        self._write({"file": str(image), "files": files, "warnings": list(answer.warnings), **answer.facts})
+
+    def failed(self, image: Path, reason: str) -> None:
+        complain(f"{shown(image)}: {reason}")
+        self._write({"file": str(image), "error": reason})
+
+    def summary(self, count: int) -> None:
+        del count
+
+    def _write(self, facts: dict[str, object]) -> None:
+        say(json.dumps(facts))  # ASCII, so that no character is one that a terminal obeys

@@ -1,0 +1,77 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from heatlens_cli.explain_report import FAILURES_SHOWN, JsonLines, Report, Table
+from heatlens_cli.file_explanation import ClassHeatmap, FileExplanation
+
+A, B = Path("ward/a.png"), Path("ward/b.png")
+
+
+def answer(*labels: str) -> FileExplanation:
+    heatmaps = tuple(ClassHeatmap(label, (0,), 0.25, "weak", {}) for label in labels)
+    return FileExplanation("A", 0.75, heatmaps, ["a note"], ["a warning"], {"width": 4})
+
+
+def run(report: Report, *calls: Callable[[], None]) -> None:
+    with report.running(len(calls)):
+        for call in calls:
+            call()
+    report.summary(len(calls))
+
+
+def test_a_line_has_folder_class_quality_and_what_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("Not for medical use.")
+
+    run(table, lambda: table.explained(A, answer("A", "B"), [[Path("out/1"), Path("out/2")], [Path("out/3")]]))
+
+    printed = capsys.readouterr()
+    rows = [line.split() for line in printed.out.splitlines()]
+    assert rows == [
+        ["file", "prediction", "probability", "quality", "heatmap"],
+        ["ward/a.png", "A", "0.7500", "weak", "out/1", "out/2"],
+        ["ward/a.png", "A", "0.7500", "weak", "out/3", "explains", "B", "(0.2500)"],
+        ["warning:", "a", "warning"],
+        ["note:", "a", "note"],
+        ["notice:", "Not", "for", "medical", "use."],
+    ]
+    assert printed.err == ""
+
+
+def test_failures_are_summed_up_where_lines_came_after_them(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table()
+
+    run(table, lambda: table.failed(A, "damaged"), lambda: table.explained(B, answer("A"), [[]]))
+
+    assert capsys.readouterr().err == "ward/a.png: damaged\n1 of 2 files failed:\n  ward/a.png: damaged\n"
+
+
+def test_a_last_failure_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table()
+
+    run(table, lambda: table.explained(B, answer("A"), [[]]), lambda: table.failed(A, "damaged"))
+
+    assert capsys.readouterr().err == "ward/a.png: damaged\n"
+
+
+def test_a_summary_of_many_failures_is_short(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table()
+
+    run(table, *[lambda: table.failed(A, "damaged")] * 1000, lambda: table.explained(B, answer("A"), [[]]))
+
+    summary = capsys.readouterr().err.splitlines()[1000:]
+    assert len(summary) == FAILURES_SHOWN + 2
+    assert summary[-1] == "  and 980 more, above"
+
+
+def test_json_has_an_object_for_each_file(capsys: pytest.CaptureFixture[str]) -> None:
+    report = JsonLines()
+    odd = Path("ward/\x1b[31m.png")
+
+    run(report, lambda: report.explained(A, answer("A"), [[Path("out/1")]]), lambda: report.failed(odd, "damaged"))
+
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first == {"file": "ward/a.png", "files": ["out/1"], "warnings": ["a warning"], "width": 4}
+    assert second == {"file": str(odd), "error": "damaged"}
