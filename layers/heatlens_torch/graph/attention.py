@@ -17,6 +17,7 @@ _ATTENTION = {
 }
 SOFTMAX = {torch.softmax, torch.Tensor.softmax, functional.softmax, aten.softmax.int, aten._softmax.default}
 _SCORES = 3  # dimensions: at least the batch, and the tokens twice
+_BY_HEADS = 4  # dimensions of scores, or keys, that are apart by heads
 
 
 class Attentions(TorchFunctionMode):
@@ -85,7 +86,14 @@ def _scores_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.Tensor:
 
 
 def _is_over_tokens(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Tell whether the weights are of tokens: of the keys, by heads also for one query, as of a class token (CrossViT).
+
+    A factorized attention (CoaT) weighs the keys `[B,heads,N,dim]` themselves along the tokens.
+    """
     scores = _scores_of(args, kwargs)
     dim = args[1] if len(args) > 1 else kwargs.get("dim")
-    last = dim in (-1, scores.dim() - 1)
-    return bool(scores.dim() >= _SCORES and last and scores.shape[-1] > 1 and scores.shape[-2] > 1)
+    by_heads = scores.dim() == _BY_HEADS
+    if scores.dim() < _SCORES or scores.shape[-1] == 1 or (scores.shape[-2] == 1 and not by_heads):
+        return False
+    factorized = by_heads and scores.shape[-2] > 1 and dim in (-2, scores.dim() - 2)
+    return factorized or dim in (-1, scores.dim() - 1)

@@ -18,6 +18,8 @@ OPERATORS = {
     aten.upsample_bilinear2d.vec,
     aten._upsample_bilinear2d_aa.vec,
     aten.upsample_bicubic2d.vec,
+    aten._upsample_bicubic2d_aa.vec,
+    aten._upsample_lanczos2d_aa.vec,
 }
 
 

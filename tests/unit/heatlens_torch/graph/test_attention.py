@@ -24,6 +24,12 @@ class Mixing(nn.Module):
             case "module":
                 soft: torch.Tensor = self.soft(scores)
                 return soft @ query
+            case "factorized":  # CoaT: keys become weights of places, and the values are summed before the queries
+                heads = query[:, None]
+                return (heads @ (heads.softmax(dim=2).transpose(2, 3) @ heads)).flatten(1, 2)
+            case "of one token":  # CrossViT: the class token alone asks
+                heads = query[:, None]
+                return ((heads[:, :, :1] @ heads.transpose(2, 3)).softmax(dim=-1) @ heads).flatten(1, 2)
             case "over channels":
                 return query * query.mean(dim=1).softmax(dim=1)[:, None]
         return query
@@ -31,7 +37,15 @@ class Mixing(nn.Module):
 
 @pytest.mark.parametrize(
     ("kind", "inside"),
-    [("fused", True), ("function", True), ("module", True), ("over channels", False), ("none", False)],
+    [
+        ("fused", True),
+        ("function", True),
+        ("module", True),
+        ("factorized", True),
+        ("of one token", True),
+        ("over channels", False),
+        ("none", False),
+    ],
 )
 def test_modules_inside_an_attention(kind: str, *, inside: bool) -> None:
     network = nn.Sequential(nn.Linear(4, 4), Mixing(kind))
