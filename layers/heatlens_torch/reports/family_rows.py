@@ -18,10 +18,11 @@ from heatlens_torch.errors import sentence
 from heatlens_torch.graph.export import export
 from heatlens_torch.graph.graph_file import write_graph
 from heatlens_torch.graph.probe import Probe
-from heatlens_torch.loading.spec import PROOF_INPUTS
 from heatlens_torch.proof import parity
 from heatlens_torch.proof.open_engine import open_engine
 
+SEEDS = 5  # of weights, of which the first is taken whose maps have positive evidence
+INPUTS = 12  # one batch of each size of the proof
 TRACEBACK = "an error that is no refusal:"
 
 Row = TypeVar("Row")
@@ -33,7 +34,13 @@ def quiet() -> None:
     logging.disable(logging.WARNING)
 
 
-def prove(network: nn.Module, layer: str, probed: Probe, images: Floats, *, inputs: int = PROOF_INPUTS) -> Parity:
+def has_evidence(network: nn.Module, layer: str, probed: Probe, images: Floats) -> bool:
+    """Tell whether enough maps of pytorch-grad-cam have positive evidence: with others nothing could be compared."""
+    maps = parity.explain_reference(network, layer, images[:INPUTS], probed.layout).signed_map
+    return bool((maps.max(axis=(1, 2)) > 0).mean() >= parity.NONEMPTY_SHARE)
+
+
+def prove(network: nn.Module, layer: str, probed: Probe, images: Floats) -> Parity:
     """Export both graphs, execute them and compare with pytorch-grad-cam.
 
     Raises:
@@ -45,7 +52,7 @@ def prove(network: nn.Module, layer: str, probed: Probe, images: Floats, *, inpu
         folder = Path(scratch)
         trunk, tail = write_graph(graphs.trunk, folder / "trunk.onnx"), write_graph(graphs.tail, folder / "tail.onnx")
         engine = open_engine(folder, layer, trunk, tail)
-        return parity.prove(engine, network, layer, images, probed.layout, inputs=inputs)[0]
+        return parity.prove(engine, network, layer, images, probed.layout, inputs=INPUTS)[0]
 
 
 def grid_text(shape: Sequence[int], tokens: Tokens | None) -> str:

@@ -1,11 +1,14 @@
 """The table of timm's families: its rows are those of the code's list, and the bar holds."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import timm
 
 from heatlens.errors import CompileError
+from heatlens_torch.loading.spec import ModelSpec
 from heatlens_torch.reports import families_table
 from heatlens_torch.reports.families import FAMILIES, Family
 from heatlens_torch.reports.families_table import BAR, COLUMNS, OUT, Row
@@ -36,6 +39,33 @@ def test_the_bar_holds_and_what_compiles_has_parity() -> None:
     assert len(compiled) >= BAR * len(written) > 0
     assert all(float(row[key]) <= 1e-4 for row in compiled for key in ("map", "gradient", "logits"))
     assert TRACEBACK not in OUT.read_text()
+
+
+def test_the_header_counts_its_rows() -> None:
+    written = rows()
+    compiled = sum(row["layer"] != "refused" for row in written)
+
+    assert f"{compiled} of {len(written)} compile at the default layer with parity: {compiled / len(written):.1%}" in (
+        OUT.read_text()
+    )
+    assert OUT.read_text().count("\n- **") == len(written) - compiled
+
+
+def test_weights_without_evidence_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    image = np.zeros((2, 3, 96, 96), np.float32)
+
+    def build(spec: ModelSpec, _home: Path) -> SimpleNamespace:
+        drawn.append(spec.weights)
+        return SimpleNamespace(network=None)
+
+    for name, answer in (("images_of", image), ("default_layer", "layer"), ("probe", None), ("prove", "proof")):
+        monkeypatch.setattr(families_table, name, lambda *_, answer=answer: answer)
+    monkeypatch.setattr(families_table, "build_network", build)
+    monkeypatch.setattr(families_table, "has_evidence", lambda *_: len(drawn) == 2)
+
+    assert families_table.compile_family(FAMILIES[0]) == ("layer", None, "proof")
+    assert drawn == ["seed:0", "seed:1"]
 
 
 def test_every_module_of_timm_is_in_the_list() -> None:

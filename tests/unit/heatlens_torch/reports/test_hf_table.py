@@ -9,7 +9,7 @@ from heatlens.errors import CompileError
 from heatlens_torch.reports import hf_table
 from heatlens_torch.reports.family_rows import TRACEBACK, append, read
 from heatlens_torch.reports.hf_families import HF_FAMILIES, LEFT_OUT, HfFamily
-from heatlens_torch.reports.hf_table import COLUMNS, OUT, HfRow
+from heatlens_torch.reports.hf_table import BAR, COLUMNS, OUT, HfRow
 
 
 def rows() -> list[dict[str, str]]:
@@ -40,6 +40,17 @@ def test_what_compiles_has_parity_and_what_does_not_a_sentence() -> None:
     assert {row["family"] for row in rows()} <= known
     assert all(float(row[key]) <= 1e-4 for row in compiled if row["map"] for key in ("map", "gradient", "logits"))
     assert TRACEBACK not in OUT.read_text()
+
+
+def test_the_header_counts_its_rows() -> None:
+    finished = [row for row in rows() if row["map"] or row["layer"] == "refused"]
+    compiled = sum(row["layer"] != "refused" for row in finished)
+    others = len(rows()) - len(finished)
+
+    text = words(OUT)
+    assert f"{compiled} of {len(finished)} families that were compiled have parity" in text
+    assert (f"Of {others} more only the layer was chosen." in text) == (others > 0)
+    assert compiled >= BAR * len(finished) > 0
 
 
 def test_a_refusal_and_an_error_without_a_sentence_become_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
