@@ -1,7 +1,9 @@
 """Rewrite operators of a captured graph whose derivatives have no conversion to ONNX."""
 
+import math
 import sys
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -22,6 +24,8 @@ def simplify(captured: fx.GraphModule) -> None:
       is a scatter into strides; the derivatives of the general forms (VGG, fastai's head) have no conversion at all.
     - Attention: the derivative of fused attention has no conversion, and torch's mathematical form fixes the batch
       while it is traced. Views were recorded for the memory layout of fused attention (ViT).
+    - Bounds of a clamp that are single constants become numbers: the conversion of tensors loses one where several
+      clamps have the same input (Gemma's ViT).
     - A slice of the whole batch, as in `x[:, 0]`, a padding (Swin) a linear layer over tokens and unfold would fix
       the batch.
     """
@@ -37,6 +41,8 @@ def simplify(captured: fx.GraphModule) -> None:
             _attention(captured, node)
         if node.target == aten.linear.default and node.args[0].meta["val"].dim() > 2:
             _linear(captured, node)
+        if node.target == aten.clamp.Tensor:
+            _clamp(captured, node)
         rewrite_padding(captured, node)
         rewrite_pooling(captured, node)
         rewrite_unfolding(captured, node)
@@ -87,6 +93,21 @@ def _margin(
     """Make `width` cells of a constant along the `dim`-th dimension from the last."""
     sizes = [*shape[:-dim], width, *shape[len(shape) - dim + 1 :]]
     return call(aten.new_full.default, (padded, sizes, fill))
+
+
+def _clamp(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
+    """Clamp by numbers; an infinite bound is none."""
+    value, *bounds = (*node.args, None)[:3]
+    bounds = [node.kwargs.get(name, bound) for name, bound in zip(("min", "max"), bounds, strict=True)]
+    if any(bound is not None and (bound.op != "get_attr" or bound.meta["val"].numel() != 1) for bound in bounds):
+        return
+    numbers = [None if bound is None else float(attrgetter(bound.target)(captured)) for bound in bounds]
+    finite = [None if number is None or math.isinf(number) else number for number in numbers]
+    with captured.graph.inserting_before(node):
+        result = value if finite == [None, None] else captured.graph.call_function(aten.clamp.default, (value, *finite))
+    node.replace_all_uses_with(result)
+    result.meta = result.meta or dict(node.meta)
+    captured.graph.erase_node(node)
 
 
 def _linear(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401

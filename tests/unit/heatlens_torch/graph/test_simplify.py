@@ -68,3 +68,39 @@ def test_a_padding_keeps_the_batch_free(widths: tuple[int, ...], fill: float) ->
     [expected] = torch.autograd.grad(logits[:, 1].sum(), activation)
     given = activation.detach().numpy(), np.array([[0, 1, 0]] * len(image), np.float32)
     assert worst(by_onnx_runtime(graphs.tail, *given), expected.numpy()) < 1e-5
+
+
+class Clamped(nn.Module):
+    """Three clamps by tensors of one input, as Gemma's ViT has around queries, keys and values."""
+
+    low: torch.Tensor
+    high: torch.Tensor
+    none: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.features = nn.Conv2d(3, 4, 8, stride=8)
+        for name, bound in (("low", -0.2), ("high", 0.3), ("none", float("inf"))):
+            self.register_buffer(name, torch.tensor(bound))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.rest(self.features(image))
+
+    def rest(self, activation: torch.Tensor) -> torch.Tensor:
+        doubled = activation * 2
+        parts = [(self.low, self.high), (self.low, self.none), (-self.none, self.none), (None, self.high)]
+        clamped = [torch.clamp(doubled, *bounds) for bounds in parts]
+        return (clamped[0] * clamped[1].sin() + clamped[2] * clamped[3]).mean(dim=(2, 3))
+
+
+def test_a_clamp_by_tensors_becomes_one_by_numbers() -> None:
+    network, image = Clamped().eval(), torch.randn(5, 3, 32, 32)
+
+    [graphs] = export(network, {"features": probe(network, "features", image)}, (32, 32))
+
+    activation = network.features(image)
+    logits = network.rest(activation)
+    [expected] = torch.autograd.grad(logits[:, 1].sum(), activation)
+    given = activation.detach().numpy(), np.array([[0, 1, 0, 0]] * len(image), np.float32)
+    assert worst(by_onnx_runtime(graphs.tail, *given), expected.numpy()) < 1e-5
