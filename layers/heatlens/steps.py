@@ -11,12 +11,12 @@ Pair = tuple[Positive, Positive]
 Size = Positive | Pair
 Library = Literal["pillow", "opencv", "scikit-image", "torchvision"]
 Interpolation = Literal[
-    "nearest", "nearest-exact", "bilinear", "bicubic", "lanczos", "box", "hamming", "area"
+    "nearest", "nearest-exact", "bilinear", "bicubic", "lanczos", "lanczos4", "box", "hamming", "area"
 ]  # in each library's own terms
 
 INTERPOLATIONS: dict[Library, tuple[Interpolation, ...]] = {
     "pillow": ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"),
-    "opencv": ("nearest", "bilinear", "bicubic", "area"),
+    "opencv": ("nearest", "bilinear", "bicubic", "area", "lanczos4"),
     "scikit-image": ("nearest", "bilinear"),
     "torchvision": ("nearest", "nearest-exact", "bilinear", "bicubic"),
 }

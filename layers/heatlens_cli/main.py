@@ -189,6 +189,10 @@ Weights = Annotated[str | None, typer.Option(help="The checkpoint of a network b
 PreprocessText = Annotated[
     str | None, typer.Option("--preprocess", help="imagenet, or 'resize=256, crop=[224,224], mean=[…], std=[…]'.")
 ]
+InputEntry = Annotated[
+    str | None, typer.Option(help="Which input is the image, where there are several: its name or index.")
+]
+OutputEntry = Annotated[str | None, typer.Option(help="Which output are the logits, where there are several.")]
 NoGradients = Annotated[
     bool,
     typer.Option("--no-gradients", help="For a network that cannot be differentiated: maps by Recipro-CAM alone."),
@@ -215,6 +219,8 @@ def compile_(
     output: Outputs = None,
     preprocess: PreprocessText = None,
     layer: TargetLayers = None,
+    input_entry: InputEntry = None,
+    output_entry: OutputEntry = None,
     settings: Settings = None,
     name: Annotated[str | None, typer.Option(help="Name of the model; default: its file's or folder's.")] = None,
     version: Annotated[str | None, typer.Option(help="Version of the model; default: 1.")] = None,
@@ -240,6 +246,7 @@ def compile_(
         options: dict[str, object] = {"architecture": architecture, "weights": weights, "classes": classes}
         options |= {"output": output, "preprocess": preprocess, "layer": layer, "name": name, "version": version}
         options |= {"gradients": False if no_gradients else None, "set": settings}
+        options |= {"input_entry": input_entry, "output_entry": output_entry}
         with requires_extra("torch", "compile"):
             from heatlens_torch.loading.described import describe
 
@@ -269,6 +276,8 @@ def inspect(
     output: Outputs = None,
     preprocess: PreprocessText = None,
     layer: TargetLayers = None,
+    input_entry: InputEntry = None,
+    output_entry: OutputEntry = None,
     no_gradients: NoGradients = False,
     settings: Settings = None,
 ) -> None:
@@ -278,6 +287,7 @@ def inspect(
 
         options: dict[str, object] = {"architecture": architecture, "weights": weights, "classes": classes}
         options |= {"gradients": False if no_gradients else None, "set": settings}
+        options |= {"input_entry": input_entry, "output_entry": output_entry}
         options |= {"output": output, "preprocess": preprocess, "layer": layer}
         for line in facts(what, options):
             say(line)

@@ -23,6 +23,7 @@ _BAND_VALUES = 1_000_000
 _LARGEST = 255
 _LARGEST_BETWEEN = 32_000_000  # values between columns and rows, of a very thin image
 _TRUNCATE = 4.0  # standard deviations that scikit-image's Gaussian reaches
+_FIXED_POINT = 2048  # parts of a weight of OpenCV's, of 8-bit images
 _TENSOR_CUBIC, _IMAGE_CUBIC = -0.75, -0.5  # the parameter of the cubic: of tensors and OpenCV; of Pillow
 
 
@@ -194,6 +195,8 @@ def _of_opencv(line: Line, step: Resize, shrinks: bool) -> tuple[Places, Weights
         return _linear(line)
     if step.interpolation == "bicubic":
         return _cubic(line)
+    if step.interpolation == "lanczos4":
+        return _lanczos4(line, whole=step.whole)
     return _area(line) if shrinks else _enlarged_area(line)
 
 
@@ -263,6 +266,18 @@ def _cubic(line: Line) -> tuple[Places, Weights]:
     at = _centers(line) - 0.5
     places = np.floor(at).astype(np.int64)[:, None] + np.arange(-1, 3)
     weights = _cubic_filter(places - at[:, None], _TENSOR_CUBIC)
+    return np.clip(places, 0, (line.padded or line.length) - 1), weights
+
+
+def _lanczos4(line: Line, *, whole: bool) -> tuple[Places, Weights]:
+    """Weigh the four pixels on either side, in whole 2048ths where gray levels are whole."""
+    at = (_centers(line) - 0.5).astype(np.float32)
+    places = np.floor(at).astype(np.int64)[:, None] + np.arange(-3, 5)
+    distances = places - at[:, None].astype(np.float64)
+    weights = np.sinc(distances) * np.sinc(distances / 4)
+    weights /= weights.sum(axis=1, keepdims=True)
+    if whole:
+        weights = np.rint(weights * _FIXED_POINT) / _FIXED_POINT
     return np.clip(places, 0, (line.padded or line.length) - 1), weights
 
 

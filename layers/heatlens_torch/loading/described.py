@@ -23,6 +23,7 @@ TOML = ".toml"
 PREPROCESS = {
     "imagenet": "resize = 256, crop = [224, 224], mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225]",
 }
+ENTRIES = ("input_entry", "output_entry")  # names, or indexes
 KEYS = sorted(Description.model_fields)
 
 
@@ -98,6 +99,9 @@ def _parsed(given: dict[str, Any]) -> dict[str, Any]:
     """Read the options that are more than a string."""
     if isinstance(given.get("classes"), str):
         given["classes"] = read_labels(given["classes"])
+    for key in ENTRIES:
+        if isinstance(given.get(key), str) and given[key].isdigit():
+            given[key] = int(given[key])
     if isinstance(given.get("preprocess"), str):
         given["preprocess"] = _table(PREPROCESS.get(given["preprocess"], given["preprocess"]))
     return given

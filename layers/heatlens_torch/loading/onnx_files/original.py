@@ -11,6 +11,7 @@ from heatlens.errors import ModelFileError
 from heatlens.types import Floats
 from heatlens_torch.errors import sentence
 from heatlens_torch.loading.onnx_files.signature import SHAPED, Signature, Wires
+from heatlens_torch.loading.onnx_files.written_out import with_activations
 
 ENDS = ("Softmax", "Sigmoid")
 
@@ -28,7 +29,7 @@ class OriginalFile:
             import onnxruntime
 
         self._signature = signature
-        self._before, self.end = before_end(model, output)
+        self._before, self.end = before_end(with_activations(model), output)
         self._outputs = list(dict.fromkeys((output, self._before)))
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4

@@ -146,7 +146,8 @@ def _image(graph: GraphProto, wires: Wires, name: str) -> ValueInfoProto:
         listed = ", ".join(f"{value.name!r} {_shape(value)}" for value in inputs) or "none"
         raise ModelFileError(
             f"architecture: {name} takes the inputs {listed}, and only a network of one image batch [B,C,H,W] or "
-            "[B,H,W,C] can be compiled: export it with the other inputs as constants"
+            "[B,H,W,C] can be compiled: name the image (--input-entry), and give the other inputs constants "
+            "(--set 'constants={NAME=0.0}')"
         )
     kind = images[0].type.tensor_type.elem_type
     if kind not in (TensorProto.FLOAT, TensorProto.UINT8):

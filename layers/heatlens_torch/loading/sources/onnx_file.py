@@ -9,6 +9,7 @@ import numpy as np
 from heatlens.card import Preprocess
 from heatlens.errors import ModelFileError
 from heatlens.steps import Normalize, Scale
+from heatlens_torch.loading.onnx_files.bound_inputs import bind_inputs
 from heatlens_torch.loading.onnx_files.metadata import (
     CLASSIFY,
     DEVIATIONS,
@@ -24,10 +25,13 @@ from heatlens_torch.loading.onnx_files.metadata import (
 )
 from heatlens_torch.loading.onnx_files.read import read_model
 from heatlens_torch.loading.onnx_files.signature import Affine, Signature, read_signature
+from heatlens_torch.loading.onnx_files.written_out import with_activations
 from heatlens_torch.loading.sources.base import OWN, Facts
 from heatlens_torch.loading.sources.recipe import Recipe
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+
     from heatlens_torch.loading.built_network import BuiltNetwork
 
 LABELS_FILE = "labels.txt"  # Azure Custom Vision's, beside the model
@@ -39,10 +43,10 @@ def facts(reference: str, home: Path, given: Mapping[str, Any]) -> Facts:
     path = home / reference
     if given.get("weights") not in (None, OWN):
         raise ModelFileError("weights: an ONNX file brings its own, so there is nothing to load")
-    model = read_model(path)
+    model = _read(path, given)
     metadata = read_metadata(model)
     check_task(metadata, path.name)
-    signature = read_signature(model, path.name)
+    signature = read_signature(with_activations(model), path.name)
     found = Facts()
     found.add("weights", OWN, path.name)
     output = _output(signature, given)
@@ -67,16 +71,24 @@ def build(reference: str, home: Path, given: Mapping[str, Any]) -> "BuiltNetwork
 
     path = home / reference
     digest = check_digest(path, given.get("sha256"))
-    model = read_model(path)
-    signature = read_signature(model, path.name)
+    model = _read(path, given)
+    network_model = with_activations(model)
+    signature = read_signature(network_model, path.name)
     recipe: Preprocess = given["preprocess"]
     _check_given(recipe, signature)
-    network = OnnxNetwork(model, signature, path.name).eval()
+    network = OnnxNetwork(network_model, signature, path.name).eval()
     shape = (recipe.channels, *recipe.shape)
     with running((signature.batch or 1, *shape), network):
         learn_batch(network, shape)
     original = OriginalFile(model, signature, _output(signature, given))
     return BuiltNetwork(network, {}, {"weights": path.name, "weights_sha256": digest}, original)
+
+
+def _read(path: Path, given: Mapping[str, Any]) -> "ModelProto":
+    """Read the file, with constants in place of the inputs beside the image."""
+    model = read_model(path)
+    bind_inputs(model, given.get("input_entry"), given.get("constants") or {}, path.name)
+    return model
 
 
 def _output(signature: Signature, given: Mapping[str, Any]) -> str:
@@ -86,9 +98,7 @@ def _output(signature: Signature, given: Mapping[str, Any]) -> str:
         return str(entry)
     if len(signature.outputs) > 1:
         names = ", ".join(f"{name!r}" for name in signature.outputs)
-        raise ModelFileError(
-            f"output_entry: the file answers {names}: say which are the logits (output_entry in model.toml)"
-        )
+        raise ModelFileError(f"output_entry: the file answers {names}: say which are the logits (--output-entry)")
     return signature.outputs[0]
 
 

@@ -1,6 +1,7 @@
 """The schemes of `scheme:reference`, and the module of each."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -49,7 +50,9 @@ def build(architecture: str, home: Path, given: Mapping[str, Any]) -> "BuiltNetw
     """
     scheme, _, reference = architecture.partition(":")
     built: BuiltNetwork = _call(scheme, "build", reference, home, given)
-    return built
+    path = home / reference
+    named = f"{scheme}:{path.resolve().name}" if path.exists() else architecture  # where it lies is the owner's affair
+    return replace(built, source={"architecture": named} | built.source)
 
 
 def _call(scheme: str, function: str, *arguments: object) -> Any:  # noqa: ANN401 - the two functions of a source

@@ -25,6 +25,7 @@ OPENCV = {
     "bilinear": cv2.INTER_LINEAR,
     "bicubic": cv2.INTER_CUBIC,
     "area": cv2.INTER_AREA,
+    "lanczos4": cv2.INTER_LANCZOS4,
 }
 TENSORS = {
     "nearest": InterpolationMode.NEAREST,

@@ -102,7 +102,8 @@ def test_several_inputs_are_named() -> None:
 
     assert refusal(model) == (
         "architecture: a.onnx takes the inputs 'image' [n,3,32,32], 'age' [n,1], and only a network of one image batch "
-        "[B,C,H,W] or [B,H,W,C] can be compiled: export it with the other inputs as constants"
+        "[B,C,H,W] or [B,H,W,C] can be compiled: name the image (--input-entry), and give the other inputs constants "
+        "(--set 'constants={NAME=0.0}')"
     )
 
 

@@ -122,7 +122,7 @@ def test_several_outputs_are_named(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "a.onnx")
 
     assert refusal(tmp_path / "a.onnx") == (
-        "output_entry: the file answers 'scores', 'features': say which are the logits (output_entry in model.toml)"
+        "output_entry: the file answers 'scores', 'features': say which are the logits (--output-entry)"
     )
 
 
