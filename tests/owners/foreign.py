@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -70,14 +71,16 @@ def openvino_ir(folder: Path) -> str:
 
 def fastai_learner(folder: Path) -> str:
     """`learn.export()`: the pickled Learner."""
-    torch.save(of_library("fastai.learner", "Learner", model=Small()), folder / "export.pkl")
+    with patch.dict(sys.modules):
+        torch.save(of_library("fastai.learner", "Learner", model=Small()), folder / "export.pkl")
     return "export.pkl"
 
 
 def ultralytics_checkpoint(folder: Path) -> str:
     """What training a classifier writes: the pickled network among plain values."""
-    network = of_library("ultralytics.nn.tasks", "ClassificationModel", names={0: "temple", 1: "flower"})
-    torch.save({"epoch": -1, "model": network, "ema": None, "version": "8.3.0"}, folder / "best.pt")
+    with patch.dict(sys.modules):
+        network = of_library("ultralytics.nn.tasks", "ClassificationModel", names={0: "temple", 1: "flower"})
+        torch.save({"epoch": -1, "model": network, "ema": None, "version": "8.3.0"}, folder / "best.pt")
     return "best.pt"
 
 
@@ -105,6 +108,18 @@ def mlflow_pickle(folder: Path) -> str:
     return "run"
 
 
+def mlflow_function(folder: Path) -> str:
+    """A model of Python code, as for any library without a flavor of its own."""
+    import mlflow.pyfunc
+
+    class Predictor(mlflow.pyfunc.PythonModel):
+        def predict(self, context: object, model_input: list[str], params: object = None) -> list[str]:
+            return model_input
+
+    mlflow.pyfunc.save_model(str(folder / "run"), python_model=Predictor(), pip_requirements=["torch"])
+    return "run"
+
+
 FOREIGN: dict[str, Callable[[Path], str]] = {
     "Keras 3": keras_archive,
     "Keras, HDF5": keras_h5,
@@ -117,6 +132,7 @@ FOREIGN: dict[str, Callable[[Path], str]] = {
     "ultralytics": ultralytics_checkpoint,
     "torchxrayvision, whole": xrv_pickle,
     "MLflow, pickled": mlflow_pickle,
+    "MLflow, pyfunc": mlflow_function,
     "TorchScript": torchscript,
     "whole pickle": whole_pickle,
 }
@@ -140,7 +156,7 @@ def refusal(what: str) -> str:
 
 
 def of_library(module: str, name: str, **fields: Any) -> nn.Module:  # noqa: ANN401 - of any pickle
-    """Make an object that pickles as a class of a library that is not installed."""
+    """Make an object that pickles as a class of a library that is not installed; its modules stay in `sys.modules`."""
     found = types.ModuleType(module)
     kind = type(name, (nn.Module,), {"__module__": module})
     setattr(found, name, kind)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from heatlens.card import Preprocess
 from tests.owners.photos import CLASSES, crops
 from tests.owners.training import Small, train
 
-PIXELS = 96
+PIXELS = 128
 MEAN, STD = [0.5] * 3, [0.25] * 3
 NORM = f"resize=[{PIXELS},{PIXELS}], mean={MEAN}, std={STD}"
 RECIPE = Preprocess.model_validate({"resize": [PIXELS, PIXELS], "mean": MEAN, "std": STD})
 FACTORY = "tests.owners.training:Small"
 ASKED = ["--classes", ",".join(CLASSES), "--output", "softmax", "--preprocess", NORM]
 SCALED = {"a_min": 0, "a_max": 255, "b_min": -2, "b_max": 2}
+LABELS: dict[str, Any] = {"id2label": dict(enumerate(CLASSES)), "label2id": {v: k for k, v in enumerate(CLASSES)}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,40 +43,35 @@ class Owner:
         return f"{self.library} {version(self.library)}"
 
 
-def transformers_folder(folder: Path) -> list[str]:
+def transformers_resnet(folder: Path) -> list[str]:
     from transformers import ResNetConfig, ResNetForImageClassification, ViTImageProcessorPil
 
-    torch.manual_seed(0)
-    labels = dict(enumerate(CLASSES))
     sizes: dict[str, Any] = {"embedding_size": 16, "hidden_sizes": [16, 32, 64], "depths": [1, 1, 1]}
-    config = ResNetConfig(layer_type="basic", id2label=labels, label2id={v: k for k, v in labels.items()}, **sizes)
-    network = train(ResNetForImageClassification(config), RECIPE, entry="logits")
-    network.save_pretrained(folder / "hf")  # type: ignore[operator]
-    size = {"height": PIXELS, "width": PIXELS}
-    ViTImageProcessorPil(size=size, image_mean=MEAN, image_std=STD).save_pretrained(folder / "hf")
-    return ["hf"]
+    config = ResNetConfig(layer_type="basic", **LABELS, **sizes)
+    return transformers_folder(folder / "hf", ResNetForImageClassification, config, ViTImageProcessorPil)
 
 
 def transformers_vit(folder: Path) -> list[str]:
     from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
-    torch.manual_seed(0)
-    labels = dict(enumerate(CLASSES))
     sizes: dict[str, Any] = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 3}
-    sizes |= {"intermediate_size": 96, "image_size": PIXELS, "patch_size": 12}
-    config = ViTConfig(id2label=labels, label2id={v: k for k, v in labels.items()}, **sizes)
-    network = train(ViTForImageClassification(config), RECIPE, entry="logits")
-    network.save_pretrained(folder / "vit")  # type: ignore[operator]
-    size = {"height": PIXELS, "width": PIXELS}
-    ViTImageProcessor(size=size, image_mean=MEAN, image_std=STD).save_pretrained(folder / "vit")
-    return ["hf:vit"]
+    sizes |= {"intermediate_size": 96, "image_size": PIXELS, "patch_size": 16}
+    return transformers_folder(
+        folder / "vit", ViTForImageClassification, ViTConfig(**LABELS, **sizes), ViTImageProcessor
+    )
+
+
+def transformers_folder(folder: Path, network: Any, config: Any, processor: Any) -> list[str]:  # noqa: ANN401 - classes
+    torch.manual_seed(0)
+    train(network(config), RECIPE, entry="logits").save_pretrained(folder)  # type: ignore[operator]
+    processor(size={"height": PIXELS, "width": PIXELS}, image_mean=MEAN, image_std=STD).save_pretrained(folder)
+    return [f"hf:{folder.name}"]
 
 
 def timm_folder(folder: Path) -> list[str]:
     import timm
 
-    torch.manual_seed(0)
-    network = train(timm.create_model("test_resnet", num_classes=len(CLASSES)), RECIPE)
+    network = timm_network()
     own = {"input_size": (3, PIXELS, PIXELS), "crop_pct": 1.0, "interpolation": "bilinear", "mean": MEAN, "std": STD}
     network.pretrained_cfg = network.pretrained_cfg | own  # type: ignore[operator]
     timm.models.save_for_hf(network, str(folder / "pets"), {"label_names": list(CLASSES)})
@@ -83,11 +80,9 @@ def timm_folder(folder: Path) -> list[str]:
 
 def timm_checkpoint(folder: Path) -> list[str]:
     """timm's training script: a `.pth.tar` with the network, its average and the arguments."""
-    import timm
     from timm.utils import CheckpointSaver, ModelEmaV3
 
-    torch.manual_seed(0)
-    network = train(timm.create_model("test_resnet", num_classes=len(CLASSES)), RECIPE)
+    network = timm_network()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     saver = CheckpointSaver(
         network, optimizer, model_ema=ModelEmaV3(network), checkpoint_dir=str(folder), recovery_dir=str(folder)
@@ -96,19 +91,35 @@ def timm_checkpoint(folder: Path) -> list[str]:
     return ["timm:test_resnet", "--weights", "model_best.pth.tar", "--set", "weights_entry=state_dict_ema", *ASKED]
 
 
+def torchvision_onnx(folder: Path) -> list[str]:
+    """torch's present exporter."""
+    batch = ({0: torch.export.Dim.AUTO},)
+    torch.onnx.export(
+        torchvision_network(), (crops(2, RECIPE)[0],), folder / "model.onnx", dynamo=True, dynamic_shapes=batch
+    )
+    return ["model.onnx", *ASKED]
+
+
+def timm_onnx(folder: Path) -> list[str]:
+    """torch's former exporter, with one batch size."""
+    torch.onnx.export(timm_network(), (crops(1, RECIPE)[0],), folder / "timm.onnx", dynamo=False)
+    return ["onnx:timm.onnx", *ASKED]
+
+
 def xrv_state(folder: Path) -> list[str]:
+    """The library's own DenseNet-121, trained at half its size."""
     import torchxrayvision
 
     torch.manual_seed(0)
     model = torchxrayvision.models.DenseNet(num_classes=len(CLASSES), apply_sigmoid=False)
     model.pathologies = list(CLASSES)
     steps = [
-        {"step": "resize", "size": PIXELS},
+        {"step": "resize", "size": 112},
         {"step": "gray", "weights": [1 / 3, 1 / 3, 1 / 3]},
         {"step": "range", "low": -1024, "high": 1024},
     ]
     model.forward = lambda image: model.classifier(model.features2(image))
-    train(model, Preprocess.model_validate({"steps": steps}), steps=15)
+    train(model, Preprocess.model_validate({"steps": steps}))
     torch.save({"state_dict": model.state_dict(), "pathologies": model.pathologies}, folder / "xrv.pt")
     return ["xrv:xrv.pt"]
 
@@ -142,14 +153,7 @@ def monai_bundle(folder: Path) -> list[str]:
                 {"_target_": "LoadImaged", "keys": "image"},
                 {"_target_": "EnsureChannelFirstd", "keys": "image", "channel_dim": -1},
                 {"_target_": "Resized", "keys": "image", "spatial_size": [PIXELS, PIXELS], "mode": "bilinear"},
-                {
-                    "_target_": "ScaleIntensityRanged",
-                    "keys": "image",
-                    "a_min": 0,
-                    "a_max": 255,
-                    "b_min": -2,
-                    "b_max": 2,
-                },
+                {"_target_": "ScaleIntensityRanged", "keys": "image"} | SCALED,
             ],
         },
         "postprocessing": {
@@ -199,12 +203,8 @@ def lightning_checkpoint(folder: Path) -> list[str]:
 
 
 def torchvision_state(folder: Path) -> list[str]:
-    import torchvision
-
-    torch.manual_seed(0)
-    network = train(torchvision.models.mobilenet_v3_small(num_classes=len(CLASSES)), RECIPE)
-    torch.save(network.state_dict(), folder / "best.pth")
-    return ["torchvision:mobilenet_v3_small", "--weights", "best.pth", *ASKED]
+    torch.save(torchvision_network().state_dict(), folder / "best.pth")
+    return ["torchvision:resnet18", "--weights", "best.pth", *ASKED]
 
 
 def averaged_state(folder: Path) -> list[str]:
@@ -229,10 +229,28 @@ def small() -> nn.Module:
     return train(Small(), RECIPE)
 
 
+@cache
+def timm_network() -> nn.Module:
+    import timm
+
+    torch.manual_seed(0)
+    return train(timm.create_model("test_resnet", num_classes=len(CLASSES)), RECIPE)
+
+
+@cache
+def torchvision_network() -> nn.Module:
+    import torchvision
+
+    torch.manual_seed(0)
+    return train(torchvision.models.resnet18(num_classes=len(CLASSES)), RECIPE)
+
+
 OWNERS = (
-    Owner("hf", "transformers", transformers_folder),
+    Owner("hf", "transformers", transformers_resnet),
     Owner("hf ViT", "transformers", transformers_vit),
     Owner("timm", "timm", timm_folder),
+    Owner("onnx", "torchvision", torchvision_onnx),
+    Owner("onnx of timm", "timm", timm_onnx),
     Owner("xrv", "torchxrayvision", xrv_state),
     Owner("monai", "monai", monai_bundle),
     Owner("mlflow", "mlflow-skinny", mlflow_program),

@@ -6,6 +6,7 @@ import resource
 import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from heatlens import Explainer
 from heatlens.card import read_card
+from heatlens.types import Floats
 from tests.owners.foreign import FOREIGN, refusal
 from tests.owners.photos import CLASSES, HALF, pair
 from tests.owners.saved import Owner
@@ -23,6 +25,7 @@ COLUMNS = (
     "saved by",
     "`heatlens compile …`",
     "lines",
+    "said in options",
     "CPU s",
     "layer",
     "grid",
@@ -34,20 +37,25 @@ IN_PROJECT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "layers"),
 INTRODUCTION = """\
 # What owners have
 
-Written by `make owners`; do not edit. Each network is trained for seconds to tell the two photos of scikit-learn
-apart, saved as its library saves it, and compiled by the command. `lines` are those that the owner wrote
-for Heatlens. `CPU s` are processor seconds of the whole command, on one thread. `map` and `logits` are the largest
-relative differences from pytorch-grad-cam (allowed: 1e-4).
+Written by `make owners`; do not edit. Each network is trained for seconds to tell the two photos of
+scikit-learn apart, saved as its library saves it, and compiled by the command. `lines` are those that the
+owner wrote for Heatlens. `said in options` is what the files do not have. `CPU s` are processor seconds of the
+whole command, on one thread. `map` and `logits` are the largest relative differences from pytorch-grad-cam
+(allowed: 1e-4).
 
 The picture has the temple on the left and the flower on the right. `on its half` is the part of the positive
-heat that lies on the class's own half, for the temple and for the flower: a map without meaning has 50 %. It
-measures the networks, which have seen two photos, and no more than that.
+heat that lies on the class's own half, for the temple and for the flower: a map without meaning has 50 %, and
+one without heat is `empty`. It measures the networks, which have seen two photos, and no more than that.
 """
+EMPTY = "empty"
+REFUSED = """\
+Each is saved by its own library, if that is PyTorch, MLflow, torchxrayvision or OpenVINO. The others are files
+that begin as those of the framework do. Nothing of them is run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What came of one owner; `halves` are the parts of positive heat on each class's own half."""
+    """What came of one owner; `halves` are the parts of positive heat on each class's own half, `None` without heat."""
 
     name: str
     release: str
@@ -59,7 +67,7 @@ class Row:
     grid: str
     signed_map: float
     logits: float
-    halves: list[float]
+    halves: list[float | None]
 
 
 def compile_owner(owner: Owner, folder: Path) -> Row:
@@ -99,7 +107,7 @@ def compile_owner(owner: Owner, folder: Path) -> Row:
     )
 
 
-def explain_pair(folder: Path) -> list[float]:
+def explain_pair(folder: Path) -> list[float | None]:
     """Explain both classes on the two photos, draw them into `heat.png`, and return each class's heat on its half."""
     explained = Explainer.load(folder / "model").explain(pair(), target=CLASSES)
     shares = []
@@ -108,13 +116,19 @@ def explain_pair(folder: Path) -> list[float]:
         assert each.overlay is not None, "asked for"
         (folder / f"{each.label}.png").write_bytes(each.overlay.data)
         sheet.paste(Image.open(folder / f"{each.label}.png"), (2 * HALF * index, 0))
-        heat = np.maximum(each.signed_map, 0).sum(axis=0)
-        middle = len(heat) / 2
-        weights = np.clip(np.arange(1, len(heat) + 1) - middle, 0, 1)  # a middle column counts for both
-        right = float((heat * weights).sum() / max(heat.sum(), 1e-9))
-        shares.append(right if each.label == CLASSES[1] else 1 - right)
+        shares.append(on_half(each.signed_map, right=each.label == CLASSES[1]))
     sheet.resize((sheet.width // 2, sheet.height // 2)).save(folder / "heat.png")
     return shares
+
+
+def on_half(signed_map: Floats, *, right: bool) -> float | None:
+    """Return the part of the positive heat of `[H,W]` on one half, `None` if there is no heat."""
+    columns = np.maximum(signed_map, 0).sum(axis=0)
+    if not columns.any():
+        return None
+    weights = np.clip(np.arange(1, len(columns) + 1) - len(columns) / 2, 0, 1)  # a middle column counts for both
+    share = float((columns * weights).sum() / columns.sum())
+    return share if right else 1 - share
 
 
 def read_row(folder: Path) -> Row | None:
@@ -143,14 +157,21 @@ def render(rows: Sequence[Row], refused: dict[str, str], missing: Sequence[str] 
     """Write the page; `missing` are the owners that were not compiled."""
     lines = [INTRODUCTION, f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
     for row in rows:
-        halves = " and ".join(f"{share:.0%}" for share in row.halves)
-        cells = [row.name, row.release, f"`{_shell(row.command)}`", str(row.lines), f"{row.seconds:.0f}"]
-        cells += [f"`{row.layer}`", row.grid, f"{row.signed_map:.1e}", f"{row.logits:.1e}", halves]
+        halves = " and ".join(EMPTY if share is None else f"{share:.0%}" for share in row.halves)
+        cells = [row.name, row.release, f"`{_shell(row.command)}`", str(row.lines), _said(row.command)]
+        cells += [
+            f"{row.seconds:.0f}",
+            f"`{row.layer}`",
+            row.grid,
+            f"{row.signed_map:.1e}",
+            f"{row.logits:.1e}",
+            halves,
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", f"Not compiled in this run: {', '.join(missing)}."] if missing else []
     lines += ["", "![Temple and flower, explained by each of the networks](owners.png)", ""]
     lines += ["## What the command prints", "", "```text", rows[0].printed.strip(), "```", ""] if rows else []
-    lines += ["## Refused", "", "Files that begin as those of each framework do. Nothing of them is run.", ""]
+    lines += ["## Refused", "", REFUSED, ""]
     lines += [f"- **{name}**: {sentence}" for name, sentence in refused.items()]
     return "\n".join(lines) + "\n"
 
@@ -165,6 +186,16 @@ def draw(rows: Sequence[Row], folder: Path) -> Image.Image:
         with Image.open(folder / row.name.replace(" ", "-") / "heat.png") as heat:
             sheet.paste(heat.resize((width, height)), (90, top))
     return sheet
+
+
+def _said(command: Sequence[str]) -> str:
+    """List the options of a command, those of `--set` by their key."""
+    told = [
+        after.partition("=")[0] if part == "--set" else part[2:]
+        for part, after in pairwise([*command, ""])
+        if part.startswith("--")
+    ]
+    return ", ".join(told) or "nothing"
 
 
 def _shell(command: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import update_bn
 
 from heatlens.card import Preprocess
 from tests.owners.photos import crops
@@ -36,7 +37,13 @@ def train(network: nn.Module, recipe: Preprocess, *, steps: int = STEPS, entry: 
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
+    settle(network, images)
     return network.eval()
+
+
+def settle(network: nn.Module, images: torch.Tensor) -> None:
+    """Average BatchNorm's statistics over the crops: its own running ones need far more steps than these."""
+    update_bn(list(images.split(BATCH)), network)
 
 
 def _block(channels: int, widened: int) -> nn.Sequential:

@@ -1,10 +1,15 @@
-"""Files of other frameworks in their real form: each is refused in a sentence with the command that converts it."""
+"""Files of owners: those of other frameworks are refused with the command that converts them, and the page is whole."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.owners.foreign import FOREIGN, refusal
+from tests.owners.table import Row, on_half, render
+
+ROW = Row("hf", "transformers 5", ["hf:hf"], 0, 40.0, "done", "features", "3x3", 1e-7, 1e-7, [0.9, 0.9])
 
 TF2ONNX = "python -m tf2onnx.convert --"
 COMMANDS = {
@@ -19,6 +24,7 @@ COMMANDS = {
     "ultralytics": "yolo export model=best.pt format=onnx",
     "torchxrayvision, whole": "torch.save({'state_dict': model.state_dict(), 'pathologies': model.pathologies}",
     "MLflow, pickled": "serialization_format='pt2'",
+    "MLflow, pyfunc": "has no flavor pytorch: mlflow.pytorch.save_model(",
     "TorchScript": "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pt')",
     "whole pickle": "torch.save(model.state_dict(), 'weights.pt')",
 }
@@ -38,3 +44,12 @@ def test_a_file_of_another_framework_is_refused_with_the_command_that_converts_i
     assert COMMANDS[framework] in said
     assert "Traceback" not in said
     assert "\n" not in said
+
+
+def test_a_map_without_heat_has_no_half() -> None:
+    assert on_half(np.full((2, 3), -1, np.float32), right=True) is None
+    assert on_half(np.array([[2, 4, 1]], np.float32), right=True) == pytest.approx(3 / 7)
+
+    page = render([replace(ROW, halves=[0.75, None])], {})
+
+    assert "| 75% and empty |" in page
