@@ -112,7 +112,7 @@ def mlflow_function(folder: Path) -> str:
     """A model of Python code, as for any library without a flavor of its own."""
     import mlflow.pyfunc
 
-    class Predictor(mlflow.pyfunc.PythonModel):
+    class Predictor(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         def predict(self, context: object, model_input: list[str], params: object = None) -> list[str]:
             return model_input
 

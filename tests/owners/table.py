@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -39,9 +40,9 @@ INTRODUCTION = """\
 
 Written by `make owners`; do not edit. Each network is trained for seconds to tell the two photos of
 scikit-learn apart, saved as its library saves it, and compiled by the command. `lines` are those that the
-owner wrote for Heatlens. `said in options` is what the files do not have. `CPU s` are processor seconds of the
-whole command, on one thread. `map` and `logits` are the largest relative differences from pytorch-grad-cam
-(allowed: 1e-4).
+owner wrote for Heatlens. `said in options` is what the files do not have. `CPU s` are processor seconds of
+the whole command, on one thread. `map` and `logits` are the largest relative differences from
+pytorch-grad-cam (allowed: 1e-4).
 
 The picture has the temple on the left and the flower on the right. `on its half` is the part of the positive
 heat that lies on the class's own half, for the temple and for the flower: a map without meaning has 50 %, and
@@ -145,6 +146,7 @@ def write_row(folder: Path, row: Row) -> None:
 def refusals(folder: Path) -> dict[str, str]:
     """Make a file of every other framework, and return what is said of each."""
     said = {}
+    shutil.rmtree(folder, ignore_errors=True)
     for name, make in FOREIGN.items():
         home = folder / name.replace(" ", "-")
         home.mkdir(parents=True, exist_ok=True)

@@ -43,7 +43,7 @@ def train(network: nn.Module, recipe: Preprocess, *, steps: int = STEPS, entry: 
 
 def settle(network: nn.Module, images: torch.Tensor) -> None:
     """Average BatchNorm's statistics over the crops: its own running ones need far more steps than these."""
-    update_bn(list(images.split(BATCH)), network)
+    update_bn(list(torch.split(images, BATCH)), network)
 
 
 def _block(channels: int, widened: int) -> nn.Sequential:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -150,8 +151,9 @@ def test_a_file_of_custom_vision_needs_no_option(tmp_path: Path) -> None:
     """Its scores are a ZipMap `loss`, beside the label of the best class."""
     model = onnx.load(export(small(), tmp_path / "model.onnx"))
     labels = ["cat", "dog", "bird"]
-    model.graph.initializer.append(helper.make_tensor("labels", TensorProto.STRING, [3], labels))
-    zipped = {"domain": "ai.onnx.ml", "classlabels_strings": labels}
+    encoded: Any = labels
+    model.graph.initializer.append(helper.make_tensor("labels", TensorProto.STRING, [3], encoded))
+    zipped: dict[str, Any] = {"domain": "ai.onnx.ml", "classlabels_strings": labels}
     model.graph.node.extend(
         [
             helper.make_node("Softmax", ["logits"], ["model_output"], axis=1),
@@ -189,7 +191,7 @@ class Aged(Small):
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
 def test_the_image_and_the_logits_of_several_are_named(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    names = {"input_names": ["image", "age"], "output_names": ["features", "probabilities"]}
+    names: dict[str, Any] = {"input_names": ["image", "age"], "output_names": ["features", "probabilities"]}
     torch.onnx.export(
         Aged().eval(), (torch.zeros(1, 3, SIDE, SIDE), torch.zeros(1, 1)), tmp_path / "a.onnx", dynamo=False, **names
     )

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from tests.owners.foreign import FOREIGN, refusal
+from tests.owners.saved import OWNERS
 from tests.owners.table import Row, on_half, render
+from tests.support.paths import ROOT
 
+PAGE = ROOT / "layers" / "OWNERS.md"
 ROW = Row("hf", "transformers 5", ["hf:hf"], 0, 40.0, "done", "features", "3x3", 1e-7, 1e-7, [0.9, 0.9])
 
 TF2ONNX = "python -m tf2onnx.convert --"
@@ -44,6 +47,17 @@ def test_a_file_of_another_framework_is_refused_with_the_command_that_converts_i
     assert COMMANDS[framework] in said
     assert "Traceback" not in said
     assert "\n" not in said
+
+
+def test_the_first_sources_need_no_line_and_every_picture_shows_its_class() -> None:
+    rows = [row.strip("| ").split(" | ") for row in PAGE.read_text().splitlines() if row.startswith("| ")][1:]
+
+    assert [row[0] for row in rows] == [owner.name for owner in OWNERS]
+    for name, _, command, lines, said, *_, halves in rows:
+        assert lines == "0" or name == "bin"
+        assert said == "nothing" or f"--{said.partition(', ')[0]}" in command or "--set" in command
+        assert min(int(share.rstrip("%")) for share in halves.split(" and ")) >= 60
+    assert {row[0] for row in rows if row[4] == "nothing"} == {"hf", "hf ViT", "timm", "xrv"}
 
 
 def test_a_map_without_heat_has_no_half() -> None:

@@ -33,8 +33,8 @@ def _found(model: ModelProto) -> Iterator[tuple[int, NodeProto]]:
             values, axis = softmax
             if opset >= ANY_AXIS or axis in (LAST, ranks.get(node.output[0], 0) - 1):
                 yield index, helper.make_node("Softmax", [values], node.output, node.name, axis=axis)
-        elif (values := _sigmoid(node, wires)) is not None:
-            yield index, helper.make_node("Sigmoid", [values], node.output, node.name)
+        elif (inside := _sigmoid(node, wires)) is not None:
+            yield index, helper.make_node("Sigmoid", [inside], node.output, node.name)
 
 
 def _softmax(node: NodeProto, wires: Wires) -> tuple[str, int] | None:

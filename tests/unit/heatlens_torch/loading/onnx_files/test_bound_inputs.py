@@ -1,6 +1,6 @@
 """Inputs beside the image become constants, shaped for one image, or are asked for by name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,11 @@ from heatlens.errors import ModelFileError
 from heatlens_torch.loading.onnx_files.bound_inputs import bind_inputs
 from tests.support.onnx_models import graph
 
-AGE = ("age", TensorProto.FLOAT, ["n", 2])
+Input = tuple[str, int, Sequence[int | str]]
+AGE: Input = ("age", TensorProto.FLOAT, ["n", 2])
 
 
-def several(*others: tuple[str, int, list[int | str]]) -> ModelProto:
+def several(*others: Input) -> ModelProto:
     nodes = [helper.make_node("ReduceMean", ["image"], ["mean"], axes=[2, 3], keepdims=0)]
     for name, _, _ in others:
         nodes.append(helper.make_node("Cast", [name], [f"{name}_float"], to=TensorProto.FLOAT))

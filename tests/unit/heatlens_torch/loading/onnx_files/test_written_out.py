@@ -51,7 +51,8 @@ def test_arithmetic_at_the_end_is_an_activation_of_the_scores(name: str) -> None
     assert before_end(found, "out") == ("scores", kind)
     assert before_end(model, "out") == ("out", None)
     image = {"image": np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32)}
-    ours, theirs = (ReferenceEvaluator(each).run(None, image)[0] for each in (found, model))  # type: ignore[no-untyped-call]
+    answers: list[Any] = [ReferenceEvaluator(each).run(None, image) for each in (found, model)]
+    ours, theirs = (answer[0] for answer in answers)
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
     onnx.checker.check_model(found)
 
