@@ -35,7 +35,7 @@ class OriginalFile:
         options.log_severity_level = 4
         try:
             self._session: Any = onnxruntime.InferenceSession(
-                _with_output(model, self._before).SerializeToString(), options, providers=["CPUExecutionProvider"]
+                _with_outputs(model, self._outputs).SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime's types are C++'s
             raise ModelFileError(f"architecture: ONNX Runtime cannot run the file: {sentence(error)}") from error
@@ -68,10 +68,11 @@ def before_end(model: ModelProto, output: str) -> tuple[str, str | None]:
     return (node.input[0], node.op_type.lower()) if node is not None and node.op_type in ENDS else (output, None)
 
 
-def _with_output(model: ModelProto, name: str) -> ModelProto:
-    if name in {value.name for value in model.graph.output}:
-        return model
+def _with_outputs(model: ModelProto, names: list[str]) -> ModelProto:
+    """Let the graph answer these tensors too: one before the end, and one that a ZipMap takes."""
+    known = {value.name for value in model.graph.output}
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    copy.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    missing = (name for name in names if name not in known)
+    copy.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in missing)
     return copy
