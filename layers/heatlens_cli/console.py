@@ -7,7 +7,20 @@ import sys
 from rich.console import Console
 from rich.markup import escape
 
-out = Console(highlight=False, soft_wrap=True)
+BROKEN_PIPE = 141  # exit status by the shells' convention: 128 plus the number of SIGPIPE
+
+
+class _Console(Console):
+    """Ends the command as SIGPIPE would, where its reader has left."""
+
+    def on_broken_pipe(self) -> None:
+        """End the command without a message."""
+        self.quiet = True
+        discard_output()
+        raise SystemExit(BROKEN_PIPE)
+
+
+out = _Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from heatlens import __version__
 from heatlens.errors import HeatlensError
 from heatlens.options import OptionArguments
 from heatlens.types import LogFormat, LogLevel
@@ -53,6 +54,22 @@ OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the hea
 ColormapName = Annotated[str, typer.Option(help="jet, hot, viridis, turbo, …; coolwarm or seismic show both signs.")]
 AlphaWeight = Annotated[float, typer.Option(help="Weight of the heatmap in the overlay, 0.1 to 0.9.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer's form
+    if asked:
+        say(f"heatlens {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Explain what an image classifier looked at: class activation heatmaps, compiled ahead of time."""
 
 
 @app.command()
@@ -211,7 +228,7 @@ TargetLayers = Annotated[list[str] | None, typer.Option("--layer", help="Target 
 @app.command("compile")
 def compile_(
     what: What,
-    folder: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")],
+    folder: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.")] = Path("model"),
     *,
     architecture: Architecture = None,
     weights: Weights = None,

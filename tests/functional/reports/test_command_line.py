@@ -313,7 +313,7 @@ def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path: Path) -> None:
         os.close(writing)
 
     assert done.stderr == b""
-    assert done.returncode == 1
+    assert done.returncode == 128 + signal.SIGPIPE
 
 
 def test_an_interrupted_command_ends_with_130(tmp_path: Path) -> None:
@@ -338,3 +338,16 @@ def test_an_image_can_come_through_a_pipe(tmp_path: Path) -> None:
     writer.join(timeout=30)
     assert done.returncode == 0, done.stderr
     assert files(tmp_path / "out") == ["pipe.jpg.heatmap.png"]
+
+
+def test_the_version_is_printed() -> None:
+    import heatlens as package
+
+    assert heatlens("--version").stdout.decode() == f"heatlens {package.__version__}\n"
+
+
+def test_a_misspelt_option_is_answered_with_the_nearest() -> None:
+    done = heatlens("explain", JPEG, "--tagret", "CLEAR")
+
+    assert done.returncode == 2
+    assert "--target" in done.stderr.decode()
