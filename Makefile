@@ -80,6 +80,10 @@ endpoint: image ## Run the SageMaker server of the image on port 8080, read-only
 push-endpoint: $(VENV)/.dev image-cuda ## Push the cuda image to REPOSITORY (ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME), tagged TAG
 	@$(BIN)/python infra/push_endpoint.py heatlens:cuda "$(REPOSITORY)" "$(or $(TAG),$(VERSION))"
 
+.PHONY: screenshots
+screenshots: $(VENV)/.dev ## Draw the page's pictures in the README with Chromium (result is committed)
+	$(BIN)/python -m tests.browser.screenshots
+
 .PHONY: base-image
 base-image: $(VENV)/.runtime ## Write the digest that the base image's tag has at its registry now (CHECK=1: compare; IMAGE=another)
 	@$(BIN)/python infra/base_image.py $(if $(CHECK),--check) $(IMAGE)

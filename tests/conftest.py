@@ -1,9 +1,7 @@
 """Fixtures for all tests: models, a sample, a running server, an AWS account in memory, and what is logged."""
 
 import logging
-import re
 import signal
-import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -16,7 +14,8 @@ from heatlens_web.server_logs import OURS
 from infra.local_account import CREDENTIALS
 from tests.support.aws import Account, account
 from tests.support.colors import write_colors_model
-from tests.support.paths import HEATLENS, SAMPLES
+from tests.support.local_server import local_server
+from tests.support.paths import SAMPLES
 from tests.support.private import Net, leaks, log_lines
 from tests.support.tiny import write_tiny_model
 
@@ -66,16 +65,8 @@ def sample_jpeg() -> bytes:
 @pytest.fixture(scope="session")
 def server_port() -> Iterator[int]:
     """Run `heatlens serve` on a free port until the session ends; yield the port."""
-    server = subprocess.Popen([HEATLENS, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    line = server.stdout.readline()
-    try:
-        match = re.search(r"http://127\.0\.0\.1:(\d+)", line)
-        assert match, f"the server printed {line!r}"
-        yield int(match[1])
-    finally:
-        server.terminate()
-        server.communicate(timeout=30)
+    with local_server() as port:
+        yield port
 
 
 @pytest.fixture

@@ -258,7 +258,7 @@ def test_an_image_may_come_before_the_models_card(opened: Opened) -> None:
     opened.page.route("**/api/inference/models", lambda route: held.append(route))
     page = opened.go()
     page.locator("#samples button").nth(2).click()
-    page.wait_for_selector("#intake:not([data-busy=''])")
+    page.wait_for_selector("#drop:not([data-busy=''])")
     assert not any(HEATMAP in request.url for request in opened.requests)
 
     held[0].continue_()
@@ -340,7 +340,6 @@ def test_words_of_trust_are_not_a_diagnosis(opened: Opened) -> None:
     page.wait_for_selector("#quality.weak, #quality.empty")
     assert "OPACITY" in page.inner_text("#quality")
     assert page.inner_text("#label") == "CLEAR"  # the model's answer, whatever is explained
-    page.click(".about summary")
     assert "It is not a segmentation." in page.inner_text(".about")
 
 
@@ -520,6 +519,23 @@ def test_errors_say_what_to_do(opened: Opened, status: int, headers: dict[str, s
         assert page.inner_text("#problem-retry").startswith("Try again in ")
     page.click("#problem-retry")  # waits until it can be pressed
     opened.settle()
+
+
+def test_a_refused_question_leaves_the_former_answer_usable(opened: Opened) -> None:
+    opened.expects_failures = True
+    page = opened.open_sample(2)
+    before = pixels(page)
+    page.route(f"**/{HEATMAP}*", lambda route: route.fulfill(status=503, body="{}"))
+
+    page.select_option("#method", "eigencam")
+    page.wait_for_selector("#problem:not([hidden])")
+
+    assert page.inner_text("#busy") == f"{JPEG.name} could not be explained. The former answer is shown."
+    assert page.locator("#problem").evaluate("each => each.getBoundingClientRect().top >= 0")  # also far down the page
+    page.unroute(f"**/{HEATMAP}*")
+    page.select_option("#method", "gradcam")
+    opened.settle()
+    assert (pixels(page) == before).all()
 
 
 def test_copied_commands_give_the_overlay(opened: Opened, tmp_path: Path) -> None:

@@ -146,7 +146,8 @@ function take(files) {
 function select(item) {
   Object.assign(state, { selected: item, isChosen: true });
   tray.show(state.items, item);
-  askIfNew(item);
+  if (item.state === "done") askIfNew(item);
+  else showSelected();
 }
 
 /** Ask again about the selected item: a class, method, layer or test was chosen. */
@@ -157,11 +158,12 @@ function askAgain(label = state.shown?.explanation.label ?? null) {
   askIfNew(item);
 }
 
-// What was answered before is shown again without a request.
+// What was answered before is shown again without a request, also after another question has failed.
 function askIfNew(item) {
   const isKnown = (label) => answerTo(item, question(), label) !== null;
-  if (item.state === "done" && !(isKnown(item.label) && isKnown(leftLabel()))) queue.add([item], { first: true });
-  else showSelected();
+  if (["waiting", "working"].includes(item.state)) showSelected();
+  else if (isKnown(item.label) && isKnown(leftLabel())) queue.set(item, "done");
+  else queue.add([item], { first: true });
 }
 
 // The class of the left pane, if two classes are compared; null is the original.
@@ -217,16 +219,18 @@ function keepPicture(item, picture) {
 // While another image is explained, the picture that is shown keeps its own name, dimmed.
 function showBusy(item) {
   const isBusy = item !== null && item.state !== "done";
-  const isStale = isBusy && state.shown !== null;
+  const what = { failed: "could not be explained", cancelled: "was cancelled" }[item?.state];
+  const isFormer = state.shown !== null && state.shown.item === item; // an answer to another question about this image
+  const isStale = isBusy && state.shown !== null && !(what && isFormer);
   element("stage").classList.toggle("stale", isStale);
   element("stage").inert = isStale;
   element("busy").hidden = !isBusy;
-  const what = { failed: "could not be explained", cancelled: "was cancelled" }[item?.state];
   const text = isBusy ? (what ? `${item.name} ${what}.` : `Explaining ${item.name}…`) : "";
-  element("busy").textContent = isStale && state.shown.item !== item ? `${text} Still shown: ${state.shown.item.name}` : text;
+  const shown = isFormer ? (what ? " The former answer is shown." : "") : ` Still shown: ${state.shown?.item.name}`;
+  element("busy").textContent = isBusy && state.shown ? text + shown : text;
   if (isBusy) say(text);
   document.body.classList.toggle("working", isBusy && !what);
-  element("intake").dataset.busy = isBusy && !what ? text : "";
+  element("drop").dataset.busy = isBusy && !what && !state.shown ? text : "";
 }
 
 function appearance(explanation) {

@@ -11,6 +11,9 @@ const element = (name, ...children) => {
   return made;
 };
 const code = (text) => element("code", text);
+const prose = (text) => text.split("`").map((part, index) => (index % 2 ? code(part) : part));
+const ORDER = [/heatmap/, /inference\/(?!batches)/, /inference/]; // what people look for first; the others come last
+const rank = ([path]) => [...ORDER, /./].findIndex((pattern) => pattern.test(path));
 
 function kind(schema, description) {
   if (!schema) return "";
@@ -29,7 +32,7 @@ function resolved(schema, description) {
 }
 
 function table(heads, rows) {
-  const line = (cell, values) => element("tr", ...values.map((value) => element(cell, value)));
+  const line = (cell, values) => element("tr", ...values.map((value) => element(cell, ...(typeof value === "string" ? prose(value) : [value]))));
   const made = element("table", element("thead", line("th", heads)), element("tbody", ...rows.map((row) => line("td", row))));
   const scrolled = element("div", made);
   scrolled.className = "scrolled";
@@ -144,8 +147,8 @@ async function sampleOf(method, field) {
 function operation(path, method, each, description) {
   return element(
     "details",
-    element("summary", code(`${method.toUpperCase()} ${path}`), " ", element("span", each.description?.split("\n")[0] ?? "")),
-    element("p", each.description ?? ""),
+    element("summary", code(`${method.toUpperCase()} ${path}`), " ", element("span", ...prose(each.description?.split("\n")[0] ?? ""))),
+    element("p", ...prose(each.description ?? "")),
     block(command(path, method, each, description)),
     ...trial(path, method, each, description),
     ...parameters(each.parameters, description),
@@ -160,7 +163,7 @@ try {
   if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
   const description = await response.json();
   main.replaceChildren(
-    ...Object.entries(description.paths).flatMap(([path, methods]) =>
+    ...Object.entries(description.paths).sort((one, other) => rank(one) - rank(other)).flatMap(([path, methods]) =>
       Object.entries(methods).map(([method, each]) => operation(path, method, each, description)),
     ),
   );

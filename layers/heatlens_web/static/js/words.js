@@ -17,7 +17,7 @@ export function familiarityText(familiarity) {
     return "Unlike the images that this model was calibrated on. Do not rely on its class or its map.";
   }
   const share = (100 - familiarity.percentile).toFixed(familiarity.percentile > 99 ? 1 : 0);
-  return `Like the images that this model was calibrated on: ${share} % of them lie farther out.`;
+  return `Similar to the images that this model was calibrated on; ${share} % of those are less typical than this one.`;
 }
 
 export const percent = (share) => `${(share * 100).toFixed(share > 0.999 || share < 0.001 ? 2 : 1)} %`;

@@ -1,0 +1,23 @@
+"""Run `heatlens serve` on a free port."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.support.paths import HEATLENS
+
+
+@contextmanager
+def local_server() -> Iterator[int]:
+    """Serve for the duration of the block; yield the port."""
+    server = subprocess.Popen([HEATLENS, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    line = server.stdout.readline()
+    try:
+        match = re.search(r"http://127\.0\.0\.1:(\d+)", line)
+        assert match, f"the server printed {line!r}"
+        yield int(match[1])
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
