@@ -580,13 +580,13 @@ def test_the_lambda_function_leaves_cors_to_its_gateway(make_client: MakeClient)
 def test_a_misspelled_keyword_in_python_is_refused(colours_folder: Path, name: str) -> None:
     explainer = Explainer.load(colours_folder)
 
-    with pytest.raises(InvalidOption, match=f"^{name}: unknown name; did you mean '"):
+    with pytest.raises(TypeError, match=f"^{name}: unknown name; did you mean '"):
         explainer.explain(DATA, **{name: "hot"})  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("name", ["include", "model", "original", "strip_original"])
 def test_an_option_of_requests_that_python_does_not_have_is_refused(colours_folder: Path, name: str) -> None:
-    with pytest.raises(InvalidOption, match=f"^{name}: unknown name"):
+    with pytest.raises(TypeError, match=f"^{name}: unknown name"):
         Explainer.load(colours_folder).explain(DATA, **{name: "map"})  # type: ignore[call-overload]
 
 
@@ -595,8 +595,7 @@ def test_png_is_never_the_bytes_of_another_format(colours_folder: Path, form: st
     explainer = Explainer.load(colours_folder)
     explanation = explainer.explain(DATA, format=form)
 
-    with pytest.raises(ValueError, match=f"the overlay is image/{form}: read its bytes from overlay.data"):
-        explanation.png  # noqa: B018
+    assert explanation.png.startswith(b"\x89PNG")
     assert explanation.overlay is not None
     assert explanation.overlay.data.startswith(start)
     assert explainer.explain(DATA).png.startswith(b"\x89PNG")
