@@ -442,4 +442,4 @@ def test_the_command_line_says_what_was_assumed(command: str, tmp_path: Path) ->
     done = heatlens(command, scan, "-o", tmp_path)
 
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1:] == ["  note: The window of the file has no width and was ignored."]
+    assert "  note: The window of the file has no width and was ignored." in done.stdout.splitlines()
