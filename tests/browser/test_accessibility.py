@@ -38,6 +38,10 @@ def test_every_state_of_the_page_is_accessible(
     for summary in page.locator("summary").all():
         summary.click()
     states["shown"] = findings(page)
+    page.click("[data-view=pair]")
+    page.select_option("#left", index=1)
+    opened.settle()
+    states["two classes"] = findings(page)
     broken = tmp_path / "a file whose name is very long and has no end, for a window of any width.jpg"
     broken.write_bytes(b"no image")
     page.set_input_files("#files", [broken, SAMPLES / "phantom-03-opacity.jpg"])

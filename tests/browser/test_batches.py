@@ -12,6 +12,7 @@ from PIL import Image
 
 from infra.local_account import BUCKET
 from tests.browser.conftest import Opened, eventually
+from tests.browser.test_accessibility import findings
 from tests.support.loop import Loop, running_loop, versions
 from tests.support.paths import SAMPLES
 from tests.support.stack import TEMPLATE, Stack
@@ -83,6 +84,7 @@ def test_ten_large_files_go_through_a_batch(
     page.set_input_files("#files", ten)
     is_over(page)
 
+    assert findings(page) == []
     assert page.inner_text("#progress-text") == "9 of 10 explained, 1 failed"
     assert page.inner_text("#batch-done-text") == "10 of 10"
     sent, total = page.inner_text("#batch-upload-text").split(" of ")
@@ -156,3 +158,16 @@ def test_a_large_answer_is_read_from_the_bucket(staged: Opened, tmp_path: Path) 
     assert page.inner_text("#shown-name") == "deep.png"
     assert page.locator("#batch").is_hidden()
     assert [each.redirected_from.method for each in staged.requests if each.redirected_from] == ["POST"]
+
+
+def test_more_than_a_hundred_images_go_through_a_batch(staged: Opened, tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(101)]
+    for number, file in enumerate(files):
+        Image.new("L", (16, 16), number).save(file)
+    page = staged.go()
+
+    page.set_input_files("#files", files)
+    is_over(page)
+
+    eventually(page, lambda: page.inner_text("#progress-text") == "101 of 101 explained")
+    assert [request for request in staged.requests if request.url.endswith("/heatmap")] == []

@@ -307,6 +307,19 @@ def test_the_heat_stays_on_its_place_whatever_the_pixel_ratio(opened: Opened) ->
         assert top <= y <= bottom, ratio
 
 
+def test_the_heat_is_kept_in_full_screen(opened: Opened) -> None:
+    page = opened.open_sample(2)
+    before = page.locator("#pane-a").bounding_box()
+
+    page.click("#full-screen")
+    page.wait_for_selector("#viewer:fullscreen")
+    eventually(page, lambda: page.locator("#pane-a").bounding_box() != before)
+    shown = pixels(page)
+
+    assert shown.shape[0] > 700
+    assert (np.abs(shown[:, :, 0] - shown[:, :, 2]) > 40).any()  # a gray picture has no colors
+
+
 def test_more_questions_are_asked_and_answered(opened: Opened) -> None:
     page = opened.open_sample(2)
     asked(opened)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from heatlens.settings import DEMO_MODEL
-from tests.browser.conftest import Opened
+from tests.browser.conftest import Opened, eventually
 from tests.support.paths import HEATLENS, SAMPLES
 
 if TYPE_CHECKING:
@@ -85,6 +85,11 @@ def test_another_model_explains_the_same_image(opened: Opened) -> None:
     assert "OPACITY" not in page.locator("#classes button").all_inner_texts()
     page.select_option("#layer", index=1)
     page.wait_for_selector("#busy", state="hidden")
+    before = page.locator("#pane-a").screenshot()
+    page.select_option("#contrast", index=3)
+    contrast = page.locator("#contrast").input_value()
+    page.wait_for_selector(f"#caption-a:has-text('rather than {contrast}')")
+    eventually(page, lambda: page.locator("#pane-a").screenshot() != before)
 
 
 def test_the_skip_link_stays_on_the_page(opened: Opened) -> None:
