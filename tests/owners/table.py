@@ -5,7 +5,7 @@ import os
 import resource
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +19,7 @@ from heatlens.types import Floats
 from tests.owners.foreign import FOREIGN, refusal
 from tests.owners.photos import CLASSES, HALF, pair
 from tests.owners.saved import Owner
+from tests.owners.trained import TRAINED, Seen, Trained, explain_photos
 from tests.support.paths import HEATLENS, ROOT
 
 COLUMNS = (
@@ -49,6 +50,13 @@ heat that lies on the class's own half, for the temple and for the flower: a map
 one without heat is `empty`. It measures the networks, which have seen two photos, and no more than that.
 """
 EMPTY = "empty"
+TRAINED_TEXT = """\
+Two networks that packages carry as ONNX files, on photos of scikit-learn and scikit-image. The heat is that
+of the class that the network names. `package` is the probability that the file gives in ONNX Runtime, with the
+package's own preprocessing. A photo without print has no orientation, and the first network names one all the
+same. Its evidence is spread over all print, so those maps are nearly even, and that of the upright page is
+`weak`."""
+SEEN_COLUMNS = ("network", "photo", "class", "probability", "package")
 REFUSED = """\
 Each is saved by its own library, if that is PyTorch, MLflow, torchxrayvision or OpenVINO. The others are files
 that begin as those of the framework do. Nothing of them is run."""
@@ -79,6 +87,30 @@ def compile_owner(owner: Owner, folder: Path) -> Row:
     """
     folder.mkdir(parents=True)
     command = owner.save(folder)
+    printed, seconds = run_compile(command, folder)
+    layer = read_card(folder / "model")[0].layers[0]
+    assert layer.parity is not None, "every network here has gradients"
+    return Row(
+        name=owner.name,
+        release=owner.release,
+        command=command,
+        lines=sum(len((folder / name).read_text().splitlines()) for name in owner.written),
+        seconds=seconds,
+        printed=printed,
+        layer=layer.name,
+        grid="x".join(map(str, layer.shape[1:])),
+        signed_map=layer.parity.signed_map,
+        logits=layer.parity.logits,
+        halves=explain_pair(folder),
+    )
+
+
+def run_compile(command: Sequence[str], folder: Path) -> tuple[str, float]:
+    """Run `heatlens compile` in a folder, into its `model`: what it prints, and its processor seconds.
+
+    Raises:
+        RuntimeError: The command failed; the message is what it printed.
+    """
     before = _seconds()
     done = subprocess.run(
         [str(HEATLENS), "compile", *command, "--out", "model"],
@@ -89,23 +121,17 @@ def compile_owner(owner: Owner, folder: Path) -> Row:
         text=True,
     )
     if done.returncode:
-        raise RuntimeError(f"{owner.name}: {done.stdout[-1000:]}{done.stderr[-2000:]}")
-    seconds = _seconds() - before
-    layer = read_card(folder / "model")[0].layers[0]
-    assert layer.parity is not None, "every network here has gradients"
-    return Row(
-        name=owner.name,
-        release=owner.release,
-        command=command,
-        lines=sum(len((folder / name).read_text().splitlines()) for name in owner.written),
-        seconds=seconds,
-        printed=done.stdout,
-        layer=layer.name,
-        grid="x".join(map(str, layer.shape[1:])),
-        signed_map=layer.parity.signed_map,
-        logits=layer.parity.logits,
-        halves=explain_pair(folder),
-    )
+        raise RuntimeError(f"{folder.name}: {done.stdout[-1000:]}{done.stderr[-2000:]}")
+    return done.stdout, _seconds() - before
+
+
+def compile_trained(trained: Trained, folder: Path) -> list[Seen]:
+    """Compile a package's network by the command, and explain its photos."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    shutil.copy(trained.path, folder)
+    run_compile([f"onnx:{trained.path.name}", *trained.options], folder)
+    return explain_photos(trained, folder)
 
 
 def explain_pair(folder: Path) -> list[float | None]:
@@ -145,8 +171,8 @@ def write_row(folder: Path, row: Row) -> None:
 
 def refusals(folder: Path) -> dict[str, str]:
     """Make a file of every other framework, and return what is said of each."""
-    said = {}
     shutil.rmtree(folder, ignore_errors=True)
+    said = {}
     for name, make in FOREIGN.items():
         home = folder / name.replace(" ", "-")
         home.mkdir(parents=True, exist_ok=True)
@@ -155,8 +181,8 @@ def refusals(folder: Path) -> dict[str, str]:
     return said
 
 
-def render(rows: Sequence[Row], refused: dict[str, str], missing: Sequence[str] = ()) -> str:
-    """Write the page; `missing` are the owners that were not compiled."""
+def render(rows: Sequence[Row], refused: dict[str, str], missing: Sequence[str] = (), seen: Sequence[Seen] = ()) -> str:
+    """Write the page; `missing` are the owners that were not compiled, `seen` what trained networks say."""
     lines = [INTRODUCTION, f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
     for row in rows:
         halves = " and ".join(EMPTY if share is None else f"{share:.0%}" for share in row.halves)
@@ -173,9 +199,31 @@ def render(rows: Sequence[Row], refused: dict[str, str], missing: Sequence[str] 
     lines += ["", f"Not compiled in this run: {', '.join(missing)}."] if missing else []
     lines += ["", "![Temple and flower, explained by each of the networks](owners.png)", ""]
     lines += ["## What the command prints", "", "```text", rows[0].printed.strip(), "```", ""] if rows else []
+    lines += [*_trained_section(seen)] if seen else []
     lines += ["## Refused", "", REFUSED, ""]
     lines += [f"- **{name}**: {sentence}" for name, sentence in refused.items()]
     return "\n".join(lines) + "\n"
+
+
+def _trained_section(seen: Sequence[Seen]) -> Iterator[str]:
+    yield from ("## Trained networks on photos", "", TRAINED_TEXT, "", "```console")
+    for trained in TRAINED:
+        yield f"heatlens compile onnx:{trained.path.name} {_shell(trained.options)}"
+    yield from ("```", "", f"| {' | '.join(SEEN_COLUMNS)} |", f"|{'---|' * len(SEEN_COLUMNS)}")
+    for each in seen:
+        yield f"| {each.release} | {each.photo} | {each.label} | {each.probability:.3f} | {each.theirs:.3f} |"
+    yield from ("", "![Photos, and below them the heat of the class that each network names](trained.jpg)", "")
+
+
+def draw_trained(folders: Sequence[Path]) -> Image.Image:
+    """Draw the photos of all trained networks below each other."""
+    pictures = [Image.open(folder / "heat.png") for folder in folders]
+    sheet = Image.new("RGB", (max(each.width for each in pictures), sum(each.height + 4 for each in pictures)), "white")
+    top = 0
+    for each in pictures:
+        sheet.paste(each, (0, top))
+        top += each.height + 4
+    return sheet
 
 
 def draw(rows: Sequence[Row], folder: Path) -> Image.Image:
