@@ -613,3 +613,69 @@ def test_the_description_of_the_api_is_tried_with_a_sample(opened: Opened) -> No
     assert f"curl -sL -F file=@{JPEG.name} '{opened.base}{HEATMAP}'" in operation.inner_text()
     page.set_viewport_size({"width": 375, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+def test_the_tray_has_the_quality_of_the_predicted_class(opened: Opened) -> None:
+    page = opened.go()
+    page.set_input_files("#files", [JPEG, WIDE])
+    opened.settle()
+    page.wait_for_selector("#items li:nth-child(2)[data-state=done]")
+    before = page.locator("#items li").first.inner_text()
+
+    page.locator("#classes button:has-text('CLEAR')").click()
+    opened.settle()
+    page.select_option("#method", "layercam")
+    opened.settle()
+
+    assert "OPACITY" in before
+    assert page.locator("#items li").first.inner_text().splitlines()[1:] == before.splitlines()[1:]
+    page.wait_for_selector("#caption-a:has-text('by layercam')")
+    assert page.locator("#left").evaluate("each => document.documentElement.scrollWidth") <= 1440
+
+
+def test_the_tray_says_which_images_the_model_does_not_know(opened: Opened, tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)).save(tmp_path / "noise.png")
+    page = opened.go()
+
+    page.set_input_files("#files", [JPEG, tmp_path / "noise.png"])
+    page.wait_for_selector("#items li:nth-child(2)[data-state=done]")
+
+    assert "unlike calibration images" in (page.locator("#items li").nth(1).text_content() or "")
+    page.select_option("#sort", "quality")
+    assert "noise.png" in (page.locator("#items li").first.text_content() or "")
+
+
+def test_the_keyboard_keeps_its_place_while_the_server_answers(opened: Opened) -> None:
+    page = opened.open_sample(2)
+    page.focus("#regions")
+
+    page.keyboard.press("Space")
+    page.wait_for_selector("#regions-text:not(:empty)")
+    opened.settle()
+    page.keyboard.press("Space")
+
+    eventually(page, lambda: not page.is_checked("#regions"))
+    assert page.get_attribute("#heat-toggle", "aria-pressed") == "true"
+
+
+def test_one_starts_over_with_the_samples(opened: Opened) -> None:
+    page = opened.open_sample(2)
+
+    page.click("#start-over")
+
+    page.wait_for_selector("#samples button")
+    assert page.locator("#stage").is_hidden()
+    page.locator("#samples button").nth(3).click()
+    opened.settle()
+    assert page.inner_text("#label") == "CLEAR"
+
+
+def test_an_empty_file_fails_in_place(opened: Opened, tmp_path: Path) -> None:
+    (tmp_path / "empty.png").touch()
+    page = opened.go()
+
+    page.set_input_files("#files", [tmp_path / "empty.png", JPEG])
+    page.wait_for_selector("#items li[data-state=done]")
+
+    assert "The file is empty." in page.locator("#items li").first.inner_text()
+    assert page.inner_text("#progress-text") == "1 of 2 explained, 1 failed"

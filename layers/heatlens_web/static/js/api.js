@@ -33,6 +33,9 @@ export const models = () => request("api/inference/models");
 /** Send a request with the token and return its JSON. */
 export async function request(path, options = {}) {
   const headers = new Headers(options.headers);
+  if (/[^\x21-\x7e]/.test(token)) {
+    throw new ApiError({ status: 401, message: "The access token has characters that no token can have.", advice: "Enter it again." });
+  }
   if (token) headers.set("authorization", `Bearer ${token}`);
   let response;
   try {

@@ -11,7 +11,7 @@ import { queryOf } from "./question.js";
 import { Stager } from "./stager.js";
 import { thumbnailOf, Tray } from "./tray.js";
 import { Viewer } from "./viewer.js";
-import { number, percent, WITHOUT_BUCKET } from "./words.js";
+import { choicesText, number, percent, WITHOUT_BUCKET } from "./words.js";
 
 const element = (id) => document.getElementById(id);
 const state = { items: [], selected: null, shown: null, cards: [], batches: null, refused: Infinity, view: "overlay", heat: true, turn: 0, drawing: 0 };
@@ -64,6 +64,7 @@ function showModel() {
   element("contrast").parentElement.hidden = output === "sigmoid" || classes().length < 2;
   element("left").replaceChildren(new Option("original", ""), ...classes().map((name) => new Option(name)));
   element("class-names").replaceChildren(...classes().map((name) => new Option(name)));
+  element("choices").textContent = choicesText(classes());
   showScales();
 }
 
@@ -132,14 +133,19 @@ function passOver(failed) {
 }
 
 function take(files) {
-  const items = files.filter((file) => file.size > 0).map(makeItem);
-  if (items.length < files.length) showProblem({ message: "Empty files were left out.", advice: "" });
+  const items = files.map(makeItem);
   if (!items.length) return;
   state.items.push(...items);
   Object.assign(state, { selected: items[0], isChosen: false });
   document.body.classList.add("started");
-  if (items.length > MANY && state.batches) stager.add(items);
-  else queue.add(items);
+  element("start-over").hidden = false;
+  const [empty, full] = [items.filter(({ file }) => !file.size), items.filter(({ file }) => file.size)];
+  for (const item of empty) {
+    item.error = new ApiError({ message: "The file is empty.", advice: "Choose another file." });
+    queue.set(item, "failed");
+  }
+  if (full.length > MANY && state.batches) stager.add(full);
+  else queue.add(full);
   stager.start();
 }
 
@@ -175,6 +181,7 @@ async function showSelected() {
   const item = state.selected;
   const mine = ++state.turn;
   showBusy(item);
+  if (["waiting", "working"].includes(item.state)) hideProblem();
   element("panes").setAttribute("aria-busy", String(!["failed", "cancelled"].includes(item.state)));
   if (item.state === "failed") showProblem(item.error, () => queue.add([item]), item.name);
   if (item.state !== "done") return;
@@ -188,7 +195,7 @@ async function showSelected() {
     await colorTable(element("colormap").value);
     if (mine !== state.turn) return;
     keepPicture(item, picture);
-    state.shown = { item, picture, answer, explanation };
+    state.shown = { item, picture, answer, explanation, question: item.latest.question };
   } catch (error) {
     element("panes").setAttribute("aria-busy", "false");
     return showProblem(error, () => queue.add([item]), item.name);
@@ -198,7 +205,7 @@ async function showSelected() {
   showBusy(null);
   element("shown-name").textContent = item.name;
   element("shown-name").title = item.name;
-  showResult(state.shown, askAgain);
+  keepFocus(() => showResult(state.shown, askAgain));
   element("other-class").hidden = item.scores.get(state.shown.answer.model.name).size >= classes().length;
   showScales();
   await draw();
@@ -223,7 +230,7 @@ function showBusy(item) {
   const isFormer = state.shown !== null && state.shown.item === item; // an answer to another question about this image
   const isStale = isBusy && state.shown !== null && !(what && isFormer);
   element("stage").classList.toggle("stale", isStale);
-  element("stage").inert = isStale;
+  keepFocus(() => { element("stage").inert = isStale; });
   element("busy").hidden = !isBusy;
   const text = isBusy ? (what ? `${item.name} ${what}.` : `Explaining ${item.name}…`) : "";
   const shown = isFormer ? (what ? " The former answer is shown." : "") : ` Still shown: ${state.shown?.item.name}`;
@@ -231,6 +238,17 @@ function showBusy(item) {
   if (isBusy) say(text);
   document.body.classList.toggle("working", isBusy && !what);
   element("drop").dataset.busy = isBusy && !what && !state.shown ? text : "";
+}
+
+// A stage that is inert loses the focus; it is given back when the stage can be used again.
+function keepFocus(change) {
+  const focused = document.activeElement;
+  if (element("stage").contains(focused)) state.focused = focused;
+  change();
+  if (element("stage").inert || !state.focused || document.activeElement !== document.body) return;
+  const isClass = !state.focused.isConnected; // the classes are listed anew
+  (isClass ? element("classes").querySelector("[aria-pressed=true]") : state.focused)?.focus({ preventScroll: true });
+  state.focused = null;
 }
 
 function appearance(explanation) {
@@ -252,7 +270,7 @@ function showScales() {
   const isKnown = !state.shown || absoluteFull(state.shown.explanation) !== null;
   const option = element("scale").options[1];
   option.disabled = !isKnown;
-  option.textContent = isKnown ? "same for all images" : "same for all images (no calibration for this)";
+  option.textContent = isKnown ? "same for all images" : "same for all: not calibrated";
   if (!isKnown) element("scale").value = "image";
 }
 
@@ -322,7 +340,8 @@ function showCaptions(isPair, left) {
 
 // Beside another class, the value of the strongest color is named: it may differ.
 function captionOf({ label, contrast, drawn, layer }, isCompared) {
-  const about = `“${label}”${contrast ? ` rather than ${contrast}` : ""}`;
+  const { method } = state.shown.answer.model;
+  const about = `“${label}”${contrast ? ` rather than ${contrast}` : ""}${method === "gradcam" ? "" : ` by ${method}`}`;
   if (drawn) return `Overlay of ${about} by the server: the browser cannot read this file`;
   if (!state.heat) return "Original";
   return `Heat for ${about}${isCompared ? `, strongest color at ${number(layer.most)}` : ""}`;
@@ -392,8 +411,10 @@ function askForToken(retry = loadModels, isRefused = hasToken()) {
   const dialog = element("token-dialog");
   if (dialog.open) return;
   dialog.onclose = () => {
+    const text = element("token").value;
+    element("token").value = "";
     if (dialog.returnValue !== "use") return;
-    setToken(element("token").value);
+    setToken(text);
     element("token-button").textContent = hasToken() ? "Access token set" : "Access token";
     hideProblem();
     if (!state.cards.length) loadModels();
@@ -467,16 +488,23 @@ element("cancel").addEventListener("click", () => {
 element("retry-failed").addEventListener("click", () => {
   queue.add(state.items.filter(({ state: now }) => ["failed", "cancelled"].includes(now)));
 });
-element("clear").addEventListener("click", () => {
+element("token-cancel").addEventListener("click", () => element("token-dialog").close(""));
+element("clear").addEventListener("click", startOver);
+element("start-over").addEventListener("click", startOver);
+
+function startOver() {
   queue.cancel();
   stager.cancel();
   Object.assign(state, { items: [], selected: null, shown: null, turn: state.turn + 1 });
   viewer.clear();
   document.body.classList.remove("started");
   element("stage").hidden = true;
+  element("start-over").hidden = true;
+  element("drop").dataset.busy = "";
+  element("busy").hidden = true;
   tray.show(state.items, null);
   hideProblem();
-});
+}
 element("token-button").addEventListener("click", () => askForToken(null, false));
 element("problem-close").addEventListener("click", hideProblem);
 
@@ -501,8 +529,8 @@ for (const button of document.querySelectorAll("[data-save]")) {
 const COPIED = { curl: curlOf, python: pythonOf };
 for (const button of document.querySelectorAll("[data-copy]")) {
   button.addEventListener("click", async () => {
-    const { item, explanation } = state.shown;
-    const query = queryOf(question(), classes().length, { label: explanation.label });
+    const { item, explanation, question: asked } = state.shown;
+    const query = queryOf(asked ?? question(), classes().length, { label: explanation.label });
     query.set("include", "overlay,map");
     query.set("colormap", element("colormap").value);
     query.set("alpha", element("alpha").value);

@@ -1,13 +1,16 @@
 // The chosen images: each waits, is explained, and is done or has failed. A few are explained at a time.
-import { explain } from "./api.js";
+import { ApiError, explain } from "./api.js";
 import { bitmapOf, blobOf, isShownHere } from "./pictures.js";
 import { explanationsOf, keyOf, queryOf } from "./question.js";
 
 const AT_A_TIME = 2;
 let count = 0;
 
+// Without the marks that turn the direction of what follows: `exe.png` would be read of another file.
+const shownName = (name) => name.replace(/[\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
+
 export function makeItem(file) {
-  return { id: ++count, file, name: file.name || "pasted image", state: "waiting", answers: new Map(), error: null, scores: new Map() };
+  return { id: ++count, file, name: shownName(file.name) || "pasted image", state: "waiting", answers: new Map(), error: null, scores: new Map() };
 }
 
 /** The answer that an item has to a question, with a map of the class `label` if that is given; else null. */
@@ -21,16 +24,25 @@ export async function ask(item, question, classCount, { label = null, signal } =
   const answered = answerTo(item, question, label);
   if (answered) return answered;
   const known = item.answers.get(keyOf(question));
+  await checkReadable(item.file);
   item.shownHere ??= await isShownHere(item.file);
   const original = !item.shownHere && !item.original;
   const answer = await explain(item.file, queryOf(question, classCount, { label, original }), signal);
   if (answer.original_image_base64) item.original = blobOf(answer.original_image_base64, answer.original_media_type);
   delete answer.original_image_base64;
   const explanations = new Map([...(known?.explanations ?? []), ...explanationsOf(answer)]);
-  const found = { answer, explanations };
+  const found = { answer, explanations, question };
   item.answers.set(keyOf(question), found);
   item.latest = found;
   return found;
+}
+
+async function checkReadable(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+  } catch {
+    throw new ApiError({ message: "The file cannot be read: it is a folder, or it was moved or changed.", advice: "Choose it again." });
+  }
 }
 
 /** What is shown below the heat of an explanation: for a file that only the server can read, what the server has drawn. */
@@ -57,7 +69,8 @@ export class Queue {
     Object.assign(this, { work, changed, waiting: [], running: new Map() });
   }
 
-  add(items, { first = false } = {}) {
+  add(wanted, { first = false } = {}) {
+    const items = wanted.filter((item) => !this.waiting.includes(item) && !this.running.has(item));
     for (const item of items) this.set(item, "waiting");
     this.waiting = first ? [...items, ...this.waiting] : [...this.waiting, ...items];
     this.start();

@@ -3,10 +3,10 @@ import { colored } from "./colors.js";
 import { heatOf, levelsInBox, readMap } from "./heat.js";
 import { blobFor } from "./items.js";
 import { bitmapOf, canvasOf } from "./pictures.js";
-import { percent, QUALITY } from "./words.js";
+import { percent, QUALITY, UNFAMILIAR } from "./words.js";
 
 const SIDE = 160; // pixels of a thumbnail's longer side
-const WORST = { empty: 0, weak: 1, ok: 2 };
+const WORST = { empty: 1, weak: 2, ok: 3 };
 const STATES = { waiting: "Waiting", staged: "In the batch", uploading: "Uploading…", working: "Explaining…", cancelled: "Cancelled", failed: "Failed" };
 const element = (id) => document.getElementById(id);
 
@@ -55,7 +55,7 @@ export class Tray {
 
   entry(item, isSelected) {
     const known = this.entries.get(item.id);
-    const key = `${item.state} ${isSelected} ${Boolean(item.thumbnail)}`;
+    const key = `${item.state} ${isSelected} ${Boolean(item.thumbnail)} ${item.state === "done" && answered(item).join(" ")}`;
     if (known?.key === key) return known.made;
     const made = document.createElement("li");
     made.dataset.state = item.state;
@@ -81,8 +81,25 @@ function lines(item) {
   const name = line("name", item.name);
   name.title = item.name;
   if (item.state !== "done") return [name, line("state", item.state === "failed" ? item.error.message : STATES[item.state])];
-  const { prediction, quality } = item.latest.answer;
-  return [name, line("class", `${prediction.label} ${percent(prediction.probability)}`), line(`quality ${quality}`, QUALITY[quality])];
+  const [label, probability, quality, isUnfamiliar] = answered(item);
+  return [
+    name,
+    line("class", `${label} ${percent(probability)}`),
+    ...(quality ? [line(`quality ${quality}`, QUALITY[quality])] : []),
+    ...(isUnfamiliar ? [line("quality weak", UNFAMILIAR)] : []),
+  ];
+}
+
+// The predicted class, its probability and the quality of its own map, whatever class is looked at; and whether to rely on them.
+function answered({ latest: { answer, explanations } }) {
+  const { label, probability } = answer.prediction;
+  return [label, probability, explanations.get(label)?.quality ?? null, answer.familiarity?.unfamiliar ?? false];
+}
+
+function trust(item) {
+  if (!item.latest) return 4;
+  const [, , quality, isUnfamiliar] = answered(item);
+  return isUnfamiliar ? 0 : (WORST[quality] ?? 4);
 }
 
 function sorted(items, order) {
@@ -90,7 +107,7 @@ function sorted(items, order) {
     added: (item) => item.id,
     class: (item) => item.latest?.answer.prediction.label ?? "\uffff",
     margin: (item) => item.latest?.answer.prediction.margin ?? Infinity,
-    quality: (item) => WORST[item.latest?.answer.quality] ?? 3,
+    quality: trust,
   }[order];
   const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
   return [...items].sort((a, b) => compare(value(a), value(b)) || a.id - b.id);

@@ -90,6 +90,7 @@ export class Viewer {
   }
 
   draw() {
+    this.canvases[0].closest(".panes").classList.toggle("fitted", this.isFitted); // then a swipe moves the page
     this.canvases.forEach((canvas, index) => {
       const context = canvas.getContext("2d");
       context.setTransform(1, 0, 0, 1, 0, 0);

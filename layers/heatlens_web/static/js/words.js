@@ -11,13 +11,21 @@ export function qualityText(quality, label) {
 
 export const QUALITY = { ok: "enough evidence", weak: "little evidence", empty: "no evidence" };
 
+/** Which classes a model knows. */
+export function choicesText(classes) {
+  const more = classes.length > 4 ? `, and ${classes.length - 4} more` : "";
+  return classes.length ? `This model knows the classes ${classes.slice(0, 4).map((label) => `“${label}”`).join(", ")}${more}.` : "";
+}
+
+export const UNFAMILIAR = "unlike calibration images";
+
 export function familiarityText(familiarity) {
   if (!familiarity) return "Not known: this model has no reference images to compare with.";
   if (familiarity.unfamiliar) {
     return "Unlike the images that this model was calibrated on. Do not rely on its class or its map.";
   }
   const share = (100 - familiarity.percentile).toFixed(familiarity.percentile > 99 ? 1 : 0);
-  return `Similar to the images that this model was calibrated on; ${share} % of those are less typical than this one.`;
+  return `Similar to the images that this model was calibrated on: more typical than ${share} % of them.`;
 }
 
 export const percent = (share) => `${(share * 100).toFixed(share > 0.999 || share < 0.001 ? 2 : 1)} %`;
