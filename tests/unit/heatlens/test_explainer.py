@@ -30,6 +30,7 @@ from heatlens.image_source import ImageSource
 from heatlens.pipeline import explain
 from heatlens.settings import LIMITS, read_settings
 from heatlens.types import Options, Scores, Upload
+from tests.support.coroutines import awaited
 from tests.support.images import encoded, noise
 from tests.support.paths import ROOT, SAMPLES
 
@@ -321,7 +322,7 @@ def test_an_event_loop_goes_on_while_an_image_is_explained(tiny: Explainer) -> N
             tasks.cancel_scope.cancel()
         return found
 
-    explanation, scores = anyio.run(both)
+    explanation, scores = awaited(both())
 
     assert len(turns) > 2
     assert explanation.png == tiny.explain(image, colormap="hot").png
