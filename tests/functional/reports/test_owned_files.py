@@ -49,9 +49,15 @@ def test_a_file_of_another_framework_is_refused_with_the_command_that_converts_i
     assert "\n" not in said
 
 
-def test_the_first_sources_need_no_line_and_every_picture_shows_its_class() -> None:
-    rows = [row.strip("| ").split(" | ") for row in PAGE.read_text().splitlines() if row.startswith("| ")][1:]
+def cells_of(text: str) -> list[list[str]]:
+    return [row.strip("| ").split(" | ") for row in text.splitlines() if row.startswith("| ")][1:]
 
+
+def test_the_first_sources_need_no_line_and_every_picture_shows_its_class() -> None:
+    owners, _, trained = PAGE.read_text().partition("## Trained networks on photos")
+    rows = cells_of(owners)
+
+    assert [float(row[3]) for row in cells_of(trained)] == pytest.approx([float(row[4]) for row in cells_of(trained)])
     assert [row[0] for row in rows] == [owner.name for owner in OWNERS]
     for name, _, command, lines, said, *_, halves in rows:
         assert lines == "0" or name == "bin"
