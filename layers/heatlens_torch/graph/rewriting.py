@@ -7,8 +7,8 @@ _matmul = torch.ops.aten.matmul.default
 
 
 def replace(captured: fx.GraphModule, node: fx.Node, result: fx.Node) -> None:
-    """Let `result`, which has the node's value, stand in its place."""
-    result.meta = dict(node.meta)
+    """Let `result`, which has the node's value, stand in its place; what it says of itself already is kept."""
+    result.meta = result.meta or dict(node.meta)
     node.replace_all_uses_with(result)
     captured.graph.erase_node(node)
 

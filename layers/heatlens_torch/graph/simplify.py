@@ -82,9 +82,7 @@ def _padding(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
             if max(before, after) > 0:
                 padded = call(aten.cat.default, ([*margins[0], padded, *margins[1]], -dim))
                 shape[-dim] += max(0, before) + max(0, after)
-    padded.meta = padded.meta or dict(node.meta)
-    node.replace_all_uses_with(padded)
-    captured.graph.erase_node(node)
+    replace(captured, node, padded)
 
 
 def _margin(
@@ -95,7 +93,7 @@ def _margin(
     return call(aten.new_full.default, (padded, sizes, fill))
 
 
-def _clamp(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
+def _clamp(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401 - arguments of nodes have no types
     """Clamp by numbers; an infinite bound is none."""
     value, *bounds = (*node.args, None)[:3]
     bounds = [node.kwargs.get(name, bound) for name, bound in zip(("min", "max"), bounds, strict=True)]
@@ -105,9 +103,7 @@ def _clamp(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
     finite = [None if number is None or math.isinf(number) else number for number in numbers]
     with captured.graph.inserting_before(node):
         result = value if finite == [None, None] else captured.graph.call_function(aten.clamp.default, (value, *finite))
-    node.replace_all_uses_with(result)
-    result.meta = result.meta or dict(node.meta)
-    captured.graph.erase_node(node)
+    replace(captured, node, result)
 
 
 def _linear(captured: fx.GraphModule, node: Any) -> None:  # noqa: ANN401
