@@ -3,9 +3,9 @@
 import asyncio
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import Any, Protocol, Self, TypeVar, Unpack, overload
 
 from heatlens.card import DRAFT, Card
 from heatlens.errors import HeatlensError
@@ -18,7 +18,22 @@ from heatlens.settings import LIMITS, Limits, Settings, read_settings
 from heatlens.types import Options, Scores, Upload
 
 Result = TypeVar("Result", Explanation, Scores)
-RunBatch = Callable[[list[Upload | HeatlensError]], list[Result | HeatlensError]]
+
+
+class Run(Protocol[Result]):
+    """`pipeline.explain` or `pipeline.score_all`."""
+
+    def __call__(
+        self,
+        model: Model,
+        uploads: Sequence[Upload | HeatlensError],
+        options: Options,
+        /,
+        *,
+        limits: Limits,
+        batch_images: int,
+    ) -> list[Result | HeatlensError]:
+        """Run any number of images."""
 
 
 class Explainer:
@@ -117,7 +132,7 @@ class Explainer:
             TypeError: The image, or one of several, is of another type; or an option has an unknown name.
         """
         checked = read_options(options, frozenset({"overlay"} if overlay else ()))
-        return self._each(image, checked, lambda uploads: self._explain(uploads, checked))
+        return self._each(image, checked, explain)
 
     async def explain_async(
         self, image: ImageSource | Iterable[ImageSource], *, overlay: bool = True, **options: Unpack[OptionArguments]
@@ -154,7 +169,7 @@ class Explainer:
             TypeError: The image, or one of several, is of another type.
         """
         checked = check_options({"window": window, "include": frozenset()})
-        return self._each(image, checked, lambda uploads: self._score(uploads, checked))
+        return self._each(image, checked, score_all)
 
     async def predict_async(
         self, image: ImageSource | Iterable[ImageSource], *, window: tuple[float, float] | str | None = None
@@ -163,33 +178,23 @@ class Explainer:
         return await asyncio.to_thread(self.predict, image, window=window)
 
     def _each(
-        self, image: ImageSource | Iterable[ImageSource], options: Options, run: RunBatch[Result]
+        self, image: ImageSource | Iterable[ImageSource], options: Options, run: Run[Result]
     ) -> Result | list[Result | HeatlensError]:
         """Run one image and raise its error, or several, one engine batch at a time: a thousand do not fit memory."""
-        file_bytes = self._settings.limits(LIMITS).file_bytes
+        limits, size = self._settings.limits(LIMITS), self._settings.batch_images
         keep_floats = options.window is not None or self.card.preprocess.values is not None
+
+        def run_span(span: list[ImageSource]) -> list[Result | HeatlensError]:
+            uploads = [read_source(each, limits.file_bytes, keep_floats=keep_floats) for each in span]
+            # The limit of a request's pixels does not apply to Python callers: only each image's limit does.
+            own = limits.model_copy(update={"request_pixels": limits.image_pixels * len(uploads)})
+            return run(self._model, uploads, options, limits=own, batch_images=size)
+
         if is_image(image):
-            [outcome] = run([read_source(image, file_bytes, keep_floats=keep_floats)])
+            [outcome] = run_span([image])
             if isinstance(outcome, HeatlensError):
                 raise outcome
             return outcome
-        images, size = list_images(image), self._settings.batch_images
+        images = list_images(image)
         spans = (images[start : start + size] for start in range(0, len(images), size))
-        return [
-            outcome
-            for span in spans
-            for outcome in run([read_source(each, file_bytes, keep_floats=keep_floats) for each in span])
-        ]
-
-    def _explain(self, uploads: list[Upload | HeatlensError], options: Options) -> list[Outcome]:
-        limits, size = self._limits(len(uploads)), self._settings.batch_images
-        return explain(self._model, uploads, options, limits=limits, batch_images=size)
-
-    def _score(self, uploads: list[Upload | HeatlensError], options: Options) -> list[Scores | HeatlensError]:
-        limits, size = self._limits(len(uploads)), self._settings.batch_images
-        return score_all(self._model, uploads, options, limits=limits, batch_images=size)
-
-    def _limits(self, images: int) -> Limits:
-        """Return the limits; that of a request's pixels does not apply to Python callers, only each image's does."""
-        limits = self._settings.limits(LIMITS)
-        return limits.model_copy(update={"request_pixels": limits.image_pixels * images})
+        return [outcome for span in spans for outcome in run_span(span)]

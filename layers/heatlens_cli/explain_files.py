@@ -63,7 +63,7 @@ def explain_files(
         output: Where the heatmaps are written; its folder is created if missing.
         max_bytes: Largest file.
         threads: Images that are explained at a time.
-        report: Is told of each file; a table by default.
+        report: Receives the result of each file; a table by default.
 
     Returns:
         The exit status: 0, or 1 if a file failed or none was found.

@@ -15,7 +15,7 @@ _STAGE = "explained"
 
 
 class Report(Protocol):
-    """Is told of each file in the order of the files."""
+    """Receives the result of each file, in the order of the files."""
 
     def running(self, count: int) -> AbstractContextManager[object]:
         """Begin a run of `count` files, and show its progress within the block."""

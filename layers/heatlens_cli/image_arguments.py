@@ -10,7 +10,7 @@ from pathlib import Path
 from heatlens_cli.console import shown
 from heatlens_cli.heatmap_names import unique_images
 from heatlens_cli.read_file import read_file, read_limited
-from heatlens_cli.sources import is_image_name
+from heatlens_cli.sources import walk_images
 
 STANDARD_INPUT = Path("-")
 RESULT_MARK = ".heatmap."  # in the name of every file that an earlier run wrote
@@ -88,12 +88,7 @@ def _expand(argument: Path, results: Path, missing: list[str]) -> Iterator[tuple
 
 def _below(root: Path, results: Path, missing: list[str]) -> list[Path]:
     errors: list[OSError] = []
-    found = [
-        Path(folder, name)
-        for folder, _, names in os.walk(root, onerror=errors.append)
-        for name in names
-        if is_image_name(name) and not _is_result(Path(folder, name), results)
-    ]
+    found = [path for path in walk_images(root, errors) if not _is_result(path, results)]
     missing += [f"{shown(error.filename)}: {error.strerror}" for error in errors]
     if not found and not errors:
         missing.append(f"{shown(root)}: the folder has no images")

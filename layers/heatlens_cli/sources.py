@@ -99,11 +99,9 @@ class Folder:
 
     def images(self) -> Iterator[Image | RejectedFile]:
         errors: list[OSError] = []
-        for folder, _, names in os.walk(self._root, onerror=errors.append):
-            for name in names:
-                path = Path(folder, name)
-                if is_image_name(name) and not self._is_result(path):
-                    yield self._look(path)
+        for path in walk_images(self._root, errors):
+            if not self._is_result(path):
+                yield self._look(path)
         for error in errors:
             yield RejectedFile(self._name(Path(error.filename)) + "/", Unreadable.code, f"{error.strerror}")
 
@@ -148,7 +146,7 @@ class Bucket:
         try:
             for page in pages:
                 for each in page.get("Contents", []):
-                    if is_image_name(each["Key"]):
+                    if _is_image_name(each["Key"]):
                         yield Image(each["Key"].removeprefix(self._prefix), each["Size"], each["ETag"])
         except FAILURES as error:
             raise NoSource(f"{self.address} cannot be listed: {aws_code(error)}") from error
@@ -232,6 +230,11 @@ def _stamp(status: os.stat_result) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
 
 
-def is_image_name(name: str) -> bool:
-    """Whether a file's suffix is that of an image."""
+def walk_images(root: Path, errors: list[OSError]) -> Iterator[Path]:
+    """Yield the files of a folder and its subfolders whose suffix is that of an image; collect what cannot be read."""
+    for folder, _, names in os.walk(root, onerror=errors.append):
+        yield from (Path(folder, name) for name in names if _is_image_name(name))
+
+
+def _is_image_name(name: str) -> bool:
     return Path(name).suffix.lower() in MEDIA_TYPES

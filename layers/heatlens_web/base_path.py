@@ -32,9 +32,8 @@ class BasePath:
     def _address(self, scope: Scope) -> tuple[str, str]:
         base, path = (scope.get("aws.event") or {}).get(ADDRESS) or _mounted(scope)
         setting = self._base_path
-        below = path.removeprefix(setting)
-        is_below = bool(setting) and path != below and below[:1] in ("", "/")
-        if is_below and below.partition("/")[2].partition("/")[0] in ROOTS:
+        below = _below(setting, path)
+        if below is not None and below.partition("/")[2].partition("/")[0] in ROOTS:
             return base + setting, below
         # A proxy may take it off itself, as API Gateway does with a mapping.
         return base or setting, path
@@ -43,5 +42,11 @@ class BasePath:
 def _mounted(scope: Scope) -> tuple[str, str]:
     """Split the path of an application that is mounted in another."""
     base, path = scope.get("root_path", ""), scope["path"]
+    below = _below(base, path)
+    return ("", path) if below is None else (base, below)
+
+
+def _below(base: str, path: str) -> str | None:
+    """Return what follows a base path, `None` if there is no base or the path is another."""
     below = path.removeprefix(base)
-    return (base, below) if path != below and below[:1] in ("", "/") else ("", path)
+    return below if path != below and below[:1] in ("", "/") else None

@@ -63,6 +63,10 @@ def array_image(values: Array, *, keep_floats: bool) -> Image.Image:
         raise UnreadableImage(f"{_LAYOUT}, and not {list(values.shape)}{_advice(values)}")
     if not values.size:
         raise UnreadableImage(f"the array {list(values.shape)} has no pixels")
+    if values.dtype == bool:
+        values = values.astype(np.uint8) * np.uint8(_MAX_8_BIT)
+    if values.dtype.kind not in "iuf":
+        raise UnreadableImage(f"an array of type {values.dtype} is no image: give integers, floats or bool")
     if channels > 1:
         return Image.fromarray(_color(values), _MODES[channels])
     return Image.fromarray(_gray(values, keep_floats=keep_floats))
@@ -76,9 +80,6 @@ def _advice(values: Array) -> str:
 def _gray(values: Array, *, keep_floats: bool) -> Array:
     if values.dtype.kind == "f":
         return values.astype(np.float32) if keep_floats else _unit_levels(values, "give window=(center, width)")
-    if values.dtype == bool:
-        return values.astype(np.uint8) * np.uint8(_MAX_8_BIT)
-    _check_integers(values)
     if values.dtype == np.uint8:
         return values
     lowest, highest = int(values.min()), int(values.max())
@@ -92,9 +93,6 @@ def _gray(values: Array, *, keep_floats: bool) -> Array:
 def _color(values: Array) -> npt.NDArray[np.uint8]:
     if values.dtype.kind == "f":
         return _unit_levels(values, "scale them")
-    if values.dtype == bool:
-        return values.astype(np.uint8) * np.uint8(_MAX_8_BIT)
-    _check_integers(values)
     if values.dtype == np.uint16:
         return np.rint(values / np.float32(_MAX_16_BIT) * _MAX_8_BIT).astype(np.uint8)
     lowest, highest = int(values.min()), int(values.max())
@@ -109,8 +107,3 @@ def _unit_levels(values: Array, advice: str) -> npt.NDArray[np.uint8]:
         raise UnreadableImage(f"floats are 0 to 1, and not {lowest:g} to {highest:g}: {advice}")
     levels: npt.NDArray[np.uint8] = np.rint(values * _MAX_8_BIT).astype(np.uint8)
     return levels
-
-
-def _check_integers(values: Array) -> None:
-    if values.dtype.kind not in "iu":
-        raise UnreadableImage(f"an array of type {values.dtype} is no image: give integers, floats or bool")
