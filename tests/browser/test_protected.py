@@ -1,9 +1,6 @@
 """The page below a prefix, on a server that needs an API key and has several models."""
 
-import re
-import subprocess
 from collections.abc import Iterator
-from os import environ
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +8,8 @@ import pytest
 
 from heatlens.settings import DEMO_MODEL
 from tests.browser.conftest import Opened, eventually
-from tests.support.paths import HEATLENS, SAMPLES
+from tests.support.local_server import local_server
+from tests.support.paths import SAMPLES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -29,18 +27,8 @@ def base(colours_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "HEATLENS_MODEL_DIR": str(DEMO_MODEL),
         "HEATLENS_MODELS_DIR": str(models),
     }
-    server = subprocess.Popen(
-        [HEATLENS, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True, env=environ | settings
-    )
-    assert server.stdout is not None
-    line = server.stdout.readline()
-    try:
-        match = re.search(r"http://127\.0\.0\.1:\d+", line)
-        assert match, f"the server printed {line!r}"
-        yield f"{match[0]}/heat/"
-    finally:
-        server.terminate()
-        server.communicate(timeout=30)
+    with local_server(**settings) as port:
+        yield f"http://127.0.0.1:{port}/heat/"
 
 
 def enter(opened: Opened, key: str = KEY) -> "Page":

@@ -27,7 +27,7 @@ COLUMNS = (
     "saved by",
     "`heatlens compile …`",
     "lines",
-    "said in options",
+    "given as options",
     "CPU s",
     "layer",
     "grid",
@@ -41,7 +41,7 @@ INTRODUCTION = """\
 
 Written by `make owners`; do not edit. Each network is trained for seconds to tell the two photos of
 scikit-learn apart, saved as its library saves it, and compiled by the command. `lines` are those that the
-owner wrote for Heatlens. `said in options` is what the files do not have. `CPU s` are processor seconds of
+owner wrote for Heatlens. `given as options` is what the files do not have. `CPU s` are processor seconds of
 the whole command, on one thread. `map` and `logits` are the largest relative differences from
 pytorch-grad-cam (allowed: 1e-4).
 
@@ -240,12 +240,12 @@ def draw(rows: Sequence[Row], folder: Path) -> Image.Image:
 
 def _said(command: Sequence[str]) -> str:
     """List the options of a command, those of `--set` by their key."""
-    told = [
+    given = [
         after.partition("=")[0] if part == "--set" else part[2:]
         for part, after in pairwise([*command, ""])
         if part.startswith("--")
     ]
-    return ", ".join(told) or "nothing"
+    return ", ".join(given) or "nothing"
 
 
 def _shell(command: Sequence[str]) -> str:

@@ -1,7 +1,6 @@
 """API, verified links, the bucket's queue and the worker together, from declaring to results."""
 
 import hashlib
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from heatlens_web.settings import ServerSettings
 from infra.local_account import LocalAccount
 from infra.local_batches import Worker
 from tests.staging.poller import Poller
-from tests.support.paths import HEATLENS
+from tests.support.local_server import local_server
 from tests.support.staged import Staged, picture
 
 URL = "/api/inference/batches"
@@ -117,15 +116,10 @@ def test_a_purge_leaves_nothing(api: TestClient, staged: Staged, poller: Poller)
 
 
 @pytest.fixture
-def server(staged: Staged, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def server(staged: Staged, tiny_folder: Path) -> Iterator[str]:
     """The address of `heatlens serve` on the account."""
-    monkeypatch.setenv("HEATLENS_MODEL_DIR", str(tiny_folder))
-    with subprocess.Popen([HEATLENS, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().split()[2]
-        finally:
-            process.terminate()
+    with local_server(HEATLENS_MODEL_DIR=str(tiny_folder)) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_the_batch_command_runs_a_folder_through_server_and_worker(

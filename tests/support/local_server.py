@@ -4,14 +4,17 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import environ
 
 from tests.support.paths import HEATLENS
 
 
 @contextmanager
-def local_server() -> Iterator[int]:
-    """Serve for the duration of the block; yield the port."""
-    server = subprocess.Popen([HEATLENS, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True)
+def local_server(**settings: str) -> Iterator[int]:
+    """Serve with these environment variables for the duration of the block; yield the port."""
+    server = subprocess.Popen(
+        [HEATLENS, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True, env=environ | settings
+    )
     assert server.stdout is not None
     line = server.stdout.readline()
     try:

