@@ -3,7 +3,7 @@ import { ApiError, hasToken, models, setToken } from "./api.js";
 import { colorTable } from "./colors.js";
 import { readMap, SIGNED } from "./heat.js";
 import { listen, offerSamples } from "./intake.js";
-import { answerTo, ask, makeItem, pictureOf, Queue } from "./items.js";
+import { answerTo, ask, isUnderWay, makeItem, pictureOf, Queue } from "./items.js";
 import { curlOf, npyOf, overlayCanvas, pythonOf, reportCanvas, save } from "./keep.js";
 import { Layer } from "./layer.js";
 import { showResult } from "./panel.js";
@@ -86,15 +86,10 @@ function question() {
 async function work(item, signal) {
   if (!state.cards.length) await readModels(); // an image may come before them
   if (isForBatch(item)) return stage(item);
-  let found = null;
   for (const label of [item.label, leftLabel()]) {
-    found = await ask(item, question(), classes().length, { label, signal }).catch((error) => refused(item, error));
+    const found = await ask(item, question(), classes().length, { label, signal }).catch((error) => refused(item, error));
     if (!found) return stage(item);
   }
-  const { answer, explanations } = found;
-  const scores = item.scores.get(answer.model.name) ?? new Map();
-  for (const { label, probability } of explanations.values()) scores.set(label, { label, probability });
-  item.scores.set(answer.model.name, scores);
   return "done";
 }
 
@@ -167,7 +162,7 @@ function askAgain(label = state.shown?.explanation.label ?? null) {
 // What was answered before is shown again without a request, also after another question has failed.
 function askIfNew(item) {
   const isKnown = (label) => answerTo(item, question(), label) !== null;
-  if (["waiting", "working"].includes(item.state)) showSelected();
+  if (isUnderWay(item)) showSelected();
   else if (isKnown(item.label) && isKnown(leftLabel())) queue.set(item, "done");
   else queue.add([item], { first: true });
 }
@@ -181,7 +176,7 @@ async function showSelected() {
   const item = state.selected;
   const mine = ++state.turn;
   showBusy(item);
-  if (["waiting", "working"].includes(item.state)) hideProblem();
+  if (isUnderWay(item)) hideProblem();
   element("panes").setAttribute("aria-busy", String(!["failed", "cancelled"].includes(item.state)));
   if (item.state === "failed") showProblem(item.error, () => queue.add([item]), item.name);
   if (item.state !== "done") return;
@@ -530,7 +525,7 @@ const COPIED = { curl: curlOf, python: pythonOf };
 for (const button of document.querySelectorAll("[data-copy]")) {
   button.addEventListener("click", async () => {
     const { item, explanation, question: asked } = state.shown;
-    const query = queryOf(asked ?? question(), classes().length, { label: explanation.label });
+    const query = queryOf(asked, classes().length, { label: explanation.label });
     query.set("include", "overlay,map");
     query.set("colormap", element("colormap").value);
     query.set("alpha", element("alpha").value);

@@ -108,7 +108,9 @@ export async function follow(id, signal, { report, read, lost }) {
 }
 
 const passes = ({ status }) => status === 0 || status === 429 || status >= 500;
-const isOpen = ({ state }) => state === "PENDING" || state === "SUBMITTED";
+
+/** Whether a file of a batch has not ended. */
+export const isOpen = ({ state }) => state === "PENDING" || state === "SUBMITTED";
 
 // Returns the number of the first file that has not ended, or null if all have.
 async function readFrom(id, first, signal, read) {

@@ -23,19 +23,34 @@ export function answerTo(item, question, label = null) {
 export async function ask(item, question, classCount, { label = null, signal } = {}) {
   const answered = answerTo(item, question, label);
   if (answered) return answered;
-  const known = item.answers.get(keyOf(question));
   await checkReadable(item.file);
   item.shownHere ??= await isShownHere(item.file);
   const original = !item.shownHere && !item.original;
   const answer = await explain(item.file, queryOf(question, classCount, { label, original }), signal);
   if (answer.original_image_base64) item.original = blobOf(answer.original_image_base64, answer.original_media_type);
   delete answer.original_image_base64;
-  const explanations = new Map([...(known?.explanations ?? []), ...explanationsOf(answer)]);
-  const found = { answer, explanations, question };
-  item.answers.set(keyOf(question), found);
-  item.latest = found;
-  return found;
+  return record(item, question, answer, explanationsOf(answer));
 }
+
+/** Keep an answer with its explanations by label, and the scores of classes: those explained, and others that it names. */
+export function record(item, question, answer, explained, others = []) {
+  const explanations = new Map([...(answerTo(item, question)?.explanations ?? []), ...explained]);
+  item.latest = { answer, explanations, question };
+  item.answers.set(keyOf(question), item.latest);
+  const scores = item.scores.get(answer.model.name) ?? new Map();
+  for (const { label, probability } of [...others, ...explained.values()]) scores.set(label, { label, probability });
+  item.scores.set(answer.model.name, scores);
+  return item.latest;
+}
+
+/** Give an item a state; its error is that of the state `failed`. */
+export function setState(item, state) {
+  item.state = state;
+  if (state !== "failed") item.error = null;
+}
+
+/** Whether an item waits for an answer. */
+export const isUnderWay = ({ state }) => state === "waiting" || state === "working";
 
 async function checkReadable(file) {
   try {
@@ -109,8 +124,7 @@ export class Queue {
   }
 
   set(item, state) {
-    item.state = state;
-    if (state !== "failed") item.error = null;
+    setState(item, state);
     this.changed(item);
   }
 }

@@ -1,8 +1,9 @@
 // Items that are too large for one request, or too many, go through staged batches, one batch at a time.
 import { ApiError } from "./api.js";
-import { cancel, erase, failureOf, follow, inParallel, readResult, upload } from "./batch.js";
+import { cancel, erase, failureOf, follow, inParallel, isOpen, readResult, upload } from "./batch.js";
+import { record, setState } from "./items.js";
 import { isShownHere } from "./pictures.js";
-import { batchOptionsOf, keyOf } from "./question.js";
+import { batchOptionsOf } from "./question.js";
 
 const element = (id) => document.getElementById(id);
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
@@ -77,7 +78,7 @@ export class Stager {
 
   async read(results, items, asked, signal) {
     const byNumber = new Map(items.map((item) => [item.number, item]));
-    const ended = results.filter(({ number, state }) => !isOver(byNumber.get(number)) && !["PENDING", "SUBMITTED"].includes(state));
+    const ended = results.filter(({ number, state }) => !isOver(byNumber.get(number)) && !isOpen({ state }));
     await inParallel(ended, async (result) => {
       const item = byNumber.get(result.number);
       if (result.state === "OK") await this.finish(item, result, asked, signal);
@@ -92,13 +93,7 @@ export class Stager {
   async finish(item, result, asked, signal) {
     const { answer, picture, explanation } = await readResult(result, signal, { drawn: !item.shownHere });
     explanation.drawn = picture;
-    const before = item.answers.get(keyOf(asked))?.explanations ?? [];
-    item.latest = { answer, explanations: new Map([...before, [explanation.label, explanation]]) };
-    item.answers.set(keyOf(asked), item.latest);
-    const { label, probability } = answer.prediction;
-    const scores = item.scores.get(answer.model.name) ?? new Map();
-    for (const each of [{ label, probability }, explanation]) scores.set(each.label, { label: each.label, probability: each.probability });
-    item.scores.set(answer.model.name, scores);
+    record(item, asked, answer, new Map([[explanation.label, explanation]]), [answer.prediction]);
     this.set(item, "done");
   }
 
@@ -128,8 +123,7 @@ export class Stager {
   }
 
   set(item, state) {
-    item.state = state;
-    if (state !== "failed") item.error = null;
+    setState(item, state);
     this.changed(item);
   }
 
