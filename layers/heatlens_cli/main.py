@@ -5,23 +5,21 @@ Each command imports what it runs, so that `--help` and `explain` load neither t
 
 import errno
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from heatlens import __version__
-from heatlens.errors import HeatlensError
 from heatlens.options import OptionArguments
 from heatlens.types import LogFormat, LogLevel
+from heatlens_cli.batch.commands import batch
+from heatlens_cli.clear_errors import clear_errors as _clear_errors
 from heatlens_cli.console import OutputFailed, complain, discard_output, escape_unencodable, say
 from heatlens_cli.explain_files import Output, WouldOverwrite, explain_files
 from heatlens_cli.extras import requires_extra
 
 OUTPUT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}  # of help and progress bars
-INTERRUPTED = 130  # exit status by the shells' convention: 128 plus the signal's number
 
 
 class CommandLine(typer.Typer):
@@ -43,7 +41,6 @@ class CommandLine(typer.Typer):
 
 app = CommandLine(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-batch = typer.Typer(no_args_is_help=True, help="Explain any number of images in staged batches.")
 app.add_typer(batch, name="batch")
 
 Images = Annotated[
@@ -325,26 +322,6 @@ def init_model(
         say(f"wrote {path}: fill it in, then heatlens inspect {path}, heatlens compile {path}")
 
 
-@batch.command("run")
-def batch_run(
-    source: Annotated[str, typer.Argument(help="Folder (subfolders included), or s3://BUCKET/PREFIX.")],
-    folder: OutFolder = Path("out/batch"),
-    url: Annotated[str, typer.Option(help="Address of the server.")] = "http://127.0.0.1:8000",
-    header: Annotated[list[str] | None, typer.Option(help="Header of every call, such as 'Authorization: …'.")] = None,
-    colormap: ColormapName = "jet",
-    alpha: AlphaWeight = 0.4,
-    *,
-    force: Force = False,
-) -> None:
-    """Explain a folder of images in staged batches. Run again after an interruption to send only what is missing."""
-    with _clear_errors(interrupted="interrupted: run the same command again to continue"):
-        from heatlens_cli.batch.run import parse_headers, run_batch
-
-        options = {"colormap": colormap, "alpha": alpha}
-        headers = parse_headers(header or [])
-        raise typer.Exit(run_batch(source, folder, url=url, headers=headers, options=options, force=force))
-
-
 @app.command()
 def verify(
     manifest: Annotated[str, typer.Argument(help="s3://BUCKET/out/BATCH/manifest.json, or a copy on disk.")],
@@ -367,16 +344,3 @@ def redrive(
         with requires_extra("aws", "redrive"):
             from heatlens_cli.redrive import redrive_open
         raise typer.Exit(redrive_open(dead_letters))
-
-
-@contextmanager
-def _clear_errors(*, interrupted: str = "interrupted") -> Iterator[None]:
-    """Print a `HeatlensError` or an interruption as one line and end the command."""
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        complain(interrupted)
-        raise typer.Exit(INTERRUPTED) from stop
-    except HeatlensError as error:
-        complain(str(error))
-        raise typer.Exit(1) from error
