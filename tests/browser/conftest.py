@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page, Request
+    import re
+
+    from playwright.sync_api import Browser, Locator, Page, Request
 
 CHROMIUM = shutil.which("chromium")
 # A closed machine refuses what a browser asks for by itself; root needs no sandbox.
@@ -84,6 +86,28 @@ def eventually(page: "Page", holds: Callable[[], object]) -> None:
     while not holds():
         assert time.monotonic() < until, "it never became so"
         page.wait_for_timeout(50)
+
+
+def shows(where: "Locator", text: "str | re.Pattern[str] | list[str]") -> None:
+    """Wait until an element, or each of a list, has exactly this text; parts that are scrolled away count too."""
+    from playwright.sync_api import expect
+
+    expect(where).to_have_text(text, timeout=WAIT_MS)
+
+
+def mentions(where: "Locator", text: str) -> None:
+    """Wait until a visible element contains a text."""
+    from playwright.sync_api import expect
+
+    expect(where).to_be_visible(timeout=WAIT_MS)
+    expect(where).to_contain_text(text, timeout=WAIT_MS)
+
+
+def lacks(where: "Locator", text: str) -> None:
+    """Wait until an element no longer contains a text."""
+    from playwright.sync_api import expect
+
+    expect(where).not_to_contain_text(text, timeout=WAIT_MS)
 
 
 def slow_down(page: "Page") -> None:

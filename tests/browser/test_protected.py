@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from heatlens.settings import DEMO_MODEL
-from tests.browser.conftest import Opened, eventually
+from tests.browser.conftest import Opened, eventually, lacks, shows
 from tests.support.local_server import local_server
 from tests.support.paths import SAMPLES
 
@@ -47,7 +47,7 @@ def test_a_token_is_asked_for_and_kept_in_memory_only(opened: Opened) -> None:
 
     page.locator("#samples button").nth(2).click()
     opened.settle()
-    assert page.inner_text("#label") == "OPACITY"
+    shows(page.locator("#label"), "OPACITY")
     kept = page.evaluate("JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie])")
     assert kept == '[{},{},""]'
     assert all(KEY not in request.url for request in opened.requests)
@@ -69,8 +69,8 @@ def test_another_model_explains_the_same_image(opened: Opened) -> None:
     page.select_option("#model", "colours")
     page.wait_for_selector("#facts dd:has-text('colours 3')", state="attached")
 
-    assert page.inner_text("#notice") == "A test's model."
-    assert "OPACITY" not in page.locator("#classes button").all_inner_texts()
+    shows(page.locator("#notice"), "A test's model.")
+    lacks(page.locator("#classes"), "OPACITY")
     page.select_option("#layer", index=1)
     page.wait_for_selector("#busy", state="hidden")
     before = page.locator("#pane-a").screenshot()
