@@ -1,7 +1,9 @@
 """Check that the documents match the code, and that settings, errors and extras are documented."""
 
+import ast
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,8 @@ ERRORS = ERRORS_PAGE.read_text()
 CONFIGURATION = (ROOT / "functions" / "configuration.md").read_text()
 API = (ROOT / "functions" / "api.md").read_text()
 FORMATS = (ROOT / "functions" / "formats.md").read_text()
+TROUBLESHOOTING = (ROOT / "layers" / "troubleshooting.md").read_text()
+SYMPTOMS = re.findall(r"^\| (.+?) \|", TROUBLESHOOTING, re.MULTILINE)
 
 
 def test_every_make_target_that_a_document_names_exists() -> None:
@@ -143,6 +147,32 @@ def test_the_generated_tables_are_current() -> None:
 )
 def test_limits_outside_this_project_are_documented(page: str, words: str) -> None:
     assert words in " ".join(page.split())
+
+
+def strings_of_the_code() -> Iterator[str]:
+    """Yield every literal text of the packages; a text with values in it comes in parts."""
+    for source in (ROOT / "layers").rglob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_the_messages_to_look_up_are_those_of_the_code() -> None:
+    """A message of Python itself may be listed too."""
+    quoted = [text for cell in SYMPTOMS for text in re.findall(r"`([^`]+)`", cell) if " " in text]
+    parts = {part.strip() for text in quoted for part in text.split("…") if part.strip()}
+
+    code = "\n".join([*strings_of_the_code(), "No module named"])
+    assert len(parts) > 10
+    assert [part for part in sorted(parts) if part not in code] == []
+
+
+def test_the_codes_to_look_up_exist() -> None:
+    groups = "input|limit|quota|server|model|request|deadline"
+    codes = set(re.findall(rf"`((?:{groups})(?:\.[a-z0-9_]+)?)`", "\n".join(SYMPTOMS)))
+
+    assert {"limit.passes", "server.busy"} <= codes
+    assert codes <= {error.code for error in response_errors()}
 
 
 def test_the_changelog_names_this_version() -> None:
