@@ -1,4 +1,4 @@
-"""Write the generated tables of the documents from the code: `python infra/make_tables.py`."""
+"""Write the generated tables of the documents, and the API reference, from the code: `python infra/make_tables.py`."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -12,6 +12,7 @@ from heatlens_aws.metrics import METRICS, SERVER_METRICS
 from heatlens_web import errors as web_errors
 from heatlens_web.problems import status_of
 from infra.dashboard import dashboard_picture, dashboard_table
+from infra.make_reference import reference_pages
 
 MODULES = (errors, aws_errors, web_errors)
 ROOT = Path(__file__).parents[1]
@@ -122,3 +123,5 @@ def _meaning(error: type[HeatlensError]) -> str:
 if __name__ == "__main__":
     for name, (page, table) in TABLES.items():
         page.write_text(replace_table(page.read_text(), name, table()))
+    for page, text in reference_pages().items():
+        page.write_text(text)

@@ -13,6 +13,7 @@ from heatlens.errors import HeatlensError
 from heatlens_aws.settings import AwsSettings
 from heatlens_web.problems import status_of
 from heatlens_web.settings import ServerSettings
+from infra.make_reference import reference_pages
 from infra.make_tables import ERRORS_PAGE, TABLES, replace_table, response_errors, staged_file_errors
 from tests.support.paths import ROOT
 
@@ -29,6 +30,7 @@ GENERATED = {
     "METHODS.md",
     "OWNERS.md",
     "PARITY.md",
+    *(page.name for page in reference_pages()),
 }
 WRITTEN = [page for page in DOCUMENTS if page.name not in GENERATED]
 PACKAGES = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["root_packages"])
@@ -128,6 +130,14 @@ def test_the_generated_tables_are_current() -> None:
     assert all(f"| `{error.code}` |" in ERRORS for error in staged_file_errors())
     with pytest.raises(ValueError, match=r"no place for the errors"):
         replace_table(ERRORS.replace("<!-- end of errors -->", ""), "errors", "")
+
+
+def test_the_api_reference_is_current() -> None:
+    """`make tables` writes it again."""
+    pages = reference_pages()
+
+    assert all("```python" in text or "| error |" in text for text in pages.values())
+    assert [page.name for page, text in pages.items() if page.read_text() != text] == []
 
 
 @pytest.mark.contract("gateway", "redirected clients", "burnt in")
