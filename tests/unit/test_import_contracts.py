@@ -22,6 +22,8 @@ PLANTED = [
     ("layers/heatlens/pipeline.py", "torch", {"training-libraries"}),
     ("layers/heatlens/pipeline.py", "boto3", {"core-libraries"}),
     ("layers/heatlens/pipeline.py", "fastapi", {"core-libraries"}),
+    ("layers/heatlens/client/connection.py", "boto3", {"core-libraries"}),
+    ("layers/heatlens/explainer.py", "heatlens.client.errors", {"core"}),
     ("layers/heatlens/registry.py", "onnxruntime", {"onnx-runtime"}),
     ("layers/heatlens/model.py", "heatlens.engines.onnx_runtime", {"onnx-runtime-engine"}),
     ("layers/heatlens_torch/compile.py", "heatlens_aws.staging", {"packages"}),

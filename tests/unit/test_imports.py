@@ -23,6 +23,7 @@ ABSENT = {
     "functions.batch.handler": TRAINING | ON_DEMAND | WEB,
     "functions.batch.sweeper": TRAINING | ON_DEMAND | WEB | {"openvino"},
     "heatlens": TRAINING | ON_DEMAND | AWS | WEB | {"openvino", "typer"},
+    "heatlens.client": TRAINING | ON_DEMAND | AWS | WEB | {"openvino", "typer"},
     "heatlens.explainer": TRAINING | ON_DEMAND | AWS | WEB | {"typer"},
     "heatlens_cli.main": TRAINING | ON_DEMAND | AWS | WEB | {"openvino"},
 }

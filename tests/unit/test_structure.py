@@ -9,6 +9,8 @@ from tests.support.paths import ROOT
 UNIT, FUNCTIONAL, CONTRACT = (ROOT / "tests" / name for name in ("unit", "functional", "contract"))
 # Modules without a test of their name, and the test that covers each.
 COVERED = {
+    "heatlens/client/calls.py": "functional/client/test_answers.py",
+    "heatlens/client/sync_client.py": "functional/client/test_faults.py",
     "heatlens/draw.py": "unit/heatlens/test_pipeline.py",
     "heatlens/evaluate/contours.py": "unit/heatlens/evaluate/test_regions.py",
     "heatlens/evaluate/masking.py": "unit/heatlens/evaluate/test_faithfulness.py",
