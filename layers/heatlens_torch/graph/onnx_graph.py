@@ -11,6 +11,7 @@ from heatlens.errors import CompileError
 from heatlens_torch.errors import INSTEAD, reason
 from heatlens_torch.graph.expand_late import expand_late
 from heatlens_torch.graph.no_shuffle import unshuffle
+from heatlens_torch.graph.reduce_deeper import reduce_deeper
 from heatlens_torch.graph.untie_weights import untie_transposed_weights
 
 BATCH = "batch"
@@ -42,6 +43,7 @@ def to_onnx(
     untie_transposed_weights(model)
     expand_late(model)
     unshuffle(model)
+    reduce_deeper(model)
     _strip(model)
     onnx.checker.check_model(model)
     return model

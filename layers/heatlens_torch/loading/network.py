@@ -23,6 +23,7 @@ from heatlens_torch.loading import own_weights, synthetic, user_functions, zoo
 from heatlens_torch.loading.built_network import BuiltNetwork
 from heatlens_torch.loading.checkpoints import Checkpoint, load_weights, read_checkpoint
 from heatlens_torch.loading.final_activation import remove_final_activation
+from heatlens_torch.loading.first_outputs import name_first_outputs
 from heatlens_torch.loading.in_place import allow_in_place
 from heatlens_torch.loading.inputs import place_image
 from heatlens_torch.loading.outputs import select_output
@@ -57,6 +58,7 @@ def build_network(spec: ModelSpec, folder: Path) -> BuiltNetwork:
     if built.original is None:  # an ONNX file has its constants already
         place_image(built.network, spec.input_entry, spec.constants)
     select_output(built.network, spec.output_entry, image)
+    name_first_outputs(built.network, image)
     check_single_images(built.network, image)
     removed = remove_final_activation(built.network, image)
     allow_in_place(built.network, image)

@@ -12,6 +12,7 @@ from heatlens.errors import CompileError, ModelFileError
 from heatlens_torch.loading import zoo
 from heatlens_torch.loading.checkpoints import digest_of
 from heatlens_torch.loading.final_activation import remove_final_activation
+from heatlens_torch.loading.first_outputs import name_first_outputs
 from heatlens_torch.loading.in_place import allow_in_place
 from heatlens_torch.loading.outputs import select_output
 from heatlens_torch.loading.plain_network import make_float32
@@ -90,6 +91,7 @@ def _network(stored: TorchWeights, path: Path, images: torch.Tensor) -> nn.Modul
     make_float32(network)
     network.load_state_dict(safetensors.torch.load_file(path))
     select_output(network, stored.output_entry, images)
+    name_first_outputs(network, images)
     remove_final_activation(network, images)
     allow_in_place(network, images)
     return network

@@ -99,7 +99,7 @@ HF_FAMILIES = (
     _family(
         "perceiver",
         image_size=PIXELS,
-        num_latents=8,
+        num_latents=32,
         d_latents=16,
         d_model=16,
         num_blocks=1,
