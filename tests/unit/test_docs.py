@@ -17,7 +17,7 @@ from infra.make_reference import reference_pages
 from infra.make_tables import ERRORS_PAGE, TABLES, replace_table, response_errors, staged_file_errors
 from tests.support.paths import ROOT
 
-FOLDERS = (".", "functions", "layers", "infra", "infra/decisions", "tests/benchmarks", "tests/contract")
+FOLDERS = (".", "functions", "layers", "infra", "infra/decisions", "tests", "tests/benchmarks", "tests/contract")
 DOCUMENTS = [page for folder in FOLDERS for page in (ROOT / folder).glob("*.md")]
 LONGEST_LINE = 110  # characters
 LONGEST_SENTENCE = 30  # words
@@ -33,6 +33,8 @@ GENERATED = {
     *(page.name for page in reference_pages()),
 }
 WRITTEN = [page for page in DOCUMENTS if page.name not in GENERATED]
+# A row of tests/README.md: the folder, and its number of test functions.
+TEST_COUNTS = re.compile(r"^\| `([a-z/]+)/`[^|]*\| ([0-9,]+) \|", re.MULTILINE)
 PACKAGES = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["root_packages"])
 ERRORS = ERRORS_PAGE.read_text()
 CONFIGURATION = (ROOT / "functions" / "configuration.md").read_text()
@@ -183,6 +185,21 @@ def test_the_codes_to_look_up_exist() -> None:
 
     assert {"limit.passes", "server.busy"} <= codes
     assert codes <= {error.code for error in response_errors()}
+
+
+def functions_of_tests(folder: Path) -> int:
+    """Count the test functions of a folder; a parametrized one counts once."""
+    sources = (path.read_text(encoding="utf-8") for path in folder.rglob("test_*.py"))
+    return sum(len(re.findall(r"^ *(?:async )?def test_", source, re.MULTILINE)) for source in sources)
+
+
+def test_the_numbers_of_tests_are_about_right() -> None:
+    page = (ROOT / "tests" / "README.md").read_text()
+    stated = {name: int(count.replace(",", "")) for name, count in TEST_COUNTS.findall(page)}
+
+    assert {"unit", "functional", "contract", "functional/api"} <= set(stated)
+    counted = {name: functions_of_tests(ROOT / "tests" / name) for name in stated}
+    assert {name: count for name, count in stated.items() if not 0.8 < count / counted[name] < 1.25} == {}, counted
 
 
 def test_the_changelog_names_this_version() -> None:

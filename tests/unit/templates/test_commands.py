@@ -15,12 +15,13 @@ from botocore import xform_name
 from tests.support.paths import ROOT
 from tests.support.stack import TEMPLATE, TEMPLATES, read
 
-PAGES = [*sorted((ROOT / "infra").glob("*.md")), *sorted((ROOT / "functions").glob("*.md")), ROOT / "README.md"]
+PAGES = [page for folder in ("infra", "functions", "layers", ".") for page in sorted((ROOT / folder).glob("*.md"))]
 RUNBOOKS = (ROOT / "infra" / "runbooks.md").read_text()
 RENAMED = {"deploy": "codedeploy", "s3api": "s3"}  # services that the command line names differently
 COMPOSED = {
     ("cloudformation", "deploy"),
     ("s3", "cp"),
+    ("s3", "ls"),
     ("configure", "export-credentials"),
 }  # operations that only the command line has
 GLOBAL = {"query", "output", "region", "max-items"}
@@ -28,7 +29,7 @@ GLOBAL = {"query", "output", "region", "max-items"}
 
 def commands(page: Path) -> Iterator[list[str]]:
     """Yield the words of each `aws` command of a page: of a whole line, or of one within `$(…)`."""
-    for block in re.findall(r"(?ms)^```sh\n(.*?)^```$", page.read_text()):
+    for block in re.findall(r"(?ms)^```(?:sh|console)\n(.*?)^```$", page.read_text()):
         for line in block.replace("\\\n", " ").splitlines():
             if found := re.search(r"(\$\()?\baws [a-z0-9-]+ [a-z0-9-]+", line):
                 text = line[found.start() :]
@@ -48,7 +49,7 @@ def options(words: list[str]) -> dict[str, str]:
 
 def test_the_documents_have_commands_of_aws() -> None:
     assert len(DESCRIBED) > 25
-    assert {page for page, _ in DESCRIBED} >= {"runbooks.md", "network.md", "README.md", "operations.md"}
+    assert {page for page, _ in DESCRIBED} >= {"runbooks.md", "network.md", "README.md", "operations.md", "tutorial.md"}
 
 
 @pytest.mark.parametrize(("page", "words"), DESCRIBED, ids=[" ".join(words[:2]) for _, words in DESCRIBED])
