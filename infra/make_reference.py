@@ -14,6 +14,7 @@ from typing import Any
 from heatlens import card, errors, explainer, image_source, results, types
 from heatlens.evaluate import faithfulness, regions
 from heatlens.explain import absolute_scale
+from infra.contents import add_contents
 
 LAYERS = Path(__file__).parents[1] / "layers"
 NOTE = "<!-- Written by `make tables` from the docstrings: change those. -->\n"
@@ -93,7 +94,7 @@ def reference_pages() -> dict[Path, str]:
         "api-errors.md": _errors_page(),
         "card-reference.md": _card_page(),
     }
-    return {LAYERS / name: re.sub(r"\n{2,}$", "\n", "\n".join([*lines, ""])) for name, lines in pages.items()}
+    return {LAYERS / name: add_contents("\n".join(lines).rstrip("\n") + "\n") for name, lines in pages.items()}
 
 
 def parse_docstring(text: str) -> Docstring:

@@ -13,6 +13,7 @@ from heatlens.errors import HeatlensError
 from heatlens_aws.settings import AwsSettings
 from heatlens_web.problems import status_of
 from heatlens_web.settings import ServerSettings
+from infra.contents import add_contents, anchor, long_documents
 from infra.make_reference import reference_pages
 from infra.make_tables import ERRORS_PAGE, TABLES, replace_table, response_errors, staged_file_errors
 from tests.support.paths import ROOT
@@ -70,13 +71,19 @@ def anchors(page: Path) -> set[str]:
     """Return the anchors that GitHub gives the headings of a document."""
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return {anchor(heading) for heading in headings}
 
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
     assert [str(path) for path, _ in links(page) if not path.exists()] == []
     assert [(path.name, anchor) for path, anchor in links(page) if anchor and anchor not in anchors(path)] == []
+
+
+@pytest.mark.parametrize("page", long_documents(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_long_document_has_its_contents(page: Path) -> None:
+    """`make tables` writes them."""
+    assert add_contents(page.read_text()) == page.read_text()
 
 
 def test_the_documents_have_links_with_anchors() -> None:
