@@ -18,7 +18,7 @@ from heatlens.types import Floats
 from heatlens_torch.errors import INSTEAD
 from heatlens_torch.graph.grids import Layout
 from heatlens_torch.loading.spec import PROOF_INPUTS
-from heatlens_torch.proof import reference, rounding
+from heatlens_torch.proof import in_float64, reference, rounding
 from heatlens_torch.proof.rounding import Doubles
 
 COMBINED_INPUTS = 12  # one batch of each size; each layer alone is proven on all inputs
@@ -38,7 +38,7 @@ class Explained:
     gradient: Floats
     signed_map: Floats
 
-    def of(self, images: npt.NDArray[Any]) -> Self:
+    def of(self, images: npt.NDArray[Any] | list[int]) -> Self:
         """Select some of the images."""
         return type(self)(self.logits[images], self.gradient[images], self.signed_map[images])
 
@@ -118,7 +118,9 @@ def prove(
         threshold=THRESHOLD,
         reference=reference.name(),
     )
-    _demand(parity, layer)
+    if not parity.largest <= parity.threshold:
+        raise _different(parity, layer, _cause(network, layer, layout, images[compared.kept], ours, theirs))
+    _demand_evidence(parity, layer)
     return parity, compared.kept
 
 
@@ -211,13 +213,22 @@ def _logit_distances(ours: Explained, theirs: Explained) -> Doubles:
     return apart
 
 
-def _demand(parity: Parity, layer: str) -> None:
-    if not parity.largest <= parity.threshold:
-        raise ParityError(
-            f"the compiled explanation of {layer!r} differs from {parity.reference}: "
-            f"signed map {parity.signed_map:.1e}, gradient {parity.gradient:.1e}, logits {parity.logits:.1e}, "
-            f"allowed {parity.threshold:.0e}; choose another layer; {INSTEAD}"
-        )
+def _cause(network: nn.Module, layer: str, layout: Layout, images: Floats, ours: Explained, theirs: Explained) -> str:
+    """Say why the image differs that differs most."""
+    worst = int(np.maximum(distances(ours, theirs), _logit_distances(ours, theirs)).argmax())
+    found = [(each.signed_map, each.gradient, each.logits) for each in (ours.of([worst]), theirs.of([worst]))]
+    return in_float64.cause(network, layer, layout, images[[worst]], *found)
+
+
+def _different(parity: Parity, layer: str, cause: str) -> ParityError:
+    return ParityError(
+        f"the compiled explanation of {layer!r} differs from {parity.reference}: "
+        f"signed map {parity.signed_map:.1e}, gradient {parity.gradient:.1e}, logits {parity.logits:.1e}, "
+        f"allowed {parity.threshold:.0e}{cause}; choose another layer; {INSTEAD}"
+    )
+
+
+def _demand_evidence(parity: Parity, layer: str) -> None:
     if parity.nonempty < NONEMPTY_SHARE * parity.inputs:
         raise ParityError(
             f"only {parity.nonempty} of {parity.inputs} maps of {layer!r} have positive evidence, "

@@ -113,7 +113,8 @@ def test_a_wrong_gradient_fails_the_proof(network: Kinked) -> None:
     with pytest.raises(ParityError) as caught:
         prove(network, pictures(network), gradient=1.001)
 
-    assert str(caught.value).endswith(f"allowed 1e-04; choose another layer; {INSTEAD}")
+    assert str(caught.value).endswith(f"so the compiled graphs compute it wrongly; choose another layer; {INSTEAD}")
+    assert "allowed 1e-04; from float64 pytorch-grad-cam" in str(caught.value)
 
 
 @pytest.mark.parametrize("wrong", [{"gradient": 100.0}, {"logits": 0.01}])
