@@ -134,7 +134,7 @@ lock: $(VENV)/.dev ## Pin what the image installs, with hashes (result is commit
 	$(LOCK) pyproject.toml --extra server --extra aws --extra dicom infra/image/cuda.in --output-file infra/image/cuda.txt
 	$(LOCK) infra/image/tools.in --output-file infra/image/tools.txt
 
-tables: $(VENV)/.dev ## Write the tables of errors and of conformance from the code and the tests (results are committed)
+tables: $(VENV)/.dev ## Write the tables, contents and reference of the documents from code and tests (results are committed)
 	$(BIN)/python infra/make_tables.py
 	$(BIN)/python -m tests.contract
 
