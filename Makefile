@@ -28,7 +28,7 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.runtime ## Set up, write heatmaps of the samples (or IMAGES="a.png b.jpg") to out/, serve on PORT (8000)
-	@$(BIN)/heatlens invoke $(IMAGES) --out out --force || true
+	@$(BIN)/heatlens dev invoke $(IMAGES) --out out --force || true
 	@$(BIN)/heatlens serve --port $(PORT)
 
 dev: $(VENV)/.dev ## Install the development dependencies in .venv (torch and the rest)

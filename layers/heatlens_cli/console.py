@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from textwrap import fill
 
 from rich.console import Console
 from rich.markup import escape
@@ -38,6 +39,17 @@ def say(text: str) -> None:
         out.print(_printable_lines(text))
     except OSError as error:
         raise OutputFailed(error.strerror) from error
+
+
+def say_row(text: str, column: int) -> None:
+    """Print a row of a table; on a terminal the text of its last column, which begins at `column`, is wrapped.
+
+    Raises:
+        OutputFailed: Standard output cannot be written.
+    """
+    if out.is_terminal:
+        text = fill(text, out.width, subsequent_indent=" " * column, break_on_hyphens=False, break_long_words=False)
+    say(text)
 
 
 def complain(text: str) -> None:

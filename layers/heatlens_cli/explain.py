@@ -10,15 +10,14 @@ import numpy as np
 
 from heatlens.card import DRAFT
 from heatlens.engines.resources import read_machine
-from heatlens.errors import HeatlensError, InvalidOption
-from heatlens.model import load_by_settings
+from heatlens.errors import HeatlensError, InvalidOption, Mistake
 from heatlens.options import OptionArguments, read_options, unknown_name
 from heatlens.pipeline import explain
 from heatlens.plan import check_plan, make_plan
 from heatlens.results import Explained, Explanation
-from heatlens.settings import LIMITS, read_settings
 from heatlens.types import SUFFIXES, Floats, Include, Upload
 from heatlens_cli.file_explanation import ClassHeatmap, FileExplanation, warnings_of
+from heatlens_cli.load import load
 
 WRITTEN: tuple[Include, ...] = ("overlay", "heatmap", "map", "regions", "faithfulness")
 FACTS: frozenset[Include] = frozenset({"regions", "faithfulness"})  # are numbers, and in one file
@@ -28,7 +27,7 @@ class CoreExplainer:
     """Explains images with one model and the same options.
 
     `several` says whether an image may have more than one heatmap, `suffixes` what is written of each; `file_bytes` is
-    the largest file, `threads` the images to explain at a time, and `notice` the model's own.
+    the largest file, `threads` the images to explain at a time, and `card`, `sha256` and `notice` the model's own.
     """
 
     def __init__(self, model_dir: Path | None, options: OptionArguments, include: frozenset[Include]) -> None:
@@ -38,15 +37,15 @@ class CoreExplainer:
             HeatlensError: The model cannot be loaded, or does not have what the options name.
         """
         self.options = read_options(options, include)
-        settings = read_settings()
-        self._limits = settings.limits(LIMITS)
-        self._model = load_by_settings(settings, model_dir, drafts=True)
+        self._model, self._limits = load(model_dir)
         plan = make_plan(self._model, self.options)
         check_plan(plan, 1, self._limits)
         self.several = plan.request.several
         self.file_bytes = self._limits.file_bytes
-        self.threads = _threads()
-        self.notice = self._model.card.notice
+        self.threads = count_threads()
+        self.card = self._model.card
+        self.sha256 = self._model.sha256
+        self.notice = self.card.notice
         self.suffixes = tuple(dict.fromkeys(suffix for name, suffix in self._suffixes.items() if name in include))
 
     @property
@@ -93,15 +92,21 @@ class CoreExplainer:
         return ClassHeatmap(explained.label, indices, explained.probability, explained.quality, files)
 
 
-def read_include(text: str) -> frozenset[Include]:
+def read_include(text: str, *, pictures_for: Path | None = None) -> frozenset[Include]:
     """Read what is to be written, separated by commas.
 
+    Args:
+        text: The option.
+        pictures_for: A file that shows the overlays.
+
     Raises:
-        InvalidOption: There is nothing of such a name, or nothing is named.
+        InvalidOption: There is nothing of such a name, or nothing is named, or the overlay is left out and needed.
     """
     names = [name.strip() for name in text.split(",")]
     if wrong := [name for name in names if name not in WRITTEN]:
         raise InvalidOption(*(unknown_name(name, WRITTEN) for name in wrong))
+    if pictures_for and "overlay" not in names:
+        raise InvalidOption(Mistake("include", f"{pictures_for} shows overlays: add overlay to --include", "missing"))
     return frozenset(names)  # type: ignore[arg-type]  # checked
 
 
@@ -116,5 +121,6 @@ def _facts(explanation: Explanation, explained: Explained) -> bytes:
     return json.dumps(replace(explanation, explained=(explained,)).to_dict(), indent=1).encode()
 
 
-def _threads() -> int:
+def count_threads() -> int:
+    """Return how many images are explained at a time."""
     return read_machine().threads or len(os.sched_getaffinity(0))

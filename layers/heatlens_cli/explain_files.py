@@ -1,10 +1,10 @@
 """Explain image files, several at a time, write their heatmaps, and report each in the order of the files."""
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from heatlens.errors import HeatlensError
@@ -14,10 +14,21 @@ from heatlens_cli.explain_report import Report, Table
 from heatlens_cli.file_explanation import PICTURE, ClassHeatmap, FileExplanation
 from heatlens_cli.heatmap_names import heatmap_name
 from heatlens_cli.image_arguments import ImageFile, find_images
+from heatlens_cli.in_order import run_in_order
 
 
 class WouldOverwrite(HeatlensError):
     """A heatmap would overwrite an existing file."""
+
+
+def check_overwrites(path: Path, option: str, *, force: bool) -> None:
+    """Check that a file may be written.
+
+    Raises:
+        WouldOverwrite: It exists, and `force` was not given; the message names the option to change.
+    """
+    if not force and os.path.lexists(path):
+        raise WouldOverwrite(f"{shown(path)} exists: choose another {option}, or --force to overwrite it")
 
 
 class NotWritten(HeatlensError):
@@ -83,8 +94,9 @@ def explain_files(
     report = report or Table()
     sources = {identity for image in found.images if (identity := _identity(image.path))}
     run = _Run(explain, output, max_bytes, report, sources)
-    with report.running(len(found.images)):
-        done = [run.finish(image, outcome) for image, outcome in run.outcomes(found.images, threads)]
+    with report.running([image.path for image in found.images]):
+        outcomes = run_in_order(found.images, run.prepare, threads)
+        done = [run.finish(image, outcome) for image, outcome in outcomes]
     report.summary(len(found.images))
     return int(not all(done) or bool(found.missing))
 
@@ -99,35 +111,11 @@ class _Run:
     report: Report
     kept: set[tuple[int, int]]
 
-    def outcomes(
-        self, images: Sequence[ImageFile], threads: int
-    ) -> Iterator[tuple[ImageFile, Future[FileExplanation]]]:
-        """Yield the explanation of each image, in order; as many as `threads` wait in memory.
-
-        With one thread it is the caller's, because the Lambda handler needs its event loop.
-        """
-        if threads == 1:
-            yield from ((image, self._start(_run_now, image)) for image in images)
-            return
-        with ThreadPoolExecutor(threads) as executor:
-            waiting: deque[tuple[ImageFile, Future[FileExplanation]]] = deque()
-            for image in images:
-                waiting.append((image, self._start(executor.submit, image)))
-                if len(waiting) > threads:
-                    yield waiting.popleft()
-            yield from waiting
-
-    def _start(self, submit: Callable[..., Future[FileExplanation]], image: ImageFile) -> Future[FileExplanation]:
-        """Read an image here, where an interruption ends the wait for a pipe, and submit its explanation."""
-        try:
-            if not self.output.several:  # else the names depend on the classes
-                self._check_free(image.place)
-            data = image.read(self.max_bytes)
-        except (HeatlensError, OSError) as error:
-            failed: Future[FileExplanation] = Future()
-            failed.set_exception(error)
-            return failed
-        return submit(self.explain, image.place.name, data)
+    def prepare(self, image: ImageFile) -> Callable[[], FileExplanation]:
+        """Read an image here, where an interruption ends the wait for a pipe, and return what explains it."""
+        if not self.output.several:  # else the names depend on the classes
+            self._check_free(image.place)
+        return partial(self.explain, image.place.name, image.read(self.max_bytes))
 
     def finish(self, image: ImageFile, outcome: Future[FileExplanation]) -> bool:
         """Write the files of an explained image and report it; return whether it was explained."""
@@ -174,15 +162,6 @@ class _Run:
         if identity := _identity(target):
             self.kept.add(identity)
         return target
-
-
-def _run_now(explain: Explain, name: str, data: bytes) -> Future[FileExplanation]:
-    done: Future[FileExplanation] = Future()
-    try:
-        done.set_result(explain(name, data))
-    except HeatlensError as error:
-        done.set_exception(error)
-    return done
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -1,8 +1,8 @@
 """Report explained files: a table for people with a progress bar on a terminal, or a JSON object a line."""
 
 import json
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from heatlens_cli.console import complain, out, say, shown
 from heatlens_cli.file_explanation import FileExplanation
 from heatlens_cli.progress import Bars
 
+LONGEST_NAME = 60  # characters, in the column of files
 FAILURES_SHOWN = 20  # of the summary
 _STAGE = "explained"
 
@@ -17,8 +18,8 @@ _STAGE = "explained"
 class Report(Protocol):
     """Receives the result of each file, in the order of the files."""
 
-    def running(self, count: int) -> AbstractContextManager[object]:
-        """Begin a run of `count` files, and show its progress within the block."""
+    def running(self, images: Sequence[Path]) -> AbstractContextManager[object]:
+        """Begin a run of files, and show its progress within the block."""
 
     def explained(self, image: Path, answer: FileExplanation, written: Sequence[Sequence[Path]]) -> None:
         """Report a file, and what was written of each of its heatmaps."""
@@ -30,6 +31,46 @@ class Report(Protocol):
         """End a run of `count` files."""
 
 
+def options_shown(options: Mapping[str, object]) -> dict[str, str]:
+    """Return the options that were given, as text."""
+    given = {name: value for name, value in options.items() if value not in (None, (), [])}
+    return {
+        name: ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        for name, value in given.items()
+    }
+
+
+def name_width(images: Sequence[Path]) -> int:
+    """Return the width of a column of file names; a longer name moves its own line only."""
+    return min(max((len(shown(image)) for image in images), default=0), LONGEST_NAME)
+
+
+class Reports:
+    """Several reports of one run, in their order."""
+
+    def __init__(self, *reports: Report) -> None:
+        self._reports = reports
+
+    @contextmanager
+    def running(self, images: Sequence[Path]) -> Iterator[None]:
+        with ExitStack() as stack:
+            for report in self._reports:
+                stack.enter_context(report.running(images))
+            yield
+
+    def explained(self, image: Path, answer: FileExplanation, written: Sequence[Sequence[Path]]) -> None:
+        for report in self._reports:
+            report.explained(image, answer, written)
+
+    def failed(self, image: Path, reason: str) -> None:
+        for report in self._reports:
+            report.failed(image, reason)
+
+    def summary(self, count: int) -> None:
+        for report in self._reports:
+            report.summary(count)
+
+
 class Table:
     """A line for each heatmap; failures are reported at once, and once more at the end where lines came after them."""
 
@@ -37,13 +78,15 @@ class Table:
         self._notice = notice
         self._bars = Bars() if out.is_terminal else None
         self._failures: list[str] = []
+        self._width = 0  # of the column of files
         self._is_buried = False  # a failure is above other lines
 
-    def running(self, count: int) -> AbstractContextManager[object]:
-        say(f"{'file':<34} {'prediction':<12} {'probability':>11}  {'quality':<7}  heatmap")
+    def running(self, images: Sequence[Path]) -> AbstractContextManager[object]:
+        self._width = name_width(images)
+        say(f"{'file':<{self._width}} {'prediction':<12} {'probability':>11}  {'quality':<7}  heatmap")
         if not self._bars:
             return nullcontext()
-        self._bars.expect(_STAGE, count)
+        self._bars.expect(_STAGE, len(images))
         return self._bars.live
 
     def explained(self, image: Path, answer: FileExplanation, written: Sequence[Sequence[Path]]) -> None:
@@ -52,7 +95,7 @@ class Table:
             differs = heatmap.label != answer.label
             explains = f"  explains {heatmap.label} ({heatmap.probability:.4f})" if differs else ""
             say(
-                f"{shown(image):<34} {answer.label:<12} {answer.probability:>11.4f}  {heatmap.quality:<7}  "
+                f"{shown(image):<{self._width}} {answer.label:<12} {answer.probability:>11.4f}  {heatmap.quality:<7}  "
                 f"{' '.join(map(shown, paths))}{explains}"
             )
         for line in (*(f"warning: {each}" for each in answer.warnings), *(f"note: {each}" for each in answer.notes)):
@@ -87,8 +130,8 @@ class Table:
 class JsonLines:
     """An object for each file on standard output; of a file that failed it has `error`."""
 
-    def running(self, count: int) -> AbstractContextManager[object]:
-        del count
+    def running(self, images: Sequence[Path]) -> AbstractContextManager[object]:
+        del images
         return nullcontext()
 
     def explained(self, image: Path, answer: FileExplanation, written: Sequence[Sequence[Path]]) -> None:

@@ -23,6 +23,11 @@ class ClassHeatmap:
     quality: Quality
     files: Mapping[str, bytes]
 
+    @property
+    def picture(self) -> bytes | None:
+        """The overlay, if it is among the files."""
+        return next((self.files[suffix] for suffix in SUFFIXES.values() if suffix in self.files), None)
+
 
 @dataclass(frozen=True, slots=True)
 class FileExplanation:

@@ -44,19 +44,19 @@ class Found:
     repeated: list[Path]
 
 
-def find_images(arguments: Sequence[Path], results: Path) -> Found:
+def find_images(arguments: Sequence[Path], results: Path | None = None) -> Found:
     """Find all images; each has its path below the deepest folder that has all files and all named folders.
 
     Args:
         arguments: Files; folders, whose images are taken with those of all subfolders; patterns, whose `**` is any
             number of folders; `-`.
-        results: The output folder: its heatmaps of earlier runs are no images.
+        results: The output folder, if there is one: its heatmaps of earlier runs are no images.
     """
     missing: list[str] = []
     anchors: dict[Path, Path] = {}
     paths: list[Path] = []
     for argument in arguments:
-        for path, anchor in _expand(argument, results.resolve(), missing):
+        for path, anchor in _expand(argument, results and results.resolve(), missing):
             anchors.setdefault(path, anchor)
             paths.append(path)
     images, repeated = unique_images(paths)
@@ -70,7 +70,7 @@ def _place(path: Path, folder: str, common: str) -> Path:
     return Path("stdin") if path == STANDARD_INPUT else Path(os.path.relpath(folder, common), path.name)
 
 
-def _expand(argument: Path, results: Path, missing: list[str]) -> Iterator[tuple[Path, Path]]:
+def _expand(argument: Path, results: Path | None, missing: list[str]) -> Iterator[tuple[Path, Path]]:
     """Yield the images of one argument, each with the folder below which its place is kept."""
     if argument == STANDARD_INPUT:
         yield argument, argument
@@ -86,7 +86,7 @@ def _expand(argument: Path, results: Path, missing: list[str]) -> Iterator[tuple
         yield argument, argument.parent
 
 
-def _below(root: Path, results: Path, missing: list[str]) -> list[Path]:
+def _below(root: Path, results: Path | None, missing: list[str]) -> list[Path]:
     errors: list[OSError] = []
     found = [path for path in walk_images(root, errors) if not _is_result(path, results)]
     missing += [f"{shown(error.filename)}: {error.strerror}" for error in errors]
@@ -95,5 +95,5 @@ def _below(root: Path, results: Path, missing: list[str]) -> list[Path]:
     return sorted(found)
 
 
-def _is_result(path: Path, results: Path) -> bool:
-    return RESULT_MARK in path.name and path.resolve().is_relative_to(results)
+def _is_result(path: Path, results: Path | None) -> bool:
+    return results is not None and RESULT_MARK in path.name and path.resolve().is_relative_to(results)

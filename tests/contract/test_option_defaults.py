@@ -13,7 +13,8 @@ from heatlens.explain.attribution import MethodOptions
 from heatlens.explain.targets import PREDICTED, parse_targets
 from heatlens.options import OptionArguments
 from heatlens.types import Options
-from heatlens_cli import main
+from heatlens_cli.commands.dev import invoke
+from heatlens_cli.commands.explain import explain
 from heatlens_web.schemas.options import HeatmapOptions
 from tests.support.tiny import bare_card
 
@@ -43,7 +44,7 @@ def test_python_arguments_are_options() -> None:
     assert OptionArguments.__annotations__.keys() <= DEFAULTS.keys()
 
 
-@pytest.mark.parametrize("command", [main.explain, main.invoke])
+@pytest.mark.parametrize("command", [explain, invoke])
 def test_a_command_has_the_defaults_of_the_core(command: Callable[..., Any]) -> None:
     defaults = {
         {"form": "format"}.get(name, name): parameter.default
@@ -57,7 +58,7 @@ def test_a_command_has_the_defaults_of_the_core(command: Callable[..., Any]) -> 
 
 
 def test_the_commands_default_target_is_the_predicted_class() -> None:
-    default = inspect.signature(main.explain).parameters["target"].default
+    default = inspect.signature(explain).parameters["target"].default
     card = bare_card(("a", "b", "c"), "softmax")
 
     assert parse_targets(default or (), None, card) == parse_targets(Options().target, None, card) == PREDICTED

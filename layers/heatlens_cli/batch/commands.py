@@ -10,7 +10,7 @@ from heatlens_cli.clear_errors import clear_errors
 batch = typer.Typer(no_args_is_help=True, help="Explain any number of images in staged batches.")
 
 
-@batch.command("run")
+@batch.command("run", epilog="Example: heatlens batch run scans/ --out out/batch --url http://127.0.0.1:8000")
 def batch_run(
     source: Annotated[str, typer.Argument(help="Folder (subfolders included), or s3://BUCKET/PREFIX.")],
     folder: Annotated[Path, typer.Option("--out", "-o", help="Folder for the heatmaps; created if missing.")] = Path(

@@ -15,9 +15,9 @@ from PIL import Image
 
 from heatlens.card import Parity, read_card
 from heatlens.settings import DEMO_MODEL
+from heatlens_cli.commands.models import compile_
 from heatlens_cli.events.http_events import HttpRequest
 from heatlens_cli.file_explanation import warnings_of
-from heatlens_cli.main import compile_
 from tests.contract.clients import http_client
 from tests.support.paths import HEATLENS, ROOT, SAMPLES
 
@@ -31,9 +31,9 @@ def heatlens(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([HEATLENS, *map(str, words)], capture_output=True, check=False, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("command", ["explain", "invoke"])
+@pytest.mark.parametrize("command", ["explain", "dev invoke"])
 def test_each_image_gets_a_line_and_a_picture(command: str, tmp_path: Path) -> None:
-    done = heatlens(command, JPEG, "-o", tmp_path / "new" / "out")
+    done = heatlens(*command.split(), JPEG, "-o", tmp_path / "new" / "out")
 
     target = tmp_path / "new" / "out" / "phantom-03-opacity.jpg.heatmap.png"
     assert done.returncode == 0, done.stderr
@@ -47,12 +47,12 @@ def test_each_image_gets_a_line_and_a_picture(command: str, tmp_path: Path) -> N
 
 
 @pytest.mark.contract("familiarity")
-@pytest.mark.parametrize("command", ["explain", "invoke"])
+@pytest.mark.parametrize("command", ["explain", "dev invoke"])
 def test_an_unfamiliar_image_has_a_warning_below_its_line(command: str, tmp_path: Path) -> None:
     image = tmp_path / "black.png"
     Image.new("L", (64, 64)).save(image)
 
-    done = heatlens(command, image, "-o", tmp_path / "out")
+    done = heatlens(*command.split(), image, "-o", tmp_path / "out")
 
     assert done.returncode == 0, done.stderr
     _, line, warning, *_ = done.stdout.splitlines()
@@ -70,11 +70,11 @@ def test_weak_and_empty_maps_have_a_warning() -> None:
 
 @pytest.mark.contract("same bytes", "CLI")
 def test_explain_and_invoke_make_the_same_picture(tmp_path: Path) -> None:
-    for command in ("explain", "invoke"):
-        heatlens(command, JPEG, "-o", tmp_path / command, "--colormap", "hot", "--alpha", "0.7")
+    for command in ("explain", "dev invoke"):
+        heatlens(*command.split(), JPEG, "-o", tmp_path / command, "--colormap", "hot", "--alpha", "0.7")
 
     name = "phantom-03-opacity.jpg.heatmap.png"
-    assert (tmp_path / "explain" / name).read_bytes() == (tmp_path / "invoke" / name).read_bytes()
+    assert (tmp_path / "explain" / name).read_bytes() == (tmp_path / "dev invoke" / name).read_bytes()
 
 
 def test_explain_applies_format_and_window(tmp_path: Path) -> None:
@@ -90,12 +90,12 @@ def test_explain_applies_format_and_window(tmp_path: Path) -> None:
     assert pictures[0] != pictures[1]
 
 
-@pytest.mark.parametrize("command", ["explain", "invoke"])
+@pytest.mark.parametrize("command", ["explain", "dev invoke"])
 def test_bad_files_are_reported_and_the_others_explained(command: str, tmp_path: Path) -> None:
     text = tmp_path / "[notes].png"
     text.write_text("no image")
 
-    done = heatlens(command, text, tmp_path / "gone.png", JPEG, "-o", tmp_path / "out")
+    done = heatlens(*command.split(), text, tmp_path / "gone.png", JPEG, "-o", tmp_path / "out")
 
     assert done.returncode == 1
     assert f"{text}: the bytes are not an image of a supported type" in done.stderr
@@ -105,20 +105,20 @@ def test_bad_files_are_reported_and_the_others_explained(command: str, tmp_path:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["explain", "invoke"])
+@pytest.mark.parametrize("command", ["explain", "dev invoke"])
 def test_a_folder_that_cannot_be_written_is_reported_in_one_line(command: str, tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.write_text("a file")
     (tmp_path / "out" / "phantom-03-opacity.jpg.heatmap.png").mkdir(parents=True)
 
     for folder, sentence in ((taken, "File exists"), (tmp_path / "out", "cannot be written: Is a directory")):
-        done = heatlens(command, JPEG, "-o", folder, "--force")
+        done = heatlens(*command.split(), JPEG, "-o", folder, "--force")
         assert done.returncode == 1
         assert sentence in done.stderr
         assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["explain", "invoke"])
+@pytest.mark.parametrize("command", ["explain", "dev invoke"])
 @pytest.mark.parametrize(
     ("variable", "value", "sentence"),
     [
@@ -131,7 +131,7 @@ def test_an_invalid_setting_is_reported_in_one_line(
 ) -> None:
     monkeypatch.setenv(variable, value)
 
-    done = heatlens(command, JPEG, "-o", tmp_path)
+    done = heatlens(*command.split(), JPEG, "-o", tmp_path)
 
     assert done.returncode == 1
     assert sentence in done.stderr
@@ -146,7 +146,7 @@ def test_an_invalid_setting_is_reported_in_one_line(
         (["explain", JPEG, "--model", "nowhere"], "no readable card.json in the model folder 'nowhere'"),
         (["explain", JPEG, "--format", "gif"], "format is 'gif': Input should be 'png', 'jpeg' or 'webp'"),
         (["explain", JPEG, "--window", "40"], "window is '40': a window is centre,width, such as 40,400"),
-        (["invoke", JPEG, "--kind", "smtp"], "unknown event kind 'smtp': one of http-api-v2"),
+        (["dev", "invoke", JPEG, "--kind", "smtp"], "unknown event kind 'smtp': one of http-api-v2"),
         (["compile", "nowhere.toml"], "nowhere.toml"),
     ],
 )
@@ -316,3 +316,35 @@ def test_an_image_comes_from_standard_input(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["stdin.heatmap.png"]
+
+
+def test_classes_are_predicted_without_heatmaps(tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_text("no image")
+    shutil.copy(JPEG, tmp_path / "scan.jpg")
+
+    table = heatlens("predict", tmp_path, "--top", "2")
+    lines = heatlens("predict", tmp_path, "--json", "--top", "2")
+
+    head, row, notice = table.stdout.splitlines()
+    assert head.split() == ["file", "prediction", "probability"]
+    assert re.fullmatch(rf"{tmp_path / 'scan.jpg'} +OPACITY +0\.\d{{4}}, CLEAR 0\.\d{{4}}", row)
+    assert notice == f"notice: {DEMO_NOTICE}"
+    broken, scan = map(json.loads, lines.stdout.splitlines())
+    assert broken == {"file": str(tmp_path / "broken.png"), "error": broken["error"]}
+    assert (scan["prediction"]["label"], [other["label"] for other in scan["others"]]) == ("OPACITY", ["CLEAR"])
+    assert table.returncode == lines.returncode == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.png", "scan.jpg"]
+
+
+def test_a_run_is_also_a_contact_sheet_and_a_report(tmp_path: Path) -> None:
+    words = ["--sheet", tmp_path / "sheet.png", "--report", tmp_path / "report.html", "--target", "top-2", "--json"]
+
+    done = heatlens("explain", JPEG, "-o", tmp_path / "out", *words)
+    without = heatlens("explain", JPEG, "-o", tmp_path / "other", *words[:2], "--include", "map", "--force")
+
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["file"] for line in done.stdout.splitlines()] == [str(JPEG)]
+    assert (tmp_path / "report.html").read_text().count("<li data-order") == 2
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert without.returncode == 1
+    assert without.stderr == f"{tmp_path / 'sheet.png'} shows overlays: add overlay to --include\n"

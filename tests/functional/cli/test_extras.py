@@ -34,7 +34,7 @@ def heatlens(words: list[str], missing: set[str], folder: Path, **variables: str
     ("extra", "words", "command"),
     [
         ("server", ["serve", "--port", "0"], "serve"),
-        ("server", ["invoke", JPEG], "invoke"),
+        ("server", ["dev", "invoke", JPEG], "invoke"),
         ("torch", ["compile", "torchvision:alexnet", "-o", "out"], "compile"),
         ("torch", ["inspect", "torchvision:alexnet"], "inspect of a model description"),
         ("aws", ["redrive", "--dead-letters", "https://queue"], "redrive"),
@@ -51,7 +51,9 @@ def test_a_command_names_the_extra_that_it_lacks(extra: str, words: list[str], c
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(("words", "command"), [(["serve", "--port", "0"], "serve"), (["invoke", JPEG], "invoke")])
+@pytest.mark.parametrize(
+    ("words", "command"), [(["serve", "--port", "0"], "serve"), (["dev", "invoke", JPEG], "invoke")]
+)
 def test_a_server_with_a_bucket_names_the_extra_aws(words: list[str], command: str, tmp_path: Path) -> None:
     done = heatlens(words, MODULES["aws"], tmp_path, HEATLENS_BUCKET="bucket")
 
@@ -75,10 +77,16 @@ def test_a_dicom_file_names_the_extra_dicom_and_the_other_files_are_explained(tm
     [
         ["--help"],
         ["explain", JPEG, "-o", "out"],
-        ["event", JPEG],
+        ["dev", "event", JPEG],
         ["inspect", str(DEMO_MODEL)],
         ["init-model"],
-        *([command, "--help"] for command in ("serve", "invoke", "compile", "verify", "redrive", "batch")),
+        *(
+            [command, "--help"]
+            for command in ("serve", "dev", "compile", "verify", "redrive", "batch", "predict", "cost")
+        ),
+        ["doctor"],
+        ["predict", JPEG],
+        ["bench", JPEG, "--seconds", "0.1"],
     ],
     ids=" ".join,
 )

@@ -175,15 +175,21 @@ def test_the_base_install_says_what_it_lacks(
 
 
 def test_a_users_own_package_functions_is_never_imported(server: Path, with_own_functions: Path) -> None:
-    for command in ("explain", "invoke"):
+    for command in ("explain", "dev invoke"):
         done = call(
-            server / "heatlens", command, JPEG, "-o", command, cwd=with_own_functions, PYTHONPATH=with_own_functions
+            server / "heatlens",
+            *command.split(),
+            JPEG,
+            "-o",
+            command,
+            cwd=with_own_functions,
+            PYTHONPATH=with_own_functions,
         )
         assert (done.returncode, done.stderr) == (0, "")
 
     pictures = [
         (with_own_functions / command / "phantom-03-opacity.jpg.heatmap.png").read_bytes()
-        for command in ("explain", "invoke")
+        for command in ("explain", "dev invoke")
     ]
     assert pictures[0] == pictures[1]
 

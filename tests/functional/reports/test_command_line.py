@@ -38,38 +38,38 @@ def copies(folder: Path, names: Sequence[str]) -> list[Path]:
     return paths
 
 
-@pytest.mark.parametrize("command", ["explain", "invoke"])
+@pytest.mark.parametrize("command", ["explain", "dev invoke"])
 def test_an_unrelated_image_beside_the_explained_one_is_kept(command: str, tmp_path: Path) -> None:
     copies(tmp_path, ["scan.jpg"])
     (tmp_path / "scan.png").write_bytes(b"another image")
 
-    done = heatlens(command, tmp_path / "scan.jpg", "-o", tmp_path)
+    done = heatlens(*command.split(), tmp_path / "scan.jpg", "-o", tmp_path)
 
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "scan.png").read_bytes() == b"another image"
     assert files(tmp_path) == ["scan.jpg", "scan.jpg.heatmap.png", "scan.png"]
 
 
-@pytest.mark.parametrize("command", ["explain", "invoke"])
+@pytest.mark.parametrize("command", ["explain", "dev invoke"])
 def test_images_of_one_name_in_two_folders_have_two_heatmaps(command: str, tmp_path: Path) -> None:
     images = copies(tmp_path, ["a/scan.png", "b/scan.png", "b/scan.jpg"])
 
-    done = heatlens(command, *images, "-o", tmp_path / "out")
+    done = heatlens(*command.split(), *images, "-o", tmp_path / "out")
 
     assert done.returncode == 0, done.stderr
     assert files(tmp_path / "out") == ["a/scan.png.heatmap.png", "b/scan.jpg.heatmap.png", "b/scan.png.heatmap.png"]
 
 
-@pytest.mark.parametrize("command", ["explain", "invoke"])
+@pytest.mark.parametrize("command", ["explain", "dev invoke"])
 def test_an_existing_file_is_overwritten_only_with_force(command: str, tmp_path: Path) -> None:
     [first], [second] = copies(tmp_path, ["a/scan.jpg"]), copies(tmp_path, ["b/scan.jpg"])
     target = tmp_path / "out" / "scan.jpg.heatmap.png"
 
-    assert heatlens(command, first, "-o", tmp_path / "out").returncode == 0
+    assert heatlens(*command.split(), first, "-o", tmp_path / "out").returncode == 0
     target.write_bytes(b"the first")
-    refused = heatlens(command, second, "-o", tmp_path / "out")
+    refused = heatlens(*command.split(), second, "-o", tmp_path / "out")
     kept = target.read_bytes()
-    forced = heatlens(command, second, "-o", tmp_path / "out", "--force")
+    forced = heatlens(*command.split(), second, "-o", tmp_path / "out", "--force")
 
     assert (refused.returncode, kept) == (1, b"the first")
     assert refused.stderr.decode() == (f"{second}: {target} exists: choose another --out, or --force to overwrite it\n")
@@ -128,12 +128,12 @@ def test_names_that_differ_in_case_only_are_two_files_or_the_second_fails(
     assert capsys.readouterr().err.count("choose another --out") == 2
 
 
-@pytest.mark.parametrize("command", ["explain", "invoke"])
+@pytest.mark.parametrize("command", ["explain", "dev invoke"])
 def test_a_full_disk_leaves_no_cut_picture_and_names_the_heatmap(command: str, tmp_path: Path) -> None:
     """The largest file size stands for the disk: the picture has more than a few blocks."""
     target = tmp_path / "out" / f"{JPEG.name}.heatmap.png"
 
-    done = heatlens(command, JPEG, "-o", tmp_path / "out", before="ulimit -f 8;")
+    done = heatlens(*command.split(), JPEG, "-o", tmp_path / "out", before="ulimit -f 8;")
 
     assert done.returncode == 1
     assert done.stderr.decode() == f"{JPEG}: {target} cannot be written: {os.strerror(errno.EFBIG)}\n"
@@ -231,8 +231,8 @@ def test_each_of_several_targets_has_a_picture(targets: list[str], tmp_path: Pat
         (["explain", "--include", "overlay,region"], "region: unknown name; did you mean 'regions'?"),
         (["explain", "--threshold", "0"], "threshold is 0.0"),
         (["explain", "--scale", "mine"], "scale is 'mine'"),
-        (["invoke", "--alpha", "7"], "alpha is 7.0"),
-        (["invoke", "--colormap", "rainbow"], "colormap is 'rainbow'"),
+        (["dev", "invoke", "--alpha", "7"], "alpha is 7.0"),
+        (["dev", "invoke", "--colormap", "rainbow"], "colormap is 'rainbow'"),
     ],
 )
 def test_a_wrong_option_is_reported_once_and_before_any_file(words: list[str], sentence: str, tmp_path: Path) -> None:
@@ -244,14 +244,14 @@ def test_a_wrong_option_is_reported_once_and_before_any_file(words: list[str], s
     assert (done.stdout, files(tmp_path)) == (b"", [])
 
 
-@pytest.mark.parametrize("command", ["explain", "invoke", "event"])
+@pytest.mark.parametrize("command", ["explain", "dev invoke", "dev event"])
 def test_a_file_of_three_gigabytes_is_refused_unread(command: str, tmp_path: Path) -> None:
     """The address space holds the program, but not the file."""
     image = tmp_path / "large.png"
     image.touch()
     os.truncate(image, 3 * 2**30)
 
-    done = heatlens(command, image, *(["-o", tmp_path / "out"] if command != "event" else []))
+    done = heatlens(*command.split(), image, *(["-o", tmp_path / "out"] if command != "dev event" else []))
 
     assert done.returncode == 1
     assert b"the file is over the limit of" in done.stderr
@@ -284,7 +284,7 @@ def test_control_characters_and_bytes_of_a_file_name_are_not_printed(tmp_path: P
     assert (tmp_path / "out" / f"{name}.heatmap.png").exists()
 
 
-@pytest.mark.parametrize("words", [["explain", JPEG, "-o"], ["event", JPEG], ["--help"], ["inspect"]])
+@pytest.mark.parametrize("words", [["explain", JPEG, "-o"], ["dev", "event", JPEG], ["--help"], ["inspect"]])
 def test_a_full_output_is_reported_in_one_line(words: list[object], tmp_path: Path) -> None:
     from heatlens.settings import DEMO_MODEL
 

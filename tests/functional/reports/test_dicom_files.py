@@ -434,12 +434,12 @@ def test_an_answer_that_is_the_overlay_has_the_notes_in_a_header(client: TestCli
     assert "x-heatlens-notes" not in plain
 
 
-@pytest.mark.parametrize("command", ["explain", "invoke"])
+@pytest.mark.parametrize("command", ["explain", "dev invoke"])
 def test_the_command_line_says_what_was_assumed(command: str, tmp_path: Path) -> None:
     scan = tmp_path / "scan.dcm"
     scan.write_bytes(dicom(TWELVE, bits=12, WindowCenter=40, WindowWidth=0))
 
-    done = heatlens(command, scan, "-o", tmp_path)
+    done = heatlens(*command.split(), scan, "-o", tmp_path)
 
     assert done.returncode == 0, done.stderr
     assert "  note: The window of the file has no width and was ignored." in done.stdout.splitlines()

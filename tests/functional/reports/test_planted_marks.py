@@ -255,6 +255,6 @@ def test_commands_log_none(net: Net, tmp_path: Path) -> None:
     for number, data in enumerate(BODIES.values()):
         (tmp_path / f"{number}-{NAME}").write_bytes(data)
 
-    CliRunner().invoke(cli, ["invoke", *map(str, tmp_path.iterdir()), "--out", str(tmp_path / "out")])
+    CliRunner().invoke(cli, ["dev", "invoke", *map(str, tmp_path.iterdir()), "--out", str(tmp_path / "out")])
 
     assert [line for line in net.lines if leaks(line)] == []

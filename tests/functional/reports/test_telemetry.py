@@ -16,8 +16,8 @@ DEMO = ROOT / "layers" / "heatlens" / "models" / "demo"
 ENTRIES = {
     "the package": "import heatlens; heatlens.Explainer.load()",
     "explain": COMMAND.format(["explain", str(JPEG), "--out", "out"]),
-    "invoke": COMMAND.format(["invoke", str(JPEG), "--out", "out"]),
-    "event": COMMAND.format(["event", str(JPEG)]),
+    "invoke": COMMAND.format(["dev", "invoke", str(JPEG), "--out", "out"]),
+    "event": COMMAND.format(["dev", "event", str(JPEG)]),
     "inspect": COMMAND.format(["inspect", str(DEMO)]),
     "init-model": COMMAND.format(["init-model"]),
     "serve": (

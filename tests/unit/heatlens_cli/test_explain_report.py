@@ -16,7 +16,7 @@ def answer(*labels: str) -> FileExplanation:
 
 
 def run(report: Report, *calls: Callable[[], None]) -> None:
-    with report.running(len(calls)):
+    with report.running([A, B]):
         for call in calls:
             call()
     report.summary(len(calls))

@@ -1,0 +1,1 @@
+"""The commands of `heatlens`: their options and help; each imports what it runs."""

@@ -1,0 +1,98 @@
+"""Measure how long explanations take on this machine, until their 95th percentile is stable."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+
+from heatlens.errors import HeatlensError
+from heatlens.model import Model
+from heatlens.options import read_options
+from heatlens.pipeline import explain
+from heatlens.results import Explanation
+from heatlens.settings import Limits
+from heatlens.types import Options, Upload
+
+WARM_UP = 3  # explanations that are not counted
+WINDOW = 20  # explanations after which the 95th percentile is computed again
+STABLE = 0.1  # largest relative difference of the last three percentiles
+PERCENTILES = (50, 90, 95, 99)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Milliseconds of each explanation, and of its stages; `stable` says whether the 95th percentile had settled."""
+
+    milliseconds: tuple[float, ...]
+    stages: dict[str, tuple[float, ...]]
+    stable: bool
+
+    def percentile(self, percent: float) -> float:
+        """Return a percentile of the milliseconds of an explanation."""
+        return float(np.percentile(self.milliseconds, percent))
+
+
+def explain_repeatedly(
+    model: Model,
+    uploads: Sequence[Upload],
+    limits: Limits,
+    *,
+    seconds: float,
+    options: Options | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Measurement:
+    """Explain images in turn, until three windows agree in their 95th percentile or the time is over.
+
+    Args:
+        model: The loaded model.
+        uploads: Images, one a request.
+        limits: Of one image.
+        seconds: When to stop at the latest, after one window.
+        options: Of the explanations; by default the overlay of the predicted class.
+        clock: Seconds.
+
+    Raises:
+        HeatlensError: An image cannot be explained.
+    """
+    options = options or read_options({}, frozenset({"overlay"}))
+
+    def explain_one(upload: Upload) -> Explanation:
+        [outcome] = explain(model, [upload], options, limits=limits, batch_images=1)
+        if isinstance(outcome, HeatlensError):
+            raise outcome
+        return outcome
+
+    turns = cycle(uploads)
+    for _ in range(max(WARM_UP, len(uploads))):
+        explain_one(next(turns))
+    taken: list[float] = []
+    stages: dict[str, list[float]] = {}
+    percentiles: list[float] = []
+    end = clock() + seconds
+    while True:
+        for _ in range(WINDOW):
+            before = clock()
+            explanation = explain_one(next(turns))
+            taken.append((clock() - before) * 1000)
+            for stage, milliseconds in explanation.timings_ms.items():
+                stages.setdefault(stage, []).append(milliseconds)
+        percentiles.append(float(np.percentile(taken, 95)))
+        stable = is_stable(percentiles)
+        if stable or clock() > end:
+            return Measurement(tuple(taken), {stage: tuple(each) for stage, each in stages.items()}, stable)
+
+
+def is_stable(percentiles: Sequence[float]) -> bool:
+    """Whether the last three percentiles differ by at most a tenth."""
+    last = percentiles[-3:]
+    return len(last) == 3 and max(last) - min(last) <= STABLE * min(last)
+
+
+def sample_image() -> Path:
+    """Return the image that is explained if none is named: a synthetic radiograph of 1024 x 1024 pixels."""
+    from importlib.resources import files
+
+    return Path(str(files("heatlens_web").joinpath("static/samples/phantom-03-opacity.jpg")))
