@@ -11,6 +11,7 @@ from heatlens_aws import errors as aws_errors
 from heatlens_aws.metrics import METRICS, SERVER_METRICS
 from heatlens_web import errors as web_errors
 from heatlens_web.problems import status_of
+from infra import make_command_options
 from infra.contents import add_contents, long_documents
 from infra.dashboard import dashboard_picture, dashboard_table
 from infra.make_reference import reference_pages
@@ -126,5 +127,6 @@ if __name__ == "__main__":
         page.write_text(replace_table(page.read_text(), name, table()))
     for page, text in reference_pages().items():
         page.write_text(text)
+    make_command_options.PAGE.write_text(make_command_options.option_page())
     for page in long_documents():
         page.write_text(add_contents(page.read_text()))

@@ -13,6 +13,7 @@ from heatlens.errors import HeatlensError
 from heatlens_aws.settings import AwsSettings
 from heatlens_web.problems import status_of
 from heatlens_web.settings import ServerSettings
+from infra import make_command_options
 from infra.contents import add_contents, anchor, long_documents
 from infra.make_reference import reference_pages
 from infra.make_tables import ERRORS_PAGE, TABLES, replace_table, response_errors, staged_file_errors
@@ -31,6 +32,7 @@ GENERATED = {
     "METHODS.md",
     "OWNERS.md",
     "PARITY.md",
+    make_command_options.PAGE.name,
     *(page.name for page in reference_pages()),
 }
 WRITTEN = [page for page in DOCUMENTS if page.name not in GENERATED]
@@ -147,6 +149,11 @@ def test_the_api_reference_is_current() -> None:
 
     assert all("```python" in text or "| error |" in text for text in pages.values())
     assert [page.name for page, text in pages.items() if page.read_text() != text] == []
+
+
+def test_the_page_of_commands_is_current() -> None:
+    """`make tables` writes it again."""
+    assert make_command_options.PAGE.read_text() == make_command_options.option_page()
 
 
 @pytest.mark.contract("gateway", "redirected clients", "burnt in")
