@@ -7,6 +7,7 @@ from typing import Any
 from typer.main import get_command
 
 from heatlens_cli.main import app
+from infra.contents import add_contents
 
 PAGE = Path(__file__).parents[1] / "layers" / "command-options.md"
 HEAD = """# Commands and options
@@ -20,7 +21,7 @@ HEAD = """# Commands and options
 
 def option_page() -> str:
     """Return the text of the page."""
-    return "\n".join([HEAD, *(line for words, command in walk() for line in _section(words, command))])
+    return add_contents("\n".join([HEAD, *(line for words, command in walk() for line in _section(words, command))]))
 
 
 def walk() -> Iterator[tuple[str, Any]]:

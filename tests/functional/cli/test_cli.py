@@ -347,4 +347,4 @@ def test_a_run_is_also_a_contact_sheet_and_a_report(tmp_path: Path) -> None:
     assert (tmp_path / "report.html").read_text().count("<li data-order") == 2
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
     assert without.returncode == 1
-    assert without.stderr == f"{tmp_path / 'sheet.png'} shows overlays: add overlay to --include\n"
+    assert without.stderr == f"include: {tmp_path / 'sheet.png'} shows overlays: add overlay to --include\n"
