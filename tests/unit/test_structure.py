@@ -105,7 +105,6 @@ COVERED = {
     "heatlens_torch/proof/method_names.py": "functional/compile/test_torch_engine.py",
     "heatlens_torch/proof/parity.py": "functional/compile/test_compile.py",
     "heatlens_torch/proof/randomize.py": "unit/heatlens_torch/proof/test_sanity.py",
-    "heatlens_torch/proof/reference.py": "functional/compile/test_torch_engine.py",
     "heatlens_torch/reports/methods_table.py": "unit/test_docs.py",
     "heatlens_torch/reports/families.py": "unit/heatlens_torch/reports/test_families_table.py",
     "heatlens_torch/reports/family_rows.py": "unit/heatlens_torch/reports/test_families_table.py",

@@ -57,7 +57,13 @@ def explain(
         classes: A class per image, by default the predicted ones. For one logit 1 is the positive class, and 0 is
             explained by the negated logit.
         layout: Of the layer's output; by default `[B,C,h,w]`.
+
+    A single image is explained beside a copy: torch 2.15 differentiates a BatchNorm in evaluation mode wrongly for a
+    batch of one whose memory is ordered by pixel, as after `tokens.transpose(1, 2).view(1, C, h, w)` (CvT).
     """
+    if len(image) == 1:
+        both = explain(network, layer, image.repeat(2, 1, 1, 1), classes and classes * 2, layout=layout)
+        return Reference(both.logits[:1], both.gradient[:1], both.signed_map[:1], both.heat[:1])
     module = target(network, layer)
     with _grad_cam(network, [layer], [layout]) as cam:
         targets = _targets(network, image, classes)
@@ -76,6 +82,8 @@ def combined(network: nn.Module, layouts: Mapping[str, Layout], image: torch.Ten
         layouts: Of each layer, by module path.
         image: `[B,3,H,W]`.
     """
+    if len(image) == 1:  # see `explain`
+        return combined(network, layouts, image.repeat(2, 1, 1, 1))[:1]
     with _grad_cam(network, list(layouts), list(layouts.values())) as cam:
         heat: Floats = cam(input_tensor=image, targets=_targets(network, image, None))
     return heat
