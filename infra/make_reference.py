@@ -3,23 +3,20 @@
 import ast
 import inspect
 import re
-import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from heatlens import card, errors, explainer, image_source, results, types
+from heatlens import card, client, errors, explainer, image_source, results, types
 from heatlens.evaluate import faithfulness, regions
 from heatlens.explain import absolute_scale
 from infra.contents import add_contents
+from infra.docstrings import Docstring, parse_docstring, parse_entries, signature
 
 LAYERS = Path(__file__).parents[1] / "layers"
 NOTE = "<!-- Written by `make tables` from the docstrings: change those. -->\n"
-SECTION = re.compile(r"^(Args|Returns|Raises|Example):$", re.MULTILINE)
-LINE = 100  # characters of a signature
 TITLES = {"Args": "Arguments", "Returns": "Returns", "Raises": "Raises"}
 # A class or function of the reference, by the module it is imported from.
 Item = tuple[ModuleType, str]
@@ -73,19 +70,6 @@ CARD: Sequence[Item] = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Docstring:
-    """A docstring in Google's style: its text, and its sections by name."""
-
-    text: str
-    sections: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def paragraphs(self) -> list[str]:
-        """The text's paragraphs, each on one line."""
-        return [" ".join(paragraph.split()) for paragraph in self.text.split("\n\n") if paragraph.strip()]
-
-
 def reference_pages() -> dict[Path, str]:
     """Return the text of each page of the reference."""
     pages = {
@@ -93,24 +77,11 @@ def reference_pages() -> dict[Path, str]:
         "api-results.md": _results_page(),
         "api-errors.md": _errors_page(),
         "card-reference.md": _card_page(),
+        "client-reference.md": _client_page(),
     }
+    if any(map(_is_of_batches, client.__all__)):
+        pages["client-batches-reference.md"] = _client_batches_page()
     return {LAYERS / name: add_contents("\n".join(lines).rstrip("\n") + "\n") for name, lines in pages.items()}
-
-
-def parse_docstring(text: str) -> Docstring:
-    """Split a docstring into its text and its sections; those are dedented."""
-    parts = SECTION.split(inspect.cleandoc(text))
-    sections = {name: textwrap.dedent(body).strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)}
-    return Docstring(parts[0].strip(), sections)
-
-
-def parse_entries(section: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield the entries `name: text` of a section, each with the paragraphs of its text."""
-    for entry in re.split(r"\n(?=\S)", section):
-        name, _, text = entry.partition(":")
-        # A paragraph ends at an empty line, and in a list of options where the next one begins.
-        paragraphs = re.split(r"\n\s*\n|\n(?= +`\w+`(?:, `\w+`)*: )", text)
-        yield name, [" ".join(paragraph.split()) for paragraph in paragraphs if paragraph.strip()]
 
 
 def _api_page() -> Iterator[str]:
@@ -172,27 +143,93 @@ def _card_page() -> Iterator[str]:
         yield from _record(module, name, level="##")
 
 
-def _class(module: ModuleType, name: str) -> Iterator[str]:
-    """Describe a class with its properties and methods."""
-    node, doc = _node(module, name), _doc(module, name)
-    yield from (f"## `heatlens.{name}`", "")
-    for paragraph in doc.paragraphs:
-        yield from (paragraph, "")
-    if example := doc.sections.get("Example"):
-        yield from ("```pycon", example, "```", "")
-    if fields := _annotated(node):
+def _client_page() -> Iterator[str]:
+    yield from ("# Client reference", "", NOTE)
+    yield "Classes of `heatlens.client`. [client.md](client.md) introduces them."
+    if any(map(_is_of_batches, client.__all__)):
+        yield "[client-batches-reference.md](client-batches-reference.md) has those of staged batches."
+    yield ""
+    yield from _client_classes(of_batches=False)
+    yield from ("## Errors", "", "`ClientError` is a `HeatlensError`.", "")
+    yield from ("| error | based on | when |", "|---|---|---|")
+    for name in client.__all__:
+        error = getattr(client, name)
+        if issubclass(error, errors.HeatlensError):
+            when = parse_docstring(error.__doc__ or "").paragraphs[0].rstrip(".")
+            yield f"| `{name}` | `{error.__bases__[0].__name__}` | {_cell(when)} |"
+
+
+def _client_batches_page() -> Iterator[str]:
+    yield from ("# Client reference: staged batches", "", NOTE)
+    yield "Classes of `heatlens.client` for [staged batches](client.md). [Client reference](client-reference.md)"
+    yield from ("has the client itself, and the errors.", "")
+    yield from _client_classes(of_batches=True)
+
+
+def _client_classes(*, of_batches: bool) -> Iterator[str]:
+    """Describe the client first, then its results; of what is awaited only what is different."""
+    names = [name for name in client.__all__ if not issubclass(getattr(client, name), errors.HeatlensError)]
+    for name in sorted(names, key=lambda name: ("Async" in name, name not in ("Client", "StagedBatch"), name)):
+        if _is_of_batches(name) != of_batches:
+            continue
+        module = _home(getattr(client, name))
+        if name.startswith("Async"):
+            yield from _awaited(module, name)
+        else:
+            yield from _class(module, name, package="heatlens.client")
+
+
+def _is_of_batches(name: str) -> bool:
+    return "batch" in getattr(client, name).__module__
+
+
+def _awaited(module: ModuleType, name: str) -> Iterator[str]:
+    """Describe a class whose methods are another's, to be awaited."""
+    other = name.removeprefix("Async")
+    own = set(dir(getattr(client, name))) - set(dir(getattr(client, other)))
+    yield from _heading(module, name, "heatlens.client")
+    yield f"Constructor and methods are those of `{other}`; the methods are coroutines."
+    yield ""
+    for each in _methods(_body(module, _node(module, name))):
+        if each.name in own:
+            yield from _function(each, f"{name}.{each.name}")
+
+
+def _class(module: ModuleType, name: str, package: str = "heatlens") -> Iterator[str]:
+    """Describe a class with its constructor, properties and methods."""
+    body = _body(module, _node(module, name))
+    yield from _heading(module, name, package)
+    if fields := _annotated(body):
         yield from _field_list(fields)
-    members = [each for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
-    public = [each for each in members if not each.name.startswith("_") and not _decorated(each, "overload")]
-    if properties := [each for each in public if _decorated(each, "property")]:
+    for each in body:
+        if isinstance(each, ast.FunctionDef) and each.name == "__init__" and ast.get_docstring(each):
+            yield from _function(each, f"{name}()")
+    methods = _methods(body)
+    if properties := [each for each in methods if _decorated(each, "property")]:
         yield from ("| property | type | meaning |", "|---|---|---|")
         for each in properties:
             meaning = " ".join(parse_docstring(ast.get_docstring(each) or "").paragraphs)
             yield f"| `{each.name}` | {_code(ast.unparse(each.returns or ast.Constant(None)))} | {_cell(meaning)} |"
         yield ""
-    for each in public:
+    for each in methods:
         if each not in properties:
             yield from _function(each, f"{name}.{each.name}")
+
+
+def _heading(module: ModuleType, name: str, package: str) -> Iterator[str]:
+    """Begin the section of a class: its name, text and example."""
+    doc = _doc(module, name)
+    yield from (f"## `{package}.{name}`", "")
+    for paragraph in doc.paragraphs:
+        yield from (paragraph, "")
+    if example := doc.sections.get("Example"):
+        yield from ("```pycon", example, "```", "") if example.startswith(">>>") else (example, "")
+
+
+def _methods(body: Sequence[ast.stmt]) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Return the public methods and properties; of an overloaded one its implementation."""
+    functions = [each for each in body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [each for each in functions if not each.name.startswith("_") and not _decorated(each, "overload")]
 
 
 def _function(node: Any, title: str) -> Iterator[str]:  # noqa: ANN401 - a node of any function
@@ -226,7 +263,7 @@ def _record(module: ModuleType, name: str, level: str = "###") -> Iterator[str]:
 
 
 def _fields(module: ModuleType, name: str) -> Iterator[str]:
-    yield from _field_list(_annotated(_node(module, name)))
+    yield from _field_list(_annotated(_node(module, name).body))
 
 
 def _field_list(fields: Sequence[ast.AnnAssign]) -> Iterator[str]:
@@ -249,30 +286,6 @@ def _alias(module: ModuleType, name: str) -> str:
     return "\n".join(lines[first : node.end_lineno])
 
 
-def signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-    """Return the signature as written, without `self`; with an argument a line where it is long."""
-    arguments = [each for each in _split(ast.unparse(node.args)) if each not in ("self", "cls", "")]
-    prefix = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
-    returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-    line = f"{prefix} {node.name}({', '.join(arguments)}){returns}"
-    if len(line) <= LINE:
-        return line
-    inner = ",\n    ".join(arguments)
-    return f"{prefix} {node.name}(\n    {inner},\n){returns}"
-
-
-def _split(arguments: str) -> list[str]:
-    """Split arguments at the commas outside of brackets."""
-    parts, depth = [""], 0
-    for character in arguments:
-        depth += (character in "[({") - (character in "])}")
-        if character == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += " = " if character == "=" and depth == 0 else character
-    return [part.strip() for part in parts]
-
-
 def _type(node: ast.AnnAssign) -> str:
     """Return a field's type as written, without its limits."""
     return re.sub(r"Annotated\[(.+?), (?:Field|Before|Len)\w*\([^)]*\)\]", r"\1", ast.unparse(node.annotation))
@@ -284,8 +297,15 @@ def _default(value: ast.expr) -> str:
     return f"{factory[1]}()" if factory else ast.unparse(value)
 
 
-def _annotated(node: ast.ClassDef) -> list[ast.AnnAssign]:
-    return [each for each in node.body if isinstance(each, ast.AnnAssign) and not ast.unparse(each).startswith("_")]
+def _body(module: ModuleType, node: ast.ClassDef) -> list[ast.stmt]:
+    """Return what a class defines, and what it has from other classes of its module."""
+    here = {each.name: each for each in _tree(module).body if isinstance(each, ast.ClassDef)}
+    bases = [here[name] for each in node.bases if (name := ast.unparse(each)) in here]
+    return [each for part in (node, *bases) for each in part.body]
+
+
+def _annotated(body: Sequence[ast.stmt]) -> list[ast.AnnAssign]:
+    return [each for each in body if isinstance(each, ast.AnnAssign) and not ast.unparse(each).startswith("_")]
 
 
 def _decorated(node: ast.FunctionDef | ast.AsyncFunctionDef, by: str) -> bool:
@@ -294,6 +314,13 @@ def _decorated(node: ast.FunctionDef | ast.AsyncFunctionDef, by: str) -> bool:
 
 def _doc(module: ModuleType, name: str) -> Docstring:
     return parse_docstring(ast.get_docstring(_node(module, name)) or "")
+
+
+def _home(item: type) -> ModuleType:
+    """Return the module that defines a class."""
+    module = inspect.getmodule(item)
+    assert module is not None, item
+    return module
 
 
 def _node(module: ModuleType, name: str) -> Any:  # noqa: ANN401 - of a class or a function

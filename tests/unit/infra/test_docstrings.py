@@ -1,8 +1,8 @@
-"""The parts of the API reference: docstrings in Google's style, and signatures as they are written."""
+"""Docstrings in Google's style, and signatures as they are written."""
 
 import ast
 
-from infra.make_reference import parse_docstring, parse_entries, signature
+from infra.docstrings import parse_docstring, parse_entries, signature
 
 DOCSTRING = """Draw a map.
 
