@@ -8,7 +8,13 @@ EXPOSED = [
     "location",
     "retry-after",
     "x-request-id",
-    *(f"x-heatlens-{name}" for name in ("label", "explained", "probability", "quality", "model")),
+    "x-heatlens-label",
+    "x-heatlens-explained",
+    "x-heatlens-probability",
+    "x-heatlens-quality",
+    "x-heatlens-familiarity",
+    "x-heatlens-model",
+    "x-heatlens-notes",
 ]
 
 

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from heatlens_web.cors import EXPOSED
 from tests.support.stack import ACCOUNT, REGION, TEMPLATE, Json, Stack, read
 
 STACK = Stack(TEMPLATE)
@@ -59,6 +60,7 @@ def test_preflight_requests_need_no_authorization_with_cors_origins(mode: Json) 
 
     assert routes(**mode, CorsOrigins=origins)["OPTIONS /{proxy+}"] == "NONE"
     assert stack.properties("HttpApi")["CorsConfiguration"]["AllowOrigins"] == origins.split(",")
+    assert stack.properties("HttpApi")["CorsConfiguration"]["ExposeHeaders"] == EXPOSED
     assert "CorsConfiguration" not in STACK.properties("HttpApi")
 
 
