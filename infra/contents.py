@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = (".", "functions", "infra", "layers", "tests")
+FOLDERS = (".", "functions", "infra", "infra/decisions", "layers", "tests")
 LONG = 100  # lines, of which a document with more has a table of contents
 # The README begins with what the project does; the others are written by commands of their own, or are a list.
 WITHOUT = {
