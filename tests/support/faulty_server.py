@@ -26,19 +26,28 @@ class Seen:
 
 
 Fault = Callable[["Handler"], None]
+Wanted = Callable[[str, str], bool]  # of a method and a path
+
+
+@dataclass
+class Plan:
+    """What to do to the next requests of a kind."""
+
+    wanted: Wanted
+    faults: list[Fault]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Does what the script says to the next request; without a script it passes requests on."""
+    """Does to each request what is planned for it; others are passed on."""
 
     protocol_version = "HTTP/1.1"
     server: "FaultyServer"
 
     def _handle(self) -> None:
         with self.server.lock:
-            wanted = self.server.wanted(self.command, self.path)
-            fault = self.server.script.pop(0) if self.server.script and wanted else None
-        (fault or passes)(self)
+            plans = [plan for plan in self.server.plans if plan.faults and plan.wanted(self.command, self.path)]
+            fault = plans[0].faults.pop(0) if plans else passes
+        fault(self)
 
     do_GET = do_POST = do_PUT = do_DELETE = _handle  # noqa: N815 - names of the base class
 
@@ -72,11 +81,11 @@ class Handler(BaseHTTPRequestHandler):
 
 @dataclass
 class FaultyServer(ThreadingHTTPServer):
-    """Requests as they arrive, and what to do to the next ones; a script of other requests is passed on."""
+    """Requests as they arrive, and what to do to the next ones."""
 
     upstream: str | None = None
-    script: list[Fault] = field(default_factory=list)
-    wanted: Callable[[str, str], bool] = lambda _method, _path: True
+    plans: list[Plan] = field(default_factory=list)
+    rewrite: dict[str, str] = field(default_factory=dict)  # of answers, such as the address of a storage
     seen: list[Seen] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -93,6 +102,12 @@ class FaultyServer(ThreadingHTTPServer):
     def handle_error(self, *_: Any) -> None:  # noqa: ANN401 - as in the base class
         """Print nothing of a connection that the client has given up."""
 
+    def expect(self, *faults: Fault, of: Wanted = lambda _method, _path: True) -> Plan:
+        """Do this to the next requests that are wanted, each in its turn."""
+        plan = Plan(of, list(faults))
+        self.plans.append(plan)
+        return plan
+
     def calls(self) -> list[str]:
         return [f"{each.method} {each.path.partition('?')[0]}" for each in self.seen]
 
@@ -100,7 +115,8 @@ class FaultyServer(ThreadingHTTPServer):
 @contextmanager
 def faulty_server(upstream: str | None = None, *script: Fault) -> Iterator[FaultyServer]:
     """Serve until the block ends; requests are passed on to `upstream`."""
-    server = FaultyServer(upstream, list(script))
+    server = FaultyServer(upstream)
+    server.expect(*script)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -115,7 +131,10 @@ def passes(handler: Handler) -> None:
     """Pass the request on, and its answer back."""
     response = _asked(handler)
     headers = {name: value for name, value in response.headers.items() if name not in _OF_THIS_HOP}
-    handler.answer(response.status_code, response.content, **headers)
+    content = response.content
+    for old, new in handler.server.rewrite.items():
+        content = content.replace(old.encode(), new.encode())
+    handler.answer(response.status_code, content, **headers)
 
 
 def drops(handler: Handler) -> None:

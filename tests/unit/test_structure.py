@@ -9,7 +9,12 @@ from tests.support.paths import ROOT
 UNIT, FUNCTIONAL, CONTRACT = (ROOT / "tests" / name for name in ("unit", "functional", "contract"))
 # Modules without a test of their name, and the test that covers each.
 COVERED = {
+    "heatlens/client/async_batch.py": "functional/client/test_staged_batches.py",
+    "heatlens/client/async_client.py": "functional/client/test_staged_faults.py",
+    "heatlens/client/batch_calls.py": "functional/client/test_staged_faults.py",
+    "heatlens/client/batch_steps.py": "functional/client/test_staged_faults.py",
     "heatlens/client/calls.py": "functional/client/test_answers.py",
+    "heatlens/client/sync_batch.py": "functional/client/test_staged_batches.py",
     "heatlens/client/sync_client.py": "functional/client/test_faults.py",
     "heatlens/draw.py": "unit/heatlens/test_pipeline.py",
     "heatlens/evaluate/contours.py": "unit/heatlens/evaluate/test_regions.py",

@@ -1,7 +1,7 @@
 """What both clients know of a server: its address, its headers, and how requests are authorized."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from heatlens.client.retries import NOT_SENT, RetryRules, retry_rules
 from heatlens.client.signing import IamAuth
 
 API = "/api/inference"
+CHUNK = 1024 * 1024  # bytes of a download in memory
 TIMEOUT_S = 60.0  # without sending or receiving a byte
 USER_AGENT = f"heatlens-client/{__version__}"
 
@@ -73,10 +74,13 @@ class Connection:
             "timeout": self.timeout_s,
         }
 
-    def build(self, http: httpx2.Client | httpx2.AsyncClient, step: Step) -> httpx2.Request:
-        """Build the request of a step."""
+    @staticmethod
+    def build(
+        http: httpx2.Client | httpx2.AsyncClient, step: Step, content: Iterable[bytes] | AsyncIterable[bytes] | None
+    ) -> httpx2.Request:
+        """Build the request of a step; `content` is its opened body."""
         return http.build_request(
-            step.method, step.url, headers=step.headers, content=step.content, json=step.json, files=step.files
+            step.method, step.url, headers=step.headers, content=content, json=step.json, files=step.files
         )
 
     def rules(self, step: Step) -> RetryRules:

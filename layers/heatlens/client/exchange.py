@@ -1,10 +1,10 @@
 """Requests and what follows them, without sending: redirects, errors and the form of answers.
 
-A call is a generator that yields each `Step` to send and receives its response. So the sync and the async client share
-all of it, and only send.
+A call is a generator that yields each `Step` to send, or what else is to be done, and receives its response. So the
+sync and the async client share all of it, and only do what it yields.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, BinaryIO, TypeVar
@@ -16,6 +16,7 @@ from heatlens.client.errors import RedirectRefused, UnexpectedAnswer, may_pass, 
 from heatlens.client.retries import Retryable
 
 MAX_REDIRECTS = 5
+AT_ONCE = 8  # transfers
 _PORTS = {"http": 80, "https": 443}
 
 T = TypeVar("T")
@@ -27,14 +28,15 @@ class Step:
     """One request to send, again where its failure may be temporary.
 
     `bare` requests go to a storage, or wherever the server redirects to: they carry no header, cookie or signature of
-    the client. `repeatable` requests may be repeated if the server may have received them. The body of a success is
-    written to `sink` where there is one, from its beginning at each try.
+    the client. `chunks` opens a body that is too large for memory, for each try. `repeatable` requests may be repeated
+    if the server may have received them. The body of a success is written to `sink` where there is one, from its
+    beginning at each try.
     """
 
     method: str
     url: str | httpx2.URL
     headers: dict[str, str] | None = None
-    content: bytes | None = None
+    chunks: Callable[[], Iterable[bytes]] | None = None
     json: Any = None
     files: Any = None
     bare: bool = False
@@ -43,7 +45,30 @@ class Step:
     sink: BinaryIO | None = None
 
 
-Call = Generator[Step, httpx2.Response, T]
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait for so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Do what takes time here, such as reading a file; the async client does it in a thread."""
+
+    do: Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Make calls at the same time, and receive their results in order; the first error ends the others."""
+
+    calls: "Sequence[Call[Any]]"
+    at_once: int = AT_ONCE
+
+
+Action = Step | Pause | Work | Together
+Call = Generator[Action, Any, T]
 
 
 def request(step: Step) -> Call[httpx2.Response]:
@@ -53,7 +78,7 @@ def request(step: Step) -> Call[httpx2.Response]:
         ApiError: The server answered with an error.
         RedirectRefused: It redirects to where no client should follow.
     """
-    response = yield step
+    response: httpx2.Response = yield step
     for _ in range(MAX_REDIRECTS):
         if not response.has_redirect_location:
             break

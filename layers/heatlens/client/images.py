@@ -2,27 +2,39 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any, Literal, cast
 
 from heatlens.client.exchange import Step
 from heatlens.errors import HeatlensError
 from heatlens.image_source import ImageSource, is_image, list_images, read_source
-from heatlens.options import OptionArguments, as_query, read_options
+from heatlens.options import OptionArguments, as_json, as_query, read_options
 from heatlens.types import Include, Options, OriginalForm, Upload
 
 MAX_FILE_BYTES = 512 * 1024 * 1024  # that are read to memory; the server's own limit is lower
 INCLUDED: tuple[Include, ...] = ("overlay", "map")  # the caller has the original
 
 
-class RequestOptions(OptionArguments, total=False):
-    """Options of a heatmap request: those of `Explainer.explain`, and those of a server.
+class ServerOptions(OptionArguments, total=False):
+    """Options of `Explainer.explain`, and those of a server.
 
     `include` names what the answer has, by default `overlay` and `map`; `model` is one of the server's.
     """
 
     include: str | Iterable[Include]
     model: str | None
+
+
+class RequestOptions(ServerOptions, total=False):
+    """Options of a heatmap request."""
+
     original: OriginalForm
     strip_original: bool
+
+
+class BatchOptions(ServerOptions, total=False):
+    """Options of a staged batch; `backend` says who explains."""
+
+    backend: Literal["lambda", "sagemaker"]
 
 
 def heatmap_options(given: RequestOptions) -> Options:
@@ -38,6 +50,27 @@ def heatmap_options(given: RequestOptions) -> Options:
     rest.pop("include", None)
     server = {name: rest.pop(name) for name in ("model", "original", "strip_original") if name in rest}
     return replace(read_options(rest, frozenset(include)), **server)  # type: ignore[arg-type]
+
+
+def batch_options(given: BatchOptions) -> dict[str, Any]:
+    """Return the options of a staged batch in JSON: those that differ from their defaults, and `include`.
+
+    Raises:
+        TypeError: A name is not that of an option.
+        InvalidOption: A value is invalid.
+    """
+    rest = dict(given)
+    backend = {"backend": rest.pop("backend")} if "backend" in rest else {}
+    if unknown := rest.keys() & {"original", "strip_original"}:
+        raise TypeError(f"{min(unknown)}: a staged batch never stores the original again")
+    options = heatmap_options(cast("RequestOptions", rest))
+    default = Options()
+    chosen = {
+        name: value for name, value in as_json(options).items() if getattr(options, name) != getattr(default, name)
+    }
+    if options.window:
+        chosen["window"] = ",".join(f"{number:.9f}" for number in options.window)
+    return chosen | backend | {"include": sorted(options.include)}
 
 
 def image_step(path: str, image: ImageSource, options: Options) -> Step:

@@ -1,23 +1,27 @@
 """The client of the HTTP API for programs without an event loop."""
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 import httpx2
 from tenacity import Retrying
 
-from heatlens.client import calls
-from heatlens.client.connection import TIMEOUT_S, Authorization, Connection
+from heatlens.client import batch_calls, batch_steps, calls
+from heatlens.client.batch_files import Files, named_files
+from heatlens.client.batch_steps import Declared, Notify
+from heatlens.client.connection import CHUNK, TIMEOUT_S, Authorization, Connection
 from heatlens.client.errors import ApiError, NoConnection
-from heatlens.client.exchange import Call, Step
-from heatlens.client.images import RequestOptions
+from heatlens.client.exchange import Action, Call, Pause, Step, Together
+from heatlens.client.images import BatchOptions, RequestOptions, batch_options
 from heatlens.client.results import HeatmapResult, PredictResult
 from heatlens.client.retries import TRIES
+from heatlens.client.sync_batch import StagedBatch, ignore
+from heatlens.errors import HeatlensError
 from heatlens.image_source import ImageSource
-
-CHUNK = 1024 * 1024  # bytes of a download in memory
 
 T = TypeVar("T")
 
@@ -114,17 +118,51 @@ class Client:
         """Return the cards of the server's models and the limits of staged batches, as the API answers them."""
         return self.run(calls.get("/models"))
 
+    def create_batch(
+        self, files: Files, *, on_progress: Notify = ignore, **options: Unpack[BatchOptions]
+    ) -> StagedBatch:
+        """Create a staged batch and declare its files; `StagedBatch.upload` is next.
+
+        Args:
+            files: Paths, which are named as their files; or a mapping of names, such as `ward/scan.png`, to paths or
+                bytes.
+            on_progress: Called with the `Progress` of reading the files; calls never overlap.
+            **options: Those of `heatmap`, without `original` and `strip_original`.
+
+        Raises:
+            ApiError: The server refuses.
+            ValueError: Two files have the same name.
+            OSError: A file cannot be read.
+        """
+        return StagedBatch(self, self.run(batch_steps.begin(named_files(files), batch_options(options), on_progress)))
+
+    def open_batch(self, batch_id: str, files: Files = (), *, on_progress: Notify = ignore) -> StagedBatch:
+        """Continue a staged batch, such as one whose process was interrupted.
+
+        Args:
+            batch_id: `StagedBatch.id`.
+            files: As for `create_batch`, to upload what the server lacks; without them it can be followed.
+            on_progress: As for `create_batch`.
+
+        Raises:
+            NotFound: There is no such batch, or it belongs to another principal.
+        """
+        if not files:
+            self.run(batch_calls.status(batch_id))
+            return StagedBatch(self, Declared(batch_id, {}))
+        return StagedBatch(self, self.run(batch_steps.resume(batch_id, named_files(files), on_progress)))
+
     def run(self, call: Call[T], *, wait: Callable[[float], object] = time.sleep) -> T:
-        """Send the requests of a call, and return its result; `wait` waits for so many seconds."""
+        """Do what a call yields, and return its result; `wait` waits for so many seconds."""
         try:
-            step = next(call)
+            action = next(call)
             while True:
                 try:
-                    response = self._send(step, wait)
-                except NoConnection as error:
-                    step = call.throw(error)
+                    reply = self._do(action, wait)
+                except (HeatlensError, OSError) as error:
+                    action = call.throw(error)
                 else:
-                    step = call.send(response)
+                    action = call.send(reply)
         except StopIteration as done:
             result: T = done.value
             return result
@@ -144,6 +182,29 @@ class Client:
         """Close the connections."""
         self.close()
 
+    def _do(self, action: Action, wait: Callable[[float], object]) -> Any:  # noqa: ANN401 - what the call expects
+        if isinstance(action, Together):
+            return self._together(action)
+        if isinstance(action, Step):
+            return self._send(action, wait)
+        return wait(action.seconds) if isinstance(action, Pause) else action.do()
+
+    def _together(self, action: Together) -> list[Any]:
+        """Make calls in threads; an error or an interruption ends their pauses and cancels those that wait."""
+        stop = threading.Event()
+
+        def wait(seconds: float) -> None:
+            if stop.wait(seconds):
+                raise NoConnection("the other calls have ended with an error")
+
+        with ThreadPoolExecutor(action.at_once) as executor:
+            try:
+                return list(executor.map(lambda call: self.run(call, wait=wait), action.calls))
+            except BaseException:
+                stop.set()
+                executor.shutdown(cancel_futures=True)
+                raise
+
     def _send(self, step: Step, wait: Callable[[float], object]) -> httpx2.Response:
         http = self._storage if step.bare else self._server
 
@@ -151,7 +212,9 @@ class Client:
             wait(seconds)
 
         def send() -> httpx2.Response:
-            response = http.send(self._connection.build(http, step), stream=True)
+            response = http.send(
+                self._connection.build(http, step, step.chunks() if step.chunks else None), stream=True
+            )
             try:
                 return _received(response, step)
             finally:

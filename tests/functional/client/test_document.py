@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from heatlens.client import errors
-from tests.support.paths import ROOT
+from tests.support.loop import Loop
+from tests.support.paths import ROOT, SAMPLES
 
 PAGE = (ROOT / "layers" / "client.md").read_text(encoding="utf-8")
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -22,6 +23,22 @@ def run(program: str, url: str, folder: Path) -> str:
 def test_the_first_program_saves_a_heatmap(server_port: int, tmp_path: Path) -> None:
     assert run(PROGRAMS[0], f"http://127.0.0.1:{server_port}", tmp_path) == "OPACITY ok (20, 20)\n"
     assert (tmp_path / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_program_with_an_event_loop(server_port: int, tmp_path: Path) -> None:
+    printed = run(PROGRAMS[1], f"http://127.0.0.1:{server_port}", tmp_path)
+
+    assert printed == "phantom-01-opacity.png OPACITY\nphantom-04-clear.png CLEAR\n"
+
+
+def test_the_program_of_a_staged_batch(loop: Loop, tmp_path: Path) -> None:
+    lines = run(PROGRAMS[2].replace("out/client", str(tmp_path)), loop.url, tmp_path).splitlines()
+
+    names = sorted(path.name for path in SAMPLES.glob("*.png"))
+    assert lines[-len(names) :] == [f"{name} OK 3" for name in names]
+    assert f"explain {len(names)} {len(names)}" in lines
+    assert len(list(tmp_path.iterdir())) == 3 * len(names)
+    assert len(PROGRAMS) == 3
 
 
 def test_every_error_is_documented() -> None:

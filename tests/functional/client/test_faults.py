@@ -49,7 +49,7 @@ def test_a_fault_that_passes_is_not_seen(fault: Fault, server: FaultyServer, ima
     with Client(server.url) as client:
         expected = client.heatmap(image)
         server.seen.clear()
-        server.script += [fault, fault]
+        server.expect(fault, fault)
         result = client.heatmap(image)
 
     assert server.calls() == ["POST /api/inference/heatmap"] * 3
@@ -60,7 +60,7 @@ def test_a_fault_that_passes_is_not_seen(fault: Fault, server: FaultyServer, ima
 def test_a_fault_that_stays_ends_after_a_bounded_number_of_tries(
     fault: Fault, server: FaultyServer, image: Path
 ) -> None:
-    server.script += [fault] * 50
+    server.expect(*[fault] * 50)
 
     with Client(server.url) as client, pytest.raises((NoConnection, Unavailable)) as caught:
         client.heatmap(image)
@@ -70,7 +70,7 @@ def test_a_fault_that_stays_ends_after_a_bounded_number_of_tries(
 
 
 def test_a_failure_of_the_server_itself_is_not_repeated(server: FaultyServer, image: Path) -> None:
-    server.script += [answers(500, b'{"code": "generation.failed", "detail": "no map", "request_id": "r1"}')]
+    server.expect(answers(500, b'{"code": "generation.failed", "detail": "no map", "request_id": "r1"}'))
 
     with Client(server.url) as client, pytest.raises(ServerError, match=r"refused \(500\): no map") as caught:
         client.heatmap(image)
@@ -84,7 +84,7 @@ def test_a_redirect_to_a_stored_answer_carries_no_credentials(server: FaultyServ
         expected = client.heatmap(image)
     stored = answers(200, _as_json(server, image))
     with faulty_server(None, stored) as bucket, Client(server.url, **CREDENTIALS) as client:  # type: ignore[arg-type]
-        server.script += [answers(303, location=f"{bucket.url}/reply/1?signature=x", set_cookie="session=secret")]
+        server.expect(answers(303, location=f"{bucket.url}/reply/1?signature=x", set_cookie="session=secret"))
         result = client.heatmap(image)
 
     assert result.png == expected.png
@@ -106,7 +106,7 @@ def _as_json(server: FaultyServer, image: Path) -> bytes:
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_images_and_credentials_are_not_sent_to_another_host(status: int, server: FaultyServer, image: Path) -> None:
     with faulty_server(server.upstream) as other, Client(server.url, **CREDENTIALS) as client:  # type: ignore[arg-type]
-        server.script += [answers(status, location=f"{other.url}/api/inference/heatmap")]
+        server.expect(answers(status, location=f"{other.url}/api/inference/heatmap"))
         with pytest.raises(RedirectRefused, match=f"redirects to {other.url}: give the client that address"):
             client.heatmap(image)
 
@@ -115,14 +115,14 @@ def test_images_and_credentials_are_not_sent_to_another_host(status: int, server
 
 def test_a_redirect_on_the_same_host_is_followed_with_credentials(server: FaultyServer, image: Path) -> None:
     with Client(server.url, **CREDENTIALS) as client:  # type: ignore[arg-type]
-        server.script += [answers(307, location="/api/inference/heatmap?include=map")]
+        server.expect(answers(307, location="/api/inference/heatmap?include=map"))
         assert client.heatmap(image).map.ndim == 2
 
     assert [each.headers["x-api-key"] for each in server.seen] == ["key-of-the-ward"] * 2
 
 
 def test_a_circle_of_redirects_ends(server: FaultyServer, image: Path) -> None:
-    server.script += [answers(307, location="/api/inference/heatmap")] * 50
+    server.expect(*[answers(307, location="/api/inference/heatmap")] * 50)
 
     with Client(server.url) as client, pytest.raises(ServerError, match=r"refused \(307\)"):
         client.heatmap(image)

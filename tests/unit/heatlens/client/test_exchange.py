@@ -9,10 +9,13 @@ from heatlens.client.exchange import Step, parse, request
 
 def next_step(status: int, location: str, *, of: str = "https://api.example/api/inference/heatmap") -> Step:
     """The request that a client makes after a redirect."""
-    call = request(Step("POST", of, content=b"image"))
+    call = request(Step("POST", of, json="image"))
     first = next(call)
+    assert isinstance(first, Step)
     response = httpx2.Response(status, headers={"location": location}, request=httpx2.Request(first.method, of))
-    return call.send(response)
+    step = call.send(response)
+    assert isinstance(step, Step)
+    return step
 
 
 @pytest.mark.parametrize(
@@ -28,16 +31,16 @@ def next_step(status: int, location: str, *, of: str = "https://api.example/api/
 def test_a_stored_answer_is_fetched_with_credentials_from_the_same_host_only(location: str, *, bare: bool) -> None:
     step = next_step(303, location)
 
-    assert (step.method, step.content, step.bare) == ("GET", None, bare)
+    assert (step.method, step.json, step.bare) == ("GET", None, bare)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_the_request_itself_is_repeated_on_the_same_host_only(status: int) -> None:
     step = next_step(status, "/v1/api/inference/heatmap")
 
-    assert (step.method, step.content, str(step.url)) == (
+    assert (step.method, step.json, str(step.url)) == (
         "POST",
-        b"image",
+        "image",
         "https://api.example/v1/api/inference/heatmap",
     )
     with pytest.raises(RedirectRefused, match=r"to https://other\.example: give the client that address"):

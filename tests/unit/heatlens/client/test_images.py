@@ -1,14 +1,23 @@
 """Options become a query that the server reads as the same options."""
 
+import json
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
 
-from heatlens.client.images import RequestOptions, heatmap_options, image_step, images_step, predict_options
+from heatlens.client.images import (
+    RequestOptions,
+    batch_options,
+    heatmap_options,
+    image_step,
+    images_step,
+    predict_options,
+)
 from heatlens.errors import InvalidOption
 from heatlens.options import OptionArguments
 from heatlens.types import Options
+from heatlens_web.schemas.batches import BatchCreate
 from heatlens_web.schemas.options import HeatmapOptions
 
 
@@ -44,6 +53,32 @@ def test_every_option_of_the_server_can_be_given() -> None:
 def test_wrong_options_are_found_before_anything_is_sent(given: Any, error: type[Exception], sentence: str) -> None:  # noqa: ANN401 - wrong
     with pytest.raises(error, match=sentence):
         heatmap_options(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ({}, {"include": ["map", "overlay"]}),
+        ({"target": "a", "alpha": 0.5, "scale": "image"}, {"target": ["a"], "alpha": 0.5}),
+        (
+            {"target": [["a", "b"]], "window": "40,400"},
+            {"target": [["a", "b"]], "window": "40.000000000,400.000000000"},
+        ),
+        ({"model": "chest", "backend": "sagemaker"}, {"model": "chest", "backend": "sagemaker"}),
+    ],
+)
+def test_options_of_a_batch_are_json_that_the_server_reads(given: Any, written: dict[str, Any]) -> None:  # noqa: ANN401 - TypedDict
+    options = batch_options(given)
+
+    assert json.loads(json.dumps(options)) == {"include": ["map", "overlay"]} | written
+    read = BatchCreate.model_validate_json(json.dumps(options | {"expected_files": 1})).over(None)
+    given.pop("backend", None)
+    assert read == heatmap_options(given)
+
+
+def test_a_batch_has_no_original() -> None:
+    with pytest.raises(TypeError, match="never stores the original"):
+        batch_options({"strip_original": True})  # type: ignore[typeddict-unknown-key]
 
 
 def test_images_are_files_of_a_form() -> None:

@@ -55,7 +55,7 @@ def test_every_try_is_signed_anew(auth: IamAuth, monkeypatch: pytest.MonkeyPatch
 
 def test_a_stored_answer_is_not_signed(auth: IamAuth) -> None:
     with faulty_server(None, answers(200, b"{}")) as bucket, faulty_server() as server:
-        server.script += [answers(303, location=f"{bucket.url}/reply/1")]
+        server.expect(answers(303, location=f"{bucket.url}/reply/1"))
         with Client(server.url, auth=auth) as client:
             client.health()
 
