@@ -18,7 +18,7 @@ from heatlens.types import Floats
 from heatlens_torch.errors import INSTEAD
 from heatlens_torch.graph.grids import Layout
 from heatlens_torch.loading.spec import PROOF_INPUTS
-from heatlens_torch.proof import in_float64, reference, rounding
+from heatlens_torch.proof import in_float64, reference, rounding, ties
 from heatlens_torch.proof.rounding import Doubles
 
 COMBINED_INPUTS = 12  # one batch of each size; each layer alone is proven on all inputs
@@ -216,8 +216,11 @@ def _logit_distances(ours: Explained, theirs: Explained) -> Doubles:
 def _cause(network: nn.Module, layer: str, layout: Layout, images: Floats, ours: Explained, theirs: Explained) -> str:
     """Say why the image differs that differs most."""
     worst = int(np.maximum(distances(ours, theirs), _logit_distances(ours, theirs)).argmax())
-    found = [(each.signed_map, each.gradient, each.logits) for each in (ours.of([worst]), theirs.of([worst]))]
-    return in_float64.cause(network, layer, layout, images[[worst]], *found)
+    image, mine, other = images[[worst]], ours.of([worst]), theirs.of([worst])
+    found = [(each.signed_map, each.gradient, each.logits) for each in (mine, other)]
+    return ties.cause(network, image, mine.gradient[0], other.gradient[0], allowed=THRESHOLD) or in_float64.cause(
+        network, layer, layout, image, *found
+    )
 
 
 def _different(parity: Parity, layer: str, cause: str) -> ParityError:

@@ -16,16 +16,17 @@ from torch.nn import functional
 from heatlens.engines.base import Engine
 from heatlens.engines.onnx_runtime import OnnxRuntimeEngine
 from heatlens.engines.openvino import OpenVinoEngine
-from heatlens.errors import CompileError
+from heatlens.errors import CompileError, ParityError
 from heatlens.types import Floats
 from heatlens_torch.errors import INSTEAD
 from heatlens_torch.graph.export import export
 from heatlens_torch.graph.graph_file import write_graph
 from heatlens_torch.graph.probe import probe
-from heatlens_torch.proof.parity import THRESHOLD, ratio
+from heatlens_torch.proof.parity import THRESHOLD, prove, ratio
 
-CHANNELS, PIXELS = 8, 24
+CHANNELS, PIXELS = 8, 16  # 4x4 cells: an LSTM is unrolled over all of them
 IMAGES = 5
+LARGER, MOST = 24, 30  # 6x6 cells, of which 30 are taken: torch sorts 16 and fewer in their order
 Tail = Callable[[], nn.Module]
 
 
@@ -121,9 +122,9 @@ TAILS: dict[str, Tail] = {
 class Branches(nn.Module):
     """A map, and a logit from each tail."""
 
-    def __init__(self, tails: list[nn.Module]) -> None:
+    def __init__(self, tails: list[nn.Module], end: nn.Module) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, CHANNELS, 4, stride=4), nn.GELU(), same(), nn.Tanh())
+        self.body = nn.Sequential(nn.Conv2d(3, CHANNELS, 4, stride=4), nn.GELU(), same(), end)
         self.tails = nn.ModuleList(tails)
         self.heads = nn.ModuleList(nn.Sequential(nn.Flatten(), nn.LazyLinear(1)) for _ in tails)
 
@@ -132,10 +133,10 @@ class Branches(nn.Module):
         return torch.cat([head(tail(cells)) for tail, head in zip(self.tails, self.heads, strict=True)], dim=1)
 
 
-def branches(*tails: Tail) -> nn.Module:
+def branches(*tails: Tail, end: nn.Module | None = None, pixels: int = PIXELS) -> nn.Module:
     torch.manual_seed(0)
-    network = Branches([tail() for tail in tails]).eval()
-    network(torch.zeros(1, 3, PIXELS, PIXELS))
+    network = Branches([tail() for tail in tails], end or nn.Tanh()).eval()
+    network(torch.zeros(1, 3, pixels, pixels))
     return network
 
 
@@ -151,8 +152,12 @@ def images() -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def engines(network: nn.Module, images: torch.Tensor, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Engine]:
-    folder = tmp_path_factory.mktemp("operators")
-    [graphs] = export(network, {"body": probe(network, "body", images[:2])}, (PIXELS, PIXELS))
+    return opened(network, images, tmp_path_factory.mktemp("operators"))
+
+
+def opened(network: nn.Module, images: torch.Tensor, folder: Path) -> dict[str, Engine]:
+    height, width = images.shape[2:]
+    [graphs] = export(network, {"body": probe(network, "body", images[:2])}, (height, width))
     trunk, tail = write_graph(graphs.trunk, folder / "trunk.onnx"), write_graph(graphs.tail, folder / "tail.onnx")
     return {
         "openvino": OpenVinoEngine(folder, trunk, tail),
@@ -187,6 +192,27 @@ def explained(engine: Engine, images: Floats, which: int) -> tuple[Floats, Float
     return np.concatenate(logits), np.concatenate(gradients)
 
 
+@pytest.mark.parametrize(
+    ("tail", "operator"),
+    [
+        (lambda: Computed(lambda cells: cells.flatten(2).topk(MOST, dim=-1).values.mean(-1)), "topk"),
+        (lambda: Computed(lambda cells: cells.flatten(2).sort(dim=-1).values[..., -MOST:]), "sort"),
+    ],
+    ids=["the largest", "sorted"],
+)
+def test_an_operator_that_chooses_among_equal_values_is_named(tail: Tail, operator: str, tmp_path: Path) -> None:
+    """The zeros of a ReLU: torch and each engine take others of them."""
+    network = branches(tail, end=nn.ReLU(), pixels=LARGER)
+    images = torch.randn(IMAGES, 3, LARGER, LARGER, generator=torch.Generator().manual_seed(1))
+    layout = probe(network, "body", images[:2]).layout
+    for engine in opened(network, images, tmp_path).values():
+        with pytest.raises(ParityError) as refused:
+            prove(engine, network, "body", images.numpy(), layout, inputs=IMAGES)
+
+        assert f"operator {operator} chooses among equal values, as the zeros of a ReLU" in str(refused.value)
+        assert "take a layer before the ReLU" in str(refused.value)
+
+
 class Recurrent(nn.Module):
     """Reads the cells as a sequence."""
 
@@ -207,6 +233,20 @@ def deformed() -> nn.Module:
     )
 
 
+def pooled_in_a_box(cells: torch.Tensor) -> torch.Tensor:
+    number = torch.arange(cells.shape[0], dtype=cells.dtype)[:, None]
+    boxes = torch.cat([number, torch.tensor([[0.5, 0.5, 3.0, 2.5]]).expand(cells.shape[0], 4)], dim=1)
+    answer: torch.Tensor = torchvision.ops.roi_align(cells, boxes, 2)
+    return answer
+
+
+def sampled(cells: torch.Tensor) -> torch.Tensor:
+    """The middle of the map, as a spatial transformer takes it."""
+    halved = (0.5 * torch.eye(2, 3)).expand(cells.shape[0], 2, 3)
+    grid = functional.affine_grid(halved, [cells.shape[0], CHANNELS, 3, 3], align_corners=False)
+    return functional.grid_sample(cells, grid, align_corners=False)
+
+
 @pytest.mark.parametrize(
     ("tail", "operator"),
     [
@@ -215,8 +255,10 @@ def deformed() -> nn.Module:
         (deformed, "deform_conv2d"),
         (lambda: nn.LocalResponseNorm(3), "avg_pool3d_backward"),
         (lambda: pooled(lambda cells: torch.fft.rfft2(cells).abs().mean((2, 3))), "fft_rfft2"),
+        (lambda: Computed(pooled_in_a_box), "roi_align"),
+        (lambda: Computed(sampled), "grid_sampler_2d_backward"),
     ],
-    ids=["LSTM", "GRU", "deformable convolution", "local response normalization", "FFT"],
+    ids=["LSTM", "GRU", "deformable convolution", "local response normalization", "FFT", "RoIAlign", "sampled grid"],
 )
 @pytest.mark.filterwarnings("ignore:The tensor attributes")
 def test_an_operator_that_cannot_be_compiled_is_named_with_the_layer_and_the_way_out(

@@ -133,7 +133,8 @@ def test_a_move_below_the_threshold_sets_no_image_aside(network: Kinked, monkeyp
 
 def test_too_few_stable_images_fail_with_the_reason(network: Kinked) -> None:
     with pytest.raises(ParityError) as caught:
-        prove(network, pictures(network, at_the_kink=range(10)))
+        # Not the first image: it is a batch of one, and what the reference computes beside a copy rounds otherwise.
+        prove(network, pictures(network, at_the_kink=range(1, 11)))
 
     assert "own explanation of 'features' moves by up to" in str(caught.value)
     assert "on 10 of 40 inputs when these move by float32's rounding" in str(caught.value)
