@@ -78,9 +78,8 @@ def reference_pages() -> dict[Path, str]:
         "api-errors.md": _errors_page(),
         "card-reference.md": _card_page(),
         "client-reference.md": _client_page(),
+        "client-batches-reference.md": _client_batches_page(),
     }
-    if any(map(_is_of_batches, client.__all__)):
-        pages["client-batches-reference.md"] = _client_batches_page()
     return {LAYERS / name: add_contents("\n".join(lines).rstrip("\n") + "\n") for name, lines in pages.items()}
 
 
@@ -146,8 +145,7 @@ def _card_page() -> Iterator[str]:
 def _client_page() -> Iterator[str]:
     yield from ("# Client reference", "", NOTE)
     yield "Classes of `heatlens.client`. [client.md](client.md) introduces them."
-    if any(map(_is_of_batches, client.__all__)):
-        yield "[client-batches-reference.md](client-batches-reference.md) has those of staged batches."
+    yield "[client-batches-reference.md](client-batches-reference.md) has those of staged batches."
     yield ""
     yield from _client_classes(of_batches=False)
     yield from ("## Errors", "", "`ClientError` is a `HeatlensError`.", "")
@@ -161,8 +159,8 @@ def _client_page() -> Iterator[str]:
 
 def _client_batches_page() -> Iterator[str]:
     yield from ("# Client reference: staged batches", "", NOTE)
-    yield "Classes of `heatlens.client` for [staged batches](client.md). [Client reference](client-reference.md)"
-    yield from ("has the client itself, and the errors.", "")
+    yield "Classes of `heatlens.client` for [staged batches](client.md#staged-batches)."
+    yield from ("[client-reference.md](client-reference.md) has the client itself, and the errors.", "")
     yield from _client_classes(of_batches=True)
 
 
