@@ -49,5 +49,4 @@ def loop() -> Iterator[Loop]:
 def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry without waiting."""
     monkeypatch.setattr("heatlens.client.retries.FIRST_WAIT_S", 0.001)
-    monkeypatch.setattr("heatlens_cli.retry.FIRST_WAIT_S", 0.001)
     monkeypatch.setattr("heatlens_cli.batch.send.DECLARE_WAIT_S", 0.001)

@@ -94,7 +94,9 @@ def meddle(
         if met or not wanted(request):
             return send(client, request, **how)
         met.append(True)
-        return does(lambda: send(client, request, **how))
+        answer = does(lambda: send(client, request, **how))
+        answer.request = request
+        return answer
 
     monkeypatch.setattr(httpx2.Client, "send", meddled)
 

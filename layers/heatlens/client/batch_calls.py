@@ -1,5 +1,6 @@
 """The calls of the API about staged batches, and the transfers to and from their storage."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -21,6 +22,7 @@ from heatlens.client.errors import ApiError, NoConnection, NotFound, TransferFai
 from heatlens.client.exchange import Call, Step, read
 from heatlens.client.retries import has_retryable_status
 
+UNLIMITED = BatchLimits(batch_files=sys.maxsize, call_files=sys.maxsize, file_bytes=sys.maxsize)
 PAGE = 200  # results that a server answers at most at a time
 BATCH_CLOSED, BATCH_FULL, BATCH_NOT_FOUND = "batch.closed", "batch.full", "batch.not_found"
 _ALREADY_THERE = 412  # a link accepts one upload, of the declared bytes only

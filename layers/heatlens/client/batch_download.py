@@ -4,10 +4,14 @@ import hashlib
 import io
 import os
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 from urllib.parse import unquote, urlsplit
+
+from pydantic import ValidationError
 
 from heatlens.client import batch_calls as api
 from heatlens.client.batch_files import CHUNK, check_name
@@ -15,6 +19,7 @@ from heatlens.client.batch_records import FileResult, ResultLinks
 from heatlens.client.errors import ClientError, TransferFailed
 from heatlens.client.exchange import Call, Work, shape
 
+KINDS = ("overlay", "map_image", "map", "result")  # links of a file
 _EXPIRED = 403
 
 
@@ -44,11 +49,11 @@ class _Document:
     objects: dict[str, str] = field(default_factory=dict)
 
 
-def download_file(batch: str, result: FileResult, folder: Path) -> Call[Downloaded]:
+def download_file(batch: str, result: FileResult, folder: Path, kinds: Iterable[str] = KINDS) -> Call[Downloaded]:
     """Download the results of one file, under its name with a suffix each; its errors are in the outcome.
 
     `.heatmap.png` (or the batch's format) is the overlay, `.heatmap.map.png` the colored map, `.heatmap.npy` the signed
-    map, `.heatmap.json` the facts. An expired link is signed again.
+    map, `.heatmap.json` the facts; `kinds` are those that are wanted. An expired link is signed again.
     """
     outcome = Downloaded(result.name, result.state, result.code, [])
     if result.links is None:
@@ -56,15 +61,18 @@ def download_file(batch: str, result: FileResult, folder: Path) -> Call[Download
     try:
         check_name(result.name)
         try:
-            yield from _fetch(result.links, folder / result.name, outcome.paths)
+            yield from _fetch(result.links, folder / result.name, kinds, outcome.paths)
         except TransferFailed as error:
             if error.status != _EXPIRED:
                 raise
             again = yield from api.result(batch, result.number)
-            yield from _fetch(again.links or result.links, folder / result.name, outcome.paths)
+            yield from _fetch(again.links or result.links, folder / result.name, kinds, outcome.paths)
     except ClientError as error:
         return Downloaded(result.name, result.state, result.code, outcome.paths, error)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        failure = ClientError(f"it cannot be written: {error.strerror}")
+        return Downloaded(result.name, result.state, result.code, outcome.paths, failure)
+    except ValueError as error:
         return Downloaded(result.name, result.state, result.code, outcome.paths, ClientError(str(error)))
     return outcome
 
@@ -81,23 +89,27 @@ def read_digests(document: bytes) -> dict[str, str]:
     Raises:
         ValueError: The document has none.
     """
-    objects: dict[str, str] = shape(_Document).validate_json(document).objects
+    try:
+        objects: dict[str, str] = shape(_Document).validate_json(document).objects
+    except ValidationError as error:
+        raise ValueError("its result.json names no digests") from error
     return objects
 
 
-def _fetch(links: ResultLinks, target: Path, paths: list[Path]) -> Call[None]:
+def _fetch(links: ResultLinks, target: Path, kinds: Iterable[str], paths: list[Path]) -> Call[None]:
     document = io.BytesIO()
     yield from api.download(links.result, document)
     digests = read_digests(document.getvalue())
     del paths[:]
-    for kind in ("overlay", "map_image", "map"):
-        if link := getattr(links, kind):
-            path = target.with_name(target.name + result_suffix(kind, link))
+    for kind in kinds:
+        if not (link := getattr(links, kind)):
+            continue
+        path = target.with_name(target.name + result_suffix(kind, link))
+        if kind == "result":
+            yield Work(partial(_replace, path, document.getvalue()))
+        else:
             yield from _fetch_object(link, path, digests.get(PurePosixPath(unquote(urlsplit(link).path)).name))
-            paths.append(path)
-    facts = target.with_name(target.name + result_suffix("result", links.result))
-    yield Work(lambda: _replace(facts, document.getvalue()))
-    paths.append(facts)
+        paths.append(path)
 
 
 def _fetch_object(link: str, path: Path, digest: str | None) -> Call[None]:

@@ -1,5 +1,6 @@
 """Sign requests with AWS Signature Version 4, for APIs that require IAM."""
 
+import os
 import re
 from collections.abc import Generator
 from typing import Any
@@ -51,7 +52,7 @@ class IamAuth(httpx2.Auth):
         for service, pattern in _HOSTS:
             if found := pattern.search(host):
                 return cls(service, found[1])
-        region = _session().get_config_variable("region")
+        region = os.environ.get("AWS_REGION") or _session().get_config_variable("region")  # botocore ignores the first
         if not region:
             raise CannotSign(f"the AWS region of {host} is unknown: set AWS_REGION or AWS_DEFAULT_REGION")
         return cls("execute-api", str(region))

@@ -37,13 +37,14 @@ class Part(_Strict):
 
 
 class Run(_Strict):
-    """A run of the command: source, server and options, and its batches."""
+    """A run of the command: source, server and options, and its batches; a finished one is kept if files failed."""
 
     version: Literal[2] = 2
     source: str
     server: str
     options: dict[str, Any]
     parts: list[Part] = []
+    finished: bool = False
 
     def save(self, folder: Path) -> None:
         """Write the journal atomically.
@@ -75,14 +76,16 @@ class Run(_Strict):
             raise BatchFailed(f"{path} is damaged, or another version's: remove it to start anew") from error
 
 
-def begin(folder: Path, wanted: Run) -> Run:
+def begin(folder: Path, wanted: Run, *, anew: bool = False) -> Run:
     """Return the interrupted run of this folder if there is one, else the requested run.
+
+    A finished run is continued for the files that failed, unless it was another one, or is to be made `anew`.
 
     Raises:
         BatchFailed: The interrupted run has another source, server or options.
     """
     noted = Run.load(folder)
-    if noted is None or not noted.parts:  # nothing is at the server yet
+    if noted is None or not (noted.parts or noted.finished):  # nothing is at the server yet
         return wanted
     differs = [
         f"{name} was {was}, is {now}"
@@ -93,6 +96,8 @@ def begin(folder: Path, wanted: Run) -> Run:
         )
         if was != now
     ]
+    if noted.finished and (differs or anew):
+        return wanted
     if differs:
         raise BatchFailed(
             f"{folder} has another run that was interrupted ({'; '.join(differs)}): run that one again to finish it, "

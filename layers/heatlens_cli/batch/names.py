@@ -2,7 +2,7 @@
 
 import os
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from heatlens.errors import EmptyFile, FileTooLarge
@@ -16,12 +16,15 @@ BAD_NAME = "source.name"
 MAX_NAME_BYTES = 255  # of a file or folder, on the usual file systems
 
 
-def split_by_name(files: Iterable[Image | RejectedFile], *, one_case: bool) -> tuple[list[Image], list[RejectedFile]]:
+def split_by_name(
+    files: Iterable[Image | RejectedFile], *, one_case: bool, suffixes: Sequence[str] = (RESULT_SUFFIX,)
+) -> tuple[list[Image], list[RejectedFile]]:
     """Split files into those that can be sent and those whose name or emptiness prevents it.
 
     Args:
         files: The files of the source.
         one_case: Whether `A.png` and `a.png` are one file in the output folder.
+        suffixes: What is appended to a name for each file that is written.
 
     Returns:
         Both lists, sorted by name.
@@ -33,15 +36,15 @@ def split_by_name(files: Iterable[Image | RejectedFile], *, one_case: bool) -> t
         if isinstance(file, RejectedFile):
             refused.append(file)
             continue
-        target = _folded(file.name + RESULT_SUFFIX, one_case=one_case)
-        above = {str(parent) for parent in PurePosixPath(target).parents}
-        fault = _name_fault(file.name) or _size_fault(file.size)
-        if not fault and (target in taken | folders or above & taken):
+        targets = {_folded(file.name + suffix, one_case=one_case) for suffix in suffixes}
+        above = {str(parent) for parent in PurePosixPath(min(targets)).parents}
+        fault = _name_fault(file.name, suffixes) or _size_fault(file.size)
+        if not fault and (targets & (taken | folders) or above & taken):
             fault = BAD_NAME, "its heatmap would overwrite another file: rename it"
         if fault:
             refused.append(RejectedFile(file.name, *fault))
             continue
-        taken.add(target)
+        taken |= targets
         folders |= above
         images.append(file)
     return images, refused
@@ -60,28 +63,30 @@ def split_by_size(images: Iterable[Image], max_bytes: int) -> tuple[list[Image],
     return within, over
 
 
-def check_free(folder: Path, names: Iterable[str], *, fresh: bool) -> None:
+def check_free(folder: Path, names: Iterable[str], *, fresh: bool, suffixes: Sequence[str] = (RESULT_SUFFIX,)) -> None:
     """Check that the run overwrites nothing that another run or the user has written.
 
     Args:
         folder: Output folder.
         names: Images whose heatmaps this run has not begun to write.
         fresh: Whether the run is not a resumed one, which has results of its own.
+        suffixes: As of `split_by_name`.
 
     Raises:
         WouldOverwrite: A file exists.
     """
-    targets = [folder / f"{name}{RESULT_SUFFIX}" for name in names] + ([folder / RESULTS] if fresh else [])
+    written = [folder / f"{name}{suffix}" for name in names for suffix in suffixes]
+    targets = written + ([folder / RESULTS] if fresh else [])
     taken = [target for target in targets if os.path.lexists(target) and not target.is_dir()]
     if taken:
         count = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
         raise WouldOverwrite(f"{shown(taken[0])}{count} exist: name another --out, or --force to overwrite them")
 
 
-def _name_fault(name: str) -> tuple[str, str] | None:
+def _name_fault(name: str, suffixes: Sequence[str]) -> tuple[str, str] | None:
     posix, windows = PurePosixPath(name), PureWindowsPath(name)
     try:
-        parts = [part.encode() for part in (name + RESULT_SUFFIX).split("/")]
+        parts = [part.encode() for part in (name + max(suffixes, key=len)).split("/")]
     except UnicodeEncodeError:
         return BAD_NAME, "its name is not UTF-8: rename it"
     # A bucket key is any text, and Windows has further ways to leave a folder.

@@ -4,22 +4,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx2
-
-from heatlens_cli.batch.client import TIMEOUT_S, BatchClient
-from heatlens_cli.batch.fetch import FileOutcome, fetch, wait
+from heatlens.client import Client, NoConnection
+from heatlens.client.batch_records import BatchLimits
+from heatlens_cli.batch.client import BatchClient
+from heatlens_cli.batch.download import written_suffixes
+from heatlens_cli.batch.fetch import Fetch, FileOutcome, wait
 from heatlens_cli.batch.journal import BatchFailed, DeclaredFile, Part, Run, begin
 from heatlens_cli.batch.names import JOURNAL, check_free, split_by_name, split_by_size
+from heatlens_cli.batch.progress_lines import open_bars
 from heatlens_cli.batch.send import Sender, give_up
 from heatlens_cli.console import say
-from heatlens_cli.progress import Bars
 from heatlens_cli.sources import MEDIA_TYPES, Image, source_at
 
 LOST = {"MISSING", "CANCELLED"}  # in a batch that ended before all was uploaded
+REPEATED = LOST | {"FAILED"}  # of a finished run
+PROBES = 2  # tries of the first request: a wrong address is reported at once
 
 
 def run_batch(
-    address: str, folder: Path, *, url: str, headers: dict[str, str], options: dict[str, Any], force: bool = False
+    address: str,
+    folder: Path,
+    *,
+    url: str,
+    headers: dict[str, str],
+    options: dict[str, Any],
+    iam: bool = False,
+    force: bool = False,
 ) -> int:
     """Run a folder of images as one batch, or as several if the server's limits require it.
 
@@ -28,7 +38,8 @@ def run_batch(
         folder: Folder for the heatmaps and `results.jsonl`.
         url: URL of the server.
         headers: Headers of every call to the server, but not of uploads.
-        options: `colormap` and `alpha` of the batch.
+        options: Options of the batch, as JSON values.
+        iam: Whether requests are signed for IAM.
         force: Whether files that another run or the user has written are overwritten.
 
     Returns:
@@ -39,27 +50,39 @@ def run_batch(
     """
     source = source_at(address, results=folder)
     url = url.rstrip("/")
-    run = begin(folder, Run(source=source.address, server=url, options=options))
+    run = begin(folder, Run(source=source.address, server=url, options=options), anew=force)
     files = list(source.images())
     if not files and not run.parts:
         raise BatchFailed(f"{address} has no images ({', '.join(MEDIA_TYPES)})")
+    suffixes = written_suffixes(options)
     if not force:
         known = {file.name for part in run.parts for file in part.files}
-        check_free(folder, (file.name for file in files if file.name not in known), fresh=not run.parts)
+        unknown = (file.name for file in files if file.name not in known)
+        check_free(folder, unknown, fresh=not (run.parts or run.finished), suffixes=suffixes)
+    limits = _probe(url, headers, iam=iam)
     run.save(folder)
-    images, refused = split_by_name(files, one_case=(folder / JOURNAL.upper()).exists())
+    one_case = (folder / JOURNAL.upper()).exists()
+    images, refused = split_by_name(files, one_case=one_case, suffixes=suffixes)
+    bars = open_bars()
     try:
-        with _client(url, headers) as http, (bars := Bars()).live:
-            sender = Sender(BatchClient(http), source, folder, run, bars, {each.name: each for each in refused})
+        with Client(url, headers=headers, auth="iam" if iam else None) as http, bars.live:
+            sender = Sender(BatchClient(http), limits, source, folder, run, bars, {each.name: each for each in refused})
             _send(sender, images)
             wait(sender.client, run.parts, bars)
-            outcome = fetch(sender.client, run.parts, folder, bars, sender.failures)
-    except httpx2.RequestError as error:
-        raise BatchFailed(
-            f"{url} does not answer ({type(error).__name__}): run the same command again to continue"
-        ) from error
+            outcome = Fetch(sender.client, run, folder, bars)(sender.failures)
+    except NoConnection as error:
+        raise BatchFailed(f"{error}: run the same command again to continue") from error
     _report(run, folder, outcome)
     return int(outcome.failed + outcome.unfetched > 0)
+
+
+def _probe(url: str, headers: dict[str, str], *, iam: bool) -> BatchLimits:
+    """Check that a Heatlens server answers, before any file is read, and return its limits."""
+    try:
+        with Client(url, headers=headers, auth="iam" if iam else None, tries=PROBES) as client:
+            return BatchClient(client).limits()
+    except NoConnection as error:
+        raise BatchFailed(f"{error}: check --url, or run the same command again to continue") from error
 
 
 def parse_headers(lines: list[str]) -> dict[str, str]:
@@ -72,13 +95,6 @@ def parse_headers(lines: list[str]) -> dict[str, str]:
     if wrong:
         raise BatchFailed(f"{wrong[0]!r} is not a header: write it as Name: value")
     return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-
-
-def _client(url: str, headers: dict[str, str]) -> httpx2.Client:
-    try:
-        return httpx2.Client(base_url=f"{url}/api/inference", headers=headers, timeout=TIMEOUT_S)
-    except httpx2.InvalidURL as error:
-        raise BatchFailed(f"{url} is not a URL: {error}") from error
 
 
 def _send(sender: Sender, images: Sequence[Image]) -> None:
@@ -98,7 +114,7 @@ def _send(sender: Sender, images: Sequence[Image]) -> None:
 
 def _send_in_batches(sender: Sender, images: Sequence[Image]) -> None:
     """Send images in as many batches as the server's limits need."""
-    limits = sender.client.limits()
+    limits = sender.limits
     images, over = split_by_size(images, limits.file_bytes)
     sender.failures.update({each.name: each for each in over})
     for start in range(0, len(images), limits.batch_files):
@@ -120,12 +136,16 @@ def _take_up(sender: Sender, images: dict[str, Image]) -> None:
             continue
         say(f"resuming batch {part.batch_id}")
         standing = [each for each in part.files if _stands(each, images, sender.failures)]
-        if status.state != "open" and not part.sent:
+        if status.state != "open" and (run.finished or not part.sent):
             sender.client.close(part.batch_id)  # the run may have been interrupted before closing it
-            standing, part.sent = _arrived(sender.client, part, standing, images), True
+            repeated = REPEATED if run.finished else LOST
+            standing, part.sent = _arrived(sender.client, part, standing, images, repeated), True
         if changed := len(part.files) - len(standing):
-            say(f"{changed} of its files have changed, or it ended without them: they go into another batch")
+            why = "have changed, or failed" if run.finished else "have changed, or it ended without them"
+            say(f"{changed} of its files {why}: they go into another batch")
         part.files = standing
+    run.parts = [part for part in run.parts if part.files]
+    run.finished = False
     run.save(sender.folder)
 
 
@@ -134,18 +154,22 @@ def _stands(file: DeclaredFile, images: dict[str, Image], refused: dict[str, Any
 
 
 def _arrived(
-    client: BatchClient, part: Part, files: Sequence[DeclaredFile], images: dict[str, Image]
+    client: BatchClient, part: Part, files: Sequence[DeclaredFile], images: dict[str, Image], repeated: set[str]
 ) -> list[DeclaredFile]:
-    """Keep the files of a closed batch that were uploaded, or that do not exist any more."""
+    """Keep the files of a closed batch that are not repeated, or that do not exist any more."""
     states = {each.number: each.state for page in client.results(part.batch_id) for each in page}
-    return [each for each in files if states.get(each.number) not in LOST or each.name not in images]
+    return [each for each in files if states.get(each.number) not in repeated or each.name not in images]
 
 
 def _report(run: Run, folder: Path, outcome: FileOutcome) -> None:
-    """Print the outcome, and remove the journal unless running again can download more."""
+    """Print the outcome, and remove the journal unless running again can do more."""
     batches = ", ".join(part.batch_id for part in run.parts) or "none was needed"
     say(f"{outcome.done} heatmaps in {folder}, {outcome.failed} failed (batch: {batches})")
     if outcome.unfetched:
         say(f"{outcome.unfetched} heatmaps were not downloaded: run the same command again to download them")
+    elif outcome.failed:
+        say("run the same command again to repeat those that failed")
+        run.finished = True
+        run.save(folder)
     else:
         (folder / JOURNAL).unlink(missing_ok=True)

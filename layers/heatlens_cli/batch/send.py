@@ -5,24 +5,19 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import httpx2
-
-from heatlens_cli.batch.client import BatchClient, NotAnswered, RequestRefused
+from heatlens.client import ApiError, NoConnection, TransferFailed
+from heatlens.client.batch_calls import BATCH_FULL, NotAnswered
+from heatlens.client.batch_files import FileChanged, declaration, unchanged
+from heatlens.client.batch_records import BatchLimits, UploadLink
+from heatlens_cli.batch.client import BatchClient
 from heatlens_cli.batch.journal import BatchFailed, DeclaredFile, Part, Run
 from heatlens_cli.progress import Bars
-from heatlens_cli.retry import call_with_retries, is_retryable
-from heatlens_cli.sources import MEDIA_TYPES, Changed, Image, RejectedFile, Source, Unreadable
+from heatlens_cli.sources import Changed, Image, RejectedFile, Source, Unreadable
 from heatlens_cli.worker_pool import THREADS, WorkerPool, open_worker_pool
-from heatlens_web.errors import BatchFull
-from heatlens_web.schemas.batches import NAME_BYTES, UploadLink
 
 DECLARE_TRIES = 3
 DECLARE_WAIT_S = 2.0
-TIMEOUT_S = 60  # without sending a byte
-ALREADY_THERE = 412  # a link accepts one upload, of the declared bytes only
-BEING_WRITTEN = 409  # another upload to the same key is running
 BROKEN, REFUSED = "upload.broken", "upload.refused"
 
 
@@ -31,6 +26,7 @@ class Sender:
     """Sends the images of a run; `failures` are the files that could not be sent, by name."""
 
     client: BatchClient
+    limits: BatchLimits
     source: Source
     folder: Path
     run: Run
@@ -77,8 +73,8 @@ class Sender:
         """
         self.bars.expect("upload", len(part.files))
         sent, failures, helps = 0, dict[str, RejectedFile](), True
-        with httpx2.Client(timeout=TIMEOUT_S) as storage, open_worker_pool() as workers:
-            put = _Put(storage, self.source, workers, {each.number: each for each in part.files})
+        with open_worker_pool() as workers:
+            put = _Put(self.client, self.source, workers, {each.number: each for each in part.files})
             while helps:
                 before, failures = sent, {}
                 for failure in self._pass(part, put):
@@ -128,10 +124,12 @@ class Sender:
         for start in range(0, len(files), call_files):
             chunk = files[start : start + call_files]
             try:
-                numbers = self.client.declare(batch, [_declaration(*each) for each in chunk])
-            except RequestRefused as error:
-                if error.reason == BatchFull.code:  # a response was lost between the server and its table
-                    raise NotAnswered(str(error)) from error
+                numbers = self.client.declare(
+                    batch, [declaration(image.name, image.size, sha256) for image, sha256 in chunk]
+                )
+            except ApiError as error:
+                if error.code == BATCH_FULL:  # a response was lost between the server and its table
+                    raise NotAnswered(str(error), sent=True) from error
                 raise
             noted += [
                 DeclaredFile(name=image.name, size=image.size, stamp=image.stamp, sha256=sha256, number=number)
@@ -150,7 +148,7 @@ def give_up(client: BatchClient, run: Run, part: Part) -> None:
 class _Put:
     """Uploads files. Safe to share between threads."""
 
-    storage: httpx2.Client
+    client: BatchClient
     source: Source
     workers: WorkerPool
     files: dict[int, DeclaredFile]
@@ -158,36 +156,25 @@ class _Put:
     def __call__(self, link: UploadLink) -> RejectedFile | None:
         """Upload one file; return its failure, or None."""
         file = self.files[link.number]
-
-        def put() -> httpx2.Response:
-            return self.storage.put(link.url, content=self._bytes(file), headers=link.headers)
-
         try:
-            response = call_with_retries(put, retryable=_may_pass, wait=self.workers.wait)
+            self.client.upload(link, lambda: self._bytes(file), self.workers)
         except Unreadable as error:
             return RejectedFile(file.name, error.code, str(error))
-        except httpx2.RequestError as error:
-            return RejectedFile(file.name, BROKEN, f"the upload broke off: {type(error).__name__}")
-        if response.is_success or response.status_code == ALREADY_THERE:
-            return None
-        code = BROKEN if _may_pass(response) else REFUSED
-        return RejectedFile(file.name, code, f"the upload was refused with status {response.status_code}")
+        except FileChanged as error:
+            return RejectedFile(
+                file.name, error.code, "it was written since it was declared: run the same command again"
+            )
+        except NoConnection as error:
+            return RejectedFile(file.name, BROKEN, f"the upload broke off: {error}")
+        except TransferFailed as error:
+            return RejectedFile(file.name, BROKEN if error.retryable else REFUSED, str(error))
+        return None
 
     def _bytes(self, file: DeclaredFile) -> Iterator[bytes]:
         """Yield the bytes of a file; withhold the last ones if it has changed, so that the upload fails."""
-        digest, size, held = hashlib.sha256(), 0, b""
-        for chunk in self.source.chunks(Image(file.name, file.size, file.stamp)):
+        for chunk in unchanged(self.source.chunks(Image(file.name, file.size, file.stamp)), file.size, file.sha256):
             self.workers.check()
-            digest.update(chunk)
-            size += len(chunk)
-            if size > file.size:
-                break
-            if held:
-                yield held
-            held = chunk
-        if size != file.size or digest.hexdigest() != file.sha256:
-            raise Changed("it was written since it was declared: run the same command again")
-        yield held
+            yield chunk
 
 
 def _digest(source: Source, image: Image, workers: WorkerPool) -> str | RejectedFile:
@@ -202,21 +189,3 @@ def _digest(source: Source, image: Image, workers: WorkerPool) -> str | Rejected
     if size != image.size:
         return RejectedFile(image.name, Changed.code, "it was written while it was read: run the same command again")
     return digest.hexdigest()
-
-
-def _declaration(image: Image, sha256: str) -> dict[str, Any]:
-    return {
-        "name": _short(image.name),
-        "size": image.size,
-        "sha256": sha256,
-        "media_type": MEDIA_TYPES[Path(image.name).suffix.lower()],
-    }
-
-
-def _short(name: str) -> str:
-    """Return the end of a name, as long as the server accepts."""
-    return name.encode()[-NAME_BYTES:].decode(errors="ignore")
-
-
-def _may_pass(response: httpx2.Response) -> bool:
-    return is_retryable(response) or response.status_code == BEING_WRITTEN

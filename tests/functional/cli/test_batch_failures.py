@@ -1,20 +1,19 @@
 """`heatlens batch run` with temporary and lasting failures of server, storage and disk."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from heatlens.client import ApiError, Client
+from heatlens.client.retries import TRIES
 from heatlens_cli import worker_pool
 from heatlens_cli.atomic_file import write_atomically
 from heatlens_cli.batch.client import BatchClient
 from heatlens_cli.batch.journal import BatchFailed
 from heatlens_cli.batch.names import JOURNAL
-from heatlens_cli.retry import TRIES, call_with_retries
 from tests.functional.cli.test_batch_resume import STEPS
 from tests.support.images import encoded, noise
 from tests.support.loop import Loop, Wanted, asks, heatmaps, meddle, recorded, results, versions
@@ -160,52 +159,10 @@ def test_a_server_without_staging_is_not_retried(
 ) -> None:
     calls = recorded(monkeypatch, lambda _: True)
 
-    with pytest.raises(BatchFailed, match=r"refused \(503\): staged batches are not set up on this server"):
+    with pytest.raises(ApiError, match=r"refused \(503\): staged batches are not set up on this server"):
         Loop(f"http://127.0.0.1:{server_port}", "").run(source, tmp_path / "out")
 
     assert calls == ["/api/inference/models", "/api/inference/batches"]
-
-
-def waits(*answers: httpx2.Response | Exception) -> tuple[list[float], httpx2.Response]:
-    left, waited = list(answers), list[float]()
-
-    def call() -> httpx2.Response:
-        answer = left.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("heatlens_cli.retry.FIRST_WAIT_S", 1.0)
-        return waited, call_with_retries(call, wait=waited.append)
-
-
-def test_retries_wait_longer_each_time_and_at_least_as_long_as_retry_after() -> None:
-    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
-    waited, answer = waits(
-        httpx2.ConnectError("no"),
-        httpx2.Response(429, headers={"retry-after": "7"}),
-        httpx2.Response(503, headers={"retry-after": soon}),
-        httpx2.Response(500, headers={"retry-after": "nonsense"}),
-        httpx2.Response(502, headers={"retry-after": "9999999"}),
-        httpx2.Response(200),
-    )
-
-    assert answer.status_code == 200
-    assert waited[:2] == [1, 7]
-    assert 55 < waited[2] <= 60
-    assert waited[3:] == [8, 120]
-
-
-def test_retries_are_bounded() -> None:
-    waited, answer = waits(*[httpx2.Response(503)] * TRIES, httpx2.Response(200))
-
-    assert (answer.status_code, len(waited)) == (503, TRIES - 1)
-    with pytest.raises(httpx2.ReadTimeout):
-        waits(*[httpx2.ReadTimeout("no")] * TRIES, httpx2.Response(200))
-    assert waits(httpx2.Response(404))[0] == []
-    with pytest.raises(httpx2.LocalProtocolError):
-        waits(httpx2.LocalProtocolError("ours"))
 
 
 def test_every_try_of_creating_a_batch_has_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,9 +180,12 @@ def test_every_try_of_creating_a_batch_has_the_same_key(monkeypatch: pytest.Monk
 
     def serve(request: httpx2.Request) -> httpx2.Response:
         keys.append(request.headers["idempotency-key"])
-        return answers.pop(0)
+        answer = answers.pop(0)
+        answer.request = request
+        return answer
 
-    with httpx2.Client(base_url="http://server", transport=httpx2.MockTransport(serve)) as http:
+    monkeypatch.setattr(httpx2.Client, "send", lambda _client, request, **_how: serve(request))
+    with Client("http://server") as http:
         client = BatchClient(http)
         assert [client.create(1, {}), client.create(1, {})] == ["b", "b"]
 

@@ -7,6 +7,8 @@ import httpx2
 import pytest
 from rich.progress import Task
 
+from heatlens.client import InvalidRequest
+from heatlens.errors import HeatlensError
 from heatlens_cli.batch.journal import BatchFailed
 from heatlens_cli.batch.names import JOURNAL
 from heatlens_cli.batch.run import parse_headers, run_batch
@@ -133,14 +135,14 @@ def test_a_run_that_cannot_start_says_why(source: Path, tmp_path: Path, loop: Lo
     with pytest.raises(BatchFailed, match="has no images"):
         loop.run(tmp_path / "empty", out)
     for url, sentence in (
-        ("http://127.0.0.1:9", r"does not answer \(ConnectError\): run the same command again to continue"),
-        ("nonsense", "does not answer"),
+        ("http://127.0.0.1:9", r"does not answer \(ConnectError\): check --url, or run the same command again"),
+        ("nonsense", "is not a URL"),
         ("http://127.0.0.1:port", "is not a URL"),
         (loop.storage, "refused|does not answer like a Heatlens server"),
     ):
-        with pytest.raises(BatchFailed, match=sentence):
+        with pytest.raises(HeatlensError, match=sentence):
             run_batch(str(source), out, url=url, headers={}, options={})
-    with pytest.raises(BatchFailed, match=r"refused \(422\)"):
+    with pytest.raises(InvalidRequest, match=r"refused \(422\)"):
         loop.run(source, out, alpha=7)
     (tmp_path / "file").write_text("")
     with pytest.raises(BatchFailed, match="file"):

@@ -100,7 +100,7 @@ def test_the_base_install_is_enough(words: list[str], tmp_path: Path) -> None:
     ("words", "sentence"),
     [
         (["verify", "manifest.json"], "manifest.json: No such file or directory"),
-        (["batch", "run", str(SAMPLES), "--url", "ftp://nowhere"], "ftp://nowhere does not answer"),
+        (["batch", "run", str(SAMPLES), "--url", "ftp://nowhere"], "ftp://nowhere is not a URL of a server"),
     ],
     ids=["verify of a file", "batch run of a folder"],
 )

@@ -83,6 +83,13 @@ def test_service_and_region_are_those_of_the_address(
     assert (auth.service, auth.region) == (service, region)
 
 
+def test_the_region_of_a_custom_domain_is_that_of_aws_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (CREDENTIALS | {"AWS_REGION": "eu-north-1"}).items():
+        monkeypatch.setenv(name, value)
+
+    assert IamAuth.of("https://heat.hospital.example").region == "eu-north-1"
+
+
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
