@@ -12,7 +12,6 @@ WITHOUT = {
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
     *(ROOT / "layers" / f"{name}.md" for name in ("FAMILIES", "HUGGING-FACE", "METHODS", "OWNERS", "PARITY")),
-    ROOT / "layers" / "own-models.md",
 }
 BEGIN, END = "<!-- contents: make tables -->", "<!-- end of contents -->"
 BLOCK = re.compile(rf"{BEGIN}\n.*?{END}\n\n", re.DOTALL)

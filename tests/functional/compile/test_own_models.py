@@ -1,4 +1,4 @@
-"""Run the model descriptions, commands and Python programs of layers/own-models.md and layers/python-api.md."""
+"""Run the model descriptions, commands and Python programs of the pages on own models and of layers/python-api.md."""
 
 import importlib.util
 import os
@@ -21,7 +21,7 @@ from heatlens_torch.loading.spec import Description, read_spec
 from tests.support.checkpoints import LIGHTNING, renamed
 from tests.support.paths import HEATLENS, ROOT, SAMPLES
 
-PAGES = ("own-models.md", "python-api.md")
+PAGES = ("own-models.md", "onnx-files.md", "model-toml.md", "preprocessing.md", "proof.md", "python-api.md")
 GUIDE = "".join((ROOT / "layers" / name).read_text() for name in PAGES)
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", GUIDE, re.DOTALL)
 IN_PROJECT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "layers"), str(ROOT)])}
