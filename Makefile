@@ -20,8 +20,8 @@ DEMO := layers/heatlens_torch/demo
 TEMPLATES := template.yaml $(sort $(wildcard infra/*.yaml))
 TOOL := $(BIN)/python infra/tools.py # sam and checkov, each in its own virtual environment
 
-.PHONY: help run run-batch dev bench-engine bench-load parity families hugging-face owners image image-cuda invoke start-api endpoint push-endpoint test test-container chaos slow fuzz corpus \
-  test-staging lint format model lock tables samples clean
+.PHONY: help run run-batch dev bench bench-engine bench-load parity families hugging-face owners image image-cuda invoke start-api endpoint push-endpoint test test-container chaos slow fuzz corpus \
+  test-staging lint format model lock tables photo samples clean
 .DEFAULT_GOAL := help
 
 help: ## Print this list
@@ -108,6 +108,9 @@ model: $(VENV)/.dev ## Train the demo model from its seed and compile it (minute
 	$(BIN)/python -m heatlens_torch.demo.train -o $(DEMO)
 	$(BIN)/heatlens compile $(DEMO)/model.toml --out layers/heatlens/models/demo --int8 --force
 
+bench: $(VENV)/.dev ## Compare the Lambda handler with the plain service: request, start, memory, space (ten minutes; result is committed)
+	$(BIN)/python -m tests.benchmarks.service
+
 bench-engine: $(VENV)/.dev ## Compare the explanation with its peers from PyPI: time and peak memory (half an hour)
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable .[bench]
 	$(BIN)/python -m tests.benchmarks.engine --out tests/benchmarks/ENGINE.md
@@ -137,6 +140,9 @@ lock: $(VENV)/.dev ## Pin what the image installs, with hashes (result is commit
 tables: $(VENV)/.dev ## Write the tables, contents and reference of the documents from code and tests (results are committed)
 	$(BIN)/python infra/make_tables.py
 	$(BIN)/python -m tests.contract
+
+photo: $(VENV)/.dev ## Draw the README's photo beside its heatmap (a minute; result is committed)
+	$(BIN)/python -m tests.owners.photo_picture
 
 samples: $(VENV)/.dev ## Draw the sample images again (result is committed)
 	$(BIN)/python -m heatlens_torch.demo.samples -o layers/heatlens_web/static/samples

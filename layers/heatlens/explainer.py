@@ -50,7 +50,7 @@ class Explainer:
     """
 
     def __init__(self, model: Model, settings: Settings) -> None:
-        self._model = model
+        self._loaded: Model | None = model
         self._settings = settings
 
     @classmethod
@@ -71,6 +71,24 @@ class Explainer:
         if model.card.draft:
             warnings.warn(DRAFT, stacklevel=2)
         return cls(model, settings)
+
+    def __enter__(self) -> Self:
+        """Return the explainer itself, for a `with` block at whose end it is closed."""
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Close the explainer."""
+        self.close()
+
+    def close(self) -> None:
+        """Release the model's memory, once calls in other threads have returned; later calls raise `RuntimeError`."""
+        self._loaded = None
+
+    @property
+    def _model(self) -> Model:
+        if self._loaded is None:
+            raise RuntimeError("this explainer is closed: load another")
+        return self._loaded
 
     @property
     def card(self) -> Card:
@@ -181,14 +199,15 @@ class Explainer:
         self, image: ImageSource | Iterable[ImageSource], options: Options, run: Run[Result]
     ) -> Result | list[Result | HeatlensError]:
         """Run one image and raise its error, or several, one engine batch at a time: a thousand do not fit memory."""
+        model = self._model
         limits, size = self._settings.limits(LIMITS), self._settings.batch_images
-        keep_floats = options.window is not None or self.card.preprocess.values is not None
+        keep_floats = options.window is not None or model.card.preprocess.values is not None
 
         def run_span(span: list[ImageSource]) -> list[Result | HeatlensError]:
             uploads = [read_source(each, limits.file_bytes, keep_floats=keep_floats) for each in span]
             # The limit of a request's pixels does not apply to Python callers: only each image's limit does.
             own = limits.model_copy(update={"request_pixels": limits.image_pixels * len(uploads)})
-            return run(self._model, uploads, options, limits=own, batch_images=size)
+            return run(model, uploads, options, limits=own, batch_images=size)
 
         if is_image(image):
             [outcome] = run_span([image])

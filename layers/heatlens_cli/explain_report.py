@@ -10,6 +10,7 @@ from heatlens_cli.console import complain, out, say, shown
 from heatlens_cli.file_explanation import FileExplanation
 from heatlens_cli.progress import Bars
 
+WIDE = 100  # columns of a terminal that shows the paths of heatmaps too
 LONGEST_NAME = 60  # characters, in the column of files
 FAILURES_SHOWN = 20  # of the summary
 _STAGE = "explained"
@@ -72,10 +73,14 @@ class Reports:
 
 
 class Table:
-    """A line for each heatmap; failures are reported at once, and once more at the end where lines came after them."""
+    """A line for each heatmap; failures are reported at once, and once more at the end where lines came after them.
+
+    On a narrow terminal the lines have no path; each heatmap lies where its image does, below the output folder.
+    """
 
     def __init__(self, notice: str | None = None) -> None:
         self._notice = notice
+        self._has_paths = not out.is_terminal or out.width >= WIDE
         self._bars = Bars() if out.is_terminal else None
         self._failures: list[str] = []
         self._width = 0  # of the column of files
@@ -83,7 +88,8 @@ class Table:
 
     def running(self, images: Sequence[Path]) -> AbstractContextManager[object]:
         self._width = name_width(images)
-        say(f"{'file':<{self._width}} {'prediction':<12} {'probability':>11}  {'quality':<7}  heatmap")
+        paths = "  heatmap" if self._has_paths else ""
+        say(f"{'file':<{self._width}} {'prediction':<12} {'probability':>11}  {'quality':<7}{paths}")
         if not self._bars:
             return nullcontext()
         self._bars.expect(_STAGE, len(images))
@@ -94,9 +100,10 @@ class Table:
         for heatmap, paths in zip(answer.heatmaps, written, strict=True):
             differs = heatmap.label != answer.label
             explains = f"  explains {heatmap.label} ({heatmap.probability:.4f})" if differs else ""
+            files = f"  {' '.join(map(shown, paths))}" if self._has_paths else ""
             say(
-                f"{shown(image):<{self._width}} {answer.label:<12} {answer.probability:>11.4f}  {heatmap.quality:<7}  "
-                f"{' '.join(map(shown, paths))}{explains}"
+                f"{shown(image):<{self._width}} {answer.label:<12} {answer.probability:>11.4f}  {heatmap.quality:<7}"
+                f"{files}{explains}"
             )
         for line in (*(f"warning: {each}" for each in answer.warnings), *(f"note: {each}" for each in answer.notes)):
             say(f"  {line}")

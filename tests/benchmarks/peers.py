@@ -31,7 +31,7 @@ def compiled_forward(subject: Subject) -> Explain:
 
     torch = _torch()
     sample = torch.zeros(2, 3, SIDE, SIDE)
-    exported = torch.export.export(_network(subject), (sample,), dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    exported = torch.export.export(seeded_network(subject), (sample,), dynamic_shapes=({0: torch.export.Dim.AUTO},))
     converted = ov.convert_model(exported)
     hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     request = ov.Core().compile_model(converted, "CPU", hints).create_infer_request()
@@ -40,7 +40,7 @@ def compiled_forward(subject: Subject) -> Explain:
 
 def pytorch_forward(subject: Subject) -> Explain:
     """PyTorch's forward pass under `inference_mode`: logits and nothing else."""
-    network, torch = _network(subject), _torch()
+    network, torch = seeded_network(subject), _torch()
 
     def forward(images: Floats, _classes: Sequence[Sequence[int]]) -> object:
         with torch.inference_mode():
@@ -56,7 +56,7 @@ def pytorch_grad_cam(subject: Subject) -> Explain:
 
     from heatlens_torch.graph.probe import probe, target
 
-    network, torch, layer = _network(subject), _torch(), _layer(subject)
+    network, torch, layer = seeded_network(subject), _torch(), _layer(subject)
     layout = probe(network, layer, torch.zeros(2, 3, SIDE, SIDE)).layout
     cam = GradCAM(network, [target(network, layer)], reshape_transform=layout.grid if layout.tokens else None)
 
@@ -71,7 +71,7 @@ def torch_cam(subject: Subject) -> Explain:
     """torch-cam: one forward pass, a backward pass for each class."""
     from torchcam.methods import GradCAM
 
-    network, torch = _network(subject), _torch()
+    network, torch = seeded_network(subject), _torch()
     if _tokens(subject):
         raise NotImplementedError("torch-cam knows no token grid")
     extractor = GradCAM(network, target_layer=_layer(subject))
@@ -90,7 +90,7 @@ def captum(subject: Subject) -> Explain:
 
     from heatlens_torch.graph.probe import target
 
-    network, torch = _network(subject), _torch()
+    network, torch = seeded_network(subject), _torch()
     if _tokens(subject):
         raise NotImplementedError("Captum averages over tokens as it does over channels: no Grad-CAM")
     method = LayerGradCam(network, target(network, _layer(subject)))
@@ -112,7 +112,8 @@ PEERS: dict[str, Callable[[Subject], Explain]] = {
 }
 
 
-def _network(subject: Subject) -> Any:  # noqa: ANN401 - a torch module, and torch is not imported for the others
+def seeded_network(subject: Subject) -> Any:  # noqa: ANN401 - a torch module, and torch is not imported for the others
+    """Build the network of a subject as it was compiled."""
     from heatlens_torch.loading.network import build_network
     from heatlens_torch.loading.spec import read_spec
 

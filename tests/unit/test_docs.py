@@ -1,6 +1,7 @@
 """Check that the documents match the code, and that settings, errors and extras are documented."""
 
 import ast
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from infra import make_command_options
 from infra.contents import add_contents, anchor, long_documents
 from infra.make_reference import reference_pages
 from infra.make_tables import ERRORS_PAGE, TABLES, replace_table, response_errors, staged_file_errors
+from tests.benchmarks.service_page import PAGE as SERVICE_PAGE
+from tests.benchmarks.service_page import RESULTS, page_lines
 from tests.support.paths import ROOT
 
 FOLDERS = (".", "functions", "layers", "infra", "infra/decisions", "tests", "tests/benchmarks", "tests/contract")
@@ -32,6 +35,7 @@ GENERATED = {
     "METHODS.md",
     "OWNERS.md",
     "PARITY.md",
+    "SERVICE.md",
     make_command_options.PAGE.name,
     *(page.name for page in reference_pages()),
 }
@@ -149,6 +153,13 @@ def test_the_api_reference_is_current() -> None:
 
     assert all("```python" in text or "| error |" in text for text in pages.values())
     assert [page.name for page, text in pages.items() if page.read_text() != text] == []
+
+
+def test_the_page_of_the_service_is_of_its_results() -> None:
+    """`make bench` writes both."""
+    found = json.loads(RESULTS.read_text())
+
+    assert SERVICE_PAGE.read_text() == "\n".join([*page_lines(found), ""])
 
 
 def test_the_page_of_commands_is_current() -> None:

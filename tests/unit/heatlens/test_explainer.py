@@ -336,3 +336,12 @@ def test_threads_share_an_explainer(tiny: Explainer) -> None:
         found = list(threads.map(lambda image: tiny.explain(image).png, images))
 
     assert found == [tiny.explain(image).png for image in images]
+
+
+def test_a_closed_explainer_names_what_to_do(tiny_folder: Path) -> None:
+    with Explainer.load(tiny_folder) as explainer:
+        assert explainer.predict(Image.new("L", (8, 8))).width == 8
+
+    for call in (lambda: explainer.card, lambda: explainer.explain(Image.new("L", (8, 8)))):
+        with pytest.raises(RuntimeError, match="this explainer is closed: load another"):
+            call()

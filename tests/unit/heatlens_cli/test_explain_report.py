@@ -1,8 +1,10 @@
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from heatlens_cli.explain_report import FAILURES_SHOWN, JsonLines, Report, Table
 from heatlens_cli.file_explanation import ClassHeatmap, FileExplanation
@@ -38,6 +40,27 @@ def test_a_line_has_folder_class_quality_and_what_is_explained(capsys: pytest.Ca
         ["notice:", "Not", "for", "medical", "use."],
     ]
     assert printed.err == ""
+
+
+@pytest.mark.parametrize(("columns", "has_paths"), [(80, False), (200, True)])
+def test_a_narrow_terminal_shows_no_paths(
+    columns: int,
+    has_paths: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = Console(force_terminal=True, width=columns, file=io.StringIO(), soft_wrap=True, highlight=False)
+    monkeypatch.setattr("heatlens_cli.explain_report.out", terminal)
+    monkeypatch.setattr("heatlens_cli.console.out", terminal)
+    monkeypatch.setattr("heatlens_cli.progress.out", terminal)
+    table = Table()
+
+    run(table, lambda: table.explained(A, answer("A"), [[Path("out/1.png")]]))
+
+    assert isinstance(terminal.file, io.StringIO)
+    written = terminal.file.getvalue()
+    assert ("out/1.png" in written) is has_paths
+    assert ("heatmap" in written) is has_paths
+    assert "ward/a.png A" in written
 
 
 def test_failures_are_summed_up_where_lines_came_after_them(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,48 @@
+"""One side of `make bench`, in a process that imports nothing else: its handler answers one event again and again.
+
+`python service_child.py MODULE EVENT`; each line of standard input is a command, whose result is a line of output.
+"""
+
+import base64
+import importlib
+import json
+import sys
+import time
+
+
+class Context:
+    """What both handlers read of Lambda's context."""
+
+    aws_request_id = "benchmark"
+    function_name = "benchmark"
+    memory_limit_in_mb = 3008
+    invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:benchmark"
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return the milliseconds until the timeout."""
+        return 60_000
+
+
+def main(module: str, event_file: str) -> None:
+    """Answer once, then what the commands ask for."""
+    with open(event_file, encoding="utf-8") as file:
+        event = json.load(file)
+    handler = importlib.import_module(module).handler
+    answer = handler(event, Context())
+    print(answer["statusCode"], flush=True)
+    for line in sys.stdin:
+        command = line.strip()
+        if command == "time":
+            before = time.perf_counter()
+            handler(event, Context())
+            print((time.perf_counter() - before) * 1000, flush=True)
+        elif command == "picture":
+            body = base64.b64decode(answer["body"]) if answer.get("isBase64Encoded") else answer["body"]
+            print(json.loads(body)["heatmap_base64"], flush=True)
+        elif command == "peak":
+            with open("/proc/self/status", encoding="ascii") as status:  # getrusage counts the parent's memory too
+                print(int(status.read().partition("VmHWM:")[2].split()[0]) / 1024, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
