@@ -5,8 +5,6 @@ made once, and only the predicted class is explained. It reads `PLAIN_WEIGHTS`, 
 many classes it has.
 """
 
-import base64
-import io
 import os
 import threading
 from typing import Annotated
@@ -16,11 +14,12 @@ import torch
 import torchvision
 from fastapi import FastAPI, File, HTTPException, Query, UploadFile
 from mangum import Mangum
-from matplotlib import colormaps
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel
 from pytorch_grad_cam import GradCAM
 from torchvision import transforms
+
+from tests.benchmarks.plain_overlay import overlay, png_base64
 
 SIDE = 224
 PREPROCESS = transforms.Compose(
@@ -61,20 +60,6 @@ class Explainer:
             probabilities = self._cam.outputs.detach().softmax(dim=1)[0]
         predicted = int(probabilities.argmax())
         return predicted, float(probabilities[predicted]), heat
-
-
-def overlay(image: Image.Image, heat: np.ndarray, colormap: str, alpha: float) -> Image.Image:
-    """Color the heat and blend it with the image."""
-    levels = Image.fromarray(np.uint8(heat * 255)).resize(image.size, Image.Resampling.BILINEAR)
-    colors = np.uint8(colormaps[colormap](np.asarray(levels))[..., :3] * 255)
-    return Image.fromarray(np.uint8(alpha * colors + (1 - alpha) * np.asarray(image)))
-
-
-def png_base64(image: Image.Image) -> str:
-    """Encode an image as PNG and base64."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 app = FastAPI()

@@ -41,7 +41,7 @@ def page_lines(found: dict[str, Any]) -> Iterator[str]:
     yield "Written by `make bench`; do not edit. Both Lambda handlers get the same API Gateway event with a JPEG of"
     yield "1024 x 1024 pixels, and answer with overlay and original. ResNet-50 at 224 x 224 in float32, seeded weights."
     yield "The [plain service](plain_service.py) is FastAPI, Mangum, PyTorch, pytorch-grad-cam and Pillow, warmed up."
-    yield f"The overlays differ by {found['difference']:.2f} of 255 on average. GPU: not measured."
+    yield f"Drawn alike, both maps differ by {found['difference']:.2f} of 255 on average. GPU: not measured."
     yield ""
     yield f"{found['machine']}; {', '.join(f'{tool} {release}' for tool, release in found['versions'].items())}."
     yield ""
