@@ -427,6 +427,7 @@ class Card(_Frozen):
     `original` with those of the owner's own file, where another library runs it.
     `methods` are those that need only the graphs. Without `gradients` the tails compute logits alone, and only methods
     that need no gradient remain. A `draft` was not proven; no server loads it.
+    `refused_by` has the engines that cannot run the graphs, each with its own words.
     """
 
     schema_version: Literal[4] = SCHEMA_VERSION
@@ -435,6 +436,7 @@ class Card(_Frozen):
     notice: str = ""
     gradients: bool = True
     draft: bool = False
+    refused_by: dict[str, str] = Field(default_factory=dict)
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
     output: Literal["softmax", "sigmoid", "multilabel"]
     preprocess: Preprocess

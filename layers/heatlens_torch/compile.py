@@ -41,7 +41,7 @@ from heatlens_torch.loading.saved_network import check_storable, store_network
 from heatlens_torch.loading.spec import CALIBRATION_IMAGES, ModelSpec, read_training
 from heatlens_torch.proof import calibration, familiarity, parity, precisions, recipro_parity, sanity
 from heatlens_torch.proof.golden import make_golden
-from heatlens_torch.proof.open_engine import open_engine
+from heatlens_torch.proof.open_engine import open_engines
 from heatlens_torch.proof.original_file import compare_with_original
 from heatlens_torch.proof.owner_logits import compare_with_owner
 
@@ -151,7 +151,11 @@ def _compile(
     training = read_training(home / spec.training) if spec.training else None
     progress(f"exporting, cut at {', '.join(probed)}")
     cuts = _write_graphs(built.network, probed, spec, folder)
-    engines = {name: open_engine(folder, name, cut.trunk, cut.tail) for name, cut in cuts.items()}
+    engines, refused_by = open_engines(folder, {name: (cut.trunk, cut.tail) for name, cut in cuts.items()})
+    for words in refused_by.values():
+        progress(f"taking ONNX Runtime: {words}")
+        if int8:
+            raise CompileError(f"an 8-bit trunk runs in OpenVINO alone: leave out --int8; {words}")
     if draft:
         layers, combined = tuple(_draft_layer(name, cut) for name, cut in cuts.items()), None
     else:
@@ -166,6 +170,7 @@ def _compile(
         layers=layers,
         gradients=spec.gradients,
         draft=draft,
+        refused_by=refused_by,
         methods=METHOD_NAMES if spec.gradients else GRADIENT_FREE,
         torch=stored,
         combined=combined,

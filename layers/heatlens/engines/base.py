@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from heatlens.card import Card, Graph, TorchWeights
 from heatlens.engines.resources import cuda_devices
@@ -92,7 +92,8 @@ def open_engines(
     Args:
         folder: The model folder, already verified.
         card: Its card.
-        engine: `auto` is ONNX Runtime if it can use a GPU and the precision is float32, else OpenVINO.
+        engine: `auto` is ONNX Runtime if it can use a GPU and the precision is float32, or if OpenVINO refused the
+            graphs when they were compiled; else OpenVINO.
         precision: That of trunk and tail; `int8` applies to the trunk alone. A processor without bfloat16 runs `bf16`
             in float32, and the engine's `precision` says so.
         threads: Size of the engine's thread pool; 0 lets the engine choose.
@@ -105,7 +106,19 @@ def open_engines(
     if engine != "auto":
         return _open(engine, folder, card, precision, threads)
     on_gpu = _on_gpu(folder, card, precision, threads)
-    return on_gpu or _open("openvino", folder, card, precision, threads)
+    by_default: EngineName = "onnxruntime" if "openvino" in card.refused_by else "openvino"
+    return on_gpu or _open(by_default, folder, card, precision, threads)
+
+
+def open_onnx_runtime(folder: Path, trunk: Graph, tail: Graph) -> Engine:
+    """Open ONNX Runtime on the graphs of one layer, on the processor in float32.
+
+    Raises:
+        EngineError: It is not installed, or a graph cannot be read.
+    """
+    module = _imported("onnxruntime")
+    engine: Engine = module.OnnxRuntimeEngine(folder, trunk, tail)
+    return engine
 
 
 def files_of(card: Card, engine: EngineName, precision: Precision) -> Sequence[Graph | TorchWeights]:
@@ -134,16 +147,12 @@ def check_agreements(card: Card, precision: Precision) -> None:
 
 
 def _open(engine: EngineName, folder: Path, card: Card, precision: Precision, threads: int) -> dict[str, Engine]:
+    if engine in card.refused_by:
+        raise EngineError(f"{engine} cannot run {card.name}, use another engine: {card.refused_by[engine]}")
     kind = _KINDS[engine]
     if precision not in kind.precisions:
         raise EngineError(f"the engine {engine} does not run in {precision}: it has {', '.join(kind.precisions)}")
-    try:
-        module = importlib.import_module(kind.module)
-    except ImportError as error:
-        missing = error.name or "a library"
-        raise EngineError(
-            f"the engine {engine} needs {missing}, which cannot be imported here: pip install 'heatlens[{kind.extra}]'"
-        ) from error
+    module = _imported(engine)
     try:
         engines: dict[str, Engine] = module.open_layers(folder, card, precision=precision, threads=threads)
     except HeatlensError:
@@ -151,6 +160,17 @@ def _open(engine: EngineName, folder: Path, card: Card, precision: Precision, th
     except Exception as error:  # drivers and libraries raise many unrelated types
         raise EngineError(f"the engine {engine} cannot be made ready here") from error
     return engines
+
+
+def _imported(engine: EngineName) -> Any:  # noqa: ANN401 - a module
+    kind = _KINDS[engine]
+    try:
+        return importlib.import_module(kind.module)
+    except ImportError as error:
+        missing = error.name or "a library"
+        raise EngineError(
+            f"the engine {engine} needs {missing}, which cannot be imported here: pip install 'heatlens[{kind.extra}]'"
+        ) from error
 
 
 def _on_gpu(folder: Path, card: Card, precision: Precision, threads: int) -> dict[str, Engine]:

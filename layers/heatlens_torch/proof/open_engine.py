@@ -1,11 +1,13 @@
 """Open OpenVINO on a layer's graphs, as a server will, and say what it refuses."""
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 import onnx
 
 from heatlens.card import Graph
+from heatlens.engines.base import Engine, open_onnx_runtime
 from heatlens.engines.openvino import OpenVinoEngine
 from heatlens.engines.telemetry import without_telemetry
 from heatlens.errors import CompileError, EngineError
@@ -14,10 +16,32 @@ from heatlens_torch.errors import INSTEAD, LONGEST_SENTENCE, sentence
 # Lines that only name OpenVINO's own sources, or say that there is more.
 _PLACES = ("Exception from", "Check 'false' failed", "FrontEnd API failed", "Model wasn't fully converted", "Summary:")
 # Operators of ONNX that few networks have, and that engines execute in part only.
+_END = "; ONNX Runtime"  # of what OpenVINO says
 _UNUSUAL = {
     *("Col2Im", "DeformConv", "DFT", "GridSample", "GRU", "If", "Loop", "LSTM", "NonZero", "RNN", "RoiAlign"),
     *("Scan", "STFT", "Unique"),
 }
+
+
+def open_engines(
+    folder: Path, graphs: Mapping[str, tuple[Graph, Graph]]
+) -> tuple[Mapping[str, Engine], dict[str, str]]:
+    """Open OpenVINO on the trunk and tail of each layer, or ONNX Runtime on all of them if it refuses one.
+
+    Returns:
+        The engine of each layer, and what the card says of an engine that refuses them, by its name.
+
+    Raises:
+        CompileError: ONNX Runtime cannot take over, as `open_engine` says.
+    """
+    try:
+        return {layer: open_engine(folder, layer, *parts) for layer, parts in graphs.items()}, {}
+    except CompileError as error:
+        try:
+            engines = {layer: open_onnx_runtime(folder, *parts) for layer, parts in graphs.items()}
+        except EngineError:
+            raise error from error.__cause__
+        return engines, {OpenVinoEngine.name: str(error).partition(_END)[0]}
 
 
 def open_engine(folder: Path, layer: str, trunk: Graph, tail: Graph) -> OpenVinoEngine:
@@ -49,7 +73,7 @@ def _unusual(path: Path) -> str:
 
 
 def _other_engine(path: Path) -> str:
-    """Try the other engine of the graphs; a model must run in both, because a server may have either."""
+    """Try the other engine of the graphs."""
     if find_spec("onnxruntime") is None:
         return "ONNX Runtime is not installed here and was not tried"
     with without_telemetry():

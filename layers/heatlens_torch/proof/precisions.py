@@ -33,7 +33,7 @@ def measure(folder: Path, card: Card, images: Floats, spec: ModelSpec, *, int8: 
         EngineError: OpenVINO cannot run the result.
         ModelFileError: There are too few images to quantize with; or the evaluation fails.
     """
-    precisions: list[Precision] = ["bf16"] if has_bf16() else []
+    precisions: list[Precision] = ["bf16"] if has_bf16() and not card.refused_by else []
     if int8:
         further = _further(images, spec)
         card = _changed(card, lambda layer: {"trunk_int8": _quantized(folder, layer, further)})

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 PIXELS = 64
+SMALLER = 32  # of networks whose grid has a cell for each pixel
 LARGER = 128  # of networks whose last grid would have fewer than 4x4 cells
 
 
@@ -98,7 +99,8 @@ HF_FAMILIES = (
     _family("mobilevitv2", image_size=PIXELS, width_multiplier=0.25),
     _family(
         "perceiver",
-        image_size=PIXELS,
+        pixels=SMALLER,
+        image_size=SMALLER,
         num_latents=32,
         d_latents=16,
         d_model=16,

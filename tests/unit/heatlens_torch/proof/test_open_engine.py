@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from heatlens.card import read_card
 from heatlens.errors import CompileError
 from heatlens_torch.graph.graph_file import write_graph
-from heatlens_torch.proof.open_engine import open_engine
+from heatlens_torch.proof.open_engine import open_engine, open_engines
 from tests.support.tiny import write_tiny_model
 from tests.unit.heatlens_torch.graph.test_no_shuffle import rearranged
 
@@ -25,6 +25,25 @@ def test_a_refusal_has_the_engine_its_words_and_the_layer(tmp_path: Path) -> Non
     assert "Exception from src" not in text.partition("HAS THROWN")[0]
     assert "\n" not in text
     assert "; choose another layer; in Python heatlens_torch.uncompiled" in text
+
+
+def test_the_other_engine_takes_all_layers_with_the_words_of_the_first(tmp_path: Path) -> None:
+    whole = write_graph(rearranged([3, -1, 3, 5, 4], [1, 3, 0, 2, 4], 36), tmp_path / "tail.onnx")
+
+    engines, refused_by = open_engines(tmp_path, {"one": (whole, whole), "two": (whole, whole)})
+
+    assert {name: engine.name for name, engine in engines.items()} == {"one": "onnxruntime", "two": "onnxruntime"}
+    assert refused_by["openvino"].startswith("OpenVINO cannot compile tail.onnx, the network up to 'one': [Shuffle")
+    assert "ONNX Runtime" not in refused_by["openvino"]
+
+
+def test_what_both_engines_refuse_is_refused(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path)
+    [layer] = read_card(tmp_path)[0].layers
+    (tmp_path / "trunk.onnx").write_bytes(odd("Odd", "nobody.knows").SerializeToString())
+
+    with pytest.raises(CompileError, match="; ONNX Runtime refuses it too"):
+        open_engines(tmp_path, {"cells": (layer.trunk, layer.tail)})
 
 
 def odd(operator: str, domain: str = "") -> onnx.ModelProto:
