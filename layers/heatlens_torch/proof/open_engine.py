@@ -83,4 +83,4 @@ def _other_engine(path: Path) -> str:
         onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # its error classes have no common base but Exception
         return f"ONNX Runtime refuses it too ({sentence(error)})"
-    return "ONNX Runtime takes it, but OpenVINO is the engine that servers have"
+    return "ONNX Runtime takes it"

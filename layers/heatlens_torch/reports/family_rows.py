@@ -19,7 +19,7 @@ from heatlens_torch.graph.export import export
 from heatlens_torch.graph.graph_file import write_graph
 from heatlens_torch.graph.probe import Probe
 from heatlens_torch.proof import parity
-from heatlens_torch.proof.open_engine import open_engine
+from heatlens_torch.proof.open_engine import open_engines
 
 SEEDS = 5  # of weights, of which the first is taken whose maps have positive evidence
 INPUTS = 12  # one batch of each size of the proof
@@ -51,8 +51,8 @@ def prove(network: nn.Module, layer: str, probed: Probe, images: Floats) -> Pari
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         trunk, tail = write_graph(graphs.trunk, folder / "trunk.onnx"), write_graph(graphs.tail, folder / "tail.onnx")
-        engine = open_engine(folder, layer, trunk, tail)
-        return parity.prove(engine, network, layer, images, probed.layout, inputs=INPUTS)[0]
+        engines, _ = open_engines(folder, {layer: (trunk, tail)})
+        return parity.prove(engines[layer], network, layer, images, probed.layout, inputs=INPUTS)[0]
 
 
 def grid_text(shape: Sequence[int], tokens: Tokens | None) -> str:
