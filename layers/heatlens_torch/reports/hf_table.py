@@ -161,7 +161,7 @@ def render(rows: dict[str, HfRow]) -> str:
         "original network as in [PARITY.md](PARITY.md), on 12 synthetic images in batches of 1, 3 and 8. Of five seeds",
         "the first is taken whose maps have positive evidence. Where the differences are empty only the layer was",
         "chosen. Preprocessing is the same for all: the processors have tests of their own. The untrained attention of",
-        "LeViT mixes all cells, so an earlier layer is chosen there than trained weights would have.",
+        "LeViT mixes all cells: of its stages only the first follows the image.",
         "",
         *textwrap.wrap(summary(rows), WIDTH),
         "",
