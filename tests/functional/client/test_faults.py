@@ -3,14 +3,16 @@
 Each test counts what arrived: nothing is lost, and nothing is done twice unless that changes nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
-from heatlens.client import Client, NoConnection, RedirectRefused, ServerError, Unavailable
+from heatlens.client import AsyncClient, Client, HeatmapResult, NoConnection, RedirectRefused, ServerError, Unavailable
 from heatlens.client.retries import TRIES
+from tests.support.coroutines import awaited
 from tests.support.faulty_server import (
     Fault,
     FaultyServer,
@@ -44,26 +46,44 @@ PASSING: dict[str, Fault] = {
 }
 
 
+def with_threads(url: str, image: Path, **credentials: Any) -> HeatmapResult:  # noqa: ANN401 - as of the client
+    with Client(url, **credentials) as client:
+        return client.heatmap(image)
+
+
+def with_a_loop(url: str, image: Path, **credentials: Any) -> HeatmapResult:  # noqa: ANN401 - as of the client
+    async def run() -> HeatmapResult:
+        async with AsyncClient(url, **credentials) as client:
+            return await client.heatmap(image)
+
+    return awaited(run())
+
+
+Explain = Callable[..., HeatmapResult]
+both = pytest.mark.parametrize("explain", [with_threads, with_a_loop], ids=["sync", "async"])
+
+
+@both
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
-def test_a_fault_that_passes_is_not_seen(fault: Fault, server: FaultyServer, image: Path) -> None:
-    with Client(server.url) as client:
-        expected = client.heatmap(image)
-        server.seen.clear()
-        server.expect(fault, fault)
-        result = client.heatmap(image)
+def test_a_fault_that_passes_is_not_seen(fault: Fault, explain: Explain, server: FaultyServer, image: Path) -> None:
+    expected = explain(server.url, image)
+    server.seen.clear()
+    server.expect(fault, fault)
+    result = explain(server.url, image)
 
     assert server.calls() == ["POST /api/inference/heatmap"] * 3
     assert result.png == expected.png
 
 
+@both
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 def test_a_fault_that_stays_ends_after_a_bounded_number_of_tries(
-    fault: Fault, server: FaultyServer, image: Path
+    fault: Fault, explain: Explain, server: FaultyServer, image: Path
 ) -> None:
     server.expect(*[fault] * 50)
 
-    with Client(server.url) as client, pytest.raises((NoConnection, Unavailable)) as caught:
-        client.heatmap(image)
+    with pytest.raises((NoConnection, Unavailable)) as caught:
+        explain(server.url, image)
 
     assert len(server.seen) == TRIES
     assert caught.value.retryable
@@ -79,13 +99,14 @@ def test_a_failure_of_the_server_itself_is_not_repeated(server: FaultyServer, im
     assert (caught.value.code, caught.value.request_id) == ("generation.failed", "r1")
 
 
-def test_a_redirect_to_a_stored_answer_carries_no_credentials(server: FaultyServer, image: Path) -> None:
-    with Client(server.url) as client:
-        expected = client.heatmap(image)
-    stored = answers(200, _as_json(server, image))
-    with faulty_server(None, stored) as bucket, Client(server.url, **CREDENTIALS) as client:  # type: ignore[arg-type]
+@both
+def test_a_redirect_to_a_stored_answer_carries_no_credentials(
+    explain: Explain, server: FaultyServer, image: Path
+) -> None:
+    expected = explain(server.url, image)
+    with faulty_server(None, answers(200, _as_json(server, image))) as bucket:
         server.expect(answers(303, location=f"{bucket.url}/reply/1?signature=x", set_cookie="session=secret"))
-        result = client.heatmap(image)
+        result = explain(server.url, image, **CREDENTIALS)
 
     assert result.png == expected.png
     assert [(each.method, each.path) for each in bucket.seen] == [("GET", "/reply/1?signature=x")]
@@ -103,12 +124,15 @@ def _as_json(server: FaultyServer, image: Path) -> bytes:
     return httpx2.post(url, files={"file": ("scan.png", image.read_bytes())}).content
 
 
+@both
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_images_and_credentials_are_not_sent_to_another_host(status: int, server: FaultyServer, image: Path) -> None:
-    with faulty_server(server.upstream) as other, Client(server.url, **CREDENTIALS) as client:  # type: ignore[arg-type]
+def test_images_and_credentials_are_not_sent_to_another_host(
+    status: int, explain: Explain, server: FaultyServer, image: Path
+) -> None:
+    with faulty_server(server.upstream) as other:
         server.expect(answers(status, location=f"{other.url}/api/inference/heatmap"))
         with pytest.raises(RedirectRefused, match=f"redirects to {other.url}: give the client that address"):
-            client.heatmap(image)
+            explain(server.url, image, **CREDENTIALS)
 
     assert other.seen == []
 
