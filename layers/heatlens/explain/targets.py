@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from heatlens.types import Class, Floats, Target
 
 Group = tuple[int, ...]  # the indices of one target's classes, increasing; a single class is a group of one
 
+_SHOWN = 80  # characters of a name in a message
+_FEW = 8  # labels that a message lists
+_LABEL = 24  # characters of each
 _TOP = re.compile(r"top-([1-9][0-9]{0,5})")
 
 
@@ -141,7 +145,16 @@ def _index(target: Class, name: str, card: Card) -> int:
         return card.classes.index(text)
     if text.isascii() and text.isdecimal() and len(text) < 8 and int(text) < len(card.classes):
         return int(text)
-    raise _invalid(name, f"{text[:80]!r} is no class of this model: a label, 0 to {len(card.classes) - 1}, or top-1")
+    known = f"a label{_labels_like(text, card.classes)}, 0 to {len(card.classes) - 1}, or top-1"
+    raise _invalid(name, f"{text[:_SHOWN]!r} is no class of this model: {known}")
+
+
+def _labels_like(text: str, labels: Sequence[str]) -> str:
+    """Return the labels in brackets if there are few, else those that are spelled alike."""
+    if len(labels) > _FEW:
+        folded = {label.casefold(): label for label in labels}
+        labels = [folded[near] for near in get_close_matches(text[:_SHOWN].casefold(), folded, n=3)]
+    return f" ({', '.join(repr(label[:_LABEL]) for label in labels)})" if labels else ""
 
 
 def _check_ranks(ranks: int, card: Card, *, contrasted: bool) -> None:

@@ -307,11 +307,12 @@ def test_the_overlay_itself_is_the_first_targets(client: TestClient) -> None:
     assert answer.headers["x-heatlens-label"] == quote("GREEN, light")
 
 
+COLORS = "a label ('RED', 'GREEN, light', '0'), 0 to 2, or top-1"
 UNKNOWN = [
-    ("target", "BLUE", "target: 'BLUE' is no class of this model: a label, 0 to 2, or top-1"),
+    ("target", "BLUE", f"target: 'BLUE' is no class of this model: {COLORS}"),
     ("target", "top-4", "target: top-4 of 3 classes"),
-    ("target", "3", "target: '3' is no class of this model: a label, 0 to 2, or top-1"),
-    ("contrast", "BLUE", "contrast: 'BLUE' is no class of this model: a label, 0 to 2, or top-1"),
+    ("target", "3", f"target: '3' is no class of this model: {COLORS}"),
+    ("contrast", "BLUE", f"contrast: 'BLUE' is no class of this model: {COLORS}"),
     ("method", "magic", f"method: unknown method 'magic': one of {', '.join(METHOD_NAMES)}"),
     ("layer", "conv9", "layer: there is no layer 'conv9' in this model: it has cells, patches"),
 ]

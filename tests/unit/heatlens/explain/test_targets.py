@@ -11,6 +11,7 @@ from tests.support.tiny import bare_card
 
 SEVERAL = bare_card(("cat", "dog", "top-1", "3", "bird, small"), "softmax")
 ONE = bare_card(("CLEAR", "OPACITY"), "sigmoid")
+MANY = bare_card((*(f"class {number}" for number in range(99)), "goldfish"), "softmax")
 PIPED = bare_card(("a", "a|b", "[1]"), "softmax")
 LOGITS = np.array([0.5, 2.0, -1.0, 2.0, 1.0], np.float32)
 
@@ -49,7 +50,14 @@ def test_parses_targets(targets: list[Target], contrast: str | None, card: Card,
 @pytest.mark.parametrize(
     ("targets", "contrast", "card", "message"),
     [
-        (["horse"], None, SEVERAL, "target: 'horse' is no class of this model: a label, 0 to 4, or top-1"),
+        (
+            ["horse"],
+            None,
+            SEVERAL,
+            "'horse' is no class of this model: a label ('cat', 'dog', 'top-1', '3', 'bird, small'), 0 to 4, or top-1",
+        ),
+        (["Goldfisch"], None, MANY, "is no class of this model: a label ('goldfish'), 0 to 99, or top-1"),
+        (["zzz"], None, MANY, "'zzz' is no class of this model: a label, 0 to 99, or top-1"),
         (["5"], None, SEVERAL, "target: '5' is no class"),
         (["-1"], None, SEVERAL, "target: '-1' is no class"),
         (["²"], None, SEVERAL, "is no class"),
