@@ -1,6 +1,7 @@
 """List the images of a folder or of an S3 prefix, and read them in chunks."""
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from heatlens.settings import MIB, read_table
 from heatlens_cli.extras import requires_extra
 
 RESULT_SUFFIX = ".heatmap.png"
+_RESULT = re.compile(r"\.heatmap(\.map)?\.(png|jpg|webp)$")  # in any format
 MEDIA_TYPES = {
     ".png": "image/png",
     ".jpg": "image/jpeg",
@@ -127,7 +129,7 @@ class Folder:
         return path.relative_to(self._root).as_posix()
 
     def _is_result(self, path: Path) -> bool:
-        return path.name.endswith(RESULT_SUFFIX) and path.resolve().is_relative_to(self._results)
+        return bool(_RESULT.search(path.name)) and path.resolve().is_relative_to(self._results)
 
 
 class Bucket:

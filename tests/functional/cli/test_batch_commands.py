@@ -149,6 +149,14 @@ def test_a_finished_run_is_made_anew_with_force_or_other_options(source: Path, t
     assert again.isdisjoint({each["batch"] for each in results(out)})
 
 
+def test_pictures_of_an_earlier_run_in_the_same_folder_are_no_images(source: Path, loop: Loop) -> None:
+    for _ in range(2):
+        assert loop.run(source, source, force=True, include=["overlay", "heatmap"], format="jpeg") == 0
+
+    assert [each["name"] for each in results(source)] == ["0.png", "1.png", "2.png"]
+    assert len(list(source.glob("*.jpg"))) == 6
+
+
 def test_a_batch_is_followed_by_its_id(tmp_path: Path, loop: Loop) -> None:
     files = {"a.png": encoded(noise((24, 16))), "b.png": b"no image"}
     batch = finished(loop, files)
