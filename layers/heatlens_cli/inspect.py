@@ -63,6 +63,7 @@ def _card_facts(card: Card, sha256: str) -> Iterator[str]:
     yield f"methods     {', '.join(card.methods)}"
     if not card.gradients:
         yield f"gradients   none, as declared: the default method is {card.default_method}"
+    yield from (f"refused by  {engine}: {reason}" for engine, reason in card.refused_by.items())
     yield from (f"proven      {line}" for line in proven(card))
     yield from _reference(card)
     yield from agreements(card)
