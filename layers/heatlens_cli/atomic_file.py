@@ -50,6 +50,15 @@ def _publish(fresh: Path, path: Path, *, overwrite: bool) -> None:
     fresh.replace(path)
 
 
+def identity_of(path: Path) -> tuple[int, int] | None:
+    """Return what two names of one file share, or None if there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def sha256_of(path: Path) -> str | None:
     """Compute the SHA-256 digest (hex) of a file; None if the file does not exist."""
     digest = hashlib.sha256()

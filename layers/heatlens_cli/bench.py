@@ -4,7 +4,6 @@ import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from heatlens.model import Model
 from heatlens.types import Upload
 from heatlens_cli.console import shown
 from heatlens_cli.load import load
@@ -24,10 +23,10 @@ def bench(images: Sequence[Path], model_dir: Path | None, seconds: float) -> Ite
     uploads = [Upload(path.name, read_file(path, limits.file_bytes)) for path in paths]
     yield f"model       {model.card.name} {model.card.version}, {model.engine.name} in {model.engine.precision}"
     yield f"images      {', '.join(shown(path.name) for path in paths)}"
-    yield from _lines(explain_repeatedly(model, uploads, limits, seconds=seconds), model)
+    yield from _lines(explain_repeatedly(model, uploads, limits, seconds=seconds))
 
 
-def _lines(found: Measurement, model: Model) -> Iterator[str]:
+def _lines(found: Measurement) -> Iterator[str]:
     yield f"repeated    {len(found.milliseconds)} times, one image after another"
     percentiles = ", ".join(f"p{percent} {found.percentile(percent):.1f}" for percent in PERCENTILES)
     yield f"total       {percentiles} ms, {1000 / statistics.mean(found.milliseconds):.1f} images/s"

@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from heatlens_cli.clear_errors import FAILED, is_of_output
-from heatlens_cli.console import OutputFailed, complain, discard_output, escape_unencodable
+from heatlens_cli.console import BROKEN_PIPE, OutputFailed, complain, discard_output, escape_unencodable
 
 
 class CommandLine(typer.Typer):
@@ -17,6 +17,10 @@ class CommandLine(typer.Typer):
         escape_unencodable()
         try:
             return super().__call__(*args, **kwargs)
+        except SystemExit as stop:
+            if isinstance(stop.__context__, BrokenPipeError):  # typer's help ends with 1 where its reader has left
+                raise SystemExit(BROKEN_PIPE) from None
+            raise
         except (OutputFailed, OSError) as error:
             if not is_of_output(error):
                 raise

@@ -4,13 +4,13 @@ import io
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from unicodedata import combining, normalize
 
 from PIL import Image, ImageDraw, ImageFont
 
-from heatlens_cli.atomic_file import write_atomically
 from heatlens_cli.console import say, shown
-from heatlens_cli.explain_files import check_overwrites
 from heatlens_cli.file_explanation import FileExplanation
+from heatlens_cli.report_file import ReportFile
 
 COLUMNS, ROWS = 6, 6  # of one sheet
 SIDE, CAPTION, GAP = 240, 44, 12  # pixels
@@ -25,8 +25,7 @@ class ContactSheet:
     """
 
     def __init__(self, path: Path, *, force: bool = False, announce: Callable[[str], None] = say) -> None:
-        self._path = path
-        self._force = force
+        self._file = ReportFile(path, "--sheet", force)
         self._announce = announce
         self._cells: list[Image.Image] = []
         self._written: list[Path] = []
@@ -35,15 +34,17 @@ class ContactSheet:
         """Begin a run.
 
         Raises:
-            WouldOverwrite: The file exists and may not be overwritten.
+            WouldOverwrite: A file exists and may not be overwritten.
+            NotWritten: The folder cannot be written to.
         """
-        del images
-        check_overwrites(self._path, "--sheet", force=self._force)
+        sheets = -(-len(images) // (COLUMNS * ROWS))  # more, if an image has several heatmaps
+        self._file.begin(images, map(self._sheet, range(2, sheets + 1)))
         return nullcontext()
 
     def explained(self, image: Path, answer: FileExplanation, written: Sequence[Sequence[Path]]) -> None:
         """Add the pictures of a file, and write a sheet that is full."""
-        del written
+        for paths in written:
+            self._file.keep(paths)
         for heatmap in answer.heatmaps:
             if heatmap.picture is None:
                 continue
@@ -71,13 +72,16 @@ class ContactSheet:
             row, column = divmod(number, columns)
             sheet.paste(cell, (GAP + column * (SIDE + GAP), GAP + row * (SIDE + CAPTION + GAP)))
         self._cells.clear()
-        number = len(self._written) + 1
-        path = self._path if number == 1 else self._path.with_name(f"{self._path.stem}-{number}{self._path.suffix}")
-        check_overwrites(path, "--sheet", force=self._force)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with write_atomically(path, overwrite=self._force) as file:
-            sheet.save(file, "PNG")
+        path = self._sheet(len(self._written) + 1)
+        buffer = io.BytesIO()
+        sheet.save(buffer, "PNG")
+        self._file.write(buffer.getvalue(), path)
+        self._file.keep([path])
         self._written.append(path)
+
+    def _sheet(self, number: int) -> Path:
+        first = self._file.path
+        return first if number == 1 else first.with_name(f"{first.stem}-{number}{first.suffix}")
 
 
 def thumbnail(picture: bytes, side: int) -> Image.Image:
@@ -95,9 +99,15 @@ def _cell(picture: bytes, name: str, caption: str) -> Image.Image:
     cell.paste(small, ((SIDE - small.width) // 2, (SIDE - small.height) // 2))
     draw = ImageDraw.Draw(cell)
     font = ImageFont.load_default(TEXT_SIZE)
-    draw.text((0, SIDE + 4), _fitting(draw, font, shown(name)), INK, font)
-    draw.text((0, SIDE + 24), _fitting(draw, font, shown(caption)), FAINT, font)
+    draw.text((0, SIDE + 4), _fitting(draw, font, _drawable(name)), INK, font)
+    draw.text((0, SIDE + 24), _fitting(draw, font, _drawable(caption)), FAINT, font)
     return cell
+
+
+def _drawable(text: str) -> str:
+    """Return a text with the letters that the font has: without accents, and `?` for what is not Latin."""
+    plain = "".join(letter for letter in normalize("NFKD", shown(text)) if not combining(letter))
+    return plain.encode("ascii", "replace").decode()
 
 
 def _fitting(draw: ImageDraw.ImageDraw, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont", text: str) -> str:
@@ -111,4 +121,4 @@ def _fitting(draw: ImageDraw.ImageDraw, font: "ImageFont.FreeTypeFont | ImageFon
 
 
 def _shortened(text: str, keep: int) -> str:
-    return f"{text[: keep // 2]}…{text[len(text) - (keep + 1) // 2 :]}"
+    return f"{text[: keep // 2]}...{text[len(text) - (keep + 1) // 2 :]}"

@@ -21,7 +21,8 @@ from heatlens_cli.load import load
 from heatlens_cli.measure import explain_repeatedly, sample_image
 
 LIBRARIES = ("openvino", "onnxruntime", "torch", "torchvision", "numpy", "pillow", "fastapi", "boto3", "pydicom")
-OPTIONAL = {"dicom": "pydicom", "heic": "pi_heif", "onnxruntime": "onnxruntime", "hf": "transformers", "timm": "timm"}
+OPTIONAL = {"client": "botocore", "dicom": "pydicom", "heic": "pi_heif", "onnxruntime": "onnxruntime"}
+OPTIONAL |= {"hf": "transformers", "timm": "timm", "onnx": "onnxscript", "int8": "nncf"}
 TIMED_S = 1.0  # at most, after the first window
 
 Status = Literal["ok", "-", "WARNING", "FAILED"]

@@ -16,6 +16,7 @@ from heatlens.pipeline import explain
 from heatlens.plan import check_plan, make_plan
 from heatlens.results import Explained, Explanation
 from heatlens.types import SUFFIXES, Floats, Include, Upload
+from heatlens_cli.console import shown
 from heatlens_cli.file_explanation import ClassHeatmap, FileExplanation, warnings_of
 from heatlens_cli.load import load
 
@@ -108,6 +109,18 @@ def read_include(text: str, *, pictures_for: Path | None = None) -> frozenset[In
     if pictures_for and "overlay" not in names:
         raise InvalidOption(Mistake("include", f"{pictures_for} shows overlays: add overlay to --include", "missing"))
     return frozenset(names)  # type: ignore[arg-type]  # checked
+
+
+def check_report_names(sheet: Path | None, report: Path | None) -> None:
+    """Check the names of the files about a whole run.
+
+    Raises:
+        InvalidOption: A name does not say what is written.
+    """
+    if sheet and sheet.suffix.lower() != ".png":
+        raise InvalidOption(Mistake("sheet", f"a contact sheet is a PNG: name it {shown(sheet)}.png", "suffix"))
+    if report and report.suffix.lower() not in (".html", ".htm"):
+        raise InvalidOption(Mistake("report", f"a report is HTML: name it {shown(report)}.html", "suffix"))
 
 
 def _npy(signed_map: Floats) -> bytes:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from heatlens.errors import HeatlensError
-from heatlens_cli.atomic_file import write_atomically
+from heatlens_cli.atomic_file import identity_of, write_atomically
 from heatlens_cli.console import complain, shown
 from heatlens_cli.explain_report import Report, Table
 from heatlens_cli.file_explanation import PICTURE, ClassHeatmap, FileExplanation
@@ -19,16 +19,6 @@ from heatlens_cli.in_order import run_in_order
 
 class WouldOverwrite(HeatlensError):
     """A heatmap would overwrite an existing file."""
-
-
-def check_overwrites(path: Path, option: str, *, force: bool) -> None:
-    """Check that a file may be written.
-
-    Raises:
-        WouldOverwrite: It exists, and `force` was not given; the message names the option to change.
-    """
-    if not force and os.path.lexists(path):
-        raise WouldOverwrite(f"{shown(path)} exists: choose another {option}, or --force to overwrite it")
 
 
 class NotWritten(HeatlensError):
@@ -92,7 +82,7 @@ def explain_files(
     if not found.images:
         return 1
     report = report or Table()
-    sources = {identity for image in found.images if (identity := _identity(image.path))}
+    sources = {identity for image in found.images if (identity := identity_of(image.path))}
     run = _Run(explain, output, max_bytes, report, sources)
     with report.running([image.path for image in found.images]):
         outcomes = run_in_order(found.images, run.prepare, threads)
@@ -144,7 +134,7 @@ class _Run:
             target = self.output.target(place, suffix, heatmap)
             if not os.path.lexists(target):
                 continue
-            if _identity(target) in self.kept:
+            if identity_of(target) in self.kept:
                 raise WouldOverwrite(
                     f"{shown(target)} is a file of this run, which is not overwritten: choose another --out"
                 )
@@ -159,15 +149,6 @@ class _Run:
             raise WouldOverwrite(f"{shown(target)} exists: choose another --out") from error
         except OSError as error:
             raise NotWritten(f"{shown(target)} cannot be written: {error.strerror}") from error
-        if identity := _identity(target):
+        if identity := identity_of(target):
             self.kept.add(identity)
         return target
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what two names of one file share, or None if there is no file."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

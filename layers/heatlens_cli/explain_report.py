@@ -46,6 +46,15 @@ def name_width(images: Sequence[Path]) -> int:
     return min(max((len(shown(image)) for image in images), default=0), LONGEST_NAME)
 
 
+def sum_up(failures: Sequence[str], count: int) -> None:
+    """Print the first failures again, below the lines of other files."""
+    complain(f"{len(failures)} of {count} files failed:")
+    for line in failures[:FAILURES_SHOWN]:
+        complain(f"  {line}")
+    if len(failures) > FAILURES_SHOWN:
+        complain(f"  and {len(failures) - FAILURES_SHOWN} more, above")
+
+
 class Reports:
     """Several reports of one run, in their order."""
 
@@ -78,8 +87,9 @@ class Table:
     On a narrow terminal the lines have no path; each heatmap lies where its image does, below the output folder.
     """
 
-    def __init__(self, notice: str | None = None) -> None:
+    def __init__(self, notice: str | None = None, folder: Path | None = None) -> None:
         self._notice = notice
+        self._folder = folder
         self._has_paths = not out.is_terminal or out.width >= WIDE
         self._bars = Bars() if out.is_terminal else None
         self._failures: list[str] = []
@@ -119,15 +129,12 @@ class Table:
         self._advance()
 
     def summary(self, count: int) -> None:
+        if self._folder and not self._has_paths:
+            say(f"heatmaps: {shown(self._folder)}")
         if self._notice:
             say(f"notice: {self._notice}")
-        if not self._is_buried:
-            return
-        complain(f"{len(self._failures)} of {count} files failed:")
-        for line in self._failures[:FAILURES_SHOWN]:
-            complain(f"  {line}")
-        if len(self._failures) > FAILURES_SHOWN:
-            complain(f"  and {len(self._failures) - FAILURES_SHOWN} more, above")
+        if self._is_buried:
+            sum_up(self._failures, count)
 
     def _advance(self) -> None:
         if self._bars:
@@ -143,7 +150,10 @@ class JsonLines:
 
     def explained(self, image: Path, answer: FileExplanation, written: Sequence[Sequence[Path]]) -> None:
         files = [str(path) for paths in written for path in paths]
-        self._write({"file": str(image), "files": files, "warnings": list(answer.warnings), **answer.facts})
+        quality = answer.heatmaps[0].quality
+        self._write(
+            {"file": str(image), "files": files, "quality": quality, "warnings": list(answer.warnings), **answer.facts}
+        )
 
     def failed(self, image: Path, reason: str) -> None:
         complain(f"{shown(image)}: {reason}")

@@ -17,11 +17,10 @@ from urllib.parse import quote
 
 from heatlens import __version__
 from heatlens.card import Card
-from heatlens_cli.atomic_file import write_atomically
 from heatlens_cli.console import say, shown
 from heatlens_cli.contact_sheet import thumbnail
-from heatlens_cli.explain_files import check_overwrites
 from heatlens_cli.file_explanation import ClassHeatmap, FileExplanation
+from heatlens_cli.report_file import ReportFile
 
 SIDE = 320  # pixels of a picture in the report
 JPEG_QUALITY = 85
@@ -42,9 +41,8 @@ class Subject:
 class HtmlReport:
     """Collects a run, and writes the report at its end."""
 
-    path: Path
+    file: ReportFile
     subject: Subject
-    force: bool = False
     announce: Callable[[str], None] = say
     _entries: list[str] = field(default_factory=list)
     _failures: list[str] = field(default_factory=list)
@@ -55,14 +53,15 @@ class HtmlReport:
 
         Raises:
             WouldOverwrite: The file exists and may not be overwritten.
+            NotWritten: The folder cannot be written to.
         """
-        del images
-        check_overwrites(self.path, "--report", force=self.force)
+        self.file.begin(images)
         return nullcontext()
 
     def explained(self, image: Path, answer: FileExplanation, written: Sequence[Sequence[Path]]) -> None:
         """Add the heatmaps of a file."""
         for heatmap, paths in zip(answer.heatmaps, written, strict=True):
+            self.file.keep(paths)
             self._qualities[heatmap.quality] += 1
             self._entries.append(self._entry(image, answer, heatmap, paths))
 
@@ -89,10 +88,8 @@ class HtmlReport:
             entries="".join(self._entries),
             failures=f"<h2>Failed files</h2><ul>{''.join(self._failures)}</ul>" if self._failures else "",
         )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with write_atomically(self.path, overwrite=self.force) as file:
-            file.write(text.encode())
-        self.announce(f"report: {shown(self.path)}")
+        self.file.write(text.encode())
+        self.announce(f"report: {shown(self.file.path)}")
 
     def _entry(self, image: Path, answer: FileExplanation, heatmap: ClassHeatmap, paths: Sequence[Path]) -> str:
         margin = answer.facts.get("prediction", {}).get("margin", 0.0)
@@ -125,7 +122,7 @@ class HtmlReport:
         small = thumbnail(heatmap.picture, SIDE)
         small.save(buffer, "JPEG", quality=JPEG_QUALITY)
         source = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-        link = quote(os.path.relpath(paths[0], self.path.parent))
+        link = quote(os.fsencode(os.path.relpath(paths[0], self.file.path.parent)))
         return (
             f'<a href="{link}"><img src="{source}" width={small.width} height={small.height} loading=lazy '
             f'alt="Heatmap of {escape(shown(image), quote=True)}"></a>'

@@ -22,6 +22,10 @@ STABLE = 0.1  # largest relative difference of the last three percentiles
 PERCENTILES = (50, 90, 95, 99)
 
 
+class CannotMeasure(HeatlensError):
+    """An image that is to be measured cannot be explained."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """Milliseconds of each explanation, and of its stages; `stable` says whether the 95th percentile had settled."""
@@ -55,14 +59,14 @@ def explain_repeatedly(
         clock: Seconds.
 
     Raises:
-        HeatlensError: An image cannot be explained.
+        CannotMeasure: An image cannot be explained.
     """
     options = options or read_options({}, frozenset({"overlay"}))
 
     def explain_one(upload: Upload) -> Explanation:
         [outcome] = explain(model, [upload], options, limits=limits, batch_images=1)
         if isinstance(outcome, HeatlensError):
-            raise outcome
+            raise CannotMeasure(f"{upload.filename}: {outcome}") from outcome
         return outcome
 
     turns = cycle(uploads)

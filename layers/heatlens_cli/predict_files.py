@@ -13,7 +13,7 @@ from heatlens.pipeline import score_all
 from heatlens.types import Score, Scores, Upload
 from heatlens_cli.console import complain, say, shown
 from heatlens_cli.explain import count_threads
-from heatlens_cli.explain_report import name_width
+from heatlens_cli.explain_report import name_width, sum_up
 from heatlens_cli.file_explanation import warnings_of
 from heatlens_cli.image_arguments import ImageFile, find_images
 from heatlens_cli.in_order import run_in_order
@@ -69,13 +69,18 @@ def predict_files(arguments: Sequence[Path], predictor: Predictor, *, top: int =
     if not as_json and found.images:
         say(f"{'file':<{width}} {'prediction':<12} probability")
     outcomes = run_in_order(found.images, predictor.prepare, count_threads())
-    done = [_report(image.path, outcome, top, None if as_json else width) for image, outcome in outcomes]
+    reasons = [_report(image.path, outcome, top, None if as_json else width) for image, outcome in outcomes]
     if predictor.notice and found.images and not as_json:
         say(f"notice: {predictor.notice}")
-    return int(not done or not all(done) or bool(found.missing))
+    failures = [reason for reason in reasons if reason is not None]
+    is_buried = bool(failures) and None in reasons[reasons.index(failures[0]) :]
+    if is_buried and not as_json:
+        sum_up(failures, len(reasons))
+    return int(not reasons or bool(failures) or bool(found.missing))
 
 
-def _report(path: Path, outcome: Future[Scores], top: int, width: int | None) -> bool:
+def _report(path: Path, outcome: Future[Scores], top: int, width: int | None) -> str | None:
+    """Print the classes of a file; return why it failed, or None."""
     try:
         scores = outcome.result()
     except (HeatlensError, OSError) as error:
@@ -83,14 +88,14 @@ def _report(path: Path, outcome: Future[Scores], top: int, width: int | None) ->
         complain(f"{shown(path)}: {reason}")
         if width is None:
             say(json.dumps({"file": str(path), "error": reason}))
-        return False
+        return f"{shown(path)}: {reason}"
     predicted = scores.prediction.index
     others = sorted((score for score in scores.classes if score.index != predicted), key=lambda each: -each.probability)
     if width is None:
         _show_json(path, scores, others[: top - 1])
     else:
         _show_line(f"{shown(path):<{width}}", scores, others[: top - 1])
-    return True
+    return None
 
 
 def _show_line(name: str, scores: Scores, others: Sequence[Score]) -> None:

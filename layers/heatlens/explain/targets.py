@@ -160,7 +160,8 @@ def _labels_like(text: str, labels: Sequence[str]) -> str:
 def _check_ranks(ranks: int, card: Card, *, contrasted: bool) -> None:
     there = len(card.classes) - contrasted
     if ranks > there:
-        raise _invalid("target", f"top-{ranks} of {there} classes")
+        beside = " beside the contrasted one" if contrasted else ""
+        raise _invalid("target", f"top-{ranks} of {there} classes{beside}")
 
 
 def _invalid(name: str, message: str) -> InvalidOption:

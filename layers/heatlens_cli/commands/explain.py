@@ -46,6 +46,12 @@ def explain(
     threshold: Threshold = 0.5,
     form: FormatName = "png",
     window: Window = None,
+    eigen_smooth: Annotated[
+        bool, typer.Option("--eigen-smooth", help="Reduce a map to its first principal component.")
+    ] = False,
+    aug_smooth: Annotated[
+        bool, typer.Option("--aug-smooth", help="Average the maps of six views: six times the work.")
+    ] = False,
     sheet: Annotated[
         Path | None, typer.Option(help="Also write the pictures as contact sheets: PNG, 36 pictures in each.")
     ] = None,
@@ -56,25 +62,28 @@ def explain(
     force: Force = False,
 ) -> None:
     """Write a heatmap for each image, without a server: IMAGE.heatmap.png, in the images' own subfolders."""
-    from heatlens_cli.explain import CoreExplainer, read_include
+    from heatlens_cli.explain import CoreExplainer, check_report_names, read_include
     from heatlens_cli.explain_files import Output, explain_files
     from heatlens_cli.explain_report import JsonLines, Report, Reports, Table, options_shown
 
     options: OptionArguments = {"colormap": colormap, "alpha": alpha, "target": target or (), "contrast": contrast}
     options |= {"method": method, "layer": layer, "scale": scale, "threshold": threshold}
+    options |= {"eigen_smooth": eigen_smooth, "aug_smooth": aug_smooth}
+    check_report_names(sheet, report)
     included = read_include(include, pictures_for=sheet or report)
     explainer = CoreExplainer(model, options | {"format": form, "window": window}, included)
     announce = complain if as_json else say  # nothing but JSON on standard output
-    reports: list[Report] = [JsonLines() if as_json else Table(explainer.notice)]
+    reports: list[Report] = [JsonLines() if as_json else Table(explainer.notice, folder)]
     if sheet:
         from heatlens_cli.contact_sheet import ContactSheet
 
         reports.append(ContactSheet(sheet, force=force, announce=announce))
     if report:
         from heatlens_cli.html_report import HtmlReport, Subject
+        from heatlens_cli.report_file import ReportFile
 
         subject = Subject(explainer.card, explainer.sha256, options_shown(options))
-        reports.append(HtmlReport(report, subject, force=force, announce=announce))
+        reports.append(HtmlReport(ReportFile(report, "--report", force), subject, announce))
     output = Output(folder, explainer.suffixes, several=explainer.several, force=force)
     raise typer.Exit(
         explain_files(

@@ -1,6 +1,7 @@
 """`heatlens doctor`, `bench`, `cost` and `completion`: what concerns this machine."""
 
 from enum import StrEnum
+from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,12 @@ from heatlens_cli.commands.options import ModelFolder
 from heatlens_cli.console import say_row
 
 Seconds = Annotated[float, typer.Option(help="Seconds after which measuring ends, stable or not.", min=0.1)]
+
+
+def _check_price(dollars: float | None) -> float | None:
+    if dollars is not None and not (isfinite(dollars) and dollars >= 0):
+        raise typer.BadParameter("a price is a number from 0")
+    return dollars
 
 
 class Shell(StrEnum):
@@ -52,10 +59,12 @@ def cost(
     model: ModelFolder = None,
     memory: Annotated[int, typer.Option(help="Memory of the Lambda function, in MiB.", min=128, max=10240)] = 3008,
     gb_second: Annotated[
-        float | None, typer.Option(help="US dollars per GB-second; by default Lambda's on x86 in us-east-1.")
+        float | None,
+        typer.Option(help="US dollars per GB-second; by default Lambda's on x86 in us-east-1.", callback=_check_price),
     ] = None,
     instance_hour: Annotated[
-        float | None, typer.Option(help="US dollars per hour of an instance, for example of a SageMaker endpoint.")
+        float | None,
+        typer.Option(help="US dollars per hour of an instance, such as a SageMaker endpoint.", callback=_check_price),
     ] = None,
     seconds: Seconds = 5.0,
 ) -> None:

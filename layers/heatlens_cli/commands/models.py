@@ -97,9 +97,12 @@ def compile_(
 @clear_errors()
 def inspect(
     what: Annotated[
-        str,
-        typer.Argument(help="The folder of a compiled model, or what compile takes.", metavar="WHAT"),
-    ],
+        str | None,
+        typer.Argument(
+            help="The folder of a compiled model, or what compile takes; HEATLENS_MODEL_DIR or the demo by default.",
+            metavar="[WHAT]",
+        ),
+    ] = None,
     *,
     architecture: Architecture = None,
     weights: Weights = None,
@@ -114,11 +117,12 @@ def inspect(
 ) -> None:
     """List the layers at which a network can be explained, or the facts of a compiled model."""
     with requires_extra("torch", "inspect of a model description"):
+        from heatlens.settings import read_settings
         from heatlens_cli.inspect import facts
 
         options = _options(architecture, weights, classes, output, preprocess, layer, input_entry, output_entry)
         options |= {"gradients": False if no_gradients else None, "set": settings}
-        for line in facts(what, options):
+        for line in facts(what or read_settings().model_dir, options):
             say_row(line, 12)
 
 

@@ -347,4 +347,73 @@ def test_a_run_is_also_a_contact_sheet_and_a_report(tmp_path: Path) -> None:
     assert (tmp_path / "report.html").read_text().count("<li data-order") == 2
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
     assert without.returncode == 1
+    assert json.loads(done.stdout)["quality"] == "ok"
     assert without.stderr == f"include: {tmp_path / 'sheet.png'} shows overlays: add overlay to --include\n"
+
+
+@pytest.mark.parametrize("option", ["--report", "--sheet"])
+def test_neither_report_nor_sheet_replaces_an_image_of_the_run(option: str, tmp_path: Path) -> None:
+    names = {"--report": "scan.html", "--sheet": "scan.png"}
+    image = tmp_path / names[option]
+    shutil.copy(JPEG, image)
+
+    done = heatlens("explain", image, "-o", tmp_path / "out", option, image, "--force")
+
+    assert done.returncode == 1
+    assert done.stderr == f"{image} is a file of this run, which is not overwritten: choose another {option}\n"
+    assert image.read_bytes() == JPEG.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--sheet", "s.jpg"], "sheet: a contact sheet is a PNG: name it s.jpg.png\n"),
+        (["--report", "r.txt"], "report: a report is HTML: name it r.txt.html\n"),
+    ],
+)
+def test_the_name_of_a_report_says_what_it_is(words: list[str], message: str, tmp_path: Path) -> None:
+    done = heatlens("explain", JPEG, "-o", tmp_path / "out", *words)
+
+    assert (done.returncode, done.stderr) == (1, message)
+
+
+def test_a_pipe_in_a_folder_is_left_out(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "endless.png")
+    shutil.copy(JPEG, tmp_path / "scan.jpg")
+
+    done = heatlens("predict", tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert "scan.jpg" in done.stdout
+    assert "endless" not in done.stdout
+
+
+def test_failures_of_a_prediction_are_summed_up_where_lines_came_after_them(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("no image")
+    shutil.copy(JPEG, tmp_path / "b.jpg")
+
+    done = heatlens("predict", tmp_path)
+
+    assert done.returncode == 1
+    assert done.stderr.count(str(tmp_path / "a.png")) == 2
+    assert "1 of 2 files failed:" in done.stderr
+
+
+def test_the_demo_is_inspected_by_default() -> None:
+    done = heatlens("inspect")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("demo-chest-phantom 1  sha256 ")
+
+
+def test_help_ends_quietly_where_its_reader_has_left() -> None:
+    done = subprocess.run(
+        ["bash", "-c", '"$0" --help | true; echo "${PIPESTATUS[0]}"', HEATLENS],
+        capture_output=True,
+        check=True,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+
+    assert done.stdout in ("141\n", "0\n")  # 0: all was written before the reader left
+    assert done.stderr == ""

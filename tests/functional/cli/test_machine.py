@@ -96,3 +96,20 @@ def test_bash_completes_commands() -> None:
         env=os.environ | {"PATH": path},
     )
     assert done.stdout.split() == ["explain"], done.stderr
+
+
+def test_bench_names_the_image_that_cannot_be_explained(tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_text("no image")
+
+    done = heatlens("bench", tmp_path / "broken.png")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("broken.png: ")
+
+
+@pytest.mark.parametrize("price", ["-1", "nan", "inf"])
+def test_a_price_is_a_number_from_zero(price: str) -> None:
+    done = heatlens("cost", "--gb-second", price)
+
+    assert done.returncode == 2
+    assert "a price is a number from 0" in done.stderr

@@ -52,14 +52,15 @@ def test_a_narrow_terminal_shows_no_paths(
     monkeypatch.setattr("heatlens_cli.explain_report.out", terminal)
     monkeypatch.setattr("heatlens_cli.console.out", terminal)
     monkeypatch.setattr("heatlens_cli.progress.out", terminal)
-    table = Table()
+    table = Table(folder=Path("out"))
 
     run(table, lambda: table.explained(A, answer("A"), [[Path("out/1.png")]]))
 
     assert isinstance(terminal.file, io.StringIO)
     written = terminal.file.getvalue()
     assert ("out/1.png" in written) is has_paths
-    assert ("heatmap" in written) is has_paths
+    assert ("quality  heatmap" in written) is has_paths
+    assert ("heatmaps: out" in written) is not has_paths
     assert "ward/a.png A" in written
 
 
@@ -96,5 +97,5 @@ def test_json_has_an_object_for_each_file(capsys: pytest.CaptureFixture[str]) ->
     run(report, lambda: report.explained(A, answer("A"), [[Path("out/1")]]), lambda: report.failed(odd, "damaged"))
 
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
-    assert first == {"file": "ward/a.png", "files": ["out/1"], "warnings": ["a warning"], "width": 4}
+    assert first == {"file": "ward/a.png", "files": ["out/1"], "quality": "weak", "warnings": ["a warning"], "width": 4}
     assert second == {"file": str(odd), "error": "damaged"}

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import re
 from html import unescape
 from pathlib import Path
@@ -12,6 +13,7 @@ from heatlens.settings import DEMO_MODEL
 from heatlens_cli.explain_files import WouldOverwrite
 from heatlens_cli.file_explanation import ClassHeatmap, FileExplanation
 from heatlens_cli.html_report import HtmlReport, Subject
+from heatlens_cli.report_file import ReportFile
 
 
 def answer(label: str = "A", mapped: str = "A", warnings: tuple[str, ...] = ()) -> FileExplanation:
@@ -22,7 +24,7 @@ def answer(label: str = "A", mapped: str = "A", warnings: tuple[str, ...] = ()) 
 
 
 def write(path: Path, *, force: bool = False, image: Path = Path("ward/a.png"), **given: object) -> str:
-    report = HtmlReport(path, Subject(*read_card(DEMO_MODEL), {"target": "A"}), force=force)
+    report = HtmlReport(ReportFile(path, "--report", force), Subject(*read_card(DEMO_MODEL), {"target": "A"}))
     with report.running([image]):
         report.explained(image, answer(**given), [[path.parent / "a heatmap.png"]])  # type: ignore[arg-type]
         report.failed(Path("b.png"), "damaged <b>")
@@ -88,3 +90,16 @@ def test_a_report_is_overwritten_only_with_force(tmp_path: Path) -> None:
 
     assert path.read_text() == "kept"
     assert write(path, force=True).startswith("<!doctype html>")
+
+
+def test_a_file_name_that_is_no_text_is_linked_by_its_bytes(tmp_path: Path) -> None:
+    report = HtmlReport(ReportFile(tmp_path / "r.html", "--report"), Subject(*read_card(DEMO_MODEL), {}))
+    image = Path(os.fsdecode(b"bad\xff.png"))
+
+    with report.running([image]):
+        report.explained(image, answer(), [[tmp_path / image]])
+    report.summary(1)
+
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert 'href="bad%FF.png"' in text
+    assert "<h3>bad\N{REPLACEMENT CHARACTER}.png</h3>" in text

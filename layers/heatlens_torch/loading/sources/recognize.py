@@ -66,7 +66,7 @@ def _folder(path: Path) -> str:
         return "monai"
     if (path / "config.json").is_file():
         return "timm" if "pretrained_cfg" in read_json(path / "config.json") else "hf"
-    raise ModelFileError(f"{path.name}: a folder of no known kind; it can be {known()}")
+    raise ModelFileError(f"{path.resolve().name}: a folder of no known kind; it can be {known()}")
 
 
 def _file(path: Path) -> str | None:
