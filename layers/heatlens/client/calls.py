@@ -9,7 +9,8 @@ from heatlens.client.errors import ApiError
 from heatlens.client.exchange import Call, Step, parse, read, request, shape
 from heatlens.client.images import RequestOptions, heatmap_options, image_step, images_step, predict_options
 from heatlens.client.results import HeatmapResult, PredictResult, SeveralAnswers
-from heatlens.image_source import ImageSource
+from heatlens.image_source import ImageSource, list_images
+from heatlens.types import Options
 
 Window = tuple[float, float] | str | None
 Result = TypeVar("Result", HeatmapResult, PredictResult)
@@ -22,7 +23,7 @@ def heatmap(image: ImageSource, options: RequestOptions) -> Call[HeatmapResult]:
 
 def heatmaps(images: Iterable[ImageSource], options: RequestOptions) -> Call[list[HeatmapResult | ApiError]]:
     """Explain several images."""
-    return _several(HeatmapResult, images_step("/heatmap-batch", images, heatmap_options(options)))
+    return _several(HeatmapResult, "/heatmap-batch", images, heatmap_options(options))
 
 
 def predict(image: ImageSource, model: str | None, window: Window) -> Call[PredictResult]:
@@ -34,7 +35,7 @@ def predict_all(
     images: Iterable[ImageSource], model: str | None, window: Window
 ) -> Call[list[PredictResult | ApiError]]:
     """Classify several images."""
-    return _several(PredictResult, images_step("/predict-batch", images, predict_options(model, window)))
+    return _several(PredictResult, "/predict-batch", images, predict_options(model, window))
 
 
 def get(path: str) -> Call[dict[str, Any]]:
@@ -42,7 +43,12 @@ def get(path: str) -> Call[dict[str, Any]]:
     return read(dict[str, Any], Step("GET", path))
 
 
-def _several(kind: type[Result], step: Step) -> Call[list[Result | ApiError]]:
-    response: httpx2.Response = yield from request(step)
+def _several(
+    kind: type[Result], path: str, images: Iterable[ImageSource], options: Options
+) -> Call[list[Result | ApiError]]:
+    listed = list_images(images)
+    if not listed:
+        return []  # which the server would refuse
+    response: httpx2.Response = yield from request(images_step(path, listed, options))
     answer = parse(SeveralAnswers, response.content, response.url)
     return [each if isinstance(each, ApiError) else shape(kind).validate_python(each) for each in answer.outcomes()]

@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 from heatlens.client.exchange import Step
 from heatlens.errors import HeatlensError
 from heatlens.image_source import ImageSource, is_image, list_images, read_source
-from heatlens.options import OptionArguments, as_json, as_query, read_options
+from heatlens.options import OptionArguments, as_json, as_query, read_options, unknown_name
 from heatlens.types import Include, Options, OriginalForm, Upload
 
 MAX_FILE_BYTES = 512 * 1024 * 1024  # that are read to memory; the server's own limit is lower
@@ -44,6 +44,9 @@ def heatmap_options(given: RequestOptions) -> Options:
         TypeError: A name is not that of an option.
         InvalidOption: A value is invalid.
     """
+    known = RequestOptions.__annotations__
+    if unknown := [name for name in given if name not in known]:
+        raise TypeError("; ".join(str(unknown_name(name, known)) for name in unknown))
     rest = dict(given)
     names = given.get("include", INCLUDED)
     include = names.split(",") if isinstance(names, str) else names

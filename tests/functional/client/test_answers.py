@@ -50,6 +50,11 @@ def test_the_options_reach_the_server(client: Client, image: Path) -> None:
         _ = result.map
 
 
+def test_no_images_are_no_answers(client: Client) -> None:
+    assert client.heatmaps([]) == []
+    assert client.predict_all(iter(())) == []
+
+
 def test_several_images_fail_alone_and_keep_their_order(client: Client, image: Path) -> None:
     first, second, third = client.heatmaps([image, b"no image", image.read_bytes()], include="map")
 

@@ -46,6 +46,7 @@ def test_every_option_of_the_server_can_be_given() -> None:
     ("given", "error", "sentence"),
     [
         ({"colourmap": "jet"}, TypeError, "did you mean 'colormap'"),
+        ({"incldue": "map"}, TypeError, "did you mean 'include'"),
         ({"alpha": 7}, InvalidOption, "alpha is 7"),
         ({"include": "nothing"}, InvalidOption, "include"),
     ],
