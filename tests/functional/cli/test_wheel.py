@@ -18,7 +18,22 @@ from tests.contract.clients import http_client
 from tests.support.paths import ROOT, SAMPLES
 
 PACKAGES = {"heatlens", "heatlens_aws", "heatlens_cli", "heatlens_torch", "heatlens_web"}
-EXTRAS = {"server", "aws", "dicom", "heic", "torch", "hf", "timm", "onnx", "onnxruntime", "int8", "all", "dev", "bench"}
+EXTRAS = {
+    "server",
+    "aws",
+    "client",
+    "dicom",
+    "heic",
+    "torch",
+    "hf",
+    "timm",
+    "onnx",
+    "onnxruntime",
+    "int8",
+    "all",
+    "dev",
+    "bench",
+}
 DESCRIPTION = """
 name = "trial"
 version = "1"
