@@ -8,11 +8,17 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
+from pydicom.uid import UID, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from tests.support.dicom import dataset, dicom, written
 
 FOLDER = Path(__file__).parent
+# pydicom gives a compressed file a random identifier, whose length differs.
+COMPRESSED = (
+    ("rle", RLELossless, "92007116153657085712649562630294434223"),
+    ("jpeg-ls", JPEGLSLossless, "21882066353181619643523713527862187027"),
+    ("jpeg-2000", JPEG2000Lossless, "8766954121618374350617589175282675726"),
+)
 
 
 def scene(width: int, height: int) -> Image.Image:
@@ -64,9 +70,10 @@ def dicom_files() -> dict[str, bytes]:
         "WindowWidth": 2000,
     }
     compressed = {}
-    for name, syntax in (("rle", RLELossless), ("jpeg-ls", JPEGLSLossless), ("jpeg-2000", JPEG2000Lossless)):
+    for name, syntax, uid in COMPRESSED:
         made = dataset(values, bits=12)
         made.compress(syntax, encoding_plugin="pylibjpeg" if syntax == JPEG2000Lossless else "")
+        made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = UID(f"1.2.826.0.1.3680043.8.498.{uid}")
         compressed[f"{name}.dcm"] = written(made)
     report = dataset(values)
     for element in [element for element in report if element.tag.group in (0x0028, 0x7FE0)]:
