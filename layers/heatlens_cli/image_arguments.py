@@ -88,11 +88,16 @@ def _expand(argument: Path, results: Path | None, missing: list[str]) -> Iterato
 
 def _below(root: Path, results: Path | None, missing: list[str]) -> list[Path]:
     errors: list[OSError] = []
-    found = [path for path in walk_images(root, errors) if not _is_result(path, results)]
+    found = [path for path in walk_images(root, errors) if _may_end(path) and not _is_result(path, results)]
     missing += [f"{shown(error.filename)}: {error.strerror}" for error in errors]
     if not found and not errors:
         missing.append(f"{shown(root)}: the folder has no images")
     return sorted(found)
+
+
+def _may_end(path: Path) -> bool:
+    """Whether reading a file ends: a pipe or a device may not. A broken link is read, and fails."""
+    return path.is_file() or not path.exists()
 
 
 def _is_result(path: Path, results: Path | None) -> bool:

@@ -233,13 +233,9 @@ def _stamp(status: os.stat_result) -> str:
 
 
 def walk_images(root: Path, errors: list[OSError]) -> Iterator[Path]:
-    """Yield the files of a folder and its subfolders whose suffix is that of an image; collect what cannot be read.
-
-    Folders behind symbolic links are not entered. Pipes and devices, which may never end, are left out.
-    """
+    """Yield the files of a folder and its subfolders whose suffix is that of an image; collect what cannot be read."""
     for folder, _, names in os.walk(root, onerror=errors.append):
-        paths = (Path(folder, name) for name in names if _is_image_name(name))
-        yield from (path for path in paths if path.is_file() or not path.exists())
+        yield from (Path(folder, name) for name in names if _is_image_name(name))
 
 
 def _is_image_name(name: str) -> bool:
