@@ -37,7 +37,7 @@ class BatchFile:
     sha256: str
 
     def declaration(self) -> dict[str, Any]:
-        """Return what the API is told of the file."""
+        """Return the declaration of the file."""
         return declaration(self.name, self.size, self.sha256)
 
     def chunks(self) -> Iterator[bytes]:
@@ -96,7 +96,7 @@ def read_file(name: str, source: FileSource) -> BatchFile:
 
 
 def declaration(name: str, size: int, sha256: str) -> dict[str, Any]:
-    """Return what the API is told of a file; of a long name it keeps the end."""
+    """Return the declaration of a file; of a long name it keeps the end."""
     short = name.encode()[-NAME_BYTES:].decode(errors="ignore")
     return {"name": short, "size": size, "sha256": sha256, "media_type": media_type(name)}
 

@@ -14,6 +14,7 @@ from heatlens_cli.commands.options import (
     Contrast,
     Force,
     FormatName,
+    Included,
     Layer,
     Method,
     OutFolder,
@@ -49,9 +50,7 @@ def run(
     method: Method = None,
     layer: Layer = None,
     scale: Scale = "image",
-    include: Annotated[
-        str, typer.Option(help="What to write, separated by commas: overlay, heatmap, map, regions, faithfulness.")
-    ] = "overlay",
+    include: Included = "overlay",
     threshold: Threshold = 0.5,
     form: FormatName = "png",
     window: Window = None,

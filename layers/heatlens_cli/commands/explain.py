@@ -15,6 +15,7 @@ from heatlens_cli.commands.options import (
     Force,
     FormatName,
     Images,
+    Included,
     Layer,
     Method,
     ModelFolder,
@@ -40,9 +41,7 @@ def explain(
     method: Method = None,
     layer: Layer = None,
     scale: Scale = "image",
-    include: Annotated[
-        str, typer.Option(help="What to write, separated by commas: overlay, heatmap, map, regions, faithfulness.")
-    ] = "overlay",
+    include: Included = "overlay",
     threshold: Threshold = 0.5,
     form: FormatName = "png",
     window: Window = None,

@@ -27,6 +27,9 @@ Method = Annotated[
 ]
 Layer = Annotated[str | None, typer.Option(help="Layer from the model card; by default the first.")]
 Scale = Annotated[str, typer.Option(help="image: full heat is each map's maximum. absolute: the same in all.")]
+Included = Annotated[
+    str, typer.Option(help="What to write, separated by commas: overlay, heatmap, map, regions, faithfulness.")
+]
 Threshold = Annotated[float, typer.Option(help="Heat at which regions begin, 0.01 to 1.")]
 FormatName = Annotated[str, typer.Option("--format", help="png, jpeg or webp.")]
 Window = Annotated[
