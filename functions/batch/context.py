@@ -7,7 +7,7 @@ from functions.batch.logs import logger
 from functions.batch.pace import Pace
 from heatlens.errors import ModelError, SettingsError, TooSlow
 from heatlens.model import Model
-from heatlens.registry import ModelRegistry, load_models
+from heatlens.registry import ModelRegistry, loading
 from heatlens.settings import read_table
 from heatlens.types import Options
 from heatlens_aws.batch_table import BatchTable
@@ -80,8 +80,9 @@ def open_context() -> WorkerContext:
             wait for a worker that can.
     """
     settings = read_table(BatchSettings)
-    account = open_account()
-    models = load_models(settings)
+    with loading(settings) as loaded:
+        account = open_account()  # a client for each service, which takes as long as a small model
+        models = loaded.result()
     if isinstance(default := models.by_name[models.default], ModelError):
         raise default
     models.log_failures()

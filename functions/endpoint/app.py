@@ -4,12 +4,14 @@ The image is the body of an invocation, its options are in the custom attributes
 """
 
 import math
+from concurrent.futures import Future
 from dataclasses import replace
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from functions.endpoint.attributes import CUSTOM_ATTRIBUTES, PLACE, read_attributes
+from heatlens.registry import ModelRegistry
 from heatlens.settings import MIB
 from heatlens_web import problems
 from heatlens_web.accept import check_accept
@@ -29,11 +31,12 @@ from heatlens_web.text_options import known_query
 MOST_TRANSFORM_MB = 100  # that SageMaker allows for all concurrent records of a batch transform together
 
 
-def create_app(settings: ServerSettings) -> FastAPI:
-    """Build the application with its model loaded, or with the reason why it is not."""
+def create_app(settings: ServerSettings, loading: Future[ModelRegistry] | None = None) -> FastAPI:
+    """Build the application with its model loaded, or with the reason why it is not.
+
+    `loading` are models that a thread loads already; without it they are loaded here.
+    """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.heatlens = state = _load(settings)
-    app.state.server = open_server(state)
     app.state.replies = None  # SageMaker delivers a response of any size
     app.add_middleware(HeadAsGet)
     app.add_middleware(RequestId)
@@ -41,12 +44,14 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.include_router(router, dependencies=[Depends(known_query)])
     problems.install(app, settings)
     observe_requests(app, server=True)
+    app.state.heatlens = state = _load(settings, loading)
+    app.state.server = open_server(state)
     return app
 
 
-def _load(settings: ServerSettings) -> State:
+def _load(settings: ServerSettings, loading: Future[ModelRegistry] | None) -> State:
     """Load the models. A request has one image, and no longer body than that needs."""
-    state = load_state(settings, "server")
+    state = load_state(settings, "server", loading)
     limits = state.limits.model_copy(update={"body_bytes": state.limits.image_body_bytes})
     return replace(state, limits=limits)
 

@@ -23,18 +23,18 @@ def estimate(model: Model, plan: Plan, options: Options, limits: Limits) -> Esti
     """Estimate one image; `None` where the card does not say how long its passes take.
 
     Args:
-        model: As loaded, with its measured slowdown.
+        model: As loaded; the first estimate measures its slowdown.
         plan: Of the options.
         options: Among them `faithfulness`, which may take the time that the limits allow it.
         limits: Of the deployment that explains.
     """
     cost = plan.layer.cost
-    if cost is None or model.slowdown is None:
+    if cost is None or (slowdown := model.slowdown()) is None:
         return None
     methods = plan.engine.methods if isinstance(plan.engine, OwnMethods) else {}
     method = plan.method_options.method
     trunk, tail = count_runs(method, plan.layer.shape, plan.targets, aug_smooth=options.aug_smooth, own=methods)
-    seconds = model.slowdown * (trunk * cost.trunk_ms + tail * cost.tail_ms) / 1000
+    seconds = slowdown * (trunk * cost.trunk_ms + tail * cost.tail_ms) / 1000
     if "faithfulness" in options.include:
         seconds += limits.faithfulness_s
     return Estimate(seconds, trunk, tail)

@@ -1,8 +1,9 @@
 """Load a model folder: verify the card, compile the graphs, and compare the engines with the card."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,9 @@ class Model:
     `sha256` is the card's, which covers every graph's; `image` is the digest of the container image. `engine` runs the
     default layer, the card's first; `others` the further layers, by name. `file_bytes` is the size of all graphs,
     `image_bytes` the memory that is left for one image, `None` if no limit is known.
-    `golden` is the result of comparing the engines with the card. `slowdown` is how much slower this machine is than
-    the compiling one, `None` if the card does not say how long that took.
+    `golden` is the result of comparing the engines with the card. `slowdown()` is how much slower this machine is than
+    the compiling one, `None` if the card does not say how long that took. Its first call measures it, which takes up
+    to half a second: only estimates of time need it.
     """
 
     card: Card
@@ -45,7 +47,7 @@ class Model:
     file_bytes: int = 0
     image_bytes: int | None = None
     golden: GoldenCheck = field(default_factory=GoldenCheck)
-    slowdown: float | None = None
+    slowdown: Callable[[], float | None] = lambda: None
 
     def facts(self, options: Options) -> dict[str, str]:
         """Describe model and computation, as every response and result does."""
@@ -180,14 +182,15 @@ def _load(
     try:
         engines = open_engines(folder, card, engine=engine, precision=precision, threads=threads)
         golden = check_layers(engines, card)
-        slowdown = measure_slowdown(engines[card.layers[0].name], card)
     except (EngineError, MemoryError) as error:
         if is_out_of_memory(error):
             raise EngineError(_NO_MEMORY) from error
         raise
     file_bytes = sum(file.stat().st_size for file in files)
     left = left_for_images(machine.memory_bytes, beside + file_bytes, engine)
-    return Model(card, sha256, engines.pop(card.layers[0].name), image, engines, file_bytes, left, golden, slowdown)
+    first = engines.pop(card.layers[0].name)
+    slowdown = cache(partial(measure_slowdown, first, card))
+    return Model(card, sha256, first, image, engines, file_bytes, left, golden, slowdown)
 
 
 def check_layers(engines: Mapping[str, Engine], card: Card) -> GoldenCheck:

@@ -5,6 +5,8 @@ A card's name would be the same for two versions of one model.
 
 import logging
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -82,6 +84,17 @@ def load_models(settings: Settings, *, machine: Machine | None = None) -> ModelR
         except ModelError as error:
             by_name[name] = error
     return ModelRegistry(by_name)
+
+
+@contextmanager
+def loading(settings: Settings) -> Iterator[Future[ModelRegistry]]:
+    """Load all models in a thread while the block imports and connects; its end waits for them.
+
+    Hashing, compiling and running graphs holds Python's lock for little of its time, and importing libraries for all
+    of it: on two processors one hides behind the other. The future's result, and its errors, are `load_models`'s.
+    """
+    with ThreadPoolExecutor(1, "load") as pool:
+        yield pool.submit(load_models, settings)
 
 
 def _folders(settings: Settings) -> dict[str, Path]:

@@ -1,5 +1,6 @@
 """Build the FastAPI application of the API, for Lambda and for the plain server."""
 
+from concurrent.futures import Future
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 import heatlens
+from heatlens.registry import ModelRegistry
 from heatlens.settings import read_table
 from heatlens_aws.settings import AwsSettings
 from heatlens_web import audit, large_replies, problems
@@ -34,15 +36,18 @@ STATIC = Path(__file__).parent / "static"
 COLORMAPS = Path(heatlens.__file__).parent / "render" / "colormaps"  # the page draws with the same tables
 
 
-def create_app(settings: ServerSettings, *, deployment: Deployment) -> FastAPI:
-    """Build the application with its model loaded, or with the reason why it is not."""
+def create_app(
+    settings: ServerSettings, *, deployment: Deployment, loading: Future[ModelRegistry] | None = None
+) -> FastAPI:
+    """Build the application with its model loaded, or with the reason why it is not.
+
+    `loading` are models that a thread loads already; without it they are loaded here.
+    """
     # The framework's /docs page loads its script from a CDN, which fails offline and tells others who reads it.
     # Its redirect of an address with a trailing slash names the scheme and host that this server sees: behind a proxy,
     # an image would be sent again unencrypted, or past the gateway's stage.
     app = FastAPI(title="Heatlens", version=heatlens.__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     describe(app)
-    app.state.heatlens = state = load_state(settings, deployment)
-    app.state.server = open_server(state) if deployment == "server" else None
     aws = read_table(AwsSettings)
     app.state.batches = batch_routes.open_staging(aws)
     app.state.replies = large_replies.open_replies(aws)
@@ -69,6 +74,11 @@ def create_app(settings: ServerSettings, *, deployment: Deployment) -> FastAPI:
     app.add_api_route("/docs", _docs, include_in_schema=False)
     problems.install(app, settings)
     observe_requests(app, server=deployment == "server")
+    app.state.heatlens = state = load_state(settings, deployment, loading)  # last: what is above needs no model
+    app.state.server = open_server(state) if deployment == "server" else None
+    if deployment == "server" and app.state.batches:
+        for model in state.models.loaded.values():
+            model.slowdown()  # measured before requests slow the machine down
     return app
 
 

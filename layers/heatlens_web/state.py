@@ -1,7 +1,7 @@
 """What a running server holds: settings, limits, and its models or the reasons why they are not loaded."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from heatlens.batching import TimeLeft
@@ -89,13 +89,13 @@ class State:
         )
 
 
-def load_state(settings: ServerSettings, deployment: Deployment) -> State:
-    """Load the models; the server starts without one too, and health gives the reason.
+def load_state(settings: ServerSettings, deployment: Deployment, loading: Future[ModelRegistry] | None = None) -> State:
+    """Load the models, or wait until they are loaded; the server starts without one too, and health gives the reason.
 
     Raises:
         SettingsError: The folder of models is unusable.
     """
-    models = load_models(settings)
+    models = loading.result() if loading else load_models(settings)
     models.log_failures()
     limits = settings.limits(DEPLOYMENT_LIMITS[deployment])
     decoders = DecodePool(processes=settings.concurrency, deadline_s=settings.decode_s)

@@ -135,7 +135,7 @@ def test_the_response_has_lambdas_request_id() -> None:
 
     context = LambdaContext(aws_request_id="the-id")
     for event in (http_api_v2(record.request()), http_api_v2(replace(record.request(), body=b"--"))):
-        answer = handler(event, context)  # type: ignore[arg-type]
+        answer = handler(event, context)
         assert answer["headers"]["x-request-id"] == "the-id"
         assert answer_json(answer)["request_id"] == "the-id"
 
@@ -144,7 +144,7 @@ def test_a_problem_is_text_for_a_gateway_without_binary_types() -> None:
     from functions.api.handler import handler
 
     request = heatmap_request("empty.png", b"")
-    answer = handler(KINDS["rest-api-v1"](request), LambdaContext())  # type: ignore[arg-type]
+    answer = handler(KINDS["rest-api-v1"](request), LambdaContext())
 
     assert answer["isBase64Encoded"] is False
     assert json.loads(answer["body"])["code"] == "input.empty"

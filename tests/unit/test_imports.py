@@ -1,14 +1,11 @@
 """What importing each entry point loads, how many modules and how many calls; contracts check the sources."""
 
 import json
-import os
-import subprocess
-import sys
 from functools import cache
 
 import pytest
 
-from tests.support.paths import ROOT
+from tests.support.children import printed
 
 TRAINING = {"torch", "torchvision", "pytorch_grad_cam", "cv2", "matplotlib", "sklearn", "scipy", "nncf"}
 TRAINING |= {"mlflow", "monai", "timm", "torchxrayvision", "transformers"}
@@ -38,18 +35,13 @@ STAGING = {
 MODULE_BUDGET = 1200
 
 
-def run(program: str, environment: dict[str, str] | None = None) -> str:
-    environ = os.environ | (environment or {})
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environ, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @cache
 def loaded(module: str) -> frozenset[str]:
     """The names of all modules in a new process that has imported one."""
     environment = STAGING if module.startswith("functions.batch") else {}
-    return frozenset(json.loads(run(f"import {module}, json, sys; print(json.dumps(list(sys.modules)))", environment)))
+    return frozenset(
+        json.loads(printed(f"import {module}, json, sys; print(json.dumps(list(sys.modules)))", environment))
+    )
 
 
 @pytest.mark.parametrize("module", ABSENT)
@@ -72,13 +64,13 @@ def test_only_a_dicom_file_loads_what_reads_it() -> None:
         "decode(dicom(numpy.zeros((4, 4), 'u1')), max_pixels=99); print('heatlens.input.dicom' in sys.modules)"
     )
 
-    assert run(program).split() == ["False", "True"]
+    assert printed(program).split() == ["False", "True"]
 
 
 def calls(program: str) -> int:
     """Functions called while a program runs, of Python and of C: its work, the same on every machine."""
     count = "import sys; made = [0]; sys.setprofile(lambda *_: made.__setitem__(0, made[0] + 1)); "
-    return int(run(f"{count}{program}; sys.setprofile(None); print(made[0])"))
+    return int(printed(f"{count}{program}; sys.setprofile(None); print(made[0])"))
 
 
 def test_the_web_application_imports_in_little_more_than_its_libraries_need() -> None:

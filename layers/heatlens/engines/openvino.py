@@ -9,10 +9,11 @@ import numpy as np
 
 from heatlens.card import Card, Graph
 from heatlens.engines.telemetry import without_telemetry
+from heatlens.engines.without_converter import without_converter
 from heatlens.errors import EngineError
 from heatlens.types import Floats, Precision
 
-with without_telemetry():
+with without_telemetry(), without_converter():
     import openvino as ov
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from heatlens.engines.base import Engine
 from heatlens.engines.default_map import explain_by_default
 from heatlens.types import Floats
 
-RUNS, BUDGET_S = 5, 0.5  # of one measurement at start, the first run aside: a start on Lambda has ten seconds
+RUNS, BUDGET_S = 5, 0.5  # of one measurement, the first run aside: a request or a start waits for it
 COMPILING_RUNS, COMPILING_BUDGET_S = 30, 5.0
 
 

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from heatlens.model import Model
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.object_keys import attempt_prefix
 from heatlens_aws.records import FileState
+from heatlens_web.app import create_app
+from heatlens_web.settings import ServerSettings
 from tests.functional.api.test_bad_input import problem
 from tests.functional.api.test_options import PIXELS, evidence
 from tests.functional.conftest import MakeClient
@@ -113,6 +116,18 @@ def slow_client(
     layers = tuple(layer.model_copy(update={"cost": cost}) for layer in card.layers)
     write_card(card.model_copy(update={"layers": layers}), folder)
     return make_client(model_dir=folder)
+
+
+def test_only_a_server_measures_the_machine_before_its_first_batch(
+    slow_client: TestClient, colours_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = Mock(return_value=1.0)
+    monkeypatch.setattr("heatlens.model.measure_slowdown", measured)
+
+    create_app(ServerSettings(model_dir=colours_folder), deployment="lambda")
+    assert measured.call_count == 0
+    create_app(ServerSettings(model_dir=colours_folder), deployment="server")
+    assert measured.call_count == 1
 
 
 @pytest.mark.provokes("limit.time")

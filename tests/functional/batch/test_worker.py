@@ -694,7 +694,7 @@ def test_a_function_that_has_no_time_for_drops_says_so_at_start(
 ) -> None:
     cost = Cost(trunk_ms=60_000, tail_ms=60_000, golden_ms=1, batch=16)
     layer = tiny_model.card.layers[0].model_copy(update={"cost": cost})
-    model = replace(tiny_model, card=tiny_model.card.model_copy(update={"layers": (layer,)}), slowdown=1.0)
+    model = replace(tiny_model, card=tiny_model.card.model_copy(update={"layers": (layer,)}), slowdown=lambda: 1.0)
 
     refused = batch_context._drops_refused(model, STAGED_LIMITS, 120)
 

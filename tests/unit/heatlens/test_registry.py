@@ -1,11 +1,15 @@
+import threading
 from pathlib import Path
 
 import pytest
 
+from heatlens.card import Card
+from heatlens.engines.base import Engine
 from heatlens.engines.memory_estimate import estimate_bytes
 from heatlens.engines.resources import Machine
 from heatlens.errors import CardError, EngineError, InvalidOption, Mistake, ModelUnavailable, SettingsError
-from heatlens.registry import ModelRegistry, load_models
+from heatlens.model import Model, load_by_settings
+from heatlens.registry import ModelRegistry, load_models, loading
 from heatlens.settings import DEMO_MODEL, Settings
 from tests.support.colors import write_colors_model
 from tests.support.tiny import write_tiny_model
@@ -110,3 +114,41 @@ def test_each_failure_is_logged_with_its_cause(caplog: pytest.LogCaptureFixture)
     ModelRegistry.of(error, "grey").log_failures()
 
     assert caplog.messages == ["the model is not loaded: grey: altered (cause: ValueError('digest'))"]
+
+
+def test_the_slowdown_is_measured_when_an_estimate_first_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = list[Engine]()
+
+    def measure(engine: Engine, _: Card) -> float:
+        measured.append(engine)
+        return 2.0
+
+    monkeypatch.setattr("heatlens.model.measure_slowdown", measure)
+
+    model = load_models(Settings())[None]
+
+    assert measured == []
+    assert (model.slowdown(), model.slowdown()) == (2.0, 2.0)
+    assert measured == [model.engine]
+
+
+def test_models_are_loaded_by_a_thread_while_the_block_runs(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, began = threading.Event(), threading.Event()
+
+    def load(*arguments: object, **named: object) -> Model:
+        began.set()
+        assert here.wait(60)
+        return load_by_settings(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("heatlens.registry.load_by_settings", load)
+    with loading(Settings(model_dir=tiny_folder)) as models:
+        assert began.wait(60)
+        assert not models.done()
+        here.set()
+
+    assert list(models.result().loaded) == ["tiny"]
+
+
+def test_the_error_of_a_thread_that_loads_is_that_of_loading(tmp_path: Path) -> None:
+    with loading(Settings(models_dir=tmp_path / "nowhere")) as models, pytest.raises(SettingsError):
+        models.result()

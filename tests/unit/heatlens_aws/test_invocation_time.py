@@ -17,7 +17,7 @@ SCORECAM = Options(method="scorecam")
 def large(tiny_model: Model) -> Model:
     """A model with 2,048 channels that the machine explains as fast as the compiling one did."""
     layer = tiny_model.card.layers[0].model_copy(update={"cost": COST, "shape": (2048, 8, 8)})
-    return replace(tiny_model, card=tiny_model.card.model_copy(update={"layers": (layer,)}), slowdown=1.0)
+    return replace(tiny_model, card=tiny_model.card.model_copy(update={"layers": (layer,)}), slowdown=lambda: 1.0)
 
 
 def refusal(model: Model, options: Options, timeout_s: int | None = 120) -> str:
@@ -52,20 +52,20 @@ def test_a_longer_timeout_accepts_it_and_without_one_nothing_is_refused(large: M
 def test_a_slower_machine_takes_longer(large: Model) -> None:
     ablation = Options(method="ablationcam")
 
-    assert refusal(replace(large, slowdown=10.0), ablation) == ""
-    assert "takes about 113 s (1 passes of the trunk, 2,050" in refusal(replace(large, slowdown=11.0), ablation)
+    assert refusal(replace(large, slowdown=lambda: 10.0), ablation) == ""
+    assert "takes about 113 s (1 passes of the trunk, 2,050" in refusal(replace(large, slowdown=lambda: 11.0), ablation)
 
 
 def test_a_model_without_measured_passes_is_not_checked(large: Model) -> None:
     layer = large.card.layers[0].model_copy(update={"cost": None})
     bare = replace(large, card=large.card.model_copy(update={"layers": (layer,)}))
 
-    assert refusal(bare, SCORECAM) == refusal(replace(large, slowdown=None), SCORECAM) == ""
+    assert refusal(bare, SCORECAM) == refusal(replace(large, slowdown=lambda: None), SCORECAM) == ""
 
 
 def test_the_ways_out_are_those_of_the_options_and_the_model(large: Model) -> None:
     layers = (*large.card.layers, large.card.layers[0].model_copy(update={"name": "narrow", "shape": (64, 8, 8)}))
-    model = replace(large, card=large.card.model_copy(update={"layers": layers}), slowdown=9.0)
+    model = replace(large, card=large.card.model_copy(update={"layers": layers}), slowdown=lambda: 9.0)
     options = replace(SCORECAM, aug_smooth=True, target=("top-2",), include=frozenset({"map", "faithfulness"}))
     message = refusal(model, options)
 
@@ -77,7 +77,7 @@ def test_the_ways_out_are_those_of_the_options_and_the_model(large: Model) -> No
 def test_the_time_that_faithfulness_may_take_counts(large: Model) -> None:
     ablation = Options(method="ablationcam", include=frozenset({"map"}))
     with_scores = replace(ablation, include=frozenset({"map", "faithfulness"}))
-    slower = replace(large, slowdown=7.0)  # 72 s
+    slower = replace(large, slowdown=lambda: 7.0)  # 72 s
 
     assert refusal(slower, ablation) == ""
     assert "112 s" in refusal(slower, with_scores)

@@ -23,7 +23,7 @@ def test_the_api_answers_a_request(kind: str) -> None:
 
     event = make_event(JPEG, kind, query="include=map", bucket="unused")
 
-    answer = handler(json.loads(json.dumps(event)), LambdaContext())  # type: ignore[arg-type]
+    answer = handler(json.loads(json.dumps(event)), LambdaContext())
 
     body = answer_json(answer)
     assert answer["statusCode"] == 200
