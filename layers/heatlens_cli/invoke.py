@@ -2,6 +2,9 @@
 
 import base64
 import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from heatlens.errors import HeatlensError, InvalidOption, Mistake, ModelError
@@ -9,6 +12,11 @@ from heatlens.options import read_options
 from heatlens_cli.events.http_events import KINDS, Event, LambdaContext, answer_json, heatmap_request
 from heatlens_cli.extras import requires_extra
 from heatlens_cli.file_explanation import PICTURE, ClassHeatmap, FileExplanation, warnings_of
+
+if TYPE_CHECKING:
+    from heatlens_web.state import State
+
+Handler = Callable[[Event, Any], Event]
 
 
 class RequestFailed(HeatlensError):
@@ -30,17 +38,8 @@ class HandlerExplainer:
             message = f"unknown event kind {kind!r}: one of {', '.join(KINDS)}"
             raise InvalidOption(Mistake("kind", message, "unknown_kind"))
         read_options({"colormap": colormap, "alpha": alpha}, frozenset({"overlay"}))
-        with requires_extra("aws", "invoke with HEATLENS_BUCKET set"), requires_extra("server", "invoke"):
-            from heatlens_web.app import create_app
-            from heatlens_web.lambda_handler import create_handler
-            from heatlens_web.settings import read_server_settings
-
-            app = create_app(read_server_settings(), deployment="lambda")
-        logging.getLogger("heatlens.audit").setLevel(logging.ERROR)  # its lines are of the user's own files
-        if isinstance(loaded := app.state.heatlens.loaded, ModelError):
-            raise loaded
-        self.file_bytes = app.state.heatlens.limits.file_bytes
-        self._handler = create_handler(app)
+        self._handler, state = open_handler("invoke")
+        self.file_bytes = state.limits.file_bytes
         self._wrap = KINDS[kind]
         self._query = urlencode({"colormap": colormap, "alpha": alpha, "include": "overlay"})
 
@@ -51,7 +50,35 @@ class HandlerExplainer:
             RequestFailed: The response is a problem.
         """
         event = self._wrap(heatmap_request(name, data, query=self._query))
-        return read_answer(self._handler(event, LambdaContext()))  # type: ignore[arg-type]
+        return read_answer(self._handler(event, LambdaContext()))
+
+
+def open_handler(command: str, model_dir: Path | None = None) -> tuple[Handler, "State"]:
+    """Make the Lambda handler and load its model, as Lambda's init phase does.
+
+    Args:
+        command: The command that needs it, for the error.
+        model_dir: Instead of the settings' model.
+
+    Raises:
+        MissingExtra: The handler's libraries are not installed.
+        ModelError: The handler has no model, or a setting is invalid.
+    """
+    logging.getLogger("heatlens.registry").setLevel(logging.CRITICAL)  # it logs the failure that is raised here
+    with requires_extra("aws", f"{command} with HEATLENS_BUCKET set"), requires_extra("server", command):
+        from heatlens_web.app import create_app
+        from heatlens_web.lambda_handler import create_handler
+        from heatlens_web.settings import read_server_settings
+
+        settings = read_server_settings()
+        if model_dir:
+            settings = settings.model_copy(update={"model_dir": model_dir, "models_dir": None})
+        app = create_app(settings, deployment="lambda")
+    logging.getLogger("heatlens.audit").setLevel(logging.ERROR)  # its lines are of the user's own files
+    state: State = app.state.heatlens
+    if isinstance(loaded := state.loaded, ModelError):
+        raise loaded
+    return create_handler(app), state
 
 
 def read_answer(answer: Event) -> FileExplanation:

@@ -54,7 +54,7 @@ add_command(
 )
 add_command(app, doctor, panel=MACHINE, example="heatlens doctor --model model")
 add_command(app, bench, panel=MACHINE, example="heatlens bench scan.jpg --model model")
-add_command(app, cost, panel=MACHINE, example="heatlens cost scan.jpg --memory 1769")
+add_command(app, cost, panel=MACHINE, example="heatlens cost scan.jpg --memory 1769 --memory 3008")
 add_command(
     app,
     completion,

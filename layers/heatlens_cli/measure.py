@@ -1,7 +1,7 @@
 """Measure how long explanations take on this machine, until their 95th percentile is stable."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -28,11 +28,15 @@ class CannotMeasure(HeatlensError):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Milliseconds of each explanation, and of its stages; `stable` says whether the 95th percentile had settled."""
+    """Milliseconds of each run, and of its stages; `stable` says whether the 95th percentile had settled.
+
+    `processor_seconds` is the mean of one run, of all threads of this process.
+    """
 
     milliseconds: tuple[float, ...]
     stages: dict[str, tuple[float, ...]]
     stable: bool
+    processor_seconds: float
 
     def percentile(self, percent: float) -> float:
         """Return a percentile of the milliseconds of an explanation."""
@@ -70,23 +74,47 @@ def explain_repeatedly(
         return outcome
 
     turns = cycle(uploads)
-    for _ in range(max(WARM_UP, len(uploads))):
-        explain_one(next(turns))
+    return run_repeatedly(
+        lambda: explain_one(next(turns)).timings_ms, warm_up=max(WARM_UP, len(uploads)), seconds=seconds, clock=clock
+    )
+
+
+def run_repeatedly(
+    run: Callable[[], Mapping[str, float]],
+    *,
+    warm_up: int = WARM_UP,
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+    processor_clock: Callable[[], float] = time.process_time,
+) -> Measurement:
+    """Run something until three windows agree in their 95th percentile or the time is over.
+
+    Args:
+        run: What is measured; it returns the milliseconds of its stages.
+        warm_up: Runs that are not counted.
+        seconds: When to stop at the latest, after one window.
+        clock: Seconds.
+        processor_clock: Seconds that this process has run on any processor.
+    """
+    for _ in range(warm_up):
+        run()
     taken: list[float] = []
     stages: dict[str, list[float]] = {}
     percentiles: list[float] = []
-    end = clock() + seconds
+    end, began = clock() + seconds, processor_clock()
     while True:
         for _ in range(WINDOW):
             before = clock()
-            explanation = explain_one(next(turns))
+            timings = run()
             taken.append((clock() - before) * 1000)
-            for stage, milliseconds in explanation.timings_ms.items():
+            for stage, milliseconds in timings.items():
                 stages.setdefault(stage, []).append(milliseconds)
         percentiles.append(float(np.percentile(taken, 95)))
         stable = is_stable(percentiles)
         if stable or clock() > end:
-            return Measurement(tuple(taken), {stage: tuple(each) for stage, each in stages.items()}, stable)
+            processor_seconds = (processor_clock() - began) / len(taken)
+            kept = {stage: tuple(each) for stage, each in stages.items()}
+            return Measurement(tuple(taken), kept, stable, processor_seconds)
 
 
 def is_stable(percentiles: Sequence[float]) -> bool:

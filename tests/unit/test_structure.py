@@ -58,7 +58,7 @@ COVERED = {
     "heatlens_cli/doctor.py": "functional/cli/test_machine.py",
     "heatlens_cli/load.py": "functional/cli/test_all_commands.py",
     "heatlens_cli/predict_files.py": "functional/cli/test_cli.py",
-    "heatlens_cli/price.py": "functional/cli/test_machine.py",
+    "heatlens_cli/cost/take_figures.py": "functional/cli/test_machine.py",
     "heatlens_cli/explain.py": "functional/cli/test_cli.py",
     "heatlens_cli/explain_files.py": "functional/cli/test_cli.py",
     "heatlens_cli/file_explanation.py": "functional/cli/test_cli.py",

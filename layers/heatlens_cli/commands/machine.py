@@ -1,7 +1,7 @@
 """`heatlens doctor`, `bench`, `cost` and `completion`: what concerns this machine."""
 
+import json
 from enum import StrEnum
-from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
@@ -9,15 +9,9 @@ import typer
 
 from heatlens_cli.clear_errors import clear_errors
 from heatlens_cli.commands.options import ModelFolder
-from heatlens_cli.console import say_row
+from heatlens_cli.console import say, say_row
 
 Seconds = Annotated[float, typer.Option(help="Seconds after which measuring ends, stable or not.", min=0.1)]
-
-
-def _check_price(dollars: float | None) -> float | None:
-    if dollars is not None and not (isfinite(dollars) and dollars >= 0):
-        raise typer.BadParameter("a price is a number from 0")
-    return dollars
 
 
 class Shell(StrEnum):
@@ -57,23 +51,59 @@ def bench(
 def cost(
     image: Annotated[Path | None, typer.Argument(help="An image like yours; by default a sample.")] = None,
     model: ModelFolder = None,
-    memory: Annotated[int, typer.Option(help="Memory of the Lambda function, in MiB.", min=128, max=10240)] = 3008,
-    gb_second: Annotated[
-        float | None,
-        typer.Option(help="US dollars per GB-second; by default Lambda's on x86 in us-east-1.", callback=_check_price),
+    region: Annotated[str, typer.Option(help="Region of the prices.")] = "us-east-1",
+    prices: Annotated[
+        Path | None, typer.Option(help="TOML file of prices that replace the package's.", metavar="FILE")
     ] = None,
-    instance_hour: Annotated[
-        float | None,
-        typer.Option(help="US dollars per hour of an instance, such as a SageMaker endpoint.", callback=_check_price),
+    figures: Annotated[
+        Path | None, typer.Option(help="Output of an earlier cost --json, whose figures are used.", metavar="FILE")
+    ] = None,
+    memory: Annotated[
+        list[int] | None, typer.Option(help="Memory of the Lambda function, in MiB; repeat it.", min=128, max=10240)
+    ] = None,
+    instance: Annotated[list[str] | None, typer.Option(help="SageMaker instance type; repeat it.")] = None,
+    endpoint_seconds: Annotated[
+        float | None, typer.Option(help="Seconds of a heatmap, measured on that instance.", min=0.000001)
+    ] = None,
+    plain: Annotated[
+        Path | None, typer.Option(help="Results of make bench, for the plain service.", metavar="FILE")
     ] = None,
     seconds: Seconds = 5.0,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Estimate the price of 1,000 heatmaps from the time that one takes on this machine."""
-    from heatlens_cli.price import GB_SECOND, Prices, estimate_price
+    """Estimate the price of 1,000 heatmaps on AWS, from times and bytes measured on this machine."""
+    from datetime import UTC, datetime
 
-    prices = Prices(GB_SECOND if gb_second is None else gb_second, instance_hour=instance_hour)
-    for line in estimate_price(image, model, memory_mib=memory, prices=prices, seconds=seconds):
-        say_row(line, 14)
+    from heatlens_cli.cost.estimate import MEMORIES, make_estimate
+    from heatlens_cli.cost.figures import read_figures, read_plain
+    from heatlens_cli.cost.prices import read_prices
+    from heatlens_cli.cost.table import print_estimate
+
+    listed = read_prices(region, prices)
+    for name in instance or []:
+        listed.instance(name)
+    beside = read_plain(plain) if plain else None
+    if figures:
+        measured = read_figures(figures)
+    else:
+        from heatlens_cli.cost.take_figures import take_figures
+
+        measured = take_figures(image, model, seconds=seconds)
+    estimate = make_estimate(
+        measured,
+        listed,
+        today=datetime.now(UTC).date(),
+        memories=memory or MEMORIES,
+        instances=instance or (),
+        endpoint_seconds=endpoint_seconds,
+        plain=beside,
+    )
+    if as_json:
+        say(json.dumps(estimate.as_json(), indent=1))
+        return
+    for line in print_estimate(estimate):
+        say(line)
 
 
 @clear_errors()

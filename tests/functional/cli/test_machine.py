@@ -1,5 +1,6 @@
 """`doctor`, `bench`, `cost` and `completion`, run as processes."""
 
+import json
 import os
 import re
 import shutil
@@ -10,10 +11,10 @@ import pytest
 
 from heatlens.card import read_card
 from heatlens.settings import DEMO_MODEL
-from heatlens_cli import price
-from tests.support.paths import HEATLENS, SAMPLES
+from tests.support.paths import HEATLENS, ROOT, SAMPLES
 
 JPEG = SAMPLES / "phantom-03-opacity.jpg"
+SERVICE = ROOT / "tests" / "benchmarks" / "service.json"
 
 
 def heatlens(*words: object, **env: str) -> subprocess.CompletedProcess[str]:
@@ -60,22 +61,41 @@ def test_bench_measures_the_given_images() -> None:
     assert re.search(r"^encode      p50 [\d.]+ ms$", done.stdout, re.M)
 
 
-def test_cost_says_what_it_assumes() -> None:
-    done = heatlens("cost", "--seconds", "0.2", "--memory", "1769", "--instance-hour", "3.6")
+def test_cost_measures_and_prices(tmp_path: Path) -> None:
+    measured = heatlens("cost", JPEG, "--seconds", "0.2", "--json")
 
-    assert done.returncode == 0, done.stderr
-    assert "1769 MiB (1.0 processors)" in done.stdout
-    assert "Assumes that Lambda's processors are as fast as these" in done.stdout
-    [taken] = re.findall(r"one heatmap   ([\d.]+) s", done.stdout)
-    [instance] = re.findall(r"instance      \$([\d.]+) for 1,000", done.stdout)
-    assert float(instance) == pytest.approx(float(taken), abs=2e-3)  # $3.6 an hour is $0.001 a second
+    assert measured.returncode == 0, measured.stderr
+    assert measured.stderr == ""
+    found = json.loads(measured.stdout)
+    figures = found["figures"]
+    assert figures["upload_bytes"] == JPEG.stat().st_size
+    assert figures["answer_bytes"]["png"] > 4 / 3 * (figures["picture_bytes"]["png"] + figures["upload_bytes"])
+    assert figures["picture_bytes"]["png"] > 2 * figures["picture_bytes"]["jpeg"] > 0
+    assert figures["request"]["processor_seconds"] > 0.001
+
+    (tmp_path / "cost.json").write_text(measured.stdout)
+    printed = heatlens("cost", "--figures", tmp_path / "cost.json", "--memory", "2000", "--plain", SERVICE)
+
+    assert printed.returncode == 0, printed.stderr
+    assert f"image           {JPEG.name}, {JPEG.stat().st_size / 1000:.1f} kB" in printed.stdout
+    assert re.search(r"^    2000   1\.1 +~?\d\.\d+ +\d\.\d{4} +\d\.\d{4} +", printed.stdout, re.MULTILINE)
+    assert "* The plain service's compute and requests" in printed.stdout
 
 
-def test_lambda_bills_milliseconds_that_have_begun() -> None:
-    prices = price.Prices(gb_second=1.0, request=0.5)
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--region", "mars-1"], "no prices for the region 'mars-1'"),
+        (["--instance", "ml.none"], "no price for the instance type 'ml.none'"),
+        (["--prices", "nowhere.toml"], "nowhere.toml: No such file"),
+        (["--plain", "pyproject.toml"], "pyproject.toml is no JSON"),
+    ],
+)
+def test_cost_refuses_wrong_arguments_before_it_measures(words: list[str], message: str) -> None:
+    done = heatlens("cost", "no-image", *words)
 
-    assert price.lambda_price(0.0101, 1024, prices) == pytest.approx(1000 * (0.011 + 0.5))
-    assert price.lambda_price(0.010, 2048, prices) == pytest.approx(1000 * (0.020 + 0.5))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert message in done.stderr
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
@@ -105,11 +125,3 @@ def test_bench_names_the_image_that_cannot_be_explained(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert done.stderr.startswith("broken.png: ")
-
-
-@pytest.mark.parametrize("price", ["-1", "nan", "inf"])
-def test_a_price_is_a_number_from_zero(price: str) -> None:
-    done = heatlens("cost", "--gb-second", price)
-
-    assert done.returncode == 2
-    assert "a price is a number from 0" in done.stderr
