@@ -5,7 +5,8 @@ HeatlensError
 │   ├── EmptyFile
 │   ├── UnsupportedImage
 │   ├── UnreadableImage
-│   └── NoFullDepth
+│   ├── NoFullDepth
+│   └── NoDicomObject
 ├── LimitError
 │   ├── FileTooLarge
 │   ├── ImageTooLarge
@@ -79,6 +80,12 @@ class NoFullDepth(InputError):
     """The model reads values at full depth, and the image has 8 bits, colors, a palette, or floats without bits."""
 
     code = "input.depth"
+
+
+class NoDicomObject(InputError):
+    """A DICOM object cannot be written for this image: it is no DICOM file, or lacks an element that it needs."""
+
+    code = "input.dicom"
 
 
 class LimitError(HeatlensError):

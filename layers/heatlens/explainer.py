@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar, Unpack, overload
 
 from heatlens.card import DRAFT, Card
+from heatlens.dicom_out import DicomObject, Kind, check_kinds, needed, read_kinds, write_objects
+from heatlens.dicom_out.origin import Origin
 from heatlens.errors import HeatlensError
 from heatlens.image_source import ImageSource, is_image, list_images, read_source
 from heatlens.model import Model, load_by_settings
 from heatlens.options import OptionArguments, check_options, read_options
 from heatlens.pipeline import explain, score_all
+from heatlens.plan import make_plan
 from heatlens.results import Explanation, Outcome
 from heatlens.settings import LIMITS, Limits, Settings, read_settings
 from heatlens.types import Options, Scores, Upload
@@ -157,6 +160,37 @@ class Explainer:
     ) -> Any:  # noqa: ANN401 - as `explain`, whose overloads say which
         """Explain in a thread, so that an event loop goes on; arguments, result and errors are those of `explain`."""
         return await asyncio.to_thread(self.explain, image, overlay=overlay, **options)  # type: ignore[arg-type]
+
+    def explain_dicom(
+        self, image: ImageSource, kinds: Sequence[Kind] = ("sc",), **options: Unpack[OptionArguments]
+    ) -> tuple[Explanation, tuple[DicomObject, ...]]:
+        """Explain a DICOM image, and write the explanation as DICOM objects of its study.
+
+        Args:
+            image: The bytes of a DICOM file, a path, or an open file.
+            kinds: `sc`: a Secondary Capture of the overlay with a legend. `seg`: a binary Segmentation of where the
+                heat reaches `threshold` (default 0.5). `heat`: a fractional Segmentation of the heat.
+            **options: As for `explain`; `format` must be `png` for `sc`.
+
+        Returns:
+            The explanation, and the objects of each explained class; `DicomObject.data` has the bytes of a file. Of
+            equal arguments the objects are equal, byte for byte, so that an archive recognizes a repetition.
+
+        Raises:
+            NoDicomObject: The image is not DICOM, or lacks an element that an object needs.
+            InvalidOption: There is no such kind, or an option is invalid.
+            UnsupportedImage: The extra `dicom` is not installed.
+            HeatlensError: As `explain`.
+        """
+        asked = read_kinds(",".join(kinds))
+        checked = read_options(options, needed(asked))
+        check_kinds(asked, checked)
+        upload = read_source(image, self._settings.limits(LIMITS).file_bytes, keep_floats=False)
+        if isinstance(upload, HeatlensError):
+            raise upload
+        explanation: Explanation = self._each(upload.data, checked, explain)  # type: ignore[assignment]  # of one image
+        origin = Origin.of(self._model, make_plan(self._model, checked), checked)
+        return explanation, write_objects(upload.data, explanation, origin, asked)
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a string is a path, not several images

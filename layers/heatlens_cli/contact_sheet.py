@@ -4,10 +4,10 @@ import io
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from unicodedata import combining, normalize
 
 from PIL import Image, ImageDraw, ImageFont
 
+from heatlens.render.latin import latin
 from heatlens_cli.console import say, shown
 from heatlens_cli.file_explanation import FileExplanation
 from heatlens_cli.report_file import ReportFile
@@ -99,15 +99,9 @@ def _cell(picture: bytes, name: str, caption: str) -> Image.Image:
     cell.paste(small, ((SIDE - small.width) // 2, (SIDE - small.height) // 2))
     draw = ImageDraw.Draw(cell)
     font = ImageFont.load_default(TEXT_SIZE)
-    draw.text((0, SIDE + 4), _fitting(draw, font, _drawable(name)), INK, font)
-    draw.text((0, SIDE + 24), _fitting(draw, font, _drawable(caption)), FAINT, font)
+    draw.text((0, SIDE + 4), _fitting(draw, font, latin(shown(name))), INK, font)
+    draw.text((0, SIDE + 24), _fitting(draw, font, latin(shown(caption))), FAINT, font)
     return cell
-
-
-def _drawable(text: str) -> str:
-    """Return a text with the letters that the font has: without accents, and `?` for what is not Latin."""
-    plain = "".join(letter for letter in normalize("NFKD", shown(text)) if not combining(letter))
-    return plain.encode("ascii", "replace").decode()
 
 
 def _fitting(draw: ImageDraw.ImageDraw, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont", text: str) -> str:

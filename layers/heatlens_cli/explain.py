@@ -3,12 +3,15 @@
 import io
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from heatlens.card import DRAFT
+from heatlens.dicom_out import DicomObject, Kind, check_kinds, needed, write_objects
+from heatlens.dicom_out.origin import Origin
 from heatlens.engines.resources import read_machine
 from heatlens.errors import HeatlensError, InvalidOption, Mistake
 from heatlens.options import OptionArguments, read_options, unknown_name
@@ -31,13 +34,28 @@ class CoreExplainer:
     the largest file, `threads` the images to explain at a time, and `card`, `sha256` and `notice` the model's own.
     """
 
-    def __init__(self, model_dir: Path | None, options: OptionArguments, include: frozenset[Include]) -> None:
+    def __init__(
+        self,
+        model_dir: Path | None,
+        options: OptionArguments,
+        include: frozenset[Include],
+        kinds: tuple[Kind, ...] = (),
+    ) -> None:
         """Load the model.
 
+        Args:
+            model_dir: Its folder.
+            options: The options.
+            include: What is written of each heatmap.
+            kinds: DICOM objects that are written of each heatmap too.
+
         Raises:
-            HeatlensError: The model cannot be loaded, or does not have what the options name.
+            HeatlensError: The model cannot be loaded, or does not have what the options name, or DICOM objects cannot
+                be written.
         """
-        self.options = read_options(options, include)
+        self.options = read_options(options, include | needed(kinds))
+        check_kinds(kinds, self.options)
+        self._kinds, self._include = kinds, include
         self._model, self._limits = load(model_dir)
         plan = make_plan(self._model, self.options)
         check_plan(plan, 1, self._limits)
@@ -47,7 +65,9 @@ class CoreExplainer:
         self.card = self._model.card
         self.sha256 = self._model.sha256
         self.notice = self.card.notice
-        self.suffixes = tuple(dict.fromkeys(suffix for name, suffix in self._suffixes.items() if name in include))
+        self._origin = Origin.of(self._model, plan, self.options)
+        suffixes = [suffix for name, suffix in self._suffixes.items() if name in include]
+        self.suffixes = tuple(dict.fromkeys([*suffixes, *map(_dicom_suffix, kinds)]))
 
     @property
     def _suffixes(self) -> dict[str, str]:
@@ -63,12 +83,13 @@ class CoreExplainer:
         [outcome] = explain(self._model, [Upload(name, data)], self.options, limits=self._limits, batch_images=1)
         if isinstance(outcome, HeatlensError):
             raise outcome
+        objects = write_objects(data, outcome, self._origin, self._kinds) if self._kinds else ()
         prediction, familiarity = outcome.prediction, outcome.familiarity
         qualities = {explained.label: explained.quality for explained in outcome.explained}
         return FileExplanation(
             prediction.label,
             prediction.probability,
-            tuple(self._heatmap(outcome, each) for each in outcome.explained),
+            tuple(self._heatmap(outcome, place, objects) for place in range(len(outcome.explained))),
             outcome.notes,
             [
                 *([DRAFT] if self._model.card.draft else []),
@@ -77,12 +98,13 @@ class CoreExplainer:
             outcome.to_dict(),
         )
 
-    def _heatmap(self, explanation: Explanation, explained: Explained) -> ClassHeatmap:
+    def _heatmap(self, explanation: Explanation, place: int, objects: Sequence[DicomObject]) -> ClassHeatmap:
+        explained = explanation.explained[place]
         members = explained.members
         indices = tuple(member.index for member in members) if members else (explained.index or 0,)
         files: dict[str, bytes] = {}
         for name, suffix in self._suffixes.items():
-            if name not in self.options.include:
+            if name not in self._include:
                 continue
             if name == "map":
                 files[suffix] = _npy(explained.signed_map)
@@ -90,6 +112,7 @@ class CoreExplainer:
                 files[suffix] = _facts(explanation, explained)
             elif picture := explained.overlay if name == "overlay" else explained.map_image:
                 files[suffix] = picture.data
+        files |= {_dicom_suffix(each.kind): each.data for each in objects if each.place == place}
         return ClassHeatmap(explained.label, indices, explained.probability, explained.quality, files)
 
 
@@ -121,6 +144,10 @@ def check_report_names(sheet: Path | None, report: Path | None) -> None:
         raise InvalidOption(Mistake("sheet", f"a contact sheet is a PNG: name it {shown(sheet)}.png", "suffix"))
     if report and report.suffix.lower() not in (".html", ".htm"):
         raise InvalidOption(Mistake("report", f"a report is HTML: name it {shown(report)}.html", "suffix"))
+
+
+def _dicom_suffix(kind: Kind) -> str:
+    return f".{kind}.dcm"
 
 
 def _npy(signed_map: Floats) -> bytes:

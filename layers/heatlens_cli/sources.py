@@ -13,7 +13,7 @@ from heatlens.settings import MIB, read_table
 from heatlens_cli.extras import requires_extra
 
 RESULT_SUFFIX = ".heatmap.png"
-_RESULT = re.compile(r"\.heatmap(\.map)?\.(png|jpg|webp)$")  # in any format
+_RESULT = re.compile(r"\.heatmap(\.\w+)?\.(png|jpg|webp|dcm)$")  # in any format, and as a DICOM object
 MEDIA_TYPES = {
     ".png": "image/png",
     ".jpg": "image/jpeg",

@@ -75,12 +75,17 @@ def find_regions(
         raise InvalidOption(Mistake("threshold", "it must be over 0 and at most 1", "out_of_range", str(threshold)))
     left, top, right, bottom = box
     levels = exact_levels(heat, (right - left, bottom - top), part)
-    runs = runs_of(levels >= np.float32(threshold * LEVELS + HALF))
+    runs = runs_of(hot_pixels(levels, threshold))
     measured = _measure(levels, runs, components(runs))
     kept = measured.ranked()[:max_regions].tolist()
     contours = _contours(runs, measured.component, kept, max_vertices)
     regions = tuple(_region(levels, runs, measured, index, contours.get(index)) for index in kept)
     return Regions(threshold, len(measured.area), tuple(_move(region, left, top) for region in regions))
+
+
+def hot_pixels(levels: Floats, threshold: float) -> npt.NDArray[np.bool_]:
+    """Find the pixels of all regions in the levels of `color.exact_levels`, `[H, W]`."""
+    return levels >= np.float32(threshold * LEVELS + HALF)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,10 @@ def explain(
     scale: Scale = "image",
     include: Included = "overlay",
     threshold: Threshold = 0.5,
+    dicom: Annotated[
+        str | None,
+        typer.Option(help="DICOM objects to write too, separated by commas: sc, seg, heat. Images are DICOM."),
+    ] = None,
     form: FormatName = "png",
     window: Window = None,
     eigen_smooth: Annotated[
@@ -61,6 +65,7 @@ def explain(
     force: Force = False,
 ) -> None:
     """Write a heatmap for each image, without a server: IMAGE.heatmap.png, in the images' own subfolders."""
+    from heatlens.dicom_out import read_kinds
     from heatlens_cli.explain import CoreExplainer, check_report_names, read_include
     from heatlens_cli.explain_files import Output, explain_files
     from heatlens_cli.explain_report import JsonLines, Report, Reports, Table, options_shown
@@ -70,7 +75,8 @@ def explain(
     options |= {"eigen_smooth": eigen_smooth, "aug_smooth": aug_smooth}
     check_report_names(sheet, report)
     included = read_include(include, pictures_for=sheet or report)
-    explainer = CoreExplainer(model, options | {"format": form, "window": window}, included)
+    kinds = () if dicom is None else read_kinds(dicom)
+    explainer = CoreExplainer(model, options | {"format": form, "window": window}, included, kinds)
     announce = complain if as_json else say  # nothing but JSON on standard output
     reports: list[Report] = [JsonLines() if as_json else Table(explainer.notice, folder)]
     if sheet:

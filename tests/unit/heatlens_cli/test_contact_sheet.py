@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from heatlens_cli.contact_sheet import CAPTION, COLUMNS, GAP, ROWS, SIDE, ContactSheet, _drawable, thumbnail
+from heatlens_cli.contact_sheet import CAPTION, COLUMNS, GAP, ROWS, SIDE, ContactSheet, thumbnail
 from heatlens_cli.explain_files import WouldOverwrite
 from heatlens_cli.file_explanation import ClassHeatmap, FileExplanation
 
@@ -69,11 +69,6 @@ def test_a_long_name_fits_its_cell(tmp_path: Path) -> None:
     with Image.open(tmp_path / "sheet.png") as image:
         edge = image.crop((GAP + SIDE, 0, image.width, image.height))
         assert edge.getcolors() == [(edge.width * edge.height, (255, 255, 255))]
-
-
-def test_a_caption_has_the_letters_of_the_font() -> None:
-    assert _drawable("Müller größe é.png") == "Muller gro?e e.png"
-    assert _drawable("肺.png") == "?.png"
 
 
 def test_a_later_sheet_that_exists_is_refused_before_the_run(tmp_path: Path) -> None:

@@ -1,11 +1,6 @@
 """Decode the first frame of a DICOM file to an 8-bit picture; no value of its tags leaves this package."""
 
-import logging
 import math
-import re
-import warnings
-from collections.abc import Callable
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +9,10 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.uid import JPEGLSTransferSyntaxes, RLELossless
 
-from heatlens.errors import HeatlensError, NoFullDepth, UnreadableImage, UnsupportedImage, is_out_of_memory
+from heatlens.errors import NoFullDepth, UnreadableImage, UnsupportedImage
 from heatlens.input.decode_memory import check_memory
 from heatlens.input.dicom.describe import COLORS, GRAYSCALE, PALETTE, complete
+from heatlens.input.dicom.details import without_details
 from heatlens.input.dicom.frame import NATIVE, NO_PIXELS, first_frame
 from heatlens.input.dicom.levels import full_range, grey_levels, modality_of
 from heatlens.input.dicom.numbers import Notes, add_note
@@ -27,8 +23,6 @@ from heatlens.input.image_size import check_size
 from heatlens.steps import Values
 from heatlens.types import Floats, Picture, Window
 
-Result = TypeVar("Result")
-
 _COPIES = 4  # of the samples, at the peak of decoding
 _BYTE_BITS = 8
 _PICTURE_BYTES = 8  # per pixel
@@ -37,16 +31,10 @@ _PALETTE_BYTES = 8  # per pixel, of three 16-bit entries
 _PLAIN_COLORS = (*NATIVE, RLELossless, *JPEGLSTransferSyntaxes)
 _DAMAGED = "the DICOM file is truncated or damaged, or of a rare variant: its image cannot be decoded"
 
-# Messages of these libraries quote values of the file, which are a patient's: they go to no log and no warning.
-_LIBRARIES = ("pydicom", "pylibjpeg", "openjpeg", "jpeg_ls")
-_SILENCED = ("ignore", None, Warning, re.compile(rf"({'|'.join(_LIBRARIES)})\b"), 0)  # a filter as `warnings` stores it
-for _name in _LIBRARIES:
-    logging.getLogger(_name).propagate = False
-
 
 def measure(data: bytes, *, max_pixels: int) -> int:
     """Count the pixels of one frame by the header; raises what `decode` raises."""
-    return _without_details(lambda: _pixels(read(data, SIZE, [], max_pixels=max_pixels), max_pixels))
+    return without_details(lambda: _pixels(read(data, SIZE, [], max_pixels=max_pixels), max_pixels), _damaged)
 
 
 def decode(
@@ -81,20 +69,11 @@ def decode(
         TooMuchMemory: More than `max_bytes`; no pixel was decoded.
         MemoryError: The memory ran out.
     """
-    return _without_details(lambda: _decode(data, max_pixels, max_bytes, window, values))
+    return without_details(lambda: _decode(data, max_pixels, max_bytes, window, values), _damaged)
 
 
-def _without_details(work: Callable[[], Result]) -> Result:
-    """Run `work`; raise a library's error as `UnreadableImage`, without its message, which may quote the file."""
-    if _SILENCED not in warnings.filters:
-        warnings.filterwarnings("ignore", module=_SILENCED[3].pattern)
-    try:
-        return work()
-    except HeatlensError as error:
-        kept: Exception = error
-    except Exception as error:
-        kept = MemoryError() if is_out_of_memory(error) else UnreadableImage(_DAMAGED)
-    raise kept
+def _damaged() -> UnreadableImage:
+    return UnreadableImage(_DAMAGED)
 
 
 def _decode(data: bytes, max_pixels: int, max_bytes: int | None, window: Window | None, step: Values | None) -> Picture:

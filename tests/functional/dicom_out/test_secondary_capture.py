@@ -1,0 +1,92 @@
+"""Secondary Captures: the overlay as it is drawn, with a legend below, in the study of the source."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from heatlens.errors import InvalidOption
+from heatlens.explainer import Explainer
+from heatlens.results import Explanation
+from tests.support.dicom import Array
+from tests.support.dicom_studies import ct_slice, digital_radiograph, radiograph, several_frames
+from tests.support.dicom_tools import assert_valid, parsed, rendered
+
+SOURCES = [radiograph, digital_radiograph, ct_slice, several_frames]
+
+
+def overlay(explanation: Explanation) -> Array:
+    with Image.open(io.BytesIO(explanation.png)) as picture:
+        return np.asarray(picture)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_capture_is_valid_and_shows_the_overlay_as_drawn(
+    explainer: Explainer, source: Callable[[], bytes], tmp_path: Path
+) -> None:
+    explanation, [written] = explainer.explain_dicom(source(), ["sc"])
+
+    rows, columns = explanation.height, explanation.width
+    assert_valid(written.data, tmp_path)
+    assert np.array_equal(parsed(written.data).pixel_array[:rows, :columns], overlay(explanation))
+    assert np.array_equal(rendered(written.data, tmp_path)[:rows, :columns], overlay(explanation))
+
+
+def test_a_capture_says_that_text_is_burnt_in_and_what_it_was_derived_from(explainer: Explainer) -> None:
+    source = several_frames()
+    _, [written] = explainer.explain_dicom(source, ["sc"])
+    capture, original = parsed(written.data), parsed(source)
+
+    [reference] = capture.SourceImageSequence
+    assert reference.ReferencedSOPClassUID == original.SOPClassUID
+    assert reference.ReferencedSOPInstanceUID == original.SOPInstanceUID
+    assert reference.ReferencedFrameNumber == 1
+    assert capture.BurnedInAnnotation == "YES"
+    assert capture.ImageType == ["DERIVED", "SECONDARY"]
+    assert capture.DerivationCodeSequence[0].CodeValue == "130403"
+    assert "class OPACITY" in capture.DerivationDescription
+    assert "Not for diagnostic use" in capture.DerivationDescription
+
+
+def test_a_capture_of_a_slice_lies_where_the_slice_does(explainer: Explainer) -> None:
+    source = ct_slice(PixelSpacing=[0.8, 1.2])
+    original = parsed(source)
+    capture = parsed(explainer.explain_dicom(source, ["sc"])[1][0].data)
+
+    for keyword in ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+        assert capture[keyword] == original[keyword]
+
+
+def test_a_capture_of_a_radiograph_keeps_the_shape_of_its_pixels(explainer: Explainer) -> None:
+    spaced = parsed(explainer.explain_dicom(radiograph(ImagerPixelSpacing=[0.2, 0.3]), ["sc"])[1][0].data)
+    shaped = parsed(explainer.explain_dicom(several_frames(PixelAspectRatio=[2, 3]), ["sc"])[1][0].data)
+
+    assert spaced.NominalScannedPixelSpacing == [0.2, 0.3]
+    assert shaped.PixelAspectRatio == [2, 3]
+
+
+def test_a_capture_of_a_lossy_image_says_so(explainer: Explainer) -> None:
+    source = radiograph(
+        LossyImageCompression="01", LossyImageCompressionRatio=12, LossyImageCompressionMethod="ISO_10918_1"
+    )
+    capture = parsed(explainer.explain_dicom(source, ["sc"])[1][0].data)
+
+    assert (capture.LossyImageCompression, capture.LossyImageCompressionRatio) == ("01", 12)
+
+
+def test_each_class_has_a_capture_of_its_own(explainer: Explainer) -> None:
+    explanation, written = explainer.explain_dicom(radiograph(InstanceNumber=4), ["sc"], target="top-2")
+
+    captures = [parsed(each.data) for each in written]
+    assert [each.label for each in written] == [each.label for each in explanation.explained] == ["OPACITY", "CLEAR"]
+    assert len({capture.SOPInstanceUID for capture in captures}) == 2
+    assert len({capture.SeriesInstanceUID for capture in captures}) == 1
+    assert [capture.InstanceNumber for capture in captures] == [7, 8]
+
+
+def test_a_format_that_loses_pixels_is_refused(explainer: Explainer) -> None:
+    with pytest.raises(InvalidOption, match="format is jpeg: a Secondary Capture shows the overlay pixel for pixel"):
+        explainer.explain_dicom(radiograph(), ["sc"], format="jpeg")
