@@ -13,7 +13,7 @@ from pathlib import Path
 from heatlens.errors import HeatlensError
 from heatlens.settings import LIMITS
 from heatlens_cli.events.make_event import wrap_image
-from heatlens_cli.explain_files import Output, explain_files
+from heatlens_cli.explain_files import Output, explain_files, one_by_one
 from heatlens_cli.file_explanation import FileExplanation
 from heatlens_cli.invoke import read_answer
 from infra.tools import DEFAULTS, QUIET, ready
@@ -60,7 +60,8 @@ def main(words: Sequence[str]) -> int:
     """Explain each image; return 0 if all were explained."""
     folder, *names = words
     images = [Path(name) for name in names]
-    return explain_files(images, SamExplainer(), Output(Path(folder), force=True), max_bytes=LIMITS.file_bytes)
+    output = Output(Path(folder), force=True)
+    return explain_files(images, one_by_one(SamExplainer()), output, max_bytes=LIMITS.file_bytes)
 
 
 if __name__ == "__main__":

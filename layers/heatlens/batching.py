@@ -3,7 +3,9 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -77,12 +79,25 @@ def in_batches(
     return outcomes
 
 
-def each(items: Sequence[Item | HeatlensError], stage: Callable[[Item], Made]) -> list[Made | HeatlensError]:
-    """Run a stage for one image at a time; an image that fails is its error, here and at all later stages.
+def each(
+    items: Sequence[Item | HeatlensError], stage: Callable[[Item], Made], *, threads: int = 1
+) -> list[Made | HeatlensError]:
+    """Run a stage for each image alone; an image that fails is its error, here and at all later stages.
 
     An error that no stage raises on purpose is logged, and fails only its image.
+
+    Args:
+        items: What the stage before made of each image; errors are passed on.
+        stage: Called with one image.
+        threads: Images at a time.
     """
-    return [item if isinstance(item, HeatlensError) else _attempt_one(stage, item) for item in items]
+    ready = [item for item in items if not isinstance(item, HeatlensError)]
+    if min(threads, len(ready)) < 2:
+        return [item if isinstance(item, HeatlensError) else _attempt_one(stage, item) for item in items]
+    # Threads of their own, which end with the stage: a slow image in a shared pool would stop those of others.
+    with ThreadPoolExecutor(min(threads, len(ready)), "stage") as pool:
+        made = iter([pool.submit(copy_context().run, _attempt_one, stage, item) for item in ready])
+        return [item if isinstance(item, HeatlensError) else next(made).result() for item in items]
 
 
 def together(

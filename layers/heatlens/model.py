@@ -1,6 +1,7 @@
 """Load a model folder: verify the card, compile the graphs, and compare the engines with the card."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -36,7 +37,8 @@ class Model:
     `image_bytes` the memory that is left for one image, `None` if no limit is known.
     `golden` is the result of comparing the engines with the card. `slowdown()` is how much slower this machine is than
     the compiling one, `None` if the card does not say how long that took. Its first call measures it, which takes up
-    to half a second: only estimates of time need it.
+    to half a second: only estimates of time need it. `threads` is how many images of a batch are decoded and drawn at
+    a time.
     """
 
     card: Card
@@ -48,6 +50,7 @@ class Model:
     image_bytes: int | None = None
     golden: GoldenCheck = field(default_factory=GoldenCheck)
     slowdown: Callable[[], float | None] = lambda: None
+    threads: int = 1
 
     def facts(self, options: Options) -> dict[str, str]:
         """Describe model and computation, as every response and result does."""
@@ -190,7 +193,8 @@ def _load(
     left = left_for_images(machine.memory_bytes, beside + file_bytes, engine)
     first = engines.pop(card.layers[0].name)
     slowdown = cache(partial(measure_slowdown, first, card))
-    return Model(card, sha256, first, image, engines, file_bytes, left, golden, slowdown)
+    at_a_time = threads or len(os.sched_getaffinity(0))
+    return Model(card, sha256, first, image, engines, file_bytes, left, golden, slowdown, at_a_time)
 
 
 def check_layers(engines: Mapping[str, Engine], card: Card) -> GoldenCheck:

@@ -7,7 +7,16 @@ from functools import partial
 
 import numpy as np
 
-from heatlens.batching import Job, TimeLeft, check_request_pixels, each, in_batches, shared_timer, together
+from heatlens.batching import (
+    Job,
+    TimeLeft,
+    check_request_pixels,
+    count_pixels,
+    each,
+    in_batches,
+    shared_timer,
+    together,
+)
 from heatlens.draw import draw, draw_original
 from heatlens.errors import GenerationFailed, HeatlensError
 from heatlens.evaluate.faithfulness import Faithfulness, enlarge, faithfulness
@@ -19,7 +28,7 @@ from heatlens.explain.familiarity import familiarity
 from heatlens.explain.predict import group_score, member_scores, predict, scores
 from heatlens.explain.targets import Group, label_of
 from heatlens.input.decode import decode
-from heatlens.input.decode_memory import DRAWING_BYTES_PER_PIXEL, check_memory
+from heatlens.input.decode_memory import DRAWING_BYTES_PER_PIXEL, MOST_BYTES_PER_PIXEL, check_memory
 from heatlens.input.geometry import Seen, view_of
 from heatlens.input.preprocess import preprocess
 from heatlens.model import Model
@@ -54,6 +63,16 @@ class Run:
         """Memory that one image may take: the limit's, else what the model leaves."""
         return self.limits.image_bytes or self.model.image_bytes
 
+    def threads(self, uploads: Sequence[Upload | HeatlensError]) -> int:
+        """Return how many images of a batch are decoded and drawn at a time: one where the memory is for one."""
+        if "faithfulness" in self.options.include:
+            return 1  # its time is the budget of one image after another
+        most = min(self.model.threads, len(uploads))
+        if most < 2 or self.max_bytes is None:
+            return most
+        pixels = sorted(count_pixels(upload, self.limits.image_pixels) for upload in uploads)
+        return most if sum(pixels[-most:]) * MOST_BYTES_PER_PIXEL <= self.max_bytes else 1
+
 
 def explain_batch(run: Run, uploads: Sequence[Upload | HeatlensError]) -> list[Outcome]:
     """Explain the images of one batch: the stages, in order.
@@ -61,10 +80,11 @@ def explain_batch(run: Run, uploads: Sequence[Upload | HeatlensError]) -> list[O
     A stage gets `run` and one image (`each`) or all images (`together`). If an image fails at one stage, its
     `HeatlensError` takes its place at all later stages.
     """
-    jobs = each(uploads, partial(decode_upload, run))
-    jobs = each(jobs, partial(preprocess_picture, run))
+    threads = run.threads(uploads)
+    jobs = each(uploads, partial(decode_upload, run), threads=threads)
+    jobs = each(jobs, partial(preprocess_picture, run), threads=threads)
     jobs = together(jobs, partial(attribute_batch, run), failure=NO_HEATMAP)  # trunk, tail, cam
-    return each(jobs, partial(draw_explanation, run))  # quality, color, encode; regions, faithfulness
+    return each(jobs, partial(draw_explanation, run), threads=threads)  # quality, color, encode; regions, faithfulness
 
 
 def explain(
@@ -107,8 +127,9 @@ def explain(
 
 def score_batch(run: Run, uploads: Sequence[Upload | HeatlensError]) -> list[Scores | HeatlensError]:
     """Classify the images of one batch: the first stages of `explain_batch`, up to the logits."""
-    jobs = each(uploads, partial(decode_upload, run))
-    jobs = each(jobs, partial(preprocess_picture, run))
+    threads = run.threads(uploads)
+    jobs = each(uploads, partial(decode_upload, run), threads=threads)
+    jobs = each(jobs, partial(preprocess_picture, run), threads=threads)
     scored = together(jobs, partial(run_network, run), failure=NO_SCORES)  # trunk, tail
     return each(scored, partial(read_scores, run))
 

@@ -17,10 +17,11 @@ from heatlens.errors import HeatlensError, InvalidOption, Mistake
 from heatlens.options import OptionArguments, read_options, unknown_name
 from heatlens.pipeline import explain
 from heatlens.plan import check_plan, make_plan
-from heatlens.results import Explained, Explanation
+from heatlens.results import Explained, Explanation, Outcome
 from heatlens.types import SUFFIXES, Floats, Include, Upload
 from heatlens_cli.console import shown
 from heatlens_cli.file_explanation import ClassHeatmap, FileExplanation, warnings_of
+from heatlens_cli.in_groups import IMAGES
 from heatlens_cli.load import load
 
 WRITTEN: tuple[Include, ...] = ("overlay", "heatmap", "map", "regions", "faithfulness")
@@ -31,7 +32,7 @@ class CoreExplainer:
     """Explains images with one model and the same options.
 
     `several` says whether an image may have more than one heatmap, `suffixes` what is written of each; `file_bytes` is
-    the largest file, `threads` the images to explain at a time, and `card`, `sha256` and `notice` the model's own.
+    the largest file, `images` the most to explain together, and `card`, `sha256` and `notice` the model's own.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class CoreExplainer:
         check_plan(plan, 1, self._limits)
         self.several = plan.request.several
         self.file_bytes = self._limits.file_bytes
-        self.threads = count_threads()
+        self.images = IMAGES if plan.passes == 1 else 1  # a slow method's results are written one by one
         self.card = self._model.card
         self.sha256 = self._model.sha256
         self.notice = self.card.notice
@@ -74,16 +75,18 @@ class CoreExplainer:
         picture = SUFFIXES[self.options.format]
         return {"overlay": picture, "heatmap": f".map{picture}", "map": ".npy", **dict.fromkeys(FACTS, ".json")}
 
-    def __call__(self, name: str, data: bytes) -> FileExplanation:
-        """Explain one image.
+    def __call__(self, uploads: Sequence[Upload]) -> list[FileExplanation | HeatlensError]:
+        """Explain images; one that cannot be explained is its error."""
+        outcomes = explain(self._model, uploads, self.options, limits=self._limits, batch_images=len(uploads) or 1)
+        return [self._file(*each) for each in zip(uploads, outcomes, strict=True)]
 
-        Raises:
-            HeatlensError: The image cannot be explained.
-        """
-        [outcome] = explain(self._model, [Upload(name, data)], self.options, limits=self._limits, batch_images=1)
+    def _file(self, upload: Upload, outcome: Outcome) -> FileExplanation | HeatlensError:
         if isinstance(outcome, HeatlensError):
-            raise outcome
-        objects = write_objects(data, outcome, self._origin, self._kinds) if self._kinds else ()
+            return outcome
+        try:
+            objects = write_objects(upload.data, outcome, self._origin, self._kinds) if self._kinds else ()
+        except HeatlensError as error:
+            return error
         prediction, familiarity = outcome.prediction, outcome.familiarity
         qualities = {explained.label: explained.quality for explained in outcome.explained}
         return FileExplanation(

@@ -1,20 +1,19 @@
-"""Explain image files, several at a time, write their heatmaps, and report each in the order of the files."""
+"""Explain image files, in groups, write their heatmaps, and report each in the order of the files."""
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from heatlens.errors import HeatlensError
+from heatlens.types import Upload
 from heatlens_cli.atomic_file import identity_of, write_atomically
 from heatlens_cli.console import complain, shown
 from heatlens_cli.explain_report import Report, Table
 from heatlens_cli.file_explanation import PICTURE, ClassHeatmap, FileExplanation
 from heatlens_cli.heatmap_names import heatmap_name
 from heatlens_cli.image_arguments import ImageFile, find_images
-from heatlens_cli.in_order import run_in_order
+from heatlens_cli.in_groups import run_in_groups
 
 
 class WouldOverwrite(HeatlensError):
@@ -44,7 +43,19 @@ class Output:
         return self.folder / heatmap_name(place, suffix, indices=heatmap.indices, label=heatmap.label)
 
 
-Explain = Callable[[str, bytes], FileExplanation]
+Explain = Callable[[Sequence[Upload]], Sequence[FileExplanation | HeatlensError]]
+
+
+def one_by_one(explain: Callable[[str, bytes], FileExplanation]) -> Explain:
+    """Make a function of images of one that explains an image, given its file name and bytes, or raises."""
+
+    def attempt(upload: Upload) -> FileExplanation | HeatlensError:
+        try:
+            return explain(upload.filename, upload.data)
+        except HeatlensError as error:
+            return error
+
+    return lambda uploads: [attempt(upload) for upload in uploads]
 
 
 def explain_files(
@@ -53,17 +64,17 @@ def explain_files(
     output: Output,
     *,
     max_bytes: int,
-    threads: int = 1,
+    together: int = 1,
     report: Report | None = None,
 ) -> int:
     """Explain files; one that fails is reported and the others continue.
 
     Args:
         arguments: Files, folders, patterns, and `-` for standard input.
-        explain: Explains one image, given its file name and bytes; raises `HeatlensError` if it cannot.
+        explain: Explains images; one that it cannot explain is its `HeatlensError`.
         output: Where the heatmaps are written; its folder is created if missing.
         max_bytes: Largest file.
-        threads: Images that are explained at a time.
+        together: The most images that are explained together.
         report: Receives the result of each file; a table by default.
 
     Returns:
@@ -85,7 +96,7 @@ def explain_files(
     sources = {identity for image in found.images if (identity := identity_of(image.path))}
     run = _Run(explain, output, max_bytes, report, sources)
     with report.running([image.path for image in found.images]):
-        outcomes = run_in_order(found.images, run.prepare, threads)
+        outcomes = run_in_groups(found.images, run.read, run.explain, images=together)
         done = [run.finish(image, outcome) for image, outcome in outcomes]
     report.summary(len(found.images))
     return int(not all(done) or bool(found.missing))
@@ -101,21 +112,22 @@ class _Run:
     report: Report
     kept: set[tuple[int, int]]
 
-    def prepare(self, image: ImageFile) -> Callable[[], FileExplanation]:
-        """Read an image here, where an interruption ends the wait for a pipe, and return what explains it."""
+    def read(self, image: ImageFile) -> Upload:
+        """Read an image, unless its heatmap would overwrite a file."""
         if not self.output.several:  # else the names depend on the classes
             self._check_free(image.place)
-        return partial(self.explain, image.place.name, image.read(self.max_bytes))
+        return Upload(image.place.name, image.read(self.max_bytes))
 
-    def finish(self, image: ImageFile, outcome: Future[FileExplanation]) -> bool:
+    def finish(self, image: ImageFile, outcome: FileExplanation | HeatlensError | OSError) -> bool:
         """Write the files of an explained image and report it; return whether it was explained."""
         try:
-            answer = outcome.result()
-            written = self._write_all(image, answer)
+            if isinstance(outcome, Exception):
+                raise outcome
+            written = self._write_all(image, outcome)
         except (HeatlensError, OSError) as error:
             self.report.failed(image.path, str(error.strerror or error if isinstance(error, OSError) else error))
             return False
-        self.report.explained(image.path, answer, written)
+        self.report.explained(image.path, outcome, written)
         return True
 
     def _write_all(self, image: ImageFile, answer: FileExplanation) -> list[list[Path]]:

@@ -1,10 +1,8 @@
-"""Classify image files, several at a time, and print the classes of each in the order of the files."""
+"""Classify image files, in groups, and print the classes of each in the order of the files."""
 
 import json
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 from heatlens.errors import HeatlensError
@@ -12,11 +10,10 @@ from heatlens.options import check_options
 from heatlens.pipeline import score_all
 from heatlens.types import Score, Scores, Upload
 from heatlens_cli.console import complain, say, shown
-from heatlens_cli.explain import count_threads
 from heatlens_cli.explain_report import name_width, sum_up
 from heatlens_cli.file_explanation import warnings_of
 from heatlens_cli.image_arguments import ImageFile, find_images
-from heatlens_cli.in_order import run_in_order
+from heatlens_cli.in_groups import run_in_groups
 from heatlens_cli.load import load
 
 
@@ -34,20 +31,13 @@ class Predictor:
         self.file_bytes = self._limits.file_bytes
         self.notice = self._model.card.notice
 
-    def __call__(self, name: str, data: bytes) -> Scores:
-        """Classify one image.
+    def read(self, image: ImageFile) -> Upload:
+        """Read an image."""
+        return Upload(image.place.name, image.read(self.file_bytes))
 
-        Raises:
-            HeatlensError: The image cannot be classified.
-        """
-        [outcome] = score_all(self._model, [Upload(name, data)], self._options, limits=self._limits, batch_images=1)
-        if isinstance(outcome, HeatlensError):
-            raise outcome
-        return outcome
-
-    def prepare(self, image: ImageFile) -> Callable[[], Scores]:
-        """Read an image, and return what classifies it."""
-        return partial(self, image.place.name, image.read(self.file_bytes))
+    def __call__(self, uploads: Sequence[Upload]) -> list[Scores | HeatlensError]:
+        """Classify images; one that cannot be classified is its error."""
+        return score_all(self._model, uploads, self._options, limits=self._limits, batch_images=len(uploads) or 1)
 
 
 def predict_files(arguments: Sequence[Path], predictor: Predictor, *, top: int = 1, as_json: bool = False) -> int:
@@ -68,7 +58,7 @@ def predict_files(arguments: Sequence[Path], predictor: Predictor, *, top: int =
     width = name_width([image.path for image in found.images])
     if not as_json and found.images:
         say(f"{'file':<{width}} {'prediction':<12} probability")
-    outcomes = run_in_order(found.images, predictor.prepare, count_threads())
+    outcomes = run_in_groups(found.images, predictor.read, predictor)
     reasons = [_report(image.path, outcome, top, None if as_json else width) for image, outcome in outcomes]
     if predictor.notice and found.images and not as_json:
         say(f"notice: {predictor.notice}")
@@ -79,12 +69,10 @@ def predict_files(arguments: Sequence[Path], predictor: Predictor, *, top: int =
     return int(not reasons or bool(failures) or bool(found.missing))
 
 
-def _report(path: Path, outcome: Future[Scores], top: int, width: int | None) -> str | None:
+def _report(path: Path, scores: Scores | HeatlensError | OSError, top: int, width: int | None) -> str | None:
     """Print the classes of a file; return why it failed, or None."""
-    try:
-        scores = outcome.result()
-    except (HeatlensError, OSError) as error:
-        reason = str(error.strerror or error if isinstance(error, OSError) else error)
+    if isinstance(scores, Exception):
+        reason = str(scores.strerror or scores if isinstance(scores, OSError) else scores)
         complain(f"{shown(path)}: {reason}")
         if width is None:
             say(json.dumps({"file": str(path), "error": reason}))

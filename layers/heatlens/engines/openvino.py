@@ -1,7 +1,7 @@
 """Execute trunk and tail with OpenVINO on the CPU."""
 
 import logging
-import threading
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def _supported_precision(precision: Precision) -> Precision:
 
 
 class _Executable:
-    """One graph, with an inference request per thread: a request cannot be shared, and costs memory."""
+    """One graph, with as many inference requests as are used at a time: a request is not shared, and costs memory."""
 
     def __init__(self, core: ov.Core, folder: Path, graph: Graph, *, hint: str, threads: int) -> None:
         # The hint is set because OpenVINO picks bfloat16 by itself on processors that have it.
@@ -96,14 +96,17 @@ class _Executable:
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot compile {graph.file}") from error
         self._check(graph, hint)
-        self._local = threading.local()
+        self._idle: deque[ov.InferRequest] = deque()
 
     def __call__(self, inputs: Sequence[Floats]) -> tuple[Floats, ...]:
-        request = getattr(self._local, "request", None)
-        if request is None:
-            request = self._local.request = self._compiled.create_infer_request()
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
         request.infer(list(inputs), share_inputs=True)
-        return tuple(np.array(tensor.data, dtype=np.float32) for tensor in request.output_tensors)
+        outputs = tuple(np.array(tensor.data, dtype=np.float32) for tensor in request.output_tensors)
+        self._idle.append(request)
+        return outputs
 
     def _check(self, graph: Graph, hint: str) -> None:
         precision = self._compiled.get_property("INFERENCE_PRECISION_HINT")

@@ -15,6 +15,7 @@ _DEEP_COLORS = 28  # 16-bit colors are read twice, for the upper and the lower b
 _BY_FORMAT = {"WEBP": 16, "AVIF": 8, "HEIF": 8, "JPEG2000": 16, "GIF": 4, "TIFF": 4}
 _PROGRESSIVE = 6
 
+MOST_BYTES_PER_PIXEL = 44  # of any format: 16-bit colors in JPEG 2000
 DRAWING_BYTES_PER_PIXEL = 22  # the picture, the colored map, the overlay and its encoder's rows
 
 

@@ -9,7 +9,7 @@ import typer
 from heatlens_cli.clear_errors import clear_errors
 from heatlens_cli.commands.options import AlphaWeight, ColormapName, Force, Images, OutFolder
 from heatlens_cli.console import complain, say
-from heatlens_cli.explain_files import Output, explain_files
+from heatlens_cli.explain_files import Output, explain_files, one_by_one
 
 
 @clear_errors()
@@ -28,7 +28,8 @@ def invoke(
     from heatlens_cli.invoke import HandlerExplainer
 
     explainer = HandlerExplainer(kind=kind, colormap=colormap, alpha=alpha)
-    raise typer.Exit(explain_files(images, explainer, Output(folder, force=force), max_bytes=explainer.file_bytes))
+    output = Output(folder, force=force)
+    raise typer.Exit(explain_files(images, one_by_one(explainer), output, max_bytes=explainer.file_bytes))
 
 
 @clear_errors()

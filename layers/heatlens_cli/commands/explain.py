@@ -96,7 +96,7 @@ def explain(
             explainer,
             output,
             max_bytes=explainer.file_bytes,
-            threads=explainer.threads,
+            together=explainer.images,
             report=Reports(*reports),
         )
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from heatlens.types import Upload
 from heatlens_cli import explain_files
 from heatlens_cli.atomic_file import write_atomically
 from heatlens_cli.explain_files import Output
@@ -88,8 +89,10 @@ def test_an_image_named_twice_is_explained_once(tmp_path: Path) -> None:
     assert files(tmp_path / "out") == ["scan.jpg.heatmap.png"]
 
 
-def drawn(_name: str, data: bytes) -> FileExplanation:
-    return FileExplanation("A", 0.5, (ClassHeatmap("A", (0,), 0.5, "ok", {".png": data}),))
+def drawn(uploads: Sequence[Upload]) -> list[FileExplanation]:
+    return [
+        FileExplanation("A", 0.5, (ClassHeatmap("A", (0,), 0.5, "ok", {".png": upload.data}),)) for upload in uploads
+    ]
 
 
 def test_force_overwrites_no_image_of_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,9 @@
 """Batches, deadlines and failures without a model: how often a batch runs, and which image has which error."""
 
+import threading
+import time
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 
 import pytest
 
@@ -177,6 +180,42 @@ def test_each_keeps_an_error_in_its_place_and_logs_what_is_unexpected(caplog: py
     assert isinstance(fourth, GenerationFailed)
     assert "ZeroDivisionError" in caplog.text
     assert "division" not in str(fourth)
+
+
+def test_images_of_a_stage_run_at_the_same_time_in_the_callers_context() -> None:
+    both, user = threading.Barrier(2, timeout=30), ContextVar("user", default="nobody")
+    user.set("somebody")
+
+    def stage(number: int) -> tuple[int, str]:
+        both.wait()
+        return 2 * number, user.get()
+
+    refused = EmptyFile("empty")
+    items: list[int | HeatlensError] = [1, refused, 2]
+
+    assert each(items, stage, threads=2) == [(2, "somebody"), refused, (4, "somebody")]
+
+
+def test_no_more_images_run_at_a_time_than_threads() -> None:
+    lock, running, most = threading.Lock(), 0, 0
+
+    def stage(number: int) -> int:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.01)
+        with lock:
+            running -= 1
+        if number == 5:
+            raise EmptyFile("empty")
+        return number
+
+    outcomes = each(range(9), stage, threads=3)
+
+    assert most <= 3
+    assert [outcome for outcome in outcomes if isinstance(outcome, int)] == [0, 1, 2, 3, 4, 6, 7, 8]
+    assert isinstance(outcomes[5], EmptyFile)
 
 
 def test_jobs_share_the_time_of_a_stage_that_they_run_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from heatlens.errors import (
 from heatlens.explain.attribution import METHOD_NAMES
 from heatlens.input.decode import decode
 from heatlens.model import Model
-from heatlens.pipeline import explain
+from heatlens.pipeline import Run, explain
+from heatlens.plan import make_plan
 from heatlens.results import Explanation
 from heatlens.settings import LIMITS
 from heatlens.types import Floats, Options, Picture, Upload
@@ -59,6 +61,35 @@ def test_images_of_a_batch_share_one_pass(tiny_model: Model, monkeypatch: pytest
     run(tiny_model, uploads(10), batch_images=4)
 
     assert sizes == [4, 4, 2]
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "image_bytes", "threads"),
+    [
+        (1, Options(), None, 1),
+        (2, Options(), None, 2),
+        (9, Options(), None, 4),
+        (9, Options(), 100_000_000, 4),
+        (9, Options(), 50_000, 1),  # four of 20 to 28 by 16 pixels are 1,696 pixels, 74,624 bytes at most
+        (9, Options(include=frozenset({"faithfulness"})), None, 1),
+    ],
+)
+def test_images_are_drawn_at_a_time_as_processors_and_memory_allow(
+    tiny_model: Model, images: int, options: Options, image_bytes: int | None, threads: int
+) -> None:
+    model = replace(tiny_model, threads=4, image_bytes=image_bytes)
+    request = Run(model, make_plan(model, options), options, LIMITS, budget_s=1)
+
+    assert request.threads(uploads(images)) == threads
+
+
+def test_a_batch_on_several_threads_gives_the_same_results(tiny_model: Model) -> None:
+    alone, together = (run(replace(tiny_model, threads=threads), uploads(7)) for threads in (1, 3))
+
+    assert [each.overlay for each in alone if isinstance(each, Explanation)] == [
+        each.overlay for each in together if isinstance(each, Explanation)
+    ]
+    assert len(alone) == len(together) == 7
 
 
 def test_errors_keep_their_places_and_do_not_reach_the_network(
