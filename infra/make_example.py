@@ -7,7 +7,7 @@ from PIL import Image
 
 from heatlens.model import load_model
 from heatlens.pipeline import explain
-from heatlens.render.encode import png
+from heatlens.render.png import png
 from heatlens.results import Explanation
 from heatlens.settings import DEMO_MODEL, LIMITS
 from heatlens.types import Options, Upload

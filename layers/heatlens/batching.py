@@ -44,7 +44,7 @@ class Job:
     attribution: Attribution = field(init=False)
 
     def timed(self, stage: str) -> AbstractContextManager[None]:
-        """Add the time spent within to the stage's."""
+        """Add the time spent within to the stage's, without that of stages timed inside it."""
         return _timed(self.timings_ms, stage)
 
 
@@ -238,6 +238,7 @@ def out_of_time() -> OutOfTime:
 
 @contextmanager
 def _timed(timings_ms: dict[str, float], stage: str) -> Iterator[None]:
-    start = time.perf_counter()
+    within, start = sum(timings_ms.values()), time.perf_counter()
     yield
-    timings_ms[stage] = timings_ms.get(stage, 0.0) + (time.perf_counter() - start) * 1000
+    within = sum(timings_ms.values()) - within  # of stages that ran inside this one
+    timings_ms[stage] = timings_ms.get(stage, 0.0) + (time.perf_counter() - start) * 1000 - within

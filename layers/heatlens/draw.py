@@ -1,10 +1,16 @@
 """Draw a target's map over its image: color, blend and encode, each picture only where the options include it."""
 
+from dataclasses import replace
+
+from PIL import Image
+
 from heatlens.batching import Job
 from heatlens.explain.absolute_scale import scaled_heat
 from heatlens.explain.cam import signed
 from heatlens.render.color import SIGNED, blend, color_map
-from heatlens.render.encode import encode, png
+from heatlens.render.drawing import Drawing
+from heatlens.render.encode import encode
+from heatlens.render.png import png
 from heatlens.render.strip_metadata import strip_metadata
 from heatlens.types import Box, Encoded, Floats, Options, Part
 
@@ -29,12 +35,21 @@ def draw(
     with job.timed("colour"):
         heat = signed(signed_map, full) if options.colormap in SIGNED else scaled_heat(signed_map, full)
         colored_map = color_map(heat, image.size, box, part, colormap=options.colormap)
-        blended = blend(image, colored_map, alpha=options.alpha) if overlay else None
     with job.timed("encode"):
         return (
-            encode(blended, options.format) if blended else None,
-            encode(colored_map, options.format) if heatmap else None,
+            encode(_timed(job, blend(image, colored_map, alpha=options.alpha)), options.format) if overlay else None,
+            encode(_timed(job, colored_map), options.format) if heatmap else None,
         )
+
+
+def _timed(job: Job, drawing: Drawing) -> Drawing:
+    """Count the time in which an encoder has a strip drawn as that of color."""
+
+    def draw(top: int, bottom: int) -> Image.Image:
+        with job.timed("colour"):
+            return drawing.draw(top, bottom)
+
+    return replace(drawing, draw=draw)
 
 
 def draw_original(job: Job, options: Options) -> Encoded | None:

@@ -16,8 +16,8 @@ from heatlens.errors import HeatlensError
 from heatlens.evaluate.faithfulness import Faithfulness
 from heatlens.evaluate.regions import Regions
 from heatlens.explain.absolute_scale import scaled_heat
-from heatlens.render.color import HALF, LEVELS, exact_levels
 from heatlens.render.encode import MEDIA_TYPES, encode
+from heatlens.render.enlarge import HALF, LEVELS, exact_levels
 from heatlens.types import WHOLE, Box, Encoded, Familiarity, Floats, Format, Part, Prediction, Quality, Score
 
 _FORMS: dict[str, Format] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}

@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from PIL import Image
 from pydantic import BaseModel
 
-from heatlens.render.encode import png
+from heatlens.render.png import png
 from heatlens_web.meanings import describe_fields, describe_parameters
 from heatlens_web.schemas.bodies import ImagesBody
 from heatlens_web.schemas.problem import Problem

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from heatlens.dicom_out import Kind
 from heatlens.dicom_out.codes import SPATIAL_CONCEPT, explanation_code
 from heatlens.dicom_out.subject import Subject, clipped
-from heatlens.render.color import LEVELS
+from heatlens.render.enlarge import LEVELS
 
 
 def write_regions(subject: Subject) -> Dataset:

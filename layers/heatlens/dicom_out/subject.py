@@ -14,7 +14,8 @@ from heatlens.dicom_out.origin import Origin
 from heatlens.dicom_out.source import Source
 from heatlens.evaluate.regions import hot_pixels
 from heatlens.explain.absolute_scale import scaled_heat
-from heatlens.render.color import exact_levels, levels
+from heatlens.render.color import levels
+from heatlens.render.enlarge import exact_levels
 from heatlens.results import Explained, Explanation
 from heatlens.types import WHOLE
 
@@ -113,7 +114,7 @@ class Subject:
         explanation, explained = self.explanation, self.explained
         heat = scaled_heat(explained.signed_map, explained.full_heat)
         size = explanation.width, explanation.height
-        return np.asarray(levels(heat, size, explanation.box, explanation.part or WHOLE))
+        return levels(heat, size, explanation.box, explanation.part or WHOLE)(0, size[1])
 
     def hot_pixels(self) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
         """Find the pixels of all regions, `[rows, columns]`."""

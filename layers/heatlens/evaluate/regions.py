@@ -10,7 +10,7 @@ import numpy.typing as npt
 from heatlens.errors import InvalidOption, Mistake
 from heatlens.evaluate.components import Integers, Runs, components, runs_of
 from heatlens.evaluate.contours import Polygon, outlines
-from heatlens.render.color import HALF, LEVELS, exact_levels
+from heatlens.render.enlarge import HALF, LEVELS, exact_levels
 from heatlens.types import WHOLE, Box, Floats, Part
 
 THRESHOLD = 0.5

@@ -24,7 +24,7 @@ ROWS_RIGHT, COLUMNS_DOWN = (1, 0, 0), (0, 1, 0)
 def drawn(explanation: Explanation) -> Array:
     heat = scaled_heat(explanation.signed_map, explanation.explained[0].full_heat)
     size = explanation.width, explanation.height
-    return np.asarray(levels(heat, size, explanation.box, explanation.part or WHOLE))
+    return levels(heat, size, explanation.box, explanation.part or WHOLE)(0, size[1])
 
 
 def read(data: bytes, path: Path) -> highdicom.seg.Segmentation:

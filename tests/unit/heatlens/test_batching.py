@@ -231,6 +231,19 @@ def test_jobs_share_the_time_of_a_stage_that_they_run_together(monkeypatch: pyte
     assert [job.timings_ms for job in jobs] == [{"decode": 1.0, "tail": 2000.0}] * 2
 
 
+def test_a_stage_that_runs_inside_another_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([0.0, 1.0, 3.0, 4.0, 6.0, 7.0])
+    monkeypatch.setattr("heatlens.batching.time", type("Clock", (), {"perf_counter": lambda: next(ticks)}))
+    job = Job(Upload("a", b""), {"colour": 5.0})
+
+    with job.timed("encode"):
+        for _ in range(2):
+            with job.timed("colour"):
+                pass
+
+    assert job.timings_ms == {"encode": 3000.0, "colour": 4005.0}
+
+
 def batches_of(
     time_left: Callable[[], float] | None, *uploads: Upload | HeatlensError
 ) -> tuple[list[list[str]], list[str | HeatlensError]]:

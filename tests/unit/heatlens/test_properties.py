@@ -19,7 +19,7 @@ from heatlens.input.geometry import view_of
 from heatlens.input.grey_levels import WindowFunction, apply_curve, windowing
 from heatlens.input.preprocess import preprocess
 from heatlens.render.color import blend, color_map, levels, table
-from heatlens.render.encode import png
+from heatlens.render.png import png
 from heatlens.render.strip_metadata import strip_metadata
 from heatlens.types import Colormap, Floats
 from tests.contract.conformance import images
@@ -210,7 +210,7 @@ def test_levels_stay_within_the_maps_range_and_are_constant_outside_the_box(
 ) -> None:
     size, (left, top, right, bottom) = where
 
-    found = np.asarray(levels(heat, size, (left, top, right, bottom), outside=outside)).astype(int)
+    found = levels(heat, size, (left, top, right, bottom), outside=outside)(0, size[1]).astype(int)
 
     inside = found[top:bottom, left:right]
     assert found.shape == (size[1], size[0])
@@ -226,7 +226,7 @@ def test_levels_stay_within_the_maps_range_and_are_constant_outside_the_box(
 def test_more_heat_never_lowers_a_level(heat: Floats, seed: int, where: tuple[Any, Any]) -> None:
     less = heat * np.random.default_rng(seed).random(heat.shape, np.float32)
 
-    low, high = (np.asarray(levels(each, *where)).astype(int) for each in (less, heat))
+    low, high = (levels(each, *where)(0, where[0][1]).astype(int) for each in (less, heat))
 
     assert (low <= high).all()
 
@@ -235,8 +235,9 @@ def test_more_heat_never_lowers_a_level(heat: Floats, seed: int, where: tuple[An
 def test_an_overlay_is_the_weighted_sum(heat: Floats, image: Array, colormap: Colormap, alpha: float) -> None:
     picture = Image.fromarray(image)
 
-    heated = color_map(heat, picture.size, (0, 0, *picture.size), colormap=colormap)
-    blended = np.asarray(blend(picture, heated, alpha=alpha)).astype(float)
+    drawing = color_map(heat, picture.size, (0, 0, *picture.size), colormap=colormap)
+    blended = np.asarray(blend(picture, drawing, alpha=alpha).whole()).astype(float)
+    heated = drawing.whole()
 
     expected = alpha * np.asarray(heated).astype(float) + (1 - alpha) * np.asarray(picture.convert("RGB")).astype(float)
     assert np.abs(blended - expected).max() <= 1

@@ -6,29 +6,14 @@ import pytest
 from PIL import Image
 
 from heatlens.explain.cam import signed
-from heatlens.render.color import SIGNED, color_map, levels, overlay, table
-from heatlens.types import Colormap, Floats
+from heatlens.render.color import SIGNED, blend, color_map, levels, overlay, table
+from heatlens.types import WHOLE, Colormap, Floats, Part
 from tests.support.images import noise
+from tests.support.slow_drawing import slow_levels, slow_overlay
 
 
 def heat(shape: tuple[int, int] = (7, 7)) -> Floats:
     return np.random.default_rng(3).random(shape, dtype=np.float32)
-
-
-def bilinear(values: Floats, width: int, height: int) -> Floats:
-    """Half-pixel bilinear enlargement with the edge repeated, one output pixel at a time."""
-    h, w = values.shape
-    result = np.empty((height, width), np.float32)
-    for y in range(height):
-        for x in range(width):
-            fy = min(max((y + 0.5) * h / height - 0.5, 0), h - 1)
-            fx = min(max((x + 0.5) * w / width - 0.5, 0), w - 1)
-            y0, x0 = int(fy), int(fx)
-            y1, x1 = min(y0 + 1, h - 1), min(x0 + 1, w - 1)
-            top = values[y0, x0] * (1 - (fx - x0)) + values[y0, x1] * (fx - x0)
-            low = values[y1, x0] * (1 - (fx - x0)) + values[y1, x1] * (fx - x0)
-            result[y, x] = top * (1 - (fy - y0)) + low * (fy - y0)
-    return result
 
 
 @pytest.mark.contract("colormaps")
@@ -39,22 +24,44 @@ def test_tables_equal_matplotlib(name: Colormap) -> None:
     assert table(name) == expected.tobytes()
 
 
-def test_levels_equal_a_slow_bilinear_enlargement() -> None:
-    expected = 255 * bilinear(heat(), 40, 31)
-
-    assert np.abs(np.asarray(levels(heat(), (40, 31), (0, 0, 40, 31)), np.float32) - expected).max() <= 0.5 + 1e-3
+SIZES = [(40, 31), (1, 1), (1, 50), (257, 1), (5, 3), (333, 211), (70_000, 2)]
+PARTS: list[Part] = [WHOLE, (0.1, 0.2, 0.9, 0.75), (0.3, 0, 0.4, 1)]
 
 
-def test_extremes_are_reached() -> None:
-    full = levels(np.ones((3, 3), np.float32), (9, 9), (0, 0, 9, 9))
-    none = levels(np.zeros((3, 3), np.float32), (9, 9), (0, 0, 9, 9))
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("shape", [(7, 7), (1, 1), (1, 9), (20, 3), (64, 50)])
+def test_levels_are_those_of_a_slow_enlargement_rounded_to_nearest(
+    shape: tuple[int, int], size: tuple[int, int], part: Part
+) -> None:
+    values, (width, height) = heat(shape), size
+    box = (width // 3, height // 4, width, height)
 
-    assert full.getextrema() == (255, 255)
-    assert none.getextrema() == (0, 0)
+    found = levels(values, size, box, part, outside=9)(0, height)
+
+    expected = slow_levels(values, size, box, part, outside=9)
+    assert found.shape == (height, width)
+    assert np.abs(found - expected).max() <= 0.5 + 1e-3
+
+
+@pytest.mark.parametrize("value", [0, 0.5, 1])
+@pytest.mark.parametrize("size", [(9, 9), (1, 77), (701, 3)])
+def test_even_heat_has_one_level_rounded_up_from_the_middle(value: float, size: tuple[int, int]) -> None:
+    even = np.full((3, 5), value, np.float32)
+
+    assert np.unique(levels(even, size, (0, 0, *size), (0.1, 0.1, 0.8, 0.9))(0, size[1])) == [round(value * 255 + 0.1)]
+
+
+def test_a_row_is_the_same_whichever_rows_are_computed_with_it() -> None:
+    size, box = (50, 97), (4, 11, 44, 90)
+
+    compute = levels(heat((20, 20)), size, box)
+
+    assert np.array_equal(np.concatenate([compute(row, row + 1) for row in range(97)]), compute(0, 97))
 
 
 def test_heat_is_zero_outside_the_box() -> None:
-    drawn = np.asarray(levels(np.ones((2, 2), np.float32), (30, 10), (10, 0, 20, 10)))
+    drawn = levels(np.ones((2, 2), np.float32), (30, 10), (10, 0, 20, 10))(0, 10)
 
     assert (drawn[:, 10:20] == 255).all()
     assert (drawn[:, :10] == 0).all()
@@ -65,9 +72,9 @@ def test_heat_is_zero_outside_the_box() -> None:
 def test_outside_the_box_is_the_color_of_no_heat(colormap: Colormap) -> None:
     nothing = np.full((2, 2), 0.5 if colormap in SIGNED else 0, np.float32)
 
-    drawn = np.asarray(color_map(np.ones((2, 2), np.float32), (30, 10), (10, 0, 20, 10), colormap=colormap))
+    drawn = np.asarray(color_map(np.ones((2, 2), np.float32), (30, 10), (10, 0, 20, 10), colormap=colormap).whole())
 
-    none = np.asarray(color_map(nothing, (1, 1), (0, 0, 1, 1), colormap=colormap))[0, 0]
+    none = np.asarray(color_map(nothing, (1, 1), (0, 0, 1, 1), colormap=colormap).whole())[0, 0]
     assert (drawn[:, :10] == none).all()
     assert (drawn[:, 20:] == none).all()
     assert (drawn[:, 10:20] == np.frombuffer(table(colormap), np.uint8)[-3:]).all()
@@ -77,7 +84,7 @@ def test_outside_the_box_is_the_color_of_no_heat(colormap: Colormap) -> None:
 def test_a_signed_colormap_has_both_ends_and_its_palest_color_between(colormap: Colormap) -> None:
     values = np.array([[-3, 0, 3]], np.float32)
 
-    drawn = np.asarray(color_map(signed(values), (3, 1), (0, 0, 3, 1), colormap=colormap))[0].astype(int)
+    drawn = np.asarray(color_map(signed(values), (3, 1), (0, 0, 3, 1), colormap=colormap).whole())[0].astype(int)
 
     entries = np.frombuffer(table(colormap), np.uint8).reshape(256, 3)
     assert drawn.tolist() == [entries[0].tolist(), entries[128].tolist(), entries[255].tolist()]
@@ -90,7 +97,7 @@ def test_a_signed_colormap_has_both_ends_and_its_palest_color_between(colormap: 
 def test_the_map_alone_is_what_an_overlay_blends() -> None:
     picture, box = noise((40, 30)), (5, 0, 35, 30)
 
-    alone = color_map(heat(), picture.size, box, colormap="turbo")
+    alone = color_map(heat(), picture.size, box, colormap="turbo").whole()
 
     assert (alone.mode, alone.size) == ("RGB", (40, 30))
     blended = Image.blend(picture, alone, 0.4)
@@ -98,17 +105,21 @@ def test_the_map_alone_is_what_an_overlay_blends() -> None:
 
 
 @pytest.mark.contract("alpha")
-@pytest.mark.parametrize("alpha", [0.1, 0.4, 0.9])
+@pytest.mark.parametrize("alpha", [0, 0.1, 0.4, 0.9, 1])
+@pytest.mark.parametrize("colormap", ["viridis", "jet", "seismic"])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_overlay_is_alpha_heat_plus_the_rest_original(alpha: float, mode: str) -> None:
-    picture, box = noise((40, 30), mode), (0, 0, 40, 30)
+@pytest.mark.parametrize("size", [(40, 30), (333, 211), (1, 9), (257, 1), (70_000, 2)])
+def test_overlay_is_alpha_heat_plus_the_rest_original(
+    alpha: float, colormap: Colormap, mode: str, size: tuple[int, int]
+) -> None:
+    picture, box = noise(size, mode), (size[0] // 3, size[1] // 4, *size)
 
-    drawn = overlay(picture, heat(), box, colormap="viridis", alpha=alpha)
+    drawing = color_map(heat(), size, box, colormap=colormap)
+    drawn = np.asarray(blend(picture, drawing, alpha=alpha).whole(), np.float64)
 
-    index = np.asarray(levels(heat(), picture.size, box))
-    colors = np.frombuffer(table("viridis"), np.uint8).reshape(256, 3)[index]
-    expected = alpha * colors + (1 - alpha) * np.asarray(picture.convert("RGB"), np.float64)
-    assert np.abs(np.asarray(drawn, np.float64) - expected).max() < 1
+    index = levels(heat(), size, box, outside=128 if colormap in SIGNED else 0)(0, size[1])
+    expected = slow_overlay(np.asarray(picture), index, colormap=colormap, alpha=alpha)
+    assert np.abs(drawn - expected).max() < 1
 
 
 def test_one_pixel_has_an_overlay() -> None:
