@@ -31,7 +31,7 @@ from heatlens_torch.atomic_folder import replace_folder
 from heatlens_torch.graph.export import export
 from heatlens_torch.graph.graph_file import write_graph
 from heatlens_torch.graph.grids import Layout
-from heatlens_torch.graph.layers import default_layer, resolve
+from heatlens_torch.graph.layers import default_target, resolve
 from heatlens_torch.graph.probe import Probe, probe
 from heatlens_torch.graph.quantize import check_quantizable
 from heatlens_torch.loading import user_functions
@@ -44,6 +44,7 @@ from heatlens_torch.proof.golden import make_golden
 from heatlens_torch.proof.open_engine import open_engines
 from heatlens_torch.proof.original_file import compare_with_original
 from heatlens_torch.proof.owner_logits import compare_with_owner
+from heatlens_torch.proof.parity import Proven
 
 TRUNK_FILE = "trunk.onnx"
 TAIL_FILE = "tail.onnx"
@@ -200,9 +201,13 @@ def _probe_targets(
 ) -> dict[str, Probe]:
     """Probe each target layer, by default the last one that fits, before the minutes of exporting."""
     shape, channels = spec.preprocess.shape, spec.preprocess.channels
-    given = spec.layers or (default_layer(network, shape, channels=channels, gradients=spec.gradients),)
-    # The default makes its output itself.
-    names = [resolve(network, name, shape, channels=channels) for name in spec.layers] or list(given)
+    layouts = {}
+    if spec.layers:
+        given = spec.layers
+        names = [resolve(network, name, shape, channels=channels) for name in given]
+    else:  # the default makes its output itself
+        name, layout = default_target(network, shape, channels=channels, gradients=spec.gradients)
+        given, names, layouts = (name,), [name], {name: layout}
     for name in names:
         if names.count(name) > 1:
             raise CompileError(f"layer: {name!r} is named twice")
@@ -216,6 +221,7 @@ def _probe_targets(
             sample,
             grid=spec.grid_of(name),
             class_tokens=spec.class_tokens,
+            layout=layouts.get(maker),
             gradients=spec.gradients,
         )
         for name, maker in zip(given, names, strict=True)
@@ -265,20 +271,21 @@ def _prove(
     layouts = {name: cut.layout for name, cut in cuts.items()}
     if spec.gradients:
         progress("comparing with pytorch-grad-cam")
-        parities, combined = _compare(engines, network, layouts, proof_images(spec, images), spec.logits)
+        proven, combined = _compare(engines, network, layouts, proof_images(spec, images), spec.logits)
     else:
         progress("comparing with one masked run per cell, since there are no gradients")
-        parities, combined = _compare_masked(engines, network, layouts, proof_images(spec, images)), None
+        proven, combined = _compare_masked(engines, network, layouts, proof_images(spec, images)), None
     progress("comparing with random weights")
     sanities = {
-        name: sanity.check(network, name, images, layout, gradients=spec.gradients) for name, layout in layouts.items()
+        name: sanity.check(network, name, images, layout, gradients=spec.gradients, originals=proven[name].originals)
+        for name, layout in layouts.items()
     }
     progress("calibrating and evaluating")
     layers = tuple(
         _layer(
             name,
             cut,
-            parities[name],
+            proven[name].parity,
             sanities[name],
             calibration.calibrate(engines[name], spec, further),
             familiarity.measure(engines[name], spec, further),
@@ -290,21 +297,21 @@ def _prove(
 
 def _compare(
     engines: Mapping[str, Engine], network: nn.Module, layouts: Mapping[str, Layout], images: Floats, logits: int
-) -> tuple[dict[str, Parity], float | None]:
+) -> tuple[dict[str, Proven], float | None]:
     """Compare each layer with pytorch-grad-cam, and where there are several their combined map too."""
-    parities, kept = {}, set(range(len(images)))
+    proven, kept = {}, set(range(len(images)))
     for name, layout in layouts.items():
-        parities[name], compared = parity.prove(engines[name], network, name, images, layout)
-        kept &= set(compared)
+        proven[name] = parity.prove(engines[name], network, name, images, layout)
+        kept &= set(proven[name].kept)
     if len(layouts) == 1:
-        return parities, None
+        return proven, None
     shared = images[sorted(kept)[: parity.COMBINED_INPUTS]]
-    return parities, parity.prove_combined(engines, network, layouts, shared, logits)
+    return proven, parity.prove_combined(engines, network, layouts, shared, logits)
 
 
 def _compare_masked(
     engines: Mapping[str, Engine], network: nn.Module, layouts: Mapping[str, Layout], images: Floats
-) -> dict[str, Parity]:
+) -> dict[str, Proven]:
     """Compare the maps by Recipro-CAM of each layer with those by one masked run of the network per cell."""
     return {
         name: recipro_parity.prove(engines[name], network, name, images, layout) for name, layout in layouts.items()

@@ -11,7 +11,7 @@ from heatlens.engines.default_map import explain_by_default
 from heatlens.types import Floats
 
 RUNS, BUDGET_S = 5, 0.5  # of one measurement, the first run aside: a request or a start waits for it
-COMPILING_RUNS, COMPILING_BUDGET_S = 30, 5.0
+COMPILING_RUNS, COMPILING_BUDGET_S = 15, 1.0
 
 
 def measure_slowdown(engine: Engine, card: Card) -> float | None:

@@ -18,6 +18,7 @@ from heatlens_torch.graph.grids import Layout
 from heatlens_torch.graph.undifferentiable import lost_at, refusal
 
 _SAMPLES = 2  # a batch of one would hide which dimension is the batch
+_LATEST = 8  # layers are tried for the default before all are
 _CLASSES = 16  # at most so many classes must depend on a layer, spread over all
 _ROWS = 2  # dimensions of tokens without the batch
 _FACTORS = (0.0, 2.0)  # of cells whose effect is tried without gradients
@@ -53,6 +54,17 @@ class _Seen:
     output: torch.Tensor
     version: int
     returns_input: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Grids:
+    """The modules that return a grid and may be layers, those that may not, what was run, and in which order."""
+
+    usable: list[tuple[_Seen, list[Layout]]]
+    passed: list[PassedOver]
+    image: torch.Tensor
+    logits: torch.Tensor
+    order: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +104,7 @@ def survey(
     network: nn.Module, shape: tuple[int, int], *, channels: int = COLORS, gradients: bool = True
 ) -> tuple[list[Candidate], list[PassedOver]]:
     """List the layers that can be explained, and the others with a grid and why they cannot; as `layers_of`."""
-    found = _survey(network, shape, channels, gradients=gradients)
+    found = _survey(network, _find_grids(network, shape, channels), gradients=gradients)
     layouts = places.following(network, {entry.name: each for entry, each in found.possible}, _noise(shape, channels))
     candidates = [
         Candidate(entry.name, entry.kind, layout.shape, layout.tokens)
@@ -107,20 +119,51 @@ def survey(
 
 
 def default_layer(network: nn.Module, shape: tuple[int, int], *, channels: int = COLORS, gradients: bool = True) -> str:
-    """Return the last layer that can be explained.
+    """Return the last layer that can be explained; the arguments are those of `default_target`."""
+    return default_target(network, shape, channels=channels, gradients=gradients)[0]
+
+
+def default_target(
+    network: nn.Module, shape: tuple[int, int], *, channels: int = COLORS, gradients: bool = True
+) -> tuple[str, Layout]:
+    """Return the last layer that can be explained, and the layout of its output.
+
+    Of the last few layers one that every class depends on is taken without a look at all others, which would be a
+    backward pass through the whole network for each class.
+
+    Args:
+        network: In evaluation mode.
+        shape: Height and width of its input.
+        channels: Of its input.
+        gradients: As for `layers_of`.
 
     Raises:
         CompileError: There is none; the message says why the last modules with a grid are none.
     """
-    found = _survey(network, shape, channels, gradients=gradients)
-    for entry, layouts in reversed(found.possible):
-        if places.following(network, {entry.name: layouts}, _noise(shape, channels))[entry.name] is not None:
-            return entry.name
-    last = "; ".join(f"{each.name!r}: {each.reason}" for each in found.passed[-3:])
+    found = _find_grids(network, shape, channels)
+    target = _last_following(network, _serving_all(network, found, gradients=gradients), found.image)
+    if target is not None:
+        return target
+    surveyed = _survey(network, found, gradients=gradients)
+    target = _last_following(network, surveyed.possible, found.image)
+    if target is not None:
+        return target
+    last = "; ".join(f"{each.name!r}: {each.reason}" for each in surveyed.passed[-3:])
     raise CompileError(
         "no layer of the network returns a grid that its logits depend on: there is nothing to map"
         + (f" ({last})" if last else "")
     )
+
+
+def _last_following(
+    network: nn.Module, possible: Sequence[tuple[_Seen, list[Layout]]], image: torch.Tensor
+) -> tuple[str, Layout] | None:
+    """Return the last of the layers whose cells are places of the image."""
+    for entry, layouts in reversed(possible):
+        layout = places.following(network, {entry.name: layouts}, image)[entry.name]
+        if layout is not None:
+            return entry.name, layout
+    return None
 
 
 def resolve(network: nn.Module, layer: str, shape: tuple[int, int], *, channels: int = COLORS) -> str:
@@ -136,7 +179,7 @@ def resolve(network: nn.Module, layer: str, shape: tuple[int, int], *, channels:
     return makers[-1] if makers else layer
 
 
-def _survey(network: nn.Module, shape: tuple[int, int], channels: int, *, gradients: bool) -> _Survey:
+def _find_grids(network: nn.Module, shape: tuple[int, int], channels: int) -> _Grids:
     """Sort the modules that return a grid."""
     seen, logits, attentions = _run(network, shape, channels)
     found = [(entry, grids.layouts(entry.output.shape[1:], shape)) for entry in seen]
@@ -149,16 +192,33 @@ def _survey(network: nn.Module, shape: tuple[int, int], channels: int, *, gradie
             usable.append((entry, layouts))
         elif reason:
             passed.append(PassedOver(entry.name, reason))
-    first = [(entry, layouts[0]) for entry, layouts in usable]
-    image = _noise(shape, channels)
-    reached = _reached(network, image, logits, first) if gradients else _changing(network, image, first)
-    passed += [
+    return _Grids(usable, passed, _noise(shape, channels), logits, [entry.name for entry in seen])
+
+
+def _survey(network: nn.Module, found: _Grids, *, gradients: bool) -> _Survey:
+    """Find the layers that every class depends on that depends on any."""
+    first = [(entry, layouts[0]) for entry, layouts in found.usable]
+    if gradients:
+        reached = _reached(network, found.image, found.logits, first)
+    else:
+        reached = _all_classes(_changing(network, found.image, first), len(first))
+    passed = found.passed + [
         PassedOver(entry.name, "not every class depends on its cells")
-        for (entry, _), depends in zip(usable, reached, strict=True)
+        for (entry, _), depends in zip(found.usable, reached, strict=True)
         if not depends
     ]
-    possible = [pair for pair, depends in zip(usable, reached, strict=True) if depends]
-    return _Survey(possible, passed, [entry.name for entry in seen])
+    possible = [pair for pair, depends in zip(found.usable, reached, strict=True) if depends]
+    return _Survey(possible, passed, found.order)
+
+
+def _serving_all(network: nn.Module, found: _Grids, *, gradients: bool) -> list[tuple[_Seen, list[Layout]]]:
+    """Find those of the last layers that every class depends on."""
+    recent = found.usable[-_LATEST:] if gradients else found.usable[-1:]
+    if not recent or (gradients and not found.logits.requires_grad):
+        return []
+    first = [(entry, layouts[0]) for entry, layouts in recent]
+    by_class = _depending(found.logits, first) if gradients else _changing(network, found.image, first)
+    return [pair for at, pair in enumerate(recent) if all(depends[at] for depends in by_class)]
 
 
 class _Reasons:
@@ -211,6 +271,14 @@ def _reached(
         return []
     if not logits.requires_grad:
         raise CompileError(f"{UNDIFFERENTIABLE}: {refusal(network, image)}")
+    by_class = _depending(logits, usable)
+    if not any(map(any, by_class)) and (culprit := lost_at(network, image)):
+        raise CompileError(f"{UNDIFFERENTIABLE}: {culprit} lies between; {WITHOUT_GRADIENTS}")
+    return _all_classes(by_class, len(usable))
+
+
+def _depending(logits: torch.Tensor, usable: Sequence[tuple[_Seen, Layout]]) -> list[list[bool]]:
+    """Tell of each of some classes, which are spread over all, on which outputs it depends by its gradient."""
     count = logits.shape[1]
     by_class = []
     for index in sorted({round(step * (count - 1) / (_CLASSES - 1)) for step in range(_CLASSES)}):
@@ -221,18 +289,15 @@ def _reached(
                 for gradient, (_, layout) in zip(found, usable, strict=True)
             ]
         )
-    if not any(map(any, by_class)) and (culprit := lost_at(network, image)):
-        raise CompileError(f"{UNDIFFERENTIABLE}: {culprit} lies between; {WITHOUT_GRADIENTS}")
-    return _all_classes(by_class, len(usable))
+    return by_class
 
 
-def _changing(network: nn.Module, image: torch.Tensor, usable: Sequence[tuple[_Seen, Layout]]) -> list[bool]:
-    """Tell of each output whether every class that any of them changes changes without its cells, or with others."""
+def _changing(network: nn.Module, image: torch.Tensor, usable: Sequence[tuple[_Seen, Layout]]) -> list[list[bool]]:
+    """Tell of each class which outputs change it: without their cells, or with others."""
     with torch.no_grad():
         logits = network(image)
         changed = [_changed(network, image, logits, entry.name, layout) for entry, layout in usable]
-    by_class = [list(each) for each in zip(*changed, strict=True)]
-    return _all_classes(by_class, len(usable))
+    return [list(each) for each in zip(*changed, strict=True)]
 
 
 def _changed(network: nn.Module, image: torch.Tensor, logits: torch.Tensor, name: str, layout: Layout) -> list[bool]:

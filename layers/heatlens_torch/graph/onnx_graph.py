@@ -1,11 +1,12 @@
 """Convert a graph to ONNX with named tensors, a dynamic batch, and the same bytes for the same weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import onnx
 import torch
 from torch import nn
-from torch.export import Dim
+from torch.export import Dim, ExportedProgram, default_decompositions
 
 from heatlens.errors import CompileError
 from heatlens_torch.errors import INSTEAD, reason
@@ -59,8 +60,9 @@ def _convert(
 ) -> onnx.ModelProto:
     try:
         program = torch.export.export(module, examples, dynamic_shapes=tuple({0: Dim.AUTO} for _ in examples))
+        _decompose_once(program)
         converted = torch.onnx.export(
-            program.run_decompositions(),
+            program,
             input_names=inputs,
             output_names=outputs,
             dynamo=True,
@@ -78,6 +80,20 @@ def _convert(
             f"{MOST_BYTES / 1e9:.1f}; {INSTEAD}"
         )
     return converted.model_proto
+
+
+def _decompose_once(program: ExportedProgram) -> None:
+    """Let the conversion decompose by torch's default table too, when it decomposes by its own.
+
+    Each of the two would trace the network again, and that takes seconds.
+    """
+    decompose = program.run_decompositions
+
+    def decompose_by_both(table: Mapping[Any, Callable[..., Any]] | None = None) -> ExportedProgram:
+        decomposed: ExportedProgram = decompose({**default_decompositions(), **(table or {})})
+        return decomposed
+
+    program.run_decompositions = decompose_by_both
 
 
 def _name_batch(model: onnx.ModelProto, place: str) -> None:

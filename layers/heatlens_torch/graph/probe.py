@@ -33,6 +33,7 @@ def probe(
     *,
     grid: tuple[int, int] | None = None,
     class_tokens: int | None = None,
+    layout: Layout | None = None,
     gradients: bool = True,
 ) -> Probe:
     """Run the network once and watch the layer.
@@ -43,6 +44,7 @@ def probe(
         image: `[B,3,H,W]`.
         grid: Height and width of the layer's grid, if they are known.
         class_tokens: With `grid`, how many tokens come before the cells; by default all tokens that are not cells.
+        layout: Of the layer's output without a `grid`, where `default_target` has found it by the same measurement.
         gradients: Whether the logits must have a gradient there.
 
     Raises:
@@ -60,7 +62,7 @@ def probe(
     if gradients:
         _check_gradient(network, layer, image)
     if grid is None:
-        return Probe(_layout(network, layer, activation, image), logits.shape[1])
+        return Probe(layout or _layout(network, layer, activation, image), logits.shape[1])
     try:
         layout = layout_of(activation.shape[1:], grid, class_tokens)
     except ValueError as error:

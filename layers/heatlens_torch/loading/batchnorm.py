@@ -24,6 +24,8 @@ def settle_batchnorm(network: nn.Module, norms: Sequence[BatchNorm], batches: Se
         norms: Those of its BatchNorms that are settled.
         batches: Each `[B,3,H,W]`, of two images or more.
     """
+    if not norms:
+        return
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()

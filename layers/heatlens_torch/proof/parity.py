@@ -43,6 +43,27 @@ class Explained:
         return type(self)(self.logits[images], self.gradient[images], self.signed_map[images])
 
 
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """What a proof found: the card's parity, which images were compared, and the originals' explanations.
+
+    `originals` are of the images that were tried first, in their order, also where they were set aside.
+    """
+
+    parity: Parity
+    kept: list[int]
+    originals: Explained
+
+
+def join(parts: list[Explained]) -> Explained:
+    """Join the explanations of several batches."""
+    return Explained(
+        np.concatenate([part.logits for part in parts]),
+        np.concatenate([part.gradient for part in parts]),
+        np.concatenate([part.signed_map for part in parts]),
+    )
+
+
 def explain_compiled(engine: Engine, images: Floats, selector: Floats) -> Explained:
     """Explain images by the default method with the compiled graphs, in batches of different sizes.
 
@@ -56,7 +77,7 @@ def explain_compiled(engine: Engine, images: Floats, selector: Floats) -> Explai
         found = explain_by_default(engine, images[span], selector[span])
         none = np.zeros((len(found.logits), 0), np.float32)
         parts.append(Explained(found.logits, none if found.gradient is None else found.gradient, found.signed_map))
-    return _joined(parts)
+    return join(parts)
 
 
 def explain_reference(network: nn.Module, layer: str, images: Floats, layout: Layout) -> Explained:
@@ -65,12 +86,12 @@ def explain_reference(network: nn.Module, layer: str, images: Floats, layout: La
     for span in _spans(len(images)):
         theirs = reference.explain(network, layer, torch.from_numpy(images[span]), layout=layout)
         parts.append(Explained(theirs.logits, theirs.gradient, theirs.signed_map))
-    return _joined(parts)
+    return join(parts)
 
 
 def prove(
     engine: Engine, network: nn.Module, layer: str, images: Floats, layout: Layout, *, inputs: int = PROOF_INPUTS
-) -> tuple[Parity, list[int]]:
+) -> Proven:
     """Compare the compiled explanation of each image's predicted class with pytorch-grad-cam's.
 
     Args:
@@ -84,30 +105,31 @@ def prove(
         inputs: How many images are compared.
 
     Returns:
-        `max |difference| / max |value|` of the signed map and the gradient (worst image) and of the logits (all), and
-        which images were compared.
+        Its parity is `max |difference| / max |value|` of the signed map and the gradient (worst image) and of the
+        logits (all).
 
     Raises:
         ParityError: A ratio is above the threshold, too few maps have positive evidence, or too few images are left to
             compare.
     """
-    compared, moves = _Compared(), []
+    compared, moves, first = _Compared(), [], None
     waiting = list(range(len(images)))
     while waiting and len(compared.kept) < inputs:
         missing = inputs - len(compared.kept)
         turn, waiting = waiting[:missing], waiting[missing:]
         theirs = explain_reference(network, layer, images[turn], layout)
+        first = first or theirs
         ours = explain_compiled(engine, images[turn], np.zeros_like(theirs.logits))
         own = _undecided_moves(network, layer, layout, images[turn], ours, theirs)
         compared.add(turn, ours, theirs, decided=own == 0)
         moves += own[own > 0].tolist()
-    if len(compared.kept) < inputs:
+    if first is None or len(compared.kept) < inputs:
         raise ParityError(
             f"{reference.name()}'s own explanation of {layer!r} moves by up to {max(moves):.1e} on {len(moves)} of "
             f"{len(images)} inputs when these move by float32's rounding, so there is nothing to equal: an activation "
             f"behind the layer jumps there; choose a later layer, or other images under `inputs`; {INSTEAD}"
         )
-    theirs, ours = _joined(compared.theirs), _joined(compared.ours)
+    theirs, ours = join(compared.theirs), join(compared.ours)
     parity = Parity(
         inputs=len(compared.kept),
         nonempty=int((theirs.signed_map.max(axis=(1, 2)) > 0).sum()),
@@ -121,7 +143,7 @@ def prove(
     if not parity.largest <= parity.threshold:
         raise _different(parity, layer, _cause(network, layer, layout, images[compared.kept], ours, theirs))
     _demand_evidence(parity, layer)
-    return parity, compared.kept
+    return Proven(parity, compared.kept, first)
 
 
 def prove_combined(
@@ -245,11 +267,3 @@ def _spans(total: int) -> Iterator[slice]:
         size = BATCH_SIZES[turn % len(BATCH_SIZES)]
         yield slice(start, start + size)
         start, turn = start + size, turn + 1
-
-
-def _joined(parts: list[Explained]) -> Explained:
-    return Explained(
-        np.concatenate([part.logits for part in parts]),
-        np.concatenate([part.gradient for part in parts]),
-        np.concatenate([part.signed_map for part in parts]),
-    )

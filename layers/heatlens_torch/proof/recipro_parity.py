@@ -11,7 +11,15 @@ from heatlens.types import Floats
 from heatlens_torch.graph.grids import Layout
 from heatlens_torch.loading.spec import PROOF_INPUTS
 from heatlens_torch.proof import masked_runs, rounding
-from heatlens_torch.proof.parity import NONEMPTY_SHARE, THRESHOLD, Explained, explain_compiled, ratio
+from heatlens_torch.proof.parity import (
+    NONEMPTY_SHARE,
+    THRESHOLD,
+    Explained,
+    Proven,
+    explain_compiled,
+    join,
+    ratio,
+)
 from heatlens_torch.proof.rounding import Doubles
 
 RUNS = 1640  # of the reference, about: 32 inputs of a grid of 7x7, 8 of 14x14
@@ -24,7 +32,7 @@ def inputs_of(layout: Layout) -> int:
     return min(PROOF_INPUTS, max(LEAST_INPUTS, RUNS // runs))
 
 
-def prove(engine: Engine, network: nn.Module, layer: str, images: Floats, layout: Layout) -> Parity:
+def prove(engine: Engine, network: nn.Module, layer: str, images: Floats, layout: Layout) -> Proven:
     """Compare the compiled explanation of each image's predicted class with the reference's.
 
     Args:
@@ -40,25 +48,27 @@ def prove(engine: Engine, network: nn.Module, layer: str, images: Floats, layout
         ParityError: A ratio is above the threshold, too few maps have positive evidence, or too few images are left to
             compare.
     """
-    wanted, kept, aside = inputs_of(layout), list[tuple[Explained, Explained]](), 0
+    wanted, kept, aside = inputs_of(layout), dict[int, tuple[Explained, Explained]](), 0
+    originals: list[Explained] = []
     for at in range(len(images)):
         if len(kept) == wanted:
             break
         image = images[at : at + 1]
         theirs = masked_runs.explain(network, layer, image, layout)
+        originals.append(theirs)
         ours = explain_compiled(engine, image, np.zeros_like(theirs.logits))
         if _undecided(network, layer, layout, image, ours, theirs):
             aside += 1
         else:
-            kept.append((ours, theirs))
+            kept[at] = ours, theirs
     if len(kept) < wanted:
         raise ParityError(
             f"the maps of {layer!r} by one masked run per cell jump on {aside} of {len(images)} inputs when these move "
             "by float32's rounding, so there is nothing to equal: choose a later layer, or other images under `inputs`"
         )
-    parity = _parity(kept, aside)
+    parity = _parity(list(kept.values()), aside)
     _demand(parity, layer)
-    return parity
+    return Proven(parity, list(kept), join(originals))
 
 
 def distances(ours: Explained, theirs: Explained) -> Doubles:

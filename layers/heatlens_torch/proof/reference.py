@@ -66,7 +66,7 @@ def explain(
         return Reference(both.logits[:1], both.gradient[:1], both.signed_map[:1], both.heat[:1])
     module = target(network, layer)
     with _grad_cam(network, [layer], [layout]) as cam:
-        targets = _targets(network, image, classes)
+        targets = [_Target(None)] * len(image) if classes is None else [_Target(index) for index in classes]
         heat = cam(input_tensor=image, targets=targets)
         activation, gradient = _only(cam.activations_and_grads.activations), _only(cam.activations_and_grads.gradients)
         signed = cam.get_cam_image(image, module, targets, activation, gradient)
@@ -85,7 +85,7 @@ def combined(network: nn.Module, layouts: Mapping[str, Layout], image: torch.Ten
     if len(image) == 1:  # see `explain`
         return combined(network, layouts, image.repeat(2, 1, 1, 1))[:1]
     with _grad_cam(network, list(layouts), list(layouts.values())) as cam:
-        heat: Floats = cam(input_tensor=image, targets=_targets(network, image, None))
+        heat: Floats = cam(input_tensor=image, targets=[_Target(None)] * len(image))
     return heat
 
 
@@ -180,11 +180,20 @@ def _gradient_from(network: nn.Module, modules: Sequence[nn.Module]) -> Iterator
             parameter.requires_grad_()
 
 
-def _targets(network: nn.Module, image: torch.Tensor, classes: list[int] | None) -> list[object]:
-    with torch.no_grad():
-        logits = network(image)
-    target_type = BinaryClassifierOutputTarget if logits.shape[1] == 1 else ClassifierOutputTarget
-    return [target_type(index) for index in (predicted_classes(logits) if classes is None else classes)]
+class _Target:
+    """The explained value of one image's logits `[K]`: pytorch-grad-cam's own target of a class, or the predicted one.
+
+    It chooses when it is called, because only then does it see the logits: choosing before would run the network twice.
+    """
+
+    def __init__(self, index: int | None) -> None:
+        self._index = index
+
+    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
+        index = predicted_classes(logits[None])[0] if self._index is None else self._index
+        target_type = BinaryClassifierOutputTarget if len(logits) == 1 else ClassifierOutputTarget
+        value: torch.Tensor = target_type(index)(logits)
+        return value
 
 
 def _only(tensors: list[torch.Tensor]) -> Floats:

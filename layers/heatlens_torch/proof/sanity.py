@@ -1,7 +1,5 @@
 """Check whether maps depend on the learned weights: how similar they stay when weights are random."""
 
-from contextlib import AbstractContextManager, nullcontext
-
 import numpy as np
 import torch
 from scipy import stats
@@ -13,6 +11,7 @@ from heatlens_torch.graph.grids import Layout
 from heatlens_torch.graph.selector import predicted_classes, predicted_selector
 from heatlens_torch.loading.spec import PROOF_INPUTS
 from heatlens_torch.proof import masked_runs, reference
+from heatlens_torch.proof.parity import Explained
 from heatlens_torch.proof.randomize import randomized, weight_layers
 from heatlens_torch.proof.recipro_parity import inputs_of
 
@@ -21,7 +20,15 @@ SEED = 181003292  # the paper's number; small seeds are what networks are initia
 THRESHOLD = 0.5  # chance stays below it on grids of 4x4 cells or more
 
 
-def check(network: nn.Module, layer: str, images: Floats, layout: Layout, *, gradients: bool = True) -> Sanity | None:
+def check(
+    network: nn.Module,
+    layer: str,
+    images: Floats,
+    layout: Layout,
+    *,
+    gradients: bool = True,
+    originals: Explained | None = None,
+) -> Sanity | None:
     """Compare each image's map by the default method with that of the same network with random weights.
 
     The cascading model parameter randomization test (Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018)
@@ -35,6 +42,8 @@ def check(network: nn.Module, layer: str, images: Floats, layout: Layout, *, gra
             allow.
         layout: Of the layer's output.
         gradients: Whether the default method is Grad-CAM, otherwise Recipro-CAM.
+        originals: The reference's explanations of the same images by the original network, from the proof; by default
+            they are made here.
 
     Returns:
         `None` if the network has no weights, or all maps are flat.
@@ -44,25 +53,16 @@ def check(network: nn.Module, layer: str, images: Floats, layout: Layout, *, gra
     layers = weight_layers(network, batch[:2])
     if not layers:
         return None
-    with torch.no_grad():
-        logits = network(batch)
-
-    def maps(weights: AbstractContextManager[None]) -> Floats:
-        with weights:
-            if not gradients:
-                return masked_runs.explain(
-                    network, layer, images[:count], layout, predicted_selector(logits)
-                ).signed_map
-            return reference.explain(network, layer, batch, predicted_classes(logits), layout=layout).signed_map
-
-    original = maps(nullcontext())
-    varied = np.ptp(original, axis=(1, 2)) > 0
+    known = originals or _explain(network, layer, images[:count], layout, None, gradients=gradients)
+    known = known.of(list(range(count)))
+    varied = np.ptp(known.signed_map, axis=(1, 2)) > 0
     if not varied.any():
         return None
-    stages = [
-        _compared(count, original[varied], maps(randomized(network, layers[-count:], batch, seed=SEED))[varied])
-        for count in sorted({1, -(-len(layers) // 2), len(layers)})
-    ]
+    stages = []
+    for random in sorted({1, -(-len(layers) // 2), len(layers)}):
+        with randomized(network, layers[-random:], batch, seed=SEED):
+            found = _explain(network, layer, images[:count], layout, known.logits, gradients=gradients)
+        stages.append(_compared(random, known.signed_map[varied], found.signed_map[varied]))
     return Sanity(
         images=int(varied.sum()),
         seed=SEED,
@@ -71,6 +71,19 @@ def check(network: nn.Module, layer: str, images: Floats, layout: Layout, *, gra
         threshold=THRESHOLD,
         sensitive=max(abs(stages[-1].signed), abs(stages[-1].absolute)) < THRESHOLD,
     )
+
+
+def _explain(
+    network: nn.Module, layer: str, images: Floats, layout: Layout, logits: Floats | None, *, gradients: bool
+) -> Explained:
+    """Explain the class that `logits` `[N,K]` predict, by default the network's own, by the default method."""
+    answered = None if logits is None else torch.from_numpy(logits)
+    if not gradients:
+        selectors = None if answered is None else predicted_selector(answered)
+        return masked_runs.explain(network, layer, images, layout, selectors)
+    classes = None if answered is None else predicted_classes(answered)
+    found = reference.explain(network, layer, torch.from_numpy(images), classes, layout=layout)
+    return Explained(found.logits, found.gradient, found.signed_map)
 
 
 def spearman(one: Floats, other: Floats) -> float:

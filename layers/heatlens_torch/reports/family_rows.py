@@ -52,7 +52,7 @@ def prove(network: nn.Module, layer: str, probed: Probe, images: Floats) -> Pari
         folder = Path(scratch)
         trunk, tail = write_graph(graphs.trunk, folder / "trunk.onnx"), write_graph(graphs.tail, folder / "tail.onnx")
         engines, _ = open_engines(folder, {layer: (trunk, tail)})
-        return parity.prove(engines[layer], network, layer, images, probed.layout, inputs=INPUTS)[0]
+        return parity.prove(engines[layer], network, layer, images, probed.layout, inputs=INPUTS).parity
 
 
 def grid_text(shape: Sequence[int], tokens: Tokens | None) -> str:

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from heatlens.errors import CompileError
+from heatlens_torch.graph import layers
 from heatlens_torch.graph.export import export
 from heatlens_torch.graph.layers import default_layer, resolve, survey
 from heatlens_torch.graph.probe import probe
@@ -223,3 +224,23 @@ def test_a_named_layer_of_one_cell_is_refused_with_another_one() -> None:
 
     with pytest.raises(CompileError, match=r"^layer '1' answers one cell, .* about places; choose '0' instead$"):
         probe(network, "1", torch.randn(2, 3, SIDE, SIDE))
+
+
+def test_the_default_layer_is_found_without_a_backward_pass_through_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    bodies = [nn.Conv2d(8, 8, 1) for _ in range(10)]
+    network = nn.Sequential(stem(), *bodies, *head()).eval()
+    wanted: list[int] = []
+    differentiate = layers.gradients
+
+    def noted(value: torch.Tensor, outputs: list[torch.Tensor]) -> list[torch.Tensor | None]:
+        wanted.append(len(outputs))
+        return differentiate(value, outputs)
+
+    monkeypatch.setattr(layers, "gradients", noted)
+    name, layout = layers.default_target(network, (SIDE, SIDE))
+
+    assert wanted == [8, 8, 8], "for each class, with respect to the last layers alone"
+    assert (name, layout.shape) == ("10", (8, 8, 8))
+    candidates, _ = survey(network, (SIDE, SIDE))
+    assert (candidates[-1].name, candidates[-1].shape) == (name, layout.shape)

@@ -46,3 +46,7 @@ def test_momentum_and_mode_are_restored_after_an_error() -> None:
 
     assert [norm.momentum for norm in norms] == [0.1, 0.1]
     assert not any(module.training for module in settled.modules())
+
+
+def test_without_norms_the_network_is_not_run() -> None:
+    settle_batchnorm(network(), [], [torch.zeros(2, 1, 8, 8)])  # a shape that it could not take

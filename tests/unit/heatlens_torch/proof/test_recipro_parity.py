@@ -45,7 +45,7 @@ class Runs:
 
 
 def prove(engine: Runs, images: Floats = IMAGES) -> tuple[int, int, float]:
-    parity = recipro_parity.prove(engine, engine.network, "features", images, LAYOUT)
+    parity = recipro_parity.prove(engine, engine.network, "features", images, LAYOUT).parity
     return parity.inputs, parity.undecided, parity.largest
 
 

@@ -1,10 +1,12 @@
-"""pytorch-grad-cam explains one image as it does in a batch, also where torch differentiates one image wrongly."""
+"""pytorch-grad-cam explains one image as it does in a batch, in one run, also where torch differentiates wrongly."""
 
+import pytest
 import torch
 from torch import nn
 
 from heatlens.card import Tokens
 from heatlens_torch.graph.grids import Layout
+from heatlens_torch.graph.selector import predicted_classes
 from heatlens_torch.proof import reference
 
 CHANNELS, SIDE = 4, 4
@@ -63,3 +65,21 @@ def test_the_combined_map_of_one_image_is_that_in_a_batch() -> None:
     alone, together = (reference.combined(built, layouts, each) for each in (images[:1], images))
 
     assert torch.allclose(torch.from_numpy(alone), torch.from_numpy(together[:1]), atol=1e-5)
+
+
+@pytest.mark.parametrize("logits", [1, 3])
+def test_the_predicted_class_is_explained_in_one_run(logits: int) -> None:
+    built, images, runs = network(), torch.randn(5, 3, 16, 16), []
+    built.head = nn.Linear(CHANNELS * SIDE * SIDE, logits)
+    with torch.no_grad():
+        predicted = predicted_classes(built(images))
+    named = reference.explain(built, "tokens", images, predicted, layout=LAYOUT)
+    built.register_forward_hook(lambda *_: runs.append(1))
+
+    found = reference.explain(built, "tokens", images, layout=LAYOUT)
+
+    assert len(runs) == 1
+    assert len(set(predicted)) > 1
+    assert (found.signed_map == named.signed_map).all()
+    reference.combined(built, {"tokens": LAYOUT, "cut": Layout(CHANNELS, SIDE, SIDE)}, images)
+    assert len(runs) == 2

@@ -90,9 +90,9 @@ def pictures(network: Kinked, *, at_the_kink: Sequence[int] = ()) -> Floats:
 
 
 def prove(network: Kinked, images: Floats, **wrong: float) -> tuple[int, int, list[int]]:
-    found, kept = parity.prove(Jumping(network, **wrong), network, "features", images, LAYOUT)
-    assert found.largest < parity.THRESHOLD
-    return found.inputs, found.undecided, kept
+    found = parity.prove(Jumping(network, **wrong), network, "features", images, LAYOUT)
+    assert found.parity.largest < parity.THRESHOLD
+    return found.parity.inputs, found.parity.undecided, found.kept
 
 
 def test_an_image_that_pytorch_grad_cam_explains_unstably_is_replaced_by_the_next(network: Kinked) -> None:

@@ -17,6 +17,7 @@ from heatlens.types import Floats
 from heatlens_torch.graph.grids import Layout
 from heatlens_torch.loading import exported_program, synthetic
 from heatlens_torch.proof import reference, sanity
+from heatlens_torch.proof.parity import explain_reference
 from heatlens_torch.proof.randomize import randomized, weight_layers
 
 SIDE = 32
@@ -140,7 +141,7 @@ def test_weights_are_randomized_from_the_logits_down(monkeypatch: pytest.MonkeyP
 def test_the_originals_predicted_class_is_explained_throughout(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, plain = [], reference.explain
 
-    def noted(network: nn.Module, layer: str, image: torch.Tensor, classes: list[int], **more: Layout) -> object:
+    def noted(network: nn.Module, layer: str, image: torch.Tensor, classes: list[int] | None, **more: Layout) -> object:
         asked.append(classes)
         return plain(network, layer, image, classes, **more)
 
@@ -149,8 +150,27 @@ def test_the_originals_predicted_class_is_explained_throughout(monkeypatch: pyte
         predicted = network(torch.from_numpy(images())).argmax(dim=1).tolist()
     monkeypatch.setattr(reference, "explain", noted)
     checked(network, "0", 16)
-    assert asked == [predicted] * 4
+    assert asked == [None, *[predicted] * 3]
     assert len(set(predicted)) > 1
+
+
+def test_the_explanations_of_the_proof_are_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, made, plain = convolutions(), [], reference.explain
+    expected = checked(network, "0", 16)
+    originals = explain_reference(network, "0", images(12), layout())
+
+    def noted(*args: object, **options: object) -> object:
+        made.append(args)
+        return plain(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(reference, "explain", noted)
+    found = sanity.check(network, "0", images(), layout(), originals=originals)
+
+    assert len(made) == 3, "one for each stage of random weights"
+    assert found is not None
+    assert found.images == expected.images
+    for ours, theirs in zip(found.stages, expected.stages, strict=True):
+        assert [ours.signed, ours.absolute] == pytest.approx([theirs.signed, theirs.absolute], abs=1e-3)
 
 
 def test_returns_none_without_weights_or_with_flat_maps() -> None:
