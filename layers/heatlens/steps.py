@@ -24,7 +24,7 @@ COLORS = 3
 
 
 class _Step(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), defer_build=True)
 
 
 class Window(_Step):

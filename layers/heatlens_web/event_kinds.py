@@ -30,7 +30,8 @@ class UnknownEvent(ValueError):
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True)
+    # Deferred: a function gets events of one kind, and builds that kind's schema.
+    model_config = ConfigDict(strict=True, defer_build=True)
 
 
 class _Event(_Strict):

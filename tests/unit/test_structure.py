@@ -172,7 +172,6 @@ CROSS_CUTTING = {
     "infra/test_dockerfile.py": "infra/Dockerfile",
     "test_docs.py": "documents and tables",
     "test_import_contracts.py": "the import contracts in pyproject.toml",
-    "test_imports.py": "what a process loads",
     "test_structure.py": "where things lie",
 }
 

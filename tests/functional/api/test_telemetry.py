@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from heatlens_cli.events.make_event import make_event
+from tests.functional.budget.test_imports import MOST_ON_LAMBDA
 from tests.support.paths import ROOT, SAMPLES
-from tests.unit.test_imports import MODULE_BUDGET
 
 LAMBDA = {"AWS_LAMBDA_FUNCTION_NAME": "api", "HEATLENS_STACK": "heatlens-test", "AWS_REGION": "us-east-1"}
 PROGRAM = """
@@ -76,4 +76,4 @@ def test_the_function_stays_within_its_module_budget_without_boto3_and_the_trace
 
     assert "aws_lambda_powertools" in loaded
     assert {"boto3", "aws_xray_sdk", "torch", "pydicom", "prometheus_client"} & loaded == set()
-    assert len(loaded) < MODULE_BUDGET
+    assert len(loaded) < MOST_ON_LAMBDA
