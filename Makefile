@@ -118,6 +118,10 @@ bench-engine: $(VENV)/.dev ## Compare the explanation with its peers from PyPI: 
 bench-load: $(VENV)/.dev ## Send 1 to 64 clients, slow uploads and 499 MB bodies to both servers: times, statuses, memory
 	$(BIN)/python -m tests.benchmarks.load --out tests/benchmarks/LOAD.md
 
+.PHONY: bench-start
+bench-start: $(VENV)/.dev ## Break down the start of each entry point: imports, steps, first answer (ten minutes; result is committed)
+	$(BIN)/python -m tests.benchmarks.start
+
 parity: $(VENV)/.dev ## Compare every architecture and method with pytorch-grad-cam, in layers/PARITY.md and METHODS.md (an hour; results are committed)
 	@mkdir -p out
 	$(BIN)/python -m heatlens_torch.reports.parity_table --rows out/parity.jsonl

@@ -7,6 +7,8 @@ export HEATLENS_IMAGE_DIGEST="${HEATLENS_IMAGE_DIGEST:-$(cat /opt/heatlens/diges
 if [ "${1:-}" = serve ]; then
   set -- /opt/venv/bin/python -m functions.endpoint.serve
 else
+  # A function works on one request at a time: threads with arenas of their own would keep freed pictures in each.
+  export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-1}"
   set -- /opt/venv/bin/python -m awslambdaric "$@"
 fi
 if [ "$(id -u)" = 0 ]; then

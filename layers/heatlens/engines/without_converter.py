@@ -1,4 +1,4 @@
-"""Import OpenVINO without its converter of other frameworks' models, which loads eighty modules that no engine uses."""
+"""Import OpenVINO without its converter of other frameworks' models, which loads 119 modules that no engine uses."""
 
 import sys
 from collections.abc import Iterator
