@@ -35,6 +35,7 @@ DEFAULT_METHOD = "gradcam"
 WITHOUT_GRADIENTS = "reciprocam"  # the default method of a model whose tail has no gradient
 DRAFT = "draft: the maps of this model were not proven; try things out with them, and rely on none"
 GRADIENT = "gradient"  # the tail's second output, where it has one
+SELECTOR, OWNERS = "selector", "owners"  # its last inputs then; tails of earlier versions have no owners
 
 _SHORT_FORM = ("resize", "crop", "interpolation", "mean", "std")  # of a preprocessing
 _LEAST: list[JsonValue] = ["resize", "mean", "std"]
@@ -154,6 +155,11 @@ class Graph(_Frozen):
     def has_gradient(self) -> bool:
         """Whether a tail computes the gradient beside the logits."""
         return GRADIENT in self.outputs
+
+    @property
+    def has_owners(self) -> bool:
+        """Whether a tail takes any number of selectors for an image."""
+        return OWNERS in self.inputs
 
 
 class Parity(_Frozen):

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 Floats = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
 # left, top, right, bottom in pixels of the upright original; right and bottom are exclusive
 Box = tuple[int, int, int, int]
 # left, top, right, bottom as shares of a map's width and height

@@ -10,10 +10,11 @@ from torch import fx, nn
 
 from heatlens.card import Card
 from heatlens.errors import EngineError
-from heatlens.types import Floats, Precision
+from heatlens.types import Floats, Indices, Precision
 from heatlens_torch.graph import cut as cutting
 from heatlens_torch.graph.differentiate import unique_batch_size
 from heatlens_torch.graph.grids import Layout, regrid
+from heatlens_torch.graph.narrow import narrow
 from heatlens_torch.graph.selector import explained_selector
 from heatlens_torch.graph.simplify import simplify
 from heatlens_torch.loading.saved_network import load_network
@@ -59,7 +60,11 @@ class TorchEngine:
         self._gradients = gradients
         self._network, self._torch_device = network, torch.device(device)
         self._layer, self._layout = layer, layout
-        own = fx.GraphModule(captured, deepcopy(captured.graph))  # the cut rewrites it; the weights are shared
+        own = fx.GraphModule(
+            captured, deepcopy(captured.graph)
+        )  # it is rewritten for the layer; the weights are shared
+        narrow(own, layer)
+        simplify(own)
         activation = regrid(own, cutting.find_cut(own.graph, layer), self._layout)
         cut = cutting.split(own, activation)
         self._trunk, self._tail = cut.trunk.to(self._torch_device), cut.tail.to(self._torch_device)
@@ -69,8 +74,11 @@ class TorchEngine:
             values = self._trunk(self._images(batch))
         return tuple(_array(value) for value in (values if isinstance(values, tuple) else (values,)))
 
-    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats | None]:
-        activation, *others = (self._tensor(value) for value in crossing)
+    def tail(
+        self, crossing: Sequence[Floats], selector: Floats, owners: Indices | None = None
+    ) -> tuple[Floats, Floats | None]:
+        repeated = crossing if owners is None else [value[owners] for value in crossing]
+        activation, *others = (self._tensor(value) for value in repeated)
         if not self._gradients:
             with torch.inference_mode(), self._autocast():
                 return _array(self._tail(activation, *others)), None
@@ -136,7 +144,6 @@ def open_layers(folder: Path, card: Card, *, precision: Precision, threads: int)
     shape = (card.preprocess.channels, *card.preprocess.shape)
     image = torch.zeros(unique_batch_size((*shape, *sizes)), *shape, device=device)
     captured = cutting.capture(network, image, [layer.name for layer in card.layers])
-    simplify(captured)
     return {
         layer.name: TorchEngine(
             network,

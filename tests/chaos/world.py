@@ -21,7 +21,7 @@ from functions.batch.context import Account, WorkerContext
 from heatlens.engines.base import Engine
 from heatlens.model import Model
 from heatlens.registry import ModelRegistry
-from heatlens.types import Floats
+from heatlens.types import Floats, Indices
 from heatlens_aws import finishing
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.clients import Clients, connect
@@ -73,8 +73,8 @@ class Processor:
         first, *others = self._engine.trunk(batch)
         return (first * self._factor, *others)
 
-    def tail(self, crossing: Any, selector: Floats) -> tuple[Floats, Floats | None]:  # noqa: ANN401 - as the protocol's
-        return self._engine.tail(crossing, selector)
+    def tail(self, crossing: Any, selector: Floats, owners: Indices | None = None) -> tuple[Floats, Floats | None]:  # noqa: ANN401 - as the protocol's
+        return self._engine.tail(crossing, selector, owners)
 
 
 class Refusals(Hook):

@@ -23,7 +23,7 @@ from functions.batch.pace import Pace
 from functions.batch.worker import work
 from heatlens.model import Model
 from heatlens.registry import ModelRegistry
-from heatlens.types import Floats
+from heatlens.types import Floats, Indices
 from heatlens_aws.batch_table import Declared
 from heatlens_aws.object_keys import Lane, upload_key
 from heatlens_aws.records import Batch, File
@@ -67,8 +67,10 @@ class Counting:
         self.seen += [round(float(image.mean()) * 255) for image in batch]
         return self.engine.trunk(batch)
 
-    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats | None]:
-        return self.engine.tail(crossing, selector)
+    def tail(
+        self, crossing: Sequence[Floats], selector: Floats, owners: Indices | None = None
+    ) -> tuple[Floats, Floats | None]:
+        return self.engine.tail(crossing, selector, owners)
 
 
 @dataclass

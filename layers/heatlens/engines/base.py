@@ -8,10 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from heatlens.card import Card, Graph, TorchWeights
 from heatlens.engines.resources import cuda_devices
 from heatlens.errors import CardError, EngineError, HeatlensError
-from heatlens.types import EngineName, Floats, Precision
+from heatlens.types import EngineName, Floats, Indices, Precision
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +36,21 @@ class Engine(Protocol):
         """
         ...
 
-    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats | None]:
-        """Run the graph after the cut on the values that cross it, with a selector `[B,K]`.
+    def tail(
+        self, crossing: Sequence[Floats], selector: Floats, owners: Indices | None = None
+    ) -> tuple[Floats, Floats | None]:
+        """Run the graph after the cut on the values that cross it, with a selector for each row.
+
+        Args:
+            crossing: Values of B images.
+            selector: `[R,K]`. A row of zeros selects the predicted class (for one logit its sign, otherwise the
+                argmax).
+            owners: `[R]`, the image of each row; `None` means that row r is of image r.
 
         Returns:
-            Logits `[B,K]`, and the gradient `[B,C,h,w]` of `sum(selector * logits)` with respect to the activation. A
-            row of zeros selects the predicted class (for one logit its sign, otherwise the argmax). The gradient is
-            `None` where the model was compiled without gradients; the selector then means nothing.
+            For each row the logits of its image `[R,K]`, and the gradient `[R,C,h,w]` of `sum(selector * logits)` with
+            respect to its activation. The gradient is `None` where the model was compiled without gradients; the
+            selector then means nothing.
         """
         ...
 
@@ -130,6 +140,19 @@ def files_of(card: Card, engine: EngineName, precision: Precision) -> Sequence[G
     if engine == "torch":
         return [card.weights]
     return [graph for layer in card.layers for graph in layer.graphs_at(precision)]
+
+
+def tail_inputs(
+    tail: Graph, crossing: Sequence[Floats], selector: Floats, owners: Indices | None
+) -> list[Floats | Indices]:
+    """List the inputs of a tail's graph for the arguments of `Engine.tail`.
+
+    A graph without owners gets the values of an image again for each of its rows.
+    """
+    if tail.has_owners:
+        return [*crossing, selector, np.arange(len(selector)) if owners is None else owners]
+    repeated = crossing if owners is None else [value[owners] for value in crossing]
+    return [*repeated, selector] if tail.has_gradient else [*repeated]
 
 
 def check_agreements(card: Card, precision: Precision) -> None:

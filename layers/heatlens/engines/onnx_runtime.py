@@ -4,11 +4,12 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from heatlens.card import Card, Graph
+from heatlens.card import OWNERS, Card, Graph
+from heatlens.engines.base import tail_inputs
 from heatlens.engines.resources import cuda_devices
 from heatlens.engines.telemetry import without_telemetry
 from heatlens.errors import EngineError
-from heatlens.types import Floats, Precision
+from heatlens.types import Floats, Indices, Precision
 
 with without_telemetry():
     import onnxruntime as ort
@@ -55,7 +56,7 @@ class OnnxRuntimeEngine:
             EngineError: A graph cannot be read, or has other tensors than its record says.
         """
         self.precision: str = precision
-        self._has_gradient = tail.has_gradient
+        self._tail_graph = tail
         self._trunk = _Executable(folder, trunk, threads=threads, cuda=cuda)
         self._tail = _Executable(folder, tail, threads=threads, cuda=cuda)
         self.device = "CUDA" if self._trunk.on_gpu and self._tail.on_gpu else "CPU"
@@ -63,12 +64,11 @@ class OnnxRuntimeEngine:
     def trunk(self, batch: Floats) -> tuple[Floats, ...]:
         return self._trunk([batch])
 
-    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats | None]:
-        if not self._has_gradient:
-            [logits] = self._tail(crossing)
-            return logits, None
-        logits, gradient = self._tail([*crossing, selector])
-        return logits, gradient
+    def tail(
+        self, crossing: Sequence[Floats], selector: Floats, owners: Indices | None = None
+    ) -> tuple[Floats, Floats | None]:
+        results = self._tail(tail_inputs(self._tail_graph, crossing, selector, owners))
+        return results[0], results[1] if self._tail_graph.has_gradient else None
 
 
 def open_layers(folder: Path, card: Card, *, precision: Precision, threads: int) -> dict[str, OnnxRuntimeEngine]:
@@ -114,7 +114,7 @@ class _Executable:
         self.on_gpu = CUDA in self._session.get_providers()
         self._inputs = self._check(graph)
 
-    def __call__(self, inputs: Sequence[Floats]) -> tuple[Floats, ...]:
+    def __call__(self, inputs: Sequence[Floats | Indices]) -> tuple[Floats, ...]:
         return tuple(self._session.run(None, dict(zip(self._inputs, inputs, strict=True))))
 
     def _check(self, graph: Graph) -> tuple[str, ...]:
@@ -123,7 +123,8 @@ class _Executable:
         if (inputs, outputs) != (graph.inputs, graph.outputs):
             named = f"{graph.inputs} -> {graph.outputs}: compile the model again"
             raise EngineError(f"{graph.file} has tensors {inputs} -> {outputs}, its card says {named}")
-        kinds = {port.type for port in [*self._session.get_inputs(), *self._session.get_outputs()]}
+        ports = [*self._session.get_inputs(), *self._session.get_outputs()]
+        kinds = {port.type for port in ports if port.name != OWNERS}
         if kinds != {"tensor(float)"}:
             raise EngineError(f"{graph.file} has tensors of other kinds than float32: {', '.join(sorted(kinds))}")
         return inputs

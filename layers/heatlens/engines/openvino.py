@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from heatlens.card import Card, Graph
+from heatlens.engines.base import tail_inputs
 from heatlens.engines.telemetry import without_telemetry
 from heatlens.engines.without_converter import without_converter
 from heatlens.errors import EngineError
-from heatlens.types import Floats, Precision
+from heatlens.types import Floats, Indices, Precision
 
 with without_telemetry(), without_converter():
     import openvino as ov
@@ -44,19 +45,18 @@ class OpenVinoEngine:
         self.precision: str = _supported_precision(precision)
         hint = "bf16" if self.precision == "bf16" else "f32"
         core = ov.Core()
-        self._has_gradient = tail.has_gradient
+        self._tail_graph = tail
         self._trunk = _Executable(core, folder, trunk, hint=hint, threads=threads)
         self._tail = _Executable(core, folder, tail, hint=hint, threads=threads)
 
     def trunk(self, batch: Floats) -> tuple[Floats, ...]:
         return self._trunk([batch])
 
-    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats | None]:
-        if not self._has_gradient:
-            [logits] = self._tail(crossing)
-            return logits, None
-        logits, gradient = self._tail([*crossing, selector])
-        return logits, gradient
+    def tail(
+        self, crossing: Sequence[Floats], selector: Floats, owners: Indices | None = None
+    ) -> tuple[Floats, Floats | None]:
+        results = self._tail(tail_inputs(self._tail_graph, crossing, selector, owners))
+        return results[0], results[1] if self._tail_graph.has_gradient else None
 
 
 def open_layers(folder: Path, card: Card, *, precision: Precision, threads: int) -> dict[str, OpenVinoEngine]:
@@ -98,7 +98,7 @@ class _Executable:
         self._check(graph, hint)
         self._idle: deque[ov.InferRequest] = deque()
 
-    def __call__(self, inputs: Sequence[Floats]) -> tuple[Floats, ...]:
+    def __call__(self, inputs: Sequence[Floats | Indices]) -> tuple[Floats, ...]:
         try:
             request = self._idle.pop()
         except IndexError:

@@ -25,7 +25,7 @@ Timer = Callable[[Stage], AbstractContextManager[None]]
 RECIPROCAM = WITHOUT_GRADIENTS
 METHOD_NAMES = (*METHODS, *RERUNS, RECIPROCAM)
 GRADIENT_FREE = (RECIPROCAM, *RERUNS, "eigencam")  # for models whose tail has no gradient
-TAIL_ROWS = 64  # targets in a batch, each with a copy of its image's activation
+TAIL_ROWS = 64  # targets in a batch of the tail
 _AUGMENTED = ((False, 1.0), (False, 0.9), (False, 1.1), (True, 0.9), (True, 1.0), (True, 1.1))  # the image itself first
 
 
@@ -191,27 +191,30 @@ def _attribute(
 def _by_gradient(
     engine: Engine, crossing: Sequence[Floats], selectors: Sequence[Floats], method_options: MethodOptions, timed: Timer
 ) -> tuple[Floats, list[list[Floats]]]:
-    """Run all targets of all images in few passes of the tail; each image's activation is repeated for its targets.
+    """Run all targets of all images in few passes of the tail.
 
     Returns:
         Logits `[B,K]`, and the signed maps of each image.
     """
     owners = np.repeat(np.arange(len(selectors)), [len(each) for each in selectors])
     rows = np.concatenate(selectors)
-    once = len(rows) == len(selectors)  # then no copy is needed
     logits: list[Floats] = []
     maps: list[Floats] = []
     for start in range(0, len(rows), TAIL_ROWS):
-        span = slice(start, start + TAIL_ROWS)
+        own = owners[start : start + TAIL_ROWS]
+        images = slice(own[0], own[-1] + 1)
         with timed("tail"):
-            repeated = [value[span if once else owners[span]] for value in crossing]
-            batch_logits, gradient = engine.tail(repeated, rows[span])
+            shared = None if len(own) == own[-1] + 1 - own[0] else own - own[0]  # then a row is an image
+            batch_logits, gradient = engine.tail(
+                [value[images] for value in crossing], rows[start : start + TAIL_ROWS], shared
+            )
         with timed("cam"):
+            activation = crossing[0][images if shared is None else own]
             method, eigen_smooth = method_options.method, method_options.eigen_smooth
             if gradient is None:
                 assert method in GRADIENT_FREE, "the plan refuses methods that need a gradient"
-                gradient = np.zeros_like(repeated[0])  # not read
-            maps.extend(signed_map(method, repeated[0], gradient, eigen_smooth=eigen_smooth))
+                gradient = np.zeros_like(activation)  # not read
+            maps.extend(signed_map(method, activation, gradient, eigen_smooth=eigen_smooth))
         logits.extend(batch_logits)
     ordered = iter(maps)
     firsts = np.searchsorted(owners, np.arange(len(selectors)))

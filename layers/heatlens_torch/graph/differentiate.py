@@ -15,6 +15,7 @@ from heatlens_torch.errors import INSTEAD, place_of_node, reason
 from heatlens_torch.graph import derivatives
 from heatlens_torch.graph.any_batch import is_symbolic, symbolic_batch
 from heatlens_torch.graph.selector import explained_selector
+from heatlens_torch.graph.share import share_images
 
 
 def differentiate(tail: fx.GraphModule, crossing: Sequence[torch.Tensor], logits: int, *, layer: str) -> fx.GraphModule:
@@ -27,8 +28,9 @@ def differentiate(tail: fx.GraphModule, crossing: Sequence[torch.Tensor], logits
         layer: The target, for messages.
 
     Returns:
-        `(activation, *crossing, selector [B,K]) -> (logits [B,K], gradient [B,C,h,w])`, the gradient of
-        `sum(explained_selector(selector, logits) * logits)` with respect to the activation.
+        `(activation, *crossing, selector [R,K], owners [R]) -> (logits [R,K], gradient [R,C,h,w])`: for each row of
+        the selector the logits of the image that `owners` names, and the gradient of
+        `sum(explained_selector(selector, logits) * logits)` with respect to its activation.
 
     Raises:
         CompileError: An operator of the tail has no derivative that can be traced, or fixes the batch.
@@ -44,6 +46,7 @@ def differentiate(tail: fx.GraphModule, crossing: Sequence[torch.Tensor], logits
     except Exception as error:  # operators raise many unrelated types
         raise CompileError(f"the network after {layer!r} cannot be differentiated: {reason(error)}") from error
     watched.check("its derivative")
+    share_images(graph)
     return graph
 
 

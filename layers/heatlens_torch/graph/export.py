@@ -8,12 +8,14 @@ import onnx
 import torch
 from torch import fx, nn
 
+from heatlens.card import OWNERS, SELECTOR
 from heatlens.errors import CompileError
 from heatlens.steps import COLORS
 from heatlens_torch.errors import WITHOUT_GRADIENTS
 from heatlens_torch.graph import cut as cutting
 from heatlens_torch.graph.differentiate import differentiate, unique_batch_size
 from heatlens_torch.graph.grids import regrid
+from heatlens_torch.graph.narrow import narrow
 from heatlens_torch.graph.onnx_graph import to_onnx
 from heatlens_torch.graph.probe import Probe
 from heatlens_torch.graph.simplify import simplify
@@ -56,10 +58,12 @@ def export(
     sizes = [size for seen in probed.values() for size in (*seen.shape, seen.logits)]
     image = torch.zeros(unique_batch_size((channels, *shape, *sizes)), channels, *shape)
     captured = cutting.capture(network, image, probed)
-    simplify(captured)
     for layer, seen in probed.items():
-        # Each layer gets a copy of the graph, because `regrid` rewrites it; the weights are shared.
-        yield _export(fx.GraphModule(captured, deepcopy(captured.graph)), layer, seen, image, gradients=gradients)
+        # Each layer gets a copy of the graph, because it is rewritten for the layer; the weights are shared.
+        own = fx.GraphModule(captured, deepcopy(captured.graph))
+        narrow(own, layer)
+        simplify(own)
+        yield _export(own, layer, seen, image, gradients=gradients)
 
 
 def _export(captured: fx.GraphModule, layer: str, probed: Probe, image: torch.Tensor, *, gradients: bool) -> Exported:
@@ -83,9 +87,10 @@ def _export(captured: fx.GraphModule, layer: str, probed: Probe, image: torch.Te
 
 def _tail(cut: cutting.Cut, crossing: tuple[torch.Tensor, ...], logits: int, layer: str) -> onnx.ModelProto:
     """Convert the tail together with its gradient."""
-    inputs = (*cutting.crossing_names(len(crossing)), "selector")
+    inputs = (*cutting.crossing_names(len(crossing)), SELECTOR, OWNERS)
     tail = differentiate(cut.tail, crossing, logits, layer=layer)
-    examples = (*crossing, torch.zeros(len(crossing[0]), logits))
+    rows = unique_batch_size((logits,), *(value.shape for value in crossing))
+    examples = (*crossing, torch.zeros(rows, logits), torch.arange(rows) % len(crossing[0]))
     return to_onnx(tail, examples, inputs=inputs, outputs=Exported.TAIL_OUTPUTS, place=f"after {layer!r}")
 
 

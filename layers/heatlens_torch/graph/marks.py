@@ -33,6 +33,12 @@ def marked(network: nn.Module, layers: Iterable[str]) -> Iterator[None]:
             handle.remove()
 
 
+def find_mark(graph: fx.Graph, layer: str) -> fx.Node | None:
+    """Return the mark of `layer`."""
+    marks = (node for node in graph.nodes if node.target == torch.ops.heatlens.layer.default)
+    return next((mark for mark in marks if mark.args[1] == layer), None)
+
+
 def take_mark(graph: fx.Graph, layer: str) -> fx.Node | None:
     """Remove all marks from the graph and return the node whose value is the output of `layer`."""
     found: fx.Node | None = None

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram, default_decompositions
 
+from heatlens.card import OWNERS, SELECTOR
 from heatlens.errors import CompileError
 from heatlens_torch.errors import INSTEAD, reason
 from heatlens_torch.graph.expand_late import expand_late
@@ -15,7 +16,7 @@ from heatlens_torch.graph.no_shuffle import unshuffle
 from heatlens_torch.graph.reduce_deeper import reduce_deeper
 from heatlens_torch.graph.untie_weights import untie_transposed_weights
 
-BATCH = "batch"
+BATCH, ROWS = "batch", "rows"
 MOST_BYTES = 2_000_000_000  # a protocol buffer holds 2 GiB; the card has no digest for weights in separate files
 
 
@@ -101,11 +102,14 @@ def _name_batch(model: onnx.ModelProto, place: str) -> None:
         first = value.type.tensor_type.shape.dim[0]
         if not first.dim_param:
             raise CompileError(f"the network {place} fixes the size of the batch")
-    symbols = {value.type.tensor_type.shape.dim[0].dim_param for value in model.graph.input}
+    symbols = {
+        value.type.tensor_type.shape.dim[0].dim_param: ROWS if value.name in (SELECTOR, OWNERS) else BATCH
+        for value in model.graph.input
+    }
     for value in [*model.graph.input, *model.graph.output]:
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param in symbols:
-                dim.dim_param = BATCH
+                dim.dim_param = symbols[dim.dim_param]
 
 
 def _strip(model: onnx.ModelProto) -> None:

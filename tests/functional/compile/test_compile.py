@@ -516,7 +516,7 @@ def test_a_folder_holds_two_graphs_and_a_card_that_fits_them(three_logits: Compi
     assert sorted(path.name for path in three_logits.folder.iterdir()) == ["card.json", "tail.onnx", "trunk.onnx"]
     layer = card.layer()
     assert (layer.trunk.inputs, layer.trunk.outputs) == (("image",), ("activation",))
-    assert (layer.tail.inputs, layer.tail.outputs) == (("activation", "selector"), ("logits", "gradient"))
+    assert (layer.tail.inputs, layer.tail.outputs) == (("activation", "selector", "owners"), ("logits", "gradient"))
     assert (layer.name, layer.tokens, card.combined) == ("layer4", None, None)
     assert card.layers[0].shape == (16, 12, 12)
     assert card.parity.reference.startswith("pytorch-grad-cam 1.")
@@ -529,15 +529,18 @@ def test_further_values_that_cross_the_cut_are_named(tmp_path: Path) -> None:
     model = compiled(BYPASS, tmp_path)
     layer = model.card.layer()
     assert layer.trunk.outputs == ("activation", "crossing.0")
-    assert layer.tail.inputs == ("activation", "crossing.0", "selector")
+    assert layer.tail.inputs == ("activation", "crossing.0", "selector", "owners")
 
 
-def test_only_the_batch_of_a_tensor_is_dynamic(three_logits: Compiled) -> None:
+def test_only_the_batch_of_a_tensor_and_the_rows_of_targets_are_dynamic(three_logits: Compiled) -> None:
+    sizes = {"image": "batch", "activation": "batch"} | dict.fromkeys(
+        ("selector", "owners", "logits", "gradient"), "rows"
+    )
     for name in ("trunk.onnx", "tail.onnx"):
         graph = onnx.load(three_logits.folder / name).graph
         for value in [*graph.input, *graph.output]:
             first, *others = value.type.tensor_type.shape.dim
-            assert (first.dim_param, [dim.dim_param for dim in others]) == ("batch", [""] * len(others)), value.name
+            assert (first.dim_param, [dim.dim_param for dim in others]) == (sizes[value.name], [""] * len(others))
 
 
 def test_the_same_weights_give_the_same_bytes_without_paths(three_logits: Compiled, tmp_path: Path) -> None:

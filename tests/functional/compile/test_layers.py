@@ -16,6 +16,9 @@ from pytorch_grad_cam.utils.reshape_transforms import vit_reshape_transform
 from torch import nn
 
 from heatlens.card import Tokens, read_card
+from heatlens.engines.base import Engine
+from heatlens.engines.onnx_runtime import OnnxRuntimeEngine
+from heatlens.engines.openvino import OpenVinoEngine
 from heatlens.errors import CompileError, ModelFileError, ParityError
 from heatlens.explain import multi_layer
 from heatlens.explain.cam import signed_map
@@ -33,7 +36,7 @@ from heatlens_torch.loading.spec import read_spec
 from heatlens_torch.loading.synthetic import images
 from heatlens_torch.proof import parity
 from tests.functional.compile.test_compile import Description, predicted, tiny, worst
-from tests.support.engines import run_tail
+from tests.support.engines import graphs_of, run_tail
 
 THRESHOLD = 1e-4
 CLASSES = ["a", "b", "c"]
@@ -144,6 +147,32 @@ def test_a_transformer_equals_pytorch_grad_cam_with_the_matching_reshape(
     theirs, signed, _ = plainly(network, [compiled.name], batch, reshape)
     assert worst(gradient, theirs) < THRESHOLD
     assert worst(signed_map("gradcam", crossing[0], gradient), signed) < THRESHOLD
+
+
+@pytest.mark.parametrize("engine_of", [OpenVinoEngine, OnnxRuntimeEngine])
+@pytest.mark.parametrize(("factory", "layer"), [("vit", None), ("swin", "features.1"), ("tiny", "layer3")])
+def test_many_targets_of_an_image_have_the_gradients_that_they_have_alone(
+    factory: str, layer: str | None, engine_of: Callable[..., Engine], tmp_path: Path
+) -> None:
+    at, arguments = (tiny.__module__, {"logits": 3}) if factory == "tiny" else (__name__, {})
+    path = write(tmp_path, factory, [layer] if layer else None, at=at, **arguments)
+    compile_model(path, tmp_path / "out", draft=True)
+    engine, batch = engine_of(tmp_path / "out", *graphs_of(tmp_path / "out")), network_and_images(path, 2)[1]
+    crossing = engine.trunk(batch)
+    for targets in (1, 3, 10):
+        owners = np.repeat(np.arange(2), targets)
+        selector = np.random.default_rng(targets).standard_normal((len(owners), 3), dtype=np.float32)
+        selector[0] = 0  # the predicted class
+
+        together = engine.tail(crossing, selector, owners)
+        alone = [
+            run_tail(engine, [value[owner][None] for value in crossing], selector[row][None])
+            for row, owner in enumerate(owners)
+        ]
+
+        for ours, theirs in zip(together, zip(*alone, strict=True), strict=True):
+            assert ours is not None
+            assert worst(ours, np.concatenate(theirs)) < 1e-6
 
 
 def wide_vit() -> nn.Module:

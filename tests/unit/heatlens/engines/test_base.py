@@ -4,19 +4,20 @@ import builtins
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from heatlens.card import Agreement, Card, TorchWeights, read_card, write_card
-from heatlens.engines.base import open_engines
+from heatlens.card import Agreement, Card, Graph, TorchWeights, read_card, write_card
+from heatlens.engines.base import open_engines, tail_inputs
 from heatlens.engines.openvino import OpenVinoEngine
 from heatlens.errors import CardError, EngineError, SettingsError
 from heatlens.model import load_by_settings, load_model
 from heatlens.settings import Settings, read_settings
-from heatlens.types import EngineName, Options, Precision
+from heatlens.types import EngineName, Floats, Indices, Options, Precision
 from tests.support.engines import graphs_of
 from tests.support.paths import ROOT
 from tests.support.tiny import write_tiny_model
@@ -242,3 +243,30 @@ except EngineError as error:
 
 def test_loads_another_folder_than_the_configured_one(tiny_folder: Path) -> None:
     assert load_by_settings(Settings(), tiny_folder).card.name == "tiny"
+
+
+CROSSING = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array([[7], [8]], np.float32)]
+SELECTOR, OWNERS = np.eye(3, dtype=np.float32), np.array([0, 1, 1])
+
+
+def tail(*inputs: str, outputs: tuple[str, ...] = ("logits", "gradient")) -> Graph:
+    return Graph(file="tail.onnx", sha256="0" * 64, inputs=("activation", "crossing.0", *inputs), outputs=outputs)
+
+
+def equal(given: Sequence[Floats | Indices], *expected: Floats | Indices) -> bool:
+    return all(np.array_equal(*pair) for pair in zip(given, expected, strict=True))
+
+
+def test_a_tail_with_owners_gets_each_image_once() -> None:
+    graph = tail("selector", "owners")
+
+    assert equal(tail_inputs(graph, CROSSING, SELECTOR, OWNERS), *CROSSING, SELECTOR, OWNERS)
+    assert equal(tail_inputs(graph, CROSSING, SELECTOR[:2], None), *CROSSING, SELECTOR[:2], np.array([0, 1]))
+
+
+def test_a_tail_without_owners_gets_an_image_for_each_row() -> None:
+    repeated = [value[[0, 1, 1]] for value in CROSSING]
+
+    assert equal(tail_inputs(tail("selector"), CROSSING, SELECTOR, OWNERS), *repeated, SELECTOR)
+    assert equal(tail_inputs(tail("selector"), CROSSING, SELECTOR[:2], None), *CROSSING, SELECTOR[:2])
+    assert equal(tail_inputs(tail(outputs=("logits",)), CROSSING, SELECTOR, OWNERS), *repeated)

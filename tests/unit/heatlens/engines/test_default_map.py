@@ -22,7 +22,9 @@ class Linear:
     def trunk(self, batch: Floats) -> tuple[Floats, ...]:
         return (batch,)
 
-    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats | None]:
+    def tail(
+        self, crossing: Sequence[Floats], selector: Floats, _owners: object = None
+    ) -> tuple[Floats, Floats | None]:
         logits = crossing[0].mean(axis=(2, 3)) @ WEIGHTS.T
         if not self.gradients:
             return logits, None

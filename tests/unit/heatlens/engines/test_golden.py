@@ -129,7 +129,7 @@ def test_values_that_are_not_finite_never_pass(folder: Path) -> None:
         def trunk(self, batch: Floats) -> tuple[Floats, ...]:
             return (np.full((len(batch), 1, 8, 8), np.nan, np.float32),)
 
-        def tail(self, _crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
+        def tail(self, _crossing: Sequence[Floats], selector: Floats, _owners: object = None) -> tuple[Floats, Floats]:
             return np.full_like(selector, np.nan), np.full((len(selector), 1, 8, 8), np.nan, np.float32)
 
     with pytest.raises(GoldenMismatchError):

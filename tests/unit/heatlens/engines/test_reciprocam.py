@@ -22,7 +22,7 @@ class Curved:
     def trunk(self, batch: Floats) -> tuple[Floats, ...]:
         raise AssertionError("the trunk need not run again")
 
-    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
+    def tail(self, crossing: Sequence[Floats], selector: Floats, _owners: object = None) -> tuple[Floats, Floats]:
         activation, token = crossing
         self.rows.append(len(selector))
         logits = np.tanh(np.einsum("kchw,bchw->bk", WEIGHTS, activation) / 9) * token + token
@@ -70,7 +70,7 @@ def test_the_kernel_is_a_gaussian_that_sums_to_one() -> None:
 
 def test_a_single_cell_keeps_the_share_of_the_middle() -> None:
     class Sum(Curved):
-        def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
+        def tail(self, crossing: Sequence[Floats], selector: Floats, _owners: object = None) -> tuple[Floats, Floats]:
             return crossing[0].sum(axis=(1, 2, 3))[:, None], crossing[0]
 
     activation = np.full((1, 2, 1, 1), 4, np.float32)

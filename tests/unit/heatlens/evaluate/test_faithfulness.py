@@ -39,7 +39,7 @@ class Whole:
         return (batch,)
 
     @torch.no_grad()
-    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
+    def tail(self, crossing: Sequence[Floats], selector: Floats, _owners: object = None) -> tuple[Floats, Floats]:
         logits: Floats = self.network(torch.from_numpy(crossing[0])).numpy()
         return logits, np.zeros_like(crossing[0])
 
@@ -124,7 +124,7 @@ UNNORMALIZED = [
 class Normalizing(Whole):
     """A network that normalizes its input itself, by the image's mean and deviation."""
 
-    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
+    def tail(self, crossing: Sequence[Floats], selector: Floats, _owners: object = None) -> tuple[Floats, Floats]:
         return super().tail(((crossing[0] - MEAN) / STD,), selector)
 
 

@@ -16,7 +16,7 @@ from heatlens.explain.attribution import METHOD_NAMES, MethodOptions, attribute,
 from heatlens.explain.multi_layer import combined
 from heatlens.explain.perturbation import RERUNS
 from heatlens.explain.targets import PREDICTED, TargetRequest
-from heatlens.types import Floats
+from heatlens.types import Floats, Indices
 from tests.support.tiny import bare_card
 
 CLASSES, CHANNELS, SIDE = 5, 7, 24
@@ -50,21 +50,25 @@ class Network(nn.Module):
 
 
 class TorchEngine:
-    """The network cut in two, with PyTorch's own gradient; counts its passes."""
+    """The network cut in two, with PyTorch's own gradient; counts its passes, and the images that the tail gets."""
 
     name, precision, device = "torch", "f32", "CPU"
 
     def __init__(self, network: Network) -> None:
-        self.network, self.trunks, self.tails = network, 0, 0
+        self.network, self.trunks, self.tails, self.images = network, 0, 0, 0
 
     def trunk(self, batch: Floats) -> tuple[Floats, ...]:
         self.trunks += len(batch)
         with torch.no_grad():
             return (self.network.trunk(torch.from_numpy(batch)).numpy(),)
 
-    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
+    def tail(
+        self, crossing: Sequence[Floats], selector: Floats, owners: Indices | None = None
+    ) -> tuple[Floats, Floats]:
         self.tails += len(selector)
-        activation = torch.from_numpy(crossing[0]).clone().requires_grad_()
+        self.images += len(crossing[0])
+        own = crossing[0] if owners is None else crossing[0][owners]
+        activation = torch.from_numpy(own).clone().requires_grad_()
         logits = self.network.tail(activation)
         rows = torch.from_numpy(selector).clone()
         for row, own in zip(rows, logits.detach(), strict=True):
@@ -203,6 +207,15 @@ def test_fixed_classes_cost_one_tail_row_each(
     assert np.array([each.logits for each in found]) == pytest.approx(logits, abs=1e-6)
 
 
+@pytest.mark.parametrize("targets", [1, 3, 10])
+def test_the_tail_gets_an_image_once_for_all_its_targets(network: Network, images: Floats, targets: int) -> None:
+    engine, classes = TorchEngine(network), tuple((index % network.logits,) for index in range(targets))
+
+    attribute(engine, card(network), images, [TargetRequest(classes)] * 4, MethodOptions())
+
+    assert (engine.trunks, engine.tails, engine.images) == (4, 4 * targets, 4)
+
+
 @pytest.mark.parametrize("method", RERUNS)
 def test_perturbation_methods_cost_the_declared_passes_for_any_targets(
     network: Network, images: Floats, method: str
@@ -250,7 +263,7 @@ class LinearEngine:
     def trunk(self, batch: Floats) -> tuple[Floats, ...]:
         return (batch[:, :1],)
 
-    def tail(self, crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
+    def tail(self, crossing: Sequence[Floats], selector: Floats, _owners: object = None) -> tuple[Floats, Floats]:
         mean = crossing[0].mean(axis=(1, 2, 3))
         side = np.where(selector.any(axis=1), selector[:, 0] - selector[:, 1], 1).astype(np.float32)
         return np.stack([mean, -mean], axis=1), np.ones_like(crossing[0]) * side[:, None, None, None]

@@ -25,7 +25,7 @@ class Constant:
     def trunk(self, _batch: Floats) -> tuple[Floats, ...]:
         return (np.full((1, 1, 8, 8), self.value, np.float32),)
 
-    def tail(self, _crossing: Sequence[Floats], selector: Floats) -> tuple[Floats, Floats]:
+    def tail(self, _crossing: Sequence[Floats], selector: Floats, _owners: object = None) -> tuple[Floats, Floats]:
         return np.ones_like(selector), np.ones((1, 1, 8, 8), np.float32)
 
 

@@ -25,7 +25,7 @@ class Compiled:
         """Answer an activation."""
         return (np.ones((len(images), 1, 2, 2), np.float32),)
 
-    def tail(self, crossing: tuple[Floats], _selector: Floats) -> tuple[Floats, Floats]:
+    def tail(self, crossing: tuple[Floats], _selector: Floats, _owners: object = None) -> tuple[Floats, Floats]:
         """Answer the next logits."""
         begin, self.done = self.done, self.done + len(crossing[0])
         return LOGITS[begin : self.done], crossing[0]

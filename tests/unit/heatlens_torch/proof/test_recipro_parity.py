@@ -38,7 +38,9 @@ class Runs:
     def trunk(self, batch: Floats) -> tuple[Floats, ...]:
         return (batch,)
 
-    def tail(self, crossing: Sequence[Floats], _selector: Floats) -> tuple[Floats, Floats | None]:
+    def tail(
+        self, crossing: Sequence[Floats], _selector: Floats, _owners: object = None
+    ) -> tuple[Floats, Floats | None]:
         with torch.no_grad():
             logits = self.network(torch.from_numpy(crossing[0] + np.float32(self.moved)))
         return logits.numpy() * np.float32(self.factor), None

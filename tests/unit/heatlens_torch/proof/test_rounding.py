@@ -54,7 +54,7 @@ class Jumping:
         with torch.no_grad():
             return (self._network.features(torch.from_numpy(batch)).numpy(),)
 
-    def tail(self, crossing: Sequence[Floats], _selector: Floats) -> tuple[Floats, Floats]:
+    def tail(self, crossing: Sequence[Floats], _selector: Floats, _owners: object = None) -> tuple[Floats, Floats]:
         activation = torch.from_numpy(crossing[0]).requires_grad_()
         values = self._network.values(activation)
         opened = values > 0
