@@ -1,6 +1,5 @@
 """Make the HTTP response of explanations and scores: JSON, or the overlay's own bytes."""
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -16,6 +15,7 @@ from heatlens.model import Model
 from heatlens.results import Explained, Explanation
 from heatlens.types import Encoded, Options, Scores
 from heatlens_web.accept import picture_format
+from heatlens_web.base64_values import Base64Values
 from heatlens_web.schemas.answer import ModelAnswer
 from heatlens_web.schemas.heatmap import (
     BatchHeatmapItem,
@@ -82,14 +82,15 @@ def deliver_one(results: Results[Explanation], *, accept: str) -> Response:
     filename, explanation = results.one()
     if picture_format(accept, results.options.format):
         return _picture(explanation, results.model)
+    files = Base64Values()
     answer = HeatmapResponse(
         filename=filename,
         processing_time_ms=results.elapsed_ms,
         model=results.model_answer,
         request_id=results.request_id,
-        **_drawn(explanation, results.model, results.options),
+        **_drawn(explanation, results.model, results.options, files),
     )
-    return _json(answer)
+    return _json(answer, files)
 
 
 def _picture(explanation: Explanation, model: Model) -> Response:
@@ -112,11 +113,12 @@ def _picture(explanation: Explanation, model: Model) -> Response:
 
 def deliver_many(results: Results[Explanation]) -> Response:
     """Respond with a batch as `BatchHeatmapResponse`, in the order of the files."""
+    files = Base64Values()
     items = [
-        _item(name, outcome, results.model, results.options)
+        _item(name, outcome, results.model, results.options, files)
         for name, outcome in zip(results.filenames, results.outcomes, strict=True)
     ]
-    return _json(BatchHeatmapResponse(results=items, **_batch_facts(items, results)))
+    return _json(BatchHeatmapResponse(results=items, **_batch_facts(items, results)), files)
 
 
 def deliver_scores(results: Results[Scores]) -> Response:
@@ -150,14 +152,16 @@ def deliver_predictions(results: Results[Scores]) -> Response:
 
 def deliver_explanations(results: Results[Explanation]) -> Response:
     """Respond with KServe's instances explained."""
-    explanations = results.instances()
+    explanations, files = results.instances(), Base64Values()
     answer = InstanceExplanations(
         predictions=[each.prediction for each in explanations],
-        explanations=[InstanceExplanation(**_drawn(each, results.model, results.options)) for each in explanations],
+        explanations=[
+            InstanceExplanation(**_drawn(each, results.model, results.options, files)) for each in explanations
+        ],
         model=results.model_answer,
         request_id=results.request_id,
     )
-    return _json(answer)
+    return _json(answer, files)
 
 
 def _batch_facts(
@@ -173,11 +177,13 @@ def _batch_facts(
     }
 
 
-def _item(filename: str, outcome: Explanation | HeatlensError, model: Model, options: Options) -> BatchHeatmapItem:
+def _item(
+    filename: str, outcome: Explanation | HeatlensError, model: Model, options: Options, files: Base64Values
+) -> BatchHeatmapItem:
     if isinstance(outcome, HeatlensError):
         return BatchHeatmapItem(filename=filename, success=False, error=outcome.detail, code=outcome.code)
     elapsed_ms = sum(outcome.timings_ms.values())
-    drawn = _drawn(outcome, model, options)
+    drawn = _drawn(outcome, model, options, files)
     return BatchHeatmapItem(filename=filename, success=True, processing_time_ms=elapsed_ms, **drawn)
 
 
@@ -201,13 +207,14 @@ def scored(scores: Scores) -> dict[str, Any]:
     }
 
 
-def _drawn(explanation: Explanation, model: Model, options: Options) -> dict[str, Any]:
+def _drawn(explanation: Explanation, model: Model, options: Options, files: Base64Values) -> dict[str, Any]:
     original, derived = explanation.original, explanation.overlay or explanation.map_image
     several = parse_targets(options.target, options.contrast, model.card).several
+    targets = [_target(each, explanation, options, files) for each in explanation.explained] if several else None
     return {
-        "heatmap_base64": _base64(explanation.overlay),
-        "original_image_base64": _base64(original),
-        "map_image_base64": _base64(explanation.map_image),
+        "heatmap_base64": _base64(explanation.overlay, files),
+        "original_image_base64": _base64(original, files),
+        "map_image_base64": _base64(explanation.map_image, files),
         "media_type": derived.media_type if derived else None,
         "original_media_type": original.media_type if original else None,
         "width": explanation.width,
@@ -218,21 +225,21 @@ def _drawn(explanation: Explanation, model: Model, options: Options) -> dict[str
         "explained": ExplainedAnswer(**_facts(explanation.explained[0])),
         "quality": explanation.quality,
         "familiarity": explanation.familiarity,
-        "map": _map(explanation.explained[0], explanation, options),
+        "map": _map(explanation.explained[0], explanation, options, files),
         "regions": explanation.explained[0].regions,
         "faithfulness": explanation.explained[0].faithfulness,
-        "explanations": [_target(each, explanation, options) for each in explanation.explained] if several else None,
+        "explanations": targets,
         "timings_ms": explanation.timings_ms,
         "notes": list(explanation.notes),
     }
 
 
-def _target(explained: Explained, explanation: Explanation, options: Options) -> TargetAnswer:
+def _target(explained: Explained, explanation: Explanation, options: Options, files: Base64Values) -> TargetAnswer:
     return TargetAnswer(
-        heatmap_base64=_base64(explained.overlay),
-        map_image_base64=_base64(explained.map_image),
+        heatmap_base64=_base64(explained.overlay, files),
+        map_image_base64=_base64(explained.map_image, files),
         quality=explained.quality,
-        map=_map(explained, explanation, options),
+        map=_map(explained, explanation, options, files),
         regions=explained.regions,
         faithfulness=explained.faithfulness,
         **_facts(explained),
@@ -243,18 +250,18 @@ def _facts(explained: Explained) -> dict[str, Any]:
     return {name: getattr(explained, name) for name in ExplainedAnswer.model_fields}
 
 
-def _map(explained: Explained, explanation: Explanation, options: Options) -> MapAnswer | None:
+def _map(explained: Explained, explanation: Explanation, options: Options, files: Base64Values) -> MapAnswer | None:
     if "map" not in options.include:
         return None
     height, width = explained.signed_map.shape
     data = np.ascontiguousarray(explained.signed_map, dtype="<f4").tobytes()
-    text = base64.b64encode(data).decode("ascii")
-    return MapAnswer(shape=(height, width), data_base64=text, box=explanation.box, part=explanation.part)
+    return MapAnswer(shape=(height, width), data_base64=files.add(data), box=explanation.box, part=explanation.part)
 
 
-def _base64(image: Encoded | None) -> str | None:
-    return base64.b64encode(image.data).decode("ascii") if image else None
+def _base64(image: Encoded | None, files: Base64Values) -> str | None:
+    return files.add(image.data) if image else None
 
 
-def _json(answer: BaseModel) -> Response:
-    return Response(answer.model_dump_json().encode("utf-8"), media_type=JSON)
+def _json(answer: BaseModel, files: Base64Values | None = None) -> Response:
+    text = answer.model_dump_json()
+    return Response(files.fill(text) if files else text.encode(), media_type=JSON)
