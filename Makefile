@@ -20,7 +20,7 @@ DEMO := layers/heatlens_torch/demo
 TEMPLATES := template.yaml $(sort $(wildcard infra/*.yaml))
 TOOL := $(BIN)/python infra/tools.py # sam and checkov, each in its own virtual environment
 
-.PHONY: help run run-batch dev bench bench-engine bench-load parity families hugging-face owners image image-cuda invoke start-api endpoint push-endpoint test test-container chaos slow fuzz corpus \
+.PHONY: help run run-batch dev bench bench-engine bench-load bench-picture parity families hugging-face owners image image-cuda invoke start-api endpoint push-endpoint test test-container chaos slow fuzz corpus \
   test-staging lint format model lock tables photo samples clean
 .DEFAULT_GOAL := help
 
@@ -121,6 +121,9 @@ bench-load: $(VENV)/.dev ## Send 1 to 64 clients, slow uploads and 499 MB bodies
 .PHONY: bench-start
 bench-start: $(VENV)/.dev ## Break down the start of each entry point: imports, steps, first answer (ten minutes; result is committed)
 	$(BIN)/python -m tests.benchmarks.start
+
+bench-picture: $(VENV)/.dev ## Compare an overlay, from the map to the JSON, with one blend and one encoder (two minutes; result is committed)
+	$(BIN)/python -m tests.benchmarks.picture
 
 parity: $(VENV)/.dev ## Compare every architecture and method with pytorch-grad-cam, in layers/PARITY.md and METHODS.md (an hour; results are committed)
 	@mkdir -p out

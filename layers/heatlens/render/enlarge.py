@@ -8,9 +8,7 @@ from PIL import Image
 from heatlens.types import WHOLE, Floats, Part
 
 LEVELS = 255
-# Added before levels are truncated, so that they are rounded to nearest. A little over a half: the level of a map's own
-# value, such as the middle one of a signed map, must not fall below it by float32's rounding.
-HALF = 0.5 + 2**-14
+HALF = 0.5  # added before levels are truncated, so that they are rounded to nearest
 _STRIP_PIXELS = 65_536  # what the stages make of a strip stays in the cache, and is reused from strip to strip
 
 
@@ -37,7 +35,9 @@ class Enlarged:
         at = np.clip(self.first + self.step * np.arange(top, bottom), 0, len(self.levels) - 1)
         above = at.astype(np.intp)
         share = (at - above).astype(np.float32)[:, None]
-        rows: Floats = share * self.steps[above] + self.levels[above]
+        rows: Floats = self.steps[above]
+        rows *= share
+        rows += self.levels[above]
         return rows
 
 
