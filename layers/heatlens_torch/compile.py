@@ -3,9 +3,11 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -28,6 +30,7 @@ from heatlens.errors import CompileError, ModelFileError
 from heatlens.explain.attribution import GRADIENT_FREE, METHOD_NAMES
 from heatlens.types import Floats
 from heatlens_torch.atomic_folder import replace_folder
+from heatlens_torch.batch_size import limit_batch
 from heatlens_torch.graph.export import export
 from heatlens_torch.graph.graph_file import write_graph
 from heatlens_torch.graph.grids import Layout
@@ -36,7 +39,7 @@ from heatlens_torch.graph.probe import Probe, probe
 from heatlens_torch.graph.quantize import check_quantizable
 from heatlens_torch.loading import user_functions
 from heatlens_torch.loading.described import Described, describe
-from heatlens_torch.loading.network import build_network, images_of, proof_images, sample_images
+from heatlens_torch.loading.network import build_network, images_of, sample_images, spare_images
 from heatlens_torch.loading.saved_network import check_storable, store_network
 from heatlens_torch.loading.spec import CALIBRATION_IMAGES, ModelSpec, read_training
 from heatlens_torch.proof import calibration, familiarity, parity, precisions, recipro_parity, sanity
@@ -144,9 +147,9 @@ def _compile(
     progress("building the network")
     built = build_network(spec, home)
     reference = compare_with_owner(built.network, spec, home)
-    further = sample_images(spec) if draft else images_of(spec)
-    images = further[:CALIBRATION_IMAGES]
-    sample = torch.from_numpy(images[:2])
+    # All synthetic images wait until the probes, which take much memory, are done: large ones take much too.
+    further = images_of(spec) if spec.inputs and not draft else sample_images(spec)
+    sample = torch.from_numpy(further[:2])
     probed = _probe_targets(built.network, spec, sample, progress)
     stored = store_network(spec, built, sample, folder) if with_torch else None
     training = read_training(home / spec.training) if spec.training else None
@@ -157,6 +160,9 @@ def _compile(
         progress(f"taking ONNX Runtime: {words}")
         if int8:
             raise CompileError(f"an 8-bit trunk runs in OpenVINO alone: leave out --int8; {words}")
+    if not (spec.inputs or draft):
+        further = images_of(spec)
+    images = further[:CALIBRATION_IMAGES]
     if draft:
         layers, combined = tuple(_draft_layer(name, cut) for name, cut in cuts.items()), None
     else:
@@ -176,9 +182,7 @@ def _compile(
         torch=stored,
         combined=combined,
         reference=reference,
-        original=compare_with_original(
-            built.original, engines[layers[0].name], proof_images(spec, images), spec.logits
-        ),
+        original=compare_with_original(built.original, engines[layers[0].name], images, spec.logits),
         training=training,
         evaluation=None if draft else calibration.evaluate(engines[layers[0].name], spec),
         source=built.source,
@@ -193,7 +197,8 @@ def _compile(
 
 
 def _timed(layer: Layer, engine: Engine, card: Card) -> Layer:
-    return layer.model_copy(update={"cost": measure_cost(engine, card, RERUN_BATCH)})
+    batch = limit_batch(RERUN_BATCH, *card.preprocess.shape)
+    return layer.model_copy(update={"cost": measure_cost(engine, card, batch)})
 
 
 def _probe_targets(
@@ -271,10 +276,11 @@ def _prove(
     layouts = {name: cut.layout for name, cut in cuts.items()}
     if spec.gradients:
         progress("comparing with pytorch-grad-cam")
-        proven, combined = _compare(engines, network, layouts, proof_images(spec, images), spec.logits)
+        proven, combined = _compare(engines, network, layouts, images, spec)
     else:
         progress("comparing with one masked run per cell, since there are no gradients")
-        proven, combined = _compare_masked(engines, network, layouts, proof_images(spec, images)), None
+        tried = np.concatenate([images, spare_images(spec)])
+        proven, combined = _compare_masked(engines, network, layouts, tried), None
     progress("comparing with random weights")
     sanities = {
         name: sanity.check(network, name, images, layout, gradients=spec.gradients, originals=proven[name].originals)
@@ -296,17 +302,19 @@ def _prove(
 
 
 def _compare(
-    engines: Mapping[str, Engine], network: nn.Module, layouts: Mapping[str, Layout], images: Floats, logits: int
+    engines: Mapping[str, Engine], network: nn.Module, layouts: Mapping[str, Layout], images: Floats, spec: ModelSpec
 ) -> tuple[dict[str, Proven], float | None]:
     """Compare each layer with pytorch-grad-cam, and where there are several their combined map too."""
-    proven, kept = {}, set(range(len(images)))
-    for name, layout in layouts.items():
-        proven[name] = parity.prove(engines[name], network, name, images, layout)
-        kept &= set(proven[name].kept)
+    make_spare = partial(spare_images, spec)
+    proven = {
+        name: parity.prove(engines[name], network, name, images, layout, make_spare=make_spare)
+        for name, layout in layouts.items()
+    }
     if len(layouts) == 1:
         return proven, None
-    shared = images[sorted(kept)[: parity.COMBINED_INPUTS]]
-    return proven, parity.prove_combined(engines, network, layouts, shared, logits)
+    kept = sorted(set.intersection(*(set(each.kept) for each in proven.values())))[: parity.COMBINED_INPUTS]
+    tried = images if max(kept, default=0) < len(images) else np.concatenate([images, make_spare()])
+    return proven, parity.prove_combined(engines, network, layouts, tried[kept], spec.logits)
 
 
 def _compare_masked(

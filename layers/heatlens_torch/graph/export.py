@@ -69,8 +69,9 @@ def export(
 def _export(captured: fx.GraphModule, layer: str, probed: Probe, image: torch.Tensor, *, gradients: bool) -> Exported:
     activation = regrid(captured, cutting.find_cut(captured.graph, layer), probed.layout)
     cut = cutting.split(captured, activation)
-    with torch.no_grad():
-        crossing = tuple(value.contiguous().clone() for value in _as_tuple(cut.trunk(image)))
+    with torch.no_grad():  # of one image: only the shapes are of interest
+        one = _as_tuple(cut.trunk(image[:1]))
+    crossing = tuple(value.repeat(len(image), *[1] * (value.dim() - 1)) for value in one)
     if crossing[0].shape[1:] != probed.shape:
         raise CompileError(f"the last operation inside layer {layer!r} does not make its output")
     names = tuple(cutting.crossing_names(len(crossing)))

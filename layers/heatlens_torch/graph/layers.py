@@ -140,12 +140,13 @@ def default_target(
     Raises:
         CompileError: There is none; the message says why the last modules with a grid are none.
     """
-    found = _find_grids(network, shape, channels)
-    target = _last_following(network, _serving_all(network, found, gradients=gradients), found.image)
+    image = _noise(shape, channels)
+    target = _last_following(network, _serving_all(network, shape, channels, gradients=gradients), image)
     if target is not None:
         return target
-    surveyed = _survey(network, found, gradients=gradients)
-    target = _last_following(network, surveyed.possible, found.image)
+    surveyed = _survey(network, _find_grids(network, shape, channels), gradients=gradients)
+    possible = [(entry.name, layouts) for entry, layouts in surveyed.possible]
+    target = _last_following(network, possible, image)
     if target is not None:
         return target
     last = "; ".join(f"{each.name!r}: {each.reason}" for each in surveyed.passed[-3:])
@@ -156,13 +157,13 @@ def default_target(
 
 
 def _last_following(
-    network: nn.Module, possible: Sequence[tuple[_Seen, list[Layout]]], image: torch.Tensor
+    network: nn.Module, possible: Sequence[tuple[str, list[Layout]]], image: torch.Tensor
 ) -> tuple[str, Layout] | None:
     """Return the last of the layers whose cells are places of the image."""
-    for entry, layouts in reversed(possible):
-        layout = places.following(network, {entry.name: layouts}, image)[entry.name]
+    for name, layouts in reversed(possible):
+        layout = places.following(network, {name: layouts}, image)[name]
         if layout is not None:
-            return entry.name, layout
+            return name, layout
     return None
 
 
@@ -211,14 +212,18 @@ def _survey(network: nn.Module, found: _Grids, *, gradients: bool) -> _Survey:
     return _Survey(possible, passed, found.order)
 
 
-def _serving_all(network: nn.Module, found: _Grids, *, gradients: bool) -> list[tuple[_Seen, list[Layout]]]:
-    """Find those of the last layers that every class depends on."""
+def _serving_all(
+    network: nn.Module, shape: tuple[int, int], channels: int, *, gradients: bool
+) -> list[tuple[str, list[Layout]]]:
+    """Find those of the last layers that every class depends on; the activations of all layers are released."""
+    found = _find_grids(network, shape, channels)
     recent = found.usable[-_LATEST:] if gradients else found.usable[-1:]
     if not recent or (gradients and not found.logits.requires_grad):
         return []
     first = [(entry, layouts[0]) for entry, layouts in recent]
     by_class = _depending(found.logits, first) if gradients else _changing(network, found.image, first)
-    return [pair for at, pair in enumerate(recent) if all(depends[at] for depends in by_class)]
+    serving = [all(depends) for depends in zip(*by_class, strict=True)]
+    return [(entry.name, layouts) for (entry, layouts), serves in zip(recent, serving, strict=True) if serves]
 
 
 class _Reasons:

@@ -1,12 +1,13 @@
 """Disturb the image under single cells of a layer's grid, and see whether those cells answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from heatlens_torch.batch_size import limit_batch
 from heatlens_torch.graph.grids import Layout
 
 PLACES_PER_SIDE = 4
@@ -134,24 +135,26 @@ def _respond(
     handles = [watch(key, layout) for key, layout in watched.items()]
     try:
         with torch.no_grad():
-            for disturbed in torch.split(_disturbed(image, size), AT_ONCE):
-                network(torch.cat([image[None], disturbed]))
+            for disturbed in _disturbed(image, size):
+                network(disturbed)
     finally:
         for handle in handles:
             handle.remove()
     return {key: torch.cat(found) for key, found in parts.items()}
 
 
-def _disturbed(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Add noise under each of the places in turn: `[places,3,H,W]`."""
+def _disturbed(image: torch.Tensor, size: tuple[int, int]) -> Iterator[torch.Tensor]:
+    """Add noise under each of the places in turn: yield batches of the image, then some of its disturbances."""
     height, width = image.shape[1:]
-    places = _places(size)
-    batch = image.repeat(len(places), 1, 1, 1)
-    rng = torch.Generator().manual_seed(0)
-    for index, (row, column) in enumerate(places):
-        part = batch[index, :, _span(row, size[0], height), _span(column, size[1], width)]
-        part += NOISE * torch.randn(part.shape, generator=rng)
-    return batch
+    rng, left = torch.Generator().manual_seed(0), _places(size)
+    at_once = max(2, limit_batch(AT_ONCE, height, width))
+    while left:
+        now, left = left[:at_once], left[at_once:]
+        batch = image.repeat(1 + len(now), 1, 1, 1)
+        for disturbed, (row, column) in zip(batch[1:], now, strict=True):
+            part = disturbed[:, _span(row, size[0], height), _span(column, size[1], width)]
+            part += NOISE * torch.randn(part.shape, generator=rng)
+        yield batch
 
 
 def _places(size: tuple[int, int]) -> list[tuple[int, int]]:

@@ -18,6 +18,7 @@ from heatlens.input.decode import decode
 from heatlens.input.pillow_image import image_file
 from heatlens.input.preprocess import Picture, preprocess
 from heatlens.types import Floats
+from heatlens_torch.batch_size import divide
 from heatlens_torch.errors import running
 from heatlens_torch.loading import own_weights, synthetic, user_functions, zoo
 from heatlens_torch.loading.built_network import BuiltNetwork
@@ -95,17 +96,20 @@ def other_images(spec: ModelSpec) -> Floats:
     return _synthetic(spec, PROOF_INPUTS, seed=OTHER_SEED)
 
 
-def proof_images(spec: ModelSpec, images: Floats) -> Floats:
-    """Add as many further synthetic images, to replace those on which nothing can be proven.
+def spare_images(spec: ModelSpec) -> Floats:
+    """Make as many further synthetic images, to replace those on which nothing can be proven.
 
-    Images of the description's function are returned as they are.
+    There are none where the description has a function for its images.
     """
-    return images if spec.inputs else _synthetic(spec, 2 * PROOF_INPUTS, seed=PROOF_SEED)
+    return _synthetic(spec, 0 if spec.inputs else PROOF_INPUTS, seed=PROOF_SEED, start=PROOF_INPUTS)
 
 
 def stack(images: list[Image.Image], recipe: Preprocess) -> Floats:
     """Preprocess images of any size and mode into one batch `[N,3,H,W]`."""
-    return np.stack([preprocess(_decoded(image, recipe), recipe) for image in images])
+    batch = np.empty((len(images), recipe.channels, *recipe.shape), np.float32)
+    for place, image in zip(batch, images, strict=True):
+        place[:] = preprocess(_decoded(image, recipe), recipe)
+    return batch
 
 
 def _decoded(image: Image.Image, recipe: Preprocess) -> Picture:
@@ -210,13 +214,13 @@ def _hint_at_hyper_parameters(spec: ModelSpec, checkpoint: Checkpoint) -> Iterat
 
 def _seeded(spec: ModelSpec, seed: int, arguments: dict[str, Any]) -> nn.Module:
     network = own_weights.build_untrained(spec.architecture, arguments, seed)
-    images = torch.from_numpy(_synthetic(spec, SETTLING_IMAGES, seed=SETTLING_SEED))
-    batches = list(images.chunk(SETTLING_BATCHES))
+    images = _synthetic(spec, SETTLING_IMAGES, seed=SETTLING_SEED)
+    batches = [torch.from_numpy(batch) for batch in divide(images, SETTLING_IMAGES // SETTLING_BATCHES)]
     with running(batches[0].shape):
         synthetic.settle(network, batches)
     return network
 
 
-def _synthetic(spec: ModelSpec, count: int, *, seed: int) -> Floats:
+def _synthetic(spec: ModelSpec, count: int, *, seed: int, start: int = 0) -> Floats:
     height, width = spec.preprocess.shape
-    return stack(synthetic.images(count, size=(width, height), seed=seed), spec.preprocess)
+    return stack(synthetic.images(count, size=(width, height), seed=seed, start=start), spec.preprocess)

@@ -14,15 +14,16 @@ NOISE = 24.0  # standard deviation in gray levels
 BRANCH_GAIN = 0.2
 
 
-def images(count: int, *, size: tuple[int, int], seed: int = 0) -> list[Image.Image]:
+def images(count: int, *, size: tuple[int, int], seed: int = 0, start: int = 0) -> list[Image.Image]:
     """Draw smooth colored blobs under noise: unlike white noise, they differ from each other after any pooling.
 
     Args:
         count: How many.
         size: Width and height in pixels.
         seed: The same seed gives the same images.
+        start: How many of these are left out.
     """
-    return [_image(np.random.default_rng((seed, index)), size) for index in range(count)]
+    return [_image(np.random.default_rng((seed, index)), size) for index in range(start, start + count)]
 
 
 def _image(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:

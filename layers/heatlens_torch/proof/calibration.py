@@ -18,6 +18,7 @@ from heatlens.errors import ModelFileError
 from heatlens.explain.cam import signed_map
 from heatlens.explain.methods import METHODS
 from heatlens.types import Floats
+from heatlens_torch.batch_size import limit_batch
 from heatlens_torch.loading import user_functions
 from heatlens_torch.loading.network import stack
 from heatlens_torch.loading.spec import ModelSpec
@@ -44,8 +45,9 @@ def calibrate(engine: Engine, spec: ModelSpec, images: Floats) -> dict[str, Cali
         return {}
     peaks: dict[str, list[float]] = defaultdict(list)
     labels: list[str] = []
-    for start in range(0, len(images), BATCH):
-        batch = images[start : start + BATCH]
+    size = limit_batch(BATCH, *spec.preprocess.shape)
+    for start in range(0, len(images), size):
+        batch = images[start : start + size]
         found = explain_by_default(engine, batch, np.zeros((len(batch), spec.logits), np.float32))
         labels += [spec.labels[_predicted(row)] for row in found.logits]
         for method, maps in _maps(found):

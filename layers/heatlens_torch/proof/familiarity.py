@@ -12,6 +12,7 @@ from heatlens.card import FamiliarityReference
 from heatlens.engines.base import Engine
 from heatlens.explain.familiarity import LIMIT, distances, features, pool
 from heatlens.types import Floats
+from heatlens_torch.batch_size import limit_batch
 from heatlens_torch.loading.network import stack
 from heatlens_torch.loading.spec import ModelSpec
 from heatlens_torch.proof.strange_images import strange_images
@@ -88,7 +89,8 @@ def _tail(own: Floats) -> float:
 
 
 def _features(engine: Engine, images: Floats) -> Floats:
-    pooled = [pool(engine.trunk(images[start : start + BATCH])) for start in range(0, len(images), BATCH)]
+    size = limit_batch(BATCH, *images.shape[2:])
+    pooled = [pool(engine.trunk(images[start : start + size])) for start in range(0, len(images), size)]
     return features(np.concatenate(pooled))
 
 

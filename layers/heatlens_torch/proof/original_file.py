@@ -8,7 +8,7 @@ from heatlens.errors import ParityError
 from heatlens.types import Floats
 from heatlens_torch.loading.built_network import Original
 from heatlens_torch.loading.spec import PROOF_INPUTS
-from heatlens_torch.proof.parity import BATCH_SIZES, THRESHOLD, ratio
+from heatlens_torch.proof.parity import THRESHOLD, ratio, spans
 
 
 def compare_with_original(
@@ -49,11 +49,10 @@ def compare_with_original(
 
 def _logits(engine: Engine, images: Floats, count: int) -> Floats:
     """Compute the logits in batches of different sizes."""
-    parts, start = list[Floats](), 0
-    while start < len(images):
-        batch = images[start : start + BATCH_SIZES[len(parts) % len(BATCH_SIZES)]]
-        parts.append(engine.tail(engine.trunk(batch), np.zeros((len(batch), count), np.float32))[0])
-        start += len(batch)
+    parts = []
+    for span in spans(images.shape):
+        crossing = engine.trunk(images[span])
+        parts.append(engine.tail(crossing, np.zeros((len(crossing[0]), count), np.float32))[0])
     found: Floats = np.concatenate(parts)
     return found
 

@@ -16,6 +16,7 @@ from heatlens.input.preprocess import Picture, preprocess
 from heatlens.steps import COLORS, INTERPOLATIONS, Channels, Crop, Normalize, Pad, Resize, Scale, Step, Value, Values
 from heatlens.types import Floats
 from heatlens.values import Pixels, channels_first, value_step
+from heatlens_torch.batch_size import limit_batch
 from heatlens_torch.errors import running
 from heatlens_torch.loading.spec import ModelSpec
 
@@ -94,8 +95,9 @@ def _picture(data: bytes, recipe: Preprocess, name: str) -> Picture:
 def _run(network: nn.Module, images: Sequence[Floats]) -> Floats:
     """Compute the logits `[N,K]` of preprocessed images `[C,H,W]`."""
     found = []
-    for start in range(0, len(images), BATCH):
-        batch = torch.from_numpy(np.stack(images[start : start + BATCH]))
+    size = limit_batch(BATCH, *images[0].shape[1:])
+    for start in range(0, len(images), size):
+        batch = torch.from_numpy(np.stack(images[start : start + size]))
         # Some networks do not run on a batch of one.
         batch = batch if len(batch) > 1 else batch.repeat(2, 1, 1, 1)
         with torch.no_grad(), running(batch.shape):

@@ -1,6 +1,6 @@
 """Prove compiled graphs: compare their explanations with pytorch-grad-cam's of the original network."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ from heatlens.engines.default_map import explain_by_default
 from heatlens.errors import ParityError
 from heatlens.explain.multi_layer import combined
 from heatlens.types import Floats
+from heatlens_torch.batch_size import limit_batch
 from heatlens_torch.errors import INSTEAD
 from heatlens_torch.graph.grids import Layout
 from heatlens_torch.loading.spec import PROOF_INPUTS
@@ -24,7 +25,7 @@ from heatlens_torch.proof.rounding import Doubles
 COMBINED_INPUTS = 12  # one batch of each size; each layer alone is proven on all inputs
 THRESHOLD = 1e-4
 NONEMPTY_SHARE = 0.9
-BATCH_SIZES = (1, 3, 8)  # in turn, to notice a graph that works with one size only
+BATCH_SIZES = (1, 3, 8)  # in turn, to notice a graph that works with one size only; 1 and 2 of the largest images
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def explain_compiled(engine: Engine, images: Floats, selector: Floats) -> Explai
         selector: `[N,K]`; a row of zeros is the predicted class.
     """
     parts = []
-    for span in _spans(len(images)):
+    for span in spans(images.shape):
         found = explain_by_default(engine, images[span], selector[span])
         none = np.zeros((len(found.logits), 0), np.float32)
         parts.append(Explained(found.logits, none if found.gradient is None else found.gradient, found.signed_map))
@@ -83,14 +84,21 @@ def explain_compiled(engine: Engine, images: Floats, selector: Floats) -> Explai
 def explain_reference(network: nn.Module, layer: str, images: Floats, layout: Layout) -> Explained:
     """Explain each image's predicted class with pytorch-grad-cam, in the same batches."""
     parts = []
-    for span in _spans(len(images)):
+    for span in spans(images.shape):
         theirs = reference.explain(network, layer, torch.from_numpy(images[span]), layout=layout)
         parts.append(Explained(theirs.logits, theirs.gradient, theirs.signed_map))
     return join(parts)
 
 
 def prove(
-    engine: Engine, network: nn.Module, layer: str, images: Floats, layout: Layout, *, inputs: int = PROOF_INPUTS
+    engine: Engine,
+    network: nn.Module,
+    layer: str,
+    images: Floats,
+    layout: Layout,
+    *,
+    inputs: int = PROOF_INPUTS,
+    make_spare: Callable[[], Floats] | None = None,
 ) -> Proven:
     """Compare the compiled explanation of each image's predicted class with pytorch-grad-cam's.
 
@@ -103,6 +111,7 @@ def prove(
             takes its place.
         layout: Of the layer's output.
         inputs: How many images are compared.
+        make_spare: Makes further images, called only where those are too few.
 
     Returns:
         Its parity is `max |difference| / max |value|` of the signed map and the gradient (worst image) and of the
@@ -114,7 +123,13 @@ def prove(
     """
     compared, moves, first = _Compared(), [], None
     waiting = list(range(len(images)))
-    while waiting and len(compared.kept) < inputs:
+    while len(compared.kept) < inputs:
+        if not waiting and make_spare:
+            spare, make_spare = make_spare(), None
+            waiting = list(range(len(images), len(images) + len(spare)))
+            images = np.concatenate([images, spare])
+        if not waiting:
+            break
         missing = inputs - len(compared.kept)
         turn, waiting = waiting[:missing], waiting[missing:]
         theirs = explain_reference(network, layer, images[turn], layout)
@@ -165,7 +180,7 @@ def prove_combined(
         ParityError: It is above the threshold.
     """
     difference = 0.0
-    for span in _spans(len(images)):
+    for span in spans(images.shape):
         theirs = reference.combined(network, layouts, torch.from_numpy(images[span]))
         selector = np.zeros((len(theirs), logits), np.float32)
         maps = [explain_compiled(engine, images[span], selector).signed_map for engine in engines.values()]
@@ -261,9 +276,13 @@ def _demand_evidence(parity: Parity, layer: str) -> None:
         )
 
 
-def _spans(total: int) -> Iterator[slice]:
+def spans(shape: Sequence[int]) -> Iterator[slice]:
+    """Yield the batches of images `[N,C,H,W]`, of different sizes in turn."""
+    total, _, height, width = shape
+    largest = max(2, limit_batch(max(BATCH_SIZES), height, width))
+    sizes = sorted({min(size, largest) for size in BATCH_SIZES})
     start = turn = 0
     while start < total:
-        size = BATCH_SIZES[turn % len(BATCH_SIZES)]
+        size = sizes[turn % len(sizes)]
         yield slice(start, start + size)
         start, turn = start + size, turn + 1

@@ -39,17 +39,19 @@ def weight_layers(network: nn.Module, image: torch.Tensor) -> list[Parameters]:
 
 
 @contextmanager
-def randomized(network: nn.Module, layers: Sequence[Parameters], image: torch.Tensor, *, seed: int) -> Iterator[None]:
+def randomized(
+    network: nn.Module, layers: Sequence[Parameters], batches: Sequence[torch.Tensor], *, seed: int
+) -> Iterator[None]:
     """Give some layers random weights until the block ends.
 
     A weight is drawn from a normal distribution with the same root mean square, a smaller parameter (bias, scale) is
-    shuffled, and the BatchNorms of these layers take their statistics from `image`. So the network works like a newly
+    shuffled, and the BatchNorms of these layers take their statistics from `batches`. So the network works like a newly
     initialized one, at any depth.
 
     Args:
         network: In evaluation mode; restored exactly afterwards.
         layers: Some of `weight_layers`.
-        image: `[B,3,H,W]`, two or more.
+        batches: Each `[B,3,H,W]`, two or more.
         seed: The same seed draws the same weights.
     """
     before = {key: value.clone() for key, value in network.state_dict().items()}
@@ -60,7 +62,7 @@ def randomized(network: nn.Module, layers: Sequence[Parameters], image: torch.Te
                 parameter.copy_(_drawn(parameter, rng))
         drawn = {id(parameter) for layer in layers for parameter in layer}
         norms = [norm for norm in batchnorms(network) if norm.weight is None or id(norm.weight) in drawn]
-        settle_batchnorm(network, norms, [image])
+        settle_batchnorm(network, norms, batches)
         yield
     finally:
         network.load_state_dict(before)

@@ -1,5 +1,7 @@
 """Check whether maps depend on the learned weights: how similar they stay when weights are random."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from scipy import stats
@@ -7,11 +9,12 @@ from torch import nn
 
 from heatlens.card import Randomised, Sanity
 from heatlens.types import Floats
+from heatlens_torch.batch_size import divide
 from heatlens_torch.graph.grids import Layout
 from heatlens_torch.graph.selector import predicted_classes, predicted_selector
 from heatlens_torch.loading.spec import PROOF_INPUTS
 from heatlens_torch.proof import masked_runs, reference
-from heatlens_torch.proof.parity import Explained
+from heatlens_torch.proof.parity import Explained, join
 from heatlens_torch.proof.randomize import randomized, weight_layers
 from heatlens_torch.proof.recipro_parity import inputs_of
 
@@ -49,19 +52,19 @@ def check(
         `None` if the network has no weights, or all maps are flat.
     """
     count = IMAGES if gradients else max(1, inputs_of(layout) * IMAGES // PROOF_INPUTS)
-    batch = torch.from_numpy(images[:count])
-    layers = weight_layers(network, batch[:2])
+    images = images[:count]
+    layers = weight_layers(network, torch.from_numpy(images[:2]))
     if not layers:
         return None
-    known = originals or _explain(network, layer, images[:count], layout, None, gradients=gradients)
+    known = originals or _explain(network, layer, images, layout, None, gradients=gradients)
     known = known.of(list(range(count)))
     varied = np.ptp(known.signed_map, axis=(1, 2)) > 0
     if not varied.any():
         return None
     stages = []
     for random in sorted({1, -(-len(layers) // 2), len(layers)}):
-        with randomized(network, layers[-random:], batch, seed=SEED):
-            found = _explain(network, layer, images[:count], layout, known.logits, gradients=gradients)
+        with randomized(network, layers[-random:], _batches(images), seed=SEED):
+            found = _explain(network, layer, images, layout, known.logits, gradients=gradients)
         stages.append(_compared(random, known.signed_map[varied], found.signed_map[varied]))
     return Sanity(
         images=int(varied.sum()),
@@ -82,8 +85,16 @@ def _explain(
         selectors = None if answered is None else predicted_selector(answered)
         return masked_runs.explain(network, layer, images, layout, selectors)
     classes = None if answered is None else predicted_classes(answered)
-    found = reference.explain(network, layer, torch.from_numpy(images), classes, layout=layout)
-    return Explained(found.logits, found.gradient, found.signed_map)
+    parts = []
+    for batch in _batches(images):
+        own = None if classes is None else [classes.pop(0) for _ in batch]
+        found = reference.explain(network, layer, batch, own, layout=layout)
+        parts.append(Explained(found.logits, found.gradient, found.signed_map))
+    return join(parts)
+
+
+def _batches(images: Floats) -> Sequence[torch.Tensor]:
+    return [torch.from_numpy(batch) for batch in divide(images, IMAGES)]
 
 
 def spearman(one: Floats, other: Floats) -> float:

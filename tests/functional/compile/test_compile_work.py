@@ -7,8 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from heatlens.card import read_card
+from heatlens_torch import batch_size
 from heatlens_torch.compile import compile_model
 from heatlens_torch.graph import places
+from heatlens_torch.loading import synthetic
 
 PIXELS = 48
 PROOF = [2, 3, 8, 2, 3, 8, 2, 3, 4]  # 32 images in batches of 1, 3 and 8; one alone is explained beside a copy
@@ -108,3 +111,34 @@ def test_exporting_runs_no_images_and_traces_each_part_once(work: tuple[dict[str
 def test_places_of_the_default_layer_are_measured_once(work: tuple[dict[str, list[int]], Counter[str]]) -> None:
     assert work[1]["following"] == 1
     assert work[0]["building the network"][-6:] == [9, 9, 9, 9, 2, 2]
+
+
+def test_large_images_run_in_small_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many pixels as two images have are what a batch may have of images of 1024x1024."""
+    monkeypatch.setattr(batch_size, "PIXELS", 2 * PIXELS * PIXELS)
+    passes_of = compile_counted(tmp_path)
+    card, _ = read_card(tmp_path / "model")
+
+    assert max(map(max, filter(None, passes_of.values()))) <= 4
+    assert passes_of["comparing with pytorch-grad-cam"] == [2] * 22, "batches of 1, beside a copy, and 2"
+    assert passes_of["comparing with random weights"] == [2] * (1 + 4 * (3 + 2))
+    layer = card.layer()
+    assert layer.parity is not None
+    assert layer.cost is not None
+    assert (layer.parity.inputs, layer.cost.batch) == (32, 2)
+
+
+def test_images_to_replace_others_are_made_where_they_are_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[int, int]] = []
+    draw = synthetic.images
+
+    def noted(count: int, *, size: tuple[int, int], seed: int = 0, start: int = 0) -> object:
+        drawn.append((start, count))
+        return draw(count, size=size, seed=seed, start=start)
+
+    monkeypatch.setattr(synthetic, "images", noted)
+    compile_counted(tmp_path)
+
+    assert drawn == [(0, 32), (0, 2), (0, 32)], "to settle, to probe, to prove"

@@ -127,9 +127,9 @@ def test_a_negated_map_is_not_sensitive(monkeypatch: pytest.MonkeyPatch) -> None
 def test_weights_are_randomized_from_the_logits_down(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
 
-    def noted(network: nn.Module, layers: list[list[nn.Parameter]], image: torch.Tensor, *, seed: int) -> object:
+    def noted(network: nn.Module, layers: list[list[nn.Parameter]], images: list[torch.Tensor], *, seed: int) -> object:
         drawn.append([id(layer[0]) for layer in layers])
-        return randomized(network, layers, image, seed=seed)
+        return randomized(network, layers, images, seed=seed)
 
     monkeypatch.setattr(sanity, "randomized", noted)
     network = convolutions()
@@ -245,7 +245,7 @@ def test_an_exported_program_is_randomized_and_restored(tmp_path: Path) -> None:
     torch.export.save(torch.export.export(network, (batch,), dynamic_shapes=({0: torch.export.Dim.AUTO},)), path)
     program = exported_program.load_program(path)
     assert len(weight_layers(program, batch)) == 4
-    with torch.no_grad(), randomized(program, weight_layers(program, batch), batch, seed=0):
+    with torch.no_grad(), randomized(program, weight_layers(program, batch), [batch], seed=0):
         assert not torch.allclose(program(batch), network(batch), atol=0.1)
     with torch.no_grad():
         assert torch.allclose(program(batch), network(batch), atol=1e-5)
@@ -257,7 +257,7 @@ def test_weights_are_restored_after_an_error() -> None:
     momenta = [module.momentum for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
 
     def fail() -> None:
-        with randomized(network, weight_layers(network, batch), batch, seed=0):
+        with randomized(network, weight_layers(network, batch), [batch], seed=0):
             assert not torch.equal(network.state_dict()["3.weight"], before["3.weight"])
             assert not any(module.training for module in network.modules())
             raise KeyError
@@ -272,9 +272,9 @@ def test_weights_are_restored_after_an_error() -> None:
 def test_only_the_given_layers_are_randomized_at_their_original_scale() -> None:
     network, batch = convolutions(), torch.from_numpy(images())
     before = copy.deepcopy(network.state_dict())
-    with randomized(network, weight_layers(network, batch)[-2:], batch, seed=0):
+    with randomized(network, weight_layers(network, batch)[-2:], [batch], seed=0):
         within = copy.deepcopy(network.state_dict())
-    with randomized(network, weight_layers(network, batch)[-2:], batch, seed=0):
+    with randomized(network, weight_layers(network, batch)[-2:], [batch], seed=0):
         assert all(torch.equal(value, within[key]) for key, value in network.state_dict().items())
     changed = {key for key, value in within.items() if not torch.equal(value, before[key])}
     assert {"3.weight", "3.bias", "0.6.weight", "0.6.bias", "0.7.running_mean", "0.7.running_var"} <= changed
@@ -293,6 +293,6 @@ def test_a_randomized_deep_network_still_tells_images_apart() -> None:
         nn.Linear(8, 3),
     ).eval()
     batch = torch.from_numpy(images())
-    with torch.no_grad(), randomized(deep, weight_layers(deep, batch), batch, seed=0):
+    with torch.no_grad(), randomized(deep, weight_layers(deep, batch), [batch], seed=0):
         spread = deep(batch).std(dim=0)
     assert (spread > 1e-3).all()
