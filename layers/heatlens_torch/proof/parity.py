@@ -132,10 +132,11 @@ def prove(
             break
         missing = inputs - len(compared.kept)
         turn, waiting = waiting[:missing], waiting[missing:]
-        theirs = explain_reference(network, layer, images[turn], layout)
+        tried = images[turn[0] : turn[-1] + 1]  # a view: a copy of many large images takes as much as a batch
+        theirs = explain_reference(network, layer, tried, layout)
         first = first or theirs
-        ours = explain_compiled(engine, images[turn], np.zeros_like(theirs.logits))
-        own = _undecided_moves(network, layer, layout, images[turn], ours, theirs)
+        ours = explain_compiled(engine, tried, np.zeros_like(theirs.logits))
+        own = _undecided_moves(network, layer, layout, tried, ours, theirs)
         compared.add(turn, ours, theirs, decided=own == 0)
         moves += own[own > 0].tolist()
     if first is None or len(compared.kept) < inputs:
