@@ -20,7 +20,7 @@ DEMO := layers/heatlens_torch/demo
 TEMPLATES := template.yaml $(sort $(wildcard infra/*.yaml))
 TOOL := $(BIN)/python infra/tools.py # sam and checkov, each in its own virtual environment
 
-.PHONY: help run run-batch dev bench bench-engine bench-load bench-picture parity families hugging-face owners image image-cuda invoke start-api endpoint push-endpoint test test-container chaos slow fuzz corpus \
+.PHONY: help run run-batch dev bench bench-engine bench-load bench-picture bench-gpu parity families hugging-face owners image image-cuda invoke start-api endpoint push-endpoint test test-container chaos slow fuzz corpus \
   test-staging lint format model lock tables photo samples clean
 .DEFAULT_GOAL := help
 
@@ -124,6 +124,10 @@ bench-start: $(VENV)/.dev ## Break down the start of each entry point: imports, 
 
 bench-picture: $(VENV)/.dev ## Compare an overlay, from the map to the JSON, with one blend and one encoder (two minutes; result is committed)
 	$(BIN)/python -m tests.benchmarks.picture
+
+bench-gpu: ## Prove and measure the engines on a GPU (eight minutes; WHEELS=folder: a bare machine; REHEARSE=1: without a GPU; result is committed)
+	@if [ -z "$(WHEELS)" ]; then $(MAKE) --no-print-directory $(VENV)/.dev; fi
+	$(if $(WHEELS),$(PYTHON) tests/benchmarks/gpu.py --wheels "$(WHEELS)",$(BIN)/python -m tests.benchmarks.gpu) $(if $(REHEARSE),--rehearse)
 
 parity: $(VENV)/.dev ## Compare every architecture and method with pytorch-grad-cam, in layers/PARITY.md and METHODS.md (an hour; results are committed)
 	@mkdir -p out

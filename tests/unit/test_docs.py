@@ -18,6 +18,7 @@ from infra import make_command_options
 from infra.contents import add_contents, anchor, long_documents
 from infra.make_reference import reference_pages
 from infra.make_tables import ERRORS_PAGE, TABLES, replace_table, response_errors, staged_file_errors
+from tests.benchmarks import gpu
 from tests.benchmarks.service_page import PAGE as SERVICE_PAGE
 from tests.benchmarks.service_page import RESULTS, page_lines
 from tests.support.paths import ROOT
@@ -30,6 +31,7 @@ GENERATED = {
     "CONFORMANCE.md",
     "ENGINE.md",
     "FAMILIES.md",
+    "GPU.md",
     "HUGGING-FACE.md",
     "LOAD.md",
     "METHODS.md",
@@ -160,6 +162,16 @@ def test_the_page_of_the_service_is_of_its_results() -> None:
     found = json.loads(RESULTS.read_text())
 
     assert SERVICE_PAGE.read_text() == "\n".join([*page_lines(found), ""])
+
+
+def test_the_page_of_the_gpu_is_the_scripts() -> None:
+    """`make bench-gpu` writes it again."""
+    written, without = gpu.PAGE.read_text().splitlines(), list(gpu.page_lines(gpu.nothing()))
+
+    assert len(written) == len(without)
+    if "Machine: no GPU." in written:
+        assert written == without, "nothing was measured"
+    assert all(f"| {batch} | not measured | not measured |" in "\n".join(without) for batch in gpu.BATCHES)
 
 
 def test_the_page_of_commands_is_current() -> None:

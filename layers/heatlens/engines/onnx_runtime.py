@@ -4,8 +4,11 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from heatlens.card import OWNERS, Card, Graph
 from heatlens.engines.base import tail_inputs
+from heatlens.engines.device_array import DeviceArray, device_array
 from heatlens.engines.resources import cuda_devices
 from heatlens.engines.telemetry import without_telemetry
 from heatlens.errors import EngineError
@@ -28,7 +31,10 @@ _ERRORS_ONLY = 3  # ONNX Runtime's log severity; its warnings only suggest chang
 
 
 class OnnxRuntimeEngine:
-    """The graphs of one layer; a session is thread-safe and keeps no state of a run."""
+    """The graphs of one layer; a session is thread-safe and keeps no state of a run.
+
+    What crosses the cut stays on the device: it is copied to the host once, for the map, and never back.
+    """
 
     name = "onnxruntime"
 
@@ -62,13 +68,14 @@ class OnnxRuntimeEngine:
         self.device = "CUDA" if self._trunk.on_gpu and self._tail.on_gpu else "CPU"
 
     def trunk(self, batch: Floats) -> tuple[Floats, ...]:
-        return self._trunk([batch])
+        return tuple(device_array(value.numpy(), value) for value in self._trunk.run([batch], keep=self.device))
 
     def tail(
         self, crossing: Sequence[Floats], selector: Floats, owners: Indices | None = None
     ) -> tuple[Floats, Floats | None]:
-        results = self._tail(tail_inputs(self._tail_graph, crossing, selector, owners))
-        return results[0], results[1] if self._tail_graph.has_gradient else None
+        outputs = self._tail.run(tail_inputs(self._tail_graph, crossing, selector, owners))
+        logits, *gradient = (output.numpy() for output in outputs)
+        return logits, gradient[0] if self._tail_graph.has_gradient else None
 
 
 def open_layers(folder: Path, card: Card, *, precision: Precision, threads: int) -> dict[str, OnnxRuntimeEngine]:
@@ -112,12 +119,23 @@ class _Executable:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = _session(folder / graph.file, options, cuda=cuda)
         self.on_gpu = CUDA in self._session.get_providers()
-        self._inputs = self._check(graph)
+        self._inputs, self._outputs = self._check(graph)
 
-    def __call__(self, inputs: Sequence[Floats | Indices]) -> tuple[Floats, ...]:
-        return tuple(self._session.run(None, dict(zip(self._inputs, inputs, strict=True))))
+    def run(self, inputs: Sequence[Floats | Indices], *, keep: str = "CPU") -> list[ort.OrtValue]:
+        """Run the graph; its outputs are left on the device `keep`."""
+        binding = self._session.io_binding()
+        for name, value in zip(self._inputs, inputs, strict=True):
+            if isinstance(value, DeviceArray) and value.on_device is not None:
+                binding.bind_ortvalue_input(name, value.on_device)
+            else:
+                binding.bind_cpu_input(name, np.ascontiguousarray(value))
+        for name in self._outputs:
+            binding.bind_output(name, keep.lower())
+        self._session.run_with_iobinding(binding)
+        outputs: list[ort.OrtValue] = binding.get_outputs()
+        return outputs
 
-    def _check(self, graph: Graph) -> tuple[str, ...]:
+    def _check(self, graph: Graph) -> tuple[tuple[str, ...], tuple[str, ...]]:
         inputs = tuple(port.name for port in self._session.get_inputs())
         outputs = tuple(port.name for port in self._session.get_outputs())
         if (inputs, outputs) != (graph.inputs, graph.outputs):
@@ -127,7 +145,7 @@ class _Executable:
         kinds = {port.type for port in ports if port.name != OWNERS}
         if kinds != {"tensor(float)"}:
             raise EngineError(f"{graph.file} has tensors of other kinds than float32: {', '.join(sorted(kinds))}")
-        return inputs
+        return inputs, outputs
 
 
 def _session(path: Path, options: ort.SessionOptions, *, cuda: bool) -> ort.InferenceSession:

@@ -77,6 +77,32 @@ def test_results_do_not_depend_on_earlier_calls(tiny: Model) -> None:
     assert all(np.array_equal(*pair) for pair in zip(run_call(tiny.engine, first), alone, strict=True))
 
 
+def test_what_crosses_the_cut_never_returns_from_the_host(demo: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    [call] = mixed_calls(demo.card, most=1)[:1]
+    uploaded: list[str] = []
+    downloads: list[int] = []
+    bind, download = ort.IOBinding.bind_cpu_input, ort.OrtValue.numpy
+
+    def uploading(binding: Any, name: str, array: Any) -> None:  # noqa: ANN401 - not typed
+        uploaded.append(name)
+        bind(binding, name, array)
+
+    def downloading(value: Any) -> Any:  # noqa: ANN401 - not typed
+        downloads.append(1)
+        return download(value)
+
+    monkeypatch.setattr(ort.IOBinding, "bind_cpu_input", uploading)
+    monkeypatch.setattr(ort.OrtValue, "numpy", downloading)
+
+    crossing = demo.engine.trunk(call.batch)
+    beside = len(graphs_of(DEMO_MODEL)[1].inputs) - len(crossing)  # the selector, and owners where the graph has them
+    assert (uploaded, len(downloads)) == ([graphs_of(DEMO_MODEL)[0].inputs[0]], len(crossing))
+    demo.engine.tail([value[0:16] for value in crossing], call.selector)
+    assert (len(uploaded), len(downloads)) == (1 + beside, len(crossing) + 2), "logits and gradient come back"
+    demo.engine.tail([value[:, :] for value in crossing], call.selector)
+    assert len(uploaded) == 1 + 2 * beside + len(crossing), "other arrays are copied to the device"
+
+
 def asked_of_sessions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ort.SessionOptions, list[Any]]]:
     """The options and providers of every session from here on."""
     asked: list[tuple[ort.SessionOptions, list[Any]]] = []
