@@ -169,7 +169,8 @@ class Explainer:
         Args:
             image: The bytes of a DICOM file, a path, or an open file.
             kinds: `sc`: a Secondary Capture of the overlay with a legend. `seg`: a binary Segmentation of where the
-                heat reaches `threshold` (default 0.5). `heat`: a fractional Segmentation of the heat.
+                heat reaches `threshold` (default 0.5). `heat`: a fractional Segmentation of the heat. `pm`: a
+                Parametric Map of it. `sr`: a Structured Report of the prediction, which refers to the others.
             **options: As for `explain`; `format` must be `png` for `sc`.
 
         Returns:

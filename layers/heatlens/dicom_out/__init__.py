@@ -12,8 +12,8 @@ from heatlens.options import unknown_name
 from heatlens.results import Explanation
 from heatlens.types import Include, Options
 
-Kind = Literal["sc", "seg", "heat"]
-KINDS: tuple[Kind, ...] = get_args(Kind)  # in the order in which they are written
+Kind = Literal["sc", "seg", "heat", "pm", "sr"]
+KINDS: tuple[Kind, ...] = get_args(Kind)  # in the order in which they are written: a report refers to the others
 NOT_DICOM = (
     "DICOM objects are written for DICOM sources: this image is of another type, and has no patient and no study"
 )
@@ -76,7 +76,8 @@ def write_objects(
         explanation: Its explanation; for `sc` with the overlay, as PNG.
         origin: What explained it.
         kinds: `sc`, a Secondary Capture of the overlay with a legend; `seg`, a binary Segmentation of where the heat
-            reaches `Options.threshold`; `heat`, a fractional one of the heat.
+            reaches `Options.threshold`; `heat`, a fractional one of the heat; `pm`, a Parametric Map of it; `sr`, a
+            Structured Report of the prediction, which refers to those that are asked for with it.
 
     Returns:
         The objects. Of equal arguments they are equal, byte for byte.

@@ -10,6 +10,13 @@ GRADIENT_WEIGHTED = Code("130403", "DCM", "Gradient-weighted class activation")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
 SPATIAL_CONCEPT = Code("309825002", "SCT", "Spatial and Relational Concept")
+NO_UNITS = Code("1", "UCUM", "no units")
+REGION_OF_BODY = Code("38266002", "SCT", "Entire body")
+DEVICE = Code("121007", "DCM", "Device")
+IMAGING = Code("363679005", "SCT", "Imaging")
+PROBABILITY = Code("122157", "DCM", "Probability")
+OWN_SCHEME = "99HEATLENS"
+MAP_QUALITY = Code("MAPQUALITY", OWN_SCHEME, "Quality of the map")
 _WITHOUT_GRADIENTS = frozenset({"eigencam"})
 
 

@@ -18,7 +18,7 @@ _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID
 PATIENT = ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex")
 STUDY = ("StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber", "TimezoneOffsetFromUTC")
 _TYPE_2 = frozenset({*PATIENT, *STUDY} - {"IssuerOfPatientID", "TimezoneOffsetFromUTC"})  # present, if only empty
-_SERIES = ("SeriesNumber", "InstanceNumber", "Laterality", "BodyPartExamined", "PositionReferenceIndicator")
+_SERIES = ("Modality", "SeriesNumber", "InstanceNumber", "Laterality", "BodyPartExamined", "PositionReferenceIndicator")
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient")
 _GEOMETRY = (
     *("FrameOfReferenceUID", *_PLACE, "PixelSpacing", "SliceThickness", "PixelSpacingCalibrationType"),
@@ -88,9 +88,11 @@ def read_source(data: bytes, *, max_pixels: int) -> Source:
     frames = int(given.get("NumberOfFrames") or 1)
     date, time = _content_moment(given)
     sop_class, image.SOPClassUID = image.SOPClassUID, ComputedRadiographyImageStorage
-    if any(image.get(keyword) is None for keyword in ("FrameOfReferenceUID", *_PLACE)):
+    if any(image.get(keyword) is None for keyword in ("FrameOfReferenceUID", "PixelSpacing", *_PLACE)):
         for keyword in _PLACE:
             image.pop(keyword, None)
+    elif "SliceThickness" not in image:
+        image.SliceThickness = None
     return Source(image, sop_class, kept, given.get("SpecificCharacterSet"), 1 if frames > 1 else None, date, time)
 
 

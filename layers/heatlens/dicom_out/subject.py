@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from highdicom import AlgorithmIdentificationSequence
 from pydicom.dataset import Dataset
 
@@ -15,9 +16,9 @@ from heatlens.dicom_out.source import Source
 from heatlens.evaluate.regions import hot_pixels
 from heatlens.explain.absolute_scale import scaled_heat
 from heatlens.render.color import levels
-from heatlens.render.enlarge import exact_levels
+from heatlens.render.enlarge import HALF, LEVELS, exact_levels
 from heatlens.results import Explained, Explanation
-from heatlens.types import WHOLE
+from heatlens.types import WHOLE, Floats
 
 MANUFACTURER = "Heatlens"
 NOT_DIAGNOSTIC = "Not for diagnostic use"
@@ -27,6 +28,8 @@ _NAMES: dict[Kind, str] = {
     "sc": "heatmap",
     "seg": "heatmap regions",
     "heat": "heat as segmentation",
+    "pm": "heat as parametric map",
+    "sr": "prediction",
 }
 
 
@@ -109,24 +112,39 @@ class Subject:
             f"SHA-256 {origin.sha256}. {NOT_DIAGNOSTIC}."
         )
 
-    def heat_levels(self) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    @property
+    def full_heat(self) -> float:
+        """The evidence that is drawn as full heat; 1 of a map without any."""
+        explained = self.explained
+        full = explained.signed_map.max() if explained.full_heat is None else explained.full_heat
+        return float(full) if full > 0 else 1.0
+
+    def heat_levels(self) -> npt.NDArray[np.uint8]:
         """Compute the heat as it is drawn: `[rows, columns]`, 0 to 255, and 0 where the model saw nothing."""
         explanation, explained = self.explanation, self.explained
         heat = scaled_heat(explained.signed_map, explained.full_heat)
         size = explanation.width, explanation.height
         return levels(heat, size, explanation.box, explanation.part or WHOLE)(0, size[1])
 
-    def hot_pixels(self) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+    def heat(self) -> Floats:
+        """Compute the heat before it is rounded to levels: `[rows, columns]`, 0..1."""
+        whole = np.zeros((self.explanation.height, self.explanation.width), np.float32)
+        left, top, right, bottom = self.explanation.box
+        whole[top:bottom, left:right] = np.clip((self._exact_levels() - HALF) / LEVELS, 0, 1)
+        return whole
+
+    def hot_pixels(self) -> npt.NDArray[np.bool_]:
         """Find the pixels of all regions, `[rows, columns]`."""
-        explanation, explained = self.explanation, self.explained
+        whole = np.zeros((self.explanation.height, self.explanation.width), np.bool_)
+        left, top, right, bottom = self.explanation.box
+        whole[top:bottom, left:right] = hot_pixels(self._exact_levels(), self.origin.options.threshold)
+        return whole
+
+    def _exact_levels(self) -> Floats:
+        explained, explanation = self.explained, self.explanation
         left, top, right, bottom = explanation.box
         heat = scaled_heat(explained.signed_map, explained.full_heat)
-        inside = hot_pixels(
-            exact_levels(heat, (right - left, bottom - top), explanation.part or WHOLE), self.origin.options.threshold
-        )
-        whole = np.zeros((explanation.height, explanation.width), np.bool_)
-        whole[top:bottom, left:right] = inside
-        return whole
+        return exact_levels(heat, (right - left, bottom - top), explanation.part or WHOLE)
 
     def source_image(self) -> Dataset:
         """Refer to the source as what the object was derived from."""

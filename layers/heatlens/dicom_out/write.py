@@ -8,6 +8,8 @@ from pydicom.uid import UID
 
 from heatlens.dicom_out import DicomObject, Kind
 from heatlens.dicom_out.origin import Origin
+from heatlens.dicom_out.parametric_map import write_parametric_map
+from heatlens.dicom_out.report import write_report
 from heatlens.dicom_out.secondary_capture import write_secondary_capture
 from heatlens.dicom_out.segmentation import write_heat, write_regions
 from heatlens.dicom_out.source import UTF_8, Source, read_source
@@ -20,6 +22,7 @@ _WRITERS: dict[Kind, Callable[[Subject], Dataset]] = {
     "sc": write_secondary_capture,
     "seg": write_regions,
     "heat": write_heat,
+    "pm": write_parametric_map,
 }
 _MOMENTS = ("InstanceCreationDate", "InstanceCreationTime")  # of which the next writing would have others
 _FAILED = "the DICOM objects cannot be written: the source has values that no rule of the standard allows"
@@ -38,9 +41,11 @@ def _written(source: bytes, explanation: Explanation, origin: Origin, kinds: tup
     read = read_source(source, max_pixels=explanation.width * explanation.height)
     for place, explained in enumerate(explanation.explained):
         subject = Subject(read, explanation, origin, place)
+        others: list[Dataset] = []
         for kind in kinds:
-            written = _WRITERS[kind](subject)
+            written = write_report(subject, others) if kind == "sr" else _WRITERS[kind](subject)
             _finish(written, subject)
+            others.append(written)
             yield DicomObject(
                 kind, place, explained.label, written.SOPClassUID, written.SOPInstanceUID, _encoded(written)
             )
@@ -71,15 +76,16 @@ def _fix_dimensions(written: Dataset, uid: str) -> None:
 
 
 def _fix_references(item: Dataset, source: Source) -> None:
-    """Complete the references to the source: its own SOP class, and the frame that was explained."""
+    """Complete the references to the source: its own SOP class, and of an image the frame that was explained."""
     for element in item:
-        if element.VR == "SQ":
-            for nested in element.value:
-                _fix_references(nested, source)
-    if item.get("ReferencedSOPInstanceUID") == source.image.SOPInstanceUID:
-        item.ReferencedSOPClassUID = source.sop_class
-        if source.frame is not None:
-            item.ReferencedFrameNumber = source.frame
+        if element.VR != "SQ":
+            continue
+        for nested in element.value:
+            _fix_references(nested, source)
+            if nested.get("ReferencedSOPInstanceUID") == source.image.SOPInstanceUID:
+                nested.ReferencedSOPClassUID = source.sop_class
+                if source.frame is not None and element.keyword == "SourceImageSequence":
+                    nested.ReferencedFrameNumber = source.frame
 
 
 def _encoded(written: Dataset) -> bytes:

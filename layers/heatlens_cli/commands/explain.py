@@ -45,7 +45,7 @@ def explain(
     threshold: Threshold = 0.5,
     dicom: Annotated[
         str | None,
-        typer.Option(help="DICOM objects to write too, separated by commas: sc, seg, heat. Images are DICOM."),
+        typer.Option(help="DICOM objects to write too, separated by commas: sc, seg, heat, pm, sr. Images are DICOM."),
     ] = None,
     form: FormatName = "png",
     window: Window = None,

@@ -50,7 +50,7 @@ def test_an_unknown_kind_names_those_that_there_are(scan: Path) -> None:
     done = heatlens("explain", scan, "--dicom", "sc,gif")
 
     assert done.returncode != 0
-    assert done.stderr == "dicom: gif: unknown name; known are sc, seg, heat\n"
+    assert done.stderr == "dicom: gif: unknown name; known are sc, seg, heat, pm, sr\n"
 
 
 def test_a_picture_in_a_format_that_loses_pixels_is_refused(scan: Path) -> None:

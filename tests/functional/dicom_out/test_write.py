@@ -20,7 +20,7 @@ PATIENT_AND_STUDY = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate", "StudyTime"),
     *("StudyID", "AccessionNumber", "ReferringPhysicianName"),
 )
-WRITTEN: tuple[Kind, ...] = ("sc", "seg", "heat")
+WRITTEN: tuple[Kind, ...] = ("sc", "seg", "heat", "sr")
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -131,6 +131,14 @@ def test_a_patient_that_breaks_a_rule_is_kept_as_it_is(explainer: Explainer) -> 
     for each in map(parsed, (each.data for each in objects)):
         for keyword in ("PatientID", "PatientBirthDate", "PatientSex"):
             assert each[keyword].value == original[keyword].value
+
+
+@pytest.mark.parametrize("sop_class", ["1.2.840.10008.5.1.4.1.1.6", "1.2.3.4"])
+def test_a_source_of_a_retired_or_private_class_is_referred_to(explainer: Explainer, sop_class: str) -> None:
+    source = radiograph(SOPClassUID=sop_class, Modality="US")
+
+    for each in explainer.explain_dicom(source, WRITTEN)[1]:
+        assert sop_class.encode() in each.data
 
 
 @pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID"])
