@@ -12,6 +12,14 @@ done
 rm -f $here/openvino/libs/cache.json # the GPU plugin's kernels
 # ONNX Runtime: only the library that runs graphs is used.
 rm -rf $here/onnxruntime/transformers $here/onnxruntime/tools $here/onnxruntime/quantization $here/onnxruntime/datasets
+# GDCM: the module and one copy of each library, of which the wheel has three; no tools and no tables of names.
+for library in $here/_gdcm/*.so; do
+  for copy in "$library".*; do
+    if cmp -s "$library" "$copy"; then ln -sf "$(basename "$library")" "$copy"; fi
+  done
+done
+find $here/_gdcm -maxdepth 1 -type f ! -name '*.so' ! -name '*.py' ! -name '*.so.*' -delete
+rm -rf $here/_gdcm/XML $here/_gdcm/scripts $here/_gdcm/gdcmopenjpeg-*
 # boto3: keep the services of layers/heatlens_aws/clients.py and those that credentials may come from.
 for service in $here/botocore/data/*/; do
   case $(basename "$service") in

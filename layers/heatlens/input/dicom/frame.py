@@ -26,12 +26,17 @@ from heatlens.input.dicom.values import place_bits
 from heatlens.input.grey_levels import Samples
 from heatlens.input.jpeg import check_scans, check_whole
 from heatlens.input.jpeg2000 import check_tiles
+from heatlens.input.jpeg_process import DecoderFailed, DecoderMissing, decode_jpeg
+from heatlens.input.jpeg_structure import read_structure
 
 NO_PIXELS = "the DICOM file has no image in it: it is a report, a plan, or something else without pixels"
 NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)
 _DEFLATED_FRAME = uid.UID("1.2.840.10008.1.2.8.1")  # Deflated Image Frame Compression
 _LOSSLESS = (uid.JPEGLossless, uid.JPEGLosslessSV1)
 _INSTEAD = "which is not supported: send it uncompressed, or as RLE, JPEG-LS, JPEG 2000 or 8-bit JPEG"
+_NO_GDCM = "JPEG Lossless and 12-bit JPEG in DICOM need the extra dicom: pip install 'heatlens[dicom]'"
+_DAMAGED_JPEG = "the DICOM image is damaged, or of a rare variant: its JPEG cannot be decoded"
+_SOF_LOSSLESS, _SOF_EXTENDED = 0xC3, 0xC1
 _END_OF_IMAGE = b"\xff\xd9"  # of all three kinds of JPEG
 _LAST_BYTES = 16  # that contain it, whatever padding a writer appends
 _RLE_HEADER = struct.Struct("<16L")  # number of segments, and where each begins
@@ -83,6 +88,43 @@ _CODECS = (
 )
 
 
+def _is_gdcms(syntax: uid.UID, dataset: Dataset) -> bool:
+    """Whether only GDCM reads a frame: JPEG Lossless, or JPEG of more than 8 bits."""
+    return syntax in _LOSSLESS or (syntax == uid.JPEGExtended12Bit and dataset.BitsStored > 8)
+
+
+def _gdcms_jpeg(frame: bytes, syntax: uid.UID) -> _Stream:
+    """Read the header of a JPEG that GDCM decodes: of grayscale, or RGB and YBR that is not subsampled.
+
+    Raises:
+        UnsupportedImage: It is another kind of JPEG than the transfer syntax says.
+    """
+    structure = read_structure(frame)
+    expected = _SOF_LOSSLESS if syntax in _LOSSLESS else _SOF_EXTENDED
+    if structure is None or structure.frame.marker != expected:
+        raise UnsupportedImage(f"the DICOM image is compressed in another way than its header says, {_INSTEAD}")
+    header = structure.frame
+    bits = frame[header.height_at - 1]
+    return _Stream(frame, (header.height, header.width, len(header.components)), bits)
+
+
+def _decoded(dataset: Dataset, stream: _Stream, syntax: uid.UID) -> bytes:
+    if dataset.PhotometricInterpretation == "YBR_FULL_422":  # as its samples are, of which there are all
+        dataset.PhotometricInterpretation = "YBR_FULL"
+    try:
+        return decode_jpeg(
+            stream.data,
+            syntax=syntax,
+            shape=stream.shape,
+            allocated=int(dataset.BitsAllocated),
+            stored=stream.bits,
+        )
+    except DecoderMissing:
+        raise UnsupportedImage(_NO_GDCM) from None
+    except DecoderFailed:
+        raise UnreadableImage(_DAMAGED_JPEG) from None
+
+
 def first_frame(dataset: Dataset, notes: Notes) -> Samples:
     """Decode the first frame; YBR becomes RGB.
 
@@ -105,6 +147,7 @@ def first_frame(dataset: Dataset, notes: Notes) -> Samples:
         _extract(dataset, syntax, notes)
     elif "PixelData" in dataset and dataset["PixelData"].is_undefined_length:
         raise UnreadableImage("the DICOM image is compressed, and the file does not say how (transfer syntax)")
+    syntax = dataset.file_meta.TransferSyntaxUID
     plugin = _CODECS[syntax].plugin if syntax in _CODECS else ""
     if "PixelData" not in dataset:
         floats: Samples = pixel_array(dataset, index=0)
@@ -122,10 +165,8 @@ def _note_more_pixels(dataset: Dataset, syntax: uid.UID, notes: Notes) -> None:
 
 def _extract(dataset: Dataset, syntax: uid.UID, notes: Notes) -> None:
     """Leave only the first frame in the data set: checked, and unpacked where it is RLE or deflated."""
-    if syntax not in (uid.RLELossless, _DEFLATED_FRAME, *_CODECS):
+    if syntax not in (uid.RLELossless, _DEFLATED_FRAME, *_LOSSLESS, *_CODECS):
         raise UnsupportedImage(f"the DICOM image is compressed {_compression(syntax)}, {_INSTEAD}")
-    if syntax == uid.JPEGExtended12Bit and dataset.BitsStored > 8:
-        raise UnsupportedImage(f"the DICOM image is compressed as JPEG of 12 bits, {_INSTEAD}")
     if not dataset["PixelData"].is_undefined_length:
         raise UnreadableImage("the DICOM image is not compressed, though its header says so")
     offsets = (dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths"))
@@ -136,15 +177,21 @@ def _extract(dataset: Dataset, syntax: uid.UID, notes: Notes) -> None:
         extended_offsets=None if None in offsets else offsets,
     )
     shape = int(dataset.Rows), int(dataset.Columns), int(dataset.SamplesPerPixel)
-    if syntax in _CODECS:
+    if syntax in _CODECS or syntax in _LOSSLESS:
         # For a truncated frame Pillow raises, but JPEG 2000's decoder invents pixels and JPEG-LS's runs for 15 s.
         if _END_OF_IMAGE not in frame.rstrip(b"\0")[-_LAST_BYTES:]:
             raise UnreadableImage("the DICOM image is truncated")
-        stream = _CODECS[syntax].read_header(frame)
+        apart = _is_gdcms(syntax, dataset)
+        stream = _gdcms_jpeg(frame, syntax) if apart else _CODECS[syntax].read_header(frame)
         if stream.shape != shape:
             raise UnreadableImage("the DICOM image has another size than its header says")
         _compare(dataset, stream, notes)
-        dataset.PixelData = encapsulate([stream.data])
+        if apart:
+            dataset.PixelData = _decoded(dataset, stream, syntax)
+            dataset.PlanarConfiguration = 0
+            dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+        else:
+            dataset.PixelData = encapsulate([stream.data])
     else:
         unpack = _inflated if syntax == _DEFLATED_FRAME else _unpacked
         dataset.PixelData = unpack(frame, shape, int(dataset.BitsAllocated))
@@ -176,8 +223,6 @@ def _compare(dataset: Dataset, stream: _Stream, notes: Notes) -> None:
 
 
 def _compression(syntax: uid.UID) -> str:
-    if syntax in _LOSSLESS:
-        return "as JPEG Lossless"
     return f"as {syntax.name}" if syntax.is_transfer_syntax else "in a way that DICOM does not know"
 
 
