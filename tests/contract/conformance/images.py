@@ -15,9 +15,9 @@ from tests.support.dicom import dataset, dicom, written
 FOLDER = Path(__file__).parent
 # pydicom gives a compressed file a random identifier, whose length differs.
 COMPRESSED = (
-    ("rle", RLELossless, "92007116153657085712649562630294434223"),
-    ("jpeg-ls", JPEGLSLossless, "21882066353181619643523713527862187027"),
-    ("jpeg-2000", JPEG2000Lossless, "8766954121618374350617589175282675726"),
+    ("rle", RLELossless, "pydicom", "92007116153657085712649562630294434223"),
+    ("jpeg-ls", JPEGLSLossless, "pyjpegls", "21882066353181619643523713527862187027"),
+    ("jpeg-2000", JPEG2000Lossless, "pylibjpeg", "8766954121618374350617589175282675726"),
 )
 
 
@@ -70,9 +70,9 @@ def dicom_files() -> dict[str, bytes]:
         "WindowWidth": 2000,
     }
     compressed = {}
-    for name, syntax, uid in COMPRESSED:
+    for name, syntax, encoder, uid in COMPRESSED:
         made = dataset(values, bits=12)
-        made.compress(syntax, encoding_plugin="pylibjpeg" if syntax == JPEG2000Lossless else "")
+        made.compress(syntax, encoding_plugin=encoder)
         made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = UID(f"1.2.826.0.1.3680043.8.498.{uid}")
         compressed[f"{name}.dcm"] = written(made)
     report = dataset(values)
