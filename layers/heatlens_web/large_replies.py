@@ -68,9 +68,11 @@ def carry(response: Response, limits: ServerLimits, keep: Callable[[Response], s
     Raises:
         AnswerTooLarge: The response is too large, and there is no storage.
     """
-    size = carried_bytes(response)
     limit = limits.answer_json_bytes if response.media_type == JSON else limits.answer_binary_bytes
-    if limit is None or size <= limit:
+    if limit is None or 2 * len(response.body) <= limit:  # however many of them are escaped
+        return response
+    size = carried_bytes(response)
+    if size <= limit:
         return response
     if keep is None:
         raise AnswerTooLarge(f"the response has {size:,} bytes, this server can send {limit:,}: {_WAYS_OUT}")
