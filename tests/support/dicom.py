@@ -11,10 +11,18 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
-from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
 
 CARRIED = Path(pydicom.__file__).parent / "data" / "test_files"
 Array = np.ndarray[Any, Any]
+_ENCODERS = {RLELossless: "pydicom", JPEGLSLossless: "pyjpegls", JPEG2000Lossless: "pylibjpeg"}
 
 
 def dicom(
@@ -65,6 +73,11 @@ def with_text(data: bytes, **texts: str) -> bytes:
         head = struct.pack("<2H", tag.group, tag.element)
         data = data.replace(head + b"LT", head + dictionary_VR(tag).encode())
     return data
+
+
+def compress(made: Dataset, syntax: UID, **options: Any) -> None:  # noqa: ANN401 - those of pydicom
+    """Compress the pixels with the same encoder on every machine; GDCM's, which pydicom prefers, crashes on some."""
+    made.compress(syntax, encoding_plugin=_ENCODERS[syntax], **options)
 
 
 def lookup_table(entries: Array, *, first: int, bits: int) -> Sequence:

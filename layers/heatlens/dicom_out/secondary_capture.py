@@ -53,6 +53,8 @@ def write_secondary_capture(subject: Subject) -> Dataset:
     for keyword in _COPIED:
         if keyword in image:
             written[keyword] = image[keyword]
+    if not {"Laterality", "ImageLaterality", "BodyPartExamined"} & set(image.dir()):
+        written.Laterality = ""  # of a part that may be one of two: required, and unknown
     for keyword, value in subject.derivation().items():
         setattr(written, keyword, value)
     return written

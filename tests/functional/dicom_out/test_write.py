@@ -20,6 +20,12 @@ PATIENT_AND_STUDY = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate", "StudyTime"),
     *("StudyID", "AccessionNumber", "ReferringPhysicianName"),
 )
+OPTIONAL = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
+    *("AccessionNumber", "ContentDate", "ContentTime", "AcquisitionDate", "ReferringPhysicianName", "SeriesNumber"),
+    *("InstanceNumber", "Manufacturer", "PatientOrientation", "BodyPartExamined", "Laterality", "ImageType"),
+    *("ViewPosition", "PatientComments", "ImageComments", "InstitutionName"),
+)
 WRITTEN: tuple[Kind, ...] = ("sc", "seg", "heat", "sr")
 
 
@@ -37,6 +43,17 @@ def test_objects_belong_to_the_study_of_their_source(
         assert each.SeriesInstanceUID != original.SeriesInstanceUID
         assert each.ContentDate == "20240102"
         assert each.ContentTime == "030500"
+
+
+def test_a_source_with_nothing_but_its_uids_gives_valid_objects(explainer: Explainer, tmp_path: Path) -> None:
+    bare = study(phantom())
+    for keyword in OPTIONAL:
+        del bare[keyword]
+
+    _, objects = explainer.explain_dicom(written(bare), WRITTEN)
+
+    for each in objects:
+        assert_valid(each.data, tmp_path)
 
 
 def test_no_text_is_copied_that_the_standard_does_not_require(explainer: Explainer) -> None:

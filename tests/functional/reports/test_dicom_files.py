@@ -31,7 +31,7 @@ from heatlens.input.dicom_signature import is_dicom
 from heatlens.types import Window
 from tests.functional.cli.test_cli import heatlens
 from tests.functional.conftest import MakeClient
-from tests.support.dicom import CARRIED, Array, dataset, dicom, with_text, written
+from tests.support.dicom import CARRIED, Array, compress, dataset, dicom, with_text, written
 
 MANY = 10_000_000
 BATCH = "/api/inference/heatmap-batch"
@@ -110,7 +110,7 @@ def encapsulated(made: Dataset, frame: bytes, syntax: UID, *, end: bool = True) 
 def compressed(pixels: Array, syntax: UID, *, bits: int = 0) -> bytes:
     """Return the only frame of a compressed file."""
     made = dataset(pixels, bits=bits)
-    made.compress(syntax, encoding_plugin="pylibjpeg" if syntax == JPEG2000Lossless else "")
+    compress(made, syntax)
     return get_frame(made.PixelData, 0, number_of_frames=1)
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from pydicom.uid import JPEG2000Lossless
 
-from tests.support.dicom import dataset, written
+from tests.support.dicom import compress, dataset, written
 from tests.support.slow_clients import WAIT_S, Kind, Served, read_to_end, running, status
 
 KINDS: list[Kind] = ["serve", "endpoint"]
@@ -24,7 +24,7 @@ QUERY: dict[Kind, tuple[str, str]] = {"serve": ("?include=map", ""), "endpoint":
 def large() -> bytes:
     """A DICOM file of 30 megapixels, compressed by JPEG 2000."""
     made = dataset(np.asarray(Image.linear_gradient("L").resize((6000, 5000))))
-    made.compress(JPEG2000Lossless)
+    compress(made, JPEG2000Lossless)
     return written(made)
 
 

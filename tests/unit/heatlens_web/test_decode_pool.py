@@ -26,7 +26,7 @@ from heatlens_web import decode_worker
 from heatlens_web.decode_pool import APART_PIXELS, DecodePool
 from heatlens_web.errors import DecoderUnavailable
 from heatlens_web.problems import status_of
-from tests.support.dicom import dataset, written
+from tests.support.dicom import compress, dataset, written
 from tests.support.images import encoded
 from tests.support.paths import ROOT
 
@@ -53,7 +53,7 @@ def pool() -> Iterator[DecodePool]:
 def jpeg_2000(side: int) -> bytes:
     """A DICOM file whose pixels are compressed by JPEG 2000."""
     made = dataset(np.asarray(gradient("L", (side, side))))
-    made.compress(JPEG2000Lossless)
+    compress(made, JPEG2000Lossless)
     return written(made)
 
 
