@@ -71,7 +71,7 @@ def _export(captured: fx.GraphModule, layer: str, probed: Probe, image: torch.Te
     cut = cutting.split(captured, activation)
     with torch.no_grad():  # of one image: only the shapes are of interest
         one = _as_tuple(cut.trunk(image[:1]))
-    crossing = tuple(value.repeat(len(image), *[1] * (value.dim() - 1)) for value in one)
+        crossing = tuple(value.repeat(len(image), *[1] * (value.dim() - 1)) for value in one)
     if crossing[0].shape[1:] != probed.shape:
         raise CompileError(f"the last operation inside layer {layer!r} does not make its output")
     names = tuple(cutting.crossing_names(len(crossing)))
