@@ -158,13 +158,15 @@ def test_a_source_of_a_retired_or_private_class_is_referred_to(explainer: Explai
         assert sop_class.encode() in each.data
 
 
+@pytest.mark.provokes("input.dicom")
 @pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID"])
 def test_a_source_without_its_place_is_refused(explainer: Explainer, keyword: str) -> None:
     source = study(phantom())
     del source[keyword]
 
-    with pytest.raises(NoDicomObject, match=f"the DICOM source has no valid {keyword}"):
+    with pytest.raises(NoDicomObject, match=f"the DICOM source has no valid {keyword}") as refused:
         explainer.explain_dicom(written(source), ["sc"])
+    assert refused.value.code == "input.dicom"
 
 
 def test_an_image_that_is_no_dicom_is_refused(explainer: Explainer) -> None:
