@@ -70,7 +70,8 @@ def test_images_of_a_batch_share_one_pass(tiny_model: Model, monkeypatch: pytest
         (2, Options(), None, 2),
         (9, Options(), None, 4),
         (9, Options(), 100_000_000, 4),
-        (9, Options(), 50_000, 1),  # four of 20 to 28 by 16 pixels are 1,696 pixels, 74,624 bytes at most
+        (9, Options(), 74_624, 4),  # the four largest of 20 to 28 by 16 pixels are 1,696 pixels, of 44 bytes each
+        (9, Options(), 74_623, 1),
         (9, Options(include=frozenset({"faithfulness"})), None, 1),
     ],
 )
@@ -81,6 +82,13 @@ def test_images_are_drawn_at_a_time_as_processors_and_memory_allow(
     request = Run(model, make_plan(model, options), options, LIMITS, budget_s=1)
 
     assert request.threads(uploads(images)) == threads
+
+
+def test_the_limit_of_an_images_memory_comes_before_what_the_model_leaves(tiny_model: Model) -> None:
+    model, options = replace(tiny_model, threads=4, image_bytes=100_000_000), Options()
+    limits = LIMITS.model_copy(update={"image_bytes": 50_000})
+
+    assert Run(model, make_plan(model, options), options, limits, budget_s=1).threads(uploads(9)) == 1
 
 
 def test_a_batch_on_several_threads_gives_the_same_results(tiny_model: Model) -> None:
