@@ -51,6 +51,13 @@ def test_a_file_replaces_some_prices_and_adds_instances(tmp_path: Path) -> None:
     assert set(own.instances) == {*package.instances, "ml.new.xlarge"}
 
 
+def test_a_file_replaces_an_instance_type(tmp_path: Path) -> None:
+    own = read_prices("us-east-1", written(tmp_path, MACHINE.replace("ml.new.xlarge", "ml.g4dn.xlarge")))
+
+    assert (own.instance("ml.g4dn.xlarge").usd, own.instance("ml.g4dn.xlarge").gpu) == (3.5, "Z9")
+    assert set(own.instances) == set(read_prices("us-east-1").instances)
+
+
 def test_another_region_needs_all_its_prices(tmp_path: Path) -> None:
     some = "".join(ONE.format(region="mars-1", name=name, usd=1) for name in NAMES[1:])
 
@@ -103,5 +110,6 @@ def test_prices_are_stale_after_half_a_year(tmp_path: Path) -> None:
     assert not prices.is_stale(prices.oldest + timedelta(days=STALE_DAYS))
     assert prices.is_stale(prices.oldest + timedelta(days=STALE_DAYS + 1))
 
-    older = ONE.format(region="us-east-1", name="s3_put", usd=1).replace("2026-11", "2020-11")
-    assert read_prices("us-east-1", written(tmp_path, older)).oldest == date(2020, 11, 1)
+    for own in (ONE.format(region="us-east-1", name="s3_put", usd=1), MACHINE):
+        path = written(tmp_path, own.replace("2026-11", "2020-11"))
+        assert read_prices("us-east-1", path).oldest == date(2020, 11, 1)
