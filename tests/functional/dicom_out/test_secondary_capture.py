@@ -1,16 +1,21 @@
 """Secondary Captures: the overlay as it is drawn, with a legend below, in the study of the source."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from heatlens.dicom_out import write_objects
+from heatlens.dicom_out.legend import with_legend
+from heatlens.dicom_out.origin import Origin
 from heatlens.errors import InvalidOption
 from heatlens.explainer import Explainer
 from heatlens.results import Explanation
+from heatlens.types import Colormap, Familiarity, Options
 from tests.support.dicom import Array
 from tests.support.dicom_studies import ct_slice, digital_radiograph, radiograph, several_frames
 from tests.support.dicom_tools import assert_valid, parsed, rendered
@@ -49,6 +54,47 @@ def test_a_capture_says_that_text_is_burnt_in_and_what_it_was_derived_from(expla
     assert capture.DerivationCodeSequence[0].CodeValue == "130403"
     assert "class OPACITY" in capture.DerivationDescription
     assert "Not for diagnostic use" in capture.DerivationDescription
+
+
+@pytest.fixture
+def legends(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
+    """The lines of each legend that is drawn."""
+    drawn: list[Sequence[str]] = []
+
+    def noted(picture: Image.Image, lines: Sequence[str], colormap: Colormap) -> Image.Image:
+        drawn.append(lines)
+        return with_legend(picture, lines, colormap)
+
+    monkeypatch.setattr("heatlens.dicom_out.secondary_capture.with_legend", noted)
+    return drawn
+
+
+def test_the_legend_names_class_map_and_model(explainer: Explainer, legends: list[Sequence[str]]) -> None:
+    explanation, _ = explainer.explain_dicom(radiograph(), ["sc"], target="top-2")
+
+    opacity, clear = explanation.explained
+    facts = explainer.card.name, explainer.card.version, explainer.sha256[:12]
+    after = ["{} {} ({})".format(*facts), "Not for diagnostic use"]
+    found = f"gradcam at {explainer.card.layer().name}, map"
+    predicted = f"OPACITY {explanation.prediction.probability:.4f}"
+    assert legends == [
+        [predicted, f"{found} {opacity.quality}", *after],
+        [f"CLEAR {clear.probability:.4f} (predicted: {predicted})", f"{found} {clear.quality}", *after],
+    ]
+
+
+def test_the_legend_names_a_contrast_and_an_unfamiliar_image(
+    explainer: Explainer, legends: list[Sequence[str]]
+) -> None:
+    source = radiograph()
+    explanation, _ = explainer.explain_dicom(source, ["sc"], target="OPACITY", contrast="CLEAR")
+    origin = Origin("model", "1", "0" * 64, "openvino", "float32", "gradcam", "features", Options())
+    for is_unfamiliar in (False, True):
+        told = replace(explanation, familiarity=Familiarity(50, is_unfamiliar))
+        write_objects(source, told, origin, ("sc",))
+
+    assert legends[0][0].startswith("OPACITY against CLEAR ")
+    assert ["Unfamiliar: unlike the model's calibration images" in lines for lines in legends[1:]] == [False, True]
 
 
 def test_a_capture_of_a_slice_lies_where_the_slice_does(explainer: Explainer) -> None:
