@@ -105,6 +105,27 @@ def test_an_image_that_pytorch_grad_cam_explains_unstably_is_replaced_by_the_nex
     assert prove(network, images) == (32, 3, [each for each in range(35) if each not in (3, 17, 33)])
 
 
+def test_further_images_are_made_once_where_too_few_are_stable(network: Kinked) -> None:
+    images = pictures(network, at_the_kink=[3, 17, 33])
+    given, spare = images[:32], [images[32:]]
+
+    found = parity.prove(Jumping(network), network, "features", given, LAYOUT, make_spare=spare.pop)
+
+    assert spare == []
+    assert found.parity.undecided == 3
+    assert found.kept == [each for each in range(35) if each not in (3, 17, 33)]
+    originals = parity.explain_reference(network, "features", given, LAYOUT)
+    assert np.array_equal(found.originals.logits, originals.logits), "those of the images that were given"
+
+
+def test_no_further_images_are_made_where_those_given_are_enough(network: Kinked) -> None:
+    spare = [np.zeros((1, 3, SIDE, SIDE), np.float32)]
+
+    parity.prove(Jumping(network), network, "features", pictures(network), LAYOUT, make_spare=spare.pop)
+
+    assert len(spare) == 1
+
+
 def test_no_image_is_set_aside_if_the_reference_is_stable(network: Kinked) -> None:
     assert prove(network, pictures(network)) == (32, 0, list(range(32)))
 
