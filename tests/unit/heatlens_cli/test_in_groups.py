@@ -9,11 +9,13 @@ from heatlens_cli import in_groups
 from heatlens_cli.in_groups import run_in_groups
 from tests.support.images import encoded, noise
 
+SMALL = encoded(noise((10, 10)))  # the pixels of what is no image are not known: it would be a group of its own
+
 
 def read(item: int) -> Upload:
     if item == 1:
         raise PermissionError("not yours")
-    return Upload(str(item), b"")
+    return Upload(str(item), SMALL)
 
 
 def names(uploads: Sequence[Upload]) -> list[str | HeatlensError]:
@@ -32,9 +34,9 @@ def test_each_item_has_its_own_result_in_order(images: int) -> None:
 
 def test_groups_are_bounded_by_images_and_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    small, large = encoded(noise((10, 10))), encoded(noise((30, 10)))
-    monkeypatch.setattr(in_groups, "PIXELS", 350)
-    items = [small, small, small, small, large, large, small]
+    large = encoded(noise((30, 10)))
+    monkeypatch.setattr(in_groups, "PIXELS", 450)
+    items = [SMALL, SMALL, SMALL, SMALL, large, large, SMALL]
 
     def run(group: Sequence[Upload]) -> list[str | HeatlensError]:
         sizes.append(len(group))
@@ -42,7 +44,7 @@ def test_groups_are_bounded_by_images_and_pixels(monkeypatch: pytest.MonkeyPatch
 
     list(run_in_groups(items, lambda data: Upload("", data), run, images=3))
 
-    assert sizes == [3, 1, 1, 1, 1]
+    assert sizes == [3, 2, 2]
 
 
 def test_a_group_that_fails_as_a_whole_is_run_one_by_one() -> None:
@@ -53,16 +55,21 @@ def test_a_group_that_fails_as_a_whole_is_run_one_by_one() -> None:
 
     found = dict(run_in_groups(range(4), read, run))
 
-    assert found[0] == "0"
+    assert (found[0], found[2]) == ("0", "2")
     assert isinstance(found[3], UnreadableImage)
 
 
-def test_an_unexpected_error_ends_the_run() -> None:
-    def run(_: Sequence[Upload]) -> list[str]:
+def test_an_unexpected_error_ends_the_run_without_another_try() -> None:
+    sizes: list[int] = []
+
+    def run(uploads: Sequence[Upload]) -> list[str]:
+        sizes.append(len(uploads))
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(run_in_groups([0], read, run))
+        list(run_in_groups([0, 2], read, run))
+
+    assert sizes == [2]
 
 
 def test_the_next_group_is_read_while_one_runs() -> None:
@@ -71,7 +78,7 @@ def test_the_next_group_is_read_while_one_runs() -> None:
     def read_item(item: int) -> Upload:
         if item == 2:
             reading.set()
-        return Upload(str(item), b"")
+        return Upload(str(item), SMALL)
 
     def run(uploads: Sequence[Upload]) -> list[str]:
         assert reading.wait(30)
@@ -87,7 +94,21 @@ def test_few_items_are_read_ahead() -> None:
 
     def read_item(item: int) -> Upload:
         taken.append(item)
-        return Upload(str(item), b"")
+        return Upload(str(item), SMALL)
 
     for item, _ in run_in_groups(range(20), read_item, names, images=3):
         assert len(taken) <= item + 6 + 1
+
+
+@pytest.mark.parametrize(("images", "here"), [(1, {True}), (2, {False})])
+def test_groups_of_one_run_in_the_callers_thread(images: int, here: set[bool]) -> None:
+    """The Lambda handler needs the event loop of that thread."""
+    threads: list[int] = []
+
+    def run(uploads: Sequence[Upload]) -> list[str | HeatlensError]:
+        threads.append(threading.get_ident())
+        return names(uploads)
+
+    list(run_in_groups([0, 2], read, run, images=images))
+
+    assert {thread == threading.get_ident() for thread in threads} == here
