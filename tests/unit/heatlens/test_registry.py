@@ -146,6 +146,7 @@ def test_models_are_loaded_by_a_thread_while_the_block_runs(tiny_folder: Path, m
         assert not models.done()
         here.set()
 
+    assert models.done(), "the end of the block waits"
     assert list(models.result().loaded) == ["tiny"]
 
 
