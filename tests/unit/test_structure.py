@@ -17,7 +17,6 @@ COVERED = {
     "heatlens/client/sync_batch.py": "functional/client/test_staged_batches.py",
     "heatlens/client/sync_client.py": "functional/client/test_faults.py",
     "heatlens/dicom_out/codes.py": "functional/dicom_out/test_segmentation.py",
-    "heatlens/dicom_out/origin.py": "functional/dicom_out/test_write.py",
     "heatlens/dicom_out/source.py": "functional/dicom_out/test_write.py",
     "heatlens/dicom_out/subject.py": "functional/dicom_out/test_write.py",
     "heatlens/draw.py": "unit/heatlens/test_pipeline.py",

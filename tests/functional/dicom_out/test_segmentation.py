@@ -61,6 +61,7 @@ def test_a_segment_names_the_model_and_the_class(explainer: Explainer, tmp_path:
     first, second = (parsed(written.data) for written in (regions, heat))
     assert first.SegmentSequence[0].TrackingUID == second.SegmentSequence[0].TrackingUID
     assert (first.SegmentationType, second.SegmentationType) == ("BINARY", "FRACTIONAL")
+    assert (second.SegmentationFractionalType, second.MaximumFractionalValue) == ("PROBABILITY", 255)
 
 
 def test_a_segment_refers_to_the_frame_that_was_explained(explainer: Explainer) -> None:
