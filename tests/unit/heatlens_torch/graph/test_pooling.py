@@ -70,7 +70,7 @@ def test_value_and_gradient_equal_torchs(name: str, network: nn.Module, differen
     image = torch.randint(-2, 3, (4, CHANNELS, *SIZE), generator=rng).float().relu()  # half of it zero: ties
     selector = torch.eye(len(POOLINGS))[[which] * 4]
 
-    logits, gradient = differentiated(image, selector)
+    logits, gradient = differentiated(image, selector, torch.arange(len(image)))
 
     expected = network(image.requires_grad_())
     [wanted] = torch.autograd.grad(expected[:, which].sum(), image)
