@@ -53,7 +53,7 @@ def test_value_and_gradient_equal_torchs(name: str, network: nn.Module, differen
     which = list(CONVOLUTIONS).index(name)
     image = torch.randn(2, 2, *SIZE, generator=torch.Generator().manual_seed(1), requires_grad=True)
 
-    logits, gradient = differentiated(image.detach(), torch.eye(len(CONVOLUTIONS))[[which] * 2])
+    logits, gradient = differentiated(image.detach(), torch.eye(len(CONVOLUTIONS))[[which] * 2], torch.arange(2))
 
     expected = network(image)
     [wanted] = torch.autograd.grad(expected[:, which].sum(), image)

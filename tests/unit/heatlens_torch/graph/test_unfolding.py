@@ -41,7 +41,7 @@ def test_values_and_gradients_equal_torchs_for_any_batch(windows: dict[str, int]
     graph = differentiate(captured, (torch.zeros(BATCH, 2, 8, 7),), 3, layer="image")
 
     image = torch.randn(2, 2, 8, 7, requires_grad=True)
-    logits, gradient = graph(image.detach(), torch.eye(3)[[1, 1]])
+    logits, gradient = graph(image.detach(), torch.eye(3)[[1, 1]], torch.arange(2))
     expected = network(image)
     [wanted] = torch.autograd.grad(expected[:, 1].sum(), image)
     assert torch.allclose(logits, expected, atol=1e-5)
