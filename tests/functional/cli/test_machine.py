@@ -78,7 +78,7 @@ def test_cost_measures_and_prices(tmp_path: Path) -> None:
 
     assert printed.returncode == 0, printed.stderr
     assert f"image           {JPEG.name}, {JPEG.stat().st_size / 1000:.1f} kB" in printed.stdout
-    assert re.search(r"^    2000   1\.1 +~?\d\.\d+ +\d\.\d{4} +\d\.\d{4} +", printed.stdout, re.MULTILINE)
+    assert re.search(r"^    2000   1\.1 +~?\d+\.\d+ +\d+\.\d{4} +\d+\.\d{4} +", printed.stdout, re.MULTILINE)
     assert "* The plain service's compute and requests" in printed.stdout
 
 

@@ -9,7 +9,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from heatlens.types import Floats
+from heatlens.types import Floats, Indices
 from heatlens_torch.graph.expand_late import expand_late
 from heatlens_torch.graph.export import export
 from heatlens_torch.graph.probe import probe
@@ -59,7 +59,7 @@ def model_of(nodes: list[onnx.NodeProto]) -> onnx.ModelProto:
     return model
 
 
-def by_openvino(model: onnx.ModelProto, *values: Floats) -> Floats:
+def by_openvino(model: onnx.ModelProto, *values: Floats | Indices) -> Floats:
     core = ov.Core()
     compiled = core.compile_model(
         core.read_model(model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
@@ -68,7 +68,7 @@ def by_openvino(model: onnx.ModelProto, *values: Floats) -> Floats:
     return answer
 
 
-def by_onnx_runtime(model: onnx.ModelProto, *values: Floats) -> Floats:
+def by_onnx_runtime(model: onnx.ModelProto, *values: Floats | Indices) -> Floats:
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     answer: Floats = session.run(
         None, {given.name: value for given, value in zip(session.get_inputs(), values, strict=True)}
@@ -125,6 +125,6 @@ def test_three_witnesses_agree_on_a_pooled_tail() -> None:
     activation = network.features(image)
     logits = network.linear(network.head(network.norm(activation)).flatten(1))
     [gradient] = torch.autograd.grad(logits[:, 1].sum(), activation)
-    given = activation.detach().numpy(), np.array([[0, 1, 0]] * 3, np.float32)
+    given = activation.detach().numpy(), np.array([[0, 1, 0]] * 3, np.float32), np.arange(3)
     assert worst(by_onnx_runtime(graphs.tail, *given), gradient.numpy()) < 1e-5
     assert worst(by_openvino(graphs.tail, *given), gradient.numpy()) < 1e-5
