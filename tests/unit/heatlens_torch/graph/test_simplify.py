@@ -66,7 +66,7 @@ def test_a_padding_keeps_the_batch_free(widths: tuple[int, ...], fill: float) ->
     activation = network.features(image)
     logits = network.rest(activation)
     [expected] = torch.autograd.grad(logits[:, 1].sum(), activation)
-    given = activation.detach().numpy(), np.array([[0, 1, 0]] * len(image), np.float32)
+    given = activation.detach().numpy(), np.array([[0, 1, 0]] * len(image), np.float32), np.arange(len(image))
     assert worst(by_onnx_runtime(graphs.tail, *given), expected.numpy()) < 1e-5
 
 
@@ -102,5 +102,5 @@ def test_a_clamp_by_tensors_becomes_one_by_numbers() -> None:
     activation = network.features(image)
     logits = network.rest(activation)
     [expected] = torch.autograd.grad(logits[:, 1].sum(), activation)
-    given = activation.detach().numpy(), np.array([[0, 1, 0, 0]] * len(image), np.float32)
+    given = activation.detach().numpy(), np.array([[0, 1, 0, 0]] * len(image), np.float32), np.arange(len(image))
     assert worst(by_onnx_runtime(graphs.tail, *given), expected.numpy()) < 1e-5
