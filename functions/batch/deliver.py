@@ -1,17 +1,14 @@
 """Write an explanation as an attempt's objects: pictures, map.npy, and last result.json, which names the others."""
 
-import io
 import json
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 import heatlens
 from heatlens.errors import HeatlensError
 from heatlens.options import as_json
-from heatlens.results import Explanation
-from heatlens.types import Floats, Options
+from heatlens.results import Explanation, npy
+from heatlens.types import Options
 from heatlens_aws.object_keys import MAP, RESULT, picture_names
 from heatlens_aws.staging import Staging
 
@@ -41,7 +38,7 @@ def deliver(
         picture = pictures[included]
         assert picture is not None, "included by the options"
         objects[name] = staging.write(prefix + name, picture.data, picture.media_type)
-    objects[MAP] = staging.write(prefix + MAP, _npy(explanation.signed_map), "application/octet-stream")
+    objects[MAP] = staging.write(prefix + MAP, npy(explanation.signed_map), "application/octet-stream")
     document = _result(sha256, explanation, model, options) | {"objects": dict(objects)}
     objects[RESULT] = staging.write(prefix + RESULT, _text(document), "application/json")
     return objects
@@ -82,13 +79,6 @@ def _familiarity(explanation: Explanation) -> Json | None:
 
 def _text(document: Json) -> bytes:
     return (json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n").encode()
-
-
-def _npy(signed_map: Floats) -> bytes:
-    """Encode as little-endian float32 in C order on every machine."""
-    buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(signed_map, dtype="<f4"), allow_pickle=False)
-    return buffer.getvalue()
 
 
 def _result(sha256: str, explanation: Explanation, model: Json, options: Options) -> Json:

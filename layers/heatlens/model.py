@@ -1,7 +1,6 @@
 """Load a model folder: verify the card, compile the graphs, and compare the engines with the card."""
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -193,7 +192,7 @@ def _load(
     left = left_for_images(machine.memory_bytes, beside + file_bytes, engine)
     first = engines.pop(card.layers[0].name)
     slowdown = cache(partial(measure_slowdown, first, card))
-    at_a_time = threads or len(os.sched_getaffinity(0))
+    at_a_time = threads or machine.parallel
     return Model(card, sha256, first, image, engines, file_bytes, left, golden, slowdown, at_a_time)
 
 

@@ -195,3 +195,10 @@ def _figure(explained: Explained) -> str:
         f'<figure style="display:inline-block;margin:4px"><img src="{source}" alt="{caption}" '
         f'style="max-width:360px"><figcaption>{caption}</figcaption></figure>'
     )
+
+
+def npy(signed_map: Floats) -> bytes:
+    """Encode a map as an `.npy` file: little-endian float32 in C order on every machine."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(signed_map, dtype="<f4"), allow_pickle=False)
+    return buffer.getvalue()

@@ -1,24 +1,19 @@
 """Explain images with the core, without HTTP."""
 
-import io
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from heatlens.card import DRAFT
 from heatlens.dicom_out import DicomObject, Kind, check_kinds, needed, write_objects
 from heatlens.dicom_out.origin import Origin
-from heatlens.engines.resources import read_machine
 from heatlens.errors import HeatlensError, InvalidOption, Mistake
 from heatlens.options import OptionArguments, read_options, unknown_name
 from heatlens.pipeline import explain
 from heatlens.plan import check_plan, make_plan
-from heatlens.results import Explained, Explanation, Outcome
-from heatlens.types import SUFFIXES, Floats, Include, Upload
+from heatlens.results import Explained, Explanation, Outcome, npy
+from heatlens.types import SUFFIXES, Include, Upload
 from heatlens_cli.console import shown
 from heatlens_cli.file_explanation import ClassHeatmap, FileExplanation, warnings_of
 from heatlens_cli.in_groups import IMAGES
@@ -77,7 +72,7 @@ class CoreExplainer:
 
     def __call__(self, uploads: Sequence[Upload]) -> list[FileExplanation | HeatlensError]:
         """Explain images; one that cannot be explained is its error."""
-        outcomes = explain(self._model, uploads, self.options, limits=self._limits, batch_images=len(uploads) or 1)
+        outcomes = explain(self._model, uploads, self.options, limits=self._limits, batch_images=len(uploads))
         return [self._file(*each) for each in zip(uploads, outcomes, strict=True)]
 
     def _file(self, upload: Upload, outcome: Outcome) -> FileExplanation | HeatlensError:
@@ -110,7 +105,7 @@ class CoreExplainer:
             if name not in self._include:
                 continue
             if name == "map":
-                files[suffix] = _npy(explained.signed_map)
+                files[suffix] = npy(explained.signed_map)
             elif name in FACTS:
                 files[suffix] = _facts(explanation, explained)
             elif picture := explained.overlay if name == "overlay" else explained.map_image:
@@ -153,17 +148,6 @@ def _dicom_suffix(kind: Kind) -> str:
     return f".{kind}.dcm"
 
 
-def _npy(signed_map: Floats) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, signed_map)
-    return buffer.getvalue()
-
-
 def _facts(explanation: Explanation, explained: Explained) -> bytes:
     """Write the facts of an image and one of its targets as JSON."""
     return json.dumps(replace(explanation, explained=(explained,)).to_dict(), indent=1).encode()
-
-
-def count_threads() -> int:
-    """Return how many images are explained at a time."""
-    return read_machine().threads or len(os.sched_getaffinity(0))

@@ -67,16 +67,25 @@ def explain_repeatedly(
     """
     options = options or read_options({}, frozenset({"overlay"}))
 
-    def explain_one(upload: Upload) -> Explanation:
-        [outcome] = explain(model, [upload], options, limits=limits, batch_images=1)
-        if isinstance(outcome, HeatlensError):
-            raise CannotMeasure(f"{upload.filename}: {outcome}") from outcome
-        return outcome
-
     turns = cycle(uploads)
     return run_repeatedly(
-        lambda: explain_one(next(turns)).timings_ms, warm_up=max(WARM_UP, len(uploads)), seconds=seconds, clock=clock
+        lambda: explain_one(model, next(turns), limits, options).timings_ms,
+        warm_up=max(WARM_UP, len(uploads)),
+        seconds=seconds,
+        clock=clock,
     )
+
+
+def explain_one(model: Model, upload: Upload, limits: Limits, options: Options) -> Explanation:
+    """Explain one image.
+
+    Raises:
+        CannotMeasure: It cannot be explained.
+    """
+    [outcome] = explain(model, [upload], options, limits=limits, batch_images=1)
+    if isinstance(outcome, HeatlensError):
+        raise CannotMeasure(f"{upload.filename}: {outcome}") from outcome
+    return outcome
 
 
 def run_repeatedly(

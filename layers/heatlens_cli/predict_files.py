@@ -37,7 +37,7 @@ class Predictor:
 
     def __call__(self, uploads: Sequence[Upload]) -> list[Scores | HeatlensError]:
         """Classify images; one that cannot be classified is its error."""
-        return score_all(self._model, uploads, self._options, limits=self._limits, batch_images=len(uploads) or 1)
+        return score_all(self._model, uploads, self._options, limits=self._limits, batch_images=len(uploads))
 
 
 def predict_files(arguments: Sequence[Path], predictor: Predictor, *, top: int = 1, as_json: bool = False) -> int:

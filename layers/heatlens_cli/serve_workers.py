@@ -9,8 +9,8 @@ import threading
 import time
 from collections.abc import Sequence
 
+from heatlens.engines.resources import read_machine
 from heatlens_cli.console import complain
-from heatlens_cli.explain import count_threads
 
 QUICK_S = 10.0  # a worker that lives no longer did not start
 QUICK_DEATHS = 3  # in a row, after which the others are ended too
@@ -81,7 +81,7 @@ def _share_of_threads(count: int) -> dict[str, str]:
     """Share the processors among the servers, unless a setting says how many threads each has."""
     if os.environ.get("HEATLENS_THREADS"):
         return {}
-    return {"HEATLENS_THREADS": str(max(1, count_threads() // count))}
+    return {"HEATLENS_THREADS": str(max(1, read_machine().parallel // count))}
 
 
 def _end(workers: dict[subprocess.Popen[bytes], float]) -> None:

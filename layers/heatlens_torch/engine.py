@@ -2,21 +2,20 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from copy import deepcopy
 from pathlib import Path
 
 import torch
 from torch import fx, nn
 
 from heatlens.card import Card
+from heatlens.engines.base import for_each_row
 from heatlens.errors import EngineError
 from heatlens.types import Floats, Indices, Precision
 from heatlens_torch.graph import cut as cutting
+from heatlens_torch.graph.cut_layer import cut_layer
 from heatlens_torch.graph.differentiate import unique_batch_size
-from heatlens_torch.graph.grids import Layout, regrid
-from heatlens_torch.graph.narrow import narrow
+from heatlens_torch.graph.grids import Layout
 from heatlens_torch.graph.selector import explained_selector
-from heatlens_torch.graph.simplify import simplify
 from heatlens_torch.loading.saved_network import load_network
 from heatlens_torch.proof.method_names import GRADIENT_FREE, METHODS
 
@@ -60,13 +59,7 @@ class TorchEngine:
         self._gradients = gradients
         self._network, self._torch_device = network, torch.device(device)
         self._layer, self._layout = layer, layout
-        own = fx.GraphModule(
-            captured, deepcopy(captured.graph)
-        )  # it is rewritten for the layer; the weights are shared
-        narrow(own, layer)
-        simplify(own)
-        activation = regrid(own, cutting.find_cut(own.graph, layer), self._layout)
-        cut = cutting.split(own, activation)
+        cut = cut_layer(captured, layer, layout)
         self._trunk, self._tail = cut.trunk.to(self._torch_device), cut.tail.to(self._torch_device)
 
     def trunk(self, batch: Floats) -> tuple[Floats, ...]:
@@ -77,8 +70,7 @@ class TorchEngine:
     def tail(
         self, crossing: Sequence[Floats], selector: Floats, owners: Indices | None = None
     ) -> tuple[Floats, Floats | None]:
-        repeated = crossing if owners is None else [value[owners] for value in crossing]
-        activation, *others = (self._tensor(value) for value in repeated)
+        activation, *others = (self._tensor(value) for value in for_each_row(crossing, owners))
         if not self._gradients:
             with torch.inference_mode(), self._autocast():
                 return _array(self._tail(activation, *others)), None

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from heatlens_torch.reports.peak_memory import peak_megabytes
+from heatlens.engines.peak_memory import peak_mib
 from tests.benchmarks.peers import PEERS, Explain
 from tests.benchmarks.subjects import Subject, classes, images, prepare
 
@@ -129,7 +129,7 @@ def render(cells: Sequence[Cell], memory: dict[str, dict[str, float]]) -> str:
 def peak(peer: str, subject: Subject) -> float:
     """Megabytes that this process had at most, once the peer has explained a batch."""
     PEERS[peer](subject)(images(MEMORY_IMAGES), classes(MEMORY_IMAGES, 1))
-    return peak_megabytes()
+    return peak_mib()
 
 
 def _peak_of(peer: str, subject: Subject) -> float:

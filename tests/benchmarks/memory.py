@@ -14,10 +14,10 @@ from typing import get_args
 import numpy as np
 
 import heatlens_web.app  # noqa: F401 - what a server has in memory before its model
+from heatlens.engines.peak_memory import peak_mib
 from heatlens.model import Model, load_model
 from heatlens.settings import DEMO_MODEL, MIB
 from heatlens.types import EngineName, Precision
-from heatlens_torch.reports.peak_memory import peak_megabytes
 
 LARGEST_BATCH = 8
 LINES = 10
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for done in range(each, options.calls + 1, each):
             many(model, each, pool)
             print(f"{done:>14} {resident():8.1f} MiB", flush=True)
-    print(f"{'peak':>14} {peak_megabytes():8.1f} MiB")
+    print(f"{'peak':>14} {peak_mib():8.1f} MiB")
 
 
 def many(model: Model, calls: int, pool: ThreadPoolExecutor) -> None:

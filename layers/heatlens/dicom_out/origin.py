@@ -43,6 +43,11 @@ class Origin:
             options=options,
         )
 
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What the algorithm is called with, beside its name and version."""
+        return {"method": self.method, "layer": self.layer, "sha256": self.sha256}
+
     def uid(self, *names: str) -> str:
         """Derive a UID from names, the model, the engine, the options and the version of Heatlens: `2.25.…`.
 

@@ -134,7 +134,7 @@ def _algorithm(subject: Subject) -> AlgorithmIdentification:
     return AlgorithmIdentification(
         name=clipped(origin.model),
         version=clipped(origin.version),
-        parameters=[f"method={origin.method}", f"layer={origin.layer}", f"sha256={origin.sha256}"],
+        parameters=[f"{name}={value}" for name, value in origin.parameters.items()],
         family=ARTIFICIAL_INTELLIGENCE,
         manufacturer=MANUFACTURER,
     )

@@ -10,16 +10,13 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from heatlens.dicom_out import NOT_PNG
 from heatlens.dicom_out.legend import with_legend
-from heatlens.dicom_out.source import Source
+from heatlens.dicom_out.source import LOSSY, Source
 from heatlens.dicom_out.subject import MANUFACTURER, NOT_DIAGNOSTIC, Subject
 from heatlens.errors import InvalidOption, Mistake
 from heatlens.render.encode import MEDIA_TYPES
 
 _PLANE = ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness")
-_COPIED = (
-    *("Laterality", "BodyPartExamined"),
-    *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
-)
+_COPIED = ("Laterality", "BodyPartExamined", *LOSSY)
 _ANY_ORIENTATION = ("L", "P")  # `highdicom` wants one; the source's own takes its place
 _DIGEST_LETTERS = 12
 

@@ -24,11 +24,11 @@ _GEOMETRY = (
     *("FrameOfReferenceUID", *_PLACE, "PixelSpacing", "SliceThickness", "PixelSpacingCalibrationType"),
     *("ImagerPixelSpacing", "PixelAspectRatio", "PatientOrientation", "ImageLaterality"),
 )
-_LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
+LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 _DATES = ("ContentDate", "AcquisitionDate", "SeriesDate", "StudyDate")
 _TIMES = ("ContentTime", "AcquisitionTime", "SeriesTime", "StudyTime")
 KEYWORDS = (
-    *("SpecificCharacterSet", *_UIDS, *PATIENT, *STUDY, *_SERIES, *_GEOMETRY, *_LOSSY, *_DATES, *_TIMES),
+    *("SpecificCharacterSet", *_UIDS, *PATIENT, *STUDY, *_SERIES, *_GEOMETRY, *LOSSY, *_DATES, *_TIMES),
     *("NumberOfFrames", *SIZE, *FUNCTIONAL_GROUPS),
 )
 _MACROS = {
@@ -81,7 +81,7 @@ def read_source(data: bytes, *, max_pixels: int) -> Source:
     for keyword in _UIDS:
         _set_uid(image, keyword, given.get(keyword))
     kept = tuple(_kept(given, keyword) for keyword in (*PATIENT, *STUDY) if keyword in given or keyword in _TYPE_2)
-    for keyword in (*PATIENT, *STUDY, *_SERIES, *_GEOMETRY, *_LOSSY, *SIZE):
+    for keyword in (*PATIENT, *STUDY, *_SERIES, *_GEOMETRY, *LOSSY, *SIZE):
         _copy(given, image, keyword)
     if image.get("PatientSex") not in _SEXES:
         image.PatientSex = ""

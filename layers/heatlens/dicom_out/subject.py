@@ -87,13 +87,12 @@ class Subject:
     def algorithm(self) -> AlgorithmIdentificationSequence:
         """The model as the algorithm."""
         origin = self.origin
-        parameters = {"method": origin.method, "layer": origin.layer, "sha256": origin.sha256}
         return AlgorithmIdentificationSequence(
             name=clipped(origin.model),
             family=ARTIFICIAL_INTELLIGENCE,
             version=clipped(origin.version),
             source=MANUFACTURER,
-            parameters=parameters,
+            parameters=origin.parameters,
         )
 
     @property

@@ -151,8 +151,13 @@ def tail_inputs(
     """
     if tail.has_owners:
         return [*crossing, selector, np.arange(len(selector)) if owners is None else owners]
-    repeated = crossing if owners is None else [value[owners] for value in crossing]
+    repeated = for_each_row(crossing, owners)
     return [*repeated, selector] if tail.has_gradient else [*repeated]
+
+
+def for_each_row(crossing: Sequence[Floats], owners: Indices | None) -> Sequence[Floats]:
+    """Repeat the values of each image for its rows; without owners row r is of image r already."""
+    return crossing if owners is None else [value[owners] for value in crossing]
 
 
 def check_agreements(card: Card, precision: Precision) -> None:

@@ -32,6 +32,11 @@ class Machine:
         # it up faster, and then all of them are throttled.
         return 0 if self.processors is None else max(1, math.ceil(self.processors))
 
+    @property
+    def parallel(self) -> int:
+        """Return how many things are useful at a time: `threads`, else the processors that this process may run on."""
+        return self.threads or len(os.sched_getaffinity(0))
+
 
 def read_machine(environ: Mapping[str, str] = os.environ, root: Path = Path("/")) -> Machine:
     """Read Lambda's environment, else the control groups of version 2 or 1 and the process's own limit (`ulimit -v`).

@@ -12,7 +12,7 @@ CONVERT = "convert_model"  # what `openvino` takes from it
 
 @contextmanager
 def without_converter() -> Iterator[None]:
-    """Leave the converter out of the first import of `openvino`; whoever uses it later imports it then.
+    """Leave the converter out of the first import of `openvino`; a later use imports it.
 
     `openvino` itself goes on without its converter where that is not installed, as in the container image.
     """

@@ -84,7 +84,7 @@ def find_regions(
 
 
 def hot_pixels(levels: Floats, threshold: float) -> npt.NDArray[np.bool_]:
-    """Find the pixels of all regions in the levels of `color.exact_levels`, `[H, W]`."""
+    """Find the pixels of all regions in the levels of `enlarge.exact_levels`, `[H, W]`."""
     return levels >= np.float32(threshold * LEVELS + HALF)
 
 

@@ -1,29 +1,23 @@
 """Measure the figures of an estimate on this machine, with the handler that runs on Lambda."""
 
-import io
 import json
 import platform
-import resource
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from heatlens.errors import HeatlensError, ModelError
-from heatlens.model import Model
+from heatlens.engines.peak_memory import peak_mib
+from heatlens.engines.resources import read_machine
+from heatlens.errors import ModelError
 from heatlens.options import read_options
-from heatlens.pipeline import explain
-from heatlens.results import Explanation
-from heatlens.settings import Limits
-from heatlens.types import Floats, Upload
+from heatlens.results import Explanation, npy
+from heatlens.types import Include, Upload
 from heatlens_cli.console import shown
 from heatlens_cli.cost.figures import Architecture, Bytes, Figures, Measured
 from heatlens_cli.events.http_events import Event, LambdaContext, answer_body, heatmap_request, http_api_v2
-from heatlens_cli.explain import count_threads
 from heatlens_cli.invoke import RequestFailed, open_handler
 from heatlens_cli.load import CannotLoad
-from heatlens_cli.measure import Measurement, explain_repeatedly, run_repeatedly, sample_image
+from heatlens_cli.measure import Measurement, explain_one, explain_repeatedly, run_repeatedly, sample_image
 from heatlens_cli.read_file import read_file
 
 FORMATS = ("png", "jpeg")
@@ -59,19 +53,21 @@ def take_figures(image: Path | None, model_dir: Path | None, *, seconds: float) 
     facts = {name: value for name, value in _checked(answers["png"]).items() if not name.endswith("_base64")}
     requests = run_repeatedly(request, seconds=seconds)
     images = explain_repeatedly(model, [upload], state.limits, seconds=seconds)
-    explanations = {name: _explain(model, upload, state.limits, name) for name in FORMATS}
+    overlay = frozenset[Include]({"overlay"})
+    options = {name: read_options({"format": name}, overlay) for name in FORMATS}
+    explanations = {name: explain_one(model, upload, state.limits, each) for name, each in options.items()}
     return Figures(
         architecture=_architecture(),
-        processors=count_threads(),
+        processors=read_machine().parallel,
         image=path.name,
         model=f"{model.card.name} {model.card.version}, {model.engine.name} in {model.engine.precision}",
-        peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        peak_mib=peak_mib(),
         upload_bytes=len(upload.data),
         request=_measured(requests),
         staged=_measured(images),
         answer_bytes=Bytes(**{name: len(answer_body(answer)) for name, answer in answers.items()}),
         picture_bytes=Bytes(**{name: _picture_bytes(each) for name, each in explanations.items()}),
-        other_bytes=_map_bytes(explanations["png"].signed_map) + len(json.dumps(facts).encode()),
+        other_bytes=len(npy(explanations["png"].signed_map)) + len(json.dumps(facts).encode()),
     )
 
 
@@ -86,14 +82,6 @@ def _checked(answer: Event) -> dict[str, Any]:
     return body
 
 
-def _explain(model: Model, upload: Upload, limits: Limits, picture_format: str) -> Explanation:
-    options = read_options({"format": picture_format}, frozenset({"overlay"}))
-    [outcome] = explain(model, [upload], options, limits=limits, batch_images=1)
-    if isinstance(outcome, HeatlensError):
-        raise outcome
-    return outcome
-
-
 def _measured(found: Measurement) -> Measured:
     return Measured(seconds=found.percentile(50) / 1000, processor_seconds=found.processor_seconds)
 
@@ -101,12 +89,6 @@ def _measured(found: Measurement) -> Measured:
 def _picture_bytes(explanation: Explanation) -> int:
     assert explanation.overlay is not None
     return len(explanation.overlay.data)
-
-
-def _map_bytes(signed_map: Floats) -> int:
-    buffer = io.BytesIO()
-    np.save(buffer, signed_map)
-    return len(buffer.getvalue())
 
 
 def _architecture() -> Architecture:

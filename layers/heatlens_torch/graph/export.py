@@ -1,7 +1,6 @@
 """Export the trunk and the tail of each target layer as ONNX with a dynamic batch."""
 
 from collections.abc import Iterator, Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 
 import onnx
@@ -13,12 +12,10 @@ from heatlens.errors import CompileError
 from heatlens.steps import COLORS
 from heatlens_torch.errors import WITHOUT_GRADIENTS
 from heatlens_torch.graph import cut as cutting
+from heatlens_torch.graph.cut_layer import cut_layer
 from heatlens_torch.graph.differentiate import differentiate, unique_batch_size
-from heatlens_torch.graph.grids import regrid
-from heatlens_torch.graph.narrow import narrow
 from heatlens_torch.graph.onnx_graph import to_onnx
 from heatlens_torch.graph.probe import Probe
-from heatlens_torch.graph.simplify import simplify
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +56,11 @@ def export(
     image = torch.zeros(unique_batch_size((channels, *shape, *sizes)), channels, *shape)
     captured = cutting.capture(network, image, probed)
     for layer, seen in probed.items():
-        # Each layer gets a copy of the graph, because it is rewritten for the layer; the weights are shared.
-        own = fx.GraphModule(captured, deepcopy(captured.graph))
-        narrow(own, layer)
-        simplify(own)
-        yield _export(own, layer, seen, image, gradients=gradients)
+        yield _export(captured, layer, seen, image, gradients=gradients)
 
 
 def _export(captured: fx.GraphModule, layer: str, probed: Probe, image: torch.Tensor, *, gradients: bool) -> Exported:
-    activation = regrid(captured, cutting.find_cut(captured.graph, layer), probed.layout)
-    cut = cutting.split(captured, activation)
+    cut = cut_layer(captured, layer, probed.layout)
     with torch.no_grad():  # of one image: only the shapes are of interest
         one = _as_tuple(cut.trunk(image[:1]))
         crossing = tuple(value.repeat(len(image), *[1] * (value.dim() - 1)) for value in one)

@@ -18,7 +18,7 @@ from heatlens.errors import ModelFileError
 from heatlens.explain.cam import signed_map
 from heatlens.explain.methods import METHODS
 from heatlens.types import Floats
-from heatlens_torch.batch_size import limit_batch
+from heatlens_torch.batch_size import in_batches
 from heatlens_torch.loading import user_functions
 from heatlens_torch.loading.network import stack
 from heatlens_torch.loading.spec import ModelSpec
@@ -45,9 +45,7 @@ def calibrate(engine: Engine, spec: ModelSpec, images: Floats) -> dict[str, Cali
         return {}
     peaks: dict[str, list[float]] = defaultdict(list)
     labels: list[str] = []
-    size = limit_batch(BATCH, *spec.preprocess.shape)
-    for start in range(0, len(images), size):
-        batch = images[start : start + size]
+    for batch in in_batches(images, BATCH):
         found = explain_by_default(engine, batch, np.zeros((len(batch), spec.logits), np.float32))
         labels += [spec.labels[_predicted(row)] for row in found.logits]
         for method, maps in _maps(found):

@@ -12,7 +12,7 @@ from heatlens.card import FamiliarityReference
 from heatlens.engines.base import Engine
 from heatlens.explain.familiarity import LIMIT, distances, features, pool
 from heatlens.types import Floats
-from heatlens_torch.batch_size import limit_batch
+from heatlens_torch.batch_size import in_batches
 from heatlens_torch.loading.network import stack
 from heatlens_torch.loading.spec import ModelSpec
 from heatlens_torch.proof.strange_images import strange_images
@@ -89,9 +89,7 @@ def _tail(own: Floats) -> float:
 
 
 def _features(engine: Engine, images: Floats) -> Floats:
-    size = limit_batch(BATCH, *images.shape[2:])
-    pooled = [pool(engine.trunk(images[start : start + size])) for start in range(0, len(images), size)]
-    return features(np.concatenate(pooled))
+    return features(np.concatenate([pool(engine.trunk(batch)) for batch in in_batches(images, BATCH)]))
 
 
 def _base64(values: Floats) -> str:

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from heatlens.card import Card
+from heatlens.engines.peak_memory import peak_mib
 from heatlens.errors import ModelError
 from heatlens_torch.proof import calibration
 from heatlens_torch.reports.family_rows import grid_text
-from heatlens_torch.reports.peak_memory import peak_megabytes
 
 OUT = Path(__file__).parents[2] / "PARITY.md"
 ROW_SECONDS = 1800
@@ -114,7 +114,7 @@ def run(subject: Subject) -> dict[str, object]:
             found = _proof(compile_model(path, Path(scratch) / "out"))
         except ModelError as refused:
             found = {"refused": str(refused)}
-    cost = {"seconds": time.perf_counter() - start, "megabytes": peak_megabytes()}
+    cost = {"seconds": time.perf_counter() - start, "megabytes": peak_mib()}
     return asdict(subject) | {"name": subject.name} | cost | found
 
 

@@ -326,7 +326,7 @@ def test_a_wrong_grid_is_refused_by_the_proof(tmp_path: Path, monkeypatch: pytes
         wrong = grids.Layout(*layout.shape, Tokens(order="rows", before=0, after=1))
         return regrid(captured, output, wrong)
 
-    monkeypatch.setattr("heatlens_torch.graph.export.regrid", shifted)
+    monkeypatch.setattr("heatlens_torch.graph.cut_layer.regrid", shifted)
     with pytest.raises(ParityError, match=r"explanation of 'encoder\.layers\.encoder_layer_1\.ln_1' differs"):
         compile_model(write(tmp_path, "vit", None), tmp_path / "out")
 
@@ -464,7 +464,7 @@ def test_a_layer_named_twice_is_refused(tmp_path: Path) -> None:
 def test_an_operator_that_fixes_the_batch_is_named_with_an_alternative(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("heatlens_torch.graph.export.simplify", lambda captured: None)
+    monkeypatch.setattr("heatlens_torch.graph.cut_layer.simplify", lambda captured: None)
     with pytest.raises(CompileError) as caught:
         compile_model(write(tmp_path, "swin", ["features.1"]), tmp_path / "out")
 

@@ -90,8 +90,8 @@ def test_the_legend_names_a_contrast_and_an_unfamiliar_image(
     explanation, _ = explainer.explain_dicom(source, ["sc"], target="OPACITY", contrast="CLEAR")
     origin = Origin("model", "1", "0" * 64, "openvino", "float32", "gradcam", "features", Options())
     for is_unfamiliar in (False, True):
-        told = replace(explanation, familiarity=Familiarity(50, is_unfamiliar))
-        write_objects(source, told, origin, ("sc",))
+        changed = replace(explanation, familiarity=Familiarity(50, is_unfamiliar))
+        write_objects(source, changed, origin, ("sc",))
 
     assert legends[0][0].startswith("OPACITY against CLEAR ")
     assert ["Unfamiliar: unlike the model's calibration images" in lines for lines in legends[1:]] == [False, True]

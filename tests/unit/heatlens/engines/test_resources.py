@@ -1,3 +1,4 @@
+import os
 import resource
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def test_reads_control_groups_of_version_1(tmp_path: Path) -> None:
     machine = read_machine({}, tmp_path)
 
     assert machine == Machine(2000, 0.5)
-    assert machine.threads == 1
+    assert machine.threads == machine.parallel == 1
 
 
 @pytest.mark.parametrize("environ", [{}, {MEMORY_ENV: ""}, {MEMORY_ENV: "much"}])
@@ -87,6 +88,7 @@ def test_without_a_limit_nothing_is_known(environ: dict[str, str], tmp_path: Pat
 
     assert machine == Machine(None, None)
     assert machine.threads == 0
+    assert machine.parallel == len(os.sched_getaffinity(0))
 
 
 @pytest.mark.parametrize(("own", "memory"), [(2000, 2000), (4000, 3000), (resource.RLIM_INFINITY, 3000)])

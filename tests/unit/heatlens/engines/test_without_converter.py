@@ -1,4 +1,4 @@
-"""The converter is not imported with the engine, and whoever uses it afterwards still finds it."""
+"""The converter is not imported with the engine, and a later use still finds it."""
 
 import pytest
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 
-def peak_megabytes() -> float:
-    """Return the peak resident memory in megabytes; `getrusage` would count the parent's memory before the fork."""
+def peak_mib() -> float:
+    """Return the peak resident memory in MiB; `getrusage` would begin with that of the process that started this."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
