@@ -108,7 +108,8 @@ model: $(VENV)/.dev ## Train the demo model from its seed and compile it (minute
 	$(BIN)/python -m heatlens_torch.demo.train -o $(DEMO)
 	$(BIN)/heatlens compile $(DEMO)/model.toml --out layers/heatlens/models/demo --int8 --force
 
-bench: $(VENV)/.dev ## Compare the Lambda handler with the plain service: request, start, memory, space (ten minutes; result is committed)
+bench: $(VENV)/.dev ## Compare the Lambda handler with the plain service: requests, start, memory, growth (ten minutes; results are committed)
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable .[bench]
 	$(BIN)/python -m tests.benchmarks.service
 
 bench-engine: $(VENV)/.dev ## Compare the explanation with its peers from PyPI: time and peak memory (half an hour)

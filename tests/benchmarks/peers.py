@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from heatlens.card import read_card
@@ -114,12 +115,17 @@ PEERS: dict[str, Callable[[Subject], Explain]] = {
 
 def seeded_network(subject: Subject) -> Any:  # noqa: ANN401 - a torch module, and torch is not imported for the others
     """Build the network of a subject as it was compiled."""
+    return network_of(subject.description)
+
+
+def network_of(description: Path) -> Any:  # noqa: ANN401
+    """Build the network that a `model.toml` describes."""
     from heatlens_torch.loading.network import build_network
     from heatlens_torch.loading.spec import read_spec
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return build_network(read_spec(subject.description), subject.description.parent).network
+        return build_network(read_spec(description), description.parent).network
 
 
 def _torch() -> Any:  # noqa: ANN401

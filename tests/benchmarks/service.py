@@ -1,13 +1,11 @@
-"""`make bench`: compare the Lambda handler with the plain service in one run: request, start, memory, space.
+"""`make bench`: compare the Lambda handler with the plain service in one run, on the same bytes.
 
-Both handlers get the same API Gateway event, a JPEG of 1024 x 1024 pixels, and answer with overlay and original. Each
-side is a process of its own; they take turns until the 95th percentiles of both are stable. Before any time is taken,
-both must have the same map.
+Requests, start, memory, space, formats, models, other libraries, many images, and how cost grows. Each side is a
+process of its own; they take turns until the 95th percentiles of both are stable. Before any time is taken, both must
+have the same map.
 """
 
 import argparse
-import base64
-import io
 import json
 import os
 import platform
@@ -16,76 +14,91 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from packaging.requirements import Requirement
-from PIL import Image
 
-from heatlens import Explainer
-from heatlens_cli.events.http_events import heatmap_request, http_api_v2
-from heatlens_cli.measure import is_stable, sample_image
-from tests.benchmarks.service_page import RESULTS, SIDES, write_page
-from tests.benchmarks.subjects import CLASSES, SIDE, Subject, prepare
+from heatlens_cli.measure import is_stable
+from tests.benchmarks.cases import write_images
+from tests.benchmarks.end_to_end import (
+    both,
+    measure_formats,
+    measure_growth,
+    measure_libraries,
+    measure_models,
+)
+from tests.benchmarks.service_page import RESULTS, write_page
+from tests.benchmarks.sides import SIDES, Child, Setup, ask, compare_maps, set_up, started, write_event
 from tests.support.paths import ROOT
 
-MODULES = {"heatlens": "functions.api.handler", "plain": "tests.benchmarks.plain_service"}
 INSTALLED = {
     "heatlens": ["heatlens[server,aws]"],
     "plain": ["fastapi", "mangum", "python-multipart", "torch", "torchvision", "grad-cam", "pillow", "matplotlib"],
 }
-TOOLS = ("openvino", "torch", "torchvision", "grad-cam", "pillow", "fastapi", "mangum")
+TOOLS = ("openvino", "torch", "torchvision", "grad-cam", "torchcam", "captum", "pillow", "fastapi", "mangum")
+MAIN = "JPEG 1024²"
 WINDOW = 10  # requests of each side, after which their 95th percentiles are computed again
 STARTS = 5
-SAME = 2.0  # largest mean absolute difference of the maps as drawn, of 255
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure both sides; write the results, the page and the chart."""
+    """Measure both sides; write the results, the page and the charts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--home", type=Path, default=ROOT / "out" / "bench", help="where the compiled model is kept")
-    parser.add_argument("--seconds", type=float, default=240, help="of the requests, at most")
+    parser.add_argument("--home", type=Path, default=ROOT / "out" / "bench", help="where compiled models are kept")
+    parser.add_argument("--seconds", type=float, default=120, help="of the requests, at most")
     options = parser.parse_args(arguments)
-    subject = Subject("resnet50", options.home)
-    prepare(subject)
     with tempfile.TemporaryDirectory() as folder:
-        environ = _environ(subject, Path(folder))
-        found = measure(environ, options.seconds)
+        found = measure(options.home.resolve(), write_images(Path(folder)), options.seconds)
     RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     write_page(found)
 
 
-def measure(environ: dict[str, str], seconds: float) -> dict[str, Any]:
+def measure(home: Path, images: dict[str, Path], seconds: float) -> dict[str, Any]:
     """Return everything that the page shows, and the raw samples."""
-    starts = measure_starts(environ)
-    with ExitStack() as stack:
-        children = {side: stack.enter_context(started(side, environ)) for side in SIDES}
-        difference = compare_pictures(_picture(children["plain"]), Path(environ["HEATLENS_MODEL_DIR"]))
-        requests, stable = measure_requests(children, seconds)
-        peaks = {side: float(ask(child, "peak")) for side, child in children.items()}
+    load, processors = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    with set_up("resnet50", home) as setup:
+        event = write_event(setup, [images[MAIN]])
+        starts = measure_starts(setup, event)
+        with both(setup, event) as children:
+            difference = compare_maps(setup, images[MAIN], children["plain"])
+            requests, stable = measure_requests(children, seconds)
+            peaks = {side: float(ask(child, "peak")) for side, child in children.items()}
+        found = {
+            "formats": measure_formats(setup, images),
+            "growth": measure_growth(setup, images["JPEG 512²"]),
+            "bulk": {side: measure_bulk(side, setup, images[MAIN], processors) for side in SIDES},
+            "bulk_of_one": measure_bulk("heatlens", setup, images[MAIN], 1),
+        }
     return {
-        "machine": f"{_processor()}, {len(os.sched_getaffinity(0))} processors, {platform.system()}",
-        "versions": {tool: version(tool) for tool in TOOLS},
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "machine": f"{_processor()}, {processors} processors, {platform.system()}",
+        "processors": processors,
+        "load": load,
+        "versions": {tool: version(tool) for tool in TOOLS if _is_installed(tool)},
         "difference": difference,
         "stable": stable,
         "request_ms": requests,
         "start_s": starts,
         "peak_mb": peaks,
         "installed_mb": {side: installed_megabytes(names) for side, names in INSTALLED.items()},
+        **found,
+        "models": measure_models(home, images[MAIN], ("f32", "bf16", "int8")),
+        "libraries": measure_libraries(home, images[MAIN]),
     }
 
 
-def measure_starts(environ: dict[str, str]) -> dict[str, list[float]]:
+def measure_starts(setup: Setup, event: Path) -> dict[str, list[float]]:
     """Measure seconds from the start of a process to its first answer, the sides in turn; the first turn is a trial."""
     taken: dict[str, list[float]] = {side: [] for side in SIDES}
     for turn in range(STARTS + 1):
         for side in SIDES:
             before = time.perf_counter()
-            with started(side, environ):
+            with started(side, setup, event):
                 seconds = time.perf_counter() - before
             if turn:
                 taken[side].append(seconds)
@@ -93,9 +106,7 @@ def measure_starts(environ: dict[str, str]) -> dict[str, list[float]]:
     return taken
 
 
-def measure_requests(
-    children: "dict[str, subprocess.Popen[str]]", seconds: float
-) -> tuple[dict[str, list[float]], bool]:
+def measure_requests(children: dict[str, Child], seconds: float) -> tuple[dict[str, list[float]], bool]:
     """Measure milliseconds of requests, the sides in turn, until both are stable or the time is over."""
     taken: dict[str, list[float]] = {side: [] for side in children}
     percentiles: dict[str, list[float]] = {side: [] for side in children}
@@ -112,57 +123,13 @@ def measure_requests(
             return taken, stable
 
 
-def compare_pictures(plain: Image.Image, folder: Path) -> float:
-    """Draw the map of Heatlens as the plain service draws, and return the mean absolute difference, of 255.
-
-    pytorch-grad-cam enlarges a map with OpenCV and scales it from its minimum, not from 0, to its maximum. So the
-    overlays of both sides have other colors, and the maps are compared.
-
-    Raises:
-        SystemExit: They are not the same picture.
-    """
-    import cv2
-
-    from tests.benchmarks.plain_overlay import overlay
-
-    image = sample_image()
-    positive = np.maximum(Explainer.load(folder).explain(image).signed_map, 0)
-    heat = cv2.resize((positive - positive.min()) / np.ptp(positive), (SIDE, SIDE))
-    with Image.open(image) as original:
-        expected = overlay(original.convert("RGB"), heat, "jet", 0.4)
-    difference = float(np.abs(np.asarray(expected, dtype=np.float32) - np.asarray(plain, dtype=np.float32)).mean())
-    if difference > SAME:
-        raise SystemExit(f"the maps differ by {difference:.2f} of 255 on average: nothing is measured")
-    return difference
-
-
-@contextmanager
-def started(side: str, environ: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
-    """Start a side's process, and wait for its first answer."""
-    command = [sys.executable, str(Path(__file__).with_name("service_child.py")), MODULES[side], environ["BENCH_EVENT"]]
-    with (
-        tempfile.TemporaryFile("w+") as log,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environ
-        ) as child,
-    ):
-        assert child.stdin
-        assert child.stdout
-        if child.stdout.readline() != "200\n":
-            child.wait()
-            log.seek(0)
-            raise SystemExit(f"{side} did not answer: {log.read()[-2000:]}")
-        yield child
-        child.stdin.close()
-
-
-def ask(child: "subprocess.Popen[str]", command: str) -> str:
-    """Send a command to a side's process, and return its answer."""
-    assert child.stdin
-    assert child.stdout
-    child.stdin.write(f"{command}\n")
-    child.stdin.flush()
-    return child.stdout.readline()
+def measure_bulk(side: str, setup: Setup, image: Path, processors: int) -> dict[str, float]:
+    """Measure images a second, and the utilization of some processors, without HTTP."""
+    command = [sys.executable, "-m", "tests.benchmarks.bulk", side, str(image), str(processors)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=setup.environ, cwd=ROOT)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    print(side, found, flush=True)
+    return found
 
 
 def installed_megabytes(names: Sequence[str]) -> float:
@@ -189,28 +156,11 @@ def installed_megabytes(names: Sequence[str]) -> float:
     return sum(sizes.values()) / 1e6
 
 
-def _picture(child: "subprocess.Popen[str]") -> Image.Image:
-    with Image.open(io.BytesIO(base64.b64decode(ask(child, "picture")))) as image:
-        return image.convert("RGB")
-
-
-def _environ(subject: Subject, folder: Path) -> dict[str, str]:
-    import torch
-
-    from tests.benchmarks.peers import seeded_network
-
-    image = sample_image()
-    event = folder / "event.json"
-    event.write_text(json.dumps(http_api_v2(heatmap_request(image.name, image.read_bytes()))), encoding="utf-8")
-    torch.save(seeded_network(subject).state_dict(), folder / "weights.pt")
-    paths = os.pathsep.join([str(ROOT / "layers"), str(ROOT)])
-    return {name: value for name, value in os.environ.items() if not name.startswith("HEATLENS_")} | {
-        "BENCH_EVENT": str(event),
-        "HEATLENS_MODEL_DIR": str(subject.folder),
-        "PLAIN_WEIGHTS": str(folder / "weights.pt"),
-        "PLAIN_CLASSES": str(CLASSES),
-        "PYTHONPATH": paths,
-    }
+def _is_installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
 
 
 def _size(path: Path) -> int:

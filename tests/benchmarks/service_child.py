@@ -1,6 +1,7 @@
 """One side of `make bench`, in a process that imports nothing else: its handler answers one event again and again.
 
 `python service_child.py MODULE EVENT`; each line of standard input is a command, whose result is a line of output.
+It imports nothing that a side needs, so that the start of each side is its own.
 """
 
 import base64
@@ -24,24 +25,39 @@ class Context:
 
 
 def main(module: str, event_file: str) -> None:
-    """Answer once, then what the commands ask for."""
-    with open(event_file, encoding="utf-8") as file:
-        event = json.load(file)
+    """Answer once, then what the commands ask for: each is a word and, for `event`, a file."""
+    event = _read(event_file)
     handler = importlib.import_module(module).handler
     answer = handler(event, Context())
     print(answer["statusCode"], flush=True)
     for line in sys.stdin:
-        command = line.strip()
-        if command == "time":
+        command, _, argument = line.strip().partition(" ")
+        if command == "event":
+            event = _read(argument)
+            answer = handler(event, Context())
+            print(answer["statusCode"], flush=True)
+        elif command == "time":
             before = time.perf_counter()
             handler(event, Context())
             print((time.perf_counter() - before) * 1000, flush=True)
         elif command == "picture":
-            body = base64.b64decode(answer["body"]) if answer.get("isBase64Encoded") else answer["body"]
-            print(json.loads(body)["heatmap_base64"], flush=True)
+            print(json.loads(_body(answer))["heatmap_base64"], flush=True)
+        elif command == "facts":
+            body = _body(answer)
+            stages = json.loads(body).get("timings_ms", {}) if body[:1] == b"{" else {}
+            print(json.dumps({"bytes": len(body), "stages": stages}), flush=True)
         elif command == "peak":
             with open("/proc/self/status", encoding="ascii") as status:  # getrusage counts the parent's memory too
                 print(int(status.read().partition("VmHWM:")[2].split()[0]) / 1024, flush=True)
+
+
+def _read(event_file: str) -> object:
+    with open(event_file, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def _body(answer: dict[str, str]) -> bytes:
+    return base64.b64decode(answer["body"]) if answer.get("isBase64Encoded") else answer["body"].encode()
 
 
 if __name__ == "__main__":
