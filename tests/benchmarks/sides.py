@@ -54,7 +54,8 @@ def set_up(name: str, home: Path, *, cam: str = "pytorch-grad-cam", precision: P
     with tempfile.TemporaryDirectory() as scratch:
         _write_plain(folder, description, Path(scratch), cam)
         paths = os.pathsep.join([str(ROOT / "layers"), str(ROOT)])
-        own = {name: value for name, value in os.environ.items() if not name.startswith("HEATLENS_")}
+        dropped = {"PYTHONDONTWRITEBYTECODE", "OMP_NUM_THREADS"}
+        own = {name: value for name, value in os.environ.items() if name not in dropped and name[:9] != "HEATLENS_"}
         environ = {
             **own,
             **UNLIMITED,
@@ -62,6 +63,8 @@ def set_up(name: str, home: Path, *, cam: str = "pytorch-grad-cam", precision: P
             "HEATLENS_PRECISION": precision,
             "PLAIN_CONFIG": str(Path(scratch, "plain.json")),
             "PYTHONPATH": paths,
+            "PYTHONPYCACHEPREFIX": str(Path(scratch, "bytecode")),  # an image has it; the first start writes it
+            "MALLOC_ARENA_MAX": "1",  # as the image sets it
         }
         yield Setup(folder, precision, environ, Path(scratch))
 
