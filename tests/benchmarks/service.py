@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +33,24 @@ from tests.benchmarks.end_to_end import (
     measure_models,
 )
 from tests.benchmarks.service_page import RESULTS, write_page
-from tests.benchmarks.sides import SIDES, Child, Setup, ask, compare_maps, set_up, started, write_event
+from tests.benchmarks.sides import (
+    SIDES,
+    Child,
+    Setup,
+    ask,
+    compare_maps,
+    processor_name,
+    set_up,
+    started,
+    versions,
+    write_event,
+)
 from tests.support.paths import ROOT
 
 INSTALLED = {
     "heatlens": ["heatlens[server,aws]"],
     "plain": ["fastapi", "mangum", "python-multipart", "torch", "torchvision", "grad-cam", "pillow", "matplotlib"],
 }
-TOOLS = ("openvino", "torch", "torchvision", "grad-cam", "torchcam", "captum", "pillow", "fastapi", "mangum")
 MAIN = "JPEG 1024²"
 WINDOW = 10  # requests of each side, after which their 95th percentiles are computed again
 STARTS = 5
@@ -76,10 +86,10 @@ def measure(home: Path, images: dict[str, Path], seconds: float) -> dict[str, An
         }
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "machine": f"{_processor()}, {processors} processors, {platform.system()}",
+        "machine": f"{processor_name()}, {processors} processors, {platform.system()}",
         "processors": processors,
         "load": load,
-        "versions": {tool: version(tool) for tool in TOOLS if _is_installed(tool)},
+        "versions": versions(),
         "difference": difference,
         "stable": stable,
         "request_ms": requests,
@@ -156,24 +166,12 @@ def installed_megabytes(names: Sequence[str]) -> float:
     return sum(sizes.values()) / 1e6
 
 
-def _is_installed(name: str) -> bool:
-    try:
-        return bool(version(name))
-    except PackageNotFoundError:
-        return False
-
-
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
 def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@ import base64
 import io
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from tests.benchmarks.subjects import Subject, prepare
 from tests.support.paths import ROOT
 
 SIDES = ("heatlens", "plain")
+TOOLS = ("openvino", "torch", "torchvision", "grad-cam", "torchcam", "captum", "pillow", "fastapi", "mangum")
 MODULES = {"heatlens": "functions.api.handler", "plain": "tests.benchmarks.plain_service"}
 SAME = 2.0  # largest mean absolute difference of the maps as drawn, of 255
 UNLIMITED = {f"HEATLENS_{name}": "100000000" for name in ("ANSWER_JSON_BYTES", "BODY_BYTES", "FILE_BYTES")}
@@ -159,6 +162,21 @@ def compare_maps(setup: Setup, image: Path, plain: Child) -> float:
     if difference > SAME:
         raise SystemExit(f"{image.name}: the maps differ by {difference:.2f} of 255 on average: nothing is measured")
     return difference
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the tools that are installed."""
+    found = {}
+    for tool in TOOLS:
+        with suppress(PackageNotFoundError):
+            found[tool] = version(tool)
+    return found
+
+
+def processor_name() -> str:
+    """Return the name of this machine's processor."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _write_plain(folder: Path, description: Path, scratch: Path, cam: str) -> None:

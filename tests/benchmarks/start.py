@@ -19,13 +19,11 @@ import textwrap
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from heatlens_cli.measure import sample_image
-from tests.benchmarks.service import MODULES, TOOLS, _environ, _processor
-from tests.benchmarks.subjects import Subject, prepare
+from tests.benchmarks.sides import MODULES, processor_name, set_up, versions, write_event
 from tests.support.paths import ROOT
 
 HERE = Path(__file__).parent
@@ -56,12 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--home", type=Path, default=ROOT / "out" / "bench", help="where the compiled model is kept")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args(arguments)
-    subject = Subject("resnet50", options.home)
-    prepare(subject)
-    with tempfile.TemporaryDirectory() as name:
-        environ = _environ(subject, Path(name)) | {"PYTHONPYCACHEPREFIX": f"{name}/bytecode"}
-        environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        found = measure(environ, options.rounds)
+    with set_up("resnet50", options.home.resolve()) as setup:
+        event = write_event(setup, [sample_image()])
+        found = measure(setup.environ | {"BENCH_EVENT": str(event)}, options.rounds)
     RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text("\n".join([*page_lines(found), ""]), encoding="utf-8")
 
@@ -81,8 +76,8 @@ def measure(environ: Environ, rounds: int) -> dict[str, Any]:
             steps.append(json.loads(taken.splitlines()[-1]))
     imports = {name: import_times(program, environ, max(1, rounds // 2)) for name, program in IMPORTS.items()}
     return {
-        "machine": f"{_processor()}, {len(os.sched_getaffinity(0))} processors",
-        "versions": {tool: version(tool) for tool in TOOLS},
+        "machine": f"{processor_name()}, {len(os.sched_getaffinity(0))} processors",
+        "versions": versions(),
         "load": os.getloadavg()[1],
         "whole": whole,
         "steps": steps,
