@@ -13,7 +13,7 @@ from typing import Any
 from heatlens.types import Precision
 from tests.benchmarks.sides import SIDES, Child, Setup, ask, compare_maps, send, set_up, started, times, write_event
 
-TURNS = 5
+TURNS = 4
 MODELS = ("resnet50", "densenet121", "efficientnet_b0", "vit_b_16", "demo")
 LIBRARIES = ("torch-cam", "Captum")
 BATCHES = (1, 2, 4, 8, 16)
