@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 COUNTS = {"heatlens": 64, "plain": 8}  # the plain side takes a second each
-ROUNDS = 3
+ROUNDS = 2
 
 
 def main(side: str, image: str, processors: str) -> None:

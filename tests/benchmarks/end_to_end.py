@@ -13,10 +13,10 @@ from typing import Any
 from heatlens.types import Precision
 from tests.benchmarks.sides import SIDES, Child, Setup, ask, compare_maps, send, set_up, started, times, write_event
 
-TURNS = 4
+TURNS = 3
 MODELS = ("resnet50", "densenet121", "efficientnet_b0", "vit_b_16", "demo")
 LIBRARIES = ("torch-cam", "Captum")
-BATCHES = (1, 2, 4, 8, 16)
+BATCHES = (1, 2, 4, 8)
 TARGETS = (1, 3, 10)
 Row = dict[str, Any]
 

@@ -53,7 +53,7 @@ INSTALLED = {
 }
 MAIN = "JPEG 1024²"
 WINDOW = 10  # requests of each side, after which their 95th percentiles are computed again
-STARTS = 4
+STARTS = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
