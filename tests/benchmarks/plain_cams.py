@@ -63,7 +63,7 @@ class Captum:
             logits = self._network(tensor)[0]
         target = int(logits.argmax()) if index is None else index
         heat = self._cam.attribute(tensor, target=target, relu_attributions=True)[0, 0].detach().numpy()
-        return logits, heat / max(heat.max(), 1e-7)
+        return logits, (heat - heat.min()) / max(float(np.ptp(heat)), 1e-7)  # as the other libraries do
 
 
 CAMS: dict[str, Callable[[nn.Module, str, tuple[int, int] | None], Cam]] = {

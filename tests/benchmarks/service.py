@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure both sides; write the results, the page and the charts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, default=ROOT / "out" / "bench", help="where compiled models are kept")
-    parser.add_argument("--seconds", type=float, default=120, help="of the requests, at most")
+    parser.add_argument("--seconds", type=float, default=36, help="of the requests, at most")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         found = measure(options.home.resolve(), write_images(Path(folder)), options.seconds)
