@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
+from heatlens.engines.peak_memory import peak_mib
 from heatlens.settings import DEMO_MODEL
 from tests.support.images import encoded, noise
 from tests.support.paths import ROOT
@@ -27,6 +29,9 @@ SIZE = (512, 512)
 SECONDS = 10.0
 CLIENTS = (1, 4, 16, 64)
 ANNOUNCED = 499_000_000
+SATURATING = 16  # clients
+ROUNDS = 5
+ALL = os.sched_getaffinity(0)
 NONE = "-"
 FACTS = {"python": platform.python_version(), "processors": os.cpu_count(), "size": SIZE[0]}
 ABOUT = """# Servers under load
@@ -42,6 +47,13 @@ that is refused waits 50 ms, less than `Retry-After` says. The times are of requ
 *Health* is `ready`, or `/ping` of the endpoint, asked during the same time. *Peak* is the largest resident
 memory of the server's process. [server.md](../../functions/server.md) describes the limits.
 """
+SATURATION = """## More clients, more processors
+
+One client and {clients} in turn, {rounds} rounds of each, on the same server; medians. *Used* is the processor time of
+the server in a second. One client's request already uses a second processor for a part of its time. The
+clients take theirs from the same machine.
+"""
+USES = "| server | processors | 1 client, a second | 16 clients, a second | ratio | used by 1 | used by 16 |"
 HEAD = "| server | scenario | requests | p50 ms | p99 ms | statuses | health p99 ms | peak MiB |"
 
 
@@ -214,10 +226,48 @@ def warm_up(served: Served, image: bytes) -> None:
         ask(served, image, Measured())
 
 
-def peak_mib(process: int) -> float:
-    """Return the largest resident memory of a process, in MiB."""
-    status = Path(f"/proc/{process}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+@dataclass
+class Use:
+    """What one number of clients got: answers a second of each round, and processors that the server used."""
+
+    answers: list[float] = field(default_factory=list)
+    processors: list[float] = field(default_factory=list)
+
+
+def saturate(kind: Kind, processors: int, *, seconds: float, model: Path) -> str:
+    """Send images from one client and from many, in turn, to a server on some processors; return the row."""
+    image = encoded(noise(SIZE))
+    found = {count: Use() for count in (1, SATURATING)}
+    with on_processors(processors), running(kind, model) as served:
+        os.sched_setaffinity(0, ALL)  # the server keeps those that it was started on
+        warm_up(served, image)
+        for _ in range(ROUNDS):
+            for count, use in found.items():
+                measured, began, used = Measured(), time.perf_counter(), processor_seconds(served.process.pid)
+                with repeated(partial(ask, served, image, measured), count):
+                    time.sleep(seconds / ROUNDS)
+                taken = time.perf_counter() - began
+                use.answers.append(measured.statuses["200"] / taken)
+                use.processors.append((processor_seconds(served.process.pid) - used) / taken)
+    one, many = (statistics.median(use.answers) for use in found.values())
+    shares = " | ".join(f"{statistics.median(use.processors):.2f}" for use in found.values())
+    return f"| {kind} | {processors} | {one:.1f} | {many:.1f} | {many / one:.2f}x | {shares} |"
+
+
+@contextmanager
+def on_processors(count: int) -> Iterator[None]:
+    """Let this process, and those that it starts, run on so many processors until the context ends."""
+    os.sched_setaffinity(0, sorted(ALL)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, ALL)
+
+
+def processor_seconds(process: int) -> float:
+    """Return the seconds of processors that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # user and system
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -233,6 +283,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if kind in scenario.kinds:
                 rows.append(measure(kind, scenario, seconds=options.seconds, model=options.model.resolve()))
                 print(rows[-1], flush=True)
+    rows += ["", *SATURATION.format(clients=SATURATING, rounds=ROUNDS).splitlines(), ""]
+    rows += [USES, "|" + "---|" * USES.count(" |")]
+    for kind in PATHS:
+        for processors in range(1, len(ALL) + 1):
+            rows.append(saturate(kind, processors, seconds=options.seconds, model=options.model.resolve()))
+            print(rows[-1], flush=True)
     if options.out:
         options.out.write_text(page(rows, options.seconds))
 
