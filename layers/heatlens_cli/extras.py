@@ -9,6 +9,7 @@ from heatlens.errors import HeatlensError
 EXTRA_MODULES = {
     "server": {"fastapi", "mangum", "prometheus_client", "python_multipart", "starlette", "uvicorn"},
     "aws": {"aws_lambda_powertools", "boto3", "botocore", "ulid"},
+    "pacs": {"dicomweb_client", "pydicom", "pynetdicom", "requests"},
     "torch": {"onnx", "onnxscript", "pytorch_grad_cam", "safetensors", "scipy", "sklearn", "torch", "torchvision"},
 }
 

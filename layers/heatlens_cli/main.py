@@ -18,6 +18,7 @@ from heatlens_cli.commands.models import compile_, init_model, inspect
 from heatlens_cli.commands.operations import redrive, verify
 from heatlens_cli.commands.serve import serve
 from heatlens_cli.console import say
+from heatlens_cli.dicom.commands import dicom
 
 IMAGES, MODELS, SERVERS, MACHINE = "Explain images", "Models", "Servers and batches", "This machine"
 
@@ -48,6 +49,7 @@ add_command(app, inspect, panel=MODELS, example="heatlens inspect")
 add_command(app, init_model, panel=MODELS, example="heatlens init-model model.toml")
 add_command(app, serve, panel=SERVERS, example="heatlens serve --port 8080")
 app.add_typer(batch, name="batch", rich_help_panel=SERVERS)
+app.add_typer(dicom, name="dicom", rich_help_panel=SERVERS)
 add_command(app, verify, panel=SERVERS, example="heatlens verify s3://BUCKET/out/BATCH/manifest.json")
 add_command(
     app, redrive, panel=SERVERS, example="heatlens redrive --dead-letters https://sqs.eu-west-1.amazonaws.com/1/dead"

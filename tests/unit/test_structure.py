@@ -59,6 +59,8 @@ COVERED = {
     "heatlens_cli/commands/explain.py": "functional/cli/test_cli.py",
     "heatlens_cli/commands/operations.py": "functional/cli/test_redrive.py",
     "heatlens_cli/commands/serve.py": "functional/cli/test_cli.py",
+    "heatlens_cli/dicom/commands.py": "functional/dicom_pacs/test_watch_failures.py",
+    "heatlens_cli/dicom/failures.py": "unit/heatlens_cli/dicom/test_pacs.py",
     "heatlens_cli/doctor.py": "functional/cli/test_machine.py",
     "heatlens_cli/load.py": "functional/cli/test_all_commands.py",
     "heatlens_cli/predict_files.py": "functional/cli/test_cli.py",

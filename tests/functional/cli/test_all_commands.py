@@ -41,7 +41,7 @@ def heatlens(*words: object, **env: str) -> subprocess.CompletedProcess[str]:
 def test_the_commands_are_those_that_people_are_told() -> None:
     assert set(COMMANDS) >= {
         *("explain", "predict", "compile", "inspect", "init-model", "serve", "verify", "redrive"),
-        *("doctor", "bench", "cost", "completion", "batch run", "dev invoke", "dev event"),
+        *("doctor", "bench", "cost", "completion", "batch run", "dicom watch", "dev invoke", "dev event"),
     }
 
 

@@ -40,6 +40,9 @@ def heatlens(words: list[str], missing: set[str], folder: Path, **variables: str
         ("aws", ["redrive", "--dead-letters", "https://queue"], "redrive"),
         ("aws", ["verify", "s3://bucket/out/batch/manifest.json"], "verify of an s3:// address"),
         ("aws", ["batch", "run", "s3://bucket/scans"], "batch run of an s3:// address"),
+        ("pacs", ["dicom", "watch", "pacs.toml"], "dicom watch"),
+        ("pacs", ["dicom", "status", "pacs.toml"], "dicom status"),
+        ("pacs", ["dicom", "retry", "pacs.toml"], "dicom retry"),
     ],
 )
 def test_a_command_names_the_extra_that_it_lacks(extra: str, words: list[str], command: str, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ EXTRAS = {
     "aws",
     "client",
     "dicom",
+    "pacs",
     "heic",
     "torch",
     "hf",
