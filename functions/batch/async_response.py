@@ -13,7 +13,7 @@ from heatlens.evaluate.faithfulness import Faithfulness
 from heatlens.evaluate.regions import Regions
 from heatlens.render.encode import MEDIA_TYPES
 from heatlens.results import Explained, Explanation
-from heatlens.types import Box, Encoded, Familiarity, Floats, Format, Options, Part, Prediction, Quality, Score
+from heatlens.types import Box, Encoded, Familiarity, Floats, Format, Frame, Options, Part, Prediction, Quality, Score
 from heatlens_web.schemas.answer import ModelAnswer
 
 # The first bytes of each format, and those from the ninth on; a length between them is not checked.
@@ -82,6 +82,7 @@ class EndpointResponse(BaseModel):
     faithfulness: Faithfulness | None = None
     timings_ms: dict[str, float]
     notes: list[str] = []
+    frame: Frame | None = None
     model: ModelAnswer
 
     def explanation(self, options: Options) -> Explanation:
@@ -116,6 +117,7 @@ class EndpointResponse(BaseModel):
             timings_ms=self.timings_ms,
             notes=tuple(self.notes),
             familiarity=self.familiarity,
+            frame=self.frame,
         )
 
     def _picture(self, text: str | None, options: Options) -> Encoded:

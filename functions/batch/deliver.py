@@ -110,6 +110,7 @@ def _result(sha256: str, explanation: Explanation, model: Json, options: Options
         },
         "quality": explanation.quality,
         "notes": list(explanation.notes),
+        "frame": explanation.frame,
         "familiarity": _familiarity(explanation),
         "regions": asdict(explained.regions) if explained.regions else None,
         "faithfulness": asdict(explained.faithfulness) if explained.faithfulness else None,

@@ -6,6 +6,7 @@ HeatlensError
 │   ├── UnsupportedImage
 │   ├── UnreadableImage
 │   ├── NoFullDepth
+│   ├── NoSuchFrame
 │   └── NoDicomObject
 ├── LimitError
 │   ├── FileTooLarge
@@ -80,6 +81,12 @@ class NoFullDepth(InputError):
     """The model reads values at full depth, and the image has 8 bits, colors, a palette, or floats without bits."""
 
     code = "input.depth"
+
+
+class NoSuchFrame(InputError):
+    """The option `frame` names a frame that the DICOM file does not have, or the image is not DICOM."""
+
+    code = "input.frame"
 
 
 class NoDicomObject(InputError):

@@ -141,6 +141,7 @@ class Explainer:
                 `scale`: `image` (default): full heat is the map's maximum; `absolute`: the calibration set's.
                 `format`: Of the overlay: `png` (default), `jpeg` or `webp`.
                 `window`: Center and width for high-bit-depth grayscale and DICOM, in place of their own.
+                `frame`: A frame of a DICOM file, from 1, by default the first.
 
         Returns:
             For one image its explanation. For several a list in their order, in which an image that cannot be
@@ -195,40 +196,49 @@ class Explainer:
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a string is a path, not several images
-        self, image: ImageSource, *, window: tuple[float, float] | str | None = ...
+        self, image: ImageSource, *, window: tuple[float, float] | str | None = ..., frame: int | None = ...
     ) -> Scores: ...
 
     @overload
     def predict(
-        self, image: Iterable[ImageSource], *, window: tuple[float, float] | str | None = ...
+        self, image: Iterable[ImageSource], *, window: tuple[float, float] | str | None = ..., frame: int | None = ...
     ) -> list[Scores | HeatlensError]: ...
 
     def predict(
-        self, image: ImageSource | Iterable[ImageSource], *, window: tuple[float, float] | str | None = None
+        self,
+        image: ImageSource | Iterable[ImageSource],
+        *,
+        window: tuple[float, float] | str | None = None,
+        frame: int | None = None,
     ) -> Scores | list[Scores | HeatlensError]:
         """Classify one image, or each of several, without an explanation.
 
         Args:
             image: As for `explain`.
             window: Center and width for high-bit-depth grayscale and DICOM, in place of their own.
+            frame: A frame of a DICOM file, from 1, by default the first.
 
         Returns:
             For one image its prediction and every class's score; for several a list, in which an image that cannot be
             classified is its `HeatlensError`.
 
         Raises:
-            InvalidOption: An invalid window.
+            InvalidOption: An invalid window or frame.
             HeatlensError: One image that cannot be classified.
             TypeError: The image, or one of several, is of another type.
         """
-        checked = check_options({"window": window, "include": frozenset()})
+        checked = check_options({"window": window, "frame": frame, "include": frozenset()})
         return self._each(image, checked, score_all)
 
     async def predict_async(
-        self, image: ImageSource | Iterable[ImageSource], *, window: tuple[float, float] | str | None = None
+        self,
+        image: ImageSource | Iterable[ImageSource],
+        *,
+        window: tuple[float, float] | str | None = None,
+        frame: int | None = None,
     ) -> Any:  # noqa: ANN401 - as `predict`, whose overloads say which
         """Classify in a thread, so that an event loop goes on; arguments, result and errors are those of `predict`."""
-        return await asyncio.to_thread(self.predict, image, window=window)
+        return await asyncio.to_thread(self.predict, image, window=window, frame=frame)
 
     def _each(
         self, image: ImageSource | Iterable[ImageSource], options: Options, run: Run[Result]

@@ -33,6 +33,7 @@ class OptionArguments(TypedDict, total=False):
     threshold: float
     format: str
     window: tuple[float, float] | str | None
+    frame: int | None
 
 
 def read_options(arguments: OptionArguments, include: frozenset[Include]) -> Options:

@@ -146,7 +146,7 @@ def score_all(
 ) -> list[Scores | HeatlensError]:
     """Classify any number of images, without an explanation.
 
-    Arguments, order and errors are those of `explain`; of the options only `window` matters.
+    Arguments, order and errors are those of `explain`; of the options only `window` and `frame` matter.
 
     Raises:
         LimitError: The images have too many pixels together. Nothing was decoded.
@@ -164,7 +164,7 @@ def decode_upload(run: Run, upload: Upload) -> Job:
         limits, max_bytes = run.limits, run.max_bytes
         recipe, asked = run.model.card.preprocess, run.options.window
         window = asked or recipe.window
-        limited = {"max_pixels": limits.image_pixels, "max_bytes": max_bytes}
+        limited = {"max_pixels": limits.image_pixels, "max_bytes": max_bytes, "frame": run.options.frame}
         job.picture = run.decode(upload.data, **limited, window=window, values=recipe.values)
     if asked and recipe.values:
         job.picture = replace(job.picture, notes=(*job.picture.notes, WINDOW_IS_DRAWN))
@@ -225,6 +225,7 @@ def _draw_explanation(run: Run, job: Job) -> Explanation:
         notes=job.picture.notes,
         familiarity=familiarity(attribution.pooled, run.plan.layer.familiarity),
         part=None if view.part == WHOLE else view.part,
+        frame=job.picture.frame,
     )
 
 
@@ -298,4 +299,5 @@ def read_scores(run: Run, classified: tuple[Job, Floats, Floats]) -> Scores:
         timings_ms=job.timings_ms,
         notes=job.picture.notes,
         familiarity=familiarity(pooled, run.plan.layer.familiarity),
+        frame=job.picture.frame,
     )

@@ -18,7 +18,7 @@ from heatlens.evaluate.regions import Regions
 from heatlens.explain.absolute_scale import scaled_heat
 from heatlens.render.encode import MEDIA_TYPES, encode
 from heatlens.render.enlarge import HALF, LEVELS, exact_levels
-from heatlens.types import WHOLE, Box, Encoded, Familiarity, Floats, Format, Part, Prediction, Quality, Score
+from heatlens.types import WHOLE, Box, Encoded, Familiarity, Floats, Format, Frame, Part, Prediction, Quality, Score
 
 _FORMS: dict[str, Format] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
@@ -57,7 +57,8 @@ class Explanation:
     saw. `part` is the part of each map that lies over it, as shares of the map's sides; `None` if all does, else the
     rest lies over padding. `original` is `None` where the options left it out; `timings_ms` is per stage, trunk, tail
     and cam being this image's share of its batch; `notes` say what was assumed to read the file. `familiarity` is the
-    input's, whatever the maps look like; `None` where the card has no reference.
+    input's, whatever the maps look like; `None` where the card has no reference. `frame` is the number of the explained
+    frame, from 1, where a DICOM file has several.
     """
 
     width: int
@@ -70,6 +71,7 @@ class Explanation:
     notes: tuple[str, ...] = ()
     familiarity: Familiarity | None = None
     part: Part | None = None
+    frame: Frame | None = None
 
     @property
     def signed_map(self) -> Floats:

@@ -47,6 +47,7 @@ Target = Class | tuple[Class, ...]  # a tuple is a group, explained together
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 # Center and width, in the image's own values.
 Window = Annotated[tuple[_Finite, Annotated[_Finite, Field(ge=0)]], BeforeValidator(_parsed)]
+Frame = Annotated[int, Field(ge=1, le=2**31 - 1)]  # of a DICOM file, which counts its frames from 1
 Colormap = Literal[
     "jet", "hot", "viridis", "turbo", "inferno", "magma", "cividis", "gray", "coolwarm", "seismic"
 ]  # matplotlib's names; the last two are signed
@@ -78,13 +79,15 @@ class Picture:
 
     `verbatim` is the upload's media type where the upload itself can be returned as the original, else `None`. `notes`
     are short sentences: what was assumed to read the file, which does not say it, or contradicts itself. `values` are
-    the file's own, `[H,W,1]`, where they were asked for and the file has more than 8 bits.
+    the file's own, `[H,W,1]`, where they were asked for and the file has more than 8 bits. `frame` is the number of the
+    decoded frame, from 1, where a DICOM file has several.
     """
 
     image: Image.Image
     verbatim: str | None
     notes: tuple[str, ...] = ()
     values: Floats | None = None
+    frame: Frame | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,8 @@ class Options:
 
     `include` names what the response has (`heatmap` is the colored map alone), `format` the encoding of derived
     pictures. The `original` is the upload itself where possible (`auto`), on request without metadata, or always a PNG.
-    `window` is for high-bit-depth grayscale and DICOM, `threshold` for regions in the heat as drawn. A number in
+    `window` is for high-bit-depth grayscale and DICOM, `frame` is one of a DICOM file, from 1, by default the first;
+    `threshold` is for regions in the heat as drawn. A number in
     `target` is an index; a text is a label, else an index, `top-k`, or a group such as `dog|cat`; a tuple is a group.
     Without `method` it is the model's: Grad-CAM, or Recipro-CAM where the model has no gradients. `model` is a name in
     the registry.
@@ -114,6 +118,7 @@ class Options:
     original: OriginalForm = "auto"
     strip_original: bool = False
     window: Window | None = None
+    frame: Frame | None = None
     model: str | None = None
 
 
@@ -153,8 +158,7 @@ class Score:
 class Scores:
     """One image's prediction and every class's score, in the order of the classes, without an explanation.
 
-    `notes` are the picture's.
-    `familiarity` is `None` where the card has no reference.
+    `notes` and `frame` are the picture's. `familiarity` is `None` where the card has no reference.
     """
 
     width: int
@@ -164,6 +168,7 @@ class Scores:
     timings_ms: dict[str, float]
     notes: tuple[str, ...] = ()
     familiarity: Familiarity | None = None
+    frame: Frame | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,13 @@ from heatlens_cli.load import load
 class Predictor:
     """Classifies images with one model; `file_bytes` is the largest file, `notice` the model's own."""
 
-    def __init__(self, model_dir: Path | None, window: str | None) -> None:
+    def __init__(self, model_dir: Path | None, window: str | None, frame: int | None) -> None:
         """Load the model.
 
         Raises:
-            HeatlensError: The model cannot be loaded, or the window is invalid.
+            HeatlensError: The model cannot be loaded, or the window or the frame is invalid.
         """
-        self._options = check_options({"window": window, "include": frozenset()})
+        self._options = check_options({"window": window, "frame": frame, "include": frozenset()})
         self._model, self._limits = load(model_dir)
         self.file_bytes = self._limits.file_bytes
         self.notice = self._model.card.notice
@@ -103,5 +103,6 @@ def _show_json(path: Path, scores: Scores, others: Sequence[Score]) -> None:
         "others": [asdict(score) for score in others],
         "familiarity": asdict(scores.familiarity) if scores.familiarity else None,
         "notes": list(scores.notes),
+        "frame": scores.frame,
     }
     say(json.dumps(facts))

@@ -15,6 +15,7 @@ EXPOSED = [
     "x-heatlens-familiarity",
     "x-heatlens-model",
     "x-heatlens-notes",
+    "x-heatlens-frame",
 ]
 
 

@@ -108,6 +108,8 @@ def _picture(explanation: Explanation, model: Model) -> Response:
     }
     if explanation.notes:
         headers["x-heatlens-notes"] = quote("; ".join(explanation.notes))
+    if explanation.frame:
+        headers["x-heatlens-frame"] = str(explanation.frame)
     return Response(overlay.data, media_type=overlay.media_type, headers=headers)
 
 
@@ -204,6 +206,7 @@ def scored(scores: Scores) -> dict[str, Any]:
         "familiarity": scores.familiarity,
         "timings_ms": scores.timings_ms,
         "notes": list(scores.notes),
+        "frame": scores.frame,
     }
 
 
@@ -231,6 +234,7 @@ def _drawn(explanation: Explanation, model: Model, options: Options, files: Base
         "explanations": targets,
         "timings_ms": explanation.timings_ms,
         "notes": list(explanation.notes),
+        "frame": explanation.frame,
     }
 
 

@@ -6,14 +6,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
     CTImageStorage,
     DigitalXRayImageStorageForPresentation,
+    EnhancedCTImageStorage,
     MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
 )
 
-from tests.support.dicom import Array, dataset, written
+from tests.support.dicom import Array, dataset, sequence, written
 
 ROOT = Path(__file__).parents[2]
 PHANTOM = ROOT / "layers" / "heatlens_web" / "static" / "samples" / "phantom-01-opacity.png"
@@ -77,4 +79,28 @@ def several_frames(**tags: Any) -> bytes:  # noqa: ANN401 - any element
     made = study(first, SOPClassUID=MultiFrameGrayscaleByteSecondaryCaptureImageStorage, Modality="OT", **tags)
     made.NumberOfFrames = 2
     made.PixelData = first.tobytes() + first[::-1].tobytes()
+    return written(made)
+
+
+def enhanced_ct(**tags: Any) -> bytes:  # noqa: ANN401 - any element
+    """Write an Enhanced CT of three frames, each with a plane and a rescale of its own; the second is the phantom."""
+    frames = [phantom()[::-1], phantom(), phantom()[:, ::-1]]
+    made = study(frames[0], SOPClassUID=EnhancedCTImageStorage, Modality="CT")
+    made.FrameOfReferenceUID, made.PositionReferenceIndicator = FRAME_OF_REFERENCE, ""
+    made.NumberOfFrames = len(frames)
+    made.PixelData = b"".join(frame.tobytes() for frame in frames)
+    made.SharedFunctionalGroupsSequence = sequence(
+        PixelMeasuresSequence=sequence(PixelSpacing=[0.8, 0.8], SliceThickness=2.5),
+        PlaneOrientationSequence=sequence(ImageOrientationPatient=[1, 0, 0, 0, 1, 0]),
+    )
+    groups = [
+        sequence(
+            PlanePositionSequence=sequence(ImagePositionPatient=[-100, -100, 42 + 3 * number]),
+            PixelValueTransformationSequence=sequence(RescaleSlope=1 + number, RescaleIntercept=-1024),
+        )[0]
+        for number in range(len(frames))
+    ]
+    made.PerFrameFunctionalGroupsSequence = Sequence(groups)
+    for keyword, value in tags.items():
+        setattr(made, keyword, value)
     return written(made)

@@ -26,6 +26,7 @@ COVERED = {
     "heatlens/input/dicom/describe.py": "functional/reports/test_dicom_files.py",
     "heatlens/input/dicom/details.py": "functional/reports/test_dicom_files.py",
     "heatlens/input/dicom/frame.py": "unit/heatlens/input/test_dicom.py",
+    "heatlens/input/dicom/frame_count.py": "unit/heatlens/input/test_dicom_frames.py",
     "heatlens/input/dicom/levels.py": "unit/heatlens/input/test_dicom.py",
     "heatlens/input/dicom/numbers.py": "functional/reports/test_dicom_files.py",
     "heatlens/input/dicom/parse.py": "unit/heatlens/input/test_dicom_hostile.py",
@@ -167,6 +168,7 @@ COVERED = {
 }
 # Unit tests of no single module, and what they test instead.
 CROSS_CUTTING = {
+    "heatlens/input/test_dicom_frames.py": "frames of DICOM files",
     "heatlens/input/test_dicom_hostile.py": "files that attack the DICOM reader",
     "heatlens/test_metadata.py": "no stage keeps metadata of the input",
     "heatlens/test_properties.py": "properties of all stages, with generated inputs",

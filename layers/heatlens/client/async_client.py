@@ -68,16 +68,21 @@ class AsyncClient:
         return await self.run(calls.heatmaps(images, options))
 
     async def predict(
-        self, image: ImageSource, *, model: str | None = None, window: calls.Window = None
+        self, image: ImageSource, *, model: str | None = None, window: calls.Window = None, frame: int | None = None
     ) -> PredictResult:
         """Classify one image, as `Client.predict`."""
-        return await self.run(calls.predict(image, model, window))
+        return await self.run(calls.predict(image, model, window, frame))
 
     async def predict_all(
-        self, images: Iterable[ImageSource], *, model: str | None = None, window: calls.Window = None
+        self,
+        images: Iterable[ImageSource],
+        *,
+        model: str | None = None,
+        window: calls.Window = None,
+        frame: int | None = None,
     ) -> list[PredictResult | ApiError]:
         """Classify several images in one request, as `Client.predict_all`."""
-        return await self.run(calls.predict_all(images, model, window))
+        return await self.run(calls.predict_all(images, model, window, frame))
 
     async def health(self) -> dict[str, Any]:
         """Return the server's health, as the API answers it."""

@@ -26,16 +26,16 @@ def heatmaps(images: Iterable[ImageSource], options: RequestOptions) -> Call[lis
     return _several(HeatmapResult, "/heatmap-batch", images, heatmap_options(options))
 
 
-def predict(image: ImageSource, model: str | None, window: Window) -> Call[PredictResult]:
+def predict(image: ImageSource, model: str | None, window: Window, frame: int | None) -> Call[PredictResult]:
     """Classify one image."""
-    return read(PredictResult, image_step("/predict", image, predict_options(model, window)))
+    return read(PredictResult, image_step("/predict", image, predict_options(model, window, frame)))
 
 
 def predict_all(
-    images: Iterable[ImageSource], model: str | None, window: Window
+    images: Iterable[ImageSource], model: str | None, window: Window, frame: int | None
 ) -> Call[list[PredictResult | ApiError]]:
     """Classify several images."""
-    return _several(PredictResult, "/predict-batch", images, predict_options(model, window))
+    return _several(PredictResult, "/predict-batch", images, predict_options(model, window, frame))
 
 
 def get(path: str) -> Call[dict[str, Any]]:

@@ -98,13 +98,13 @@ def images_step(path: str, images: Iterable[ImageSource], options: Options) -> S
     return _step(path, "files", [_read(image, options) for image in list_images(images)], options)
 
 
-def predict_options(model: str | None, window: tuple[float, float] | str | None) -> Options:
+def predict_options(model: str | None, window: tuple[float, float] | str | None, frame: int | None) -> Options:
     """Read the options of a predict request.
 
     Raises:
         InvalidOption: A value is invalid.
     """
-    return replace(read_options({"window": window}, Options().include), model=model)
+    return replace(read_options({"window": window, "frame": frame}, Options().include), model=model)
 
 
 def _step(path: str, field: str, uploads: list[Upload], options: Options) -> Step:

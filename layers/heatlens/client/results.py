@@ -163,6 +163,7 @@ class HeatmapResult(Pictures):
     notes: list[str] | None = None
     part: Part | None = None
     familiarity: Familiarity | None = None
+    frame: int | None = None
     media_type: str | None = None
     heatmap_base64: str | None = None
     original_image_base64: str | None = None
@@ -235,6 +236,7 @@ class PredictResult:
     success: Literal[True] = True
     notes: list[str] | None = None
     familiarity: Familiarity | None = None
+    frame: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as JSON values."""

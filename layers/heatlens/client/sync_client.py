@@ -100,15 +100,22 @@ class Client:
         """
         return self.run(calls.heatmaps(images, options))
 
-    def predict(self, image: ImageSource, *, model: str | None = None, window: calls.Window = None) -> PredictResult:
+    def predict(
+        self, image: ImageSource, *, model: str | None = None, window: calls.Window = None, frame: int | None = None
+    ) -> PredictResult:
         """Classify one image: the probability and logit of every class, without a heatmap."""
-        return self.run(calls.predict(image, model, window))
+        return self.run(calls.predict(image, model, window, frame))
 
     def predict_all(
-        self, images: Iterable[ImageSource], *, model: str | None = None, window: calls.Window = None
+        self,
+        images: Iterable[ImageSource],
+        *,
+        model: str | None = None,
+        window: calls.Window = None,
+        frame: int | None = None,
     ) -> list[PredictResult | ApiError]:
         """Classify several images in one request; in the list, an image that fails is its error."""
-        return self.run(calls.predict_all(images, model, window))
+        return self.run(calls.predict_all(images, model, window, frame))
 
     def health(self) -> dict[str, Any]:
         """Return the server's health, as the API answers it."""

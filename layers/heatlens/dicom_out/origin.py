@@ -12,7 +12,8 @@ from heatlens.plan import Plan
 from heatlens.types import Options
 
 _NAMESPACE = uuid.UUID("5b1c2f0e-6f0c-5d2e-9a55-8f3f6c1f5f10")
-_NO_CONTENT = ("include", "format", "original", "strip_original", "model")  # options that change no object
+# Options that change no object; the frame is in the identifiers of its own objects, not in that of their series.
+_NO_CONTENT = ("include", "format", "original", "strip_original", "model", "frame")
 
 
 @dataclass(frozen=True, slots=True)

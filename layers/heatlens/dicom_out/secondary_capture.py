@@ -67,7 +67,7 @@ def legend_lines(subject: Subject) -> list[str]:
     warning = ["Unfamiliar: unlike the model's calibration images"] if familiarity and familiarity.unfamiliar else []
     return [
         f"{explained.label}{contrast} {explained.probability:.4f}{predicted}",
-        f"{origin.method} at {origin.layer}, map {explained.quality}",
+        f"{origin.method}{subject.of_frame} at {origin.layer}, map {explained.quality}",
         *warning,
         f"{origin.model} {origin.version} ({origin.sha256[:_DIGEST_LETTERS]})",
         NOT_DIAGNOSTIC,

@@ -10,7 +10,9 @@ from pydicom.uid import UID, ComputedRadiographyImageStorage, ExplicitVRLittleEn
 from pydicom.valuerep import DA, TM
 
 from heatlens.errors import NoDicomObject
+from heatlens.input.dicom.frame_count import check_frame
 from heatlens.input.dicom.parse import FUNCTIONAL_GROUPS, SIZE, read
+from heatlens.types import Frame
 
 UTF_8 = "ISO_IR 192"
 # Elements that the standard requires of every object (type 1 and 2), and those that tell two patients apart.
@@ -42,20 +44,21 @@ _SEXES = ("M", "F", "O")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source image of one frame, by the elements that derived objects share with it.
+    """One frame of a source image, by the elements that derived objects share with it.
 
     `image` has valid values alone, as `highdicom` wants them, in UTF-8. It is a radiograph there, as any source
     can be; `sop_class` is its own class. It has a position and an orientation only together. `kept` are the elements of
     patient and study as they are, also where they break a rule: an archive compares them. `frame` is the explained
-    frame of several, `None` of one; `characters` is the source's character set; `date` and `time` are those of its
-    content.
+    frame of several, from 1, `None` of one; `frames` is how many there are; `characters` is the source's character
+    set; `date` and `time` are those of its content.
     """
 
     image: Dataset
     sop_class: UID
     kept: tuple[DataElement, ...]
     characters: object
-    frame: int | None
+    frame: Frame | None
+    frames: int
     date: str
     time: str
 
@@ -65,14 +68,18 @@ class Source:
         return _PLACE[0] in self.image
 
 
-def read_source(data: bytes, *, max_pixels: int) -> Source:
-    """Read the shared elements of a DICOM file; further ones are skipped without parsing.
+def read_source(data: bytes, *, max_pixels: int, frame: Frame) -> Source:
+    """Read what the objects of a frame share with its file; further elements are skipped without parsing.
 
     Raises:
         UnreadableImage: The file is damaged.
         NoDicomObject: It has no UID of its study, its series or itself.
+        NoSuchFrame: It has fewer frames.
     """
-    given = read(data, KEYWORDS, [], max_pixels=max_pixels)
+    given = read(data, KEYWORDS, [], max_pixels=max_pixels, frame=frame)
+    frames = check_frame(given, frame)
+    if frame > 1:
+        given.pop("ImagePositionPatient", None)  # that of the first
     _hoist(given)
     image = Dataset()
     image.file_meta = FileMetaDataset()
@@ -85,7 +92,6 @@ def read_source(data: bytes, *, max_pixels: int) -> Source:
         _copy(given, image, keyword)
     if image.get("PatientSex") not in _SEXES:
         image.PatientSex = ""
-    frames = int(given.get("NumberOfFrames") or 1)
     date, time = _content_moment(given)
     sop_class, image.SOPClassUID = image.SOPClassUID, ComputedRadiographyImageStorage
     if any(image.get(keyword) is None for keyword in ("FrameOfReferenceUID", "PixelSpacing", *_PLACE)):
@@ -93,17 +99,21 @@ def read_source(data: bytes, *, max_pixels: int) -> Source:
             image.pop(keyword, None)
     elif "SliceThickness" not in image:
         image.SliceThickness = None
-    return Source(image, sop_class, kept, given.get("SpecificCharacterSet"), 1 if frames > 1 else None, date, time)
+    characters, explained = given.get("SpecificCharacterSet"), frame if frames > 1 else None
+    return Source(image, sop_class, kept, characters, explained, frames, date, time)
 
 
 def _hoist(given: Dataset) -> None:
-    """Copy the plane of the first frame from its functional groups to where single-frame images have it."""
-    for groups in FUNCTIONAL_GROUPS:
+    """Copy the plane of a frame from its functional groups to where single-frame images have it.
+
+    Its own group wins over that of all frames, and both over what stands beside the pixels.
+    """
+    for groups in reversed(FUNCTIONAL_GROUPS):
         for group in given.get(groups) or ():
             for macro, keywords in _MACROS.items():
                 for item in group.get(macro) or ():
                     for keyword in keywords:
-                        if keyword in item and keyword not in given:
+                        if keyword in item:
                             given[keyword] = item[keyword]
 
 

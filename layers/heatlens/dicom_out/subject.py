@@ -64,13 +64,13 @@ class Subject:
         The objects of one kind of a source's series, by the same model and options, are one series.
         """
         image, count = self.source.image, len(self.explanation.explained)
-        number = int(image.get("InstanceNumber") or 1)
+        before = (int(image.get("InstanceNumber") or 1) - 1) * self.source.frames + (self.source.frame or 1) - 1
         return {
             "series_instance_uid": self.origin.uid(image.StudyInstanceUID, image.SeriesInstanceUID, kind),
             "series_number": _series_number(image, kind),
             "series_description": clipped(f"{self.origin.model}: {_NAMES[kind]}"),
             "sop_instance_uid": self.uid(kind, *names),
-            "instance_number": max(1, (number - 1) * count + self.place + 1),
+            "instance_number": max(1, before * count + self.place + 1),
             "manufacturer": MANUFACTURER,
         }
 
@@ -106,10 +106,15 @@ class Subject:
         origin, explained = self.origin, self.explained
         contrast = f" against {explained.contrast}" if explained.contrast else ""
         return (
-            f"{origin.method} heatmap at layer {origin.layer} for class {explained.label}{contrast} (probability "
-            f"{explained.probability:.4f}, map {explained.quality}) by model {origin.model} {origin.version}, "
-            f"SHA-256 {origin.sha256}. {NOT_DIAGNOSTIC}."
+            f"{origin.method} heatmap{self.of_frame} at layer {origin.layer} for class {explained.label}{contrast} "
+            f"(probability {explained.probability:.4f}, map {explained.quality}) by model {origin.model} "
+            f"{origin.version}, SHA-256 {origin.sha256}. {NOT_DIAGNOSTIC}."
         )
+
+    @property
+    def of_frame(self) -> str:
+        """Name the frame, of a source with several."""
+        return f" of frame {self.source.frame}" if self.source.frame else ""
 
     @property
     def full_heat(self) -> float:

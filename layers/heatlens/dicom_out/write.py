@@ -38,7 +38,7 @@ def write_all(
 
 
 def _written(source: bytes, explanation: Explanation, origin: Origin, kinds: tuple[Kind, ...]) -> Iterator[DicomObject]:
-    read = read_source(source, max_pixels=explanation.width * explanation.height)
+    read = read_source(source, max_pixels=explanation.width * explanation.height, frame=origin.options.frame or 1)
     for place, explained in enumerate(explanation.explained):
         subject = Subject(read, explanation, origin, place)
         others: list[Dataset] = []
@@ -84,7 +84,8 @@ def _fix_references(item: Dataset, source: Source) -> None:
             _fix_references(nested, source)
             if nested.get("ReferencedSOPInstanceUID") == source.image.SOPInstanceUID:
                 nested.ReferencedSOPClassUID = source.sop_class
-                if source.frame is not None and element.keyword == "SourceImageSequence":
+                is_of_image = element.keyword == "SourceImageSequence" or item.get("ValueType") == "IMAGE"
+                if source.frame is not None and is_of_image:
                     nested.ReferencedFrameNumber = source.frame
 
 

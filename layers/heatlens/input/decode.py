@@ -12,6 +12,7 @@ from PIL import Image, ImageFile
 from heatlens.errors import (
     EmptyFile,
     HeatlensError,
+    NoSuchFrame,
     UnreadableImage,
     UnsupportedImage,
     is_out_of_memory,
@@ -28,7 +29,7 @@ from heatlens.input.jpeg2000 import check_tiles
 from heatlens.input.png import without_metadata
 from heatlens.input.tiff import check_parts, check_tile_size, silence_libtiff
 from heatlens.steps import Values
-from heatlens.types import Floats, Picture, Window
+from heatlens.types import Floats, Frame, Picture, Window
 
 silence_libtiff()
 # Pillow warns and logs by each damaged tag of a file; a failure is reported by its exception.
@@ -50,6 +51,7 @@ _TURNS: dict[int | None, Image.Transpose] = {
 }
 _OPENING_BYTES = 64_000_000
 _NO_DICOM = "DICOM files need the extra dicom, which is missing here: pip install 'heatlens[dicom]'"
+_ONE_FRAME = "only DICOM has frames to choose from, and this image is of another type: leave frame out"
 _NO_HEIC = "HEIC files need the extra heic, which is missing here: pip install 'heatlens[heic]'"
 _UNCONVERTIBLE = {"LAB"}
 _BAND_PIXELS = 1_000_000
@@ -117,8 +119,9 @@ def decode(
     max_bytes: int | None = None,
     window: Window | None = None,
     values: Values | None = None,
+    frame: Frame | None = None,
 ) -> Picture:
-    """Decode the first frame of an image as people see it: upright, alpha composed on black, 8 bits.
+    """Decode a frame of an image as people see it: upright, alpha composed on black, 8 bits.
 
     High-bit-depth grayscale is mapped linearly, from its own minimum and maximum to 0 and 255 or by the window; a
     constant image becomes 0. 16-bit colors keep their upper 8 bits. Color profiles are not applied: training sets are
@@ -130,17 +133,22 @@ def decode(
         max_bytes: Memory that decoding it may take; `None` for no limit.
         window: Center and width for high-bit-depth grayscale.
         values: How the model reads values at full depth; the picture has them then, except of 8 bits and colors.
+        frame: One of a DICOM file's, from 1; without it the first frame of any file.
 
     Raises:
         InputError: As `measure`, and `UnreadableImage` where the pixels are truncated or damaged.
         NoFullDepth: Values are asked for, which the image does not have, and its levels are not to be mapped.
+        NoSuchFrame: A frame is asked for, and the image has fewer, or is not DICOM.
         ImageTooLarge: More than `max_pixels`; nothing was decoded.
         TooMuchMemory: More than `max_bytes`; nothing was decoded.
         MemoryError: The memory ran out.
     """
     if is_dicom(data):
         options = {"max_pixels": max_pixels, "max_bytes": max_bytes, "window": window, "values": values}
-        return checked(_dicom().decode(data, **options), values)
+        return checked(_dicom().decode(data, **options, frame=frame), values)
+    if frame is not None:
+        measure(data, max_pixels=max_pixels)  # raises the error of what is no image
+        raise NoSuchFrame(_ONE_FRAME)
     return checked(_decode(data, max_pixels, max_bytes, window, values), values)
 
 

@@ -14,6 +14,7 @@ from heatlens_cli.commands.options import (
     Contrast,
     Force,
     FormatName,
+    FrameNumber,
     Included,
     Layer,
     Method,
@@ -54,6 +55,7 @@ def run(
     threshold: Threshold = 0.5,
     form: FormatName = "png",
     window: Window = None,
+    frame: FrameNumber = None,
     force: Force = False,
 ) -> None:
     """Explain a folder of images in staged batches. Run again after an interruption to send only what is missing."""
@@ -62,7 +64,8 @@ def run(
 
     given: OptionArguments = {"colormap": colormap, "alpha": alpha, "target": target or (), "contrast": contrast}
     given |= {"method": method, "layer": layer, "scale": scale, "threshold": threshold}
-    options = read_options(given | {"format": form, "window": window}, include, model)
+    given |= {"format": form, "window": window, "frame": frame}
+    options = read_options(given, include, model)
     headers = parse_headers(header or [])
     raise typer.Exit(run_batch(source, folder, url=url, headers=headers, options=options, iam=iam, force=force))
 

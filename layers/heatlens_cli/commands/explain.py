@@ -14,6 +14,7 @@ from heatlens_cli.commands.options import (
     Contrast,
     Force,
     FormatName,
+    FrameNumber,
     Images,
     Included,
     Layer,
@@ -49,6 +50,7 @@ def explain(
     ] = None,
     form: FormatName = "png",
     window: Window = None,
+    frame: FrameNumber = None,
     eigen_smooth: Annotated[
         bool, typer.Option("--eigen-smooth", help="Reduce a map to its first principal component.")
     ] = False,
@@ -76,7 +78,8 @@ def explain(
     check_report_names(sheet, report)
     included = read_include(include, pictures_for=sheet or report)
     kinds = () if dicom is None else read_kinds(dicom)
-    explainer = CoreExplainer(model, options | {"format": form, "window": window}, included, kinds)
+    read = options | {"format": form, "window": window, "frame": frame}
+    explainer = CoreExplainer(model, read, included, kinds)
     announce = complain if as_json else say  # nothing but JSON on standard output
     reports: list[Report] = [JsonLines() if as_json else Table(explainer.notice, folder)]
     if sheet:
@@ -108,10 +111,11 @@ def predict(
     model: ModelFolder = None,
     top: Annotated[int, typer.Option(help="How many classes to print.", min=1)] = 1,
     window: Window = None,
+    frame: FrameNumber = None,
     *,
     as_json: AsJson = False,
 ) -> None:
     """Print the predicted class of each image, without a heatmap."""
     from heatlens_cli.predict_files import Predictor, predict_files
 
-    raise typer.Exit(predict_files(images, Predictor(model, window), top=top, as_json=as_json))
+    raise typer.Exit(predict_files(images, Predictor(model, window, frame), top=top, as_json=as_json))

@@ -32,6 +32,7 @@ Included = Annotated[
 ]
 Threshold = Annotated[float, typer.Option(help="Heat at which regions begin, 0.01 to 1.")]
 FormatName = Annotated[str, typer.Option("--format", help="png, jpeg or webp.")]
+FrameNumber = Annotated[int | None, typer.Option("--frame", help="Frame of DICOM files, from 1; the first by default.")]
 Window = Annotated[
     str | None, typer.Option(help="center,width for DICOM and high-bit-depth grayscale, such as 40,400.")
 ]

@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+FRAME = Field(None, description="The frame, from 1, of a DICOM file that has several; null for others.")
 NOTES = Field(None, description="What was assumed to read the file, a sentence each; an empty list if nothing was.")
 
 

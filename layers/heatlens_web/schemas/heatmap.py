@@ -7,7 +7,7 @@ from pydantic import Field
 from heatlens.evaluate.faithfulness import Faithfulness
 from heatlens.evaluate.regions import Regions
 from heatlens.types import Box, Familiarity, Part, Prediction, Quality, Score
-from heatlens_web.schemas.answer import NOTES, Answer, ModelAnswer
+from heatlens_web.schemas.answer import FRAME, NOTES, Answer, ModelAnswer
 
 PART = "Part of the map that lies over the box: left, top, right, bottom as shares; null if it has no padding."
 
@@ -77,6 +77,7 @@ class Drawn(Answer):
     )
     timings_ms: dict[str, float] | None = None
     notes: list[str] | None = NOTES
+    frame: int | None = FRAME
 
 
 class HeatmapResponse(Drawn):

@@ -12,6 +12,7 @@ from heatlens.types import (
     Alpha,
     Colormap,
     Format,
+    Frame,
     Include,
     Options,
     OriginalForm,
@@ -79,6 +80,7 @@ class ModelOptions(BaseModel):
     window: WindowText | None = Field(
         None, description="center,width for DICOM and high-bit-depth grayscale, in place of their own."
     )
+    frame: Frame | None = Field(None, description="A frame of DICOM files, from 1; by default the first.")
 
     def over(self, weaker: "ModelOptions | None") -> Options:
         """Return these options where they were given, else those of `weaker`, else the defaults."""

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from heatlens.types import Familiarity, Prediction, Score
-from heatlens_web.schemas.answer import NOTES, Answer, ModelAnswer
+from heatlens_web.schemas.answer import FRAME, NOTES, Answer, ModelAnswer
 
 
 class Scored(Answer):
@@ -20,6 +20,7 @@ class Scored(Answer):
     )
     timings_ms: dict[str, float] | None = None
     notes: list[str] | None = NOTES
+    frame: int | None = FRAME
 
 
 class PredictResponse(Scored):

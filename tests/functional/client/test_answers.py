@@ -7,8 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from heatlens.client import ApiError, Client, HeatmapResult, InvalidImage, InvalidRequest, InvalidUrl, UnexpectedAnswer
+from heatlens.client import (
+    ApiError,
+    Client,
+    HeatmapResult,
+    InvalidImage,
+    InvalidRequest,
+    InvalidUrl,
+    PredictResult,
+    UnexpectedAnswer,
+)
 from heatlens.errors import InvalidOption, UnreadableImage
+from tests.support.dicom_studies import radiograph, several_frames
 from tests.support.faulty_server import answers, faulty_server
 from tests.support.local_server import local_server
 
@@ -76,6 +86,18 @@ def test_scores_without_a_heatmap(client: Client, image: Path) -> None:
     assert not isinstance(same, ApiError)
     assert same.classes == one.classes
     assert one.to_dict()["prediction"]["label"] == one.prediction.label
+
+
+def test_a_frame_of_a_dicom_file(client: Client) -> None:
+    data = several_frames()
+
+    assert client.heatmap(data, frame=2).frame == 2
+    assert client.predict(data, frame=2).frame == 2
+    [first, failed] = client.predict_all([data, radiograph()], frame=2)
+    assert isinstance(first, PredictResult)
+    assert first.frame == 2
+    assert isinstance(failed, InvalidImage)
+    assert failed.code == "input.frame"
 
 
 def test_the_state_of_the_server(client: Client) -> None:

@@ -29,6 +29,7 @@ EVERYTHING = Options(
     original="png",
     strip_original=True,
     window=(-40.5, 400.0),
+    frame=7,
 )
 
 

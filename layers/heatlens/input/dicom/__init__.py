@@ -1,4 +1,4 @@
-"""Decode the first frame of a DICOM file to an 8-bit picture; no value of its tags leaves this package."""
+"""Decode a frame of a DICOM file to an 8-bit picture; no value of its tags leaves this package."""
 
 import math
 
@@ -13,7 +13,8 @@ from heatlens.errors import NoFullDepth, UnreadableImage, UnsupportedImage
 from heatlens.input.decode_memory import check_memory
 from heatlens.input.dicom.describe import COLORS, GRAYSCALE, PALETTE, complete
 from heatlens.input.dicom.details import without_details
-from heatlens.input.dicom.frame import NATIVE, NO_PIXELS, first_frame
+from heatlens.input.dicom.frame import NATIVE, NO_PIXELS, read_frame
+from heatlens.input.dicom.frame_count import check_frame
 from heatlens.input.dicom.levels import full_range, grey_levels, modality_of
 from heatlens.input.dicom.numbers import Notes, add_note
 from heatlens.input.dicom.parse import PIXEL_DATA, PIXELS, SIZE, read
@@ -21,7 +22,7 @@ from heatlens.input.full_depth import BYTES_PER_PIXEL, full_depth
 from heatlens.input.grey_levels import Samples, apply_curve
 from heatlens.input.image_size import check_size
 from heatlens.steps import Values
-from heatlens.types import Floats, Picture, Window
+from heatlens.types import Floats, Frame, Picture, Window
 
 _COPIES = 4  # of the samples, at the peak of decoding
 _BYTE_BITS = 8
@@ -44,8 +45,9 @@ def decode(
     max_bytes: int | None = None,
     window: Window | None = None,
     values: Values | None = None,
+    frame: Frame | None = None,
 ) -> Picture:
-    """Decode the first frame as DICOM defines its presentation.
+    """Decode a frame as DICOM defines its presentation.
 
     Stored values go through the modality stage (rescale or table) and the VOI stage (table or window); without a VOI
     stage grayscale is stretched from its own minimum to its maximum. MONOCHROME1 is inverted.
@@ -57,6 +59,7 @@ def decode(
         window: Center and width in the modality stage's values (of a CT: Hounsfield units), in place of the file's
             own VOI stage; ignored for colors.
         values: How the model reads values at full depth, which the picture has then, except of colors.
+        frame: Its number, from 1; by default the first.
 
     Returns:
         A picture without metadata; its notes name what the file leaves open or contradicts itself in.
@@ -65,39 +68,43 @@ def decode(
         UnsupportedImage: A transfer syntax or a color space that is not supported.
         UnreadableImage: No pixels, or truncated or damaged ones.
         NoFullDepth: Values are asked for, and the image has a palette.
+        NoSuchFrame: There are fewer frames.
         ImageTooLarge: More than `max_pixels`; no pixel was decoded.
         TooMuchMemory: More than `max_bytes`; no pixel was decoded.
         MemoryError: The memory ran out.
     """
-    return without_details(lambda: _decode(data, max_pixels, max_bytes, window, values), _damaged)
+    return without_details(lambda: _decode(data, max_pixels, max_bytes, window, values, frame or 1), _damaged)
 
 
 def _damaged() -> UnreadableImage:
     return UnreadableImage(_DAMAGED)
 
 
-def _decode(data: bytes, max_pixels: int, max_bytes: int | None, window: Window | None, step: Values | None) -> Picture:
+def _decode(
+    data: bytes, max_pixels: int, max_bytes: int | None, window: Window | None, step: Values | None, frame: Frame
+) -> Picture:
     notes: Notes = []
-    dataset = read(data, PIXELS, notes, max_pixels=max_pixels, max_bytes=max_bytes)
+    dataset = read(data, PIXELS, notes, max_pixels=max_pixels, max_bytes=max_bytes, frame=frame)
     pixels = _pixels(dataset, max_pixels)
     if not any(tag in dataset for tag in PIXEL_DATA):
         raise UnreadableImage(NO_PIXELS)
+    frames = check_frame(dataset, frame)
     complete(dataset, notes)
     check_memory(pixels, _bytes_per_pixel(dataset) + (BYTES_PER_PIXEL if step else 0), max_bytes)
-    stored = _stored(dataset, notes)
+    stored = _stored(dataset, frame, notes)
     values = _values(dataset, stored, step, notes) if step else None
     levels = _levels(dataset, stored, window, notes)
     if np.array_equal(levels.min(axis=(0, 1)), levels.max(axis=(0, 1))):
         add_note(notes, "All pixels of the image have the same value.")
-    return Picture(Image.fromarray(levels), None, tuple(notes), values)
+    return Picture(Image.fromarray(levels), None, tuple(notes), values, frame if frames > 1 else None)
 
 
-def _stored(dataset: Dataset, notes: Notes) -> Samples:
+def _stored(dataset: Dataset, frame: Frame, notes: Notes) -> Samples:
     if dataset.PhotometricInterpretation not in (*GRAYSCALE, PALETTE, *COLORS):
         raise UnsupportedImage(
             "the DICOM image has an unsupported color space: grayscale, palette, RGB, YBR_FULL are read"
         )
-    return first_frame(dataset, notes)
+    return read_frame(dataset, frame, notes)
 
 
 def _values(dataset: Dataset, stored: Samples, step: Values, notes: Notes) -> Floats | None:

@@ -1,4 +1,4 @@
-"""Decode the samples of a DICOM data set's first frame, with one decoder per transfer syntax.
+"""Decode the samples of one frame of a DICOM data set, with one decoder per transfer syntax.
 
 A frame's own header is compared with the data set's before anything is decoded: a stream may claim a larger size.
 """
@@ -28,6 +28,7 @@ from heatlens.input.jpeg import check_scans, check_whole
 from heatlens.input.jpeg2000 import check_tiles
 from heatlens.input.jpeg_process import DecoderFailed, DecoderMissing, decode_jpeg
 from heatlens.input.jpeg_structure import read_structure
+from heatlens.types import Frame
 
 NO_PIXELS = "the DICOM file has no image in it: it is a report, a plan, or something else without pixels"
 NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)
@@ -125,11 +126,12 @@ def _decoded(dataset: Dataset, stream: _Stream, syntax: uid.UID) -> bytes:
         raise UnreadableImage(_DAMAGED_JPEG) from None
 
 
-def first_frame(dataset: Dataset, notes: Notes) -> Samples:
-    """Decode the first frame; YBR becomes RGB.
+def read_frame(dataset: Dataset, frame: Frame, notes: Notes) -> Samples:
+    """Decode one frame, and no other; YBR becomes RGB.
 
     Args:
         dataset: Its pixel module's elements, complete; its signedness is added where it is missing.
+        frame: Its number, from 1; the data set has as many.
         notes: Receives a sentence for each assumption.
 
     Returns:
@@ -143,17 +145,22 @@ def first_frame(dataset: Dataset, notes: Notes) -> Samples:
     if not any(tag in dataset for tag in PIXEL_DATA):
         raise UnreadableImage(NO_PIXELS)
     syntax = dataset.file_meta.TransferSyntaxUID
+    index = frame - 1
     if syntax not in NATIVE:
-        _extract(dataset, syntax, notes)
+        _extract(dataset, syntax, index, notes)
+        index = 0
     elif "PixelData" in dataset and dataset["PixelData"].is_undefined_length:
         raise UnreadableImage("the DICOM image is compressed, and the file does not say how (transfer syntax)")
     syntax = dataset.file_meta.TransferSyntaxUID
     plugin = _CODECS[syntax].plugin if syntax in _CODECS else ""
     if "PixelData" not in dataset:
-        floats: Samples = pixel_array(dataset, index=0)
+        floats: Samples = pixel_array(dataset, index=index)
         return floats
     _note_more_pixels(dataset, syntax, notes)
-    return place_bits(dataset, lambda: pixel_array(dataset, index=0, decoding_plugin=plugin), notes)
+    if dataset.BitsAllocated == 1 and index:
+        _extract_bits(dataset, index)
+        index = 0
+    return place_bits(dataset, lambda: pixel_array(dataset, index=index, decoding_plugin=plugin), notes)
 
 
 def _note_more_pixels(dataset: Dataset, syntax: uid.UID, notes: Notes) -> None:
@@ -163,16 +170,26 @@ def _note_more_pixels(dataset: Dataset, syntax: uid.UID, notes: Notes) -> None:
         add_note(notes, "There are more pixels than the header describes: the rest is ignored.")
 
 
-def _extract(dataset: Dataset, syntax: uid.UID, notes: Notes) -> None:
-    """Leave only the first frame in the data set: checked, and unpacked where it is RLE or deflated."""
+def _extract_bits(dataset: Dataset, index: int) -> None:
+    """Leave only one frame of single bits, which may begin and end within a byte: pydicom cuts it off there."""
+    size = int(dataset.Rows) * int(dataset.Columns)
+    first, skipped = divmod(index * size, 8)
+    packed = np.frombuffer(dataset.PixelData, np.uint8, -(-(skipped + size) // 8), first)
+    bits = np.unpackbits(packed, bitorder="little")[skipped : skipped + size]
+    dataset.PixelData = np.packbits(bits, bitorder="little").tobytes()
+    dataset.NumberOfFrames = 1
+
+
+def _extract(dataset: Dataset, syntax: uid.UID, index: int, notes: Notes) -> None:
+    """Leave only one frame in the data set: checked, and unpacked where it is RLE or deflated."""
     if syntax not in (uid.RLELossless, _DEFLATED_FRAME, *_LOSSLESS, *_CODECS):
         raise UnsupportedImage(f"the DICOM image is compressed {_compression(syntax)}, {_INSTEAD}")
     if not dataset["PixelData"].is_undefined_length:
         raise UnreadableImage("the DICOM image is not compressed, though its header says so")
     offsets = (dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths"))
     frame = get_frame(
-        dataset.PixelData,
-        0,
+        BytesIO(dataset.PixelData),
+        index,
         number_of_frames=int(dataset.get("NumberOfFrames") or 1),
         extended_offsets=None if None in offsets else offsets,
     )

@@ -19,7 +19,7 @@ Modality = Callable[[Samples], Samples]
 
 
 def grey_levels(dataset: Dataset, stored: Samples, window: Window | None, notes: Notes) -> npt.NDArray[np.uint8]:
-    """Compute the levels of the first frame: modality, VOI and presentation stages.
+    """Compute the levels of a frame: modality, VOI and presentation stages.
 
     Args:
         dataset: Its pixel module's elements.
@@ -40,7 +40,7 @@ def grey_levels(dataset: Dataset, stored: Samples, window: Window | None, notes:
         voi = full_range(dataset.BitsStored)
     padding = _padding(dataset, stored) if voi is None else None
     if voi is None:
-        voi = _own_range(stored, padding, modality, table="ModalityLUTSequence" in transformation)
+        voi = _own_range(stored, padding, modality, table=bool(transformation.get("ModalityLUTSequence")))
 
     curve = voi if modality is None else _after(modality, voi)
     levels = apply_curve(stored, invert(curve) if dataset.PhotometricInterpretation == "MONOCHROME1" else curve)
@@ -50,7 +50,7 @@ def grey_levels(dataset: Dataset, stored: Samples, window: Window | None, notes:
 
 
 def modality_of(dataset: Dataset, notes: Notes) -> Modality | None:
-    """Make the function of the first frame's modality stage, `None` where it changes nothing."""
+    """Make the function of the frame's modality stage, `None` where it changes nothing."""
     return _modality(_group(dataset, "PixelValueTransformationSequence"), notes)
 
 
@@ -64,7 +64,7 @@ def _after(modality: Modality, voi: Curve) -> Curve:
 
 
 def _group(dataset: Dataset, name: str) -> Dataset:
-    """Find the first frame's values: in its own group, in that of all frames, or beside the pixels."""
+    """Find the frame's values: in its own group, in that of all frames, or beside the pixels."""
     for groups in map(dataset.get, FUNCTIONAL_GROUPS):
         if groups and (items := groups[0].get(name)):
             group: Dataset = items[0]

@@ -11,7 +11,8 @@ from contextlib import suppress
 from io import BytesIO
 from typing import Literal, NamedTuple
 
-from pydicom import dcmread
+from pydicom import config, dcmread
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import (
@@ -26,10 +27,12 @@ from heatlens.errors import FileTooLarge, TooMuchMemory, UnreadableImage
 from heatlens.input.dicom.numbers import Notes, add_note
 from heatlens.input.dicom_signature import META_GROUP, data_start
 from heatlens.input.image_size import check_size
+from heatlens.types import Frame
 
 SIZE = ("Rows", "Columns")
 # Where multi-frame files keep a frame's values: its own group, then that of all frames (PS3.3 C.7.6.16).
-FUNCTIONAL_GROUPS = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
+PER_FRAME_GROUPS = "PerFrameFunctionalGroupsSequence"
+FUNCTIONAL_GROUPS = (PER_FRAME_GROUPS, "SharedFunctionalGroupsSequence")
 PIXEL_DATA = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 PIXELS = (
     *SIZE,
@@ -45,6 +48,7 @@ PIXELS = (
     *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
 )
 _PIXEL_TAGS = {int(Tag(name)) for name in PIXEL_DATA}
+_PER_FRAME = int(Tag(PER_FRAME_GROUPS))
 _SEQUENCES = {Tag(name) for name in (*FUNCTIONAL_GROUPS, "ModalityLUTSequence", "VOILUTSequence")}
 
 _PREAMBLE = bytes(128) + b"DICM"
@@ -66,9 +70,15 @@ _INFLATED_HEAD_BYTES = 1_000_000  # in which nearly every file says its size
 
 
 def read(
-    data: bytes, keywords: tuple[str, ...], notes: Notes, *, max_pixels: int, max_bytes: int | None = None
+    data: bytes,
+    keywords: tuple[str, ...],
+    notes: Notes,
+    *,
+    max_pixels: int,
+    max_bytes: int | None = None,
+    frame: Frame = 1,
 ) -> Dataset:
-    """Read some elements of a file, and of sequences the first item.
+    """Read some elements of a file, and of sequences one item: that of a frame, or the first.
 
     Args:
         data: The file.
@@ -76,9 +86,11 @@ def read(
         notes: Receives a sentence for each assumption.
         max_pixels: The limit of one image, which also bounds a deflated file.
         max_bytes: Memory that unpacking a deflated file may take; `None` for no limit.
+        frame: Whose functional groups are read, from 1.
 
     Returns:
-        A data set of the elements that are present, not deflated, with the transfer syntax.
+        A data set of the elements that are present, not deflated, with the transfer syntax. Its pixels are a view of
+        the file, not a copy: a file may have thousands of frames. The sequence of a frame that has no groups is empty.
 
     Raises:
         UnreadableImage: The file is truncated or damaged, or has too many elements.
@@ -107,10 +119,12 @@ def read(
 
     walk = _Walk(data, order=order, implicit=implicit)
     tags = {int(Tag(keyword)) for keyword in keywords}
-    elements = [walk.cut(element) for element in walk.elements(start) if element.tag in tags]
+    found = [element for element in walk.elements(start) if element.tag in tags]
     if walk.without_end:
         add_note(notes, "The pixels have no end mark: read to the last fragment.")
-    dataset = _dataset(syntax, elements)
+    cutter = _Walk(data, order=order, implicit=implicit)  # which steps through items of the groups once more
+    dataset = _dataset(syntax, [cutter.cut(each, frame) for each in found if each.tag not in _PIXEL_TAGS])
+    dataset.update({Tag(each.tag): walk.pixels(each) for each in found if each.tag in _PIXEL_TAGS})
     if size is not None and any(dataset.get(keyword) != size.get(keyword) for keyword in SIZE):
         raise UnreadableImage("the DICOM file contradicts itself: it has Rows or Columns (0028,0010/0011) twice")
     return dataset
@@ -169,21 +183,40 @@ class _Walk:
             raise UnreadableImage("the DICOM file is truncated")
         return _Element(tag, at, value, stop)
 
-    def cut(self, element: _Element) -> bytes:
-        """Copy an element; of a sequence that may be long, only the first item."""
+    def pixels(self, element: _Element) -> DataElement:
+        """Return the pixels without copying them; compressed ones with their end mark."""
+        vr = self._data[element.start + 4 : element.start + 6]
+        undefined = self._header(element.start, implicit=self._implicit)[2] == _UNDEFINED
+        value: memoryview | bytes = memoryview(self._data)[element.value : element.stop]
+        if undefined and self.without_end:
+            value = bytes(value) + self._delimiter()
+        name = "OB" if vr == b"OB" and not self._implicit else "OW"
+        return DataElement(element.tag, name, value, is_undefined_length=undefined, validation_mode=config.IGNORE)
+
+    def cut(self, element: _Element, frame: Frame = 1) -> bytes:
+        """Copy an element; of a sequence that may be long, one item: that of the frame, or the first."""
         if element.tag not in _SEQUENCES:
-            end = self._delimiter() if element.tag in _PIXEL_TAGS and self.without_end else b""
-            return self._data[element.start : element.stop] + end
-        tag, value, length, _ = self._header(element.value, implicit=True)
-        if tag != _ITEM or element.value >= element.stop:
-            return b""
-        stop = self._end(_Level(item=True, implicit=self._implicit), value) if length == _UNDEFINED else value + length
-        item = self._data[element.value : min(stop, element.stop)]
+            return self._data[element.start : element.stop]
+        item = self._item(element, frame - 1 if element.tag == _PER_FRAME else 0)
         if len(item) > _MAX_ITEM_BYTES or item.count(self._packed(_ITEM)) > _MAX_ITEMS_WITHIN:
             raise UnreadableImage("the DICOM file has a table or a group larger than any image needs")
         vr = b"" if self._implicit else b"SQ\0\0"
         head = self._packed(element.tag) + vr + self._long.pack(_UNDEFINED)
         return head + item + self._delimiter()
+
+    def _item(self, sequence: _Element, place: int) -> bytes:
+        """Copy the item at a place of a sequence; nothing where it has fewer."""
+        at = sequence.value
+        while at < sequence.stop:
+            tag, value, length, _ = self._header(at, implicit=True)
+            if tag != _ITEM:
+                break
+            inner = _Level(item=True, implicit=self._implicit)
+            stop = self._end(inner, value) if length == _UNDEFINED else value + length
+            if place == 0:
+                return self._data[at : min(stop, sequence.stop)]
+            at, place = stop, place - 1
+        return b""
 
     def _delimiter(self) -> bytes:
         return self._packed(_SEQUENCE_END) + self._long.pack(0)

@@ -83,11 +83,11 @@ def test_a_batch_has_no_original() -> None:
 
 
 def test_images_are_files_of_a_form() -> None:
-    step = images_step("/predict-batch", [b"one", b"two"], predict_options("chest", "40,400"))
+    step = images_step("/predict-batch", [b"one", b"two"], predict_options("chest", "40,400", 3))
 
     assert step.files == [
         ("files", ("unknown", b"one", "application/octet-stream")),
         ("files", ("unknown", b"two", "application/octet-stream")),
     ]
-    assert step.url == "/predict-batch?window=40.000000000,400.000000000&model=chest"
+    assert step.url == "/predict-batch?window=40.000000000,400.000000000&frame=3&model=chest"
     assert TypeAdapter(Options).validate_python({"window": "40,400"}).window == (40, 400)

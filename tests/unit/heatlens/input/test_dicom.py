@@ -1,5 +1,6 @@
 """DICOM pictures compared with pydicom's own rendering functions, for pydicom's sample files and made ones."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,12 @@ from pydicom.uid import (
 
 from heatlens.errors import HeatlensError, InputError, UnreadableImage, UnsupportedImage
 from heatlens.input.decode import SUPPORTED, decode
+from heatlens.steps import Values
 from heatlens.types import Window
 from tests.support.dicom import CARRIED, Array, compress, dataset, dicom, lookup_table, sequence, written
 
 MANY = 10_000_000
+RESCALED = Values(low=0, high=1)
 GENERATOR = np.random.default_rng(0)
 TWELVE_BITS = GENERATOR.integers(100, 3000, (12, 17)).astype("<u2")
 SIGNED = GENERATOR.integers(-2000, 2000, (12, 17)).astype("<i2")
@@ -73,18 +76,29 @@ REFUSED = {
 )
 
 
-TWELVE_BIT_JPEGS = ("JPEG-lossy.dcm", "JPGExtended.dcm")  # which pydicom does not read
+# Which pydicom does not read with the decoders that are installed; another test compares them with dcmtk.
+TWELVE_BIT_JPEGS = ("JPEG-lossy.dcm", "JPGExtended.dcm")
 FILES = sorted(path.name for path in CARRIED.glob("*.dcm") if path.name not in TWELVE_BIT_JPEGS)
 
 
-def shown(data: bytes, window: Window | None = None) -> Array:
-    return np.asarray(decode(data, max_pixels=MANY, window=window).image)
+def frames_of(name: str) -> int:
+    """Count the frames of a carried file."""
+    if name in REFUSED:
+        return 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, of what these files are made to show
+        return int(pydicom.dcmread(CARRIED / name, force=True, stop_before_pixels=True).get("NumberOfFrames") or 1)
 
 
-def by_pydicom(file: Dataset) -> Array:
-    """Compute the first frame by pydicom's functions alone, as levels before rounding."""
-    frames = file.pixel_array
-    stored = frames[0] if int(file.get("NumberOfFrames") or 1) > 1 else frames
+FRAMES = [(name, frame) for name in FILES for frame in range(1, frames_of(name) + 1)]
+
+
+def shown(data: bytes, window: Window | None = None, frame: int | None = None) -> Array:
+    return np.asarray(decode(data, max_pixels=MANY, window=window, frame=frame).image)
+
+
+def by_pydicom(file: Dataset, stored: Array) -> Array:
+    """Compute the levels of stored values by pydicom's functions alone, before rounding."""
     if file.PhotometricInterpretation == "PALETTE COLOR":
         stored = apply_color_lut(stored, file)
         return np.asarray(stored / (257 if stored.dtype == np.uint16 else 1))
@@ -114,8 +128,8 @@ def output_range(file: Dataset, values: Array) -> tuple[float, float]:
 
 @pytest.mark.contract("DICOM")
 @pytest.mark.filterwarnings("ignore")  # pydicom's, of what these files are made to show
-@pytest.mark.parametrize("name", FILES)
-def test_a_pydicom_sample_file_is_drawn_as_pydicom_draws_it(name: str) -> None:
+@pytest.mark.parametrize(("name", "frame"), FRAMES)
+def test_a_pydicom_sample_file_is_drawn_as_pydicom_draws_it(name: str, frame: int) -> None:
     data = (CARRIED / name).read_bytes()
     if name in REFUSED:
         with pytest.raises(HeatlensError) as refusal:
@@ -127,21 +141,31 @@ def test_a_pydicom_sample_file_is_drawn_as_pydicom_draws_it(name: str) -> None:
     file = pydicom.dcmread(CARRIED / name, force=True)
     if "TransferSyntaxUID" not in file.file_meta:
         file.file_meta.TransferSyntaxUID = ExplicitVRBigEndian if "BigEnd" in name else ExplicitVRLittleEndian
-    expected = by_pydicom(file)
+    stored = file.pixel_array[frame - 1] if frames_of(name) > 1 else file.pixel_array
+    expected = by_pydicom(file, stored)
 
     if file.get("PixelPaddingValue") is not None and file.get("WindowCenter") is None:  # it is left out of the range
-        stored = file.pixel_array
         values = apply_modality_lut(stored, file)
         image = values[stored != file.PixelPaddingValue]
         expected = np.clip((values - image.min()) * (255 / (image.max() - image.min())), 0, 255)
-    assert shown(data).shape == expected.shape
-    assert np.abs(shown(data) - expected).max() <= 0.5 + 1e-6
+    levels = shown(data, frame=frame)
+    assert levels.shape == expected.shape
+    assert np.abs(levels - expected).max() <= 0.5 + 1e-6
+    if frame == 1:
+        assert np.array_equal(levels, shown(data))
+    if file.SamplesPerPixel == 1 and file.PhotometricInterpretation != "PALETTE COLOR" and file.BitsStored > 8:
+        deep = decode(data, max_pixels=MANY, frame=frame, values=RESCALED).values
+        assert deep is not None
+        assert np.array_equal(deep[..., 0], apply_modality_lut(stored, file).astype(np.float32))
 
 
-def test_most_pydicom_sample_files_are_images() -> None:
+def test_every_pydicom_sample_file_is_drawn_or_refused_for_a_reason() -> None:
+    """The only others are directories and 12-bit JPEGs."""
     assert len(FILES) > 70
     assert set(REFUSED) <= set(FILES)
     assert len(set(FILES) - set(REFUSED)) > 50
+    assert {path.name for path in CARRIED.glob("*.dcm")} == {*FILES, *TWELVE_BIT_JPEGS}
+    assert {frame for _, frame in FRAMES} >= {1, 2, 3, 10}
 
 
 VOI: dict[str, dict[str, Any]] = {
@@ -177,7 +201,8 @@ MODALITY: dict[str, dict[str, Any]] = {
 def test_the_stages_are_pydicoms(pixels: Array, modality: str, voi: str, monochrome: int) -> None:
     data = dicom(pixels, bits=12, monochrome=monochrome, **MODALITY[modality], **VOI[voi])
 
-    expected = by_pydicom(pydicom.dcmread(pydicom.filebase.DicomBytesIO(data)))
+    file = pydicom.dcmread(pydicom.filebase.DicomBytesIO(data))
+    expected = by_pydicom(file, file.pixel_array)
 
     assert np.abs(shown(data) - np.clip(expected, 0, 255)).max() <= 0.5 + 1e-6
 
@@ -436,6 +461,7 @@ def grayscale_files(draw: st.DrawFn) -> bytes:
 @given(grayscale_files())
 @settings(max_examples=150, deadline=None)
 def test_any_grayscale_file_is_drawn_as_pydicom_draws_it(data: bytes) -> None:
-    expected = by_pydicom(pydicom.dcmread(pydicom.filebase.DicomBytesIO(data)))
+    file = pydicom.dcmread(pydicom.filebase.DicomBytesIO(data))
+    expected = by_pydicom(file, file.pixel_array)
 
     assert np.abs(shown(data) - np.clip(expected, 0, 255)).max() <= 0.5 + 1e-4

@@ -31,7 +31,7 @@ def test_every_object_of_a_body_says_that_it_has_no_further_keys(body: type[Body
 
 
 def test_names_are_the_keys_that_are_read() -> None:
-    assert PredictInstances.names() == ["model", "window", "instances", "inputs", "signature_name"]
+    assert PredictInstances.names() == ["model", "window", "frame", "instances", "inputs", "signature_name"]
 
 
 def test_only_the_first_unknown_key_is_an_error() -> None:
