@@ -27,9 +27,21 @@ ALIASES: Sequence[Item] = (
     (results, "Outcome"),
     (image_source, "ImageSource"),
 )
-OPTION_TYPES = ("Class", "Target", "Window", "Colormap", "Alpha", "Threshold", "Include", "Scale", "Format")
+OPTION_TYPES = (
+    "Class",
+    "Target",
+    "Window",
+    "Colormap",
+    "Alpha",
+    "Threshold",
+    "Include",
+    "Scale",
+    "Format",
+    "DicomKind",
+)
 RESULTS: Sequence[Item] = (
     (results, "Explained"),
+    (results, "DicomObject"),
     (types, "Prediction"),
     (types, "Scores"),
     (types, "Score"),

@@ -11,9 +11,23 @@ from pydantic import BaseModel, Field
 
 from heatlens.evaluate.faithfulness import Faithfulness
 from heatlens.evaluate.regions import Regions
+from heatlens.input.dicom_signature import is_dicom
 from heatlens.render.encode import MEDIA_TYPES
-from heatlens.results import Explained, Explanation
-from heatlens.types import Box, Encoded, Familiarity, Floats, Format, Frame, Options, Part, Prediction, Quality, Score
+from heatlens.results import DicomObject, Explained, Explanation
+from heatlens.types import (
+    Box,
+    DicomKind,
+    Encoded,
+    Familiarity,
+    Floats,
+    Format,
+    Frame,
+    Options,
+    Part,
+    Prediction,
+    Quality,
+    Score,
+)
 from heatlens_web.schemas.answer import ModelAnswer
 
 # The first bytes of each format, and those from the ninth on; a length between them is not checked.
@@ -63,6 +77,27 @@ class ExplainedClass(BaseModel):
     members: tuple[Score, ...] | None = None
 
 
+class WrittenObject(BaseModel):
+    """One DICOM object, base64."""
+
+    kind: DicomKind
+    label: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    data_base64: str
+
+    def decoded(self) -> DicomObject:
+        """Convert to the core's type.
+
+        Raises:
+            ValueError: It is not DICOM.
+        """
+        data = base64.b64decode(self.data_base64, validate=True)
+        if not is_dicom(data):
+            raise ValueError(f"the object {self.kind} is not DICOM")
+        return DicomObject(self.kind, 0, self.label, self.sop_class_uid, self.sop_instance_uid, data)
+
+
 class EndpointResponse(BaseModel):
     """One explained image."""
 
@@ -80,6 +115,7 @@ class EndpointResponse(BaseModel):
     map: Map
     regions: Regions | None = None
     faithfulness: Faithfulness | None = None
+    dicom: list[WrittenObject] | None = None
     timings_ms: dict[str, float]
     notes: list[str] = []
     frame: Frame | None = None
@@ -118,7 +154,14 @@ class EndpointResponse(BaseModel):
             notes=tuple(self.notes),
             familiarity=self.familiarity,
             frame=self.frame,
+            dicom=self._objects(options),
         )
+
+    def _objects(self, options: Options) -> tuple[DicomObject, ...]:
+        objects = tuple(each.decoded() for each in self.dicom or ())
+        if tuple(each.kind for each in objects) != options.dicom:
+            raise ValueError("the DICOM objects are not those that the options name")
+        return objects
 
     def _picture(self, text: str | None, options: Options) -> Encoded:
         data = base64.b64decode(text or "", validate=True)

@@ -1,4 +1,4 @@
-"""Write an explanation as an attempt's objects: pictures, map.npy, and last result.json, which names the others."""
+"""Write an explanation as an attempt's objects: pictures, DICOM, map.npy, and last result.json, which names them."""
 
 import json
 from dataclasses import asdict
@@ -9,7 +9,7 @@ from heatlens.errors import HeatlensError
 from heatlens.options import as_json
 from heatlens.results import Explanation, npy
 from heatlens.types import Options
-from heatlens_aws.object_keys import MAP, RESULT, picture_names
+from heatlens_aws.object_keys import MAP, RESULT, dicom_names, picture_names
 from heatlens_aws.staging import Staging
 
 SCHEMA_VERSION = 1
@@ -38,6 +38,9 @@ def deliver(
         picture = pictures[included]
         assert picture is not None, "included by the options"
         objects[name] = staging.write(prefix + name, picture.data, picture.media_type)
+    for kind, name in dicom_names(asdict(options)).items():
+        [written] = [each for each in explanation.dicom if each.kind == kind]  # a batch explains one class
+        objects[name] = staging.write(prefix + name, written.data, "application/dicom")
     objects[MAP] = staging.write(prefix + MAP, npy(explanation.signed_map), "application/octet-stream")
     document = _result(sha256, explanation, model, options) | {"objects": dict(objects)}
     objects[RESULT] = staging.write(prefix + RESULT, _text(document), "application/json")
@@ -84,7 +87,8 @@ def _text(document: Json) -> bytes:
 def _result(sha256: str, explanation: Explanation, model: Json, options: Options) -> Json:
     predicted, explained = explanation.prediction, explanation.explained[0]
     requested = as_json(options)
-    for name in ("include", "original", "strip_original"):  # the objects show what was written; the original never is
+    # The objects show what was written; the original never is.
+    for name in ("include", "dicom", "original", "strip_original"):
         del requested[name]
     return {
         "schema_version": SCHEMA_VERSION,

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from heatlens.types import Options
+from heatlens.types import DicomKind, Options
 
-Kind = tuple[str | None, str | None, str | None, bool, bool]
+Kind = tuple[str | None, str | None, str | None, bool, bool, tuple[DicomKind, ...]]
 
 
 @dataclass(slots=True)
@@ -32,4 +32,11 @@ class Pace:
 
 def _kind(options: Options) -> Kind:
     """Return what decides the time of an image, besides its own size."""
-    return options.model, options.layer, options.method, options.aug_smooth, "faithfulness" in options.include
+    return (
+        options.model,
+        options.layer,
+        options.method,
+        options.aug_smooth,
+        "faithfulness" in options.include,
+        options.dicom,
+    )

@@ -4,19 +4,18 @@ import asyncio
 import os
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar, Unpack, overload
 
 from heatlens.card import DRAFT, Card
-from heatlens.dicom_out import DicomObject, Kind, check_kinds, needed, read_kinds, write_objects
-from heatlens.dicom_out.origin import Origin
+from heatlens.dicom_out import Kind, check_kinds, needed, read_kinds
 from heatlens.errors import HeatlensError
 from heatlens.image_source import ImageSource, is_image, list_images, read_source
 from heatlens.model import Model, load_by_settings
 from heatlens.options import OptionArguments, check_options, read_options
 from heatlens.pipeline import explain, score_all
-from heatlens.plan import make_plan
-from heatlens.results import Explanation, Outcome
+from heatlens.results import DicomObject, Explanation, Outcome
 from heatlens.settings import LIMITS, Limits, Settings, read_settings
 from heatlens.types import Options, Scores, Upload
 
@@ -185,14 +184,13 @@ class Explainer:
             HeatlensError: As `explain`.
         """
         asked = read_kinds(",".join(kinds))
-        checked = read_options(options, needed(asked))
-        check_kinds(asked, checked)
+        checked = replace(read_options(options, needed(asked)), dicom=asked)
+        check_kinds(checked)
         upload = read_source(image, self._settings.limits(LIMITS).file_bytes, keep_floats=False)
         if isinstance(upload, HeatlensError):
             raise upload
         explanation: Explanation = self._each(upload.data, checked, explain)  # type: ignore[assignment]  # of one image
-        origin = Origin.of(self._model, make_plan(self._model, checked), checked)
-        return explanation, write_objects(upload.data, explanation, origin, asked)
+        return explanation, explanation.dicom
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a string is a path, not several images

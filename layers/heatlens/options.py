@@ -121,8 +121,8 @@ def _target_text(target: Target) -> str:
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 - an option's value
-    if isinstance(value, tuple):  # a window: at most nine decimals are read
-        return ",".join(f"{number:.9f}" for number in value)
+    if isinstance(value, tuple):  # kinds, or a window: at most nine decimals are read
+        return ",".join(each if isinstance(each, str) else f"{each:.9f}" for each in value)
     if isinstance(value, bool):
         return "true" if value else "false"
     return ",".join(_plain(value)) if isinstance(value, frozenset) else str(value)

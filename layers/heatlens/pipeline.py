@@ -17,6 +17,8 @@ from heatlens.batching import (
     shared_timer,
     together,
 )
+from heatlens.dicom_out import check_source, needed, write_objects
+from heatlens.dicom_out.origin import Origin
 from heatlens.draw import draw, draw_original
 from heatlens.errors import GenerationFailed, HeatlensError
 from heatlens.evaluate.faithfulness import Faithfulness, enlarge, faithfulness
@@ -28,7 +30,13 @@ from heatlens.explain.familiarity import familiarity
 from heatlens.explain.predict import group_score, member_scores, predict, scores
 from heatlens.explain.targets import Group, label_of
 from heatlens.input.decode import decode
-from heatlens.input.decode_memory import DRAWING_BYTES_PER_PIXEL, MOST_BYTES_PER_PIXEL, check_memory
+from heatlens.input.decode_memory import (
+    DRAWING_BYTES_PER_PIXEL,
+    MOST_BYTES_PER_PIXEL,
+    OBJECTS_BYTES_PER_PIXEL,
+    WRITING_BYTES_PER_PIXEL,
+    check_memory,
+)
 from heatlens.input.geometry import Seen, view_of
 from heatlens.input.preprocess import preprocess
 from heatlens.model import Model
@@ -63,6 +71,16 @@ class Run:
         """Memory that one image may take: the limit's, else what the model leaves."""
         return self.limits.image_bytes or self.model.image_bytes
 
+    @property
+    def drawn(self) -> Options:
+        """The options with the pictures that DICOM objects show, which the result may leave out."""
+        return replace(self.options, include=self.options.include | needed(self.options.dicom))
+
+    @property
+    def writing_bytes_per_pixel(self) -> int:
+        """Memory that writing the DICOM objects of an image takes, for each of its pixels."""
+        return WRITING_BYTES_PER_PIXEL + (self.plan.targets - 1) * OBJECTS_BYTES_PER_PIXEL if self.options.dicom else 0
+
     def threads(self, uploads: Sequence[Upload | HeatlensError]) -> int:
         """Return how many images of a batch are decoded and drawn at a time: one where the memory is for one."""
         if "faithfulness" in self.options.include:
@@ -71,7 +89,8 @@ class Run:
         if most < 2 or self.max_bytes is None:
             return most
         pixels = sorted(count_pixels(upload, self.limits.image_pixels) for upload in uploads)
-        return most if sum(pixels[-most:]) * MOST_BYTES_PER_PIXEL <= self.max_bytes else 1
+        per_pixel = max(MOST_BYTES_PER_PIXEL, self.writing_bytes_per_pixel)
+        return most if sum(pixels[-most:]) * per_pixel <= self.max_bytes else 1
 
 
 def explain_batch(run: Run, uploads: Sequence[Upload | HeatlensError]) -> list[Outcome]:
@@ -84,7 +103,8 @@ def explain_batch(run: Run, uploads: Sequence[Upload | HeatlensError]) -> list[O
     jobs = each(uploads, partial(decode_upload, run), threads=threads)
     jobs = each(jobs, partial(preprocess_picture, run), threads=threads)
     jobs = together(jobs, partial(attribute_batch, run), failure=NO_HEATMAP)  # trunk, tail, cam
-    return each(jobs, partial(draw_explanation, run), threads=threads)  # quality, color, encode; regions, faithfulness
+    # quality, color, encode; regions, faithfulness, DICOM objects
+    return each(jobs, partial(draw_explanation, run), threads=threads)
 
 
 def explain(
@@ -160,6 +180,8 @@ def score_all(
 def decode_upload(run: Run, upload: Upload) -> Job:
     """Begin an image's job with its decoded picture."""
     job = Job(upload)
+    if run.options.dicom:
+        check_source(upload.data)
     with job.timed("decode"):
         limits, max_bytes = run.limits, run.max_bytes
         recipe, asked = run.model.card.preprocess, run.options.window
@@ -168,9 +190,11 @@ def decode_upload(run: Run, upload: Upload) -> Job:
         job.picture = run.decode(upload.data, **limited, window=window, values=recipe.values)
     if asked and recipe.values:
         job.picture = replace(job.picture, notes=(*job.picture.notes, WINDOW_IS_DRAWN))
-    if run.options.include & _DRAWN:
-        pixels = job.picture.image.width * job.picture.image.height
+    pixels = job.picture.image.width * job.picture.image.height
+    if run.drawn.include & _DRAWN:
         check_memory(pixels, DRAWING_BYTES_PER_PIXEL, max_bytes, work="drawing")
+    if run.options.dicom:
+        check_memory(pixels, run.writing_bytes_per_pixel, max_bytes, work="writing DICOM objects of")
     return job
 
 
@@ -195,13 +219,14 @@ def attribute_batch(run: Run, jobs: Sequence[Job]) -> Sequence[Job]:
 
 
 def draw_explanation(run: Run, job: Job) -> Explanation:
-    """Draw and evaluate the maps of each target.
+    """Draw and evaluate the maps of each target, and write their DICOM objects.
 
     Raises:
         HeatlensError: The image cannot be drawn; the cause of `GenerationFailed` is in the log.
     """
     try:
-        return _draw_explanation(run, job)
+        explanation = _draw_explanation(run, job)
+        return _with_objects(run, job, explanation) if run.options.dicom else explanation
     except (HeatlensError, MemoryError):
         raise
     except Exception:
@@ -229,6 +254,17 @@ def _draw_explanation(run: Run, job: Job) -> Explanation:
     )
 
 
+def _with_objects(run: Run, job: Job, explanation: Explanation) -> Explanation:
+    """Add the DICOM objects; an overlay that was drawn for them alone is left out again."""
+    origin = Origin.of(run.model, run.plan, run.options)
+    with job.timed("dicom"):
+        objects = write_objects(job.upload.data, explanation, origin, run.options.dicom)
+    explained = explanation.explained
+    if "overlay" not in run.options.include:
+        explained = tuple(replace(each, overlay=None) for each in explained)
+    return replace(explanation, explained=explained, dicom=objects)
+
+
 def _explain_target(run: Run, job: Job, place: int, view: Seen) -> Explained:
     """Draw and evaluate the map at a place among the image's targets."""
     attribution, plan, card = job.attribution, run.plan, run.model.card
@@ -237,7 +273,7 @@ def _explain_target(run: Run, job: Job, place: int, view: Seen) -> Explained:
     probability, logit = group_score(attribution.logits, group, card)
     label = label_of(group, card)
     full = plan.full_of(label)
-    overlay, map_image = draw(job, shown, view.box, view.part, run.options, full=full)
+    overlay, map_image = draw(job, shown, view.box, view.part, run.drawn, full=full)
     contrast = plan.request.contrast
     return Explained(
         label=label,

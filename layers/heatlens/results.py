@@ -5,7 +5,7 @@ import html
 import io
 import json
 import os
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,20 @@ from heatlens.evaluate.regions import Regions
 from heatlens.explain.absolute_scale import scaled_heat
 from heatlens.render.encode import MEDIA_TYPES, encode
 from heatlens.render.enlarge import HALF, LEVELS, exact_levels
-from heatlens.types import WHOLE, Box, Encoded, Familiarity, Floats, Format, Frame, Part, Prediction, Quality, Score
+from heatlens.types import (
+    WHOLE,
+    Box,
+    DicomKind,
+    Encoded,
+    Familiarity,
+    Floats,
+    Format,
+    Frame,
+    Part,
+    Prediction,
+    Quality,
+    Score,
+)
 
 _FORMS: dict[str, Format] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
@@ -49,6 +62,21 @@ class Explained:
     full_heat: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class DicomObject:
+    """One object, of one explained class: a complete file in `data`, Explicit VR Little Endian.
+
+    `place` is that of its class in `Explanation.explained`.
+    """
+
+    kind: DicomKind
+    place: int
+    label: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    data: bytes
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Explanation:
     """The explanation of one image.
@@ -59,6 +87,8 @@ class Explanation:
     and cam being this image's share of its batch; `notes` say what was assumed to read the file. `familiarity` is the
     input's, whatever the maps look like; `None` where the card has no reference. `frame` is the number of the explained
     frame, from 1, where a DICOM file has several.
+    input's, whatever the maps look like; `None` where the card has no reference. `dicom` are the DICOM objects that the
+    options name.
     """
 
     width: int
@@ -72,6 +102,7 @@ class Explanation:
     familiarity: Familiarity | None = None
     part: Part | None = None
     frame: Frame | None = None
+    dicom: tuple[DicomObject, ...] = ()
 
     @property
     def signed_map(self) -> Floats:
@@ -139,8 +170,9 @@ class Explanation:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the pictures as JSON values; a signed map is a list of rows."""
-        plain: dict[str, Any] = _plain(self)
+        """Return everything but pictures and DICOM objects as JSON values; a signed map is a list of rows."""
+        plain: dict[str, Any] = _plain(replace(self, dicom=()))
+        del plain["dicom"]
         return plain
 
     def __repr__(self) -> str:

@@ -58,6 +58,7 @@ Scale = Literal["image", "absolute"]
 Format = Literal["png", "jpeg", "webp"]
 SUFFIXES: dict[Format, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 OriginalForm = Literal["auto", "png"]
+DicomKind = Literal["sc", "seg", "heat", "pm", "sr"]
 Quality = Literal["ok", "weak", "empty"]
 EngineName = Literal["auto", "openvino", "onnxruntime", "torch"]
 Precision = Literal["f32", "bf16", "int8"]
@@ -100,7 +101,7 @@ class Options:
     `threshold` is for regions in the heat as drawn. A number in
     `target` is an index; a text is a label, else an index, `top-k`, or a group such as `dog|cat`; a tuple is a group.
     Without `method` it is the model's: Grad-CAM, or Recipro-CAM where the model has no gradients. `model` is a name in
-    the registry.
+    the registry. `dicom` names the DICOM objects that are written of a DICOM image.
     """
 
     colormap: Colormap = "jet"
@@ -120,6 +121,7 @@ class Options:
     window: Window | None = None
     frame: Frame | None = None
     model: str | None = None
+    dicom: tuple[DicomKind, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

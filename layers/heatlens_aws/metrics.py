@@ -33,6 +33,7 @@ PIPELINE_STAGES = {
     "encode": "Encode",
     "regions": "Regions",
     "faithfulness": "Faithfulness",
+    "dicom": "Dicom",
 }
 REQUEST_STAGES = {"receive": "Receive", "wait": "Wait", "deliver": "Deliver"}
 _AROUND = {

@@ -100,6 +100,11 @@ def picture_names(options: Mapping[str, Any]) -> dict[str, str]:
     return {included: name + suffix for included, name in _PICTURES.items() if included in options["include"]}
 
 
+def dicom_names(options: Mapping[str, Any]) -> dict[str, str]:
+    """Map each kind of DICOM object that a batch's options name to its object under an attempt."""
+    return {kind: f"heatmap.{kind}.dcm" for kind in options.get("dicom", ())}
+
+
 def results_key(batch: str) -> str:
     """Return the key of the results, one line per file in the order of their numbers."""
     return f"{OUT}{batch}/results.jsonl"

@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from heatlens.card import DRAFT
-from heatlens.dicom_out import DicomObject, Kind, check_kinds, needed, write_objects
-from heatlens.dicom_out.origin import Origin
+from heatlens.dicom_out import Kind, check_kinds
 from heatlens.errors import HeatlensError, InvalidOption, Mistake
 from heatlens.options import OptionArguments, read_options, unknown_name
 from heatlens.pipeline import explain
@@ -49,9 +48,8 @@ class CoreExplainer:
             HeatlensError: The model cannot be loaded, or does not have what the options name, or DICOM objects cannot
                 be written.
         """
-        self.options = read_options(options, include | needed(kinds))
-        check_kinds(kinds, self.options)
-        self._kinds, self._include = kinds, include
+        self.options = replace(read_options(options, include), dicom=kinds)
+        check_kinds(self.options)
         self._model, self._limits = load(model_dir)
         plan = make_plan(self._model, self.options)
         check_plan(plan, 1, self._limits)
@@ -61,7 +59,6 @@ class CoreExplainer:
         self.card = self._model.card
         self.sha256 = self._model.sha256
         self.notice = self.card.notice
-        self._origin = Origin.of(self._model, plan, self.options)
         suffixes = [suffix for name, suffix in self._suffixes.items() if name in include]
         self.suffixes = tuple(dict.fromkeys([*suffixes, *map(_dicom_suffix, kinds)]))
 
@@ -73,21 +70,17 @@ class CoreExplainer:
     def __call__(self, uploads: Sequence[Upload]) -> list[FileExplanation | HeatlensError]:
         """Explain images; one that cannot be explained is its error."""
         outcomes = explain(self._model, uploads, self.options, limits=self._limits, batch_images=len(uploads))
-        return [self._file(*each) for each in zip(uploads, outcomes, strict=True)]
+        return [self._file(each) for each in outcomes]
 
-    def _file(self, upload: Upload, outcome: Outcome) -> FileExplanation | HeatlensError:
+    def _file(self, outcome: Outcome) -> FileExplanation | HeatlensError:
         if isinstance(outcome, HeatlensError):
             return outcome
-        try:
-            objects = write_objects(upload.data, outcome, self._origin, self._kinds) if self._kinds else ()
-        except HeatlensError as error:
-            return error
         prediction, familiarity = outcome.prediction, outcome.familiarity
         qualities = {explained.label: explained.quality for explained in outcome.explained}
         return FileExplanation(
             prediction.label,
             prediction.probability,
-            tuple(self._heatmap(outcome, place, objects) for place in range(len(outcome.explained))),
+            tuple(self._heatmap(outcome, place) for place in range(len(outcome.explained))),
             outcome.notes,
             [
                 *([DRAFT] if self._model.card.draft else []),
@@ -96,13 +89,13 @@ class CoreExplainer:
             outcome.to_dict(),
         )
 
-    def _heatmap(self, explanation: Explanation, place: int, objects: Sequence[DicomObject]) -> ClassHeatmap:
+    def _heatmap(self, explanation: Explanation, place: int) -> ClassHeatmap:
         explained = explanation.explained[place]
         members = explained.members
         indices = tuple(member.index for member in members) if members else (explained.index or 0,)
         files: dict[str, bytes] = {}
         for name, suffix in self._suffixes.items():
-            if name not in self._include:
+            if name not in self.options.include:
                 continue
             if name == "map":
                 files[suffix] = npy(explained.signed_map)
@@ -110,7 +103,7 @@ class CoreExplainer:
                 files[suffix] = _facts(explanation, explained)
             elif picture := explained.overlay if name == "overlay" else explained.map_image:
                 files[suffix] = picture.data
-        files |= {_dicom_suffix(each.kind): each.data for each in objects if each.place == place}
+        files |= {_dicom_suffix(each.kind): each.data for each in explanation.dicom if each.place == place}
         return ClassHeatmap(explained.label, indices, explained.probability, explained.quality, files)
 
 

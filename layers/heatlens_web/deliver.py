@@ -1,4 +1,4 @@
-"""Make the HTTP response of explanations and scores: JSON, or the overlay's own bytes."""
+"""Make the HTTP response of explanations and scores: JSON, the overlay's own bytes, or DICOM objects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,16 @@ from pydantic import BaseModel
 from heatlens.errors import HeatlensError
 from heatlens.explain.targets import parse_targets
 from heatlens.model import Model
-from heatlens.results import Explained, Explanation
+from heatlens.results import DicomObject, Explained, Explanation
 from heatlens.types import Encoded, Options, Scores
-from heatlens_web.accept import picture_format
+from heatlens_web.accept import picture_format, preferred_type
 from heatlens_web.base64_values import Base64Values
+from heatlens_web.related import DICOM, RELATED, related
 from heatlens_web.schemas.answer import ModelAnswer
 from heatlens_web.schemas.heatmap import (
     BatchHeatmapItem,
     BatchHeatmapResponse,
+    DicomAnswer,
     ExplainedAnswer,
     HeatmapResponse,
     MapAnswer,
@@ -78,10 +80,12 @@ class Results(Generic[Result]):
 
 
 def deliver_one(results: Results[Explanation], *, accept: str) -> Response:
-    """Respond with one explained image: the overlay itself where `Accept` asks for it, else `HeatmapResponse`."""
+    """Respond with one explained image: the overlay or DICOM objects where `Accept` asks, else `HeatmapResponse`."""
     filename, explanation = results.one()
     if picture_format(accept, results.options.format):
         return _picture(explanation, results.model)
+    if (preferred := preferred_type(accept)) in (DICOM, RELATED):
+        return _objects(explanation, results.model, several=preferred == RELATED)
     files = Base64Values()
     answer = HeatmapResponse(
         filename=filename,
@@ -97,6 +101,19 @@ def _picture(explanation: Explanation, model: Model) -> Response:
     """Respond with the overlay itself; prediction and model are in headers."""
     assert explanation.overlay is not None, "asked for with the overlay included"
     overlay = explanation.overlay
+    return Response(overlay.data, media_type=overlay.media_type, headers=_headers(explanation, model))
+
+
+def _objects(explanation: Explanation, model: Model, *, several: bool) -> Response:
+    """Respond with the DICOM objects: one alone, unless `several` parts are asked for; facts are in headers."""
+    objects, headers = [each.data for each in explanation.dicom], _headers(explanation, model)
+    if len(objects) == 1 and not several:
+        return Response(objects[0], media_type=DICOM, headers=headers)
+    body, media_type = related(objects)
+    return Response(body, media_type=media_type, headers=headers)
+
+
+def _headers(explanation: Explanation, model: Model) -> dict[str, str]:
     familiarity = explanation.familiarity
     headers = {
         "x-heatlens-label": quote(explanation.prediction.label),
@@ -110,7 +127,7 @@ def _picture(explanation: Explanation, model: Model) -> Response:
         headers["x-heatlens-notes"] = quote("; ".join(explanation.notes))
     if explanation.frame:
         headers["x-heatlens-frame"] = str(explanation.frame)
-    return Response(overlay.data, media_type=overlay.media_type, headers=headers)
+    return headers
 
 
 def deliver_many(results: Results[Explanation]) -> Response:
@@ -232,10 +249,21 @@ def _drawn(explanation: Explanation, model: Model, options: Options, files: Base
         "regions": explanation.explained[0].regions,
         "faithfulness": explanation.explained[0].faithfulness,
         "explanations": targets,
+        "dicom": [_object(each, files) for each in explanation.dicom] if options.dicom else None,
         "timings_ms": explanation.timings_ms,
         "notes": list(explanation.notes),
         "frame": explanation.frame,
     }
+
+
+def _object(written: DicomObject, files: Base64Values) -> DicomAnswer:
+    return DicomAnswer(
+        kind=written.kind,
+        label=written.label,
+        sop_class_uid=written.sop_class_uid,
+        sop_instance_uid=written.sop_instance_uid,
+        data_base64=files.add(written.data),
+    )
 
 
 def _target(explained: Explained, explanation: Explanation, options: Options, files: Base64Values) -> TargetAnswer:

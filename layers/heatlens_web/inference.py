@@ -8,11 +8,12 @@ from typing import TypeVar
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from heatlens.dicom_out import check_format
 from heatlens.errors import HeatlensError
 from heatlens.results import Explanation, Outcome
 from heatlens.types import Options, Scores
 from heatlens_web import deliver, upload
-from heatlens_web.accept import picture_options
+from heatlens_web.accept import options_of
 from heatlens_web.access import current_access
 from heatlens_web.admission import admitted
 from heatlens_web.audit import note, span
@@ -91,7 +92,12 @@ async def infer(
 
 
 async def explain(context: RequestContext, options: Options) -> Sequence[Outcome]:
-    """Explain the images of a request."""
+    """Explain the images of a request.
+
+    Raises:
+        InvalidOption: The format is not that of a DICOM object.
+    """
+    check_format(options)
     if server := context.server:
         return await while_connected(context.request, server.explain(context.received.uploads, options))
     return await context.run(context.state.explain, options)
@@ -112,7 +118,7 @@ async def explain_one(
     body: type[OneImage] = HeatmapBody,
     place: tuple[str, ...] = QUERY,
 ) -> Response:
-    """Answer a request with one image by JSON, or by the overlay itself where `Accept` asks for an image.
+    """Answer a request with one image by JSON, or by the overlay or DICOM objects where `Accept` asks for them.
 
     Args:
         request: The request; its body is not read yet.
@@ -127,7 +133,7 @@ async def explain_one(
         state,
         outer_options,
         receive=partial(upload.receive_one, body=body),
-        adapt=partial(picture_options, accept=accept),
+        adapt=partial(options_of, accept=accept),
         work=explain,
         deliver=partial(deliver.deliver_one, accept=accept),
         place=place,

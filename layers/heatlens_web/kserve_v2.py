@@ -112,7 +112,7 @@ async def _work(context: RequestContext, options: Options) -> Sequence[Row | Hea
     if parse_targets(options.target, options.contrast, context.model(options.model).card).several:
         raise invalid([{"loc": ["body", "target"], "msg": "one target in a request", "type": "several_targets"}])
     wanted = set(body.wanted)
-    drawn = replace(options, include=frozenset({"overlay"} if "heatmap" in wanted else {"map"}))
+    drawn = replace(options, include=frozenset({"overlay"} if "heatmap" in wanted else {"map"}), dicom=())
     explained = await inference.explain(context, drawn) if wanted & EXPLAINED else []
     scored = await inference.score(context, options) if "probabilities" in wanted or not explained else []
     return [_row(body, scores, explanation) for scores, explanation in zip_longest(scored, explained)]

@@ -13,6 +13,7 @@ from heatlens_aws.object_keys import reply_key
 from heatlens_aws.settings import AwsSettings
 from heatlens_web.access import count_denial
 from heatlens_web.errors import AnswerTooLarge
+from heatlens_web.related import DICOM, RELATED
 from heatlens_web.settings import ServerLimits
 from heatlens_web.upload import JSON
 
@@ -21,9 +22,10 @@ if TYPE_CHECKING:  # it loads boto3
 
 logger = logging.getLogger(__name__)
 
+_WAYS_OUT_OF_DICOM = "ask for fewer kinds (such as dicom=seg) or classes, or make a staged batch of the image"
 _WAYS_OUT = (
-    "ask for format=jpeg, leave out the original (include=overlay), ask for the map alone (include=map), send fewer or "
-    "smaller files, or make a staged batch of them"
+    "ask for format=jpeg, leave out the original (include=overlay), ask for the map alone (include=map), or for fewer "
+    "DICOM objects, send fewer or smaller files, or make a staged batch of them"
 )
 
 
@@ -75,7 +77,8 @@ def carry(response: Response, limits: ServerLimits, keep: Callable[[Response], s
     if size <= limit:
         return response
     if keep is None:
-        raise AnswerTooLarge(f"the response has {size:,} bytes, this server can send {limit:,}: {_WAYS_OUT}")
+        ways = _WAYS_OUT_OF_DICOM if str(response.media_type).startswith((DICOM, RELATED)) else _WAYS_OUT
+        raise AnswerTooLarge(f"the response has {size:,} bytes, this server can send {limit:,}: {ways}")
     facts = {name: value for name, value in response.headers.items() if name.startswith("x-heatlens-")}
     return Response(
         status_code=HTTPStatus.SEE_OTHER, headers={"location": keep(response), "cache-control": "no-store"} | facts

@@ -13,6 +13,7 @@ from heatlens_web.context import CurrentServer, CurrentState
 from heatlens_web.inference import explain, explain_one, infer, score
 from heatlens_web.model_info import cards, health_of
 from heatlens_web.openapi import BINARY, IMAGE_BASE64, OF_IMAGES, body_of, problem_responses
+from heatlens_web.related import DICOM, RELATED
 from heatlens_web.schemas.bodies import BatchHeatmapBody, BatchPredictBody, HeatmapBody, PredictBody
 from heatlens_web.schemas.health import Health, Ready
 from heatlens_web.schemas.heatmap import BatchHeatmapResponse, HeatmapResponse
@@ -25,13 +26,14 @@ router = APIRouter(prefix="/api/inference")
 FILES = {"type": "array", "items": BINARY, "minItems": 1}
 ONE = {"image_base64": IMAGE_BASE64, "filename": "scan.png"}
 SEVERAL = {"images": [ONE]}
+OBJECTS = (DICOM, f'{RELATED}; type="{DICOM}"')
 
 
 @router.post(
     "/heatmap",
     operation_id="heatmap",
     response_model=HeatmapResponse,
-    responses=OF_IMAGES | {200: {"content": {each: {"schema": BINARY} for each in MEDIA_TYPES.values()}}},
+    responses=OF_IMAGES | {200: {"content": {each: {"schema": BINARY} for each in (*MEDIA_TYPES.values(), *OBJECTS)}}},
     dependencies=[Depends(admit)],
     openapi_extra=body_of("file", BINARY, HeatmapBody, ONE | {"colormap": "hot", "alpha": 0.5}),
 )

@@ -62,6 +62,7 @@ ROWS: dict[str, dict[str, str]] = {
         "JSON": "`image_base64`, and `images` of a batch",
         "body": "an image may be the body",
         "accept": "`Accept: image/png`, `jpeg` or `webp` answers the overlay itself",
+        "DICOM objects": "`dicom`, `format=dicom`, `Accept: application/dicom`: the command line's bytes",
         "original": "the upload unchanged where it is an upright 8-bit PNG or JPEG, else a PNG of what the model saw",
     },
     "Answers": {

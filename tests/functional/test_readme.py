@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.dicom_studies import radiograph
+from tests.support.dicom_tools import parsed
 from tests.support.loop import Loop
 from tests.support.paths import ROOT, SAMPLES
 
@@ -127,7 +129,7 @@ def run_block(content: str, url: str, folder: Path) -> None:
 
 def test_every_command_of_the_function_pages_is_run() -> None:
     requests = [text for text in FUNCTION_BLOCKS if "curl" in text]
-    assert len(requests) == 4
+    assert len(requests) == 5
     [server] = [text for text in FUNCTION_BLOCKS if "curl" not in text]
     assert "heatlens serve" in server  # with API keys, see tests/functional/reports/test_exposed_servers.py
     commands = [line for text in requests for line in text.splitlines() if "curl" in line]
@@ -146,6 +148,19 @@ def test_the_examples_of_the_http_api(server_port: int, tmp_path: Path) -> None:
     assert responses["scores"]["prediction"]["label"] == "OPACITY"
     assert responses["models"]["models"][0]["name"] == "demo"
     assert responses["json"]["heatmap_base64"]
+
+
+def test_the_examples_of_dicom_objects(server_port: int, tmp_path: Path) -> None:
+    scan = tmp_path / "scan.dcm"
+    scan.write_bytes(radiograph())
+    [commands] = [text for text in FUNCTION_BLOCKS if "capture.dcm" in text]
+    script = commands.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{server_port}").replace("scan.dcm", str(scan))
+
+    shell(script.replace("out/", f"{tmp_path}/"))
+
+    assert parsed((tmp_path / "capture.dcm").read_bytes()).Modality == "OT"
+    objects = json.loads((tmp_path / "objects.json").read_text())["dicom"]
+    assert [each["kind"] for each in objects] == ["sc", "seg", "sr"]
 
 
 def test_the_kserve_example(server_port: int, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from heatlens.client.errors import (
     Unavailable,
     UnexpectedAnswer,
 )
-from heatlens.client.results import HeatmapResult, PredictResult
+from heatlens.client.results import DicomFile, HeatmapResult, PredictResult
 from heatlens.client.signing import IamAuth
 from heatlens.client.sync_batch import StagedBatch
 from heatlens.client.sync_client import Client
@@ -38,6 +38,7 @@ __all__ = [
     "CannotSign",
     "Client",
     "ClientError",
+    "DicomFile",
     "Downloaded",
     "FileResult",
     "HeatmapResult",

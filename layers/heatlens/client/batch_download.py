@@ -4,7 +4,7 @@ import hashlib
 import io
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,7 @@ from heatlens.client.batch_records import FileResult, ResultLinks
 from heatlens.client.errors import ClientError, TransferFailed
 from heatlens.client.exchange import Call, Work, shape
 
-KINDS = ("overlay", "map_image", "map", "result")  # links of a file
+KINDS = ("overlay", "map_image", "map", "result", "dicom")  # links of a file; the last are several
 _EXPIRED = 403
 
 
@@ -53,7 +53,8 @@ def download_file(batch: str, result: FileResult, folder: Path, kinds: Iterable[
     """Download the results of one file, under its name with a suffix each; its errors are in the outcome.
 
     `.heatmap.png` (or the batch's format) is the overlay, `.heatmap.map.png` the colored map, `.heatmap.npy` the signed
-    map, `.heatmap.json` the facts; `kinds` are those that are wanted. An expired link is signed again.
+    map, `.heatmap.json` the facts, `.heatmap.sc.dcm` a DICOM object; `kinds` are those that are wanted. An expired link
+    is signed again.
     """
     outcome = Downloaded(result.name, result.state, result.code, [])
     if result.links is None:
@@ -78,9 +79,10 @@ def download_file(batch: str, result: FileResult, folder: Path, kinds: Iterable[
 
 
 def result_suffix(kind: str, link: str) -> str:
-    """Return the suffix of a result's file: of `overlay`, `map_image`, `map` or `result`, by its link."""
-    own = PurePosixPath(unquote(urlsplit(link).path)).suffix
-    return {"map_image": f".heatmap.map{own}"}.get(kind, f".heatmap{own}")
+    """Return the suffix of a result's file: of `overlay`, `map_image`, `map`, `result` or `dicom`, by its link."""
+    name = _name(link)
+    own = name.suffix
+    return {"map_image": f".heatmap.map{own}", "dicom": f".heatmap{''.join(name.suffixes)}"}.get(kind, f".heatmap{own}")
 
 
 def read_digests(document: bytes) -> dict[str, str]:
@@ -101,15 +103,24 @@ def _fetch(links: ResultLinks, target: Path, kinds: Iterable[str], paths: list[P
     yield from api.download(links.result, document)
     digests = read_digests(document.getvalue())
     del paths[:]
-    for kind in kinds:
-        if not (link := getattr(links, kind)):
-            continue
+    for kind, link in _wanted(links, kinds):
         path = target.with_name(target.name + result_suffix(kind, link))
         if kind == "result":
             yield Work(partial(_replace, path, document.getvalue()))
         else:
-            yield from _fetch_object(link, path, digests.get(PurePosixPath(unquote(urlsplit(link).path)).name))
+            yield from _fetch_object(link, path, digests.get(_name(link).name))
         paths.append(path)
+
+
+def _wanted(links: ResultLinks, kinds: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield kind and link of each object that is wanted and is there."""
+    for kind in kinds:
+        found = getattr(links, kind) or ()
+        yield from ((kind, link) for link in (found.values() if isinstance(found, dict) else [found]) if link)
+
+
+def _name(link: str) -> PurePosixPath:
+    return PurePosixPath(unquote(urlsplit(link).path))
 
 
 def _fetch_object(link: str, path: Path, digest: str | None) -> Call[None]:

@@ -95,12 +95,13 @@ class BatchStatus:
 
 @dataclass(frozen=True, slots=True)
 class ResultLinks:
-    """Signed links to the results of one file; an image is `None` where the options left it out."""
+    """Signed links to the results of one file; `None` is what the options left out. `dicom` has them by kind."""
 
     map: str
     result: str
     overlay: str | None = None
     map_image: str | None = None
+    dicom: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

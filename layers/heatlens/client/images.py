@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import Any, Literal, cast
 
 from heatlens.client.exchange import Step
+from heatlens.dicom_out import read_kinds
 from heatlens.errors import HeatlensError
 from heatlens.image_source import ImageSource, is_image, list_images, read_source
 from heatlens.options import OptionArguments, as_json, as_query, read_options, unknown_name
-from heatlens.types import Include, Options, OriginalForm, Upload
+from heatlens.types import DicomKind, Include, Options, OriginalForm, Upload
 
 MAX_FILE_BYTES = 512 * 1024 * 1024  # that are read to memory; the server's own limit is lower
 INCLUDED: tuple[Include, ...] = ("overlay", "map")  # the caller has the original
@@ -17,10 +18,12 @@ INCLUDED: tuple[Include, ...] = ("overlay", "map")  # the caller has the origina
 class ServerOptions(OptionArguments, total=False):
     """Options of `Explainer.explain`, and those of a server.
 
-    `include` names what the answer has, by default `overlay` and `map`; `model` is one of the server's.
+    `include` names what the answer has, by default `overlay` and `map`; `dicom` the DICOM objects, such as `sc,seg`;
+    `model` is one of the server's.
     """
 
     include: str | Iterable[Include]
+    dicom: str | Iterable[DicomKind]
     model: str | None
 
 
@@ -51,7 +54,12 @@ def heatmap_options(given: RequestOptions) -> Options:
     names = given.get("include", INCLUDED)
     include = names.split(",") if isinstance(names, str) else names
     rest.pop("include", None)
-    server = {name: rest.pop(name) for name in ("model", "original", "strip_original") if name in rest}
+    kinds = rest.pop("dicom", ())
+    text = kinds if isinstance(kinds, str) else ",".join(cast("Iterable[str]", kinds))
+    server: dict[str, object] = {
+        name: rest.pop(name) for name in ("model", "original", "strip_original") if name in rest
+    }
+    server["dicom"] = read_kinds(text) if text else ()
     return replace(read_options(rest, frozenset(include)), **server)  # type: ignore[arg-type]
 
 

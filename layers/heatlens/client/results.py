@@ -16,7 +16,7 @@ from pydantic import Field
 from heatlens.client.errors import ApiError, class_of
 from heatlens.evaluate.faithfulness import Faithfulness
 from heatlens.evaluate.regions import Regions
-from heatlens.types import Box, Familiarity, Floats, Part, Prediction, Quality, Score
+from heatlens.types import Box, DicomKind, Familiarity, Floats, Part, Prediction, Quality, Score
 
 _PNG = b"\x89PNG"
 _SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
@@ -64,6 +64,26 @@ class ExplainedClass:
     logit: float
     contrast: str | None = None
     members: list[Score] | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DicomFile:
+    """One DICOM object of an answer, of the class `label`; `data` has the bytes of its file."""
+
+    kind: DicomKind
+    label: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    data_base64: str
+
+    @property
+    def data(self) -> bytes:
+        """The file."""
+        return base64.b64decode(self.data_base64)
+
+    def __repr__(self) -> str:
+        """Describe the object in one line."""
+        return f"<DicomFile {self.kind} of {self.label}: {self.sop_instance_uid}>"
 
 
 class _Fields(Protocol):
@@ -145,7 +165,7 @@ class HeatmapResult(Pictures):
     """The heatmap of one image; fields are named as in the API's answer, but `raw_map` is its `map`.
 
     `prediction` is the predicted class, `explained` the class of heatmap and map, `explanations` every target if there
-    are several. `box` is the part of the original that the model saw.
+    are several. `box` is the part of the original that the model saw. `dicom` are the objects that the options name.
     """
 
     filename: str
@@ -173,6 +193,7 @@ class HeatmapResult(Pictures):
     regions: Regions | None = None
     faithfulness: Faithfulness | None = None
     explanations: list[TargetResult] | None = None
+    dicom: list[DicomFile] | None = None
 
     @property
     def original_bytes(self) -> bytes:

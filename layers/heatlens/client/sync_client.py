@@ -78,8 +78,8 @@ class Client:
 
         Args:
             image: The bytes of a file, a path, an open file, a Pillow image, a NumPy array or a tensor.
-            **options: Those of `heatlens.Explainer.explain`, and `include` (by default `overlay` and `map`), `model`,
-                `original` and `strip_original`.
+            **options: Those of `heatlens.Explainer.explain`, and `include` (by default `overlay` and `map`), `dicom`,
+                `model`, `original` and `strip_original`.
 
         Raises:
             ApiError: The server refuses; its subclasses and `code` say why.

@@ -1,39 +1,25 @@
 """Write an explanation as DICOM objects of the source's study; `highdicom` is imported with the first one."""
 
-from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
-from heatlens.dicom_out.origin import Origin
 from heatlens.errors import InvalidOption, Mistake, NoDicomObject, UnsupportedImage
 from heatlens.input.dicom_signature import is_dicom
 from heatlens.options import unknown_name
-from heatlens.results import Explanation
-from heatlens.types import Include, Options
+from heatlens.types import DicomKind, Include, Options
 
-Kind = Literal["sc", "seg", "heat", "pm", "sr"]
+if TYPE_CHECKING:  # clients read kinds without the model
+    from heatlens.dicom_out.origin import Origin
+    from heatlens.results import DicomObject, Explanation
+
+Kind = DicomKind
 KINDS: tuple[Kind, ...] = get_args(Kind)  # in the order in which they are written: a report refers to the others
 NOT_DICOM = (
     "DICOM objects are written for DICOM sources: this image is of another type, and has no patient and no study"
 )
 NOT_PNG = "a Secondary Capture shows the overlay pixel for pixel, which only png keeps"
 NO_EXTRA = "DICOM objects need the extra dicom: pip install 'heatlens[dicom]'"
-
-
-@dataclass(frozen=True, slots=True)
-class DicomObject:
-    """One object, of one explained class: a complete file in `data`, Explicit VR Little Endian.
-
-    `place` is that of its class in `Explanation.explained`.
-    """
-
-    kind: Kind
-    place: int
-    label: str
-    sop_class_uid: str
-    sop_instance_uid: str
-    data: bytes
 
 
 def read_kinds(text: str) -> tuple[Kind, ...]:
@@ -53,22 +39,41 @@ def needed(kinds: tuple[Kind, ...]) -> frozenset[Include]:
     return frozenset({"overlay"}) if "sc" in kinds else frozenset()
 
 
-def check_kinds(kinds: tuple[Kind, ...], options: Options) -> None:
-    """Check that objects of these kinds can be written with these options, and import what writes them.
+def check_format(options: Options) -> None:
+    """Check that the objects that the options name can be written in their format.
 
     Raises:
         InvalidOption: `sc` shows the overlay, and the options ask for another format than PNG.
+    """
+    if "sc" in options.dicom and options.format != "png":
+        raise InvalidOption(Mistake("format", NOT_PNG, "not_png", options.format))
+
+
+def check_kinds(options: Options) -> None:
+    """Check that the objects that the options name can be written, and import what writes them.
+
+    Raises:
+        InvalidOption: As `check_format`.
         UnsupportedImage: The extra `dicom` is not installed.
     """
-    if "sc" in kinds and options.format != "png":
-        raise InvalidOption(Mistake("format", NOT_PNG, "not_png", options.format))
-    if kinds:
+    check_format(options)
+    if options.dicom:
         _writer()
 
 
+def check_source(source: bytes) -> None:
+    """Check that an image is DICOM.
+
+    Raises:
+        NoDicomObject: It is not.
+    """
+    if not is_dicom(source):
+        raise NoDicomObject(NOT_DICOM)
+
+
 def write_objects(
-    source: bytes, explanation: Explanation, origin: Origin, kinds: tuple[Kind, ...]
-) -> tuple[DicomObject, ...]:
+    source: bytes, explanation: "Explanation", origin: "Origin", kinds: tuple[Kind, ...]
+) -> "tuple[DicomObject, ...]":
     """Write the objects of each explained class: all kinds of the first class, then those of the next.
 
     Args:
@@ -88,8 +93,7 @@ def write_objects(
         UnreadableImage: The source is damaged.
         InvalidOption: `sc` is asked for, and the overlay is not a PNG.
     """
-    if not is_dicom(source):
-        raise NoDicomObject(NOT_DICOM)
+    check_source(source)
     written: tuple[DicomObject, ...] = _writer().write_all(source, explanation, origin, kinds)
     return written
 

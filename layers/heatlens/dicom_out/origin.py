@@ -2,10 +2,11 @@
 
 import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from heatlens import __version__
+from heatlens.explain.targets import name_classes
 from heatlens.model import Model
 from heatlens.options import as_json
 from heatlens.plan import Plan
@@ -13,7 +14,7 @@ from heatlens.types import Options
 
 _NAMESPACE = uuid.UUID("5b1c2f0e-6f0c-5d2e-9a55-8f3f6c1f5f10")
 # Options that change no object; the frame is in the identifiers of its own objects, not in that of their series.
-_NO_CONTENT = ("include", "format", "original", "strip_original", "model", "frame")
+_NO_CONTENT = ("include", "format", "original", "strip_original", "model", "frame", "dicom")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,12 @@ class Origin:
 
     @classmethod
     def of(cls, model: Model, plan: Plan, options: Options) -> Self:
-        """Collect the origin of explanations by a model with a plan and its options."""
+        """Collect the origin of explanations by a model with a plan and its options.
+
+        Method, layer and classes are named: options that leave a default out, or have an index, mean the same.
+        """
         card, engine = model.card, plan.engine
+        named = replace(name_classes(options, card), method=plan.method_options.method, layer=plan.layer.name)
         return cls(
             model=card.name,
             version=card.version,
@@ -41,7 +46,7 @@ class Origin:
             precision=engine.precision,
             method=plan.method_options.method,
             layer=plan.layer.name,
-            options=options,
+            options=named,
         )
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from heatlens.dicom_out import DicomObject, Kind
+from heatlens.dicom_out import Kind
 from heatlens.dicom_out.origin import Origin
 from heatlens.dicom_out.parametric_map import write_parametric_map
 from heatlens.dicom_out.report import write_report
@@ -16,7 +16,7 @@ from heatlens.dicom_out.source import UTF_8, Source, read_source
 from heatlens.dicom_out.subject import Subject
 from heatlens.errors import UnreadableImage
 from heatlens.input.dicom.details import without_details
-from heatlens.results import Explanation
+from heatlens.results import DicomObject, Explanation
 
 _WRITERS: dict[Kind, Callable[[Subject], Dataset]] = {
     "sc": write_secondary_capture,

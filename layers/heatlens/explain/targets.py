@@ -3,14 +3,14 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 import numpy as np
 
 from heatlens.card import Card
 from heatlens.errors import InvalidOption, Mistake
-from heatlens.types import Class, Floats, Target
+from heatlens.types import Class, Floats, Options, Target
 
 Group = tuple[int, ...]  # the indices of one target's classes, increasing; a single class is a group of one
 
@@ -69,6 +69,17 @@ def parse_targets(targets: Sequence[Target], contrast: Class | None, card: Card)
     if against is not None and any(against in group for group in groups):
         raise _invalid("contrast", f"{card.classes[against]!r} cannot be contrasted with itself")
     return TargetRequest(tuple(dict.fromkeys(groups)), ranks, against)
+
+
+def name_classes(options: Options, card: Card) -> Options:
+    """Replace the indices of classes by their labels: written as text, an index could be taken for a label."""
+
+    def label(target: Class) -> str:
+        return card.classes[target] if isinstance(target, int) else target
+
+    targets = (tuple(map(label, each)) if isinstance(each, tuple) else label(each) for each in options.target)
+    contrast = None if options.contrast is None else label(options.contrast)
+    return replace(options, target=tuple(targets), contrast=contrast)
 
 
 def choose_targets(request: TargetRequest, logits: Floats, card: Card) -> list[Group]:

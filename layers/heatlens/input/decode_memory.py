@@ -17,6 +17,8 @@ _PROGRESSIVE = 6
 
 MOST_BYTES_PER_PIXEL = 44  # of any format: 16-bit colors in JPEG 2000
 DRAWING_BYTES_PER_PIXEL = 22  # the picture, the colored map, the overlay and its encoder's rows
+WRITING_BYTES_PER_PIXEL = 40  # all DICOM objects of a class at the peak, which the fractional segment makes
+OBJECTS_BYTES_PER_PIXEL = 9  # those of a class once they are written
 
 
 def bytes_per_pixel(image: ImageFile.ImageFile) -> int:

@@ -12,6 +12,7 @@ from heatlens_cli.commands.options import (
     AlphaWeight,
     ColormapName,
     Contrast,
+    DicomObjects,
     Force,
     FormatName,
     FrameNumber,
@@ -53,6 +54,7 @@ def run(
     scale: Scale = "image",
     include: Included = "overlay",
     threshold: Threshold = 0.5,
+    dicom: DicomObjects = None,
     form: FormatName = "png",
     window: Window = None,
     frame: FrameNumber = None,
@@ -65,7 +67,7 @@ def run(
     given: OptionArguments = {"colormap": colormap, "alpha": alpha, "target": target or (), "contrast": contrast}
     given |= {"method": method, "layer": layer, "scale": scale, "threshold": threshold}
     given |= {"format": form, "window": window, "frame": frame}
-    options = read_options(given, include, model)
+    options = read_options(given, include, model, dicom)
     headers = parse_headers(header or [])
     raise typer.Exit(run_batch(source, folder, url=url, headers=headers, options=options, iam=iam, force=force))
 

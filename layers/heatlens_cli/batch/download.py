@@ -14,14 +14,16 @@ _KINDS = {"overlay": "overlay", "heatmap": "map_image", "map": "map", "regions":
 
 def wanted_kinds(options: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what is downloaded of each image, in the API's words for its links."""
-    return tuple(dict.fromkeys(_KINDS[name] for name in _included(options)))
+    dicom = ["dicom"] if options.get("dicom") else []
+    return tuple(dict.fromkeys([*(_KINDS[name] for name in _included(options)), *dicom]))
 
 
 def written_suffixes(options: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the suffixes of the files that are written of each image, such as `.heatmap.png`."""
     picture = SUFFIXES.get(options.get("format", "png"), ".png")
     suffixes = {"overlay": picture, "map_image": f".map{picture}", "map": ".npy", "result": ".json"}
-    return tuple(f".heatmap{suffixes[kind]}" for kind in wanted_kinds(options))
+    written = [suffixes[kind] for kind in wanted_kinds(options) if kind in suffixes]
+    return tuple(f".heatmap{suffix}" for suffix in [*written, *(f".{kind}.dcm" for kind in options.get("dicom", ()))])
 
 
 def remove_results(folder: Path, name: str, suffixes: Iterable[str]) -> None:

@@ -9,7 +9,9 @@ from heatlens.options import OptionArguments, unknown_name
 WRITTEN = ("overlay", "heatmap", "map", "regions", "faithfulness")
 
 
-def read_options(arguments: OptionArguments, include: str, model: str | None) -> dict[str, Any]:
+def read_options(
+    arguments: OptionArguments, include: str, model: str | None, dicom: str | None = None
+) -> dict[str, Any]:
     """Return the options of a batch in JSON: those that differ from their defaults, and `include`.
 
     Raises:
@@ -22,5 +24,5 @@ def read_options(arguments: OptionArguments, include: str, model: str | None) ->
     if isinstance(targets, list | tuple) and len(targets) > 1:
         sentence = "a staged batch explains one class of each image: run it once for each target, with another --out"
         raise InvalidOption(Mistake("target", sentence, "too_many"))
-    given = {**arguments, "include": ",".join(names), "model": model}
+    given = {**arguments, "include": ",".join(names), "model": model, "dicom": dicom or ()}
     return batch_options(cast("BatchOptions", given))

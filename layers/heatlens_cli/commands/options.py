@@ -31,6 +31,10 @@ Included = Annotated[
     str, typer.Option(help="What to write, separated by commas: overlay, heatmap, map, regions, faithfulness.")
 ]
 Threshold = Annotated[float, typer.Option(help="Heat at which regions begin, 0.01 to 1.")]
+DicomObjects = Annotated[
+    str | None,
+    typer.Option(help="DICOM objects to write too, separated by commas: sc, seg, heat, pm, sr. Images are DICOM."),
+]
 FormatName = Annotated[str, typer.Option("--format", help="png, jpeg or webp.")]
 FrameNumber = Annotated[int | None, typer.Option("--frame", help="Frame of DICOM files, from 1; the first by default.")]
 Window = Annotated[

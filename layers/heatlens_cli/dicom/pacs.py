@@ -13,9 +13,9 @@ from dicomweb_client.web import DICOMwebClient
 from pydicom.dataset import Dataset
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from heatlens.dicom_out import DicomObject
 from heatlens.errors import UnreadableImage
 from heatlens.input.dicom.details import without_details
+from heatlens.results import DicomObject
 from heatlens_cli.dicom.failures import InstanceGone, PacsFailed, PacsRefused, PacsUnavailable
 from heatlens_cli.dicom.watch_file import WatchFile
 

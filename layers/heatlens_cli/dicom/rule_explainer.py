@@ -1,14 +1,15 @@
 """Explain instances as a rule says: with its model, its options, and the objects that it names."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from heatlens.dicom_out import DicomObject, check_kinds, needed, write_objects
-from heatlens.dicom_out.origin import Origin
+from heatlens.dicom_out import check_kinds
 from heatlens.errors import HeatlensError
 from heatlens.model import Model
 from heatlens.options import read_options
 from heatlens.pipeline import explain
 from heatlens.plan import check_plan, make_plan
+from heatlens.results import DicomObject
 from heatlens.settings import Limits
 from heatlens.types import Upload
 from heatlens_cli.dicom.rules import Rule
@@ -24,12 +25,10 @@ class RuleExplainer:
         Raises:
             HeatlensError: The model has no such class, method or layer, or the objects cannot be written.
         """
-        self._options = read_options(rule.options, needed(rule.objects))
-        check_kinds(rule.objects, self._options)
-        plan = make_plan(model, self._options)
-        check_plan(plan, 1, limits)
-        self._kinds, self._model, self._limits = rule.objects, model, limits
-        self._origin = Origin.of(model, plan, self._options)
+        self._options = replace(read_options(rule.options, frozenset()), dicom=rule.objects)
+        check_kinds(self._options)
+        check_plan(make_plan(model, self._options), 1, limits)
+        self._model, self._limits = model, limits
 
     def __call__(self, data: bytes) -> tuple[DicomObject, ...]:
         """Explain a DICOM file and write the objects.
@@ -40,7 +39,7 @@ class RuleExplainer:
         [outcome] = explain(self._model, [Upload("", data)], self._options, limits=self._limits, batch_images=1)
         if isinstance(outcome, HeatlensError):
             raise outcome
-        return write_objects(data, outcome, self._origin, self._kinds)
+        return outcome.dicom
 
 
 class Models:

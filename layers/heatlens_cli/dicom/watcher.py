@@ -5,8 +5,8 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
-from heatlens.dicom_out import DicomObject
 from heatlens.errors import FileTooLarge, HeatlensError, OutOfMemory, UnreadableImage, is_out_of_memory
+from heatlens.results import DicomObject
 from heatlens_aws.error_summary import private_traceback
 from heatlens_cli.dicom.disk_queue import DAMAGED, DiskQueue, Entry
 from heatlens_cli.dicom.facts import read_facts

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from heatlens_aws.object_keys import MAP, RESULT, attempt_prefix, picture_names, upload_key
+from heatlens_aws.object_keys import MAP, RESULT, attempt_prefix, dicom_names, picture_names, upload_key
 from heatlens_cli.verify.manifest import Committed, Document, Manifest, ManifestFile
 
 Read = Callable[[str], bytes | None]  # returns the bytes of a key, or None if it does not exist
@@ -39,7 +39,7 @@ def _result_faults(manifest: Manifest, file: ManifestFile, read: Read) -> list[s
         committed = Committed.model_validate(file.outcome)
     except ValidationError as error:
         return [f"its outcome is not that of a result: {error.errors()[0]['loc'][0]}"]
-    expected, objects = {MAP, RESULT}, dict(committed.objects)
+    expected, objects = {MAP, RESULT, *dicom_names(manifest.options).values()}, dict(committed.objects)
     if "include" in manifest.options:
         expected |= set(picture_names(manifest.options).values())
     else:

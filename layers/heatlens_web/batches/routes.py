@@ -11,12 +11,14 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message
 
+from heatlens.dicom_out import check_format
 from heatlens.errors import InvalidOption
+from heatlens.explain.targets import name_classes
 from heatlens.model import Model
 from heatlens.options import as_json, as_query, from_json
 from heatlens.plan import check_plan, make_plan
 from heatlens.settings import Limits
-from heatlens.types import Class, Options, Target
+from heatlens.types import Options
 from heatlens_aws.errors import StagingUnavailable
 from heatlens_aws.invocation_time import check_time
 from heatlens_aws.settings import STAGED_LIMITS, AwsSettings
@@ -257,20 +259,17 @@ def _checked(options: Options, model: Model, limits: Limits, *, backend: Backend
     """Check that a worker can apply the options; name the method, and replace a class's index by its label.
 
     Raises:
-        InvalidOption: The model has no such class, layer or method, or the options do not fit a file's row or an
-            endpoint's header.
+        InvalidOption: The model has no such class, layer or method, the format is not that of a DICOM object, or the
+            options do not fit a file's row or an endpoint's header.
         TooManyPasses: A file needs more runs of the network than a worker allows.
     """
     run = make_plan(model, options)
     if run.request.several:
         raise problems.invalid([_wrong("target", "one for each file: make a batch for every target")])
     check_plan(run, 1, limits)
-    named = replace(
-        options,
-        method=run.method_options.method,
-        target=tuple(_named(each, model) for each in options.target[:1]),
-        contrast=_label(options.contrast, model) if options.contrast is not None else None,
-    )
+    check_format(options)
+    single = replace(options, method=run.method_options.method, target=options.target[:1])
+    named = name_classes(single, model.card)
     if backend == "sagemaker" and len(as_query(named)) > MAX_ATTRIBUTES:
         raise problems.invalid([_wrong("backend", f"options of more than {MAX_ATTRIBUTES} letters in a query")])
     return named
@@ -292,15 +291,6 @@ def _check_time_of_retry(stored: dict[str, Any], model: Model, state: State, acc
 def _stored(options: Options) -> dict[str, Any]:
     """Return the options that a row stores: none of the original, which a batch's results do not have."""
     return {name: value for name, value in as_json(options).items() if name not in ("original", "strip_original")}
-
-
-def _named(target: Target, model: Model) -> Target:
-    return tuple(_label(member, model) for member in target) if isinstance(target, tuple) else _label(target, model)
-
-
-def _label(target: Class, model: Model) -> str:
-    """Return the label of a class: in a query, an index could be taken for a label."""
-    return model.card.classes[target] if isinstance(target, int) else target
 
 
 def _wrong(name: str, message: str) -> dict[str, Any]:

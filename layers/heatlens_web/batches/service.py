@@ -25,7 +25,7 @@ from heatlens_aws.denials import is_denied
 from heatlens_aws.errors import WRONG_DIGEST, StagingUnavailable
 from heatlens_aws.finishing import finish_if_done, settle_open
 from heatlens_aws.metrics import BATCHES_ENDED, ITEMS
-from heatlens_aws.object_keys import MAP, RESULT, Lane, attempt_prefix, is_batch_id, picture_names
+from heatlens_aws.object_keys import MAP, RESULT, Lane, attempt_prefix, dicom_names, is_batch_id, picture_names
 from heatlens_aws.progress import recount, unsettled
 from heatlens_aws.records import OPEN_FILE_STATES, Batch, BatchState, File, FileState
 from heatlens_aws.settings import AwsSettings
@@ -305,8 +305,7 @@ class BatchService:
     def results(self, batch: Batch, *, start: int, limit: int) -> ResultsPage:
         """Return the results of files, from number `start` on."""
         page, after = _page(self.jobs.files(batch, start=start), limit)
-        pictures = picture_names(batch.options)
-        return ResultsPage(results=[self._result(file, pictures) for file in page], next=after)
+        return ResultsPage(results=[self._result(file, batch.options) for file in page], next=after)
 
     def _new(
         self,
@@ -437,19 +436,21 @@ class BatchService:
         )
         return UploadLink(number=file.number, url=url, headers=headers)
 
-    def _result(self, file: File, pictures: dict[str, str]) -> FileResult:
+    def _result(self, file: File, options: dict[str, Any]) -> FileResult:
         known = {name: file.outcome.get(name) for name in ("label", "probability", "quality", "familiarity", "code")}
-        links = self._result_links(file, pictures) if file.state is FileState.OK else None
+        links = self._result_links(file, options) if file.state is FileState.OK else None
         return FileResult(number=file.number, name=file.name, state=file.state.value, links=links, **known)
 
-    def _result_links(self, file: File, pictures: dict[str, str]) -> ResultLinks:
+    def _result_links(self, file: File, options: dict[str, Any]) -> ResultLinks:
         prefix = attempt_prefix(file.batch, file.number, file.outcome["attempt"])
 
         def link(name: str) -> str:
             return self.staging.download_link(prefix + name, lifetime_s=self.settings.result_link_s)
 
+        pictures = picture_names(options)
         overlay, map_image = (link(pictures[asked]) if asked in pictures else None for asked in ("overlay", "heatmap"))
-        return ResultLinks(overlay=overlay, map_image=map_image, map=link(MAP), result=link(RESULT))
+        dicom = {kind: link(name) for kind, name in dicom_names(options).items()} or None
+        return ResultLinks(overlay=overlay, map_image=map_image, map=link(MAP), result=link(RESULT), dicom=dicom)
 
 
 def open_service(settings: AwsSettings) -> BatchService:

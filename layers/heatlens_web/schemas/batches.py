@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from heatlens.types import Familiarity, Quality
+from heatlens.types import DicomKind, Familiarity, Quality
 from heatlens_aws.settings import STAGED_LIMITS
 from heatlens_web.schemas.body import Body
 from heatlens_web.schemas.options import HeatmapOptions
@@ -152,6 +152,9 @@ class ResultLinks(_Answer):
     map_image: str | None = None
     map: str
     result: str
+    dicom: dict[DicomKind, str] | None = Field(
+        None, description="DICOM objects by kind; null unless the options name some."
+    )
 
 
 class FileResult(_Answer):

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from heatlens.evaluate.faithfulness import Faithfulness
 from heatlens.evaluate.regions import Regions
-from heatlens.types import Box, Familiarity, Part, Prediction, Quality, Score
+from heatlens.types import Box, DicomKind, Familiarity, Part, Prediction, Quality, Score
 from heatlens_web.schemas.answer import FRAME, NOTES, Answer, ModelAnswer
 
 PART = "Part of the map that lies over the box: left, top, right, bottom as shares; null if it has no padding."
@@ -42,6 +42,16 @@ class MapAnswer(Answer):
     part: Part | None = Field(None, description=PART)
 
 
+class DicomAnswer(Answer):
+    """One DICOM object, of one explained class: a complete file, Explicit VR Little Endian."""
+
+    kind: DicomKind
+    label: str = Field(description="Name of the explained class.")
+    sop_class_uid: str = Field(description="What kind of object it is, in DICOM's words.")
+    sop_instance_uid: str = Field(description="Its identifier, the same each time for equal images and options.")
+    data_base64: str = Field(description="The file as base64.")
+
+
 class TargetAnswer(ExplainedAnswer):
     """One of several requested targets; null is what `include` left out."""
 
@@ -74,6 +84,9 @@ class Drawn(Answer):
     faithfulness: Faithfulness | None = None
     explanations: list[TargetAnswer] | None = Field(
         None, description="Every target, if several were requested; the first is the one beside it."
+    )
+    dicom: list[DicomAnswer] | None = Field(
+        None, description="The DICOM objects of each target in turn; null unless `dicom` names some."
     )
     timings_ms: dict[str, float] | None = None
     notes: list[str] | None = NOTES

@@ -1,16 +1,18 @@
 """Options of the inference routes, in a query, a header or a JSON body."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, FailFast, Field
 
+from heatlens.dicom_out import KINDS
 from heatlens.explain.attribution import METHOD_NAMES
 from heatlens.types import (
     WINDOW_PATTERN,
     Alpha,
     Colormap,
+    DicomKind,
     Format,
     Frame,
     Include,
@@ -46,8 +48,10 @@ def _or(*others: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
     return extend
 
 
-_INCLUDES = "|".join(get_args(Include))
-_SEVERAL_INCLUDES = {"type": "string", "pattern": rf"^ *({_INCLUDES}) *(, *({_INCLUDES}) *)*$"}
+def _names(known: Sequence[str]) -> dict[str, Any]:
+    """Describe names in one text, separated by commas."""
+    name = "|".join(known)
+    return {"type": "string", "pattern": rf"^ *({name}) *(, *({name}) *)*$"}
 
 
 def _with_plus(value: Any) -> Any:  # noqa: ANN401 - a validator sees whatever the client sent
@@ -73,6 +77,10 @@ WindowText = Annotated[
 ]
 
 
+DICOM: Literal["dicom"] = "dicom"  # as `format`
+CAPTURE: tuple[DicomKind, ...] = ("sc",)  # the objects of a request that names none
+
+
 class ModelOptions(BaseModel):
     """Options of every inference route, in the query or as top-level keys of a JSON body."""
 
@@ -93,6 +101,10 @@ class ModelOptions(BaseModel):
             given["target"] = tuple(tuple(each) if isinstance(each, list) else each for each in given["target"])
         if given.get("window") is not None:
             given["window"] = parse_window(given["window"])
+        if given.get("format") == DICOM:
+            given |= {"format": "png", "dicom": given.get("dicom") or CAPTURE}
+        if "dicom" in given:
+            given["dicom"] = tuple(kind for kind in KINDS if kind in given["dicom"])
         return Options(**given)
 
 
@@ -104,7 +116,7 @@ class HeatmapOptions(ModelOptions):
     include: Annotated[list[Include], FailFast(), BeforeValidator(_split), Field(min_length=1)] = Field(
         ["overlay", "original"],
         description="What the response contains, repeated or separated by commas; `heatmap` is the colored map alone.",
-        json_schema_extra=_or(_SEVERAL_INCLUDES),
+        json_schema_extra=_or(_names(get_args(Include))),
     )
     target: Annotated[list[Target], FailFast(), BeforeValidator(_listed)] = Field(
         [],
@@ -123,13 +135,21 @@ class HeatmapOptions(ModelOptions):
     threshold: Threshold = Field(0.5, description="Heat, as drawn, from which a region begins.")
     eigen_smooth: bool = Field(default=False, description="Project on the first principal component.")
     aug_smooth: bool = Field(default=False, description="Average over the image brighter, darker and mirrored.")
-    format: Format = Field("png", description="Format of overlay and colored map; only `png` is lossless.")
+    format: Literal[Format, "dicom"] = Field(
+        "png", description="Format of overlay and colored map; only `png` is lossless. `dicom` is `png` and `dicom=sc`."
+    )
     original: OriginalForm = Field(
         "auto", description="`auto`: the upload itself where it is an upright 8-bit PNG or JPEG, else a PNG."
     )
     strip_original: bool = Field(
         default=False, description="Remove metadata from an original that is the upload itself."
     )
+    dicom: Annotated[list[DicomKind], FailFast(), BeforeValidator(_split)] = Field(
+        [],
+        description="DICOM objects to write of a DICOM image, repeated or separated by commas: Secondary Capture `sc`, "
+        "Segmentation `seg`, fractional Segmentation `heat`, Parametric Map `pm`, Structured Report `sr`.",
+        json_schema_extra=_or(_names(KINDS)),
+    )
 
 
-LISTS = {"include", "target"}  # options that a query may repeat
+LISTS = {"include", "target", "dicom"}  # options that a query may repeat

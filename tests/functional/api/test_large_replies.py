@@ -30,7 +30,9 @@ from infra.local_account import BUCKET, LocalAccount, local_account
 from tests.contract.test_base_schema import BATCH, HEATMAP, ITEM, fits
 from tests.functional.api.test_bad_input import problem
 from tests.functional.conftest import MakeClient
+from tests.support.dicom_studies import radiograph
 from tests.support.images import encoded, noise
+from tests.unit.heatlens_web.test_related import parts
 
 URL = "/api/inference/heatmap"
 DATA = encoded(noise((64, 48)))
@@ -112,6 +114,24 @@ def test_a_client_that_follows_redirects_reads_the_overlay_itself_too(address: s
     assert answer.history[0].headers["x-heatlens-label"] == "BRIGHT"
 
 
+@pytest.mark.contract("303", "DICOM objects")
+@pytest.mark.parametrize("kinds", ["sc", "sc,seg"])
+def test_a_client_that_follows_redirects_reads_dicom_objects_too(address: str, tiny_folder: Path, kinds: str) -> None:
+    scan, url = radiograph(), f"{URL}?dicom={kinds}"
+    with httpx2.Client(follow_redirects=True) as client:
+        answer = client.post(address + url, files={"file": (NAME, scan)}, headers={"accept": "application/dicom"})
+
+    [redirect] = answer.history
+    plain = TestClient(create_app(ServerSettings(model_dir=tiny_folder), deployment="server"))
+    expected = [base64.b64decode(each["data_base64"]) for each in plain.post(url, files={"file": scan}).json()["dicom"]]
+    content_type = answer.headers["content-type"]
+    found = [data for _, data in parts(answer.content, content_type)] if "," in kinds else [answer.content]
+    assert (redirect.status_code, answer.status_code) == (303, 200)
+    assert content_type.startswith("multipart/related" if "," in kinds else "application/dicom")
+    assert found == expected
+    assert not [value for value in ("Doe", "P-17", "2.25.") if value in redirect.headers["location"]]
+
+
 @pytest.mark.contract("reply keys")
 def test_the_redirect_holds_nothing_but_the_address(address: str, account: LocalAccount) -> None:
     with httpx2.Client() as client:
@@ -165,6 +185,18 @@ def test_without_a_bucket_the_error_names_the_ways_out(
     assert "this server can send 3,000: " in body["detail"]
     for way in ("include=overlay", "include=map", "fewer or smaller files", "staged batch"):
         assert way in body["detail"]
+
+
+@pytest.mark.contract("413 ways out")
+def test_without_a_bucket_the_error_names_the_ways_out_of_dicom(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HEATLENS_BUCKET", raising=False)
+    client, accept = make_client(answer_binary_bytes=3000), {"accept": "application/dicom"}
+
+    for kinds in ("sc", "sc,seg"):
+        response = client.post(f"{URL}?dicom={kinds}", files={"file": radiograph()}, headers=accept)
+        assert "fewer kinds (such as dicom=seg)" in problem(response, 413, "limit.answer_bytes")["detail"]
 
 
 @pytest.mark.provokes("staging.unavailable")

@@ -277,3 +277,19 @@ def test_the_worker_supports_every_method(staged: Staged, method: str) -> None:
     staged.work(staged.received(staged.put(DATA)))
 
     assert explained(staged)[0]["model"]["method"] == method
+
+
+def test_objects_are_kept_in_the_row_in_the_order_in_which_they_are_written(client: TestClient, aws: Account) -> None:
+    assert opened(client, aws.jobs, dicom="sr,sc,seg")["dicom"] == ["sc", "seg", "sr"]
+    assert opened(client, aws.jobs, format="dicom", dicom=["seg"])["dicom"] == ["seg"]
+    kept = opened(client, aws.jobs, format="dicom")
+
+    assert (kept["dicom"], kept["format"]) == (["sc"], "png")
+
+
+def test_opening_a_batch_rejects_a_format_that_no_object_has(client: TestClient) -> None:
+    answer = client.post(URL, json={"expected_files": 1, "dicom": ["sc"], "format": "jpeg"})
+
+    found = problem(answer, 422, "request.invalid")
+    assert found["errors"][0]["loc"] == ["body", "format"]
+    assert client.post(URL, json={"expected_files": 1, "dicom": ["seg"], "format": "jpeg"}).status_code == 201

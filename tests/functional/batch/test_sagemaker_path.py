@@ -18,16 +18,20 @@ from functions.batch.context import open_account
 from functions.batch.destinations import DeclaredFile
 from functions.batch.sweep import GRACE_S, advance, sweep
 from heatlens.model import Model
+from heatlens.pipeline import explain
+from heatlens.results import Explanation
+from heatlens.types import Options, Upload
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.metrics import ITEMS
 from heatlens_aws.object_keys import ASYNC, Lane, attempt_prefix, manifest_key, upload_key
 from heatlens_aws.records import BatchState, FileState
 from heatlens_aws.sagemaker_async import Attempt, read_notice, response_key
-from heatlens_aws.settings import AwsSettings
+from heatlens_aws.settings import STAGED_LIMITS, AwsSettings
 from heatlens_aws.staging import Staging
 from heatlens_web.batches.service import BatchService
 from tests.functional.conftest import MakeClient
 from tests.support.aws import ID, Account
+from tests.support.dicom_studies import radiograph
 from tests.support.sagemaker import EVENTS, FakeRuntime, connected, enveloped, notice, with_endpoint
 from tests.support.staged import Json, Staged, desk, grey, picture
 
@@ -134,6 +138,35 @@ def test_every_picture_has_the_requested_format(staged: Staged, runtime: FakeRun
     there, here = committed(staged), committed(staged, batch=OTHER)
     assert sorted(there) == ["map.jpg", "map.npy", "overlay.jpg", "result.json"]
     assert [there[name] for name in ("map.jpg", "overlay.jpg")] == [here[name] for name in ("map.jpg", "overlay.jpg")]
+
+
+def test_dicom_objects_are_those_that_the_endpoint_writes(
+    staged: Staged, runtime: FakeRuntime, tiny_model: Model
+) -> None:
+    data, more = radiograph(), {"include": ["map"], "dicom": ["sc", "seg"]}
+    staged.batch(data, options=REMOTE | more)
+    staged.work(staged.received(staged.put(data)))
+
+    deliver(staged, *runtime.notices)
+
+    assert runtime.asked[0]["CustomAttributes"] == "colormap=hot&alpha=0.7&include=map&dicom=sc,seg"
+    asked = Options("hot", 0.7, include=frozenset({"map"}), dicom=("sc", "seg"))
+    [explained] = explain(tiny_model, [Upload("", data)], asked, limits=STAGED_LIMITS, batch_images=1)
+    assert isinstance(explained, Explanation)
+    found = committed(staged)
+    assert sorted(found) == ["heatmap.sc.dcm", "heatmap.seg.dcm", "map.npy", "result.json"]
+    assert {name: found[name] for name in found if name.endswith(".dcm")} == {
+        f"heatmap.{each.kind}.dcm": each.data for each in explained.dicom
+    }
+
+
+def test_an_image_that_gives_no_object_fails_with_the_endpoints_code(staged: Staged, runtime: FakeRuntime) -> None:
+    staged.batch(picture(), options=REMOTE | {"dicom": ["sc"]})
+    staged.work(staged.received(staged.put(picture())))
+
+    deliver(staged, *runtime.notices)
+
+    assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, "input.dicom")
 
 
 def test_a_batch_without_overlays_gets_none(staged: Staged, runtime: FakeRuntime) -> None:

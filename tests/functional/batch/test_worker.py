@@ -25,8 +25,9 @@ from heatlens.card import Cost
 from heatlens.errors import TooSlow
 from heatlens.model import Model
 from heatlens.options import as_json
+from heatlens.results import Explanation
 from heatlens.settings import MIB
-from heatlens.types import Options
+from heatlens.types import Options, Upload
 from heatlens_aws.batch_table import BatchTable
 from heatlens_aws.metrics import BATCHES_SWEPT, BATCHES_UNSWEPT
 from heatlens_aws.object_keys import Lane, attempt_prefix, drop_prefix, manifest_key, results_key, upload_key
@@ -37,6 +38,7 @@ from heatlens_aws.staging import Absent, Staging, Stored
 from infra.local_account import QUEUES
 from tests.support.aws import ID, Account, purged
 from tests.support.dicom import dicom
+from tests.support.dicom_studies import radiograph
 from tests.support.images import encoded
 from tests.support.staged import NAME, Context, Staged, desk, grey, imported, picture
 
@@ -93,7 +95,7 @@ def test_the_result_has_its_provenance_and_never_the_file_name(
     signed_map = np.load(io.BytesIO(staged.object(prefix + "map.npy")), allow_pickle=False)
     card = staged.context.model.card
     assert result["input"] == {"sha256": hashlib.sha256(data).hexdigest()}
-    unwritten = ("include", "original", "strip_original")
+    unwritten = ("include", "dicom", "original", "strip_original")
     assert result["options"] == {n: v for n, v in as_json(Options("hot", 0.7)).items() if n not in unwritten}
     assert result["explained"] == {
         name: result["prediction"][name] for name in ("label", "index", "probability", "logit")
@@ -1071,3 +1073,61 @@ def test_invocations_share_nothing(staged: Staged) -> None:
         assert staged.work(staged.received(staged.put(files[0]))) == {"m0"}
 
     assert staged.work(staged.received(staged.put(files[1], 1))) == set()
+
+
+OBJECTS = {"include": ["map"], "dicom": ["sc", "seg", "sr"]}
+
+
+@pytest.mark.contract("DICOM objects", "digests")
+def test_dicom_objects_lie_beside_the_map_and_are_those_of_the_core(
+    staged: Staged, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = radiograph()
+    staged.batch(data, options=OBJECTS)
+
+    staged.work(staged.received(staged.put(data)))
+
+    outcome = staged.file().outcome
+    prefix = attempt_prefix(ID, 0, outcome["attempt"])
+    options = Options(include=frozenset({"map"}), dicom=("sc", "seg", "sr"))
+    [explained] = pipeline.explain(
+        staged.context.models[None], [Upload("", data)], options, limits=STAGED_LIMITS, batch_images=1
+    )
+    assert isinstance(explained, Explanation)
+    written = {f"heatmap.{each.kind}.dcm": each.data for each in explained.dicom}
+    assert set(outcome["objects"]) == {"map.npy", "result.json", *written}
+    assert {name: staged.object(prefix + name) for name in written} == written
+    assert json.loads(staged.object(prefix + "result.json"))["objects"] == {
+        name: outcome["objects"][name] for name in (*written, "map.npy")
+    }
+    beside = "".join(staged.object(prefix + name).decode("latin-1") for name in ("map.npy", "result.json"))
+    for value in ("Doe", "P-17", "A-9", "1.2.826.0.1", "2.25."):
+        assert value not in beside + "".join(staged.keys("")) + capsys.readouterr().out
+
+
+def test_a_file_that_is_no_dicom_fails_alone_in_a_batch_of_objects(staged: Staged) -> None:
+    files = [picture(), radiograph()]
+    staged.batch(*files, options=OBJECTS | {"dicom": ["pm", "seg"]})
+    staged.work(staged.received(*(staged.put(data, number) for number, data in enumerate(files))))
+    assert [staged.file(number).state for number in (0, 1)] == [FileState.FAILED, FileState.FAILED]
+    assert [staged.file(number).outcome["code"] for number in (0, 1)] == ["input.dicom", "input.dicom"]
+    assert staged.keys("out/") == []
+
+    staged.batch(*files, number_of_batch=OTHER, options=OBJECTS)
+    keys = [upload_key(Lane.INTERACTIVE, OTHER, number) for number in (0, 1)]
+    staged.work(staged.received(*(staged.put(data, key=key) for key, data in zip(keys, files, strict=True))))
+
+    assert [staged.file(number, OTHER).state for number in (0, 1)] == [FileState.FAILED, FileState.OK]
+    assert staged.file(0, OTHER).outcome["detail"].startswith("DICOM objects are written for DICOM sources")
+
+
+def test_a_purge_erases_the_objects_too(staged: Staged) -> None:
+    data = radiograph()
+    staged.batch(data, options=OBJECTS)
+    staged.work(staged.received(staged.put(data)))
+    assert any(key.endswith("heatmap.sc.dcm") for key in staged.keys("out/"))
+
+    purged(staged.aws, staged.read(), now=NOW)
+
+    assert erase_purged(staged.context.account, NOW, lambda: 100) == {BATCHES_SWEPT: 1, BATCHES_UNSWEPT: 0}
+    assert staged.keys("") == []

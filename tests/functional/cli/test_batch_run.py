@@ -16,6 +16,8 @@ from heatlens_cli.progress import Pace
 from heatlens_cli.sources import NoSource
 from heatlens_cli.verify.run import verify_manifest
 from infra.local_account import BUCKET
+from tests.functional.cli.test_cli import heatlens
+from tests.support.dicom_studies import radiograph
 from tests.support.images import encoded, noise
 from tests.support.loop import Loop, asks, heatmaps, meddle, recorded, results, versions
 from tests.support.paths import SAMPLES
@@ -86,6 +88,33 @@ def test_a_server_that_names_no_limits_is_sent_everything_at_once(
     assert loop.run(source, tmp_path / "out") == 0
 
     assert [path.rpartition("/")[2] for path in calls] == ["batches", "files"]
+
+
+@pytest.mark.contract("DICOM objects")
+def test_dicom_objects_are_those_of_the_command_without_a_server(
+    source: Path, tmp_path: Path, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans, local, staged = source / "scans", tmp_path / "local", tmp_path / "staged"
+    scans.mkdir()
+    (scans / "scan.dcm").write_bytes(radiograph())
+    shutil.copy(source / "0.png", scans)
+    assert heatlens("explain", scans / "scan.dcm", "--dicom", "sc,seg,sr", "-o", local).returncode == 0
+
+    assert loop.run(scans, staged, dicom=["sc", "seg", "sr"], include="overlay") == 1
+
+    names = [f"scan.dcm.heatmap{suffix}" for suffix in (".png", ".sc.dcm", ".seg.dcm", ".sr.dcm")]
+    assert sorted(path.name for path in staged.glob("*.heatmap*")) == names
+    assert [(staged / name).read_bytes() for name in names] == [(local / name).read_bytes() for name in names]
+    assert [(each["name"], each["code"]) for each in results(staged)] == [
+        ("0.png", "input.dicom"),
+        ("scan.dcm", None),
+    ]
+    batch = results(staged)[0]["batch"]
+    clients = loop.clients(monkeypatch)
+    assert not [key for key in versions(clients, "") if "scan" in key or "Doe" in key]
+    manifest = clients.s3.get_object(Bucket=BUCKET, Key=f"out/{batch}/manifest.json")["Body"].read().decode()
+    assert '"heatmap.sc.dcm"' in manifest
+    assert not [value for value in ("Doe", "P-17", "1.2.826.0.1", "2.25.") if value in manifest]
 
 
 def test_heatmaps_of_an_earlier_run_are_not_sent(source: Path, loop: Loop) -> None:

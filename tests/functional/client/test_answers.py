@@ -18,7 +18,8 @@ from heatlens.client import (
     UnexpectedAnswer,
 )
 from heatlens.errors import InvalidOption, UnreadableImage
-from tests.support.dicom_studies import radiograph, several_frames
+from tests.support.dicom_studies import PHANTOM, radiograph, several_frames
+from tests.support.dicom_tools import parsed
 from tests.support.faulty_server import answers, faulty_server
 from tests.support.local_server import local_server
 
@@ -162,3 +163,23 @@ def test_keys_and_tokens_are_sent(image: Path) -> None:
             client.predict(image)
 
     assert refused.value.code == "principal.api_key"
+
+
+def test_dicom_objects_are_files(client: Client) -> None:
+    result = client.heatmap(radiograph(), dicom=["seg", "sc"], include="map")
+
+    assert result.dicom is not None
+    assert [each.kind for each in result.dicom] == ["sc", "seg"]
+    assert [parsed(each.data).SOPInstanceUID for each in result.dicom] == [
+        each.sop_instance_uid for each in result.dicom
+    ]
+    assert "data" not in str(result.to_dict()["dicom"])
+    assert str(result.dicom[0]) == f"<DicomFile sc of OPACITY: {result.dicom[0].sop_instance_uid}>"
+    assert client.heatmap(radiograph()).dicom is None
+
+
+def test_kinds_are_checked_before_anything_is_sent(client: Client) -> None:
+    with pytest.raises(InvalidOption, match="gif: unknown name; known are sc, seg, heat, pm, sr"):
+        client.heatmap(b"", dicom="sc,gif")
+    with pytest.raises(InvalidImage, match="DICOM objects are written for DICOM sources"):
+        client.heatmap(PHANTOM, dicom="sc")

@@ -7,6 +7,8 @@ import pytest
 
 from heatlens.client import AsyncClient, BatchConflict, Client, NotFound, Progress
 from tests.support.coroutines import awaited
+from tests.support.dicom_studies import radiograph
+from tests.support.dicom_tools import parsed
 from tests.support.images import encoded, noise
 from tests.support.loop import Loop
 
@@ -131,3 +133,18 @@ def test_results_that_are_there_are_kept(source: dict[str, Path | bytes], client
 def test_a_file_that_cannot_be_read_ends_before_a_batch_is_made(client: Client) -> None:
     with pytest.raises(FileNotFoundError):
         client.create_batch(["gone.png"])
+
+
+def test_dicom_objects_are_downloaded_too(client: Client, tmp_path: Path) -> None:
+    batch = client.create_batch({"scan.dcm": radiograph()}, dicom="seg,sc", include="map")
+    batch.upload()
+    batch.wait()
+    [downloaded] = batch.download(tmp_path / "out")
+
+    names = [f"scan.dcm.heatmap{suffix}" for suffix in (".json", ".npy", ".sc.dcm", ".seg.dcm")]
+    assert written(tmp_path / "out") == names
+    assert sorted(path.name for path in downloaded.paths) == names
+    assert [parsed((tmp_path / "out" / name).read_bytes()).Modality for name in names[2:]] == ["OT", "SEG"]
+    [result] = batch.results()
+    assert result.links is not None
+    assert list(result.links.dicom or ()) == ["sc", "seg"]

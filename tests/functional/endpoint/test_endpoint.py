@@ -15,7 +15,9 @@ from functions.endpoint.app import create_app
 from heatlens.errors import GenerationFailed
 from heatlens_web.app import create_app as create_api
 from heatlens_web.settings import ServerSettings
+from tests.support.dicom_studies import radiograph
 from tests.support.emulator import free_port
+from tests.unit.heatlens_web.test_related import parts
 
 CONFORMANCE = Path(__file__).parents[2] / "contract" / "conformance"
 IMAGE = (CONFORMANCE / "rgb.jpg").read_bytes()
@@ -230,3 +232,35 @@ def test_an_invalid_setting_ends_the_process_with_its_message(monkeypatch: pytes
 
     with pytest.raises(SystemExit, match="HEATLENS_CONCURRENCY"):
         serve.main()
+
+
+@pytest.mark.contract("SageMaker", "DICOM objects")
+def test_dicom_objects_are_the_apis(endpoint: TestClient, api: TestClient) -> None:
+    scan, url = radiograph(), "/api/inference/heatmap?dicom=sc,seg"
+    expected = [base64.b64decode(each["data_base64"]) for each in api.post(url, files={"file": scan}).json()["dicom"]]
+
+    one = invoke(endpoint, scan, content_type="application/dicom", accept="application/dicom")
+    several = invoke(endpoint, scan, "dicom=sc,seg", content_type="application/dicom", accept="application/dicom")
+    in_json = invoke(endpoint, scan, "format=dicom&dicom=sc,seg", content_type="application/dicom")
+
+    assert (one.status_code, one.headers["content-type"], one.content) == (200, "application/dicom", expected[0])
+    assert [data for _, data in parts(several.content, several.headers["content-type"])] == expected
+    assert [base64.b64decode(each["data_base64"]) for each in in_json.json()["dicom"]] == expected
+
+
+@pytest.mark.parametrize(
+    ("attributes", "body", "accept", "status", "code"),
+    [
+        ("dicom=sc", IMAGE, "*/*", 400, "input.dicom"),
+        ("dicom=pm", radiograph(), "*/*", 400, "input.dicom"),
+        ("dicom=tiff", IMAGE, "*/*", 422, "request.invalid"),
+        ("dicom=sc&format=webp", radiograph(), "*/*", 422, "request.invalid"),
+        ("", radiograph(), "application/dicom; transfer-syntax=1.2.840.10008.1.2.4.90", 406, "request.not_acceptable"),
+    ],
+)
+def test_objects_that_cannot_be_written_are_refused(
+    endpoint: TestClient, attributes: str, body: bytes, accept: str, status: int, code: str
+) -> None:
+    answer = invoke(endpoint, body, attributes, accept=accept, content_type="application/dicom")
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)

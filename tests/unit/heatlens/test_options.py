@@ -30,6 +30,7 @@ EVERYTHING = Options(
     strip_original=True,
     window=(-40.5, 400.0),
     frame=7,
+    dicom=("seg", "sr"),
 )
 
 

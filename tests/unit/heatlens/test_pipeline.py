@@ -13,17 +13,21 @@ from heatlens.errors import (
     GenerationFailed,
     HeatlensError,
     InvalidOption,
+    NoDicomObject,
     TooManyPasses,
     TooManyTargets,
+    TooMuchMemory,
 )
 from heatlens.explain.attribution import METHOD_NAMES
 from heatlens.input.decode import decode
+from heatlens.input.decode_memory import WRITING_BYTES_PER_PIXEL
 from heatlens.model import Model
 from heatlens.pipeline import Run, explain
 from heatlens.plan import make_plan
 from heatlens.results import Explanation
 from heatlens.settings import LIMITS
 from heatlens.types import Floats, Options, Picture, Upload
+from tests.support.dicom_studies import phantom, radiograph
 from tests.support.images import encoded, noise
 
 
@@ -240,3 +244,39 @@ def test_rejects_too_many_passes_or_targets_before_decoding(tiny_model: Model) -
     with pytest.raises(TooManyTargets, match="2 targets for each image, over the limit of 1"):
         explained(tiny_model, Options(target=("0", "1")), targets=1)
     assert len(explained(tiny_model, Options(), passes=1, targets=1)) == 2  # what everybody asks is always allowed
+
+
+def test_an_overlay_that_only_an_object_shows_is_left_out(tiny_model: Model) -> None:
+    scans = [Upload("", radiograph(number)) for number in (1, 2)]
+    options = Options(include=frozenset({"map"}), target=("DARK", "BRIGHT"), dicom=("sc",))
+
+    for each in explain(tiny_model, scans, options, limits=LIMITS, batch_images=2):
+        assert isinstance(each, Explanation)
+        assert [(written.kind, written.label) for written in each.dicom] == [("sc", "DARK"), ("sc", "BRIGHT")]
+        assert [explained.overlay for explained in each.explained] == [None, None]
+        assert each.timings_ms["dicom"] > 0
+        assert "dicom" not in each.to_dict()
+
+
+def test_an_image_that_is_no_dicom_is_refused_before_it_is_decoded(tiny_model: Model) -> None:
+    def decoded(*_: object, **__: object) -> Picture:
+        pytest.fail("it was decoded")
+
+    options = Options(dicom=("sc",))
+
+    [refused] = explain(tiny_model, uploads(1), options, limits=LIMITS, batch_images=1, decode=decoded)
+
+    assert isinstance(refused, NoDicomObject)
+
+
+def test_objects_of_an_image_too_large_to_write_are_refused(tiny_model: Model) -> None:
+    scan, options = Upload("", radiograph()), Options(include=frozenset({"map"}), dicom=("seg",))
+    height, width = phantom().shape
+    limits = LIMITS.model_copy(update={"image_bytes": width * height * WRITING_BYTES_PER_PIXEL - 1})
+
+    [refused] = explain(tiny_model, [scan], options, limits=limits, batch_images=1)
+    [explained] = explain(tiny_model, [scan], Options(), limits=limits, batch_images=1)
+
+    assert isinstance(refused, TooMuchMemory)
+    assert str(refused).startswith("writing DICOM objects of this image")
+    assert isinstance(explained, Explanation)

@@ -13,6 +13,7 @@ from heatlens.client.batch_download import read_digests, result_suffix
         ("map_image", "https://bucket/out/b/0/a/map.jpg", ".heatmap.map.jpg"),
         ("map", "https://bucket/out/b/0/a/map.npy", ".heatmap.npy"),
         ("result", "https://bucket/out/b/0/a/result.json", ".heatmap.json"),
+        ("dicom", "https://bucket/out/b/0/a/heatmap.sc.dcm?X-Amz-Signature=a", ".heatmap.sc.dcm"),
     ],
 )
 def test_a_result_is_named_by_its_kind_and_format(kind: str, link: str, suffix: str) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from heatlens.dicom_out import DicomObject
 from heatlens.errors import UnreadableImage
+from heatlens.results import DicomObject
 from heatlens_cli.dicom.failures import InstanceGone, PacsFailed, PacsRefused, PacsUnavailable
 from heatlens_cli.dicom.pacs import Pacs
 from heatlens_cli.dicom.watch_file import PASSWORD, TOKEN, read_watch_file

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from heatlens.dicom_out import DicomObject
 from heatlens.errors import NoDicomObject
+from heatlens.results import DicomObject
 from heatlens_cli.dicom import watcher
 from heatlens_cli.dicom.disk_queue import DONE, FAILED, WAITING, DiskQueue, Entry
 from heatlens_cli.dicom.failures import InstanceGone, PacsFailed, PacsUnavailable
