@@ -24,6 +24,7 @@ from heatlens_cli.events.http_events import KINDS, HttpRequest, heatmap_request
 from infra.local_account import CREDENTIALS
 from tests.support.aws import Account, account
 from tests.support.denials import denial
+from tests.support.dicom_studies import radiograph
 from tests.support.images import encoded, noise
 from tests.support.life import LONG
 from tests.support.sagemaker import FakeRuntime, connected, enveloped, notice, with_endpoint
@@ -81,6 +82,7 @@ class Functions:
 def requests(functions: Functions) -> None:
     """Answer requests of each class of status, with every stage."""
     functions.send(heatmap_request("a.png", picture(), query="include=regions&include=overlay&include=faithfulness"))
+    functions.send(heatmap_request("a.dcm", radiograph(), query="include=map&dicom=sr"))
     functions.send(heatmap_request("a.png", picture(), query="alpha=7"))
     functions.send(heatmap_request("a.png", b"no image", query=""))
     functions.send(heatmap_request("a.png", encoded(noise((1150, 1150))), query=""))
@@ -156,6 +158,8 @@ def finish_by_the_worker(functions: Functions) -> None:
         functions.aws.jobs.close(batch.id)
         functions.work(*stored)
         functions.work(*stored)
+    scan = radiograph()
+    functions.work(functions.put(functions.open(scan, include=["map"], dicom=["sr"]), scan))
     for ending in (BatchState.CANCELLED, BatchState.EXPIRED):
         batch = functions.open(picture())
         functions.aws.jobs.decide_end(batch.id, ending, now=5_000_000_000)

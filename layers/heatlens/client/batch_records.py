@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from heatlens.types import Familiarity, Quality
+from heatlens.types import DicomKind, Familiarity, Quality
 
 BatchState = Literal["open", "running", "succeeded", "partial", "failed", "cancelled", "expired", "purging", "purged"]
 FileState = Literal["PENDING", "SUBMITTED", "OK", "FAILED", "CANCELLED", "MISSING"]
@@ -101,7 +101,7 @@ class ResultLinks:
     result: str
     overlay: str | None = None
     map_image: str | None = None
-    dicom: dict[str, str] | None = None
+    dicom: dict[DicomKind, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

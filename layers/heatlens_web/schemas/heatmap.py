@@ -45,7 +45,7 @@ class MapAnswer(Answer):
 class DicomAnswer(Answer):
     """One DICOM object, of one explained class: a complete file, Explicit VR Little Endian."""
 
-    kind: DicomKind
+    kind: DicomKind = Field(description="The kind of object, as `dicom` names it.")
     label: str = Field(description="Name of the explained class.")
     sop_class_uid: str = Field(description="What kind of object it is, in DICOM's words.")
     sop_instance_uid: str = Field(description="Its identifier, the same each time for equal images and options.")

@@ -516,7 +516,7 @@ def test_results_of_each_kind(staged: TestClient, aws: Account) -> None:
         "links": None,
     }
     assert missing == failed | {"number": 2, "state": "MISSING", "code": None}
-    assert links.pop("map_image") is None
+    assert (links.pop("map_image"), links.pop("dicom")) == (None, None)
     assert {name: urlsplit(url).path for name, url in links.items()} == {
         "overlay": f"/out/{batch}/00000/01J0ATTEMPT/overlay.png",
         "map": f"/out/{batch}/00000/01J0ATTEMPT/map.npy",
@@ -524,6 +524,17 @@ def test_results_of_each_kind(staged: TestClient, aws: Account) -> None:
     }
     for url in links.values():
         assert parse_qs(urlsplit(url).query)["X-Amz-Expires"] == ["900"]
+
+
+def test_each_object_has_a_link_of_its_own(staged: TestClient, aws: Account) -> None:
+    batch = opened(staged, 1, include="map", dicom="seg,sc")
+    declare(staged, batch, [declaration()])
+    aws.jobs.settle(batch, 0, FileState.OK, DONE)
+
+    [result] = staged.get(f"{URL}/{batch}/results").json()["results"]
+
+    paths = {kind: urlsplit(url).path for kind, url in result["links"]["dicom"].items()}
+    assert paths == {kind: f"/out/{batch}/00000/01J0ATTEMPT/heatmap.{kind}.dcm" for kind in ("sc", "seg")}
 
 
 def test_no_link_to_an_overlay_that_was_not_requested(staged: TestClient, aws: Account) -> None:
