@@ -9,7 +9,8 @@ def test_option_defaults_are_those_of_the_core() -> None:
     core = asdict(Options())
 
     assert set(schema.pop("include")) == core.pop("include")
-    assert tuple(schema.pop("target")) == core.pop("target")
+    for name in ("target", "dicom"):
+        assert tuple(schema.pop(name)) == core.pop(name)
     assert schema == core
 
 
