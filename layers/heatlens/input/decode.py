@@ -19,7 +19,7 @@ from heatlens.errors import (
 )
 from heatlens.input import bmp_rle  # noqa: F401 - in place of Pillow's decoder
 from heatlens.input.decode_memory import bytes_per_pixel, check_free, check_memory
-from heatlens.input.dicom_signature import is_dicom
+from heatlens.input.dicom_signature import is_dicom, lacks_preamble
 from heatlens.input.full_depth import BYTES_PER_PIXEL, checked, full_depth
 from heatlens.input.grey_levels import Samples
 from heatlens.input.high_bit_depth import Deep, high_bit_depth_picture, is_white_zero
@@ -51,6 +51,10 @@ _TURNS: dict[int | None, Image.Transpose] = {
 }
 _OPENING_BYTES = 64_000_000
 _NO_DICOM = "DICOM files need the extra dicom, which is missing here: pip install 'heatlens[dicom]'"
+_NO_PREAMBLE = (
+    "the file looks like DICOM without its beginning: the preamble of 128 bytes and the word DICM are missing, and too "
+    "few elements follow to read it without them. Write it as a DICOM file (PS3.10), for example with dcmconv"
+)
 _ONE_FRAME = "only DICOM has frames to choose from, and this image is of another type: leave frame out"
 _NO_HEIC = "HEIC files need the extra heic, which is missing here: pip install 'heatlens[heic]'"
 _UNCONVERTIBLE = {"LAB"}
@@ -186,11 +190,7 @@ def _dicom() -> ModuleType:
 
 
 def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
-    if not data:
-        raise EmptyFile("the file is empty")
-    kind = next((name for name, matches in _SNIFF.items() if matches(data[:_HEAD_BYTES])), None)
-    if kind is None:
-        raise UnsupportedImage(f"the bytes are not an image of a supported type ({SUPPORTED})")
+    kind = _kind(data)
     if kind == "TIFF":
         check_parts(data)
     if kind == "JPEG2000":
@@ -212,6 +212,17 @@ def _open(data: bytes, *, max_pixels: int) -> ImageFile.ImageFile:
         check_scans(data, pixels)
     check_tile_size(image)
     return image
+
+
+def _kind(data: bytes) -> str:
+    """Recognize a type, by Pillow's name."""
+    if not data:
+        raise EmptyFile("the file is empty")
+    for name, matches in _SNIFF.items():
+        if matches(data[:_HEAD_BYTES]):
+            return name
+    reason = _NO_PREAMBLE if lacks_preamble(data) else f"the bytes are not an image of a supported type ({SUPPORTED})"
+    raise UnsupportedImage(reason)
 
 
 def _readable(data: bytes) -> bytes:

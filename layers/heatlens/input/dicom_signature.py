@@ -6,9 +6,11 @@ from collections.abc import Iterator
 META_GROUP = 0x0002
 _MAGIC = b"DICM"
 _PREAMBLE_BYTES = 128
-_IDENTIFYING_GROUP = 0x0008  # the first of every data set: character set, image type, UIDs, dates
+_FIRST_GROUPS = (META_GROUP, 0x0008)  # the latter begins every data set: character set, image type, UIDs, dates
 _MIN_ELEMENTS = 3  # of ascending tags, before a file without a preamble counts as DICOM
+_MIN_EXPLICIT_HINTS, _MIN_IMPLICIT_HINTS = 1, 2  # of such elements, before it looks like DICOM
 _MAX_VALUE_BYTES = 1024  # of each of them
+_HEAD_BYTES = 4096  # in which they are
 _VRS = frozenset(b"AE AS AT CS DA DS DT IS LO LT OB OW PN SH SQ ST TM UC UI UL UN UR US UT".split())
 _LONG_VRS = frozenset(b"OB OW SQ UC UN UR UT".split())
 
@@ -16,25 +18,37 @@ _LONG_VRS = frozenset(b"OB OW SQ UC UN UR UT".split())
 def is_dicom(data: bytes) -> bool:
     """Whether a file has a DICOM preamble, or begins with several elements in order as only DICOM has them."""
     start = data_start(data)
-    return start > 0 or any(_begins_with_elements(data, order) for order in "<>")
+    return start > 0 or _count_elements(data) == _MIN_ELEMENTS
+
+
+def lacks_preamble(data: bytes) -> bool:
+    """Whether a file begins as a data set does, with too few elements to be taken for one."""
+    least = _MIN_EXPLICIT_HINTS if data[4:6] in _VRS else _MIN_IMPLICIT_HINTS
+    return not data_start(data) and least <= _count_elements(data) < _MIN_ELEMENTS
 
 
 def data_start(data: bytes) -> int:
     """Find the first element: behind the preamble, or behind its magic word alone, or at 0."""
     if data[_PREAMBLE_BYTES : _PREAMBLE_BYTES + len(_MAGIC)] == _MAGIC:
         return _PREAMBLE_BYTES + len(_MAGIC)
-    return len(_MAGIC) if data.startswith(_MAGIC) else 0
+    has_elements = data.startswith(_MAGIC) and _count_elements(data[len(_MAGIC) : _HEAD_BYTES]) == _MIN_ELEMENTS
+    return len(_MAGIC) if has_elements else 0
 
 
-def _begins_with_elements(data: bytes, order: str) -> bool:
-    last = -1
-    for count, tag in enumerate(_tags(data, order), start=1):
-        if tag <= last or tag >> 16 not in (META_GROUP, _IDENTIFYING_GROUP):
-            return False
+def _count_elements(data: bytes) -> int:
+    """Count the first elements that are as in a data set, in the better byte order, up to `_MIN_ELEMENTS`."""
+    return max(_count_in_order(data, order) for order in "<>")
+
+
+def _count_in_order(data: bytes, order: str) -> int:
+    last, count = -1, 0
+    for tag in _tags(data, order):
+        if tag <= last or (count == 0 and tag >> 16 not in _FIRST_GROUPS):
+            break
+        last, count = tag, count + 1
         if count == _MIN_ELEMENTS:
-            return True
-        last = tag
-    return False
+            break
+    return count
 
 
 def _tags(data: bytes, order: str) -> Iterator[int]:

@@ -25,9 +25,9 @@ from pydicom.uid import (
 )
 from starlette.testclient import TestClient
 
-from heatlens.errors import UnreadableImage
+from heatlens.errors import UnreadableImage, UnsupportedImage
 from heatlens.input.decode import decode, measure
-from heatlens.input.dicom_signature import is_dicom
+from heatlens.input.dicom_signature import is_dicom, lacks_preamble
 from heatlens.types import Window
 from tests.functional.cli.test_cli import heatlens
 from tests.functional.conftest import MakeClient
@@ -114,6 +114,7 @@ def compressed(pixels: Array, syntax: UID, *, bits: int = 0) -> bytes:
     return get_frame(made.PixelData, 0, number_of_frames=1)
 
 
+ASSUMED = "The file does not name its transfer syntax: read as Explicit VR Little Endian."
 NO_PREAMBLE = "The file has no DICOM preamble: it was recognized by its first elements."
 
 
@@ -148,14 +149,49 @@ def test_a_file_without_a_preamble(syntax: UID, name: str, kept: str) -> None:
         b"\x08",
         bytes(500),
         b"\x08\0\x05\0" * 100,
-        b"\x08\0\x05\0CS\x0a\0ISO_IR 100",
-        b"\x08\0\x05\0CS\x02\0ab\x08\0\x05\0CS\x02\0ab\x08\0\x05\0CS\x02\0ab" + bytes(100),
+        PLAIN[4:],
+        PLAIN[:100] + PLAIN[128:],
+        b" " + PLAIN[132:],
+        PLAIN[128:132] * 31 + PLAIN[:200],
+        bytes(64) + PLAIN[128:],
+        PLAIN[128:132] + b" is the word behind the preamble",
+        struct.pack("<HHL", 8, 5, 2) + b"ab" + bytes(20),
+        struct.pack("<HHL", 0x10, 5, 2) + b"ab" + struct.pack("<HHL", 0x10, 6, 2) + b"ab" + bytes(20),
+        *(np.random.default_rng(seed).bytes(4000) for seed in range(200)),
+        b"The preamble of a DICOM file is missing here: DICM\n" * 50,
         b"GIF89a" + bytes(200),
         b"II*\0" + bytes(200),
     ],
 )
 def test_other_bytes_are_not_taken_for_a_file_without_a_preamble(data: bytes) -> None:
     assert not is_dicom(data)
+    assert not lacks_preamble(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x08\0\x05\0CS\x0a\0ISO_IR 100",
+        b"\x08\0\x05\0CS\x02\0ab" * 3 + bytes(100),
+        b"\0\x08\0\x05CS\0\x02ab" + bytes(100),
+        struct.pack("<HHL", 8, 5, 2) + b"ab" + struct.pack("<HHL", 8, 8, 2) + b"ab" + bytes(20),
+    ],
+    ids=["one element", "the same again", "big endian", "two without VRs"],
+)
+def test_a_beginning_of_a_data_set_is_an_error_that_names_the_preamble(data: bytes) -> None:
+    for read in (measure, decode):
+        with pytest.raises(UnsupportedImage, match=r"the preamble of 128 bytes and the word DICM are missing.*dcmconv"):
+            read(data, max_pixels=MANY)
+
+
+def test_other_bytes_are_no_image_of_any_type() -> None:
+    with pytest.raises(UnsupportedImage, match="the bytes are not an image of a supported type"):
+        drawn(PLAIN[4:])
+
+
+def test_a_data_set_with_two_elements_of_its_first_group_is_read() -> None:
+    """Its class and its own UID, and then those of the pixels."""
+    assert_drawn_as(PLAIN[144 + struct.unpack_from("<L", PLAIN, 140)[0] :], PLAIN, NO_PREAMBLE, ASSUMED)
 
 
 def test_a_compressed_file_that_does_not_say_how() -> None:

@@ -57,7 +57,7 @@ REFUSED = {
     "badVR.dcm": DAMAGED,  # "1A" frames
     "MR_truncated.dcm": "the DICOM file is truncated",
     "rtplan_truncated.dcm": "the DICOM file is truncated",
-    # One element, without a preamble.
+    # A byte before its data set, without a preamble.
     "no_meta.dcm": f"the bytes are not an image of a supported type ({SUPPORTED})",
 } | dict.fromkeys(
     (
