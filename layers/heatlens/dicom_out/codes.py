@@ -1,5 +1,6 @@
-"""The codes that describe a heatmap in DICOM."""
+"""The codes that describe a heatmap in DICOM, and which body parts are one of two."""
 
+from highdicom._standard_utils import get_anatomic_region_map
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
@@ -15,6 +16,7 @@ REGION_OF_BODY = Code("38266002", "SCT", "Entire body")
 DEVICE = Code("121007", "DCM", "Device")
 IMAGING = Code("363679005", "SCT", "Imaging")
 PROBABILITY = Code("122157", "DCM", "Probability")
+VISUAL_EXPLANATION = Code("130401", "DCM", "Visual explanation")
 OWN_SCHEME = "99HEATLENS"
 MAP_QUALITY = Code("MAPQUALITY", OWN_SCHEME, "Quality of the map")
 _WITHOUT_GRADIENTS = frozenset({"eigencam"})
@@ -23,6 +25,12 @@ _WITHOUT_GRADIENTS = frozenset({"eigencam"})
 def explanation_code(method: str) -> Code:
     """Return the code of a method's maps (CID 217, Visual Explanation)."""
     return GRADIENT_WEIGHTED if method in METHODS and method not in _WITHOUT_GRADIENTS else CLASS_ACTIVATION
+
+
+def may_be_one_of_two(body_part: str) -> bool:
+    """Whether a body part is one of two, or none that the standard knows to be single (PS3.16 Annex L)."""
+    _, is_paired = get_anatomic_region_map().get(body_part, (None, True))
+    return bool(is_paired)
 
 
 def code_item(code: Code) -> Dataset:

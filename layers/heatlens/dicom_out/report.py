@@ -9,6 +9,7 @@ from highdicom.sr import (
     CodedConcept,
     Comprehensive3DSR,
     DeviceObserverIdentifyingAttributes,
+    ImageContentItem,
     ImageLibrary,
     Measurement,
     MeasurementReport,
@@ -17,6 +18,7 @@ from highdicom.sr import (
     ObserverContext,
     QualitativeEvaluation,
     ReferencedSegment,
+    RelationshipTypeValues,
     SourceImageForMeasurementGroup,
     SourceImageForSegmentation,
     TrackingIdentifier,
@@ -33,6 +35,7 @@ from heatlens.dicom_out.codes import (
     NO_UNITS,
     OWN_SCHEME,
     PROBABILITY,
+    VISUAL_EXPLANATION,
 )
 from heatlens.dicom_out.subject import MANUFACTURER, Subject, clipped
 
@@ -49,7 +52,10 @@ def write_report(subject: Subject, others: Sequence[Dataset]) -> Dataset:
         others: The other objects of the class, finished. The first Segmentation is the place of the finding.
     """
     explanation, explained = subject.explanation, subject.explained
-    groups: list[_Group] = [_finding(subject, others)]
+    segment = next((other for other in others if other.SOPClassUID == _SEGMENTATION), None)
+    finding = _finding(subject, segment)
+    finding[0].ContentSequence.extend(_picture(other) for other in others if other is not segment)
+    groups: list[_Group] = [finding]
     if explained.label != explanation.prediction.label:
         groups.insert(0, _prediction(subject))
     source = copy.deepcopy(subject.source.image)
@@ -90,7 +96,7 @@ def _context(subject: Subject) -> ObservationContext:
     return ObservationContext(observer_device_context=ObserverContext(CodedConcept.from_code(DEVICE), device))
 
 
-def _finding(subject: Subject, others: Sequence[Dataset]) -> _Group:
+def _finding(subject: Subject, segment: Dataset | None) -> _Group:
     """Write the explained class: its probability and the quality of its map, at its segment if there is one."""
     explained = subject.explained
     indices = [explained.index] if explained.members is None else [member.index for member in explained.members]
@@ -104,7 +110,6 @@ def _finding(subject: Subject, others: Sequence[Dataset]) -> _Group:
             QualitativeEvaluation(MAP_QUALITY, Code(explained.quality.upper(), OWN_SCHEME, f"Map {explained.quality}"))
         ],
     }
-    segment = next((other for other in others if other.SOPClassUID == _SEGMENTATION), None)
     if segment is None:
         return MeasurementsAndQualitativeEvaluations(**facts, source_images=[_source_image(subject)])
     place = ReferencedSegment(
@@ -115,6 +120,16 @@ def _finding(subject: Subject, others: Sequence[Dataset]) -> _Group:
     )
     # Not a planar region, whose reference has a frame and a segment, of which the standard allows one.
     return VolumetricROIMeasurementsAndQualitativeEvaluations(**facts, referenced_segment=place)
+
+
+def _picture(other: Dataset) -> ImageContentItem:
+    """Refer to an image of the heat as what explains the finding (DCM 130401)."""
+    return ImageContentItem(
+        name=VISUAL_EXPLANATION,
+        referenced_sop_class_uid=other.SOPClassUID,
+        referenced_sop_instance_uid=other.SOPInstanceUID,
+        relationship_type=RelationshipTypeValues.CONTAINS,
+    )
 
 
 def _prediction(subject: Subject) -> MeasurementsAndQualitativeEvaluations:

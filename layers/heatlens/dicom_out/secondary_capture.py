@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from heatlens.dicom_out import NOT_PNG
+from heatlens.dicom_out.codes import may_be_one_of_two
 from heatlens.dicom_out.legend import with_legend
 from heatlens.dicom_out.source import LOSSY, Source
 from heatlens.dicom_out.subject import MANUFACTURER, NOT_DIAGNOSTIC, Subject
@@ -16,7 +17,7 @@ from heatlens.errors import InvalidOption, Mistake
 from heatlens.render.encode import MEDIA_TYPES
 
 _PLANE = ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness")
-_COPIED = ("Laterality", "BodyPartExamined", *LOSSY)
+_COPIED = ("Laterality", "ImageLaterality", "BodyPartExamined", *LOSSY)
 _ANY_ORIENTATION = ("L", "P")  # `highdicom` wants one; the source's own takes its place
 _DIGEST_LETTERS = 12
 
@@ -50,11 +51,18 @@ def write_secondary_capture(subject: Subject) -> Dataset:
     for keyword in _COPIED:
         if keyword in image:
             written[keyword] = image[keyword]
-    if not {"Laterality", "ImageLaterality", "BodyPartExamined"} & set(image.dir()):
-        written.Laterality = ""  # of a part that may be one of two: required, and unknown
+    _complete_side(written)
     for keyword, value in subject.derivation().items():
         setattr(written, keyword, value)
     return written
+
+
+def _complete_side(written: Dataset) -> None:
+    """Leave out the side of a single body part; of one that may be one of two it is required, and empty if unknown."""
+    if not may_be_one_of_two(written.get("BodyPartExamined") or ""):
+        written.pop("Laterality", None)
+    elif not written.get("ImageLaterality") and "Laterality" not in written:
+        written.Laterality = ""
 
 
 def legend_lines(subject: Subject) -> list[str]:

@@ -7,9 +7,10 @@ import highdicom
 import pytest
 from pydicom.dataset import Dataset
 
+from heatlens.dicom_out import Kind
 from heatlens.explainer import Explainer
 from tests.functional.dicom_out.test_secondary_capture import SOURCES
-from tests.support.dicom_studies import radiograph, several_frames
+from tests.support.dicom_studies import ct_slice, radiograph, several_frames
 from tests.support.dicom_tools import assert_one_study, assert_valid, parsed
 
 
@@ -84,6 +85,53 @@ def test_a_report_lists_the_objects_that_are_written_with_it(explainer: Explaine
         (original.SOPClassUID, original.SOPInstanceUID),
         *((each.sop_class_uid, each.sop_instance_uid) for each in others),
     }
+
+
+EXPLAINS = ("130401", "DCM", "Visual explanation")
+
+
+def pictures(item: Dataset) -> list[tuple[str, str]]:
+    """Return class and identifier of the images that explain the finding."""
+    return [
+        (each.ReferencedSOPSequence[0].ReferencedSOPClassUID, each.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+        for each in item.ContentSequence
+        if each.ValueType == "IMAGE"
+        and (code := each.ConceptNameCodeSequence[0])
+        and (code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning) == EXPLAINS
+    ]
+
+
+def groups_of(report: Dataset) -> list[Dataset]:
+    return [
+        item
+        for item in content(report)
+        if item.ValueType == "CONTAINER" and item.ConceptNameCodeSequence[0].CodeMeaning == "Measurement Group"
+    ]
+
+
+@pytest.mark.parametrize("kinds", [["sc", "sr"], ["sc", "pm", "sr"], ["sc", "seg", "heat", "pm", "sr"]], ids=str)
+def test_images_that_are_no_segment_explain_the_finding(
+    explainer: Explainer, kinds: list[Kind], tmp_path: Path
+) -> None:
+    _, [*others, report] = explainer.explain_dicom(ct_slice(), kinds)
+
+    assert_valid(report.data, tmp_path)
+    (tmp_path / "report.dcm").write_bytes(report.data)
+    read = highdicom.sr.srread(tmp_path / "report.dcm")
+    assert isinstance(read, highdicom.sr.Comprehensive3DSR)
+    found = read.content.get_image_measurement_groups() + read.content.get_volumetric_roi_measurement_groups()  # type: ignore[attr-defined]
+    assert [group.finding_type.meaning for group in found] == ["OPACITY"]
+    [group] = groups_of(parsed(report.data))
+    referred = [each for each in others if each.kind != "seg"]
+    assert pictures(group) == [(each.sop_class_uid, each.sop_instance_uid) for each in referred]
+
+
+def test_images_explain_the_class_that_they_show(explainer: Explainer) -> None:
+    _, [capture, report] = explainer.explain_dicom(radiograph(), ["sc", "sr"], target="CLEAR")
+
+    predicted, clear = groups_of(parsed(report.data))
+    assert pictures(predicted) == []
+    assert pictures(clear) == [(capture.sop_class_uid, capture.sop_instance_uid)]
 
 
 def test_a_report_with_other_references_is_another_report(explainer: Explainer) -> None:

@@ -16,7 +16,7 @@ from heatlens.errors import InvalidOption
 from heatlens.explainer import Explainer
 from heatlens.results import Explanation
 from heatlens.types import Colormap, Familiarity, Options
-from tests.support.dicom import Array
+from tests.support.dicom import Array, written
 from tests.support.dicom_studies import ct_slice, digital_radiograph, radiograph, several_frames
 from tests.support.dicom_tools import assert_valid, parsed, rendered
 
@@ -112,6 +112,49 @@ def test_a_capture_of_a_radiograph_keeps_the_shape_of_its_pixels(explainer: Expl
 
     assert spaced.NominalScannedPixelSpacing == [0.2, 0.3]
     assert shaped.PixelAspectRatio == [2, 3]
+
+
+def one_sided(**tags: str) -> bytes:
+    """Write a radiograph with these statements about part and side alone."""
+    source = parsed(radiograph())
+    del source.Laterality, source.BodyPartExamined
+    for keyword, value in tags.items():
+        setattr(source, keyword, value)
+    return written(source)
+
+
+@pytest.mark.parametrize(
+    ("tags", "side", "side_of_image"),
+    [
+        ({"BodyPartExamined": "HAND"}, "", None),
+        ({"BodyPartExamined": "HAND", "Laterality": ""}, "", None),
+        ({"BodyPartExamined": "HAND", "Laterality": "L"}, "L", None),
+        ({"BodyPartExamined": "HAND", "ImageLaterality": "R"}, None, "R"),
+        ({"BodyPartExamined": "CHEST"}, None, None),
+        ({"BodyPartExamined": "CHEST", "Laterality": "L"}, None, None),
+        ({"BodyPartExamined": "CHEST", "ImageLaterality": "U"}, None, "U"),
+        ({"BodyPartExamined": "SOME PART"}, "", None),
+        ({}, "", None),
+        ({"Laterality": "R"}, "R", None),
+    ],
+    ids=str,
+)
+def test_a_capture_says_the_side_where_the_part_may_be_one_of_two(
+    explainer: Explainer, tags: dict[str, str], side: str | None, side_of_image: str | None, tmp_path: Path
+) -> None:
+    [made] = explainer.explain_dicom(one_sided(**tags), ["sc"])[1]
+
+    assert_valid(made.data, tmp_path)
+    capture = parsed(made.data)
+    assert (capture.get("Laterality"), capture.get("ImageLaterality")) == (side, side_of_image)
+
+
+def test_other_objects_of_a_paired_part_without_a_side_are_valid(explainer: Explainer, tmp_path: Path) -> None:
+    source = parsed(ct_slice(BodyPartExamined="KNEE"))
+    del source.Laterality
+
+    for each in explainer.explain_dicom(written(source), ["seg", "heat", "pm", "sr"])[1]:
+        assert_valid(each.data, tmp_path)
 
 
 def test_a_capture_of_a_lossy_image_says_so(explainer: Explainer) -> None:
