@@ -18,7 +18,7 @@ from heatlens_web.settings import ServerSettings
 from tests.contract.clients import Client, http_client, lambda_client
 from tests.functional.api.test_bad_input import problem
 from tests.functional.cli.test_cli import heatlens
-from tests.support.dicom_studies import PHANTOM, ct_slice, radiograph
+from tests.support.dicom_studies import PHANTOM, ct_slice, radiograph, several_frames
 from tests.support.dicom_tools import assert_one_study, assert_valid, parsed
 from tests.unit.heatlens_web.test_related import parts
 
@@ -157,6 +157,18 @@ def test_a_map_is_written_of_a_slice_that_has_its_place(client: TestClient, tmp_
 
     assert answer.status_code == 200, answer.text
     assert_valid(answer.content, tmp_path)
+
+
+def test_objects_are_of_the_frame_that_is_asked_for(client: TestClient, tmp_path: Path) -> None:
+    (tmp_path / "several.dcm").write_bytes(several_frames())
+    done = heatlens("explain", tmp_path / "several.dcm", "--dicom", "seg", "--frame", "2", "-o", tmp_path)
+    assert done.returncode == 0, done.stderr
+
+    answer = post(client, "dicom=seg&frame=2", "application/dicom", several_frames())
+
+    assert answer.headers["x-heatlens-frame"] == "2"
+    assert answer.content == (tmp_path / "several.dcm.heatmap.seg.dcm").read_bytes()
+    assert answer.content != post(client, "dicom=seg", "application/dicom", several_frames()).content
 
 
 def test_an_image_response_has_no_objects(client: TestClient) -> None:

@@ -160,6 +160,31 @@ def test_dicom_objects_are_those_that_the_endpoint_writes(
     }
 
 
+@pytest.mark.parametrize(
+    "objects",
+    [
+        None,
+        [],
+        [{"kind": "sc", "label": "A", "sop_class_uid": "1", "sop_instance_uid": "2", "data_base64": "SECRET"}],
+        [{"kind": "sc", "label": "A", "sop_class_uid": "1", "sop_instance_uid": "2", "data_base64": "Tm8gRElDT00="}],
+    ],
+)
+def test_a_response_without_the_objects_cannot_be_used(
+    staged: Staged, runtime: FakeRuntime, objects: list[Json] | None
+) -> None:
+    data = radiograph()
+    staged.batch(data, options=REMOTE | {"dicom": ["sc"]})
+    staged.work(staged.received(staged.put(data)))
+    place = staged.file().outcome["output"].removeprefix(f"s3://{runtime.bucket}/")
+    answer = json.loads(staged.object(place)) | {"dicom": objects}
+    runtime.s3.put_object(Bucket=runtime.bucket, Key=place, Body=json.dumps(answer).encode())
+
+    deliver(staged, *runtime.notices)
+
+    assert (staged.file().state, staged.file().outcome["code"]) == (FileState.FAILED, "async.failed")
+    assert staged.keys("out/") == []
+
+
 def test_an_image_that_gives_no_object_fails_with_the_endpoints_code(staged: Staged, runtime: FakeRuntime) -> None:
     staged.batch(picture(), options=REMOTE | {"dicom": ["sc"]})
     staged.work(staged.received(staged.put(picture())))
