@@ -15,7 +15,7 @@ DAY_S = 24 * 60 * 60
 
 
 def entry(number: int = 1, **more: object) -> Entry:
-    return Entry.model_validate({"study": "1", "series": "1.1", "instance": f"1.1.{number}", "queued": number} | more)
+    return Entry.model_validate({"study": "1", "series": "1.1", "instance": f"1.1.{number}", "queued": 1.0} | more)
 
 
 class Clock:
@@ -56,16 +56,18 @@ def test_an_instance_waits_once(queue: DiskQueue, tmp_path: Path) -> None:
 def test_instances_are_tried_in_the_order_in_which_they_came_and_not_before_they_are_due(
     queue: DiskQueue, clock: Clock
 ) -> None:
-    for each in (entry(3), entry(2, due=1010.0), entry(4)):
+    first, second, later = entry(3, queued=1.0), entry(1, queued=2.0), entry(2, queued=0.0, due=1010.0)
+    for each in (second, later, first):
         queue.add(each)
     queue.refresh()
 
-    assert [queue.next_due() for _ in range(2)] == [entry(3), entry(3)]
-    queue.finish(entry(3))
-    queue.finish(entry(4))
+    assert [queue.next_due() for _ in range(2)] == [first, first]
+    queue.finish(first)
+    assert queue.next_due() == second
+    queue.finish(second)
     assert queue.next_due() is None
     clock.now = 1010.0
-    assert queue.next_due() == entry(2, due=1010.0)
+    assert queue.next_due() == later
 
 
 def test_what_is_done_is_a_name_and_is_not_taken_in_again(queue: DiskQueue, tmp_path: Path) -> None:
@@ -102,6 +104,10 @@ def test_another_process_sees_what_was_added_and_put_back(queue: DiskQueue, tmp_
     other.put_back(*other.failed())
     queue.refresh()
     assert queue.length == 1
+
+    (tmp_path / WAITING / "1.1.1").unlink()
+    queue.refresh()
+    assert queue.next_due() is None
 
 
 def test_what_was_tried_is_on_the_disk(queue: DiskQueue, tmp_path: Path) -> None:

@@ -175,13 +175,15 @@ def test_an_instance_whose_file_is_damaged_is_queued_by_the_database(
     assert waiting(tmp_path) == ["1.1.1"]
 
 
-def test_an_instance_whose_uid_is_no_name_is_left_alone(log: Log, queue: DiskQueue, tmp_path: Path) -> None:
+@pytest.mark.parametrize("uid", ["../escaped", "letters"])
+def test_an_instance_whose_uid_is_no_name_is_left_alone(log: Log, queue: DiskQueue, tmp_path: Path, uid: str) -> None:
     changes = changes_of(log, queue, tmp_path)
     changes.resume()
-    log.store(1, SOPInstanceUID="../../etc/passwd")
+    log.store(1, SOPInstanceUID=uid)
     changes.poll()
 
     assert waiting(tmp_path) == []
+    assert not (tmp_path / "escaped").exists()
 
 
 def test_a_log_that_begins_anew_is_read_from_its_beginning(log: Log, queue: DiskQueue, tmp_path: Path) -> None:
@@ -211,14 +213,16 @@ def test_an_address_without_a_log_is_waited_for_with_a_reason(log: Log, queue: D
         changes_of(log, queue, tmp_path).poll()
 
 
-def test_after_an_outage_the_place_is_looked_for_again(log: Log, queue: DiskQueue, tmp_path: Path) -> None:
+def test_after_an_outage_a_log_that_begins_anew_is_noticed(log: Log, queue: DiskQueue, tmp_path: Path) -> None:
+    for number in range(10):
+        log.store(number)
     changes = changes_of(log, queue, tmp_path)
     changes.poll()
+    log.changes = [{"Seq": 1, "ChangeType": "NewInstance", "ID": "id-3", "Date": "20260202T000000"}]
     changes.forget_place()
-    log.store(1)
     changes.poll()
 
-    assert waiting(tmp_path) == ["1.1.1"]
+    assert waiting(tmp_path) == ["1.1.3"]
 
 
 def test_a_damaged_place_is_named(log: Log, queue: DiskQueue, tmp_path: Path) -> None:

@@ -4,14 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from heatlens.errors import HeatlensError, InvalidOption
+from heatlens.errors import InvalidOption, UnreadableImage
 from heatlens.explainer import Explainer
+from heatlens.input.dicom.frame import NO_PIXELS
 from heatlens.model import Model
 from heatlens.settings import DEMO_MODEL, Limits
 from heatlens_cli.dicom.rule_explainer import Models
 from heatlens_cli.dicom.rules import Rule
 from heatlens_cli.load import CannotLoad, load
-from tests.support.dicom_studies import radiograph
+from tests.support.dicom import written
+from tests.support.dicom_studies import phantom, radiograph, study
 
 
 def test_a_rule_writes_the_objects_that_the_library_writes() -> None:
@@ -25,8 +27,10 @@ def test_a_rule_writes_the_objects_that_the_library_writes() -> None:
 def test_an_image_that_cannot_be_explained_raises_its_error() -> None:
     explain = Models().explainer_of(Rule("rule 1", DEMO_MODEL, ("sc",), {}))
 
-    with pytest.raises(HeatlensError, match="DICOM"):
-        explain(radiograph()[:1000])
+    without = study(phantom())
+    del without.PixelData
+    with pytest.raises(UnreadableImage, match=NO_PIXELS):
+        explain(written(without))
 
 
 def test_a_model_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
