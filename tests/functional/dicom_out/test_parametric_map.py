@@ -1,13 +1,17 @@
 """Parametric Maps: the heat as floats, and the evidence that they stand for."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from heatlens.dicom_out import write_objects
+from heatlens.dicom_out.origin import Origin
 from heatlens.errors import NoDicomObject
 from heatlens.explainer import Explainer
+from heatlens.types import Options
 from tests.support.dicom import written
 from tests.support.dicom_studies import ct_slice, digital_radiograph, phantom, radiograph, several_frames
 from tests.support.dicom_tools import assert_one_study, assert_valid, parsed
@@ -38,6 +42,20 @@ def test_a_map_says_what_its_values_are(explainer: Explainer) -> None:
     )
     assert mapping.LUTExplanation == "Evidence for OPACITY"
     assert made.ImageType[:2] == ["DERIVED", "PRIMARY"]
+
+
+def test_a_map_without_evidence_keeps_its_unit(explainer: Explainer, tmp_path: Path) -> None:
+    source = ct_slice()
+    explanation, _ = explainer.explain_dicom(source, ["pm"])
+    [explained] = explanation.explained
+    blank = replace(explanation, explained=(replace(explained, signed_map=-np.abs(explained.signed_map)),))
+    origin = Origin("model", "1", "0" * 64, "openvino", "float32", "gradcam", "features", Options())
+
+    [made] = write_objects(source, blank, origin, ("pm",))
+
+    assert_valid(made.data, tmp_path)
+    [mapping] = parsed(made.data).SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence
+    assert (mapping.RealWorldValueSlope, parsed(made.data).pixel_array.max()) == (1, 0)
 
 
 def test_a_map_of_a_slice_lies_where_the_slice_does(explainer: Explainer) -> None:

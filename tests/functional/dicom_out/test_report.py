@@ -134,6 +134,12 @@ def test_images_explain_the_class_that_they_show(explainer: Explainer) -> None:
     assert pictures(clear) == [(capture.sop_class_uid, capture.sop_instance_uid)]
 
 
+def test_the_library_has_the_modality_of_the_source(explainer: Explainer) -> None:
+    reports = [parsed(explainer.explain_dicom(source, ["sr"])[1][0].data) for source in (ct_slice(), radiograph())]
+
+    assert [values(report, "Modality") for report in reports] == [["Computed Tomography"], ["Computed Radiography"]]
+
+
 def test_a_report_with_other_references_is_another_report(explainer: Explainer) -> None:
     alone = explainer.explain_dicom(radiograph(), ["sr"])[1][-1]
     with_segment = explainer.explain_dicom(radiograph(), ["seg", "sr"])[1][-1]

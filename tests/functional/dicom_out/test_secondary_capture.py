@@ -98,11 +98,12 @@ def test_the_legend_names_a_contrast_and_an_unfamiliar_image(
 
 
 def test_a_capture_of_a_slice_lies_where_the_slice_does(explainer: Explainer) -> None:
-    source = ct_slice(PixelSpacing=[0.8, 1.2])
+    source = ct_slice(PixelSpacing=[0.8, 1.2], PositionReferenceIndicator="SN")
     original = parsed(source)
     capture = parsed(explainer.explain_dicom(source, ["sc"])[1][0].data)
 
-    for keyword in ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+    place = ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+    for keyword in (*place, "PositionReferenceIndicator"):
         assert capture[keyword] == original[keyword]
 
 

@@ -94,6 +94,25 @@ def test_two_images_of_a_series_write_one_series_of_results(explainer: Explainer
     assert (first.InstanceNumber, second.InstanceNumber) == (1, 2)
 
 
+@pytest.mark.parametrize("number", [-3, 0, 2**31 - 1])
+def test_a_series_of_any_number_has_objects(explainer: Explainer, number: int, tmp_path: Path) -> None:
+    for each in explainer.explain_dicom(radiograph(SeriesNumber=number), ["sc", "seg"])[1]:
+        assert_valid(each.data, tmp_path)
+        assert parsed(each.data).SeriesNumber > 0
+
+
+def test_a_slice_without_a_thickness_has_objects(explainer: Explainer, tmp_path: Path) -> None:
+    source = parsed(ct_slice())
+    del source.SliceThickness
+
+    [capture, segments, heat_map] = explainer.explain_dicom(written(source), ["sc", "seg", "pm"])[1]
+
+    assert_valid(capture.data, tmp_path)
+    for each in (segments, heat_map):
+        [place] = parsed(each.data).PerFrameFunctionalGroupsSequence[0].PlanePositionSequence
+        assert place.ImagePositionPatient == source.ImagePositionPatient
+
+
 def test_identifiers_are_uuids(explainer: Explainer) -> None:
     for each in explainer.explain_dicom(radiograph(), WRITTEN)[1]:
         made = parsed(each.data)

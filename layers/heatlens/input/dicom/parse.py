@@ -184,12 +184,10 @@ class _Walk:
         return _Element(tag, at, value, stop)
 
     def pixels(self, element: _Element) -> DataElement:
-        """Return the pixels without copying them; compressed ones with their end mark."""
+        """Return the pixels without copying them."""
         vr = self._data[element.start + 4 : element.start + 6]
         undefined = self._header(element.start, implicit=self._implicit)[2] == _UNDEFINED
-        value: memoryview | bytes = memoryview(self._data)[element.value : element.stop]
-        if undefined and self.without_end:
-            value = bytes(value) + self._delimiter()
+        value = memoryview(self._data)[element.value : element.stop]
         name = "OB" if vr == b"OB" and not self._implicit else "OW"
         return DataElement(element.tag, name, value, is_undefined_length=undefined, validation_mode=config.IGNORE)
 

@@ -44,3 +44,12 @@ def test_letters_that_the_font_lacks_are_question_marks() -> None:
     drawn, marks = (np.asarray(with_legend(picture(240, 1), [text], "jet")) for text in ("肺炎", "??"))
 
     assert np.array_equal(drawn[1:], marks[1:])
+
+
+def test_the_lines_are_below_the_bar() -> None:
+    picture = Image.new("RGB", (300, 40))
+    bare, lined = (np.asarray(with_legend(picture, lines, "jet")) for lines in ([], ["M" * 12]))
+
+    bar = slice(40, bare.shape[0] - 4)
+    assert np.array_equal(lined[bar], bare[bar])
+    assert lined[bare.shape[0] :].any()

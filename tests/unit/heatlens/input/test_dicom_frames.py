@@ -184,6 +184,36 @@ def test_a_frame_that_is_not_there_is_refused() -> None:
             shown(data, 2)
 
 
+def test_a_negative_number_of_frames_is_damage() -> None:
+    made = film(GRAY)
+    made.NumberOfFrames = -2
+
+    with pytest.raises(UnreadableImage, match="truncated or damaged"):
+        shown(written(made), 1)
+
+
+def test_the_last_frame_is_found_where_the_first_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups of undefined length are walked through twice: the limit of elements is that of one walk."""
+    count = 100
+    groups = Sequence([stages(1, 900) for _ in range(count)])
+    made = film(np.zeros((count, 2, 2), "u1"), PerFrameFunctionalGroupsSequence=groups)
+    made["PerFrameFunctionalGroupsSequence"].is_undefined_length = True
+    for group in groups:
+        group.is_undefined_length_sequence_item = True
+    data = written(made)
+
+    def is_read(frame: int, limit: int) -> bool:
+        monkeypatch.setattr("heatlens.input.dicom.parse._MAX_ELEMENTS", limit)
+        try:
+            shown(data, frame)
+        except UnreadableImage:
+            return False
+        return True
+
+    least = next(limit for limit in range(count, 100 * count, 10) if is_read(1, limit))
+    assert is_read(count, least)
+
+
 def test_other_images_have_no_frames_to_choose_from() -> None:
     with pytest.raises(NoSuchFrame, match="only DICOM has frames to choose from"):
         shown(encoded(Image.fromarray(COLORS[0])), 1)
