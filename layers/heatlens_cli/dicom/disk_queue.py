@@ -108,10 +108,13 @@ class DiskQueue:
         return len(self._waiting)
 
     def next_due(self) -> Entry | None:
-        """Return the instance that waits longest and may be tried now."""
+        """Return the instance that may be tried now, was tried least, and waits longest.
+
+        So an instance at which the process has ended lets all others go first.
+        """
         now = self._clock()
         due = [entry for entry in self._waiting.values() if entry.due <= now]
-        return min(due, key=lambda entry: (entry.due, entry.queued, entry.instance), default=None)
+        return min(due, key=lambda entry: (entry.attempts, entry.due, entry.queued, entry.instance), default=None)
 
     def content(self, entry: Entry) -> bytes:
         """Read the file of a received instance.

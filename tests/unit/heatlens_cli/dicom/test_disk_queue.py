@@ -70,6 +70,17 @@ def test_instances_are_tried_in_the_order_in_which_they_came_and_not_before_they
     assert queue.next_due() == later
 
 
+def test_an_instance_that_was_tried_lets_the_others_go_first(queue: DiskQueue) -> None:
+    tried, other = entry(1, queued=1.0, attempts=1), entry(2, queued=2.0)
+    queue.add(tried)
+    queue.add(other)
+    queue.refresh()
+
+    assert queue.next_due() == other
+    queue.finish(other)
+    assert queue.next_due() == tried
+
+
 def test_what_is_done_is_a_name_and_is_not_taken_in_again(queue: DiskQueue, tmp_path: Path) -> None:
     queue.add(entry(), b"file")
     queue.finish(entry())

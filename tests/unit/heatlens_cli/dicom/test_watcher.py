@@ -169,17 +169,25 @@ def test_an_outage_counts_for_no_instance_and_is_waited_for(world: World, heard:
     assert "place forgotten" in world.stored
 
 
-def test_an_instance_at_which_the_process_ends_each_time_fails_and_the_others_go_on(world: World) -> None:
+def test_an_instance_at_which_the_process_ends_each_time_fails_and_the_others_go_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Killed(BaseException):
         pass
 
+    def fetch(_study: str, _series: str, instance: str) -> bytes:
+        if instance == "1.1.1":
+            raise Killed
+        return world.data
+
+    monkeypatch.setattr(world, "fetch", fetch)
     world.queue.add(entry())
     world.queue.add(entry(2))
-    for _ in range(ATTEMPTS):
-        world.failures = [Killed()]
+    for done in (0, *[1] * (ATTEMPTS - 1)):
         with pytest.raises(Killed):
             world.run()
-        world.queue = DiskQueue(world.folder, lambda: 1e12)
+        assert world.counts() == (2 - done, 0, done)
+        world.queue = DiskQueue(world.folder, lambda: 1e9)  # nothing is old
     world.run()
 
     [failed] = world.queue.failed()
