@@ -43,7 +43,7 @@ def _write(subject: Subject, kind: Kind, pixels: npt.NDArray[Any], meaning: str)
     )
     segment.SegmentDescription = f"{meaning}. {subject.sentence}"[:1024]
     return Segmentation(
-        source_images=[subject.source.image],
+        source_images=[subject.source.segmented],
         pixel_array=pixels,
         segmentation_type="BINARY" if is_binary else "FRACTIONAL",
         segment_descriptions=[segment],

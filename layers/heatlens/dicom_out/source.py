@@ -1,5 +1,6 @@
 """Read of a DICOM source what its derived objects share with it: patient, study, series and geometry, nothing else."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 from pydicom import config
@@ -66,6 +67,19 @@ class Source:
     def has_plane(self) -> bool:
         """Whether its place in the patient is known."""
         return _PLACE[0] in self.image
+
+    @property
+    def segmented(self) -> Dataset:
+        """The image as a Segmentation refers to it: without a place where its thickness is unknown.
+
+        A Segmentation with a place needs the thickness (PS3.3 C.7.6.16.2.1).
+        """
+        if self.image.get("SliceThickness") is not None:
+            return self.image
+        placeless = deepcopy(self.image)  # Dataset(image) would share its elements
+        for keyword in ("FrameOfReferenceUID", *_PLACE):
+            placeless.pop(keyword, None)
+        return placeless
 
 
 def read_source(data: bytes, *, max_pixels: int, frame: Frame) -> Source:

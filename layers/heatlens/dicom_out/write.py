@@ -62,7 +62,8 @@ def _finish(written: Dataset, subject: Subject) -> None:
     for keyword in (*_MOMENTS, "ContributingEquipmentSequence"):
         written.pop(keyword, None)
     written.ContentDate, written.ContentTime = source.date, source.time
-    if not source.has_plane and "Rows" in written:
+    has_place = source.has_plane and "FrameOfReferenceUID" in written
+    if not has_place and "Rows" in written:
         written.PatientOrientation = source.image.get("PatientOrientation")
     if "DimensionOrganizationSequence" in written:
         _fix_dimensions(written, subject.uid("dimensions"))

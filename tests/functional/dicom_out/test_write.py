@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from heatlens.dicom_out import Kind, write_objects
+from heatlens.dicom_out import KINDS, Kind, write_objects
 from heatlens.dicom_out.origin import Origin
 from heatlens.errors import NoDicomObject
 from heatlens.explainer import Explainer
@@ -101,16 +101,18 @@ def test_a_series_of_any_number_has_objects(explainer: Explainer, number: int, t
         assert parsed(each.data).SeriesNumber > 0
 
 
-def test_a_slice_without_a_thickness_has_objects(explainer: Explainer, tmp_path: Path) -> None:
+def test_segments_of_a_slice_without_a_thickness_have_no_place(explainer: Explainer, tmp_path: Path) -> None:
     source = parsed(ct_slice())
     del source.SliceThickness
 
-    [capture, segments, heat_map] = explainer.explain_dicom(written(source), ["sc", "seg", "pm"])[1]
+    [capture, regions, heat, heat_map, report] = explainer.explain_dicom(written(source), KINDS)[1]
 
-    assert_valid(capture.data, tmp_path)
-    for each in (segments, heat_map):
-        [place] = parsed(each.data).PerFrameFunctionalGroupsSequence[0].PlanePositionSequence
-        assert place.ImagePositionPatient == source.ImagePositionPatient
+    for each in (capture, regions, heat, heat_map, report):
+        assert_valid(each.data, tmp_path)
+    for each in (regions, heat):
+        assert "PlanePositionSequence" not in parsed(each.data).PerFrameFunctionalGroupsSequence[0]
+    [place] = parsed(heat_map.data).PerFrameFunctionalGroupsSequence[0].PlanePositionSequence
+    assert place.ImagePositionPatient == source.ImagePositionPatient
 
 
 def test_identifiers_are_uuids(explainer: Explainer) -> None:

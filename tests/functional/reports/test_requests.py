@@ -130,7 +130,7 @@ def test_spellings_of_other_tools_and_languages_lead_to_the_option(
 def test_a_name_that_resembles_no_option_gets_the_list_of_them(client: TestClient) -> None:
     _, _, sentence = mistake(post_form(client, "predict", "?softmax=true"))
 
-    assert sentence == "softmax: unknown name; known are model, window"
+    assert sentence == "softmax: unknown name; known are model, window, frame"
 
 
 def test_an_option_of_the_heatmap_is_refused_where_there_is_none(client: TestClient) -> None:
