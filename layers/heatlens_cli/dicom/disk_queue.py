@@ -60,8 +60,9 @@ class DiskQueue:
             CannotWatch: The folder cannot be written, or another process works on it.
         """
         try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             for name in _FOLDERS:
-                (self._folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+                (self._folder / name).mkdir(exist_ok=True, mode=0o700)
             lock = (self._folder / "lock").open("w")
         except OSError as error:
             raise CannotWatch(f"{shown(error.filename or self._folder)}: {error.strerror}") from error
@@ -74,18 +75,19 @@ class DiskQueue:
             yield
 
     def add(self, entry: Entry, content: bytes | None = None) -> bool:
-        """Add an instance that is new here; return whether it was. `content` is the file of a received one.
+        """Add an instance that is new here, or that failed; return whether it was. `content` is that of a received one.
 
         Raises:
             OSError: The disk is full or cannot be written; nothing was added.
         """
         name = entry.instance
-        if any((self._folder / state / name).exists() for state in (WAITING, DONE, FAILED)):
+        if any((self._folder / state / name).exists() for state in (WAITING, DONE)):
             return False
         if content is not None:
             self._write(RECEIVED, name, content)
             _sync(self._folder / RECEIVED)
         self._write(WAITING, name, _encoded(entry))
+        (self._folder / FAILED / name).unlink(missing_ok=True)
         return True
 
     def sync(self) -> None:

@@ -25,5 +25,9 @@ class PacsRefused(HeatlensError):
     """The PACS refuses one instance, and would refuse it again."""
 
 
+class AlreadyStored(PacsRefused):
+    """The PACS refuses objects because it has them."""
+
+
 class InstanceGone(PacsRefused):
     """The PACS no longer has an instance."""

@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -16,7 +16,7 @@ from requests.auth import AuthBase, HTTPBasicAuth
 from heatlens.errors import UnreadableImage
 from heatlens.input.dicom.details import without_details
 from heatlens.results import DicomObject
-from heatlens_cli.dicom.failures import InstanceGone, PacsFailed, PacsRefused, PacsUnavailable
+from heatlens_cli.dicom.failures import AlreadyStored, InstanceGone, PacsFailed, PacsRefused, PacsUnavailable
 from heatlens_cli.dicom.watch_file import WatchFile
 
 # What says nothing of an instance: who asks may not, or the PACS, or a proxy before it, is not ready.
@@ -38,6 +38,7 @@ _GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 # Failure reasons of a stored object (PS3.18 I.2, PS3.4 B.2.3) that no repetition changes: class not supported, not
 # authorized; the object does not match its class, or is not understood.
 _FINAL_REASONS = (range(0x0122, 0x0123), range(0x0124, 0x0125), range(0xA900, 0xAA00), range(0xC000, 0xD000))
+_DUPLICATE = 0x0111  # results have the same UIDs each time: an earlier attempt has stored them
 _JSON = ("application/dicom+json", "application/json")
 _UNREADABLE = "the PACS returns a file that cannot be read as DICOM"
 
@@ -125,9 +126,10 @@ class Pacs:
 
         def send() -> None:
             datasets = [pydicom.dcmread(io.BytesIO(each.data)) for each in objects]
-            with _clear_failures():
-                answer = self._web.store_instances(datasets, study_instance_uid=study)
-            _check_stored(answer, {each.sop_instance_uid for each in objects})
+            with suppress(AlreadyStored):
+                with _clear_failures():
+                    answer = self._web.store_instances(datasets, study_instance_uid=study)
+                _check_stored(answer, {each.sop_instance_uid for each in objects})
 
         without_details(send, lambda: PacsFailed("the answer of the PACS cannot be read"))
 
@@ -172,11 +174,15 @@ def _failure_of(response: requests.Response | None) -> PacsUnavailable | PacsFai
         return InstanceGone(f"the PACS does not have it ({status})")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return PacsFailed(said)
-    return _failure_for(said, _reasons(response))
+    reasons = _reasons(response)
+    if set(reasons) == {_DUPLICATE}:
+        return AlreadyStored(said)
+    return _failure_for(said, reasons)
 
 
 def _failure_for(said: str, reasons: Sequence[int]) -> PacsFailed | PacsRefused:
-    """Return the failure of objects with these reasons: one that passes, if any reason may."""
+    """Return the failure of objects with these reasons: one that passes, if any reason may but of a duplicate."""
+    reasons = [reason for reason in reasons if reason != _DUPLICATE]
     shown = f"{said}, failure reason {', '.join(f'{reason:04X}' for reason in reasons)}" if reasons else said
     is_final = all(any(reason in final for final in _FINAL_REASONS) for reason in reasons)
     return PacsRefused(shown) if is_final else PacsFailed(shown)
@@ -184,18 +190,21 @@ def _failure_for(said: str, reasons: Sequence[int]) -> PacsFailed | PacsRefused:
 
 def _reasons(response: requests.Response) -> list[int]:
     try:
-        return _failures_in(Dataset.from_json(response.json()))
+        return list(_failures_in(Dataset.from_json(response.json())).values())
     except (ValueError, TypeError, KeyError, AttributeError):  # no answer to a storing
         return []
 
 
-def _failures_in(answer: Dataset) -> list[int]:
-    return [int(item.get("FailureReason") or 0) for item in answer.get("FailedSOPSequence") or ()]
+def _failures_in(answer: Dataset) -> dict[str, int]:
+    """Return the reason of each object that was not stored, by its UID."""
+    failed = answer.get("FailedSOPSequence") or ()
+    return {str(item.get("ReferencedSOPInstanceUID")): int(item.get("FailureReason") or 0) for item in failed}
 
 
 def _check_stored(answer: Dataset, wanted: set[str]) -> None:
-    if reasons := _failures_in(answer):
-        raise _failure_for("the PACS did not store all objects", reasons)
+    failures = _failures_in(answer)
+    if set(failures.values()) - {_DUPLICATE}:
+        raise _failure_for("the PACS did not store all objects", list(failures.values()))
     stored = {str(item.get("ReferencedSOPInstanceUID")) for item in answer.get("ReferencedSOPSequence") or ()}
-    if missing := wanted - stored:
+    if missing := wanted - stored - failures.keys():
         raise PacsFailed(f"the PACS did not confirm {len(missing)} of {len(wanted)} objects")

@@ -110,7 +110,8 @@ class Watcher:
         try:
             self._explain(begun)
         except PacsUnavailable:
-            self._queue.update(entry)  # no attempt: the instance is not to blame
+            # No attempt, and behind the others: it may be the only one at which the PACS does not answer.
+            self._queue.update(entry.model_copy(update={"due": time.time()}))
             raise
         except HeatlensError as error:
             self._end_or_repeat(begun, error)

@@ -97,11 +97,21 @@ def test_what_failed_has_its_reason_and_can_wait_again(queue: DiskQueue, tmp_pat
     assert states(tmp_path) == {WAITING: [], FAILED: ["1.1.1"], DONE: [], RECEIVED: ["1.1.1"]}
     [failed] = queue.failed()
     assert (failed.reason, failed.due, failed.attempts) == ("damaged", 1000.0, 3)
-    assert not queue.add(entry())
 
     queue.put_back(failed)
     queue.refresh()
     assert queue.next_due() == entry()
+    assert states(tmp_path) == {WAITING: ["1.1.1"], FAILED: [], DONE: [], RECEIVED: ["1.1.1"]}
+
+
+def test_what_failed_and_is_stored_again_waits_again(queue: DiskQueue, tmp_path: Path) -> None:
+    queue.add(entry(study=""), b"file")
+    queue.fail(entry(study="", attempts=3), "damaged")
+
+    assert queue.add(entry(), b"again")
+    queue.refresh()
+    assert queue.next_due() == entry()
+    assert queue.content(entry()) == b"again"
     assert states(tmp_path) == {WAITING: ["1.1.1"], FAILED: [], DONE: [], RECEIVED: ["1.1.1"]}
 
 
@@ -208,12 +218,15 @@ def test_only_one_process_works_on_a_queue(queue: DiskQueue, tmp_path: Path) -> 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(CannotWatch, match=r"file/waiting: Not a directory"), DiskQueue(tmp_path / "file").opened():
+    with pytest.raises(CannotWatch, match=r"file: File exists"), DiskQueue(tmp_path / "file").opened():
         pass
 
 
 def test_others_cannot_read_what_was_received(queue: DiskQueue, tmp_path: Path) -> None:
     assert [(tmp_path / state).stat().st_mode & 0o077 for state in (WAITING, RECEIVED)] == [0, 0]
+
+    with DiskQueue(tmp_path / "new").opened():
+        assert (tmp_path / "new").stat().st_mode & 0o077 == 0
 
 
 def test_names_are_on_the_disk_before_the_place_moves_on(queue: DiskQueue, monkeypatch: pytest.MonkeyPatch) -> None:

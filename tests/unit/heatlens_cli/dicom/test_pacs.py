@@ -53,9 +53,18 @@ def test_objects_are_stored_in_their_study_and_confirmed(tmp_path: Path, media_t
     assert headers["content-type"].startswith('multipart/related; type="application/dicom"')
 
 
+@pytest.mark.parametrize("answer", [stored(failed={UID: 0x0111}), stored(failed={UID: 0x0111}, status=409)])
+def test_a_duplicate_is_stored(tmp_path: Path, answer: Answer) -> None:
+    with fake_pacs(answer) as fake:
+        pacs_at(fake.url, tmp_path).store("1", objects())
+
+
 @pytest.mark.parametrize(
     ("answer", "error", "message"),
     [
+        (stored(failed={"1.2.4": 0x0111}), PacsFailed, "the PACS did not confirm 1 of 1 objects"),
+        (stored(failed={UID: 0x0111, "1.2.4": 0xA900}, status=409), PacsRefused, "failure reason A900"),
+        (stored(failed={UID: 0x0111, "1.2.4": 0xA700}), PacsFailed, "failure reason A700"),
         (stored(), PacsFailed, "the PACS did not confirm 1 of 1 objects"),
         (Answer(200), PacsFailed, "the PACS did not confirm 1 of 1 objects"),
         (stored(failed={UID: 0xA700}), PacsFailed, "the PACS did not store all objects, failure reason A700"),

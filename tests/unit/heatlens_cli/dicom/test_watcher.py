@@ -169,6 +169,26 @@ def test_an_outage_counts_for_no_instance_and_is_waited_for(world: World, heard:
     assert "place forgotten" in world.stored
 
 
+def test_an_instance_at_which_the_pacs_does_not_answer_lets_the_others_go_first(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def fetch(_study: str, _series: str, instance: str) -> bytes:
+        tried.append(instance)
+        if instance == "1.1.1" and tried.count(instance) < 3:
+            raise PacsUnavailable("too slow")
+        return world.data
+
+    monkeypatch.setattr(world, "fetch", fetch)
+    for number in (1, 2, 3):
+        world.queue.add(entry(number))
+    world.run()
+
+    assert tried == ["1.1.1", "1.1.2", "1.1.3", "1.1.1", "1.1.1"]
+    assert world.counts() == (0, 0, 3)
+
+
 def test_an_instance_at_which_the_process_ends_each_time_fails_and_the_others_go_on(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
