@@ -86,9 +86,7 @@ class Explanation:
     rest lies over padding. `original` is `None` where the options left it out; `timings_ms` is per stage, trunk, tail
     and cam being this image's share of its batch; `notes` say what was assumed to read the file. `familiarity` is the
     input's, whatever the maps look like; `None` where the card has no reference. `frame` is the number of the explained
-    frame, from 1, where a DICOM file has several.
-    input's, whatever the maps look like; `None` where the card has no reference. `dicom` are the DICOM objects that the
-    options name.
+    frame, from 1, where a DICOM file has several. `dicom` are the DICOM objects that the options name.
     """
 
     width: int

@@ -32,7 +32,7 @@ from heatlens.explain.methods import METHODS
 from heatlens.types import Floats
 from heatlens_torch.compile import compile_model
 from heatlens_torch.errors import INSTEAD
-from heatlens_torch.graph import cut
+from heatlens_torch.graph.cut import find_cut
 from heatlens_torch.graph.marks import take_mark
 from heatlens_torch.loading import synthetic, zoo
 from heatlens_torch.loading.network import build_network, stack
@@ -794,9 +794,6 @@ def at_the_first_operation(graph: fx.Graph, layer: str) -> fx.Node:
     return first
 
 
-find_cut = cut.find_cut
-
-
 @pytest.mark.parametrize(
     ("wrong", "kind"),
     [(before_the_last_activation, ParityError), (at_layer3, CompileError), (at_the_first_operation, CompileError)],
@@ -807,7 +804,7 @@ def test_a_wrong_cut_is_caught(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cut, "find_cut", wrong)
+    monkeypatch.setattr("heatlens_torch.graph.cut_layer.find_cut", wrong)
     path = TINY.write(tmp_path)
     with pytest.raises(kind):
         compile_model(path, tmp_path / "out")
