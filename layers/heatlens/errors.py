@@ -187,8 +187,10 @@ class OutOfMemory(HeatlensError):
     code = "memory"
     retryable = True
 
-    def __init__(self) -> None:
-        super().__init__("there was not enough memory for this image: try again later, or send fewer or smaller ones")
+    def __init__(
+        self, text: str = "there was not enough memory for this image: try again later, or send fewer or smaller ones"
+    ) -> None:
+        super().__init__(text)
 
 
 class GenerationFailed(HeatlensError):

@@ -23,7 +23,7 @@ def write_atomically(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
 
     Raises:
         FileExistsError: The path exists and is not to be overwritten; it is unchanged.
-        OSError: The file cannot be written; the path is unchanged.
+        OSError: The file cannot be written; the path is unchanged, and the error names it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{secrets.token_hex(8)}.new")  # the path's own name may have the maximum length
@@ -33,6 +33,10 @@ def write_atomically(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         _publish(fresh, path, overwrite=overwrite)
+    except OSError as error:
+        if error.filename is None:  # of a full disk; a missing name would mean standard output
+            error.filename = str(path)
+        raise
     finally:
         fresh.unlink(missing_ok=True)
 

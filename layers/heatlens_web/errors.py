@@ -46,8 +46,10 @@ class DecoderUnavailable(HeatlensError):
     code = "server.decoder"
     retryable = True
 
-    def __init__(self) -> None:
-        super().__init__("the server cannot start a process to decode this image now: try again later")
+    def __init__(
+        self, text: str = "the server cannot start a process to decode this image now: try again later"
+    ) -> None:
+        super().__init__(text)
 
 
 class BodyTooLarge(LimitError):

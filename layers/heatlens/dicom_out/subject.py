@@ -70,7 +70,7 @@ class Subject:
             "series_number": _series_number(image, kind),
             "series_description": clipped(f"{self.origin.model}: {_NAMES[kind]}"),
             "sop_instance_uid": self.uid(kind, *names),
-            "instance_number": max(1, before * count + self.place + 1),
+            "instance_number": max(1, (before * count + self.place + 1) % 2**31),
             "manufacturer": MANUFACTURER,
         }
 

@@ -3,6 +3,7 @@
 A program of the standard library and GDCM alone, so that it starts in a tenth of a second.
 """
 
+import signal
 import subprocess
 import sys
 
@@ -33,19 +34,27 @@ def decode_jpeg(frame: bytes, *, syntax: str, shape: tuple[int, int, int], alloc
         DecoderFailed: The stream is damaged: the process reported an error, ended, took too long, or wrote another
             number of bytes.
         DecoderMissing: GDCM is not installed.
+        MemoryError: The process was killed, as the system does where memory runs out.
     """
     arguments = [syntax, *map(str, (*shape, allocated, stored))]
     command = [sys.executable, "-c", _PROGRAM, *arguments]
     try:
         # The program is this module's, and the arguments are a UID that was compared and numbers.
         done = subprocess.run(  # noqa: S603
-            command, input=frame, capture_output=True, check=False, timeout=_DEADLINE_S
+            command,
+            input=frame,
+            capture_output=True,
+            check=False,
+            timeout=_DEADLINE_S,
+            process_group=0,  # a terminal's Ctrl-C reaches the caller alone
         )
     except subprocess.TimeoutExpired:
         raise DecoderFailed from None
     rows, columns, samples = shape
     if done.returncode == _MISSING:
         raise DecoderMissing
+    if done.returncode == -signal.SIGKILL:
+        raise MemoryError("the process that decodes was killed")
     if done.returncode or len(done.stdout) != rows * columns * samples * allocated // 8:
         raise DecoderFailed
     return done.stdout

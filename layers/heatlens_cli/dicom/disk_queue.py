@@ -6,6 +6,7 @@ A file is complete or not there, and moves between folders by renaming, so a pro
 import fcntl
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -86,8 +87,8 @@ class DiskQueue:
         if content is not None:
             self._write(RECEIVED, name, content)
             _sync(self._folder / RECEIVED)
-        self._write(WAITING, name, _encoded(entry))
         (self._folder / FAILED / name).unlink(missing_ok=True)
+        self._write(WAITING, name, _encoded(entry))
         return True
 
     def sync(self) -> None:
@@ -103,6 +104,11 @@ class DiskQueue:
             self._waiting[name] = self._read(WAITING, name) or Entry(
                 study="", series="", instance=name, queued=0, reason=DAMAGED
             )
+
+    @property
+    def free_bytes(self) -> int:
+        """Free bytes of the queue's disk."""
+        return shutil.disk_usage(self._folder).free
 
     @property
     def length(self) -> int:
@@ -153,8 +159,8 @@ class DiskQueue:
     def put_back(self, entry: Entry) -> None:
         """Let an instance that failed wait again, as if it were new."""
         anew = entry.model_copy(update={"reason": "", "due": 0.0, "attempts": 0})
-        self._write(WAITING, entry.instance, _encoded(anew))
-        self._forget(entry.instance, FAILED)
+        self._write(FAILED, entry.instance, _encoded(anew))
+        (self._folder / FAILED / entry.instance).replace(self._folder / WAITING / entry.instance)
 
     def count(self, state: str) -> int:
         """Count the instances of a state: `WAITING`, `FAILED` or `DONE`."""

@@ -1,5 +1,7 @@
 """Errors of watching a PACS: of the file of rules, of the PACS as a whole, and of one instance."""
 
+from pydicom.dataset import Dataset
+
 from heatlens.errors import HeatlensError
 
 
@@ -26,7 +28,11 @@ class PacsRefused(HeatlensError):
 
 
 class AlreadyStored(PacsRefused):
-    """The PACS refuses objects because it has them."""
+    """The PACS refuses objects because it has them; `answer` lists them."""
+
+    def __init__(self, text: str, answer: Dataset) -> None:
+        super().__init__(text)
+        self.answer = answer
 
 
 class InstanceGone(PacsRefused):

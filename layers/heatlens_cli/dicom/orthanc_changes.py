@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from heatlens_cli.atomic_file import write_atomically
 from heatlens_cli.dicom.disk_queue import DiskQueue, Entry, is_name
 from heatlens_cli.dicom.facts import Facts
-from heatlens_cli.dicom.failures import CannotWatch, PacsFailed, PacsRefused, PacsUnavailable
+from heatlens_cli.dicom.failures import CannotWatch, InstanceGone, PacsFailed, PacsRefused, PacsUnavailable
 from heatlens_cli.dicom.pacs import Pacs
 from heatlens_cli.dicom.rules import Rule, choose_rule
 
@@ -42,7 +42,8 @@ class OrthancChanges:
     def resume(self) -> None:
         """Find the place to go on from: that of the file, else the end of the log, or its beginning (`existing`).
 
-        A log whose last change has a smaller number and a later date was begun anew, and is read from its beginning.
+        A log that is empty, or whose last change has a smaller number and a later date, was begun anew, and is read
+        from its beginning. One that ends earlier lost its last changes, or is a backup: its end is the new place.
 
         Raises:
             PacsUnavailable: Orthanc does not answer.
@@ -54,9 +55,12 @@ class OrthancChanges:
         if place is None:
             place = _Place(last=0) if self._existing else _Place(last=last, date=date)
             self._save(place)
-        elif last < place.last and date > place.date:
+        elif last < place.last and (date > place.date or not date):
             _log.warning("Orthanc's log begins anew: reading it from its beginning")
             place = _Place(last=0)
+        elif last < place.last:
+            _log.warning("Orthanc's log ends before the place that was read last: following it from its end")
+            place = _Place(last=last, date=date)
         self._place = place
 
     def poll(self) -> bool:
@@ -97,12 +101,13 @@ class OrthancChanges:
             if facts is None:
                 return
             size = int(self._pacs.ask_orthanc(f"instances/{identifier}").get("FileSize") or 0)
-        except PacsRefused:  # it has been deleted since
+        except InstanceGone:
+            _log.info("left alone Orthanc's instance %s: it was deleted since", identifier)
             return
-        except PacsFailed as error:  # its database
-            raise PacsUnavailable(str(error)) from error
-        if not is_name(facts.instance):
-            _log.warning("an instance without a valid SOP instance UID is left alone")
+        except (PacsFailed, PacsRefused, PacsUnavailable) as error:
+            raise PacsUnavailable(f"Orthanc's instance {identifier} cannot be read: {error}") from error
+        if not all(map(is_name, (facts.study, facts.series, facts.instance))):
+            _log.warning("left alone Orthanc's instance %s: a UID of it, its series or study is not valid", identifier)
             return
         entry = Entry(study=facts.study, series=facts.series, instance=facts.instance, queued=time.time(), size=size)
         if self._queue.add(entry):

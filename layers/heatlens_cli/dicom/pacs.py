@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -38,7 +38,8 @@ _GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 # Failure reasons of a stored object (PS3.18 I.2, PS3.4 B.2.3) that no repetition changes: class not supported, not
 # authorized; the object does not match its class, or is not understood.
 _FINAL_REASONS = (range(0x0122, 0x0123), range(0x0124, 0x0125), range(0xA900, 0xAA00), range(0xC000, 0xD000))
-_DUPLICATE = 0x0111  # results have the same UIDs each time: an earlier attempt has stored them
+# The PACS has the object: results have the same UIDs each time. The second code is of Azure's DICOM service.
+_DUPLICATES = frozenset({0x0111, 0xB00E})
 _JSON = ("application/dicom+json", "application/json")
 _UNREADABLE = "the PACS returns a file that cannot be read as DICOM"
 
@@ -69,7 +70,7 @@ class Pacs:
         if token := file.token():
             self._session.auth = _BearerToken(token)
         elif server.user:
-            self._session.auth = HTTPBasicAuth(server.user, file.password())
+            self._session.auth = HTTPBasicAuth(server.user.encode(), file.password().encode())
         self._orthanc, self._timeout = server.orthanc, server.timeout_s
         self._web = DICOMwebClient(
             server.dicom_web, session=self._session, permissive_uid=True, timeout=server.timeout_s
@@ -126,10 +127,13 @@ class Pacs:
 
         def send() -> None:
             datasets = [pydicom.dcmread(io.BytesIO(each.data)) for each in objects]
-            with suppress(AlreadyStored):
+            wanted = {each.sop_instance_uid for each in objects}
+            try:
                 with _clear_failures():
                     answer = self._web.store_instances(datasets, study_instance_uid=study)
-                _check_stored(answer, {each.sop_instance_uid for each in objects})
+            except AlreadyStored as stored:
+                answer = stored.answer
+            _check_stored(answer, wanted)
 
         without_details(send, lambda: PacsFailed("the answer of the PACS cannot be read"))
 
@@ -174,25 +178,29 @@ def _failure_of(response: requests.Response | None) -> PacsUnavailable | PacsFai
         return InstanceGone(f"the PACS does not have it ({status})")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return PacsFailed(said)
-    reasons = _reasons(response)
-    if set(reasons) == {_DUPLICATE}:
-        return AlreadyStored(said)
-    return _failure_for(said, reasons)
+    answer = _answer_in(response)
+    reasons = set(_failures_in(answer).values())
+    if reasons and reasons <= _DUPLICATES:
+        return AlreadyStored(said, answer)
+    return _failure_for(said, list(_failures_in(answer).values()))
 
 
 def _failure_for(said: str, reasons: Sequence[int]) -> PacsFailed | PacsRefused:
     """Return the failure of objects with these reasons: one that passes, if any reason may but of a duplicate."""
-    reasons = [reason for reason in reasons if reason != _DUPLICATE]
+    reasons = [reason for reason in reasons if reason not in _DUPLICATES]
     shown = f"{said}, failure reason {', '.join(f'{reason:04X}' for reason in reasons)}" if reasons else said
     is_final = all(any(reason in final for final in _FINAL_REASONS) for reason in reasons)
     return PacsRefused(shown) if is_final else PacsFailed(shown)
 
 
-def _reasons(response: requests.Response) -> list[int]:
+def _answer_in(response: requests.Response) -> Dataset:
+    """Read the answer to a storing; empty where it is none."""
     try:
-        return list(_failures_in(Dataset.from_json(response.json())).values())
-    except (ValueError, TypeError, KeyError, AttributeError):  # no answer to a storing
-        return []
+        answer = Dataset.from_json(response.json())
+        _failures_in(answer)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return Dataset()
+    return answer
 
 
 def _failures_in(answer: Dataset) -> dict[str, int]:
@@ -203,7 +211,7 @@ def _failures_in(answer: Dataset) -> dict[str, int]:
 
 def _check_stored(answer: Dataset, wanted: set[str]) -> None:
     failures = _failures_in(answer)
-    if set(failures.values()) - {_DUPLICATE}:
+    if set(failures.values()) - _DUPLICATES:
         raise _failure_for("the PACS did not store all objects", list(failures.values()))
     stored = {str(item.get("ReferencedSOPInstanceUID")) for item in answer.get("ReferencedSOPSequence") or ()}
     if missing := wanted - stored - failures.keys():

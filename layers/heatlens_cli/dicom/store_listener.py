@@ -17,6 +17,7 @@ from heatlens_cli.dicom.rules import Rule, choose_rule
 from heatlens_cli.dicom.watch_file import Listen
 
 MOST_WAITING = 10_000
+LEAST_FREE_BYTES = 1 << 30  # of the queue's disk
 # Statuses of C-STORE (PS3.4 B.2.3): the sender tries again after the second alone.
 _SUCCESS, _OUT_OF_RESOURCES, _NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
 _log = logging.getLogger(__name__)
@@ -64,14 +65,19 @@ class StoreListener:
         except OSError as error:
             _log.error("cannot queue an instance: %s", error.strerror)
             return _OUT_OF_RESOURCES
+        except MemoryError:
+            _log.error("cannot queue an instance: the memory ran out")
+            return _OUT_OF_RESOURCES
 
     def _queue_file(self, data: bytes) -> int:
         facts = read_facts(data)
         if choose_rule(self._rules, facts) is None:
             return _SUCCESS
-        if not is_name(facts.instance):
+        if not all(map(is_name, (facts.study, facts.series, facts.instance))):
+            _log.error("refused an instance: a UID of it, its series or study is not valid")
             return _NOT_UNDERSTOOD
-        if self._queue.count(WAITING) >= MOST_WAITING:
+        if self._queue.count(WAITING) >= MOST_WAITING or self._queue.free_bytes < LEAST_FREE_BYTES:
+            _log.error("refused an instance for now: too many wait, or the queue's disk is nearly full")
             return _OUT_OF_RESOURCES
         entry = Entry(
             study=facts.study,

@@ -47,7 +47,7 @@ def watch(path: Path) -> int:
             from heatlens_cli.dicom.store_listener import StoreListener
 
             server = StoreListener(queue, file.rules, file_bytes).start(file.listen)
-            stack.callback(server.shutdown)
+            stack.callback(server.ae.shutdown)  # open associations too: none adds to a queue that is given up
         _announce(file, queue)
         Watcher(queue, pacs, explainers, intake, stop, file=file, file_bytes=file_bytes).run()
         _log.info("stopped: %d instances wait", queue.count(WAITING))

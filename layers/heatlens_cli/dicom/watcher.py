@@ -19,6 +19,7 @@ from heatlens_cli.dicom.watch_file import WatchFile
 
 MOST_WAITING = 1000  # no more are taken in from a log, which keeps the others
 LONGEST_OUTAGE_WAIT_S, LONGEST_RETRY_WAIT_S = 60.0, 600.0
+_MOST_DOUBLINGS = 10
 _CLEAN_EVERY_S = 24 * 60 * 60
 _log = logging.getLogger(__name__)
 
@@ -71,15 +72,11 @@ class Watcher:
             OSError: The queue cannot be read or written; nothing in it is lost.
         """
         while not self._stop.is_set():
-            try:
-                self._take_in()
-                entry = self._queue.next_due()
-                if entry:
-                    self._work(entry)
-                else:
-                    self._stop.wait(self._next_poll - time.monotonic())
-            except PacsUnavailable as error:
-                self._wait_for_pacs(error)
+            for step in (self._take_in, self._work_or_wait):  # what waits goes on where nothing can be taken in
+                try:
+                    step()
+                except PacsUnavailable as error:
+                    self._wait_for_pacs(error)
 
     def _take_in(self) -> None:
         now = time.monotonic()
@@ -96,6 +93,12 @@ class Watcher:
         if not self._queue.length:
             self._over_again()
         self._next_poll = now + self._poll_s if is_last else 0.0
+
+    def _work_or_wait(self) -> None:
+        if entry := self._queue.next_due():
+            self._work(entry)
+        else:
+            self._stop.wait(self._next_poll - time.monotonic())
 
     def _work(self, entry: Entry) -> None:
         """Bring one instance to an end, or note why it waits."""
@@ -157,7 +160,7 @@ class Watcher:
         if not error.retryable or entry.attempts >= self._attempts:
             self._fail(entry, str(error))
             return
-        wait = min(2.0**entry.attempts, LONGEST_RETRY_WAIT_S)
+        wait = min(2.0 ** min(entry.attempts, _MOST_DOUBLINGS), LONGEST_RETRY_WAIT_S)
         self._queue.update(entry.model_copy(update={"due": time.time() + wait, "reason": str(error)}))
         _log.warning("retry %s in %g s: %s", entry.instance, wait, error)
 
@@ -166,7 +169,7 @@ class Watcher:
         _log.error("failed %s: %s", entry.instance, reason)
 
     def _wait_for_pacs(self, error: PacsUnavailable) -> None:
-        wait = min(2.0**self._outages, LONGEST_OUTAGE_WAIT_S)
+        wait = min(2.0 ** min(self._outages, _MOST_DOUBLINGS), LONGEST_OUTAGE_WAIT_S)
         self._outages += 1
         _log.warning("%s: all wait, next try in %g s", error, wait)
         if self._intake:

@@ -119,6 +119,19 @@ def test_the_error_names_the_first_instance_that_fails(client: TestClient, verb:
     assert error["detail"].startswith("instance 0: the image is not base64")  # whichever field it was in
 
 
+@pytest.mark.parametrize("verb", ["predict", "explain"])
+def test_an_instance_for_which_there_is_no_memory_is_named(
+    client: TestClient, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(*_given: object, **_options: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("heatlens_web.decode_pool.DecodePool.decode", decode)
+    error = problem(post(client, verb, {"instances": [INSTANCE]}), 503, "memory")
+
+    assert error["detail"].startswith("instance 0: there was not enough memory")
+
+
 def test_the_error_of_an_invalid_option_has_its_location(client: TestClient) -> None:
     by_body = problem(post(client, "explain", {"instances": [INSTANCE], "layer": "no"}), 422, "request.invalid")
     by_query = problem(post(client, "explain", {"instances": [INSTANCE]}, "layer=no"), 422, "request.invalid")

@@ -78,6 +78,14 @@ def test_a_process_that_crashes_is_a_damaged_image(monkeypatch: pytest.MonkeyPat
         decode_jpeg(b"", syntax="1.2.840.10008.1.2.4.70", shape=(1, 1, 1), allocated=8, stored=8)
 
 
+def test_a_process_that_is_killed_says_nothing_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    monkeypatch.setattr("heatlens.input.jpeg_process._PROGRAM", program)
+
+    with pytest.raises(MemoryError):
+        decode_jpeg(b"", syntax="1.2.840.10008.1.2.4.70", shape=(1, 1, 1), allocated=8, stored=8)
+
+
 def test_a_process_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("heatlens.input.jpeg_process._PROGRAM", "while True: pass")
     monkeypatch.setattr("heatlens.input.jpeg_process._DEADLINE_S", 0.2)

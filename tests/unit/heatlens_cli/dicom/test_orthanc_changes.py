@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from heatlens_cli.dicom.disk_queue import DiskQueue
-from heatlens_cli.dicom.failures import CannotWatch, InstanceGone, PacsFailed, PacsUnavailable
+from heatlens_cli.dicom.failures import CannotWatch, InstanceGone, PacsFailed, PacsRefused, PacsUnavailable
 from heatlens_cli.dicom.orthanc_changes import PAGE, OrthancChanges
 from heatlens_cli.dicom.rules import Rule
 
@@ -194,6 +194,54 @@ def test_a_log_that_begins_anew_is_read_from_its_beginning(log: Log, queue: Disk
     changes_of(log, queue, tmp_path).poll()
 
     assert waiting(tmp_path) == ["1.1.3"]
+
+
+def test_an_empty_log_is_begun_anew(log: Log, queue: DiskQueue, tmp_path: Path) -> None:
+    log.store(1)
+    changes_of(log, queue, tmp_path).poll()
+    log.changes = []
+    changes = changes_of(log, queue, tmp_path)
+    changes.poll()
+    log.store(3)
+    changes.poll()
+
+    assert waiting(tmp_path) == ["1.1.3"]
+
+
+def test_a_log_of_a_backup_is_followed_from_its_end(log: Log, queue: DiskQueue, tmp_path: Path) -> None:
+    for number in range(10):
+        log.store(number)
+    changes_of(log, queue, tmp_path).poll()
+    log.changes = log.changes[:4]
+    changes = changes_of(log, queue, tmp_path)
+    changes.poll()
+    log.store(11)
+    changes.poll()
+
+    assert waiting(tmp_path) == ["1.1.11"]
+
+
+def test_an_instance_that_cannot_be_read_is_named_and_not_passed_over(
+    log: Log, queue: DiskQueue, tmp_path: Path
+) -> None:
+    changes = changes_of(log, queue, tmp_path, existing=True)
+    log.store(1)
+    log.failures["instances/id-1/simplified-tags"] = [PacsRefused("the PACS answered 405")]
+
+    with pytest.raises(PacsUnavailable, match="Orthanc's instance id-1 cannot be read: the PACS answered 405"):
+        changes.poll()
+    changes.poll()
+    assert waiting(tmp_path) == ["1.1.1"]
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID"])
+def test_an_instance_of_an_invalid_study_is_left_alone(
+    log: Log, queue: DiskQueue, tmp_path: Path, keyword: str
+) -> None:
+    log.store(1, **{keyword: "1.2?"})
+    changes_of(log, queue, tmp_path, existing=True).poll()
+
+    assert waiting(tmp_path) == []
 
 
 def test_a_log_whose_last_changes_were_deleted_is_not_begun_anew(log: Log, queue: DiskQueue, tmp_path: Path) -> None:

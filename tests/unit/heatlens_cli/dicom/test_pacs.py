@@ -53,7 +53,14 @@ def test_objects_are_stored_in_their_study_and_confirmed(tmp_path: Path, media_t
     assert headers["content-type"].startswith('multipart/related; type="application/dicom"')
 
 
-@pytest.mark.parametrize("answer", [stored(failed={UID: 0x0111}), stored(failed={UID: 0x0111}, status=409)])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        stored(failed={UID: 0x0111}),
+        stored(failed={UID: 0x0111}, status=409),
+        stored(failed={UID: 0xB00E}, status=409),
+    ],
+)
 def test_a_duplicate_is_stored(tmp_path: Path, answer: Answer) -> None:
     with fake_pacs(answer) as fake:
         pacs_at(fake.url, tmp_path).store("1", objects())
@@ -63,6 +70,7 @@ def test_a_duplicate_is_stored(tmp_path: Path, answer: Answer) -> None:
     ("answer", "error", "message"),
     [
         (stored(failed={"1.2.4": 0x0111}), PacsFailed, "the PACS did not confirm 1 of 1 objects"),
+        (stored(failed={"1.2.4": 0x0111}, status=409), PacsFailed, "the PACS did not confirm 1 of 1 objects"),
         (stored(failed={UID: 0x0111, "1.2.4": 0xA900}, status=409), PacsRefused, "failure reason A900"),
         (stored(failed={UID: 0x0111, "1.2.4": 0xA700}), PacsFailed, "failure reason A700"),
         (stored(), PacsFailed, "the PACS did not confirm 1 of 1 objects"),
@@ -140,6 +148,7 @@ def test_orthanc_is_asked_with_parameters(tmp_path: Path) -> None:
     [
         ("", {}, None),
         ('user = "me"', {PASSWORD: "secret"}, "Basic bWU6c2VjcmV0"),
+        ('user = "mé"', {PASSWORD: "€"}, "Basic bcOpOuKCrA=="),  # in UTF-8
         ("", {TOKEN: "a-token"}, "Bearer a-token"),
         ('user = "me"', {PASSWORD: "secret", TOKEN: "a-token"}, "Bearer a-token"),
     ],

@@ -36,6 +36,7 @@ class World:
     stored: list[str] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     polls: list[Callable[[], bool]] = field(default_factory=list)
+    most_waits: int = 20
 
     def __post_init__(self) -> None:
         self.queue = DiskQueue(self.folder, lambda: 1e12)  # all that waits is due
@@ -46,7 +47,7 @@ class World:
 
     def wait(self, seconds: float) -> None:
         self.waits.append(seconds)
-        self.is_stopped |= len(self.waits) > 20 or not self.queue.count(WAITING)
+        self.is_stopped |= len(self.waits) > self.most_waits or not self.queue.count(WAITING)
 
     def explain(self, data: bytes) -> tuple[DicomObject, ...]:
         assert data == self.data
@@ -167,6 +168,30 @@ def test_an_outage_counts_for_no_instance_and_is_waited_for(world: World, heard:
     assert [wait for wait in world.waits if wait >= 1] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert heard.count("the PACS answers again") == 1
     assert "place forgotten" in world.stored
+
+
+def test_an_outage_may_last_a_weekend(world: World) -> None:
+    pauses = 3000
+    world.failures = [PacsUnavailable("away")] * pauses
+    world.most_waits = pauses + 10
+    world.queue.add(entry())
+    world.run()
+
+    assert world.counts() == (0, 0, 1)
+    assert world.waits.count(60) > pauses - 10
+
+
+def test_what_waits_goes_on_where_nothing_can_be_taken_in(world: World) -> None:
+    def poll() -> bool:
+        raise PacsUnavailable("one instance cannot be read")
+
+    world.polls = [poll] * 20
+    for number in (1, 2):
+        world.queue.add(entry(number))
+    world.queue.refresh()
+    world.run()
+
+    assert world.counts() == (0, 0, 2)
 
 
 def test_an_instance_at_which_the_pacs_does_not_answer_lets_the_others_go_first(
