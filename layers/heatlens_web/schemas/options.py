@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, FailFast, Field
 
-from heatlens.dicom_out import KINDS
 from heatlens.explain.attribution import METHOD_NAMES
 from heatlens.types import (
     WINDOW_PATTERN,
@@ -78,6 +77,7 @@ WindowText = Annotated[
 
 
 DICOM: Literal["dicom"] = "dicom"  # as `format`
+KINDS: tuple[DicomKind, ...] = get_args(DicomKind)  # in the order in which they are written
 CAPTURE: tuple[DicomKind, ...] = ("sc",)  # the objects of a request that names none
 
 
