@@ -50,7 +50,7 @@ def test_every_class_has_its_score(client: TestClient) -> None:
     assert body["model"]["name"] == "colours"
     assert set(body) == {
         "success", "filename", "width", "height", "prediction", "classes", "timings_ms", "processing_time_ms", "model",
-        "request_id", "notes", "familiarity",
+        "request_id", "notes", "frame", "familiarity",
     }  # fmt: skip
 
 
