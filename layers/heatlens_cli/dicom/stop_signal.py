@@ -1,10 +1,14 @@
 """Stop a loop by SIGTERM or SIGINT, also while it waits."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from types import FrameType
+
+# A signal that arrives as a wait begins does not interrupt it: its handler runs once the wait is over.
+_SLICE_S = 0.5
 
 
 class StopSignal:
@@ -25,9 +29,10 @@ class StopSignal:
 
     def wait(self, seconds: float) -> None:
         """Wait, at most until it is set."""
-        if not self._is_set:
+        end = time.monotonic() + seconds
+        while not self._is_set and (left := end - time.monotonic()) > 0:
             with suppress(Empty):
-                self._wake.get(timeout=max(0.0, seconds))
+                self._wake.get(timeout=min(left, _SLICE_S))
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
