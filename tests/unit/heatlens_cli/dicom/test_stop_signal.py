@@ -1,43 +1,68 @@
 """A loop that waits ends at the first signal; a second one ends the process at once."""
 
-import os
 import signal
-import threading
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from heatlens_cli.dicom.stop_signal import StopSignal
 
-LONG_S = 60
+SOON_S = 0.1
+# Signals go to a process of its own: one that is not caught would end all tests.
+PROGRAM = """
+import sys, time
+from heatlens_cli.dicom.stop_signal import StopSignal
+
+stop, start = StopSignal(), time.monotonic()
+with stop.on_signals():
+    print("waits", flush=True)
+    stop.wait(60)
+    stop.wait(60)  # not again
+    print(stop.is_set(), time.monotonic() - start < 60, flush=True)
+    sys.stdin.read()
+"""
 
 
-def signal_soon(number: int) -> None:
-    """Send this process a signal once its main thread waits."""
-    threading.Timer(0.05, lambda: os.kill(os.getpid(), number)).start()
+@contextmanager
+def waiting() -> Iterator[subprocess.Popen[str]]:
+    """Start a process that waits, and end it."""
+    command = [sys.executable, "-c", PROGRAM]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert line_of(process) == "waits"
+        time.sleep(SOON_S)
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    return process.stdout.readline().rstrip("\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_wait(number: int) -> None:
-    stop = StopSignal()
-    start = time.monotonic()
-    with stop.on_signals():
-        signal_soon(number)
-        stop.wait(LONG_S)
-        stop.wait(LONG_S)  # not again
+    with waiting() as process:
+        process.send_signal(number)
+        assert line_of(process) == "True True"
+        assert process.stdin
+        process.stdin.close()
 
-    assert stop.is_set()
-    assert time.monotonic() - start < LONG_S
+        assert process.wait(timeout=60) == 0
 
 
 def test_a_second_signal_ends_the_process() -> None:
-    stop = StopSignal()
-    with stop.on_signals():
-        stop.set()
-        with pytest.raises(SystemExit) as ended:
-            os.kill(os.getpid(), signal.SIGTERM)
+    with waiting() as process:
+        process.send_signal(signal.SIGTERM)
+        assert line_of(process) == "True True"
+        process.send_signal(signal.SIGTERM)
 
-    assert ended.value.code == 128 + signal.SIGTERM
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM
 
 
 def test_without_a_signal_a_wait_ends_by_itself() -> None:
