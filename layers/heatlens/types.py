@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,7 @@ Format = Literal["png", "jpeg", "webp"]
 SUFFIXES: dict[Format, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 OriginalForm = Literal["auto", "png"]
 DicomKind = Literal["sc", "seg", "heat", "pm", "sr"]
+DICOM_KINDS: tuple[DicomKind, ...] = get_args(DicomKind)  # in the order in which they are written
 Quality = Literal["ok", "weak", "empty"]
 EngineName = Literal["auto", "openvino", "onnxruntime", "torch"]
 Precision = Literal["f32", "bf16", "int8"]

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from heatlens.engines.peak_memory import peak_mib
 from heatlens.settings import DEMO_MODEL
+from tests.benchmarks.sides import processor_seconds
 from tests.support.images import encoded, noise
 from tests.support.paths import ROOT
 from tests.support.slow_clients import PATHS, Kind, Served, running
@@ -262,12 +263,6 @@ def on_processors(count: int) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, ALL)
-
-
-def processor_seconds(process: int) -> float:
-    """Return the seconds of processors that a process has used."""
-    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # user and system
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

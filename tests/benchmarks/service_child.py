@@ -47,8 +47,9 @@ def main(module: str, event_file: str) -> None:
             stages = json.loads(body).get("timings_ms", {}) if body[:1] == b"{" else {}
             print(json.dumps({"bytes": len(body), "stages": stages}), flush=True)
         elif command == "peak":
-            with open("/proc/self/status", encoding="ascii") as status:  # getrusage counts the parent's memory too
-                print(int(status.read().partition("VmHWM:")[2].split()[0]) / 1024, flush=True)
+            from heatlens.engines.peak_memory import peak_mib
+
+            print(peak_mib(), flush=True)
 
 
 def _read(event_file: str) -> object:

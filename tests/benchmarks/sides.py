@@ -179,6 +179,12 @@ def processor_name() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
+def processor_seconds(process: int) -> float:
+    """Return the seconds of processors that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # user and system
+
+
 def _write_plain(folder: Path, description: Path, scratch: Path, cam: str) -> None:
     import torch
 

@@ -22,8 +22,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from heatlens.engines.peak_memory import peak_mib
 from heatlens_cli.measure import sample_image
-from tests.benchmarks.sides import MODULES, processor_name, set_up, versions, write_event
+from tests.benchmarks.sides import MODULES, processor_name, processor_seconds, set_up, versions, write_event
 from tests.support.paths import ROOT
 
 HERE = Path(__file__).parent
@@ -157,11 +158,9 @@ class Clock:
     def answered(self) -> None:
         """Note the seconds until now, and the processors' and the peak memory so far."""
         self.values["seconds"] = time.perf_counter() - self._began
-        fields = Path(f"/proc/{self._pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        self.values["processor_seconds"] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        peak = Path(f"/proc/{self._pid}/status").read_text(encoding="ascii").partition("VmHWM:")[2]
-        if peak:  # a process that has ended has none
-            self.values["peak_mb"] = int(peak.split()[0]) / 1024
+        self.values["processor_seconds"] = processor_seconds(self._pid)
+        with contextlib.suppress(IndexError):  # a process that has ended has none
+            self.values["peak_mb"] = peak_mib(self._pid)
 
 
 @contextlib.contextmanager

@@ -2,19 +2,19 @@
 
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from heatlens.errors import InvalidOption, Mistake, NoDicomObject, UnsupportedImage
 from heatlens.input.dicom_signature import is_dicom
 from heatlens.options import unknown_name
-from heatlens.types import DicomKind, Include, Options
+from heatlens.types import DICOM_KINDS, DicomKind, Include, Options
 
 if TYPE_CHECKING:  # clients read kinds without the model
     from heatlens.dicom_out.origin import Origin
     from heatlens.results import DicomObject, Explanation
 
 Kind = DicomKind
-KINDS: tuple[Kind, ...] = get_args(Kind)  # in the order in which they are written: a report refers to the others
+KINDS = DICOM_KINDS  # a report, the last, refers to the others
 NOT_DICOM = (
     "DICOM objects are written for DICOM sources: this image is of another type, and has no patient and no study"
 )

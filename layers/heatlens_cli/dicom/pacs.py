@@ -179,10 +179,10 @@ def _failure_of(response: requests.Response | None) -> PacsUnavailable | PacsFai
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return PacsFailed(said)
     answer = _answer_in(response)
-    reasons = set(_failures_in(answer).values())
-    if reasons and reasons <= _DUPLICATES:
+    reasons = list(_failures_in(answer).values())
+    if reasons and _DUPLICATES.issuperset(reasons):
         return AlreadyStored(said, answer)
-    return _failure_for(said, list(_failures_in(answer).values()))
+    return _failure_for(said, reasons)
 
 
 def _failure_for(said: str, reasons: Sequence[int]) -> PacsFailed | PacsRefused:

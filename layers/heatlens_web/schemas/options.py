@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, FailFast, Field
 
 from heatlens.explain.attribution import METHOD_NAMES
 from heatlens.types import (
+    DICOM_KINDS,
     WINDOW_PATTERN,
     Alpha,
     Colormap,
@@ -77,7 +78,6 @@ WindowText = Annotated[
 
 
 DICOM: Literal["dicom"] = "dicom"  # as `format`
-KINDS: tuple[DicomKind, ...] = get_args(DicomKind)  # in the order in which they are written
 CAPTURE: tuple[DicomKind, ...] = ("sc",)  # the objects of a request that names none
 
 
@@ -104,7 +104,7 @@ class ModelOptions(BaseModel):
         if given.get("format") == DICOM:
             given |= {"format": "png", "dicom": given.get("dicom") or CAPTURE}
         if "dicom" in given:
-            given["dicom"] = tuple(kind for kind in KINDS if kind in given["dicom"])
+            given["dicom"] = tuple(kind for kind in DICOM_KINDS if kind in given["dicom"])
         return Options(**given)
 
 
@@ -148,7 +148,7 @@ class HeatmapOptions(ModelOptions):
         [],
         description="DICOM objects to write of a DICOM image, repeated or separated by commas: Secondary Capture `sc`, "
         "Segmentation `seg`, fractional Segmentation `heat`, Parametric Map `pm`, Structured Report `sr`.",
-        json_schema_extra=_or(_names(KINDS)),
+        json_schema_extra=_or(_names(DICOM_KINDS)),
     )
 
 
